@@ -1,0 +1,69 @@
+# Every target makes or reuses .venv in this checkout. `make` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run down test test-fast check lint types imports proto proto-fresh bench wheel clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+setup: .venv/.dev  ## Make .venv with everything for development
+
+run: .venv/.run  ## Train eight small kernels if need be, start them, ask them three questions
+	@$(BIN)/python -m cluster.quickstart
+
+down: .venv/.run  ## Stop what `make run` left running
+	@$(BIN)/constellation down
+
+test: .venv/.dev  ## Run all tests: first those without Ray, then those with
+	$(BIN)/python -m pytest -m "not ray and not gpu" --durations=5
+	$(BIN)/python -m pytest -m "ray and not gpu" --durations=5
+
+test-fast: .venv/.dev  ## Run the tests that start no Ray
+	$(BIN)/python -m pytest -m "not ray and not gpu"
+
+check: lint types imports proto-fresh  ## Lint, types, layers, generated code
+
+lint: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/codespell constellation actors training cluster tests benchmarks docs proto *.md
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+imports: .venv/.dev
+	$(BIN)/lint-imports
+
+proto: .venv/.dev  ## Generate constellation/v1 from proto/
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. proto/constellation/v1/*.proto
+
+proto-fresh: .venv/.dev
+	@rm -rf .venv/proto && mkdir -p .venv/proto
+	@$(BIN)/python -m grpc_tools.protoc -I proto --python_out=.venv/proto --pyi_out=.venv/proto proto/constellation/v1/*.proto
+	@diff -r -x __init__.py -x __pycache__ .venv/proto/constellation/v1 constellation/v1 \
+	  || (echo "constellation/v1 is stale: run make proto" && exit 1)
+
+bench: .venv/.dev  ## List the benchmarks; run one with: .venv/bin/python -m benchmarks.NAME --json
+	@for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "$(BIN)/python -m benchmarks.$$name --help"; done
+
+wheel: .venv/.dev  ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean:  ## Remove what was trained, built or left by runs (not .venv)
+	rm -rf artifacts runs dist build *.egg-info
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+
+.venv/.run: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing into .venv (about two minutes the first time)"
+	@$(INSTALL) -e .
+	@touch $@
+
+.venv/.dev: .venv/.run
+	@$(INSTALL) -e '.[dev]'
+	@touch $@

@@ -1,0 +1,127 @@
+"""The only file that calls ray.get, ray.wait, ray.kill or ray.get_actor.
+
+Actors are found by name in the deployment's namespace; they are detached, so that the death of
+the one that created them takes nobody along.
+"""
+
+import logging
+import threading
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+from actors.spec import Announcement, DeploymentSpec
+from constellation.errors import ConstellationError, DeploymentError
+
+logger = logging.getLogger(__name__)
+
+REGISTRY = "registry"
+"""Actor name of the registry."""
+
+ROUTER = "router"
+"""Actor name of the router."""
+
+_MISSES_MAX = 3
+
+
+def kernel_member(kernel: str) -> str:
+    """Return the actor name of a kernel."""
+    return f"kernel-{kernel}"
+
+
+def find(member: str, namespace: str) -> Any | None:
+    """Return the handle of a named actor, or None when there is none."""
+    try:
+        return ray.get_actor(member, namespace=namespace)
+    except ValueError:
+        return None
+
+
+def create(actor_class: Any, member: str, spec: DeploymentSpec, *arguments: Any) -> Any:
+    """Return the named actor, created if it does not exist; Ray restarts it whenever it dies."""
+    return actor_class.options(
+        name=member,
+        namespace=spec.namespace,
+        get_if_exists=True,
+        lifetime="detached",
+        max_restarts=-1,
+        num_cpus=0,
+    ).remote(spec, *arguments)
+
+
+def restart(member: str, namespace: str) -> None:
+    """Kill an actor's process so that Ray starts it again."""
+    handle = find(member, namespace)
+    if handle is not None:
+        ray.kill(handle, no_restart=False)
+
+
+def remove(member: str, namespace: str) -> None:
+    """Kill an actor for good."""
+    handle = find(member, namespace)
+    if handle is not None:
+        ray.kill(handle, no_restart=True)
+
+
+def wait_for(reference: Any, *, timeout_s: float, what: str) -> Any:
+    """Return the result of a Ray call.
+
+    Raises:
+        DeploymentError: It did not come within `timeout_s`, or the actor is gone.
+        ConstellationError: What the call raised, if it was one of ours.
+    """
+    try:
+        return ray.get(reference, timeout=timeout_s)
+    except GetTimeoutError as error:
+        raise DeploymentError(f"{what} did not answer within {timeout_s:.0f} s") from error
+    except RayActorError as error:
+        raise DeploymentError(f"{what} is gone: {error}") from error
+    except RayTaskError as error:
+        if isinstance(error.cause, ConstellationError):
+            raise error.cause from error
+        raise
+
+
+def announce(spec: DeploymentSpec, announcement: Announcement) -> bool:
+    """Tell the registry where an actor listens; False when there is no registry to tell.
+
+    Best effort: a registry that starts later asks every actor itself.
+    """
+    registry = find(REGISTRY, spec.namespace)
+    if registry is None:
+        return False
+    registry.announced.remote(announcement)
+    return True
+
+
+def node_name() -> str:
+    """Return the id of the machine this process runs on."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def watch(member: str, namespace: str, *, interval_s: float, stop: threading.Event) -> None:
+    """Ask an actor for its state until `stop` is set; restart it when it no longer answers.
+
+    Ray restarts an actor whose process dies; this one may live and hang, and it supervises all
+    the others.
+    """
+    misses = 0
+    while not stop.wait(interval_s):
+        handle = find(member, namespace)
+        reference = handle.state.remote() if handle is not None else None
+        answered, _ = ray.wait([reference], timeout=interval_s) if reference else ([], [])
+        misses = 0 if answered else misses + 1
+        if misses >= _MISSES_MAX:
+            logger.warning("member restarted", extra={"member": member, "reason": "hangs"})
+            restart(member, namespace)
+            misses = 0
+
+
+def tear_down(spec: DeploymentSpec, *, grace_s: float) -> None:
+    """Drain the actors, then remove them for good."""
+    registry = find(REGISTRY, spec.namespace)
+    if registry is not None:
+        ray.wait([registry.drain.remote(grace_s)], timeout=grace_s + 2)
+    for member in (REGISTRY, ROUTER, *(kernel_member(name) for name in spec.kernels)):
+        remove(member, spec.namespace)

@@ -1,0 +1,221 @@
+"""KernelHost: one kernel, its mailbox and its gRPC server. `KernelActor` is the same under Ray.
+
+Requests reach it over gRPC only; Ray starts and restarts it. All work on the model runs on one
+thread, token by token, so that answers interleave and a cancelled one stops within a step.
+"""
+
+import asyncio
+import ctypes
+import gc
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+import ray
+from prometheus_client import CollectorRegistry
+
+from actors import _ray
+from actors.spec import Announcement, DeploymentSpec
+from constellation.records import Finish, FinishReason, KernelDescription, Piece, Sampling, Score
+from constellation.runtime.admission import Admission
+from constellation.telemetry.logs import set_up_logging
+from constellation.telemetry.metrics import KernelMetrics, serve_metrics
+from constellation.wire import channel, services
+from constellation.wire.kernel_service import KernelServicer
+
+logger = logging.getLogger(__name__)
+ResultT = TypeVar("ResultT")
+
+
+class Answer(Protocol):
+    """One answer being written."""
+
+    num_prompt_tokens: int
+
+    def step(self) -> tuple[str, int, FinishReason | None]:
+        """Write one token: text that became complete, tokens written, reason when finished."""
+        ...
+
+
+class Engine(Protocol):
+    """What a host needs of a model. Called from one thread at a time."""
+
+    tokenizer_hash: str
+    context: int
+    num_parameters: int
+    kappa: float | None
+    blocking: bool
+    """False when steps are too short to be worth a thread (no-op kernels in benchmarks)."""
+
+    def start(self, tokens: Sequence[int], sampling: Sampling) -> Answer:
+        """Begin an answer; raises InvalidPrompt or InvalidRequest."""
+        ...
+
+    def score(self, tokens: Sequence[int], num_context: int) -> Score:
+        """Say how likely `tokens[num_context:]` is."""
+        ...
+
+
+class KernelHost:
+    """Serves one kernel. A plain class: tests build it without Ray."""
+
+    def __init__(self, name: str, engine: Engine, *, slots: int, queue_max: int) -> None:
+        self.name = name
+        self._engine = engine
+        self._admission = Admission(f"kernel {name!r}", slots=slots, queue_max=queue_max)
+        # Tokens in the cache of each answer; one that was cancelled takes its cache along.
+        self._cached: WeakKeyDictionary[Answer, int] = WeakKeyDictionary()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._started_s = time.monotonic()
+        self.metrics = KernelMetrics(CollectorRegistry())
+        self.guard = services.Guard(lambda reason: self.metrics.rejected.labels(reason).inc())
+        if engine.kappa is not None:  # `dot` attention has no coupling
+            self.metrics.kappa.labels(name).set(engine.kappa)
+        self.metrics.queue_depth.labels(name).set_function(lambda: self._admission.depth)
+        self.metrics.running.labels(name).set_function(lambda: self._admission.num_running)
+        capacity = slots * engine.context
+        self.metrics.cache_usage.labels(name).set_function(
+            lambda: sum(self._cached.values()) / capacity
+        )
+        self._tokens = {
+            kind: self.metrics.tokens.labels(name, kind)
+            for kind in ("prompt", "completion", "score")
+        }
+
+    async def generate(
+        self, tokens: Sequence[int], sampling: Sampling
+    ) -> AsyncGenerator[Piece, None]:
+        """Continue a prompt, a piece per token, text in whole code points."""
+        started_s = time.monotonic()
+        async with self._slot():
+            answer = await self._on_model(lambda: self._engine.start(tokens, sampling))
+            self._tokens["prompt"].inc(answer.num_prompt_tokens)
+            self._cached[answer] = answer.num_prompt_tokens
+            num_tokens, unsent, text, reason = 0, 0, "", None
+            while reason is None:
+                before_s = time.monotonic()
+                text, written, reason = await self._on_model(answer.step)
+                self.metrics.inter_token_seconds.observe(time.monotonic() - before_s)
+                num_tokens, unsent = num_tokens + written, unsent + written
+                self._cached[answer] += written
+                if text and reason is None:
+                    yield Piece(text=text, num_tokens=unsent)
+                    unsent = 0
+            self._tokens["completion"].inc(num_tokens)
+            finish = Finish(
+                reason=reason,
+                num_prompt_tokens=answer.num_prompt_tokens,
+                num_tokens=num_tokens,
+                elapsed_s=time.monotonic() - started_s,
+            )
+            yield Piece(text=text, num_tokens=unsent, finish=finish)
+
+    async def score(self, tokens: Sequence[int], num_context: int) -> Score:
+        """Say how likely `tokens[num_context:]` is after `tokens[:num_context]`."""
+        async with self._slot():
+            score = await self._on_model(lambda: self._engine.score(tokens, num_context))
+        self._tokens["score"].inc(score.num_tokens)
+        return score
+
+    def describe(self) -> KernelDescription:
+        """Say what the kernel is and how busy."""
+        return KernelDescription(
+            name=self.name,
+            tokenizer_hash=self._engine.tokenizer_hash,
+            context=self._engine.context,
+            num_parameters=self._engine.num_parameters,
+            pid=os.getpid(),
+            queue_depth=self._admission.depth,
+            num_running=self._admission.num_running,
+            uptime_s=time.monotonic() - self._started_s,
+            num_unexpected_errors=self.guard.num_unexpected,
+        )
+
+    async def serve(self, bind: channel.Bind, *, stall_s: float) -> str:
+        """Start the gRPC server; return its host:port."""
+        servicer = KernelServicer(self, stall_s=stall_s)
+        handler = services.handlers(services.KERNEL, servicer, self.guard)
+        self._server, endpoint = await channel.serve(bind, [handler], [services.KERNEL.full_name])
+        return endpoint
+
+    async def stop(self, *, grace_s: float) -> None:
+        """Refuse new calls, finish the running ones within `grace_s`, then stop."""
+        await self._server.stop(grace_s)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        # The ticket is the future that a waiting request sleeps on.
+        ticket: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        started = self._admission.arrive(ticket, now_s=time.monotonic())
+        try:
+            if not started:
+                await ticket
+            yield
+        finally:
+            successor = self._admission.leave(ticket, now_s=time.monotonic())
+            if isinstance(successor, asyncio.Future) and not successor.done():
+                successor.set_result(None)
+
+    async def _on_model(self, work: Callable[[], ResultT]) -> ResultT:
+        if not self._engine.blocking:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+class KernelProcess:
+    """A KernelHost inside a Ray actor: loads, serves, announces itself."""
+
+    async def __init__(self, spec: DeploymentSpec, kernel: str) -> None:  # type: ignore[misc]
+        # Ray awaits this on the actor's event loop, also after a restart.
+        set_up_logging(spec.log_path(_ray.kernel_member(kernel)))
+        host = await asyncio.to_thread(_load_host, spec, kernel)
+        endpoint = await host.serve(spec.internal_bind, stall_s=spec.kernel.stall_s)
+        metrics_endpoint, _ = serve_metrics(host.metrics.registry, spec.host)
+        self._host = host
+        self._announcement = Announcement(
+            member=_ray.kernel_member(kernel),
+            endpoint=endpoint,
+            metrics_endpoint=metrics_endpoint,
+            pid=os.getpid(),
+            node=_ray.node_name(),
+        )
+        told = _ray.announce(spec, self._announcement)
+        logger.info("kernel serves", extra={"endpoint": endpoint, "registry_told": told})
+
+    async def where(self) -> Announcement:
+        """Say where this kernel listens: asked by a registry that has just started."""
+        return self._announcement
+
+    async def drain(self, grace_s: float) -> None:
+        """Refuse new calls and finish the running ones."""
+        await self._host.stop(grace_s=grace_s)
+
+
+def _load_host(spec: DeploymentSpec, kernel: str) -> KernelHost:
+    # torch is imported here, before serving: importing it later would stop the event loop.
+    from actors.engine import KernelEngine
+
+    engine = KernelEngine.load(
+        spec.artifacts / "kernels" / kernel,
+        spec.artifacts / "coordizer",
+        num_threads=spec.kernel.num_threads,
+    )
+    _return_memory()
+    return KernelHost(kernel, engine, slots=spec.kernel.slots, queue_max=spec.kernel.queue_max)
+
+
+def _return_memory() -> None:
+    """Give what importing and loading freed back to the system: glibc keeps it otherwise."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+    if trim is not None:
+        trim(0)
+
+
+KernelActor = ray.remote(KernelProcess)

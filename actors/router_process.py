@@ -1,0 +1,56 @@
+"""RouterProcess: a RouterHost inside a Ray actor."""
+
+import asyncio
+import logging
+import os
+
+import ray
+
+from actors import _ray
+from actors.router import RouterHost, Snapshot
+from actors.spec import Announcement, DeploymentSpec
+from constellation.coordizer.coordizer import Coordizer
+from constellation.telemetry.logs import set_up_logging
+from constellation.telemetry.metrics import serve_metrics
+from constellation.wire.table_file import load_table
+
+logger = logging.getLogger(__name__)
+
+
+class RouterProcess:
+    """Loads, serves from the last table, announces itself, takes new tables."""
+
+    async def __init__(self, spec: DeploymentSpec, name: str) -> None:  # type: ignore[misc]
+        set_up_logging(spec.log_path(name))
+        coordizer = await asyncio.to_thread(Coordizer.load, spec.artifacts / "coordizer")
+        self._host = RouterHost(coordizer, spec.router, token=spec.token)
+        if spec.table_path.exists():
+            # A router that restarts answers at once, from the last table, registry or not.
+            table = load_table(spec.table_path)
+            await self._host.update(Snapshot(table=table, health={}, registry_pid=0))
+        endpoint = await self._host.serve(spec.client_bind, stall_s=spec.kernel.stall_s)
+        metrics_endpoint, _ = serve_metrics(self._host.metrics.registry, spec.host)
+        self._announcement = Announcement(
+            member=name,
+            endpoint=endpoint,
+            metrics_endpoint=metrics_endpoint,
+            pid=os.getpid(),
+            node=_ray.node_name(),
+        )
+        told = _ray.announce(spec, self._announcement)
+        logger.info("router serves", extra={"endpoint": endpoint, "registry_told": told})
+
+    async def where(self) -> Announcement:
+        """Say where this router listens."""
+        return self._announcement
+
+    async def update(self, snapshot: Snapshot) -> None:
+        """Take a new table from the registry."""
+        await self._host.update(snapshot)
+
+    async def drain(self, grace_s: float) -> None:
+        """Refuse new calls and finish the running ones."""
+        await self._host.stop(grace_s=grace_s)
+
+
+RouterActor = ray.remote(RouterProcess)

@@ -1,0 +1,96 @@
+"""The actors that `benchmarks.dispatch` measures: our router and kernels, and a bare echo.
+
+The router and the kernel hosts are the product's own classes; only the engine does nothing.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+import ray
+
+from actors.kernel import KernelHost
+from actors.router import RouterHost, Snapshot
+from actors.spec import RouterOptions
+from constellation.coordizer.coordizer import Coordizer
+from constellation.records import FinishReason, Sampling, Score
+from constellation.wire import channel
+from constellation.wire.table_file import unpack_table
+
+BIND = channel.Bind()
+STALL_S = 20.0
+
+
+class NoAnswer:
+    """An answer of one word, at once."""
+
+    def __init__(self, num_prompt_tokens: int) -> None:
+        self.num_prompt_tokens = num_prompt_tokens
+
+    def step(self) -> tuple[str, int, FinishReason]:
+        return "ok", 1, FinishReason.END
+
+
+class NoEngine:
+    """A kernel that does nothing."""
+
+    tokenizer_hash = ""
+    context = 256
+    num_parameters = 0
+    kappa = 0.0
+    blocking = False
+
+    def start(self, tokens: Sequence[int], sampling: Sampling) -> NoAnswer:
+        return NoAnswer(len(tokens))
+
+    def score(self, tokens: Sequence[int], num_context: int) -> Score:
+        return Score(nats=0.0, num_tokens=len(tokens))
+
+
+class Kernels:
+    """Several no-op kernels, each with its own gRPC server and port."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._hosts = {
+            name: KernelHost(name, NoEngine(), slots=256, queue_max=4096) for name in names
+        }
+
+    async def serve(self) -> dict[str, str]:
+        return {name: await host.serve(BIND, stall_s=STALL_S) for name, host in self._hosts.items()}
+
+
+class Router:
+    """The product's router on a table of choice."""
+
+    def __init__(self, coordizer: str) -> None:
+        self._host = RouterHost(
+            Coordizer.load(Path(coordizer)), RouterOptions(requests_max=4096), token=None
+        )
+
+    async def serve(self, table: bytes) -> str:
+        snapshot = Snapshot(table=unpack_table(table), health={}, registry_pid=os.getpid())
+        await self._host.update(snapshot)
+        return await self._host.serve(BIND, stall_s=STALL_S)
+
+
+class Echo:
+    """A bare grpc.aio server that returns the bytes it was sent."""
+
+    async def serve(self) -> str:
+        async def echo(request: bytes, context: object) -> bytes:
+            return request
+
+        self._server = grpc.aio.server(options=channel.SERVER_OPTIONS)
+        handler = grpc.unary_unary_rpc_method_handler(echo)
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("bench.Echo", {"Echo": handler}),)
+        )
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+        return f"127.0.0.1:{port}"
+
+
+KernelsActor = ray.remote(num_cpus=0)(Kernels)
+RouterActor = ray.remote(num_cpus=0)(Router)
+EchoActor = ray.remote(num_cpus=0)(Echo)

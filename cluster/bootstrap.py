@@ -1,0 +1,98 @@
+"""The only file that calls ray.init. Starts a Ray of our own on loopback, or joins a cluster."""
+
+import functools
+import logging
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from constellation.errors import DeploymentError
+from constellation.settings import apply_environment
+from constellation.wire.channel import LOOPBACK
+
+NAMESPACE = "constellation"
+_OBJECT_STORE_BYTES = 100 * 1024 * 1024  # requests and weights never pass through it
+
+# Named for other systems, but on every one it keeps the node's address 127.0.0.1; without it Ray
+# replaces loopback by the machine's address and all its servers listen everywhere.
+_LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+@functools.cache
+def prepare_environment() -> None:
+    """Set the variables that Ray reads when it is imported; once, before this process does that.
+
+    The token is drawn once per process, because Ray remembers the first it sees.
+    """
+    if "ray" in sys.modules:
+        raise DeploymentError(
+            "Ray was imported before its environment was set; call prepare_environment() first"
+        )
+    apply_environment(_environment(secrets.token_hex(32)))
+
+
+def _environment(token: str) -> dict[str, str]:
+    return {
+        # With the mode unset Ray writes a token into the home directory and turns it on later.
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": token,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        **_LOOPBACK_ONLY,
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+        # Ray's default of 15 would let any other program on a laptop starve the kernels.
+        "RAY_worker_niceness": "0",
+        # glibc keeps an arena per thread; Ray's processes have dozens of threads.
+        "MALLOC_ARENA_MAX": "1",
+    }
+
+
+@contextmanager
+def local_ray(*, num_cpus: int, dashboard: bool, namespace: str = NAMESPACE) -> Iterator[Path]:
+    """Run a Ray of our own on loopback, behind a token nobody else knows; stop it at the end.
+
+    Args:
+        num_cpus: What tasks may claim. With 0 Ray keeps no idle workers, which saves their memory;
+            our actors claim none.
+        dashboard: Ray Train logs errors without it; serving does not need it.
+        namespace: Where named actors live.
+
+    Yields:
+        Ray's folder for logs and sockets, removed afterwards.
+    """
+    prepare_environment()
+    import ray  # after the environment is set: Ray reads it at import
+
+    # Ray's socket paths must stay short, so the folder lies directly under the system's.
+    with tempfile.TemporaryDirectory(prefix="cst", ignore_cleanup_errors=True) as folder:
+        ray.init(
+            num_cpus=num_cpus,
+            namespace=namespace,
+            include_dashboard=dashboard,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+            _temp_dir=folder,
+            _node_ip_address="127.0.0.1",
+        )
+        try:
+            yield Path(folder)
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def joined_ray(address: str, *, namespace: str = NAMESPACE) -> Iterator[None]:
+    """Join a running cluster; leave it at the end."""
+    if address.partition(":")[0] in LOOPBACK:
+        apply_environment(_LOOPBACK_ONLY)
+    import ray
+
+    ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,167 @@
+"""`chat`: an interactive session. Every turn is routed by itself; earlier turns are context."""
+
+import sys
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster.cli import options, render
+from cluster.cli.ask import print_stream
+from cluster.cli.connection import configuration, connect
+from constellation.errors import ConstellationError, InvalidPrompt
+
+if TYPE_CHECKING:
+    from constellation.client import Client, Reply
+    from constellation.records import Route
+
+_PROMPT = "you> "
+_HELP = "/route shows why the last kernel was chosen, /forget drops the context, /quit ends"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command()(chat)
+
+
+def chat(
+    context: Annotated[
+        int,
+        typer.Option(
+            min=16,
+            max=1_000_000,
+            help="Tokens that earlier turns, yours and the answer may take together; lowered to "
+            "what the kernels can read.",
+        ),
+    ] = 256,
+    kernel: options.Kernel = None,
+    rule: options.Rule = None,
+    tokens_max: Annotated[
+        int, typer.Option("--tokens-max", min=1, max=4096, help="Most tokens of one answer.")
+    ] = 64,
+    temperature: options.Temperature = None,
+    seed: options.Seed = None,
+    run_dir: options.RunDir = None,
+    endpoint: options.Endpoint = None,
+    token_file: options.TokenFile = None,
+    timeout: options.Timeout = None,
+) -> None:
+    """Talk to the constellation; every turn goes to the kernel that is nearest to it.
+
+    The kernels continue text; earlier turns stand before yours as far as they fit, and nothing
+    is kept when the session ends. Ctrl-C stops an answer, /quit or Ctrl-D ends the session.
+
+    Example: constellation chat --tokens-max 100
+    """
+    asked = {
+        "kernel": kernel,
+        "rule": None if rule is None else str(rule),
+        "tokens_max": tokens_max,
+        "temperature": temperature,
+        "seed": seed,
+    }
+    settings = configuration(run_dir=run_dir, token_file=token_file)
+    with connect(settings, endpoint, timeout) as client:
+        render.stderr().print(_HELP, style="dim")
+        _Session(client, Conversation(limit=context, room=tokens_max), asked).run()
+
+
+@dataclass(slots=True)
+class Conversation:
+    """Decides how much of the earlier turns goes before the next one."""
+
+    limit: int
+    """Tokens a kernel reads and writes together."""
+    room: int
+    """Tokens kept free for the answer; at most half of `limit` is."""
+    _turns: deque[tuple[str, int]] = field(default_factory=deque)
+
+    def prompt(self, text: str, num_tokens: int) -> str:
+        """Return `text` after as many of the latest turns as fit; older ones are forgotten."""
+        left = self.limit - min(self.room, self.limit // 2) - num_tokens
+        while self._turns and sum(count for _, count in self._turns) > left:
+            self._turns.popleft()
+        return "".join(turn for turn, _ in self._turns) + text
+
+    def add(self, text: str, num_tokens: int) -> None:
+        """Remember a turn and its answer."""
+        self._turns.append((text, num_tokens))
+
+    def forget(self) -> None:
+        """Forget all turns."""
+        self._turns.clear()
+
+    def shrink(self, limit: int) -> bool:
+        """Take note that a kernel reads no more than `limit` tokens; say whether that is news."""
+        news = limit < self.limit
+        self.limit = min(limit, self.limit)
+        return news and bool(self._turns)
+
+
+class _Session:
+    """Reads turns, prints answers."""
+
+    def __init__(self, client: "Client", talk: Conversation, asked: dict[str, Any]) -> None:
+        self._client = client
+        self._talk = talk
+        self._asked = asked
+        self._last = ""
+
+    def run(self) -> None:
+        while True:
+            try:
+                line = input(_PROMPT if sys.stdin.isatty() else "")
+            except EOFError:
+                return
+            if line.strip() == "/quit":
+                return
+            if line.strip():
+                self._act(line)
+
+    def _act(self, line: str) -> None:
+        command = line.strip()
+        try:
+            if command == "/route":
+                self._explain()
+            elif command == "/forget":
+                self._talk.forget()
+            elif command.startswith("/"):
+                render.stderr().print(_HELP, style="dim")
+            else:
+                self._turn(line + "\n")
+        except ConstellationError as error:
+            # One failed turn does not end the session.
+            render.stderr().print(f"error: {error}", style="red")
+        except KeyboardInterrupt:
+            render.stderr().print("(stopped)", style="dim")
+
+    def _explain(self) -> None:
+        if not self._last:
+            render.stderr().print("nothing was asked yet", style="dim")
+            return
+        render.explain(render.stdout(), self._route(self._last, explain=True))
+
+    def _route(self, text: str, *, explain: bool) -> "Route":
+        asked = {name: self._asked[name] for name in ("kernel", "rule")}
+        return self._client.route(text, explain=explain, **asked)
+
+    def _turn(self, text: str) -> None:
+        self._last = text
+        basin = self._client.basin(text)
+        decided = self._route(text, explain=False)
+        # Routed before it is asked, so that the name stands above the answer.
+        render.stderr().print(render.route_line(decided))
+        asked = {**self._asked, "kernel": decided.kernel}
+        reply = self._answer(text, len(basin.tokens), asked)
+        self._talk.add(f"{text}{reply.text}\n", len(basin.tokens) + reply.finish.num_tokens + 1)
+        if reply.finish.reason == "context":
+            self._talk.shrink(reply.finish.num_prompt_tokens + reply.finish.num_tokens)
+
+    def _answer(self, text: str, num_tokens: int, asked: dict[str, Any]) -> "Reply":
+        while True:
+            try:
+                return print_stream(self._client, self._talk.prompt(text, num_tokens), asked)
+            except InvalidPrompt as error:
+                if error.unit != "tokens" or not self._talk.shrink(error.limit + 1):
+                    raise

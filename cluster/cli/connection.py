@@ -1,0 +1,111 @@
+"""From flags to settings, and from settings to a client."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from constellation.errors import DeploymentError, InvalidRequest
+
+if TYPE_CHECKING:
+    from constellation.client import Client
+    from constellation.settings import Settings
+
+_LOOK_S = 2.0
+"""Seconds to find out whether anybody answers where nothing is known to run."""
+
+
+def configuration(
+    *,
+    run_dir: Path | None = None,
+    artifacts: Path | None = None,
+    token_file: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+) -> "Settings":
+    """Return the settings: these flags over the environment over `constellation.toml`.
+
+    Raises:
+        ConfigError: Names every setting that is unknown or out of range.
+    """
+    from constellation.settings import load_settings
+
+    serve = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    return load_settings(
+        run_dir=run_dir,
+        artifacts=artifacts,
+        serve=serve or None,
+        security=None if token_file is None else {"token_file": token_file},
+    )
+
+
+def connect(
+    settings: "Settings", endpoint: str | None = None, timeout_s: float | None = None
+) -> "Client":
+    """Return a client of the constellation that is meant.
+
+    Args:
+        settings: Where it runs, and the token file.
+        endpoint: host:port; None finds the one that runs from `settings.run_dir`, else tries the
+            configured address.
+        timeout_s: For each call; None takes the client's defaults.
+
+    Raises:
+        DeploymentError: No endpoint was given, and nothing runs.
+    """
+    from constellation.client import Client, Timeouts
+    from constellation.settings import read_token
+
+    known = endpoint or _running_endpoint(settings)
+    limits = {} if timeout_s is None else {"request_s": timeout_s, "lookup_s": timeout_s}
+    client = Client(
+        known or f"{settings.serve.host}:{settings.serve.port or 1}",
+        token=read_token(settings.security.token_file),
+        timeouts=Timeouts(**limits),
+    )
+    if known is None and not client.healthy(timeout_s=_LOOK_S):
+        client.close()
+        raise DeploymentError(
+            f"nothing runs from {settings.run_dir} and nobody answers at {settings.serve.host}:"
+            f"{settings.serve.port}; start one with: constellation up, or name one by --endpoint"
+        )
+    return client
+
+
+def _running_endpoint(settings: "Settings") -> str | None:
+    from cluster.state import running
+
+    state = running(settings.run_dir)
+    return None if state is None else state.endpoint
+
+
+def read_text(argument: str) -> str:
+    """Return the text that is meant: the argument itself, or standard input for "-".
+
+    Raises:
+        InvalidRequest: Standard input is not UTF-8.
+    """
+    if argument != "-":
+        return argument
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("standard input", data[:40], "UTF-8 text") from error
+
+
+def routing_options(
+    *,
+    kernel: str | None,
+    rule: Any,
+    top_k: int | None,
+    explain: bool,
+    refuse_out_of_domain: bool,
+) -> dict[str, Any]:
+    """Return the client's routing options for these flags."""
+    return {
+        "kernel": kernel,
+        "rule": None if rule is None else str(rule),
+        "top_k": top_k,
+        "explain": explain,
+        "refuse_out_of_domain": refuse_out_of_domain,
+    }

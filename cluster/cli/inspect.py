@@ -1,0 +1,153 @@
+"""`plan` and `doctor`: what fits on this machine, and what is wrong with it."""
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cluster.cli import options, render
+from cluster.cli.connection import configuration
+
+if TYPE_CHECKING:
+    from cluster.planning import Plan
+
+
+class PresetName(StrEnum):
+    """Shapes of kernels; a test compares it with the library's presets."""
+
+    SPARK = "spark"
+    QIG_23M = "qig-23m"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(plan)
+    app.command()(doctor)
+
+
+def plan(
+    preset: Annotated[PresetName, typer.Option(help="Shape of every kernel.")] = PresetName.SPARK,
+    kernels: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=240, help="Kernels wanted. (default: as many as fit)", show_default=False
+        ),
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=1e6,
+            help="GB (1e9 bytes) that may be used. (default: what is free now)",
+            show_default=False,
+        ),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Answers a kernel writes at once. (default: the configured number)",
+            show_default=False,
+        ),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Measure the speed here, about 2 s.")
+    ] = True,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say how many kernels fit on this machine and what they cost.
+
+    Example: constellation plan --preset qig-23m --kernels 8 --memory 16
+    """
+    import psutil
+
+    from cluster.cli import machine
+    from cluster.planning import Load, Machine, make_plan
+    from constellation.kernel.config import PRESETS
+
+    config = PRESETS[str(preset)]
+    free = psutil.virtual_memory().available if memory is None else int(memory * 1e9)
+    made = make_plan(
+        Load(config=config, slots=slots or configuration().kernel.slots, num_kernels=kernels),
+        Machine(
+            memory_bytes=free,
+            num_cores=machine.num_cores(),
+            decode_tokens_per_second=machine.decode_speed(config) if measure else None,
+        ),
+    )
+    if as_json:
+        render.print_json({"preset": str(preset), "memory_bytes": free, **asdict(made)})
+    else:
+        _print_plan(made, str(preset), free)
+
+
+def _print_plan(made: "Plan", preset: str, free: int) -> None:
+    console = render.stdout()
+    shown = render.table("what", "cost", "remark", numbers=("cost",))
+    rows = [
+        ("parameters", f"{made.num_parameters:,}", f"of one {preset} kernel"),
+        ("weights", render.size(made.weights_bytes), "float32"),
+        ("cache", render.size(made.cache_bytes), "all slots full"),
+        ("process", render.size(made.process_bytes), "Python, Ray's worker, torch, gRPC"),
+        ("one kernel", render.size(made.kernel_bytes), "the three above"),
+        ("fixed", render.size(made.fixed_bytes), "router, registry, launcher, Ray's daemons"),
+        ("kernels", str(made.num_kernels), f"{made.num_fitting} fit into {render.size(free)}"),
+        ("memory", render.size(made.total_bytes), "for these kernels"),
+        ("actors", str(made.num_actors), "kernels, a router, a registry"),
+        ("work", f"{made.flops_per_token / 1e6:.1f} MFLOP", "per token, at half of the context"),
+    ]
+    if made.tokens_per_second_kernel is not None:
+        one, together = made.tokens_per_second_kernel, made.tokens_per_second_all or 0.0
+        rows += [
+            ("speed", f"{one:,.0f} tokens/s", "one answer, one core, measured now"),
+            ("together", f"{together:,.0f} tokens/s", "every kernel writing, cores shared out"),
+        ]
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+    if not made.fits:
+        console.print(
+            f"\n{max(1, made.num_kernels)} do not fit; {made.num_fitting} do", style="yellow"
+        )
+
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def doctor(
+    artifacts: options.Artifacts = None,
+    run_dir: options.RunDir = None,
+    token_file: options.TokenFile = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Look for what is wrong: versions, port, memory, GPU, Ray, artifacts; say how to mend it.
+
+    Ends with exit code 1 when something must be mended before a constellation can run.
+
+    Example: constellation doctor --json
+    """
+    from rich.text import Text
+
+    from cluster.cli import machine
+    from cluster.diagnosis import Level, diagnose
+
+    settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
+    findings = diagnose(machine.look(settings))
+    worst = Level.FAIL if any(found.level is Level.FAIL for found in findings) else Level.OK
+    if as_json:
+        render.print_json({"ok": worst is Level.OK, "findings": [asdict(f) for f in findings]})
+    else:
+        shown = render.table("", "what", "found")
+        shown.columns[2].no_wrap = False
+        for found in findings:
+            detail = Text(found.detail)
+            if found.mend:
+                detail.append(f"\n→ {found.mend}", style="bold")
+            shown.add_row(
+                Text(str(found.level), style=_STYLES[str(found.level)]), found.subject, detail
+            )
+        render.stdout().print(shown)
+    if worst is Level.FAIL:
+        raise typer.Exit(1)

@@ -1,0 +1,192 @@
+"""What this machine is and what lies on it: the facts behind `plan` and `doctor`."""
+
+import os
+import shutil
+import socket
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from cluster import state
+from cluster.diagnosis import (
+    ArtifactFacts,
+    MachineFacts,
+    PortFacts,
+    RunFacts,
+    parse_requirement,
+)
+from constellation.errors import ArtifactError, ConstellationError
+
+if TYPE_CHECKING:
+    from constellation.kernel.config import KernelConfig
+    from constellation.settings import Settings
+
+DISTRIBUTION = "constellation-runtime"
+_LOOK_S = 3.0
+"""Seconds a running constellation may take to answer."""
+_SHARED = Path("/dev/shm")
+
+
+def look(settings: "Settings") -> MachineFacts:
+    """Return the facts the doctor judges."""
+    requirements = [
+        line for line in metadata.requires(DISTRIBUTION) or [] if "extra ==" not in line
+    ]
+    names = [found[0] for found in map(parse_requirement, requirements) if found]
+    memory = psutil.virtual_memory()
+    return MachineFacts(
+        python=sys.version_info[:3],
+        packages={name: _version(name) for name in names},
+        requirements=requirements,
+        memory_free=memory.available,
+        memory_total=memory.total,
+        num_cores=num_cores(),
+        gpus=_gpus(),
+        shared_free=shutil.disk_usage(_SHARED).free if _SHARED.exists() else None,
+        disk_free=shutil.disk_usage(Path.cwd()).free,
+        port=_port(settings.serve.host, settings.serve.port),
+        num_rays=_num_rays(),
+        run=_run(settings),
+        artifacts=_artifacts(settings.artifacts),
+    )
+
+
+def num_cores() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _gpus() -> tuple[str, ...]:
+    import torch
+
+    return tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+
+
+def _port(host: str, port: int) -> PortFacts:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, port), family=family):
+            return PortFacts(host=host, port=port, free=True)
+    except OSError as error:
+        problem = error.strerror or str(error)
+        return PortFacts(host=host, port=port, free=False, problem=problem)
+
+
+def _num_rays() -> int:
+    names = (process.info["name"] for process in psutil.process_iter(["name"]))
+    return sum(name == "gcs_server" for name in names)
+
+
+def _run(settings: "Settings") -> RunFacts | None:
+    gone = RunFacts(endpoint="", pid=0, alive=False, answers=False)
+    try:
+        found = state.running(settings.run_dir)
+    except ArtifactError:
+        return gone
+    if found is None:
+        return gone if (settings.run_dir / state.STATE_FILE).exists() else None
+    return _ask(settings, found)
+
+
+def _ask(settings: "Settings", found: state.RunState) -> RunFacts:
+    from constellation.client import Client, Timeouts
+    from constellation.settings import read_token
+
+    timeouts = Timeouts(connect_s=_LOOK_S, lookup_s=_LOOK_S)
+    token = read_token(settings.security.token_file)
+    try:
+        with Client(found.endpoint, token=token, timeouts=timeouts) as client:
+            kernels = client.status().kernels
+    except ConstellationError:
+        return RunFacts(endpoint=found.endpoint, pid=found.pid, alive=True, answers=False)
+    return RunFacts(
+        endpoint=found.endpoint,
+        pid=found.pid,
+        alive=True,
+        answers=True,
+        kernels_down=tuple(kernel.name for kernel in kernels if not kernel.up),
+    )
+
+
+def _artifacts(folder: Path) -> ArtifactFacts:
+    """Load everything, as `up` would, one kernel at a time."""
+    from constellation.wire.table_file import load_table
+
+    path = folder / "table.msgpack"
+    if not path.exists():
+        return ArtifactFacts(folder=str(folder), exists=False)
+    try:
+        table = load_table(path)
+    except ArtifactError as error:
+        return ArtifactFacts(folder=str(folder), exists=True, problems=(str(error),))
+    names = [site.name for site in table.sites]
+    problems = _problems(folder, names, table.coordizer_hash)
+    return ArtifactFacts(
+        folder=str(folder), exists=True, num_kernels=len(names), problems=tuple(problems)
+    )
+
+
+def _problems(folder: Path, names: list[str], coordizer_hash: str) -> list[str]:
+    from constellation.coordizer.coordizer import Coordizer
+    from constellation.kernel.checkpoint import load_kernel
+
+    problems = []
+    speaks = None
+    try:
+        coordizer = Coordizer.load(folder / "coordizer")
+        speaks = coordizer.tokenizer_hash
+        if coordizer.hash != coordizer_hash:
+            problems.append(f"{folder / 'table.msgpack'}: was made with another coordizer")
+    except ArtifactError as error:
+        problems.append(str(error))
+    for name in names:
+        try:
+            hears = load_kernel(folder / "kernels" / name).tokenizer_hash
+            if speaks is not None and hears != speaks:
+                problems.append(f"kernel {name!r} was trained with another vocabulary")
+        except ArtifactError as error:
+            problems.append(str(error))
+    return problems
+
+
+def decode_speed(config: "KernelConfig", *, budget_s: float = 1.0) -> float:
+    """Return tokens per second of one kernel of this shape writing one answer on one core.
+
+    Measured now, with random weights: speed does not depend on their values. The first tokens
+    warm up and are not counted; the median time of the others is, so that a pause does not matter.
+    """
+    import statistics
+
+    import torch
+
+    from constellation.kernel.decoder import Decoder
+    from constellation.kernel.generation import Generation
+    from constellation.records import Sampling
+
+    warm_up, least = 4, 8
+    torch.set_num_threads(1)
+    num_tokens = max(warm_up + least, config.context // 2)
+    writing = Generation(
+        Decoder(config, seed=0).eval(), [1], Sampling(tokens_max=num_tokens, seed=0), None
+    )
+    seconds: list[float] = []
+    started_s = time.perf_counter()
+    for index in range(num_tokens - 1):
+        before_s = time.perf_counter()
+        writing.step()
+        if index >= warm_up:
+            seconds.append(time.perf_counter() - before_s)
+        if len(seconds) >= least and time.perf_counter() - started_s > budget_s:
+            break
+    return 1 / statistics.median(seconds)

@@ -1,0 +1,84 @@
+"""The command line: one app, and how its errors look.
+
+Importing this file is light: commands import what they need when they run.
+"""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cluster.cli import ask, chat, coordize, inspect, route, serve, train
+from constellation.errors import ConfigError, ConstellationError
+
+EXIT_FAILED = 1
+"""Exit code of a command that failed."""
+EXIT_CONFIG = 2
+"""Exit code of a wrong flag, setting or recipe."""
+EXIT_INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class ErrorsAsLines(TyperGroup):
+    """Prints an error of ours as one line on standard error; other errors are bugs and pass."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ConstellationError as error:
+            # One line, whatever the message holds: scripts read it.
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            code = EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
+            raise typer.Exit(code) from error
+        except KeyboardInterrupt as error:
+            print(file=sys.stderr)  # the shell's prompt begins on a line of its own
+            raise typer.Exit(EXIT_INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=ErrorsAsLines,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train, host and serve many small language models as one, routed by geometry.",
+    epilog="First steps: constellation train starter && constellation up && constellation ask "
+    "'import asyncio'",
+)
+serve.register(app)
+ask.register(app)
+chat.register(app)
+route.register(app)
+train.register(app)
+inspect.register(app)
+app.add_typer(coordize.app, name="coordize")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"constellation {version('constellation-runtime')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character must not end an answer.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # both are text files
+    app(prog_name="constellation")
+
+
+if __name__ == "__main__":
+    main()

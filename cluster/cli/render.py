@@ -1,0 +1,210 @@
+"""How results look: shared tables, one-line summaries, and JSON."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from constellation.client import ConstellationStatus, KernelStatus
+    from constellation.records import Finish, Route
+
+_WIDTH = 120
+"""Columns where the output is no terminal and tells no width."""
+
+_UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def stdout() -> Console:
+    """Return a console on standard output."""
+    return _console(stderr=False)
+
+
+def stderr() -> Console:
+    """Return a console on standard error."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        file=stream, width=None if stream.isatty() else _WIDTH, highlight=False, markup=False
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print a record, mapping or list as one JSON object on one line."""
+    content = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    print(json.dumps(content, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def print_answer(text: str) -> None:
+    """Print a piece of an answer at once.
+
+    On a terminal, control characters other than newline and tab are shown instead of obeyed: the
+    text was written by a model and may hold anything.
+    """
+    sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def visible(text: str) -> str:
+    """Return `text` with control characters other than newline and tab as Unicode pictures."""
+    return "".join(_picture(character) for character in text)
+
+
+def _picture(character: str) -> str:
+    code = ord(character)
+    if code < 0x20 and character not in "\n\t":
+        return chr(0x2400 + code)
+    return "\N{REPLACEMENT CHARACTER}" if 0x7F <= code < 0xA0 else character
+
+
+def size(num_bytes: float) -> str:
+    """Return a size for people, such as "1.4 GiB"."""
+    for unit_bytes, name in _UNITS:
+        if num_bytes >= unit_bytes:
+            return f"{num_bytes / unit_bytes:.1f} {name}"
+    return f"{num_bytes:.0f} B"
+
+
+def outcomes(basin_K: Sequence[float], top: int = 3) -> str:
+    """Return the largest outcomes of a simplex point, such as "12:0.31 40:0.08 3:0.05"."""
+    order = sorted(range(len(basin_K)), key=lambda index: -basin_K[index])[:top]
+    return " ".join(f"{index}:{basin_K[index]:.2f}" for index in order)
+
+
+def table(*columns: str, title: str | None = None, numbers: Sequence[str] = ()) -> Table:
+    """Return an empty table; the columns in `numbers` are aligned to the right."""
+    made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for name in columns:
+        right = name in numbers
+        made.add_column(name, justify="right" if right else "left", no_wrap=True)
+    return made
+
+
+def kernels_table(status: "ConstellationStatus") -> Table:
+    """Return a table with one row per kernel."""
+    numbers = ("seat", "routed", "running", "queue", "phi_gauge", "restarts", "pid")
+    made = table(
+        "kernel",
+        "state",
+        *numbers[:5],
+        "restarts",
+        "pid",
+        "basin (largest outcomes)",
+        numbers=numbers,
+    )
+    for kernel in status.kernels:
+        made.add_row(*_kernel_row(kernel))
+    return made
+
+
+def _kernel_row(kernel: "KernelStatus") -> list[Text | str]:
+    state = Text("up", style="green") if kernel.up else Text("down", style="bold red")
+    return [
+        Text(kernel.name, style="bold"),
+        state,
+        "-" if kernel.seat is None else str(kernel.seat),
+        str(kernel.num_routed),
+        str(kernel.num_running),
+        str(kernel.queue_depth),
+        "-" if kernel.phi_gauge is None else f"{kernel.phi_gauge:.2f}",
+        str(kernel.num_restarts),
+        str(kernel.pid or "-"),
+        outcomes(kernel.basin_K.tolist()),
+    ]
+
+
+def route_table(route: "Route") -> Table:
+    """Return a table of the kernels considered, nearest first."""
+    made = table(
+        "",
+        "kernel",
+        "seat",
+        "distance",
+        "radius",
+        "inside",
+        "weight",
+        numbers=("seat", "distance", "radius", "weight"),
+    )
+    for choice in route.choices:
+        chosen = choice.kernel == route.kernel
+        made.add_row(
+            "→" if chosen else "",
+            Text(choice.kernel, style="bold" if chosen else ""),
+            "-" if choice.seat is None else str(choice.seat),
+            f"{choice.distance:.4f}",
+            f"{choice.radius:.4f}",
+            "yes" if choice.distance <= choice.radius else "no",
+            f"{choice.weight:.3f}",
+        )
+    return made
+
+
+def influence_table(route: "Route") -> Table:
+    """Return a table of the tokens that moved the basin most."""
+    made = table("token", "position", "shift (rad)", numbers=("position", "shift (rad)"))
+    for influence in route.influences:
+        made.add_row(
+            visible(repr(influence.text)), str(influence.position), f"{influence.shift:.4f}"
+        )
+    return made
+
+
+def route_line(route: "Route", finish: "Finish | None" = None) -> Text:
+    """Return one line that says who answers and why."""
+    distances = dict(zip(route.kernels, route.distances, strict=True))
+    line = Text("→ ", style="dim")
+    line.append(route.kernel, style="bold cyan")
+    line.append(f" ({route.reason}, {route.rule} {distances[route.kernel]:.3f} rad")
+    if len(route.choices) > 1:
+        line.append(f", margin {route.margin:.3f}")
+    line.append(")")
+    for note in warnings(route):
+        line.append(f" {note}", style="yellow")
+    if finish is not None:
+        seconds = f"{finish.elapsed_s:.2f} s"
+        line.append(f" {finish.num_tokens} tokens in {seconds}, {finish.reason}", style="dim")
+    return line
+
+
+def warnings(route: "Route") -> list[str]:
+    """Return what makes a route less than trustworthy, in words."""
+    notes = []
+    if route.no_evidence:
+        notes.append("no token says anything about the domain")
+    if route.out_of_domain:
+        notes.append("outside every kernel's radius")
+    if route.reason == "failover":
+        notes.append("a nearer kernel was lost")
+    return notes
+
+
+def explain(console: Console, route: "Route") -> None:
+    """Print a route with its reasons: distances, weights, margin, tokens that moved it."""
+    console.print(route_table(route))
+    console.print(
+        f"rule {route.rule} · mode {route.mode} · reason {route.reason} · "
+        f"margin {route.margin:.4f} rad · {route.num_tokens} tokens · "
+        f"table version {route.table_version}"
+    )
+    for note in warnings(route):
+        console.print(f"note: {note}", style="yellow")
+    if route.influences:
+        console.print("\nTokens that moved the basin most:")
+        console.print(influence_table(route))

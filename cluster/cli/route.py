@@ -1,0 +1,63 @@
+"""`route`: where a text would go, and why."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.cli import options, render
+from cluster.cli.connection import configuration, connect, read_text, routing_options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command()(route)
+
+
+def route(
+    text: options.Text,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Name the tokens that moved the basin most.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw distances and basins into this PNG file.", show_default=False),
+    ] = None,
+    kernel: options.Kernel = None,
+    rule: options.Rule = None,
+    top_k: options.TopK = None,
+    refuse_out_of_domain: options.Refuse = False,
+    run_dir: options.RunDir = None,
+    endpoint: options.Endpoint = None,
+    token_file: options.TokenFile = None,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show where a text would go: distances, radii, weights, margin; no kernel is asked.
+
+    Example: constellation route 'import asyncio' --explain --plot route.png
+    """
+    query = read_text(text)
+    asked = routing_options(
+        kernel=kernel,
+        rule=rule,
+        top_k=top_k,
+        explain=explain,
+        refuse_out_of_domain=refuse_out_of_domain,
+    )
+    settings = configuration(run_dir=run_dir, token_file=token_file)
+    with connect(settings, endpoint, timeout) as client:
+        decided = client.route(query, **asked)
+        if plot is not None:
+            from cluster.cli.plot import save_route_plot
+
+            basins = {kernel.name: kernel.basin_K for kernel in client.status().kernels}
+            save_route_plot(plot, decided, query, client.basin(query).basin_K, basins)
+    if as_json:
+        render.print_json({**asdict(decided), "plot": None if plot is None else str(plot)})
+        return
+    console = render.stdout()
+    render.explain(console, decided)
+    if plot is not None:
+        console.print(f"plot written to {plot}")

@@ -1,0 +1,94 @@
+"""Start the launcher in the background and stop it again."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from cluster.launcher import READY_S, kernels_of
+from cluster.state import RunState, require_running, running
+from constellation.errors import DeploymentError
+from constellation.settings import Settings, child_environment, read_token
+from constellation.wire.channel import Bind
+
+STOP_S = 30.0
+"""Seconds the launcher may take to stop before it is killed."""
+
+
+def start(settings: Settings, *, address: str | None = None) -> RunState:
+    """Start a constellation in the background and wait until it answers.
+
+    Args:
+        settings: The whole configuration.
+        address: A running Ray cluster to join; None starts a Ray of our own on loopback.
+
+    Raises:
+        DeploymentError: One runs already, or it did not come up; names the log.
+        ConfigError: The address to listen on needs a token.
+        ArtifactError: Nothing was trained yet, or a file is damaged.
+    """
+    already = running(settings.run_dir)
+    if already is not None:
+        raise DeploymentError(
+            f"a constellation runs already at {already.endpoint} (process {already.pid}); "
+            "stop it with: constellation down"
+        )
+    kernels_of(settings.artifacts)
+    token = read_token(settings.security.token_file)
+    Bind(host=settings.serve.host, port=settings.serve.port, token=token)
+    log_folder = settings.run_dir / "logs"
+    log_folder.mkdir(parents=True, exist_ok=True)
+    message = _spawn(settings, address, log_folder / "launcher.log")
+    if "error" in message:
+        raise DeploymentError(f"{message['error']} (log: {log_folder})")
+    return require_running(settings.run_dir)
+
+
+def _spawn(settings: Settings, address: str | None, log: Path) -> dict[str, str]:
+    request = {"settings": settings.model_dump(mode="json"), "address": address}
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as pipe, log.open("ab") as output:
+        # The launcher forks itself away from us, so this returns at once.
+        subprocess.run(
+            [sys.executable, "-m", "cluster.launcher", str(writer)],
+            input=json.dumps(request).encode(),
+            stdout=output,
+            stderr=output,
+            pass_fds=(writer,),
+            env=child_environment({}),
+            check=True,
+            timeout=STOP_S,
+        )
+        os.close(writer)
+        pid = int(json.loads(pipe.readline())["pid"])
+        ready, _, _ = select.select([pipe], [], [], READY_S + STOP_S)
+        line = pipe.readline() if ready else ""
+    if not line:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        return {"error": f"the launcher ended or hung before the constellation was up; see {log}"}
+    message: dict[str, str] = json.loads(line)
+    return message
+
+
+def stop(run_dir: Path) -> RunState:
+    """Stop the constellation that runs from `run_dir`; return what it was.
+
+    Raises:
+        DeploymentError: Nothing runs there.
+    """
+    state = require_running(run_dir)
+    process = os.pidfd_open(state.pid)
+    try:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        ended, _, _ = select.select([process], [], [], STOP_S)
+        if not ended:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+            select.select([process], [], [], STOP_S)
+    finally:
+        os.close(process)
+    return state

@@ -1,0 +1,101 @@
+"""`make run`: from nothing to a constellation that answers, in one command.
+
+Trains the starter recipe unless its artifacts are there, starts the constellation unless it runs,
+asks it three fixed questions, prints answers and routes as they are, and says how to go on.
+"""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from cluster import lifecycle
+from cluster.cli.train import figures
+from cluster.state import RunState, running
+from cluster.training_run import train_recipe
+from constellation import Client
+from constellation.client.replies import Reply
+from constellation.errors import ConstellationError
+from constellation.settings import Settings, load_settings, read_token
+from training.progress import LiveTable
+from training.recipe import load_recipe
+
+RECIPE = "starter"
+
+QUESTIONS = (
+    ("reference", "The with statement is used to wrap the execution of a block with"),
+    ("network", "async def open_connection(host, port):\n    reader = StreamReader("),
+    ("licences", "Permission is hereby granted to use, copy, modify and distribute this software"),
+)
+"""Domain and text of the three questions, fixed before anything was trained."""
+
+TOKENS_MAX = 48
+
+
+def main() -> None:
+    """Train, start, ask, and say how to go on."""
+    console = Console(highlight=False)
+    started_s = time.monotonic()
+    try:
+        settings = load_settings()
+        report = _train(settings, console)
+        state = _start(settings, console)
+        console.print(figures(report["held_out"]))
+        _ask(state, settings, console)
+    except ConstellationError as error:
+        console.print(f"[red]error:[/] {error}", soft_wrap=True)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        console.print("stopped; what was trained is kept, the next `make run` goes on from there")
+        raise SystemExit(130) from None
+    _say_how_to_go_on(state, console)
+    console.print(f"\n[dim]{time.monotonic() - started_s:.0f} s in all[/]")
+
+
+def _train(settings: Settings, console: Console) -> dict[str, Any]:
+    with LiveTable(console) as table:
+        return train_recipe(load_recipe(RECIPE), settings.artifacts, table).report
+
+
+def _start(settings: Settings, console: Console) -> RunState:
+    state = running(settings.run_dir)
+    if state is None:
+        with console.status("starting the kernels, a router and a registry"):
+            state = lifecycle.start(settings)
+    console.print(f"\n[bold]{len(state.kernels)} kernels serve at {state.endpoint}[/]")
+    return state
+
+
+def _ask(state: RunState, settings: Settings, console: Console) -> None:
+    token = read_token(settings.security.token_file)
+    with Client(state.endpoint, token=token) as stars:
+        for domain, question in QUESTIONS:
+            reply = stars.ask(question, tokens_max=TOKENS_MAX, seed=0, explain=True)
+            _print_reply(domain, question, reply, console)
+
+
+def _print_reply(domain: str, question: str, reply: Reply, console: Console) -> None:
+    route = reply.route
+    console.print(f"\n[bold cyan]{domain}[/]  {escape(question)}[green]{escape(reply.text)}[/]")
+    distances = "  ".join(f"{c.kernel} {c.distance:.2f}" for c in route.choices[:4])
+    moved = " ".join(repr(influence.text) for influence in route.influences)
+    console.print(
+        f"[dim]-> {route.kernel} ({route.reason}, {route.rule}); radians: {distances}; "
+        f"margin {route.margin:.2f}; moved most by {escape(moved)}[/]",
+        soft_wrap=True,
+    )
+
+
+def _say_how_to_go_on(state: RunState, console: Console) -> None:
+    console.print(
+        "\nIt goes on in the background. Ask it, look inside, stop it:\n"
+        "  .venv/bin/constellation ask 'def read_header(self):'\n"
+        "  .venv/bin/constellation route 'import socket' --explain\n"
+        "  .venv/bin/constellation status\n"
+        "  .venv/bin/constellation down"
+    )
+
+
+if __name__ == "__main__":
+    main()

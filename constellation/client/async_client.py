@@ -1,0 +1,244 @@
+"""The asynchronous client: the same calls as `client.Client`, for one event loop."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from constellation.client import requests
+from constellation.client.replies import Answer, ConstellationStatus, Reply, TextBasin, TextScore
+from constellation.client.requests import AskOptions, Call, RouteOptions
+from constellation.client.retries import Attempts, RetryPolicy, Timeouts
+from constellation.client.session import open_session
+from constellation.errors import Cancelled, ConstellationError, ServiceUnavailable
+from constellation.records import Piece, Route
+from constellation.v1 import constellation_pb2
+from constellation.wire.channel import CHANNEL_OPTIONS
+from constellation.wire.services import CONSTELLATION, Stub
+
+ResultT = TypeVar("ResultT")
+
+
+class AsyncClient:
+    """Asks a constellation from asyncio code; arguments, retries and errors as in `Client`.
+
+    Connects on first use, in the loop that runs then, and belongs to that loop.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        token: str | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._session = open_session(
+            endpoint, token=token, timeouts=timeouts, retries=retries, now_s=now_s, draw=draw
+        )
+        self._channel: Any = None
+        self._stub: Any = None
+        self._closed = False
+
+    async def ask(
+        self, text: str, *, timeout_s: float | None = None, **options: Unpack[AskOptions]
+    ) -> Reply:
+        """Return the whole answer to `text`."""
+        call = requests.ask(text, **options)
+        return await self._perform(call, timeout_s, self._session.timeouts.request_s)
+
+    def stream(
+        self, text: str, *, timeout_s: float | None = None, **options: Unpack[AskOptions]
+    ) -> "AsyncStream":
+        """Return the answer to `text` as an async iterator over its pieces."""
+        request = requests.generate(text, **options)
+        attempts = self._session.begin(timeout_s, self._session.timeouts.request_s)
+        return AsyncStream(self, request, attempts)
+
+    async def route(
+        self, text: str, *, timeout_s: float | None = None, **options: Unpack[RouteOptions]
+    ) -> Route:
+        """Return where `text` would go, and why, without asking a kernel."""
+        return await self._look_up(requests.route(text, **options), timeout_s)
+
+    async def basin(self, text: str, *, timeout_s: float | None = None) -> TextBasin:
+        """Return the tokens of `text` and its point of the simplex."""
+        return await self._look_up(requests.basin(text), timeout_s)
+
+    async def score(
+        self,
+        text: str,
+        *,
+        context: str = "",
+        timeout_s: float | None = None,
+        **options: Unpack[RouteOptions],
+    ) -> TextScore:
+        """Return how likely `text` is after `context` under the kernel they route to."""
+        call = requests.score(text, context, **options)
+        return await self._perform(call, timeout_s, self._session.timeouts.request_s)
+
+    async def status(self, *, timeout_s: float | None = None) -> ConstellationStatus:
+        """Return what the kernels are doing."""
+        return await self._look_up(requests.status(), timeout_s)
+
+    async def healthy(self, *, timeout_s: float = 2.0) -> bool:
+        """Say whether the router serves now; never raises for a constellation that is down."""
+        with suppress(ConstellationError):
+            stub = health_pb2_grpc.HealthStub(self._connect())
+            check = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+            reply = await self._translated(check)
+            return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+        return False
+
+    async def close(self) -> None:
+        """Cancel what is running and close the connection."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def _connect(self) -> Any:
+        if self._closed:
+            raise Cancelled("the client is closed")
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(
+                self._session.endpoint, options=CHANNEL_OPTIONS
+            )
+            self._stub = Stub(self._channel, CONSTELLATION)
+        return self._channel
+
+    async def _look_up(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
+        return await self._perform(call, timeout_s, self._session.timeouts.lookup_s)
+
+    async def _perform(
+        self, call: Call[ResultT], timeout_s: float | None, default_s: float
+    ) -> ResultT:
+        attempts = self._session.begin(timeout_s, default_s)
+        while True:
+            try:
+                rpc = self._start(call.method, call.request, attempts)
+                return call.read(await self._translated(rpc))
+            except ConstellationError as error:
+                await self._pause(attempts, error)
+
+    def _start(self, method: str, request: Any, attempts: Attempts) -> Any:
+        self._connect()
+        remaining_s = attempts.remaining_s(self._session.now_s())
+        rpc = getattr(self._stub, method)
+        return rpc(request, timeout=remaining_s, metadata=self._session.metadata)
+
+    async def _pause(self, attempts: Attempts, error: ConstellationError) -> None:
+        await asyncio.sleep(self._session.pause_s(attempts, error))
+
+    async def _translated(self, waiting: Awaitable[ResultT]) -> ResultT:
+        try:
+            return await waiting
+        except grpc.RpcError as error:
+            raise self._session.typed(error) from None
+        except asyncio.CancelledError:
+            # grpc also raises this for a call that was closed here. A task that is itself being
+            # cancelled must see its own cancellation.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise Cancelled("the call was closed") from None
+
+
+class AsyncStream:
+    """One answer while it is written: iterate over its pieces. `close` cancels it."""
+
+    def __init__(
+        self, client: AsyncClient, request: constellation_pb2.GenerateRequest, attempts: Attempts
+    ) -> None:
+        self._client = client
+        self._request = request
+        self._attempts = attempts
+        self._answer = Answer()
+        self._call: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._cancelled = False
+
+    def __del__(self) -> None:
+        # grpc's own tasks hold the call until it ends: a stream that was left by `break` would
+        # keep its kernel's slot. A finaliser may run in any thread, hence the detour.
+        if self._call is not None and self._loop is not None and not self._loop.is_closed():
+            with suppress(RuntimeError):  # closed in between
+                self._loop.call_soon_threadsafe(self._call.cancel)
+
+    @property
+    def route(self) -> Route | None:
+        """Where the query went; None before the first piece."""
+        return self._answer.route
+
+    def reply(self) -> Reply:
+        """Return the whole answer, after its last piece."""
+        return self._answer.reply()
+
+    async def close(self) -> None:
+        """Stop the answer; the kernel's slot is free again within one step."""
+        self._cancelled = True
+        if self._call is not None:
+            self._call.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Piece:
+        while self._answer.finish is None:
+            try:
+                return self._answer.add(await self._receive())
+            except ConstellationError as error:
+                if self._answer.started:
+                    raise
+                await self._client._pause(self._attempts, error)
+                self._answer, self._call = Answer(), None
+        with suppress(ConstellationError):
+            await self._read_end()
+        raise StopAsyncIteration
+
+    async def _receive(self) -> constellation_pb2.GenerateReply:
+        if self._cancelled:
+            raise Cancelled("the stream is closed")
+        if self._call is None:
+            self._loop = asyncio.get_running_loop()
+            self._call = self._client._start("Generate", self._request, self._attempts)
+        message = await self._client._translated(self._call.read())
+        if not isinstance(message, constellation_pb2.GenerateReply):  # grpc.aio.EOF
+            raise ServiceUnavailable(
+                self._client._session.endpoint, "the answer stopped before its end"
+            )
+        return message
+
+    async def _read_end(self) -> None:
+        # The status follows the last piece; leaving it unread would look like a cancellation.
+        if not self._cancelled:
+            await self._client._translated(self._call.read())

@@ -1,0 +1,247 @@
+"""The synchronous client: a thin shell that makes calls, waits and obeys `retries`."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from constellation.client import requests
+from constellation.client.replies import Answer, ConstellationStatus, Reply, TextBasin, TextScore
+from constellation.client.requests import AskOptions, Call, RouteOptions
+from constellation.client.retries import Attempts, RetryPolicy, Timeouts
+from constellation.client.session import open_session
+from constellation.errors import Cancelled, ConstellationError, ServiceUnavailable
+from constellation.records import Piece, Route
+from constellation.v1 import constellation_pb2
+from constellation.wire.channel import CHANNEL_OPTIONS
+from constellation.wire.services import CONSTELLATION, Stub
+
+ResultT = TypeVar("ResultT")
+
+
+class Client:
+    """Asks a constellation. Safe to share between threads; close it, or use `with`.
+
+    Every call has a deadline. Failures that may pass by themselves (a router or kernel that is
+    restarting, a full queue) are tried again until the deadline, but never after the first token
+    of an answer. Every error is one of `constellation.errors`.
+
+    Args:
+        endpoint: host:port of a router.
+        token: Secret; None takes CONSTELLATION_TOKEN from the environment, if set.
+        timeouts: How long calls may take.
+        retries: How often they are tried.
+        now_s: Clock that deadlines are kept by, in seconds.
+        draw: Uniform numbers in [0, 1), for the pauses between tries.
+
+    Raises:
+        ConfigError: The endpoint is not host:port or the token cannot be sent.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        token: str | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._session = open_session(
+            endpoint, token=token, timeouts=timeouts, retries=retries, now_s=now_s, draw=draw
+        )
+        self._channel = grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
+        self._stub = Stub(self._channel, CONSTELLATION)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._closed = threading.Event()
+
+    def ask(
+        self, text: str, *, timeout_s: float | None = None, **options: Unpack[AskOptions]
+    ) -> Reply:
+        """Return the whole answer to `text`.
+
+        Args:
+            text: The text to continue, 1 byte to 1 MiB of UTF-8.
+            timeout_s: Seconds for the whole call; None takes `timeouts.request_s`.
+            options: See `AskOptions`.
+
+        Raises:
+            RequestError: One of its subclasses says what is wrong and what to do.
+        """
+        call = requests.ask(text, **options)
+        return self._perform(call, timeout_s, self._session.timeouts.request_s)
+
+    def stream(
+        self, text: str, *, timeout_s: float | None = None, **options: Unpack[AskOptions]
+    ) -> "Stream":
+        """Return the answer to `text` as an iterator over its pieces, as they are written."""
+        request = requests.generate(text, **options)
+        attempts = self._session.begin(timeout_s, self._session.timeouts.request_s)
+        return Stream(self, request, attempts)
+
+    def route(
+        self, text: str, *, timeout_s: float | None = None, **options: Unpack[RouteOptions]
+    ) -> Route:
+        """Return where `text` would go, and why, without asking a kernel."""
+        return self._look_up(requests.route(text, **options), timeout_s)
+
+    def basin(self, text: str, *, timeout_s: float | None = None) -> TextBasin:
+        """Return the tokens of `text` and its point of the simplex."""
+        return self._look_up(requests.basin(text), timeout_s)
+
+    def score(
+        self,
+        text: str,
+        *,
+        context: str = "",
+        timeout_s: float | None = None,
+        **options: Unpack[RouteOptions],
+    ) -> TextScore:
+        """Return how likely `text` is after `context` under the kernel they route to."""
+        call = requests.score(text, context, **options)
+        return self._perform(call, timeout_s, self._session.timeouts.request_s)
+
+    def status(self, *, timeout_s: float | None = None) -> ConstellationStatus:
+        """Return what the kernels are doing."""
+        return self._look_up(requests.status(), timeout_s)
+
+    def healthy(self, *, timeout_s: float = 2.0) -> bool:
+        """Say whether the router serves now; never raises for a constellation that is down."""
+        with suppress(ConstellationError), self._translated():
+            reply = self._health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+            return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+        return False
+
+    def close(self) -> None:
+        """Cancel what is running and close the connection."""
+        self._closed.set()
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _look_up(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
+        return self._perform(call, timeout_s, self._session.timeouts.lookup_s)
+
+    def _perform(self, call: Call[ResultT], timeout_s: float | None, default_s: float) -> ResultT:
+        attempts = self._session.begin(timeout_s, default_s)
+        while True:
+            try:
+                with self._translated():
+                    return call.read(self._start(call.method, call.request, attempts))
+            except ConstellationError as error:
+                self._pause(attempts, error)
+
+    def _start(self, method: str, request: Any, attempts: Attempts) -> Any:
+        remaining_s = attempts.remaining_s(self._session.now_s())
+        rpc = getattr(self._stub, method)
+        return rpc(request, timeout=remaining_s, metadata=self._session.metadata)
+
+    def _pause(self, attempts: Attempts, error: ConstellationError) -> None:
+        # An event, not a sleep: closing the client ends the pause.
+        if self._closed.wait(self._session.pause_s(attempts, error)):
+            raise Cancelled("the client was closed")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        if self._closed.is_set():
+            raise Cancelled("the client is closed")
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self._session.typed(error) from None
+        except ValueError:
+            # What grpc raises for a call on a channel that another thread has just closed.
+            if self._closed.is_set():
+                raise Cancelled("the client was closed") from None
+            raise
+
+
+class Stream:
+    """One answer while it is written: iterate over its pieces. `close` cancels it."""
+
+    def __init__(
+        self, client: Client, request: constellation_pb2.GenerateRequest, attempts: Attempts
+    ) -> None:
+        self._client = client
+        self._request = request
+        self._attempts = attempts
+        self._answer = Answer()
+        self._call: Any = None
+        self._cancelled = False
+
+    @property
+    def route(self) -> Route | None:
+        """Where the query went; None before the first piece."""
+        return self._answer.route
+
+    def reply(self) -> Reply:
+        """Return the whole answer, after its last piece."""
+        return self._answer.reply()
+
+    def close(self) -> None:
+        """Stop the answer; the kernel's slot is free again within one step."""
+        self._cancelled = True
+        if self._call is not None:
+            self._call.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Piece:
+        while self._answer.finish is None:
+            try:
+                return self._answer.add(self._receive())
+            except ConstellationError as error:
+                if self._answer.started:
+                    raise
+                self._client._pause(self._attempts, error)
+                self._answer, self._call = Answer(), None
+        with suppress(ConstellationError):
+            self._read_end()
+        raise StopIteration
+
+    def _receive(self) -> constellation_pb2.GenerateReply:
+        if self._cancelled:
+            raise Cancelled("the stream is closed")
+        with self._client._translated():
+            if self._call is None:
+                self._call = self._client._start("Generate", self._request, self._attempts)
+            message: constellation_pb2.GenerateReply | None = next(self._call, None)
+        if message is None:
+            raise ServiceUnavailable(
+                self._client._session.endpoint, "the answer stopped before its end"
+            )
+        return message
+
+    def _read_end(self) -> None:
+        # The status follows the last piece; leaving it unread would look like a cancellation.
+        if not self._cancelled:
+            with self._client._translated():
+                next(self._call, None)

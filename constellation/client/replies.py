@@ -1,0 +1,185 @@
+"""What a client gets back, and how it is read from messages. Sans-I/O.
+
+Shapes: K outcomes of the simplex (64).
+"""
+
+from dataclasses import dataclass, field
+from math import log
+
+import numpy as np
+
+from constellation.errors import InternalError
+from constellation.records import Finish, FloatArray, Piece, Route, TokenArray
+from constellation.v1 import common_pb2, constellation_pb2
+from constellation.wire import convert
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    """A complete answer."""
+
+    text: str
+    """What the kernel wrote; the prompt is not repeated."""
+    route: Route
+    """Where the query went, and why."""
+    finish: Finish
+    """Why and after how many tokens the text ended."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextScore:
+    """How likely a text is under the kernel it was routed to."""
+
+    nats: float
+    """Negative log-likelihood, >= 0."""
+    num_tokens: int
+    num_bytes: int
+    """UTF-8 bytes scored."""
+    route: Route
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Negative log2-likelihood per UTF-8 byte, >= 0."""
+        return self.nats / log(2) / self.num_bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TextBasin:
+    """A text's tokens and its point of the simplex."""
+
+    basin_K: FloatArray
+    tokens: TokenArray
+    coordizer_hash: str
+    """sha256 (hex) of the coordizer that made both."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class KernelStatus:
+    """One kernel as a router sees it."""
+
+    name: str
+    seat: int | None
+    """Index of its E8 root, 0 to 239."""
+    endpoint: str | None
+    """host:port; None while it is down."""
+    up: bool
+    pid: int
+    """0 while it is down."""
+    num_restarts: int
+    num_routed: int
+    """Requests this router sent to it."""
+    phi_gauge: float | None
+    """Integration on the reference checkpoint's scale, [0, 1]; None when not measured."""
+    basin_K: FloatArray
+    queue_depth: int
+    num_running: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ConstellationStatus:
+    """The constellation as one router sees it."""
+
+    kernels: tuple[KernelStatus, ...]
+    table_version: int
+    coordizer_hash: str
+    router_pid: int
+    registry_pid: int
+    """0 while it restarts."""
+    uptime_s: float
+    """Seconds since the router started."""
+    load_entropy_ratio: float
+    """Entropy of the routes over ln(number of kernels), [0, 1]."""
+    num_unexpected_errors: int
+    """Exceptions that were nobody's intention; the bar is 0."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """Puts an answer together from its pieces."""
+
+    route: Route | None = None
+    finish: Finish | None = None
+    started: bool = False
+    """True from the first token on; after it the call is not repeated."""
+    _texts: list[str] = field(default_factory=list)
+
+    def add(self, message: constellation_pb2.GenerateReply) -> Piece:
+        """Take in the next message and return it as a piece."""
+        if message.HasField("route"):
+            self.route = convert.route_from_message(message.route)
+        if message.HasField("finish"):
+            self.finish = convert.finish_from_message(message.finish)
+        self.started |= bool(message.text) or message.num_tokens > 0
+        self._texts.append(message.text)
+        return Piece(text=message.text, num_tokens=message.num_tokens, finish=self.finish)
+
+    def reply(self) -> Reply:
+        """Return the whole answer; its last piece must have been added."""
+        if self.route is None or self.finish is None:
+            raise InternalError("the server sent an answer without its route or finish")
+        return Reply(text="".join(self._texts), route=self.route, finish=self.finish)
+
+
+def reply(message: constellation_pb2.GenerateReply) -> Reply:
+    """Read a whole answer."""
+    answer = Answer()
+    answer.add(message)
+    return answer.reply()
+
+
+def route(message: constellation_pb2.RouteReply) -> Route:
+    """Read a route."""
+    return convert.route_from_message(message.route)
+
+
+def score(message: constellation_pb2.ScoreReply) -> TextScore:
+    """Read a score."""
+    return TextScore(
+        nats=message.nats,
+        num_tokens=message.num_tokens,
+        num_bytes=message.num_bytes,
+        route=convert.route_from_message(message.route),
+    )
+
+
+def basin(message: constellation_pb2.BasinReply) -> TextBasin:
+    """Read a text's basin."""
+    return TextBasin(
+        basin_K=_point(message.basin),
+        tokens=np.asarray(message.tokens, dtype=np.int32),
+        coordizer_hash=message.coordizer_hash,
+    )
+
+
+def status(message: constellation_pb2.StatusReply) -> ConstellationStatus:
+    """Read the constellation's state."""
+    return ConstellationStatus(
+        kernels=tuple(_kernel(kernel) for kernel in message.kernels),
+        table_version=message.table_version,
+        coordizer_hash=message.coordizer_hash,
+        router_pid=message.router_pid,
+        registry_pid=message.registry_pid,
+        uptime_s=message.uptime.ToNanoseconds() / 1e9,
+        load_entropy_ratio=message.load_entropy_ratio,
+        num_unexpected_errors=message.num_unexpected_errors,
+    )
+
+
+def _kernel(message: constellation_pb2.KernelStatus) -> KernelStatus:
+    return KernelStatus(
+        name=message.name,
+        seat=message.seat if message.HasField("seat") else None,
+        endpoint=message.endpoint or None,
+        up=message.up,
+        pid=message.pid,
+        num_restarts=message.num_restarts,
+        num_routed=message.num_routed,
+        phi_gauge=message.phi_gauge if message.HasField("phi_gauge") else None,
+        basin_K=_point(message.basin),
+        queue_depth=message.queue_depth,
+        num_running=message.num_running,
+    )
+
+
+def _point(message: common_pb2.Point) -> FloatArray:
+    return np.asarray(message.values, dtype=np.float64)

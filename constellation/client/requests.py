@@ -1,0 +1,184 @@
+"""Every call a client can make, as data: which RPC, which message, how its reply is read.
+
+Sans-I/O, shared by both clients. Only what a message cannot carry is checked here; ranges that
+the server knows are the server's to refuse.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
+
+import numpy as np
+from google.protobuf.message import Message
+from numpy.typing import ArrayLike
+
+from constellation.client import replies
+from constellation.errors import InvalidBasin, InvalidRequest
+from constellation.records import FloatArray, Route, RoutingOptions, Rule, Sampling
+from constellation.v1 import common_pb2, constellation_pb2
+from constellation.wire import convert
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[ResultT]):
+    """One call of ConstellationService."""
+
+    method: str
+    """Name of the RPC."""
+    request: Message
+    read: Callable[[Any], ResultT]
+    """Turns the reply's message into what the caller gets."""
+
+
+class RouteOptions(TypedDict, total=False):
+    """How a query is to be routed; what is not given takes the router's configuration."""
+
+    kernel: str | None
+    """The kernel that must answer."""
+    rule: Rule | str | None
+    """"geodesic" or "bearing"."""
+    top_k: int | None
+    """Kernels that receive weights, 1 to the number of kernels."""
+    refuse_out_of_domain: bool
+    """Raise `OutOfDomain` when the query lies outside every kernel's radius."""
+    explain: bool
+    """Name the tokens that moved the basin most, in `route.influences`."""
+    basin: ArrayLike | None
+    """Route by this simplex point, shape (64,), instead of the text's own basin."""
+
+
+class AskOptions(RouteOptions, total=False):
+    """How an answer is routed and written; what is not given takes the server's default."""
+
+    tokens_max: int | None
+    """Most tokens to write, 1 to 4096; 128 by default."""
+    temperature: float | None
+    """0 (greedy) to 2; 0.8 by default."""
+    top_k_tokens: int | None
+    """Keep the k most likely tokens, 1 to 65536; all by default."""
+    top_p: float | None
+    """Keep the smallest set of tokens with this probability, (0, 1]; 1 by default."""
+    min_p: float | None
+    """Keep tokens at least this likely relative to the best, [0, 1); 0 by default."""
+    repetition_penalty: float | None
+    """Divide the logits of tokens already present by this, 0.5 to 2; 1 by default."""
+    seed: int | None
+    """Seed of the draw, 0 to 2^63 - 1; drawn by default."""
+
+
+def ask(text: str, **options: Unpack[AskOptions]) -> Call[replies.Reply]:
+    """Ask for a whole answer to `text`."""
+    return Call("Ask", generate(text, **options), replies.reply)
+
+
+def generate(
+    text: str,
+    *,
+    tokens_max: int | None = None,
+    temperature: float | None = None,
+    top_k_tokens: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    seed: int | None = None,
+    **routing: Unpack[RouteOptions],
+) -> constellation_pb2.GenerateRequest:
+    """Return the request for an answer to `text`; the options are those of `AskOptions`."""
+    return constellation_pb2.GenerateRequest(
+        prompt=_encodable("prompt", text),
+        sampling=_sampling(
+            tokens_max=tokens_max,
+            temperature=temperature,
+            top_k=top_k_tokens,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+        ),
+        routing=_routing(**routing),
+    )
+
+
+def score(text: str, context: str, **routing: Unpack[RouteOptions]) -> Call[replies.TextScore]:
+    """Ask how likely `text` is after `context`."""
+    request = constellation_pb2.ScoreRequest(
+        text=_encodable("text", text),
+        context=_encodable("context", context),
+        routing=_routing(**routing),
+    )
+    return Call("Score", request, replies.score)
+
+
+def route(text: str, **routing: Unpack[RouteOptions]) -> Call[Route]:
+    """Ask where `text` would go, and why."""
+    request = constellation_pb2.RouteRequest(
+        text=_encodable("text", text), routing=_routing(**routing)
+    )
+    return Call("Route", request, replies.route)
+
+
+def basin(text: str) -> Call[replies.TextBasin]:
+    """Ask for the tokens and the basin of `text`."""
+    request = constellation_pb2.BasinRequest(text=_encodable("text", text))
+    return Call("Basin", request, replies.basin)
+
+
+def status() -> Call[replies.ConstellationStatus]:
+    """Ask what the kernels are doing."""
+    return Call("Status", constellation_pb2.StatusRequest(), replies.status)
+
+
+def _encodable(field: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(field, text, "text that UTF-8 can carry (no surrogates)") from error
+    return text
+
+
+def _sampling(**options: Any) -> common_pb2.Sampling:
+    given = {name: value for name, value in options.items() if value is not None}
+    Sampling(**given)  # raises InvalidRequest before protobuf meets a number it cannot carry
+    return common_pb2.Sampling(**given)
+
+
+def _routing(
+    *,
+    kernel: str | None = None,
+    rule: Rule | str | None = None,
+    top_k: int | None = None,
+    refuse_out_of_domain: bool = False,
+    explain: bool = False,
+    basin: ArrayLike | None = None,
+) -> constellation_pb2.Routing:
+    if kernel == "":
+        raise InvalidRequest("kernel", kernel, "the name of a kernel, or None for the nearest")
+    if top_k is not None and not 1 <= top_k < 2**32:
+        raise InvalidRequest("top_k", top_k, "1 to the number of kernels")
+    options = RoutingOptions(
+        rule=_rule(rule),
+        top_k=top_k,
+        kernel=None if kernel is None else _encodable("kernel", kernel),
+        refuse_out_of_domain=refuse_out_of_domain,
+        explain=explain,
+        basin_K=None if basin is None else _point(basin),
+    )
+    return convert.routing_to_message(options)
+
+
+def _rule(rule: Rule | str | None) -> Rule | None:
+    if rule is None:
+        return None
+    try:
+        return Rule(rule)
+    except ValueError as error:
+        raise InvalidRequest("rule", rule, " or ".join(Rule)) from error
+
+
+def _point(values: ArrayLike) -> FloatArray:
+    point_K = np.asarray(values, dtype=np.float64)
+    if point_K.ndim != 1:
+        raise InvalidBasin(f"the basin has shape {point_K.shape}; send one point, shape (64,)")
+    return point_K

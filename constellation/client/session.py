@@ -1,0 +1,92 @@
+"""What both clients share around a call: address, token, timeouts, retries, typed errors."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import grpc
+
+from constellation import settings
+from constellation.client.retries import Attempts, RetryPolicy, Timeouts, check_timeout
+from constellation.errors import ConfigError, ConstellationError
+from constellation.wire import channel, status
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """Terms on which a client makes its calls."""
+
+    endpoint: str
+    """host:port."""
+    metadata: tuple[tuple[str, str], ...] = field(repr=False)
+    """What accompanies every call: the token."""
+    timeouts: Timeouts
+    retries: RetryPolicy
+    now_s: Callable[[], float]
+    """A clock that never goes back."""
+    draw: Callable[[], float]
+    """Uniform numbers in [0, 1)."""
+
+    def begin(self, timeout_s: float | None, default_s: float) -> Attempts:
+        """Start the tries of one call; its deadline starts to run."""
+        total_s = check_timeout(timeout_s, default_s)
+        return Attempts(self.retries, self.timeouts.connect_s, self.now_s() + total_s)
+
+    def pause_s(self, attempts: Attempts, error: ConstellationError) -> float:
+        """Return how long to wait before the next try, or raise `error`."""
+        pause = attempts.pause_s(error, now_s=self.now_s(), draw=self.draw())
+        logger.info(
+            "trying again",
+            extra={"reason": str(error), "attempt": attempts.num_failed + 1, "pause_s": pause},
+        )
+        return pause
+
+    def typed(self, error: grpc.RpcError) -> ConstellationError:
+        """Return the error of ours that a failed call stands for."""
+        return status.from_rpc_error(
+            error, endpoint=self.endpoint, limit_bytes=channel.MESSAGE_BYTES_MAX
+        )
+
+
+def open_session(
+    endpoint: str,
+    *,
+    token: str | None,
+    timeouts: Timeouts | None,
+    retries: RetryPolicy | None,
+    now_s: Callable[[], float],
+    draw: Callable[[], float],
+) -> Session:
+    """Check what a client was given and fill in the defaults.
+
+    Raises:
+        ConfigError: The endpoint is not host:port or the token cannot be sent.
+    """
+    _check_endpoint(endpoint)
+    token = settings.read_token(None) if token is None else token
+    if token is not None:
+        channel.check_token(token)
+    return Session(
+        endpoint=endpoint,
+        metadata=channel.credentials(token),
+        timeouts=timeouts or Timeouts(),
+        retries=retries or RetryPolicy(),
+        now_s=now_s,
+        draw=draw,
+    )
+
+
+def _check_endpoint(endpoint: str) -> None:
+    host, _, port = endpoint.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if (
+        not host
+        or (":" in host and not bracketed)
+        or any(character in "/, \t\r\n" for character in host)
+        or not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535)
+    ):
+        raise ConfigError(
+            f"the endpoint is {endpoint!r}; give host:port, such as 'localhost:50051'"
+        )

@@ -1,0 +1,120 @@
+"""Share the outcomes of the simplex out to domains.
+
+A block is the set of outcomes that one domain's mass may lie in. Knows names and numbers only.
+Letters: K outcomes, B outcomes of a block.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from constellation.errors import ConfigError
+from constellation.records import FloatArray
+
+FREE_OUTCOMES_MIN = 16
+"""Outcomes kept for later domains and for the background, at least."""
+
+BLOCK_MAX = 3
+"""Most outcomes a domain gets by default; more did not route better on any dev split."""
+
+FREE_SHARE = 0.25
+"""Share of the background in free outcomes, which take up what all texts have in common: with
+16 of 64 free, every outcome weighs alike."""
+
+Blocks = Mapping[str, tuple[int, ...]]
+
+
+def allocate_blocks(
+    names: Sequence[str], *, num_outcomes: int = 64, outcomes_per_domain: int | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Give each domain its outcomes, from 0 up; at least 16 stay free.
+
+    Up to K - 16 domains get blocks of their own. When there are more, outcomes are shared: each
+    domain gets a pair that no other domain has both of.
+
+    Args:
+        names: Domains, in the order in which they take outcomes.
+        num_outcomes: K, more than 16.
+        outcomes_per_domain: B; None shares out evenly, at most 3 each.
+
+    Raises:
+        ConfigError: When the domains do not fit.
+    """
+    usable = num_outcomes - FREE_OUTCOMES_MIN
+    if usable < 1:
+        raise ConfigError(
+            f"num_outcomes is {num_outcomes}; anchoring needs more than {FREE_OUTCOMES_MIN}"
+        )
+    if len(names) > usable and outcomes_per_domain is None:
+        return _paired_blocks(names, usable)
+    size = outcomes_per_domain or min(BLOCK_MAX, usable // max(1, len(names)))
+    if size * len(names) > usable:
+        raise ConfigError(
+            f"{len(names)} domains of {size} outcomes need {size * len(names)}; "
+            f"{usable} of {num_outcomes} may be used"
+        )
+    return {name: tuple(range(row * size, row * size + size)) for row, name in enumerate(names)}
+
+
+def _paired_blocks(names: Sequence[str], usable: int) -> dict[str, tuple[int, ...]]:
+    if len(names) > usable * (usable - 1) // 2:
+        raise ConfigError(
+            f"{len(names)} domains do not fit {usable} outcomes in pairs; raise num_outcomes"
+        )
+    blocks = {}
+    for row, name in enumerate(names):
+        step, first = divmod(row, usable)
+        blocks[name] = tuple(sorted((first, (first + 1 + step) % usable)))
+    return blocks
+
+
+def is_shared(blocks: Blocks, name: str) -> bool:
+    """Return True when another domain has one of the outcomes of `name`."""
+    own = set(blocks[name])
+    return any(own & set(block) for other, block in blocks.items() if other != name)
+
+
+def free_block(blocks: Blocks, num_outcomes: int) -> tuple[int, ...]:
+    """Return the lowest free outcomes, as many as the smallest block has; one must stay free.
+
+    Raises:
+        ConfigError: When there are no blocks, they are shared, or too few outcomes are free.
+    """
+    if not blocks:
+        raise ConfigError("a free fit has no blocks to add a domain to; fit anchored coordinates")
+    taken = {outcome for block in blocks.values() for outcome in block}
+    free = [outcome for outcome in range(num_outcomes) if outcome not in taken]
+    size = min(len(block) for block in blocks.values())
+    if len(free) <= size:
+        raise ConfigError(f"only {len(free)} outcomes are free; refit to make room for a domain")
+    return tuple(free[:size])
+
+
+def block_background(blocks: Blocks, num_outcomes: int) -> FloatArray:
+    """Return pi: domains share 3/4 alike, free outcomes 1/4; uniform without blocks, shape (K,).
+
+    Domains weigh alike whatever their size, so that a small corpus is not routed away from.
+    """
+    if not blocks:
+        return np.full(num_outcomes, 1 / num_outcomes)
+    used_K = np.zeros(num_outcomes)
+    for block in blocks.values():
+        used_K[list(block)] += 1 / len(block)
+    free_K = used_K == 0
+    background_K: FloatArray = (1 - FREE_SHARE) * used_K / used_K.sum()
+    background_K[free_K] = FREE_SHARE / max(1, free_K.sum())
+    background_K /= background_K.sum()
+    return background_K
+
+
+def relatives(blocks: Blocks, num_outcomes: int) -> FloatArray:
+    """Return 1 where two outcomes belong to one domain alone and on the diagonal, shape (K, K)."""
+    related_KK = np.eye(num_outcomes)
+    owners_K = np.bincount(
+        [outcome for block in blocks.values() for outcome in block], minlength=num_outcomes
+    )
+    for block in blocks.values():
+        # Outcomes that domains share would tie all domains together, one through the next.
+        if (owners_K[list(block)] == 1).all():
+            related_KK[np.ix_(block, block)] = 1
+    return related_KK

@@ -1,0 +1,317 @@
+"""Token coordinates p(z | token), fitted by EM on token counts.
+
+Two fits. *Free*: K outcomes from EM alone, for discovering domains. *Anchored*: the outcomes are
+shared out to known domains, and EM moves a document's mass only inside its own domain's block;
+still counts, no gradient, no gate. Anchored counts are additive per corpus, so adding and removing
+one is exact to the bit.
+
+Knows token ids, not text; must not import torch or Ray.
+
+Shapes: V tokens of the vocabulary, K outcomes, B outcomes of a block.
+
+Source: Witten-Bell and Kneser-Ney smoothing, as compared by Chen and Goodman (1999).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constellation.coordizer.blocks import (
+    Blocks,
+    allocate_blocks,
+    block_background,
+    free_block,
+    is_shared,
+    relatives,
+)
+from constellation.coordizer.factorise import count_windows, factorise
+from constellation.errors import ConfigError
+from constellation.records import FloatArray
+
+TEMPERING = 0.4
+"""Exponent of the likelihood ratios in coordinates, in (0, 1]."""
+
+_OWN_DOMAIN_SMOOTHING = 5.0
+"""An outcome leans on its domain this many times as much as a domain on what is common."""
+
+_PRESENT_MIN = 0.5
+"""Soft count from which an outcome has a token: EM leaves traces of every token everywhere."""
+
+_QUANTUM = 2.0**-20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Coordinates:
+    """Soft counts of tokens in outcomes, and what turns them into coordinates."""
+
+    counts_VK: FloatArray
+    """Soft count of token v in outcome z, >= 0, float64."""
+    background_K: FloatArray
+    """Corpus background pi, a simplex point without zeros."""
+    blocks: Blocks
+    """Domain -> its outcomes; empty for a free fit."""
+    smoothing: float = 1.0
+    """Unseen mass given to a domain, in tokens per different token it has, > 0."""
+
+    def conditional(self) -> NDArray[np.float32]:
+        """Return p(z | token), shape (V, K), every row on the simplex and without zeros.
+
+            p(z|v) ~ pi_z (p(v|z) / p(v))^0.4
+
+        with p(v|z) smoothed and p(v) its mean over outcomes. The exponent tempers: the fold-in
+        seeks the mixture that explains a text, and with whole ratios one rare token, seen by
+        chance in one domain, outweighs all others; tempered ones route better at every query
+        length, with any exponent from 0.33 to 0.6 about equally (docs/log.md). Outcomes without
+        counts have p(v) itself, so they take up what says nothing. Unseen tokens sit at pi.
+        """
+        used_K = self.counts_VK.sum(axis=0) > 0
+        seen_V = self.counts_VK.sum(axis=1) > 0
+        if not used_K.any():
+            return np.tile(self.background_K.astype(np.float32), (seen_V.size, 1))
+        weight_U = self.background_K[used_K] / self.background_K[used_K].sum()
+        likelihood_VU = self._likelihood()[:, used_K]
+        common_V = np.where(seen_V, likelihood_VU @ weight_U, 1.0)
+        joint_VK = np.tile(self.background_K, (seen_V.size, 1))
+        ratio_VU = np.where(seen_V[:, None], likelihood_VU / common_V[:, None], 1.0)
+        joint_VK[:, used_K] *= ratio_VU**TEMPERING
+        # Rows of unseen tokens sum to 1 already; dividing would cost them their last bit.
+        joint_VK[seen_V] /= joint_VK[seen_V].sum(axis=1, keepdims=True)
+        conditional_VK: NDArray[np.float32] = joint_VK.astype(np.float32)
+        return conditional_VK
+
+    def _likelihood(self) -> FloatArray:
+        """Return p(v|z), shape (V, K): an outcome smoothed by its domain, a domain by all.
+
+        A domain gets as much unseen mass as it has different tokens (Witten and Bell), shared out
+        over tokens by how many domains have them (Kneser and Ney): a token that is frequent in
+        one domain says little about another that lacks it.
+        """
+        domain_VK: FloatArray = self.counts_VK @ relatives(self.blocks, self.counts_VK.shape[1])
+        types_K = self.smoothing * np.count_nonzero(domain_VK >= _PRESENT_MIN, axis=0)
+        domain_VK += types_K * self._spread()[:, None]
+        domain_VK /= np.maximum(domain_VK.sum(axis=0), 1e-300)
+        if not self.blocks:
+            return domain_VK
+        likelihood_VK: FloatArray = self.counts_VK + _OWN_DOMAIN_SMOOTHING * types_K * domain_VK
+        likelihood_VK /= np.maximum(likelihood_VK.sum(axis=0), 1e-300)
+        return likelihood_VK
+
+    def _spread(self) -> FloatArray:
+        """Return the share of each token in what is common, by the domains that have it."""
+        blocks = self.blocks.values() or [(outcome,) for outcome in range(self.background_K.size)]
+        spread_V: FloatArray = np.zeros(self.counts_VK.shape[0])
+        for block in blocks:
+            spread_V += self.counts_VK[:, list(block)].sum(axis=1) >= _PRESENT_MIN
+        # A token too thinly spread to be present anywhere still needs unseen mass everywhere.
+        spread_V = np.maximum(spread_V, self.counts_VK.sum(axis=1) > 0)
+        spread_V /= max(spread_V.sum(), 1.0)
+        return spread_V
+
+
+def fit_free(
+    documents: Sequence[NDArray[Any]],
+    *,
+    vocab_size: int,
+    num_outcomes: int = 64,
+    seed: int = 0,
+    iterations: int = 30,
+    windows_max: int = 8_192,
+) -> Coordinates:
+    """Fit K outcomes without labels.
+
+    Args:
+        documents: Token ids of each document, each in [0, vocab_size).
+        vocab_size: V.
+        num_outcomes: K, at least 2.
+        seed: The fit is a function of its arguments alone.
+        iterations: EM steps, at least 1.
+        windows_max: More windows than this are thinned out evenly, to bound the time.
+
+    Raises:
+        ConfigError: When there is no token or a setting is out of range.
+    """
+    _check(vocab_size, num_outcomes, iterations)
+    windows_WV = count_windows(documents, vocab_size=vocab_size)
+    if windows_WV.nnz == 0:
+        raise ConfigError("cannot fit coordinates: the documents hold no token")
+    if windows_WV.shape[0] > windows_max:
+        kept = np.linspace(0, windows_WV.shape[0] - 1, windows_max).astype(np.intp)
+        windows_WV = windows_WV[kept]
+    counts_VK = factorise(
+        windows_WV,
+        num_outcomes=num_outcomes,
+        iterations=iterations,
+        rng=np.random.default_rng(seed),
+    )
+    background_K = counts_VK.sum(axis=0) + 1.0
+    return Coordinates(
+        counts_VK=counts_VK,
+        background_K=background_K / background_K.sum(),
+        blocks={},
+        smoothing=1.0,
+    )
+
+
+def fit_anchored(
+    documents: Sequence[NDArray[Any]],
+    labels: Sequence[str],
+    *,
+    vocab_size: int,
+    num_outcomes: int = 64,
+    seed: int = 0,
+    outcomes_per_domain: int | None = None,
+    iterations: int = 10,
+    smoothing: float = 1.0,
+) -> Coordinates:
+    """Share the outcomes out to domains and fit each block on its own domain's documents.
+
+    Args:
+        documents: Token ids of each document, each in [0, vocab_size).
+        labels: The domain of each document.
+        vocab_size: V.
+        num_outcomes: K, more than 16.
+        seed: A block is a function of its own documents, its domain's name and the seed.
+        outcomes_per_domain: B; None shares out evenly, at most 3 each.
+        iterations: EM steps inside a block, at least 1.
+        smoothing: See `Coordinates.smoothing`.
+
+    Raises:
+        ConfigError: When nothing is labelled, lengths differ, or a setting is out of range.
+    """
+    _check(vocab_size, num_outcomes, iterations)
+    if len(documents) != len(labels) or not labels or not smoothing > 0:
+        raise ConfigError(
+            f"need a label for each document and smoothing > 0; got {len(documents)} documents, "
+            f"{len(labels)} labels and smoothing {smoothing}"
+        )
+    blocks = allocate_blocks(
+        sorted(set(labels)), num_outcomes=num_outcomes, outcomes_per_domain=outcomes_per_domain
+    )
+    own: dict[str, list[NDArray[Any]]] = {name: [] for name in blocks}
+    for document, label in zip(documents, labels, strict=True):
+        own[label].append(document)
+    counts_VK = np.zeros((vocab_size, num_outcomes))
+    for name, block in blocks.items():
+        counts_VK[:, block] += _corpus_counts(
+            own[name], name, blocks, vocab_size=vocab_size, seed=seed, iterations=iterations
+        )
+    return Coordinates(
+        counts_VK=counts_VK,
+        background_K=block_background(blocks, num_outcomes),
+        blocks=blocks,
+        smoothing=smoothing,
+    )
+
+
+def add_corpus(
+    coordinates: Coordinates,
+    domain: str,
+    documents: Sequence[NDArray[Any]],
+    *,
+    seed: int = 0,
+    iterations: int = 10,
+) -> Coordinates:
+    """Add one corpus's counts to its domain; a new domain takes free outcomes.
+
+    Every other domain's counts keep their bits. `remove_corpus` with the same arguments undoes it
+    bit for bit.
+
+    Raises:
+        ConfigError: When the coordinates are not anchored, or too few outcomes are free.
+    """
+    blocks = dict(coordinates.blocks)
+    if domain not in blocks:
+        blocks[domain] = free_block(blocks, coordinates.counts_VK.shape[1])
+    extended = replace(coordinates, blocks=blocks)
+    return _changed_by(extended, domain, documents, seed=seed, iterations=iterations, sign=1.0)
+
+
+def remove_corpus(
+    coordinates: Coordinates,
+    domain: str,
+    documents: Sequence[NDArray[Any]],
+    *,
+    seed: int = 0,
+    iterations: int = 10,
+) -> Coordinates:
+    """Take one corpus's counts away again; a domain left without counts gives its block back.
+
+    Raises:
+        ConfigError: When the domain is unknown or these documents were never added to it.
+    """
+    if domain not in coordinates.blocks:
+        known = ", ".join(coordinates.blocks) or "none"
+        raise ConfigError(f"no domain {domain!r} to take a corpus from; there are: {known}")
+    changed = _changed_by(
+        coordinates, domain, documents, seed=seed, iterations=iterations, sign=-1.0
+    )
+    counts_VB = changed.counts_VK[:, coordinates.blocks[domain]]
+    if (counts_VB < 0).any():
+        raise ConfigError(f"these documents were not added to domain {domain!r} as they are")
+    if counts_VB.any():
+        return changed
+    blocks = {name: block for name, block in changed.blocks.items() if name != domain}
+    background_K = block_background(blocks, changed.counts_VK.shape[1])
+    return replace(changed, blocks=blocks, background_K=background_K)
+
+
+def _changed_by(
+    coordinates: Coordinates,
+    domain: str,
+    documents: Sequence[NDArray[Any]],
+    *,
+    seed: int,
+    iterations: int,
+    sign: float,
+) -> Coordinates:
+    counts_VK = coordinates.counts_VK.copy()
+    counts_VK[:, coordinates.blocks[domain]] += sign * _corpus_counts(
+        documents,
+        domain,
+        coordinates.blocks,
+        vocab_size=counts_VK.shape[0],
+        seed=seed,
+        iterations=iterations,
+    )
+    background_K = block_background(coordinates.blocks, counts_VK.shape[1])
+    return replace(coordinates, counts_VK=counts_VK, background_K=background_K)
+
+
+def _corpus_counts(
+    documents: Sequence[NDArray[Any]],
+    domain: str,
+    blocks: Blocks,
+    *,
+    vocab_size: int,
+    seed: int,
+    iterations: int,
+) -> FloatArray:
+    """Return the soft counts that one corpus adds to its domain's block, shape (V, B).
+
+    They depend on this corpus, the domain's name and the seed only. They are multiples of 2^-20,
+    so sums and differences of up to 2^33 tokens are exact in float64.
+    """
+    windows_WV = count_windows(documents, vocab_size=vocab_size)
+    size = len(blocks[domain])
+    if size == 1 or is_shared(blocks, domain):
+        # A domain that shares outcomes is known by its mixture: each of them gets an equal part.
+        total_V = np.asarray(windows_WV.sum(axis=0), dtype=np.float64).ravel()
+        counts_VB = np.repeat(total_V[:, None] / size, size, axis=1)
+    else:
+        digest = hashlib.sha256(f"{seed}:{domain}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        counts_VB = factorise(windows_WV, num_outcomes=size, iterations=iterations, rng=rng)
+    quantised: FloatArray = np.round(counts_VB / _QUANTUM) * _QUANTUM
+    return quantised
+
+
+def _check(vocab_size: int, num_outcomes: int, iterations: int) -> None:
+    if vocab_size < 1 or num_outcomes < 2 or iterations < 1:
+        raise ConfigError(
+            "need vocab_size >= 1, num_outcomes >= 2 and iterations >= 1, got "
+            f"{vocab_size}, {num_outcomes} and {iterations}"
+        )

@@ -1,0 +1,86 @@
+"""Append tokens to a coordizer, such as those that edge nodes propose; nothing else moves.
+
+New tokens match as whole strings, before any merge, so text without them is encoded as ever; they
+take the next ids; merges and the coordinates of other tokens stay the same bits. A kernel's new
+embedding rows start from the tokens that the string had before: `before.encode(text)`.
+
+Shapes: E new tokens, R = E + 1 rows, K outcomes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.encoding import Encoder
+from constellation.coordizer.factorise import WINDOW_TOKENS
+from constellation.errors import ConfigError
+from constellation.records import FloatArray, TokenArray
+
+
+def extend(coordizer: Coordizer, texts: Sequence[str], documents: Sequence[str]) -> Coordizer:
+    """Return a coordizer with `texts` as further tokens.
+
+    Args:
+        coordizer: What is extended; it stays as it is.
+        texts: The new tokens in the order of their ids, each two tokens or longer so far.
+        documents: Text in which they occur; their coordinates are fitted from it. A token that
+            does not occur there sits at the background.
+
+    Raises:
+        ConfigError: When a text is empty, repeated, not UTF-8, or a token already.
+    """
+    _check(coordizer, texts)
+    before = coordizer.parts
+    vocabulary = replace(
+        before.vocabulary,
+        tokens=before.vocabulary.tokens + tuple(texts),
+        whole_strings=before.vocabulary.whole_strings + tuple(texts),
+    )
+    tokens = Encoder(vocabulary).encode_batch(documents)
+    counts_EK, rows_EK = _fit_rows(coordizer, tokens, num_new=len(texts))
+    return Coordizer(
+        replace(
+            before,
+            vocabulary=vocabulary,
+            conditional_VK=np.concatenate([before.conditional_VK, rows_EK]),
+            counts_VK=np.concatenate([before.counts_VK, counts_EK]),
+        )
+    )
+
+
+def _check(coordizer: Coordizer, texts: Sequence[str]) -> None:
+    if len(set(texts)) != len(texts):
+        raise ConfigError("new tokens repeat; each must be given once")
+    known = set(coordizer.vocabulary.tokens)
+    for text in texts:
+        if text in known or coordizer.encode(text).size < 2:
+            raise ConfigError(f"{text!r} cannot be a new token: it is empty or a token already")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"{text!r} cannot be a new token: it is not UTF-8") from error
+
+
+def _fit_rows(
+    coordizer: Coordizer, tokens: Sequence[TokenArray], *, num_new: int
+) -> tuple[FloatArray, NDArray[np.float32]]:
+    """Return soft counts and coordinates of the new tokens, each of shape (E, K).
+
+    Each occurrence is shared out to outcomes by the basin of the known tokens around it.
+    """
+    fitted = coordizer.coordinates
+    rows_RK = np.zeros((num_new + 1, fitted.background_K.size))
+    for ids in tokens:
+        for start in range(0, ids.size, WINDOW_TOKENS):
+            # Row 0 is all known tokens, row e + 1 the new token e.
+            window = ids[start : start + WINDOW_TOKENS] - (coordizer.vocab_size - 1)
+            basin_K = coordizer.basin(window[window <= 0] + (coordizer.vocab_size - 1))
+            occurrences = np.bincount(np.maximum(window, 0), minlength=num_new + 1)
+            rows_RK += occurrences[:, None] * basin_K
+    rows_RK[:, fitted.counts_VK.sum(axis=0) == 0] = 0  # no text belongs to a free outcome
+    # All tokens beside the new ones: smoothing borrows from what other tokens of a domain do.
+    together_VK = np.concatenate([fitted.counts_VK, rows_RK[1:]])
+    return rows_RK[1:], replace(fitted, counts_VK=together_VK).conditional()[-num_new:]

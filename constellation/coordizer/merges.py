@@ -1,0 +1,58 @@
+"""Train merges by count: byte-level BPE through the Rust library `tokenizers`.
+
+The vocabulary is the end token (id 0), the 256 bytes, then one token per merge in rank order.
+
+This file knows text and merges; it knows no coordinates and reads no files.
+"""
+
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, trainers
+
+from constellation.coordizer.bytelevel import (
+    END_TEXT,
+    NUM_BYTES,
+    build_tokenizer,
+    byte_characters,
+)
+from constellation.errors import ConfigError
+
+VOCAB_SIZE_MIN = NUM_BYTES + 1
+"""The end token and every byte; with no merge at all."""
+
+PAIR_COUNT_MIN = 2
+"""A pair that occurs once is never merged."""
+
+
+def train_count_merges(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Merge the most frequent neighbours until the vocabulary is full.
+
+    Args:
+        texts: Training text; the texts' borders are never crossed.
+        vocab_size: Most tokens, at least 257. Little text gives fewer.
+
+    Returns:
+        A trained tokenizer; the same texts in the same order give the same one.
+
+    Raises:
+        ConfigError: When `vocab_size` is below 257.
+    """
+    check_vocab_size(vocab_size)
+    tokenizer = build_tokenizer()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=PAIR_COUNT_MIN,
+        special_tokens=[END_TEXT],
+        initial_alphabet=list(byte_characters()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def check_vocab_size(vocab_size: int) -> None:
+    """Raise `ConfigError` unless the end token and every byte fit."""
+    if vocab_size < VOCAB_SIZE_MIN:
+        raise ConfigError(
+            f"vocab_size is {vocab_size}; the end token and 256 bytes need {VOCAB_SIZE_MIN}"
+        )

@@ -1,0 +1,78 @@
+"""Measure a coordizer on texts: how far its tokens lie apart, and how well it writes text.
+
+Shapes: V tokens of the vocabulary, K outcomes, P pairs of tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.errors import ConfigError
+from constellation.geometry.simplex import distance
+
+PAIRS = 20_000
+"""Pairs of tokens whose distances are measured."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoordizerStatistics:
+    """What `inspect` found."""
+
+    num_texts: int
+    num_tokens: int
+    """Tokens of all texts."""
+    distance_mean: float
+    """Mean Fisher-Rao distance between two tokens that occur, radians in [0, pi]."""
+    distance_p90: float
+    """90 % of these distances are at most this, radians in [0, pi]."""
+    bytes_per_token: float
+    used_vocabulary: float
+    """Share of the vocabulary that occurs in the texts, in [0, 1]."""
+    roundtrip_accuracy: float
+    """Share of the texts that come back from their tokens exactly; anything below 1 is a bug."""
+    load_entropy: float
+    """Entropy of the outcomes' load, the mean coordinate over all tokens, nats in [0, ln K]."""
+
+
+def inspect(
+    coordizer: Coordizer, texts: Sequence[str | bytes], *, seed: int = 0
+) -> CoordizerStatistics:
+    """Measure `coordizer` on texts.
+
+    Args:
+        coordizer: What is measured.
+        texts: At least one token in all.
+        seed: Draws the pairs of tokens; a token counts once, however often it occurs.
+
+    Raises:
+        ConfigError: When the texts hold no token.
+    """
+    tokens = coordizer.encode_batch(texts)
+    num_tokens = sum(ids.size for ids in tokens)
+    if num_tokens == 0:
+        raise ConfigError("cannot inspect a coordizer on texts without a token")
+    counts_V = np.bincount(np.concatenate(tokens), minlength=coordizer.vocab_size)
+    originals = [text if isinstance(text, bytes) else _as_bytes(text) for text in texts]
+    exact = [coordizer.decode(ids) == data for ids, data in zip(tokens, originals, strict=True)]
+    used = np.flatnonzero(counts_V)
+    first_P, second_P = np.random.default_rng(seed).choice(used, (2, PAIRS))
+    points_VK = coordizer.conditional_VK.astype(np.float64)
+    distances_P = distance(points_VK[first_P], points_VK[second_P])
+    load_K = counts_V @ points_VK / num_tokens
+    load_K = load_K[load_K > 0]
+    return CoordizerStatistics(
+        num_texts=len(texts),
+        num_tokens=num_tokens,
+        distance_mean=float(distances_P.mean()),
+        distance_p90=float(np.quantile(distances_P, 0.9)),
+        bytes_per_token=sum(map(len, originals)) / num_tokens,
+        used_vocabulary=used.size / coordizer.vocab_size,
+        roundtrip_accuracy=sum(exact) / len(exact),
+        load_entropy=float(-(load_K * np.log(load_K)).sum()),
+    )
+
+
+def _as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

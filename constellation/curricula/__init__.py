@@ -1,0 +1,1 @@
+"""Corpora: reading, preparing and checking text. No network, no torch."""

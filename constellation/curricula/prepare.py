@@ -1,0 +1,161 @@
+"""From raw documents to a prepared corpus: clean, de-duplicate, cap, split, cut into pieces."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from constellation.curricula.chunks import chunk
+from constellation.curricula.clean import clean
+from constellation.curricula.corpus import Corpus, Document
+from constellation.curricula.dedupe import deduplicate
+from constellation.curricula.split import SPLITS, SplitConfig, split
+from constellation.errors import ConfigError, CorpusError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareConfig:
+    """How a corpus is prepared."""
+
+    domain_bytes_max: int | None = None
+    """Bytes kept per domain after de-duplication; None keeps all."""
+    similarity_max: float = 0.8
+    """Jaccard index of five-word shingles from which two documents count as copies, (0, 1]."""
+    paragraph_chars_min: int = 200
+    """Paragraphs of at least this many characters are kept once in the whole corpus."""
+    chunk_chars_min: int = 2000
+    """Characters after which a piece of a document may end."""
+    chunk_chars_max: int = 4000
+    """Characters no piece exceeds."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    """Shares of train, dev and test."""
+
+    def __post_init__(self) -> None:
+        if self.domain_bytes_max is not None and self.domain_bytes_max < 1:
+            raise ConfigError(f"domain_bytes_max is {self.domain_bytes_max}; it must be >= 1")
+        if not 0 < self.similarity_max <= 1:
+            raise ConfigError(f"similarity_max is {self.similarity_max}; it must be in (0, 1]")
+        if not 1 <= self.chunk_chars_min <= self.chunk_chars_max:
+            raise ConfigError(
+                "need 1 <= chunk_chars_min <= chunk_chars_max, got "
+                f"{self.chunk_chars_min} and {self.chunk_chars_max}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedCorpus:
+    """Documents of a few kilobytes, split, with the counts that describe them."""
+
+    train: tuple[Document, ...]
+    dev: tuple[Document, ...]
+    test: tuple[Document, ...]
+    manifest: Mapping[str, object]
+    """Counts and sha256 of each split and domain; plain JSON values."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of the domains, sorted."""
+        return tuple(sorted({document.domain for document in self.train}))
+
+    def of_split(self, name: str) -> tuple[Document, ...]:
+        """Return the documents of "train", "dev" or "test"."""
+        return {"train": self.train, "dev": self.dev, "test": self.test}[name]
+
+
+def prepare(corpus: Corpus, config: PrepareConfig | None = None) -> PreparedCorpus:
+    """Clean, de-duplicate, cap, split by document, and cut into pieces.
+
+    Deterministic: the same corpus and settings give the same pieces in the same order.
+
+    Args:
+        corpus: Documents as they were read.
+        config: Settings; the defaults when left out.
+
+    Returns:
+        Pieces per split. All pieces of one source lie in one split.
+
+    Raises:
+        CorpusError: Nothing is left, or a domain is too small to split.
+    """
+    config = config or PrepareConfig()
+    cleaned = [replace(document, text=clean(document.text)) for document in corpus.documents]
+    kept = deduplicate(
+        [document for document in cleaned if document.text],
+        similarity_max=config.similarity_max,
+        paragraph_chars_min=config.paragraph_chars_min,
+    )
+    if not kept.documents:
+        raise CorpusError("corpus", "no text is left after cleaning and de-duplication")
+    capped = _cap(kept.documents, config.domain_bytes_max)
+    pieces = {
+        name: tuple(_cut(documents, config))
+        for name, documents in split(capped, config.split).items()
+    }
+    manifest = {
+        "num_read": len(corpus.documents),
+        "num_skipped": len(corpus.skipped),
+        "num_exact_copies": kept.num_exact,
+        "num_near_copies": kept.num_near,
+        "num_repeated_paragraphs": kept.num_paragraphs,
+        "num_over_cap": len(kept.documents) - len(capped),
+        "splits": {name: describe(pieces[name]) for name in SPLITS},
+    }
+    return PreparedCorpus(
+        train=pieces["train"], dev=pieces["dev"], test=pieces["test"], manifest=manifest
+    )
+
+
+def describe(documents: Iterable[Document]) -> dict[str, object]:
+    """Return counts per domain and one sha256 over all documents, in order."""
+    digest = hashlib.sha256()
+    num_documents: Counter[str] = Counter()
+    num_bytes: Counter[str] = Counter()
+    for document in documents:
+        raw = document.text.encode()
+        # Lengths keep two different lists of texts from hashing the same bytes.
+        digest.update(f"{document.domain}\0{document.source}\0{len(raw)}\0".encode())
+        digest.update(raw)
+        num_documents[document.domain] += 1
+        num_bytes[document.domain] += len(raw)
+    return {
+        "sha256": digest.hexdigest(),
+        "num_documents": num_documents.total(),
+        "num_bytes": num_bytes.total(),
+        "domains": {
+            name: {"num_documents": num_documents[name], "num_bytes": num_bytes[name]}
+            for name in sorted(num_documents)
+        },
+    }
+
+
+def _cap(documents: Iterable[Document], bytes_max: int | None) -> list[Document]:
+    """Keep documents of each domain while they fit under the cap.
+
+    They are considered in the order of their hashes, so that the cap takes a fair sample
+    rather than the names that come first.
+    """
+    documents = list(documents)
+    if bytes_max is None:
+        return documents
+    order = sorted(range(len(documents)), key=lambda i: _digest(documents[i]))
+    used: Counter[str] = Counter()
+    kept: set[int] = set()
+    for i in order:
+        size_bytes = len(documents[i].text.encode())
+        if used[documents[i].domain] + size_bytes <= bytes_max:
+            used[documents[i].domain] += size_bytes
+            kept.add(i)
+    return [document for i, document in enumerate(documents) if i in kept]
+
+
+def _digest(document: Document) -> bytes:
+    return hashlib.sha256(document.text.encode()).digest()
+
+
+def _cut(documents: Iterable[Document], config: PrepareConfig) -> Iterable[Document]:
+    for document in documents:
+        texts = chunk(
+            document.text, chars_min=config.chunk_chars_min, chars_max=config.chunk_chars_max
+        )
+        for part, text in enumerate(texts):
+            yield replace(document, text=text, part=part)

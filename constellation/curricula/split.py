@@ -1,0 +1,97 @@
+"""Share documents out to train, dev and test by the hash of their text, never by line."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from constellation.curricula.chunks import chunk
+from constellation.curricula.corpus import Document
+from constellation.errors import ConfigError, CorpusError
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitConfig:
+    """How documents are shared out."""
+
+    dev_share: float = 0.1
+    """Share of each domain's documents held out for tuning and calibration, in (0, 1)."""
+    test_share: float = 0.1
+    """Share held out for the reported figures only, in (0, 1)."""
+    section_share_max: float = 0.08
+    """A source with more than this share of its domain's characters is cut into sections that
+    are shared out one by one; else one long book would leave a domain without held-out text."""
+
+    def __post_init__(self) -> None:
+        shares = (self.dev_share, self.test_share, self.section_share_max)
+        if min(shares) <= 0 or self.dev_share + self.test_share >= 1:
+            raise ConfigError(
+                f"need shares above 0 and dev_share + test_share below 1, got {shares}"
+            )
+
+
+def split(documents: Sequence[Document], config: SplitConfig) -> dict[str, list[Document]]:
+    """Return the documents of "train", "dev" and "test", each in the given order.
+
+    Deterministic: the order of the documents does not matter, only their texts, and a domain's
+    split does not depend on the other domains.
+
+    Raises:
+        CorpusError: A domain has fewer than three documents even after cutting.
+    """
+    by_domain: defaultdict[str, list[Document]] = defaultdict(list)
+    for document in documents:
+        by_domain[document.domain].append(document)
+    shares: dict[str, list[Document]] = {name: [] for name in SPLITS}
+    for domain in sorted(by_domain):
+        units = list(_cut_into_sections(by_domain[domain], config.section_share_max))
+        if len(units) < len(SPLITS):
+            raise CorpusError(
+                f"domain {domain!r}",
+                f"{len(units)} documents, but train, dev and test need at least one each",
+            )
+        for unit, name in zip(units, _assign(units, config), strict=True):
+            shares[name].append(unit)
+    return shares
+
+
+def _cut_into_sections(documents: list[Document], share_max: float) -> Iterable[Document]:
+    """Yield documents, the dominant ones as numbered sections."""
+    limit = max(4000, int(share_max * sum(len(document.text) for document in documents)))
+    for document in documents:
+        if len(document.text) <= limit:
+            yield document
+            continue
+        sections = chunk(document.text, chars_min=max(1, limit // 2), chars_max=limit)
+        for number, text in enumerate(sections):
+            yield replace(document, text=text, source=f"{document.source}#{number}")
+
+
+def _assign(units: list[Document], config: SplitConfig) -> list[str]:
+    """Return the split of each unit of one domain; every split gets at least one.
+
+    In the order of their hashes units go to test and dev until those have their share of the
+    characters, rounded to whole units; the rest is for training.
+    """
+    order = sorted(range(len(units)), key=lambda i: _place(units[i]))
+    total = sum(len(unit.text) for unit in units)
+    room = {"test": config.test_share * total, "dev": config.dev_share * total}
+    names = ["train"] * len(units)
+    for i in order:
+        size = len(units[i].text)
+        name = next((name for name in room if size / 2 <= room[name]), None)
+        if name is not None:
+            names[i] = name
+            room[name] -= size
+    for name in SPLITS:
+        if name not in names:  # few and long documents: take the first that can be spared
+            spare = next(i for i in order if names.count(names[i]) > 1)
+            names[spare] = name
+    return names
+
+
+def _place(unit: Document) -> bytes:
+    """Return a sort key that depends on the text alone, not on names or order."""
+    return hashlib.sha256(unit.text.encode()).digest()

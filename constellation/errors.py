@@ -1,0 +1,232 @@
+"""Every error the project raises on purpose: one tree, one base.
+
+A message gives the thing, the value, the limit and the way out. Public attributes hold the same
+facts for programs; they survive pickling (Ray) and the wire (gRPC error details). This file knows
+nothing of either: `constellation.wire.status` maps each class to a gRPC status and back.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class ConstellationError(Exception):
+    """Base of every error raised on purpose."""
+
+    retryable: ClassVar[bool] = False
+    """True when the same call may succeed later without a change by the caller."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The default rebuilds from `args`, which fails for keyword-only constructors; Ray would
+        # then deliver `UnserializableException` instead of the error.
+        return (rebuild, (type(self), str(self), dict(self.__dict__)))
+
+
+def rebuild(
+    kind: type["ConstellationError"], message: str, facts: Mapping[str, object]
+) -> "ConstellationError":
+    """Make an error of class `kind` again from its message and public attributes."""
+    error = kind.__new__(kind, message)
+    error.args = (message,)
+    error.__dict__.update(facts)
+    return error
+
+
+class ConfigError(ConstellationError):
+    """A setting, flag, recipe or constructor argument is wrong."""
+
+
+class ArtifactError(ConstellationError):
+    """A file the project wrote is missing, damaged, or does not belong with the others.
+
+    Attributes:
+        path: The file or folder.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+
+
+class CorpusError(ConstellationError):
+    """A corpus is missing, empty or too damaged to use.
+
+    Attributes:
+        path: The file or folder.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+
+
+class TrainingError(ConstellationError):
+    """A training run cannot go on; its last good checkpoint is intact."""
+
+
+class DeploymentError(ConstellationError):
+    """A constellation cannot be started, reached or stopped."""
+
+
+class RequestError(ConstellationError):
+    """One request failed; the service is well."""
+
+
+class InvalidRequest(RequestError):
+    """A field of a request is out of its range.
+
+    Attributes:
+        field: Name of the field.
+        value: What was sent, shortened.
+        allowed: What is accepted.
+    """
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        shown = repr(value)
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        super().__init__(f"{field} is {shown}; allowed: {allowed}")
+        self.field = field
+        self.value = shown
+        self.allowed = allowed
+
+
+class InvalidPrompt(RequestError):
+    """A prompt is empty or longer than the kernel can read.
+
+    Attributes:
+        length: Length found.
+        limit: Longest accepted.
+        unit: What both count: "tokens" or "bytes".
+    """
+
+    def __init__(self, *, length: int, limit: int, unit: str = "tokens") -> None:
+        problem = "is empty" if length == 0 else f"has {length} {unit}"
+        super().__init__(f"the prompt {problem}; send 1 to {limit} {unit}")
+        self.length = length
+        self.limit = limit
+        self.unit = unit
+
+
+class InvalidBasin(RequestError):
+    """An array is not a point of the probability simplex."""
+
+
+class UnknownKernel(RequestError):
+    """No kernel has this name.
+
+    Attributes:
+        kernel: The name asked for.
+        known: Names that exist.
+    """
+
+    def __init__(self, kernel: str, known: list[str]) -> None:
+        super().__init__(f"no kernel is named {kernel!r}; there are: {', '.join(known) or 'none'}")
+        self.kernel = kernel
+        self.known = list(known)
+
+
+class MessageTooLarge(RequestError):
+    """A message is over the size limit.
+
+    Attributes:
+        limit_bytes: Largest message accepted.
+    """
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        super().__init__(f"the message is over the limit of {limit_bytes} bytes; send less text")
+        self.limit_bytes = limit_bytes
+
+
+class Overloaded(RequestError):
+    """A queue is full or a limit on rate or concurrency is reached.
+
+    Attributes:
+        what: The queue or limit, such as "kernel 'python'".
+        depth: Requests waiting or running there.
+        retry_after_s: Seconds to wait before another try is worth making.
+    """
+
+    retryable = True
+
+    def __init__(self, what: str, *, depth: int, retry_after_s: float) -> None:
+        super().__init__(f"{what} has {depth} requests waiting; retry in {retry_after_s:.2f} s")
+        self.what = what
+        self.depth = depth
+        self.retry_after_s = retry_after_s
+
+
+class Unauthenticated(RequestError):
+    """The token is missing or wrong (which of the two is not said)."""
+
+    def __init__(self) -> None:
+        super().__init__("this constellation asks for a valid token; pass `token=` or --token-file")
+
+
+class DeadlineExceeded(RequestError):
+    """The deadline passed; work on the request has stopped."""
+
+    retryable = True
+
+
+class Cancelled(RequestError):
+    """The caller went away or cancelled; work on the request has stopped."""
+
+
+class OutOfDomain(RequestError):
+    """The query lies outside every kernel's radius and the caller asked for refusal then.
+
+    Attributes:
+        distances: Kernel name -> distance in radians, nearest first.
+        radii: Kernel name -> calibrated radius in radians, in the same order.
+    """
+
+    def __init__(self, distances: Mapping[str, float], radii: Mapping[str, float]) -> None:
+        order = sorted(distances, key=lambda name: distances[name])
+        nearest = order[0]
+        super().__init__(
+            f"the query is outside every kernel's radius; nearest is {nearest!r} at "
+            f"{distances[nearest]:.3f} rad with radius {radii[nearest]:.3f} rad; "
+            "ask without refuse_out_of_domain to be answered all the same"
+        )
+        # Ordered, so that a status that has room for some kernels only keeps the nearest.
+        self.distances = {name: distances[name] for name in order}
+        self.radii = {name: radii[name] for name in order}
+
+
+class KernelUnavailable(RequestError):
+    """A kernel cannot be reached and no other can take over now.
+
+    Attributes:
+        kernel: Name of the kernel.
+    """
+
+    retryable = True
+
+    def __init__(self, kernel: str, reason: str) -> None:
+        super().__init__(f"kernel {kernel!r} is unavailable ({reason}); retry shortly")
+        self.kernel = kernel
+
+
+class ServiceUnavailable(RequestError):
+    """The router cannot be reached or is starting or draining.
+
+    Attributes:
+        endpoint: Address tried.
+    """
+
+    retryable = True
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        super().__init__(f"the constellation at {endpoint} cannot be reached: {reason}")
+        self.endpoint = endpoint
+
+
+class InternalError(RequestError):
+    """Our mistake. The log explains it under `error_id`.
+
+    Attributes:
+        error_id: Appears in the server's log beside the traceback.
+    """
+
+    def __init__(self, error_id: str) -> None:
+        super().__init__(f"internal error {error_id}; the server's log explains it")
+        self.error_id = error_id

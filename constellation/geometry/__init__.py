@@ -1,0 +1,59 @@
+"""Fisher-Rao geometry of the simplex, and the E8 lattice of seats. Pure mathematics.
+
+Distances, means and interpolations between basins come only from here; `tests/geometry` scans the
+rest of the repository for basin arithmetic. Works on numpy arrays and torch tensors alike; never
+imports torch, reads no clock, draws no random numbers.
+"""
+
+from constellation.geometry.bearings import BEARING_MIN, angle, bearing, has_bearing, mean_bearing
+from constellation.geometry.maps import exp_map, log_map, parallel_transport
+from constellation.geometry.means import (
+    HellingerSum,
+    KarcherReport,
+    fold_hellinger,
+    hellinger_mean,
+    karcher_mean,
+    sum_hellinger,
+)
+from constellation.geometry.simplex import (
+    FISHER_RAO_RADIUS,
+    check_simplex,
+    distance,
+    from_root,
+    geodesic,
+    nearest_site,
+    pairwise_distances,
+    project_tangent,
+    root_difference,
+    to_root,
+)
+from constellation.geometry.sites import BearingIndex, SiteIndex
+
+__all__ = [
+    "BEARING_MIN",
+    "FISHER_RAO_RADIUS",
+    "BearingIndex",
+    "HellingerSum",
+    "KarcherReport",
+    "SiteIndex",
+    "angle",
+    "bearing",
+    "check_simplex",
+    "distance",
+    "exp_map",
+    "fold_hellinger",
+    "from_root",
+    "geodesic",
+    "has_bearing",
+    "hellinger_mean",
+    "karcher_mean",
+    "log_map",
+    "mean_bearing",
+    "nearest_site",
+    "pairwise_distances",
+    "parallel_transport",
+    "project_tangent",
+    "root_difference",
+    "sum_hellinger",
+    "to_root",
+]

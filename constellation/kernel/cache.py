@@ -1,0 +1,81 @@
+"""Keys and values of the positions a kernel has read, preallocated for one batch of sequences.
+
+Shapes: N layers, B sequences, H heads, T new positions, L visible positions, D channels of a head.
+"""
+
+import torch
+from torch import Tensor
+
+from constellation.errors import ConfigError, InvalidPrompt
+from constellation.kernel.config import KernelConfig
+
+
+class KVCache:
+    """A fixed buffer of keys, their positions applied, and values.
+
+    One writer: the decoder appends to every layer in a forward pass and then advances `length`.
+
+    Attributes:
+        length: Positions held, the same for all sequences.
+        capacity: Positions that fit, at most the context of the kernel.
+    """
+
+    def __init__(
+        self,
+        config: KernelConfig,
+        *,
+        batch: int = 1,
+        dtype: torch.dtype = torch.float32,
+        capacity: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if batch < 1 or (capacity is not None and capacity < 1):
+            raise ConfigError(f"need batch and capacity from 1, got {batch} and {capacity}")
+        self.length = 0
+        self.capacity = min(capacity or config.context, config.context)
+        shape = (config.num_layers, 2, batch, config.num_heads, self.capacity, config.head_dim)
+        self._store = torch.empty(shape, dtype=dtype, device=device)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the buffer."""
+        return self._store.numel() * self._store.element_size()
+
+    def reserve(self, num_new: int) -> None:
+        """Check that `num_new` more positions fit.
+
+        Raises:
+            InvalidPrompt: If they do not.
+        """
+        if self.length + num_new > self.capacity:
+            raise InvalidPrompt(length=self.length + num_new, limit=self.capacity)
+
+    def layer(self, index: int) -> "LayerCache":
+        """Return the view that layer `index` appends to."""
+        return LayerCache(self._store[index], self.length)
+
+    def advance(self, num_new: int) -> None:
+        """Count `num_new` positions that every layer has appended."""
+        self.length += num_new
+
+    def truncate(self, length: int) -> None:
+        """Forget the positions from `length` on; what is left is as if they were never read."""
+        if not 0 <= length <= self.length:
+            raise ConfigError(f"cannot truncate {self.length} positions to {length}")
+        self.length = length
+
+
+class LayerCache:
+    """One layer's part of a `KVCache` during one forward pass."""
+
+    def __init__(self, store: Tensor, length: int) -> None:
+        self._store = store
+        self._length = length
+
+    def append(self, key_BHTD: Tensor, value_BHTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Store new keys and values; return all visible ones, each of shape (B, H, L, D)."""
+        end = self._length + key_BHTD.shape[2]
+        keys, values = self._store[0, ..., :end, :], self._store[1, ..., :end, :]
+        keys[..., self._length :, :] = key_BHTD
+        values[..., self._length :, :] = value_BHTD
+        return keys.to(key_BHTD.dtype), values.to(value_BHTD.dtype)

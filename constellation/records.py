@@ -1,0 +1,272 @@
+"""Plain frozen records shared by all floors. They hold facts and check them, nothing else.
+
+Arrays are numpy, read-only by convention. Shapes: K outcomes of the simplex (64 by default).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constellation.errors import InvalidRequest
+
+FloatArray = NDArray[np.float64]
+TokenArray = NDArray[np.int32]
+
+
+class Rule(StrEnum):
+    """How a query's basin is compared with a kernel's."""
+
+    GEODESIC = "geodesic"
+    """Fisher-Rao distance between the two basins, radians on the sphere of radius 2, [0, pi]."""
+    BEARING = "bearing"
+    """Angle between their unit log-map directions seen from the background, radians, [0, pi]."""
+
+
+class Mode(StrEnum):
+    """How many kernels answer."""
+
+    NEAREST = "nearest"
+    """One kernel answers."""
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended."""
+
+    END = "end"
+    """The kernel ended the text itself."""
+    LENGTH = "length"
+    """`tokens_max` was reached."""
+    CONTEXT = "context"
+    """The kernel's context is full."""
+
+
+def _check_range(name: str, value: object, *, low: float, high: float, kind: type = float) -> None:
+    numeric = (int,) if kind is int else (int, float)
+    # Written so that NaN fails: every comparison with it is false.
+    if isinstance(value, bool) or not isinstance(value, numeric) or not low <= value <= high:
+        raise InvalidRequest(name, value, f"{kind.__name__} from {low:g} to {high:g}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How the tokens of one answer are chosen.
+
+    Raises:
+        InvalidRequest: A field is out of its range or NaN.
+    """
+
+    tokens_max: int = 128
+    """Most tokens to generate, 1 to 4096."""
+    temperature: float = 0.8
+    """0 (greedy) to 2."""
+    top_k: int | None = None
+    """Keep the k most likely tokens, 1 to 65536; None keeps all."""
+    top_p: float = 1.0
+    """Keep the smallest set of tokens with this probability, in (0, 1]."""
+    min_p: float = 0.0
+    """Keep tokens at least this likely relative to the most likely, in [0, 1)."""
+    repetition_penalty: float = 1.0
+    """Divide (multiply, when negative) the logits of tokens already present by this, 0.5 to 2."""
+    seed: int | None = None
+    """Seed of the draw, 0 to 2^63 - 1; None draws one."""
+
+    def __post_init__(self) -> None:
+        _check_range("tokens_max", self.tokens_max, low=1, high=4096, kind=int)
+        _check_range("temperature", self.temperature, low=0, high=2)
+        _check_range("top_p", self.top_p, low=1e-6, high=1)
+        _check_range("min_p", self.min_p, low=0, high=1 - 1e-6)
+        _check_range("repetition_penalty", self.repetition_penalty, low=0.5, high=2)
+        if self.top_k is not None:
+            _check_range("top_k", self.top_k, low=1, high=65_536, kind=int)
+        if self.seed is not None:
+            _check_range("seed", self.seed, low=0, high=2**63 - 1, kind=int)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoutingOptions:
+    """How one query is to be routed; None takes the router's configuration."""
+
+    rule: Rule | None = None
+    mode: Mode = Mode.NEAREST
+    top_k: int | None = None
+    """Kernels that receive weights, 1 to the number of kernels."""
+    kernel: str | None = None
+    """The kernel that must answer."""
+    refuse_out_of_domain: bool = False
+    explain: bool = False
+    """Name the tokens that moved the basin most."""
+    basin_K: FloatArray | None = None
+    """Route by this point instead of the text's own basin."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelDescription:
+    """What a kernel says of itself."""
+
+    name: str
+    tokenizer_hash: str
+    """sha256 (hex) of the vocabulary and merges it was trained with."""
+    context: int
+    """Tokens it can read and write together."""
+    num_parameters: int
+    pid: int
+    queue_depth: int
+    num_running: int
+    uptime_s: float
+    num_unexpected_errors: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelHealth:
+    """What the registry knows of a kernel's process."""
+
+    name: str
+    up: bool
+    pid: int
+    """0 while it is down."""
+    num_restarts: int
+    queue_depth: int = 0
+    num_running: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finish:
+    """The end of a generation."""
+
+    reason: FinishReason
+    num_prompt_tokens: int
+    num_tokens: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """A piece of an answer as it is written."""
+
+    text: str
+    """Continues what came before; whole code points."""
+    num_tokens: int
+    finish: Finish | None = None
+    """Only in the last piece."""
+
+
+def join_pieces(pieces: Sequence[Piece]) -> Piece:
+    """Return the pieces of one answer as a single one.
+
+    Args:
+        pieces: In order, at least one, the last with the finish.
+    """
+    return Piece(
+        text="".join(piece.text for piece in pieces),
+        num_tokens=sum(piece.num_tokens for piece in pieces),
+        finish=pieces[-1].finish,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """How likely a text is under one kernel."""
+
+    nats: float
+    """Negative log-likelihood, >= 0."""
+    num_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelSite:
+    """One kernel as routers and clients know it."""
+
+    name: str
+    """Unique, 1 to 64 characters of a-z, 0-9, '-', '_', '.'."""
+    basin_K: FloatArray
+    """Fitted basin: Hellinger mean of the basins of its training texts, a simplex point."""
+    bearing_K: FloatArray
+    """Mean unit bearing of its training texts seen from the table's background."""
+    radii: Mapping[Rule, float]
+    """Distance in radians beyond which a query is out of this kernel's domain, per rule."""
+    seat: int | None = None
+    """Index of its E8 root, 0 to 239: an address, not where it routes from."""
+    phi_gauge: float | None = None
+    """Integration on the reference checkpoint's robust scale, [0, 1]; None when not measured."""
+    endpoint: str | None = None
+    """host:port of its gRPC server; None while it is down."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """The versioned set of kernels that routers and clients hold."""
+
+    version: int
+    """Rises by one with every change, from 1."""
+    coordizer_hash: str
+    """sha256 (hex) of the coordizer whose basins these are."""
+    background_K: FloatArray
+    """The corpus background pi, where bearings are taken."""
+    temperatures: Mapping[Rule, float]
+    """tau of softmax(-d^2 / (2 tau^2)) in radians, calibrated on held-out text, per rule."""
+    sites: tuple[KernelSite, ...]
+    """Kernels in a fixed order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One kernel that was considered for a query."""
+
+    kernel: str
+    seat: int | None
+    distance: float
+    """Radians under the route's rule, [0, pi]."""
+    weight: float
+    """Share of the top k in [0, 1]; 0 outside it."""
+    radius: float
+    """The kernel's calibrated radius in radians under the same rule."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenInfluence:
+    """How far one token of the query moved its basin."""
+
+    text: str
+    """The token as text (invalid UTF-8 replaced)."""
+    position: int
+    """Index among the query's tokens, from 0."""
+    shift: float
+    """Fisher-Rao distance in radians between the basin with and without this token."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """The decision for one query, with its reasons."""
+
+    choices: tuple[Choice, ...]
+    """All kernels considered, nearest first."""
+    kernel: str
+    """The kernel that answers."""
+    reason: str
+    """"nearest", "pinned" (the caller named it), or "failover" (a nearer one was lost)."""
+    rule: Rule
+    """The rule that was used, after any fallback to geodesic."""
+    mode: Mode
+    margin: float
+    """Second distance minus first, radians; 0 when there is one kernel."""
+    out_of_domain: bool
+    """True when the query lies outside every kernel's radius."""
+    no_evidence: bool
+    """True when the text had no token that says anything (its basin is the background)."""
+    num_tokens: int
+    table_version: int
+    influences: tuple[TokenInfluence, ...] = field(default=())
+    """Tokens that moved the basin most, largest first; only when an explanation was asked for."""
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Names of the kernels considered, nearest first."""
+        return tuple(choice.kernel for choice in self.choices)
+
+    @property
+    def distances(self) -> tuple[float, ...]:
+        """Their distances in radians under `rule`, in the same order."""
+        return tuple(choice.distance for choice in self.choices)

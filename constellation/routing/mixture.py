@@ -1,0 +1,80 @@
+"""Combine the next-token distributions of several kernels: pure functions for scoring.
+
+`mixture` averages probabilities with the route's weights; `posterior` re-weights kernels by how
+well each predicted the text so far. Works in natural logarithms throughout.
+
+Shapes: k kernels, T positions, V tokens.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constellation.errors import ConfigError
+from constellation.records import FloatArray
+
+
+def mixture_log_probs(log_probs_kV: NDArray[Any], weights_k: NDArray[Any]) -> FloatArray:
+    """Return log sum_k w_k p_k(v).
+
+    Args:
+        log_probs_kV: Log probabilities, shape (k, ..., V); -inf is allowed.
+        weights_k: Weights >= 0 that sum to 1, shape (k,), or (k, ...) to differ by position.
+
+    Returns:
+        Log probabilities, float64, shape (..., V); they sum to 1 when each kernel's do.
+
+    Raises:
+        ConfigError: When the weights are not a distribution over the kernels.
+    """
+    weights = _checked_weights(weights_k, log_probs_kV.shape[0])
+    weights = weights.reshape(weights.shape + (1,) * (log_probs_kV.ndim - weights.ndim))
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(weights)
+    return _log_sum(log_weights + log_probs_kV.astype(np.float64))
+
+
+def posterior_weights(prior_k: NDArray[Any], log_likelihood_kT: NDArray[Any]) -> FloatArray:
+    """Return the weight of each kernel before every position, by Bayes from the text so far.
+
+        w_k(t) ~ prior_k * prod_{s < t} p_k(x_s)
+
+    Args:
+        prior_k: Weights of the route, >= 0, sum 1, shape (k,).
+        log_likelihood_kT: Log probability each kernel gave each token, shape (k, T), finite.
+
+    Returns:
+        Weights that sum to 1 over kernels, shape (k, T + 1); column 0 is the prior, the last one
+        has seen the whole text.
+
+    Raises:
+        ConfigError: When the prior is not a distribution over the kernels.
+    """
+    prior = _checked_weights(prior_k, log_likelihood_kT.shape[0])
+    with np.errstate(divide="ignore"):
+        start_k1 = np.log(prior)[:, None]
+    evidence_kT = np.cumsum(log_likelihood_kT, axis=1, dtype=np.float64)
+    score_kT = np.concatenate([start_k1, start_k1 + evidence_kT], axis=1)
+    posterior: FloatArray = np.exp(score_kT - _log_sum(score_kT))
+    return posterior
+
+
+def _log_sum(values: FloatArray) -> FloatArray:
+    """Return log sum exp over the first axis; -inf where all are."""
+    top = values.max(axis=0)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        total: FloatArray = np.log(np.exp(values - safe).sum(axis=0)) + safe
+    return total
+
+
+def _checked_weights(weights_k: NDArray[Any], num_kernels: int) -> FloatArray:
+    weights = np.asarray(weights_k, dtype=np.float64)
+    sums = weights.sum(axis=0)
+    if weights.shape[:1] != (num_kernels,) or (weights < 0).any() or (abs(sums - 1) > 1e-6).any():
+        raise ConfigError(
+            f"weights of shape {weights.shape} with sum {sums} are no distribution over "
+            f"{num_kernels} kernels"
+        )
+    return weights

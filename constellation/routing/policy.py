@@ -1,0 +1,240 @@
+"""Decide which kernels answer a query: geometry only, no learned gate.
+
+A pure decision: a basin and a table go in, a `Route` with its reasons comes out. Reads no clock,
+draws no random numbers, touches no network. Distances come from `constellation.geometry`.
+
+Shapes: K outcomes, M kernels of the table.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from math import exp
+
+import numpy as np
+
+from constellation.errors import (
+    ConfigError,
+    InvalidBasin,
+    InvalidRequest,
+    KernelUnavailable,
+    UnknownKernel,
+)
+from constellation.geometry.sites import BearingIndex, SiteIndex
+from constellation.records import Choice, FloatArray, Mode, Route, Rule, Table
+
+LISTED_MAX = 8
+"""Kernels written into a route, nearest first, unless more of them carry weight."""
+
+
+def phi_gain(phi_gauge: float | None) -> float:
+    """Return the weight of a kernel's integration: 2^(2 phi - 1), in [0.5, 2].
+
+    Args:
+        phi_gauge: In [0, 1]; None (not measured) weighs 1, like the reference's median of 0.5.
+    """
+    if phi_gauge is None:
+        return 1.0
+    return float(2.0 ** (2 * min(max(phi_gauge, 0.0), 1.0) - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Calibration:
+    """What one rule needs of the table, ready for arithmetic."""
+
+    radii: list[float]
+    radius_M: FloatArray
+    temperature: float
+
+
+class RoutingPolicy:
+    """Routes queries by one version of the table."""
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        rule: Rule = Rule.BEARING,
+        top_k: int = 2,
+        phi_weighting: bool = True,
+    ) -> None:
+        """Prepare the table's arrays.
+
+        Args:
+            table: At least one kernel, every kernel with a radius per rule.
+            rule: Used when a request names none.
+            top_k: Kernels that share the weight when a request does not say; at least 1.
+            phi_weighting: False gives every kernel the gain 1.
+
+        Raises:
+            ConfigError: When the table is empty, names repeat, or a rule lacks its calibration.
+        """
+        self.table = table
+        self.rule = rule
+        self.top_k = top_k
+        self._names = [site.name for site in table.sites]
+        self._index = {name: row for row, name in enumerate(self._names)}
+        if not self._names or len(self._index) != len(self._names) or top_k < 1:
+            raise ConfigError(
+                f"a routing table needs at least one kernel, unique names and top_k >= 1; got "
+                f"{self._names} and {top_k}"
+            )
+        basin_MK = np.stack([site.basin_K for site in table.sites])
+        bearing_MK = np.stack([site.bearing_K for site in table.sites])
+        self._site_index = SiteIndex.of(basin_MK)
+        self._bearing_index = BearingIndex.of(bearing_MK, table.background_K)
+        self._seats = [site.seat for site in table.sites]
+        self._gains = [phi_gain(site.phi_gauge) if phi_weighting else 1.0 for site in table.sites]
+        self._rules = {each: _calibration(table, each) for each in Rule}
+
+    def decide(
+        self,
+        basin_K: FloatArray,
+        *,
+        num_tokens: int,
+        rule: Rule | None = None,
+        top_k: int | None = None,
+        pinned: str | None = None,
+        excluded: Collection[str] = (),
+    ) -> Route:
+        """Return the route of one query.
+
+        Args:
+            basin_K: The query's basin, a simplex point, shape (K,).
+            num_tokens: Tokens the basin was folded from, >= 0; 0 means no evidence.
+            rule: None means the policy's. `bearing` falls back to `geodesic` for a basin at the
+                background, which has no bearing.
+            top_k: Kernels that share the weight, 1 to the number of kernels; None means the
+                policy's, or all when there are fewer.
+            pinned: Name of the kernel that must answer; distances are reported all the same.
+            excluded: Names that cannot answer now (lost or full). Unknown names are ignored.
+
+        Raises:
+            InvalidBasin: When the basin has another length than the table's.
+            InvalidRequest: When `top_k` is out of range.
+            UnknownKernel: When no kernel is named `pinned`.
+            KernelUnavailable: When the pinned kernel, or every kernel, is excluded.
+        """
+        if basin_K.shape != self.table.background_K.shape:
+            raise InvalidBasin(
+                f"a basin has shape {basin_K.shape}; the table's have "
+                f"{self.table.background_K.shape}"
+            )
+        num_weighted = self._num_weighted(top_k)
+        used, distance_M, has_direction = self._distances(basin_K, rule or self.rule)
+        radius_M = self._rules[used].radius_M
+        order = distance_M.argsort(kind="stable").tolist()
+        reachable = self._reachable(order, pinned, excluded)
+        kernel, reason = self._choose(order, reachable, pinned)
+        return Route(
+            choices=self._choices(reachable, distance_M, used, num_weighted),
+            kernel=kernel,
+            reason=reason,
+            rule=used,
+            mode=Mode.NEAREST,
+            margin=_margin(reachable, distance_M),
+            out_of_domain=bool((distance_M > radius_M).all()),
+            no_evidence=num_tokens == 0 or not has_direction,
+            num_tokens=num_tokens,
+            table_version=self.table.version,
+        )
+
+    def _num_weighted(self, top_k: int | None) -> int:
+        num_kernels = len(self._names)
+        if top_k is None:
+            return min(self.top_k, num_kernels)
+        if not 1 <= top_k <= num_kernels:
+            raise InvalidRequest("top_k", top_k, f"1 to {num_kernels}, the number of kernels")
+        return top_k
+
+    def _distances(self, basin_K: FloatArray, rule: Rule) -> tuple[Rule, FloatArray, bool]:
+        """Return the rule used, the distance to every kernel, and whether there is a bearing."""
+        bearing_K = self._bearing_index.bearing(basin_K)
+        if rule is Rule.BEARING and bearing_K is not None:
+            return rule, self._bearing_index.angles(bearing_K), True
+        return Rule.GEODESIC, self._site_index.distances(basin_K), bearing_K is not None
+
+    def _reachable(
+        self, order: list[int], pinned: str | None, excluded: Collection[str]
+    ) -> list[int]:
+        if pinned is not None and pinned not in self._index:
+            raise UnknownKernel(pinned, self._names)
+        if not excluded:
+            return order
+        reachable = [row for row in order if self._names[row] not in excluded]
+        if pinned is not None and pinned in excluded:
+            raise KernelUnavailable(pinned, "it is lost or full and the request names it")
+        if not reachable:
+            raise KernelUnavailable(self._names[order[0]], "every kernel is lost or full")
+        return reachable
+
+    def _choose(
+        self, order: list[int], reachable: list[int], pinned: str | None
+    ) -> tuple[str, str]:
+        if pinned is not None:
+            return pinned, "pinned"
+        return self._names[reachable[0]], "nearest" if reachable[0] == order[0] else "failover"
+
+    def _choices(
+        self, reachable: list[int], distance_M: FloatArray, rule: Rule, num_weighted: int
+    ) -> tuple[Choice, ...]:
+        calibration = self._rules[rule]
+        listed = reachable[: max(LISTED_MAX, num_weighted)]
+        distances = distance_M[listed].tolist()
+        weights = activation(
+            distances[:num_weighted],
+            temperature=calibration.temperature,
+            gains=[self._gains[row] for row in listed[:num_weighted]],
+        )
+        weights += [0.0] * (len(listed) - len(weights))
+        return tuple(
+            Choice(
+                kernel=self._names[row],
+                seat=self._seats[row],
+                distance=distances[place],
+                weight=weights[place],
+                radius=calibration.radii[row],
+            )
+            for place, row in enumerate(listed)
+        )
+
+
+def activation(
+    distances: Sequence[float], *, temperature: float, gains: Sequence[float]
+) -> list[float]:
+    """Return softmax(-d^2 / (2 tau^2)) times the gains, renormalised.
+
+    Plain floats: for two kernels they are several times faster than arrays.
+
+    Args:
+        distances: Radians, at least one.
+        temperature: tau in radians, > 0.
+        gains: Weights in [0.5, 2], one for each distance.
+
+    Returns:
+        Weights that sum to 1, one for each distance.
+    """
+    least = min(distances) ** 2
+    scale = -1 / (2 * temperature * temperature)
+    weights = [
+        exp(scale * (distance * distance - least)) * gain
+        for distance, gain in zip(distances, gains, strict=True)
+    ]
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def _margin(reachable: list[int], distance_M: FloatArray) -> float:
+    if len(reachable) < 2:
+        return 0.0
+    return float(distance_M[reachable[1]] - distance_M[reachable[0]])
+
+
+def _calibration(table: Table, rule: Rule) -> _Calibration:
+    temperature = table.temperatures.get(rule)
+    if temperature is None or not temperature > 0:
+        raise ConfigError(f"the table has no temperature > 0 for rule {rule.value!r}: calibrate it")
+    missing = [site.name for site in table.sites if rule not in site.radii]
+    if missing:
+        raise ConfigError(f"no radius for rule {rule.value!r} on {', '.join(missing)}: calibrate")
+    radii = [float(site.radii[rule]) for site in table.sites]
+    return _Calibration(radii=radii, radius_M=np.array(radii), temperature=temperature)

@@ -1,0 +1,173 @@
+"""Fit where kernels route from: basins and bearings, per corpus, so that one can be forgotten.
+
+A kernel's basin is the Hellinger mean of the basins of its training texts. What is kept per corpus
+is a float64 sum of square roots and a count, so that dropping a corpus and folding the rest gives
+the same bits as never having had it. The bearing is derived from the basin at the table's
+background; it routes like the mean of the texts' own bearings (docs/log.md).
+
+Shapes: K outcomes, N texts of a corpus, M kernels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from constellation.errors import ConfigError
+from constellation.geometry.bearings import bearing
+from constellation.geometry.means import (
+    HellingerSum,
+    KarcherReport,
+    fold_hellinger,
+    karcher_mean,
+    sum_hellinger,
+)
+from constellation.geometry.simplex import distance
+from constellation.records import FloatArray, KernelSite, Rule
+
+if TYPE_CHECKING:
+    from constellation.geometry.assignment import SeatAssignment
+
+_KARCHER_TEXTS_MAX = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelTexts:
+    """What a kernel's basin is made of, corpus by corpus."""
+
+    name: str
+    """The kernel."""
+    corpora: Mapping[str, HellingerSum] = field(default_factory=dict)
+    """Corpus -> its sum of square roots and count."""
+
+    def learn(self, corpus: str, basins_NK: FloatArray) -> "KernelTexts":
+        """Return the record with one more corpus.
+
+        Args:
+            corpus: A name not yet used; to change a corpus, unlearn it first.
+            basins_NK: Basins of its texts, simplex points, N >= 1.
+
+        Raises:
+            ConfigError: When the name is taken or there are no texts.
+        """
+        if corpus in self.corpora or not len(basins_NK):
+            raise ConfigError(
+                f"kernel {self.name!r} cannot learn corpus {corpus!r} of {len(basins_NK)} texts: "
+                f"names must be new ({', '.join(self.corpora) or 'none yet'}) and texts present"
+            )
+        return KernelTexts(
+            name=self.name, corpora={**self.corpora, corpus: sum_hellinger(basins_NK)}
+        )
+
+    def unlearn(self, corpus: str) -> "KernelTexts":
+        """Return the record as if the corpus had never been learned, equal to the bit.
+
+        Raises:
+            ConfigError: When the corpus was never learned.
+        """
+        if corpus not in self.corpora:
+            raise ConfigError(
+                f"kernel {self.name!r} never learned corpus {corpus!r}; it knows: "
+                f"{', '.join(self.corpora) or 'none'}"
+            )
+        rest = {name: roots for name, roots in self.corpora.items() if name != corpus}
+        return KernelTexts(name=self.name, corpora=rest)
+
+    def basin(self) -> FloatArray:
+        """Return the Hellinger mean of all its texts, shape (K,).
+
+        Raises:
+            ConfigError: When no corpus is left.
+        """
+        if not self.corpora:
+            raise ConfigError(f"kernel {self.name!r} has no corpus, so it has no basin; add one")
+        return fold_hellinger(self.corpora.values()).mean()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteFit:
+    """Kernel sites and how good their summaries are."""
+
+    sites: tuple[KernelSite, ...]
+    """In the order given; `radii` are infinite until `calibrate` sets them."""
+    seating: "SeatAssignment | None"
+    """Seats with their distortion; None when seats were not asked for."""
+
+
+def fit_sites(
+    kernels: Sequence[KernelTexts], *, background_K: FloatArray, seats: bool = True
+) -> SiteFit:
+    """Make the sites of a table.
+
+    Args:
+        kernels: At least one, with different names.
+        background_K: The table's pi, where bearings are taken, shape (K,).
+        seats: Assign E8 seats so that near basins get near seats (at most 240 kernels).
+
+    Raises:
+        ConfigError: When there is no kernel, names repeat, a kernel has no corpus, or a kernel's
+            basin lies at the background and has no bearing.
+    """
+    names = [kernel.name for kernel in kernels]
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"sites need kernels with different names, got {names}")
+    basins_MK = np.stack([kernel.basin() for kernel in kernels])
+    bearings_MK = bearing(basins_MK, background_K)
+    at_background = [name for name, row in zip(names, bearings_MK, strict=True) if not row.any()]
+    if at_background:
+        raise ConfigError(
+            f"the basins of {', '.join(at_background)} lie at the background, so nothing tells "
+            "their texts from others; give them other text, or refit the coordinates"
+        )
+    seating = _assign(basins_MK) if seats else None
+    chosen = seating.seats if seating else (None,) * len(names)
+    return SiteFit(sites=tuple(map(_site, names, basins_MK, bearings_MK, chosen)), seating=seating)
+
+
+def _assign(basins_MK: FloatArray) -> "SeatAssignment":
+    # Imported here: the search needs scipy, which who only routes should not wait for.
+    from constellation.geometry.assignment import assign_seats
+
+    return assign_seats(basins_MK)
+
+
+def _site(name: str, basin_K: FloatArray, bearing_K: FloatArray, seat: int | None) -> KernelSite:
+    return KernelSite(
+        name=name,
+        basin_K=basin_K,
+        bearing_K=bearing_K,
+        radii=dict.fromkeys(Rule, float("inf")),
+        seat=seat,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeanReport:
+    """The iterative mean beside the closed form, for one corpus."""
+
+    karcher: KarcherReport
+    """The mean of least squared distance, with its convergence."""
+    gap: float
+    """Fisher-Rao distance in radians between it and the Hellinger mean."""
+    spread: float
+    """Root mean square distance in radians of the texts from it."""
+
+
+def report_means(basins_NK: FloatArray) -> MeanReport:
+    """Compare the stored Hellinger mean with the Karcher mean, which is reported and not stored.
+
+    Args:
+        basins_NK: Basins of a corpus's texts, N >= 1; beyond 1,000 they are thinned out evenly.
+    """
+    kept = np.unique(
+        np.linspace(0, len(basins_NK) - 1, min(len(basins_NK), _KARCHER_TEXTS_MAX)).astype(np.intp)
+    )
+    texts_NK = basins_NK[kept]
+    karcher = karcher_mean(texts_NK)
+    squares_N = distance(texts_NK, karcher.mean[None]) ** 2
+    return MeanReport(
+        karcher=karcher,
+        gap=float(distance(karcher.mean, sum_hellinger(texts_NK).mean())),
+        spread=float(np.sqrt(squares_N.mean())),
+    )

@@ -1,0 +1,122 @@
+"""Decides who is up, who is lost, and who must be restarted.
+
+A member is one actor: a kernel or a router. Ray restarts a process that died; the supervisor adds
+what Ray cannot see: a process that lives and does not answer, and one that never comes up. Events
+carry the time; decisions come back as commands, each with its reason.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from constellation.errors import ConfigError
+
+
+class State(StrEnum):
+    """What is known of a member."""
+
+    STARTING = "starting"
+    """Not heard of yet, or lost and expected back."""
+    UP = "up"
+    """Announced itself and answers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SupervisorConfig:
+    """Patience."""
+
+    misses_max: int = 3
+    """Timeouts in a row after which a member counts as hung."""
+    start_s: float = 60.0
+    """Seconds a member may take to announce itself before it is restarted."""
+    backoff_max_s: float = 300.0
+    """Longest patience with a member that never comes up; it doubles from `start_s`."""
+
+    def __post_init__(self) -> None:
+        if self.misses_max < 1 or not 0 < self.start_s <= self.backoff_max_s:
+            raise ConfigError(
+                "need misses_max >= 1 and 0 < start_s <= backoff_max_s, got "
+                f"{self.misses_max}, {self.start_s}, {self.backoff_max_s}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Kill this member's process; Ray starts it again."""
+
+    name: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Member:
+    """One supervised actor."""
+
+    name: str
+    since_s: float
+    state: State = State.STARTING
+    endpoint: str | None = None
+    pid: int = 0
+    misses: int = 0
+    num_restarts: int = 0
+    num_failed_starts: int = 0
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Keeps the members' states; never touches a process."""
+
+    config: SupervisorConfig
+    members: dict[str, Member] = field(default_factory=dict)
+
+    def expect(self, name: str, *, now_s: float) -> None:
+        """Start to wait for a member's announcement."""
+        self.members[name] = Member(name, since_s=now_s)
+
+    def announced(self, name: str, *, endpoint: str, pid: int, now_s: float) -> bool:
+        """Note that a member listens at `endpoint`; return True when that is news."""
+        member = self.members[name]
+        if (member.state, member.endpoint, member.pid) == (State.UP, endpoint, pid):
+            return False
+        if member.pid not in (0, pid):
+            member.num_restarts += 1
+        member.state, member.endpoint, member.pid = State.UP, endpoint, pid
+        member.since_s, member.misses, member.num_failed_starts = now_s, 0, 0
+        return True
+
+    def answered(self, name: str) -> None:
+        """Note that a member answered its heartbeat."""
+        self.members[name].misses = 0
+
+    def refused(self, name: str, endpoint: str, *, now_s: float) -> bool:
+        """Note that nobody listens at `endpoint`; return True when the member was up there."""
+        member = self.members[name]
+        if member.state is not State.UP or member.endpoint != endpoint:
+            return False
+        self._lose(member, now_s)
+        return True
+
+    def timed_out(self, name: str, *, now_s: float) -> list[Restart]:
+        """Note that a member did not answer in time; it is restarted after several such."""
+        member = self.members[name]
+        member.misses += 1
+        if member.state is not State.UP or member.misses < self.config.misses_max:
+            return []
+        self._lose(member, now_s)
+        return [Restart(name, f"missed {self.config.misses_max} heartbeats")]
+
+    def overdue(self, *, now_s: float) -> list[Restart]:
+        """Return restarts of the members that take too long to come up."""
+        commands = []
+        for member in self.members.values():
+            patience_s = min(
+                self.config.start_s * 2**member.num_failed_starts, self.config.backoff_max_s
+            )
+            if member.state is State.STARTING and now_s - member.since_s >= patience_s:
+                member.num_failed_starts += 1
+                member.since_s = now_s
+                commands.append(Restart(member.name, f"did not come up in {patience_s:.0f} s"))
+        return commands
+
+    def _lose(self, member: Member, now_s: float) -> None:
+        member.state, member.endpoint = State.STARTING, None
+        member.since_s, member.misses = now_s, 0

@@ -1,0 +1,168 @@
+"""Configuration: `constellation.toml`, overridden by CONSTELLATION_... variables, then by flags.
+
+The only file that reads the environment. Nested keys use two underscores:
+`CONSTELLATION_SERVE__PORT=50061` overrides `port` in `[serve]`. Unknown keys are errors.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from tomllib import TOMLDecodeError
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from constellation.errors import ConfigError
+from constellation.records import Rule
+
+CONFIG_FILE = Path("constellation.toml")
+TOKEN_VARIABLE = "CONSTELLATION_TOKEN"
+_PREFIX = "CONSTELLATION_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ServeSettings(_Section):
+    """The router, as clients see it."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback needs `security.token_file`."""
+    port: int = Field(default=50051, ge=0, le=65_535)
+    """TCP port for clients; 0 lets the system choose."""
+    rule: Rule = Rule.BEARING
+    """How a query's basin is compared with a kernel's."""
+    top_k: int = Field(default=2, ge=1, le=240)
+    """Kernels that receive weights."""
+    phi_weighting: bool = True
+    """Let a kernel's measured integration scale its weight, within [0.5, 2]."""
+    requests_max: int = Field(default=1024, ge=1, le=65_536)
+    """Requests one router works on at once; the next one is refused with Overloaded."""
+    timeout_s: float = Field(default=120.0, gt=0, le=3600)
+    """Longest a request may take, in seconds, when its caller sets no earlier deadline."""
+
+
+class KernelSettings(_Section):
+    """Every kernel's process."""
+
+    slots: int = Field(default=4, ge=1, le=256)
+    """Answers one kernel writes at the same time."""
+    queue_max: int = Field(default=64, ge=1, le=4096)
+    """Requests that may wait for a slot; the next one is refused with Overloaded."""
+    stall_s: float = Field(default=20.0, gt=0, le=600)
+    """Seconds a reader may leave its buffer full before its answer is cancelled."""
+    num_threads: int = Field(default=1, ge=1, le=256)
+    """CPU threads of one kernel."""
+
+
+class SecuritySettings(_Section):
+    """Who may call."""
+
+    token_file: Path | None = None
+    """File whose first line is the secret that every call must carry, 16 characters or more."""
+
+
+class Settings(BaseSettings):
+    """The whole configuration, checked."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    artifacts: Path = Path("artifacts/starter")
+    """Folder that training wrote: coordizer, kernels, table."""
+    run_dir: Path = Path("runs/local")
+    """Folder of the running constellation: state, logs, metrics targets."""
+    serve: ServeSettings = ServeSettings()
+    kernel: KernelSettings = KernelSettings()
+    security: SecuritySettings = SecuritySettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags first, then the environment, then the file; nothing else is read."""
+        file = TomlConfigSettingsSource(settings_cls, toml_file=CONFIG_FILE)
+        return (init_settings, env_settings, file)
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Return the configuration; `flags` that are None count as not given.
+
+    Raises:
+        ConfigError: Names every key that is unknown or out of range.
+    """
+    given = {key: value for key, value in flags.items() if value is not None}
+    _check_variables()
+    try:
+        return Settings(**given)
+    except (TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{CONFIG_FILE} cannot be read as TOML: {error}") from error
+    except SettingsError as error:
+        raise ConfigError(f"configuration: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise ConfigError(f"configuration: {problems}") from error
+
+
+def _check_variables() -> None:
+    # pydantic-settings overlooks variables whose first part is no field: a slip of the pen there
+    # would silently leave the default in force.
+    known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields}
+    for name in map(str.upper, os.environ):
+        if not name.startswith(_PREFIX) or name == TOKEN_VARIABLE:
+            continue
+        if name.split("__")[0] not in known:
+            raise ConfigError(f"configuration: no setting belongs to the variable {name}")
+
+
+def read_token(file: Path | None) -> str | None:
+    """Return the secret from CONSTELLATION_TOKEN or the first line of `file`, or None.
+
+    Raises:
+        ConfigError: The file cannot be read or is empty.
+    """
+    from_environment = os.environ.get(TOKEN_VARIABLE)
+    if from_environment:
+        return from_environment
+    if file is None:
+        return None
+    try:
+        token = file.read_text().split("\n", 1)[0].strip()
+    except OSError as error:
+        raise ConfigError(f"token file {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"token file {file} is not UTF-8 text") from error
+    if not token:
+        raise ConfigError(f"token file {file} is empty; write a secret in its first line")
+    return token
+
+
+def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a process we start: ours with `changes`."""
+    return {**os.environ, **changes}
+
+
+def apply_environment(changes: Mapping[str, str]) -> None:
+    """Set variables that a library reads from this process's environment."""
+    os.environ.update(changes)

@@ -1,0 +1,167 @@
+"""Every metric the serving part exports, declared once. Names are API and tested.
+
+A process makes one catalogue on its own registry and serves it on one loopback port. Labels come
+from closed sets (kernels, modes, outcomes, error classes), never from ids.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_RADIANS = (*tuple(0.05 * step for step in range(1, 20)), 1.2, 1.5, 2.0, 2.5, 3.15)
+
+
+class RouterMetrics:
+    """What a router exports."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        prefix = "constellation_"
+        self.requests = Counter(
+            prefix + "requests_total",
+            "Requests answered or refused.",
+            ["mode", "outcome"],
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            prefix + "request_seconds",
+            "From arrival to the last byte.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.first_token_seconds = Histogram(
+            prefix + "time_to_first_token_seconds",
+            "From arrival to the first text.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.distance = Histogram(
+            prefix + "route_distance_radians",
+            "Distance from query to the kernel that answered.",
+            buckets=_RADIANS,
+            registry=registry,
+        )
+        self.margin = Histogram(
+            prefix + "route_margin_radians",
+            "Second distance minus first.",
+            buckets=_RADIANS,
+            registry=registry,
+        )
+        self.routes = Counter(
+            prefix + "route_total", "Routes taken.", ["kernel", "reason"], registry=registry
+        )
+        self.load_entropy = Gauge(
+            prefix + "route_load_entropy_ratio",
+            "Entropy of routes over ln(number of kernels); near 0 means collapse onto one.",
+            registry=registry,
+        )
+        self.out_of_domain = Counter(
+            prefix + "out_of_domain_total", "Queries outside every radius.", registry=registry
+        )
+        self.failovers = Counter(
+            prefix + "failovers_total",
+            "Requests taken over from a kernel that was lost.",
+            ["kernel"],
+            registry=registry,
+        )
+        self.table_version = Gauge(
+            prefix + "table_version", "Version of the table in use.", registry=registry
+        )
+        self.rejected = rejected_counter(registry)
+
+
+class KernelMetrics:
+    """What a kernel exports."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        prefix = "constellation_"
+        self.tokens = Counter(
+            prefix + "tokens_total",
+            "Tokens read (kind=prompt), written (completion) or scored (score).",
+            ["kernel", "kind"],
+            registry=registry,
+        )
+        self.inter_token_seconds = Histogram(
+            prefix + "inter_token_seconds",
+            "Between two tokens of one answer.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.queue_depth = Gauge(
+            prefix + "queue_depth", "Requests waiting.", ["kernel"], registry=registry
+        )
+        self.running = Gauge(
+            prefix + "running_requests", "Requests being worked on.", ["kernel"], registry=registry
+        )
+        self.cache_usage = Gauge(
+            prefix + "kv_cache_usage_ratio",
+            "Filled share of the key-value caches' capacity, over all slots.",
+            ["kernel"],
+            registry=registry,
+        )
+        self.kappa = Gauge(
+            prefix + "kernel_kappa",
+            "Mean learned attention coupling over heads and layers.",
+            ["kernel"],
+            registry=registry,
+        )
+        self.rejected = rejected_counter(registry)
+
+
+class RegistryMetrics:
+    """What the registry exports."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        prefix = "constellation_"
+        self.up = Gauge(
+            prefix + "kernel_up", "1 while the kernel answers.", ["kernel"], registry=registry
+        )
+        self.restarts = Counter(
+            prefix + "kernel_restarts_total",
+            "Restarts of the kernel's process.",
+            ["kernel"],
+            registry=registry,
+        )
+        self.phi = Gauge(
+            prefix + "kernel_phi_ratio",
+            "phi_gauge of the kernel, as measured after training.",
+            ["kernel"],
+            registry=registry,
+        )
+        self.basin_spread = Gauge(
+            prefix + "basin_spread_radians",
+            "Mean Fisher-Rao distance between the kernels' basins.",
+            registry=registry,
+        )
+        self.table_version = Gauge(
+            prefix + "table_version", "Version of the newest table.", registry=registry
+        )
+
+
+def rejected_counter(registry: CollectorRegistry) -> Counter:
+    """Return the counter of refused requests, by error class."""
+    return Counter(
+        "constellation_rejected_total",
+        "Requests refused, by error class; InternalError is a mistake of ours.",
+        ["reason"],
+        registry=registry,
+    )
+
+
+def serve_metrics(registry: CollectorRegistry, host: str) -> tuple[str, Callable[[], None]]:
+    """Serve `registry` at http://host:port/metrics on a free port.
+
+    Returns:
+        host:port, and a function that stops the server.
+    """
+    server, thread = start_http_server(0, addr=host, registry=registry)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return f"{host}:{server.server_port}", stop

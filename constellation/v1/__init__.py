@@ -1,0 +1,1 @@
+"""Generated protobuf modules of package constellation.v1. Change `proto/`, then `make proto`."""

@@ -1,0 +1,202 @@
+from constellation.v1 import common_pb2 as _common_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Routing(_message.Message):
+    __slots__ = ("rule", "mode", "top_k", "kernel", "refuse_out_of_domain", "explain", "basin")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    REFUSE_OUT_OF_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    BASIN_FIELD_NUMBER: _ClassVar[int]
+    rule: _common_pb2.Rule
+    mode: _common_pb2.Mode
+    top_k: int
+    kernel: str
+    refuse_out_of_domain: bool
+    explain: bool
+    basin: _common_pb2.Point
+    def __init__(self, rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., mode: _Optional[_Union[_common_pb2.Mode, str]] = ..., top_k: _Optional[int] = ..., kernel: _Optional[str] = ..., refuse_out_of_domain: bool = ..., explain: bool = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ...) -> None: ...
+
+class GenerateRequest(_message.Message):
+    __slots__ = ("prompt", "sampling", "routing")
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_FIELD_NUMBER: _ClassVar[int]
+    prompt: str
+    sampling: _common_pb2.Sampling
+    routing: Routing
+    def __init__(self, prompt: _Optional[str] = ..., sampling: _Optional[_Union[_common_pb2.Sampling, _Mapping]] = ..., routing: _Optional[_Union[Routing, _Mapping]] = ...) -> None: ...
+
+class GenerateReply(_message.Message):
+    __slots__ = ("route", "text", "num_tokens", "finish")
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FINISH_FIELD_NUMBER: _ClassVar[int]
+    route: RouteDecision
+    text: str
+    num_tokens: int
+    finish: _common_pb2.Finish
+    def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., text: _Optional[str] = ..., num_tokens: _Optional[int] = ..., finish: _Optional[_Union[_common_pb2.Finish, _Mapping]] = ...) -> None: ...
+
+class ScoreRequest(_message.Message):
+    __slots__ = ("context", "text", "routing")
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_FIELD_NUMBER: _ClassVar[int]
+    context: str
+    text: str
+    routing: Routing
+    def __init__(self, context: _Optional[str] = ..., text: _Optional[str] = ..., routing: _Optional[_Union[Routing, _Mapping]] = ...) -> None: ...
+
+class ScoreReply(_message.Message):
+    __slots__ = ("route", "nats", "num_tokens", "num_bytes")
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    NATS_FIELD_NUMBER: _ClassVar[int]
+    NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    route: RouteDecision
+    nats: float
+    num_tokens: int
+    num_bytes: int
+    def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., nats: _Optional[float] = ..., num_tokens: _Optional[int] = ..., num_bytes: _Optional[int] = ...) -> None: ...
+
+class RouteRequest(_message.Message):
+    __slots__ = ("text", "routing")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    routing: Routing
+    def __init__(self, text: _Optional[str] = ..., routing: _Optional[_Union[Routing, _Mapping]] = ...) -> None: ...
+
+class RouteReply(_message.Message):
+    __slots__ = ("route", "basin")
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    BASIN_FIELD_NUMBER: _ClassVar[int]
+    route: RouteDecision
+    basin: _common_pb2.Point
+    def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ...) -> None: ...
+
+class RouteDecision(_message.Message):
+    __slots__ = ("choices", "kernel", "reason", "rule", "mode", "margin", "out_of_domain", "no_evidence", "num_tokens", "table_version", "influences")
+    CHOICES_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    NO_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    INFLUENCES_FIELD_NUMBER: _ClassVar[int]
+    choices: _containers.RepeatedCompositeFieldContainer[RouteChoice]
+    kernel: str
+    reason: str
+    rule: _common_pb2.Rule
+    mode: _common_pb2.Mode
+    margin: float
+    out_of_domain: bool
+    no_evidence: bool
+    num_tokens: int
+    table_version: int
+    influences: _containers.RepeatedCompositeFieldContainer[TokenInfluence]
+    def __init__(self, choices: _Optional[_Iterable[_Union[RouteChoice, _Mapping]]] = ..., kernel: _Optional[str] = ..., reason: _Optional[str] = ..., rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., mode: _Optional[_Union[_common_pb2.Mode, str]] = ..., margin: _Optional[float] = ..., out_of_domain: bool = ..., no_evidence: bool = ..., num_tokens: _Optional[int] = ..., table_version: _Optional[int] = ..., influences: _Optional[_Iterable[_Union[TokenInfluence, _Mapping]]] = ...) -> None: ...
+
+class RouteChoice(_message.Message):
+    __slots__ = ("kernel", "seat", "distance", "weight", "radius")
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    SEAT_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    RADIUS_FIELD_NUMBER: _ClassVar[int]
+    kernel: str
+    seat: int
+    distance: float
+    weight: float
+    radius: float
+    def __init__(self, kernel: _Optional[str] = ..., seat: _Optional[int] = ..., distance: _Optional[float] = ..., weight: _Optional[float] = ..., radius: _Optional[float] = ...) -> None: ...
+
+class TokenInfluence(_message.Message):
+    __slots__ = ("text", "position", "shift")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    position: int
+    shift: float
+    def __init__(self, text: _Optional[str] = ..., position: _Optional[int] = ..., shift: _Optional[float] = ...) -> None: ...
+
+class BasinRequest(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    def __init__(self, text: _Optional[str] = ...) -> None: ...
+
+class BasinReply(_message.Message):
+    __slots__ = ("basin", "tokens", "coordizer_hash")
+    BASIN_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COORDIZER_HASH_FIELD_NUMBER: _ClassVar[int]
+    basin: _common_pb2.Point
+    tokens: _containers.RepeatedScalarFieldContainer[int]
+    coordizer_hash: str
+    def __init__(self, basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., tokens: _Optional[_Iterable[int]] = ..., coordizer_hash: _Optional[str] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatusReply(_message.Message):
+    __slots__ = ("table_version", "coordizer_hash", "kernels", "router_pid", "uptime", "load_entropy_ratio", "num_unexpected_errors", "registry_pid")
+    TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    COORDIZER_HASH_FIELD_NUMBER: _ClassVar[int]
+    KERNELS_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_PID_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_FIELD_NUMBER: _ClassVar[int]
+    LOAD_ENTROPY_RATIO_FIELD_NUMBER: _ClassVar[int]
+    NUM_UNEXPECTED_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_PID_FIELD_NUMBER: _ClassVar[int]
+    table_version: int
+    coordizer_hash: str
+    kernels: _containers.RepeatedCompositeFieldContainer[KernelStatus]
+    router_pid: int
+    uptime: _duration_pb2.Duration
+    load_entropy_ratio: float
+    num_unexpected_errors: int
+    registry_pid: int
+    def __init__(self, table_version: _Optional[int] = ..., coordizer_hash: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelStatus, _Mapping]]] = ..., router_pid: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load_entropy_ratio: _Optional[float] = ..., num_unexpected_errors: _Optional[int] = ..., registry_pid: _Optional[int] = ...) -> None: ...
+
+class KernelStatus(_message.Message):
+    __slots__ = ("name", "seat", "endpoint", "up", "pid", "num_restarts", "num_routed", "phi_gauge", "basin", "queue_depth", "num_running")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SEAT_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    UP_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    NUM_RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    NUM_ROUTED_FIELD_NUMBER: _ClassVar[int]
+    PHI_GAUGE_FIELD_NUMBER: _ClassVar[int]
+    BASIN_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    NUM_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    seat: int
+    endpoint: str
+    up: bool
+    pid: int
+    num_restarts: int
+    num_routed: int
+    phi_gauge: float
+    basin: _common_pb2.Point
+    queue_depth: int
+    num_running: int
+    def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ...) -> None: ...

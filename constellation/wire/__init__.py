@@ -1,0 +1,1 @@
+"""Records <-> protobuf and msgpack, the gRPC services, and the translation of errors."""

@@ -1,0 +1,164 @@
+"""Options of every channel and server, and how a server is put together."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from constellation.errors import ConfigError, DeploymentError, Unauthenticated
+from constellation.wire import status
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+"""Largest message either side accepts; texts are limited to 1 MiB above it."""
+
+TOKEN_LENGTH_MIN = 16
+"""Fewest characters of a secret that a server accepts as its own."""
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+_SIZES = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+)
+
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    *_SIZES,
+    # A killed actor is back within seconds; grpc's default back-off grows to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 300),
+    # Despite its name: how long one attempt to connect may take.
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    # Half-open connections are noticed within a minute.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Loopback and private networks have no use for a proxy from the environment.
+    ("grpc.enable_http_proxy", 0),
+)
+
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    *_SIZES,
+    # Two servers on one port would share its connections silently.
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bind:
+    """Where a server listens and who may call it."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback needs a token."""
+    port: int = 0
+    """TCP port, 0 to 65535; 0 lets the system choose."""
+    token: str | None = field(default=None, repr=False)
+    """Secret every call must carry; None asks for none (loopback only)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise ConfigError(f"port is {self.port}; allowed: 0 to 65535")
+        if self.host not in LOOPBACK and not self.token:
+            raise ConfigError(
+                f"refusing to listen on {self.host!r} without a token; set security.token_file "
+                "or listen on 127.0.0.1"
+            )
+        if self.token is not None:
+            check_token(self.token)
+            if len(self.token) < TOKEN_LENGTH_MIN:
+                raise ConfigError(
+                    f"the token has {len(self.token)} characters; use {TOKEN_LENGTH_MIN} or more"
+                )
+
+
+def check_token(token: str) -> None:
+    """Raise `ConfigError` when no header can carry `token`; the message does not show it."""
+    if not token or token != token.strip() or not (token.isascii() and token.isprintable()):
+        raise ConfigError(
+            "the token is empty, begins or ends with a space, or holds characters that no header "
+            "can carry; use printable ASCII"
+        )
+
+
+def credentials(token: str | None) -> tuple[tuple[str, str], ...]:
+    """Return the call metadata that carries `token`."""
+    return () if token is None else (("authorization", f"Bearer {token}"),)
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+    """Refuses calls without the token, in constant time. Health checks pass: probes carry none."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = f"Bearer {token}".encode()
+        self._refusals = {
+            (False, False): grpc.unary_unary_rpc_method_handler(self._refuse),
+            (False, True): grpc.unary_stream_rpc_method_handler(self._refuse_stream),
+            (True, False): grpc.stream_unary_rpc_method_handler(self._refuse),
+            (True, True): grpc.stream_stream_rpc_method_handler(self._refuse_stream),
+        }
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Let the call pass, or answer it with `Unauthenticated`."""
+        handler = await continuation(handler_call_details)
+        if handler_call_details.method.startswith("/grpc.health.v1.Health/"):
+            return handler
+        metadata = dict(handler_call_details.invocation_metadata)
+        presented = str(metadata.get("authorization", "")).encode()
+        if hmac.compare_digest(presented, self._expected):
+            return handler
+        if handler is None:
+            return self._refusals[False, False]
+        return self._refusals[handler.request_streaming, handler.response_streaming]
+
+    async def _refuse(self, request: bytes, context: Any) -> None:
+        await context.abort(*status.terms(Unauthenticated()))
+
+    async def _refuse_stream(self, request: bytes, context: Any) -> Any:
+        await self._refuse(request, context)
+        yield b""  # never reached; makes this a generator
+
+
+async def serve(
+    bind: Bind, handlers: Sequence[grpc.GenericRpcHandler], service_names: Sequence[str]
+) -> tuple[grpc.aio.Server, str]:
+    """Start a server with health and reflection beside `handlers`.
+
+    Returns:
+        The running server and the host:port it listens on.
+
+    Raises:
+        DeploymentError: The port is taken or the address is not this machine's.
+    """
+    interceptors = [TokenInterceptor(bind.token)] if bind.token else []
+    server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
+    server.add_generic_rpc_handlers(tuple(handlers))
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    for name in ("", *service_names):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    endpoint = _listen(server, bind)
+    await server.start()
+    return server, endpoint
+
+
+def _listen(server: grpc.aio.Server, bind: Bind) -> str:
+    host = f"[{bind.host}]" if ":" in bind.host else bind.host
+    try:
+        port = server.add_insecure_port(f"{host}:{bind.port}")
+    except RuntimeError as error:
+        raise DeploymentError(
+            f"cannot listen on {bind.host}:{bind.port}: the port is taken or the address is not "
+            "this machine's; choose another with --port"
+        ) from error
+    return f"{host}:{port}"

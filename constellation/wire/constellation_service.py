@@ -1,0 +1,196 @@
+"""ConstellationService: protobuf on the outside, records on the inside."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from constellation.records import (
+    FloatArray,
+    KernelHealth,
+    Route,
+    RoutingOptions,
+    Sampling,
+    Score,
+    Table,
+    TokenArray,
+)
+from constellation.v1 import constellation_pb2
+from constellation.wire import convert
+from constellation.wire.services import write
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouterState:
+    """What a router says of itself and of its kernels."""
+
+    table: Table
+    health: dict[str, KernelHealth]
+    num_routed: dict[str, int]
+    pid: int
+    uptime_s: float
+    load_entropy_ratio: float
+    num_unexpected_errors: int
+    registry_pid: int
+
+
+class RouterPort(Protocol):
+    """What a router host offers to its servicer."""
+
+    def generate(
+        self,
+        prompt: str,
+        sampling: Sampling,
+        options: RoutingOptions,
+        *,
+        timeout_s: float | None,
+    ) -> AsyncGenerator[tuple[Route | None, bytes], None]:
+        """Answer: pairs of the route (first only) and a serialised KernelGenerateReply."""
+        ...
+
+    async def ask(
+        self,
+        prompt: str,
+        sampling: Sampling,
+        options: RoutingOptions,
+        *,
+        timeout_s: float | None,
+    ) -> tuple[Route, bytes]:
+        """Answer at once: the route and a serialised KernelGenerateReply."""
+        ...
+
+    async def score(
+        self, context: str, text: str, options: RoutingOptions, *, timeout_s: float | None
+    ) -> tuple[Route, Score]:
+        """Say how likely `text` is after `context`."""
+        ...
+
+    def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
+        """Return where a text would go and its basin."""
+        ...
+
+    def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
+        """Return a text's basin and tokens."""
+        ...
+
+    def state(self) -> RouterState:
+        """Say what the router knows."""
+        ...
+
+
+class ConstellationServicer:
+    """One method per RPC of ConstellationService."""
+
+    def __init__(self, host: RouterPort, *, stall_s: float) -> None:
+        self._host = host
+        self._stall_s = stall_s
+
+    async def Generate(  # noqa: N802 - named like the RPC
+        self, request: constellation_pb2.GenerateRequest, context: Any
+    ) -> None:
+        """Route a prompt and stream the answer; a stalled reader is cut off."""
+        pieces = self._host.generate(
+            convert.check_text("prompt", request.prompt),
+            convert.sampling_from_message(request.sampling),
+            convert.routing_from_message(request.routing),
+            timeout_s=context.time_remaining(),
+        )
+        async with aclosing(pieces):
+            async for route, reply in pieces:
+                await write(context, _with_route(route, reply), stall_s=self._stall_s)
+
+    async def Ask(  # noqa: N802
+        self, request: constellation_pb2.GenerateRequest, context: Any
+    ) -> bytes:
+        """Route a prompt and send the whole answer."""
+        route, reply = await self._host.ask(
+            convert.check_text("prompt", request.prompt),
+            convert.sampling_from_message(request.sampling),
+            convert.routing_from_message(request.routing),
+            timeout_s=context.time_remaining(),
+        )
+        return _with_route(route, reply)
+
+    async def Score(  # noqa: N802
+        self, request: constellation_pb2.ScoreRequest, context: Any
+    ) -> constellation_pb2.ScoreReply:
+        """Say how likely a text is under the kernel it routes to."""
+        text = convert.check_text("text", request.text)
+        route, score = await self._host.score(
+            convert.check_text("context", request.context, empty_allowed=True),
+            text,
+            convert.routing_from_message(request.routing),
+            timeout_s=context.time_remaining(),
+        )
+        return constellation_pb2.ScoreReply(
+            route=convert.route_to_message(route),
+            nats=score.nats,
+            num_tokens=score.num_tokens,
+            num_bytes=len(text.encode()),
+        )
+
+    async def Route(  # noqa: N802
+        self, request: constellation_pb2.RouteRequest, context: Any
+    ) -> constellation_pb2.RouteReply:
+        """Say where a query would go, and why."""
+        options = convert.routing_from_message(request.routing)
+        text = convert.check_text("text", request.text, empty_allowed=options.basin_K is not None)
+        route, basin_K = self._host.route(text, options)
+        return constellation_pb2.RouteReply(
+            route=convert.route_to_message(route), basin=convert.point_to_message(basin_K)
+        )
+
+    async def Basin(  # noqa: N802
+        self, request: constellation_pb2.BasinRequest, context: Any
+    ) -> constellation_pb2.BasinReply:
+        """Turn a text into tokens and a point of the simplex."""
+        basin_K, tokens = self._host.basin(
+            convert.check_text("text", request.text, empty_allowed=True)
+        )
+        return constellation_pb2.BasinReply(
+            basin=convert.point_to_message(basin_K),
+            tokens=tokens.tolist(),
+            coordizer_hash=self._host.state().table.coordizer_hash,
+        )
+
+    async def Status(  # noqa: N802
+        self, request: constellation_pb2.StatusRequest, context: Any
+    ) -> constellation_pb2.StatusReply:
+        """List the kernels and what they are doing."""
+        return _status_message(self._host.state())
+
+
+def _with_route(route: Route | None, reply: bytes) -> bytes:
+    if route is None:
+        return reply
+    # Protobuf messages merge by concatenation: the kernel's bytes keep their field numbers.
+    message = constellation_pb2.GenerateReply(route=convert.route_to_message(route))
+    return bytes(message.SerializeToString()) + reply
+
+
+def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
+    reply = constellation_pb2.StatusReply(
+        table_version=state.table.version,
+        coordizer_hash=state.table.coordizer_hash,
+        router_pid=state.pid,
+        load_entropy_ratio=state.load_entropy_ratio,
+        num_unexpected_errors=state.num_unexpected_errors,
+        registry_pid=state.registry_pid,
+    )
+    reply.uptime.FromNanoseconds(round(state.uptime_s * 1e9))
+    for site in state.table.sites:
+        health = state.health.get(site.name)
+        reply.kernels.add(
+            name=site.name,
+            seat=site.seat,
+            endpoint=site.endpoint or "",
+            up=site.endpoint is not None,
+            pid=health.pid if health else 0,
+            num_restarts=health.num_restarts if health else 0,
+            num_routed=state.num_routed.get(site.name, 0),
+            phi_gauge=site.phi_gauge,
+            basin=convert.point_to_message(site.basin_K),
+            queue_depth=health.queue_depth if health else 0,
+            num_running=health.num_running if health else 0,
+        )
+    return reply

@@ -1,0 +1,211 @@
+"""Records <-> protobuf messages. Requests are checked here, once, where they enter."""
+
+from typing import Any
+
+import numpy as np
+
+from constellation.errors import InvalidBasin, InvalidPrompt, InvalidRequest
+from constellation.geometry.simplex import check_simplex
+from constellation.records import (
+    Choice,
+    Finish,
+    FinishReason,
+    FloatArray,
+    KernelDescription,
+    Mode,
+    Piece,
+    Route,
+    RoutingOptions,
+    Rule,
+    Sampling,
+    TokenInfluence,
+)
+from constellation.v1 import common_pb2, constellation_pb2, kernel_pb2
+
+TEXT_BYTES_MAX = 1024 * 1024
+"""Longest text a request may carry."""
+
+_RULE = {common_pb2.RULE_GEODESIC: Rule.GEODESIC, common_pb2.RULE_BEARING: Rule.BEARING}
+_MODE = {common_pb2.MODE_UNSPECIFIED: Mode.NEAREST, common_pb2.MODE_NEAREST: Mode.NEAREST}
+_FINISH = {
+    common_pb2.FINISH_REASON_END: FinishReason.END,
+    common_pb2.FINISH_REASON_LENGTH: FinishReason.LENGTH,
+    common_pb2.FINISH_REASON_CONTEXT: FinishReason.CONTEXT,
+}
+RULE_NUMBER = {rule: number for number, rule in _RULE.items()}
+MODE_NUMBER = {Mode.NEAREST: common_pb2.MODE_NEAREST}
+FINISH_NUMBER = {reason: number for number, reason in _FINISH.items()}
+
+_SAMPLING_FIELDS = tuple(field.name for field in common_pb2.Sampling.DESCRIPTOR.fields)
+
+
+def _enum(field: str, number: int, meaning: dict[Any, Any]) -> Any:
+    if number not in meaning:
+        raise InvalidRequest(field, number, ", ".join(str(known) for known in sorted(meaning)))
+    return meaning[number]
+
+
+def check_text(field: str, text: str, *, empty_allowed: bool = False) -> str:
+    """Return `text`, or raise `InvalidPrompt` when it is empty or over 1 MiB."""
+    num_bytes = len(text) if text.isascii() else len(text.encode())
+    if num_bytes > TEXT_BYTES_MAX or (num_bytes == 0 and not empty_allowed):
+        raise InvalidPrompt(length=num_bytes, limit=TEXT_BYTES_MAX, unit="bytes")
+    return text
+
+
+def point_to_message(p_K: FloatArray) -> common_pb2.Point:
+    """Return a simplex point as a message."""
+    return common_pb2.Point(values=p_K.tolist())
+
+
+def point_from_message(message: common_pb2.Point, *, num_outcomes: int = 64) -> FloatArray:
+    """Return the point, or raise `InvalidBasin` naming what is wrong with it."""
+    values = np.asarray(message.values, dtype=np.float64)
+    if len(values) != num_outcomes:
+        raise InvalidBasin(f"the basin has {len(values)} values; send {num_outcomes}")
+    return check_simplex(values)
+
+
+def sampling_from_message(message: common_pb2.Sampling) -> Sampling:
+    """Return the sampling options; unset fields take the defaults of `Sampling`."""
+    # ListFields would skip a temperature of 0 that was set on purpose; presence does not.
+    given = {name: getattr(message, name) for name in _SAMPLING_FIELDS if message.HasField(name)}
+    return Sampling(**given)
+
+
+def sampling_to_message(sampling: Sampling) -> common_pb2.Sampling:
+    """Return the sampling options as a message; None stays unset."""
+    values = {name: getattr(sampling, name) for name in _SAMPLING_FIELDS}
+    return common_pb2.Sampling(**{k: v for k, v in values.items() if v is not None})
+
+
+def routing_from_message(message: constellation_pb2.Routing) -> RoutingOptions:
+    """Return the routing options, checked."""
+    rule = _enum("routing.rule", message.rule, {common_pb2.RULE_UNSPECIFIED: None, **_RULE})
+    return RoutingOptions(
+        rule=rule,
+        mode=_enum("routing.mode", message.mode, _MODE),
+        top_k=message.top_k if message.HasField("top_k") else None,
+        kernel=message.kernel or None,
+        refuse_out_of_domain=message.refuse_out_of_domain,
+        explain=message.explain,
+        basin_K=point_from_message(message.basin) if message.HasField("basin") else None,
+    )
+
+
+def routing_to_message(options: RoutingOptions) -> constellation_pb2.Routing:
+    """Return the routing options as a message."""
+    return constellation_pb2.Routing(
+        rule=RULE_NUMBER[options.rule] if options.rule else common_pb2.RULE_UNSPECIFIED,
+        mode=MODE_NUMBER[options.mode],
+        top_k=options.top_k,
+        kernel=options.kernel or "",
+        refuse_out_of_domain=options.refuse_out_of_domain,
+        explain=options.explain,
+        basin=None if options.basin_K is None else point_to_message(options.basin_K),
+    )
+
+
+def route_to_message(route: Route) -> constellation_pb2.RouteDecision:
+    """Return the route as a message."""
+    decision = constellation_pb2.RouteDecision(
+        kernel=route.kernel,
+        reason=route.reason,
+        rule=RULE_NUMBER[route.rule],
+        mode=MODE_NUMBER[route.mode],
+        margin=route.margin,
+        out_of_domain=route.out_of_domain,
+        no_evidence=route.no_evidence,
+        num_tokens=route.num_tokens,
+        table_version=route.table_version,
+    )
+    for c in route.choices:
+        decision.choices.add(
+            kernel=c.kernel, seat=c.seat, distance=c.distance, weight=c.weight, radius=c.radius
+        )
+    for i in route.influences:
+        decision.influences.add(text=i.text, position=i.position, shift=i.shift)
+    return decision
+
+
+def route_from_message(message: constellation_pb2.RouteDecision) -> Route:
+    """Return the route a message carries."""
+    return Route(
+        choices=tuple(_choice(choice) for choice in message.choices),
+        kernel=message.kernel,
+        reason=message.reason,
+        rule=_enum("route.rule", message.rule, _RULE),
+        mode=_enum("route.mode", message.mode, _MODE),
+        margin=message.margin,
+        out_of_domain=message.out_of_domain,
+        no_evidence=message.no_evidence,
+        num_tokens=message.num_tokens,
+        table_version=message.table_version,
+        influences=tuple(
+            TokenInfluence(text=i.text, position=i.position, shift=i.shift)
+            for i in message.influences
+        ),
+    )
+
+
+def _choice(message: constellation_pb2.RouteChoice) -> Choice:
+    return Choice(
+        kernel=message.kernel,
+        seat=message.seat if message.HasField("seat") else None,
+        distance=message.distance,
+        weight=message.weight,
+        radius=message.radius,
+    )
+
+
+def piece_to_message(piece: Piece) -> kernel_pb2.KernelGenerateReply:
+    """Return a piece of an answer as a message."""
+    reply = kernel_pb2.KernelGenerateReply(text=piece.text, num_tokens=piece.num_tokens)
+    if piece.finish is not None:
+        finish = piece.finish
+        reply.finish.reason = FINISH_NUMBER[finish.reason]
+        reply.finish.num_prompt_tokens = finish.num_prompt_tokens
+        reply.finish.num_tokens = finish.num_tokens
+        reply.finish.elapsed.FromNanoseconds(round(finish.elapsed_s * 1e9))
+    return reply
+
+
+def finish_from_message(message: common_pb2.Finish) -> Finish:
+    """Return the end of a generation."""
+    return Finish(
+        reason=_enum("finish.reason", message.reason, _FINISH),
+        num_prompt_tokens=message.num_prompt_tokens,
+        num_tokens=message.num_tokens,
+        elapsed_s=message.elapsed.ToNanoseconds() / 1e9,
+    )
+
+
+def description_to_message(description: KernelDescription) -> kernel_pb2.DescribeReply:
+    """Return what a kernel says of itself as a message."""
+    reply = kernel_pb2.DescribeReply(
+        name=description.name,
+        tokenizer_hash=description.tokenizer_hash,
+        context=description.context,
+        num_parameters=description.num_parameters,
+        pid=description.pid,
+        queue_depth=description.queue_depth,
+        num_running=description.num_running,
+        num_unexpected_errors=description.num_unexpected_errors,
+    )
+    reply.uptime.FromNanoseconds(round(description.uptime_s * 1e9))
+    return reply
+
+
+def description_from_message(message: kernel_pb2.DescribeReply) -> KernelDescription:
+    """Return what a kernel says of itself."""
+    return KernelDescription(
+        name=message.name,
+        tokenizer_hash=message.tokenizer_hash,
+        context=message.context,
+        num_parameters=message.num_parameters,
+        pid=message.pid,
+        queue_depth=message.queue_depth,
+        num_running=message.num_running,
+        uptime_s=message.uptime.ToNanoseconds() / 1e9,
+        num_unexpected_errors=message.num_unexpected_errors,
+    )

@@ -1,0 +1,160 @@
+"""Our services as data, and what every handler of them has in common.
+
+Handlers decode leniently: bytes that are no message reach `guard` as `Malformed`, so that they
+become `InvalidRequest` instead of grpc's bare INTERNAL.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from constellation.errors import Cancelled, ConstellationError, InternalError, InvalidRequest
+from constellation.v1 import constellation_pb2, kernel_pb2
+from constellation.wire import status
+
+logger = logging.getLogger(__name__)
+
+CONSTELLATION: ServiceDescriptor = constellation_pb2.DESCRIPTOR.services_by_name[
+    "ConstellationService"
+]
+KERNEL: ServiceDescriptor = kernel_pb2.DESCRIPTOR.services_by_name["KernelService"]
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Bytes that are not the message they should be."""
+
+    reason: str
+
+
+def path(method: MethodDescriptor) -> str:
+    """Return the HTTP/2 path of a method."""
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def request_class(service: ServiceDescriptor, name: str) -> type[Message]:
+    """Return the request message of an RPC."""
+    kind: type[Message] = GetMessageClass(service.methods_by_name[name].input_type)
+    return kind
+
+
+def _decoder(kind: type[Message]) -> Callable[[bytes], Message | Malformed]:
+    def decode(data: bytes) -> Message | Malformed:
+        try:
+            return kind.FromString(data)
+        except DecodeError as error:
+            return Malformed(str(error) or "truncated or not protobuf")
+
+    return decode
+
+
+def _encode(message: Message | bytes) -> bytes:
+    # Bytes pass through: the router forwards a kernel's replies without decoding them.
+    return message if isinstance(message, bytes) else bytes(message.SerializeToString())
+
+
+class Guard:
+    """Turns whatever a handler raises into a status, and counts what nobody intended."""
+
+    def __init__(self, count_rejected: Callable[[str], None]) -> None:
+        self._count_rejected = count_rejected
+        self.num_unexpected = 0
+
+    async def refuse(self, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
+        """End the call with the status that stands for `error`; always raises."""
+        if not isinstance(error, ConstellationError) or type(error) not in status.STATUS_OF:
+            error_id = uuid.uuid4().hex
+            self.num_unexpected += 1
+            logger.error("unexpected error", exc_info=error, extra={"error_id": error_id})
+            error = InternalError(error_id)
+        self._count_rejected(type(error).__name__)
+        try:
+            await context.abort(*status.terms(error))
+        except grpc.aio.InternalError:  # the caller is gone: nobody is left to be told
+            raise asyncio.CancelledError from None
+
+
+def _check(request: Message | Malformed) -> Any:
+    if isinstance(request, Malformed):
+        raise InvalidRequest("the message", request.reason, "protobuf with valid UTF-8")
+    return request
+
+
+def _guarded(method: Callable[..., Awaitable[Any]], guard: Guard) -> Callable[..., Awaitable[Any]]:
+    async def handle(request: Message | Malformed, context: Any) -> Any:
+        try:
+            return await method(_check(request), context)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place that answers for all handlers
+            await guard.refuse(context, error)
+
+    return handle
+
+
+async def write(
+    context: grpc.aio.ServicerContext[Any, Any], reply: Message | bytes, *, stall_s: float
+) -> None:
+    """Send one reply of a stream.
+
+    Raises:
+        Cancelled: The reader went away, or took nothing for `stall_s` seconds.
+    """
+    try:
+        async with asyncio.timeout(stall_s):
+            await context.write(reply)
+    except TimeoutError:
+        raise Cancelled(f"the reader took nothing for {stall_s:g} s") from None
+    except grpc.aio.InternalError:
+        raise Cancelled("the reader went away") from None
+
+
+def handlers(service: ServiceDescriptor, servicer: object, guard: Guard) -> grpc.GenericRpcHandler:
+    """Return the handlers of `service`.
+
+    Args:
+        service: What is served.
+        servicer: Has one coroutine per RPC, named like it; a streaming one calls `write`.
+        guard: Answers for their errors.
+    """
+    table = {}
+    for method in service.methods:
+        make = (
+            grpc.unary_stream_rpc_method_handler
+            if method.server_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+        table[method.name] = make(
+            _guarded(getattr(servicer, method.name), guard),
+            request_deserializer=_decoder(GetMessageClass(method.input_type)),
+            response_serializer=_encode,
+        )
+    return grpc.method_handlers_generic_handler(service.full_name, table)
+
+
+class Stub:
+    """Callables for every RPC of a service over a sync or async channel, named like the RPCs."""
+
+    def __init__(
+        self, channel: Any, service: ServiceDescriptor, *, raw_replies: bool = False
+    ) -> None:
+        for method in service.methods:
+            make = channel.unary_stream if method.server_streaming else channel.unary_unary
+            decode = None if raw_replies else GetMessageClass(method.output_type).FromString
+            call = make(
+                path(method),
+                request_serializer=GetMessageClass(method.input_type).SerializeToString,
+                response_deserializer=decode,
+            )
+            setattr(self, method.name, call)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        raise AttributeError(name)  # for type checkers: the real ones are set in __init__

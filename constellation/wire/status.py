@@ -1,0 +1,139 @@
+"""Errors <-> gRPC statuses, with `google.rpc` details, in both directions.
+
+The status code and message are what any gRPC client sees; the details name our class and its
+public attributes, so that our own clients raise the very error the server raised.
+"""
+
+import json
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from constellation import errors
+
+DOMAIN = "constellation"
+"""`google.rpc.ErrorInfo.domain` of every error we send."""
+
+DETAILS_KEY = "grpc-status-details-bin"
+# gRPC peers refuse at random what has more than 8 KiB of metadata, and then nobody learns of the
+# error. The message travels twice, once percent-encoded (up to threefold), the rest in base64.
+_MESSAGE_BYTES_MAX = 500
+_ATTRIBUTES_BYTES_MAX = 3_000
+
+STATUS_OF: dict[type[errors.ConstellationError], grpc.StatusCode] = {
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidPrompt: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidBasin: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UnknownKernel: grpc.StatusCode.NOT_FOUND,
+    errors.MessageTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Cancelled: grpc.StatusCode.CANCELLED,
+    errors.OutOfDomain: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.KernelUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.ServiceUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.InternalError: grpc.StatusCode.INTERNAL,
+}
+"""Every request error and its status; a test walks the tree and finds none missing."""
+
+_CLASS_NAMED = {kind.__name__: kind for kind in STATUS_OF}
+
+
+def terms(
+    error: errors.ConstellationError,
+) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
+    """Return what to give to `context.abort` for `error`."""
+    message = _message(error)
+    return STATUS_OF[type(error)], message, ((DETAILS_KEY, _details(error, message)),)
+
+
+def _message(error: errors.ConstellationError) -> str:
+    data = str(error).encode(errors="replace")
+    if len(data) <= _MESSAGE_BYTES_MAX:
+        return data.decode()
+    return data[: _MESSAGE_BYTES_MAX - 3].decode(errors="ignore") + "..."
+
+
+def _details(error: errors.ConstellationError, message: str) -> bytes:
+    status = status_pb2.Status(code=STATUS_OF[type(error)].value[0], message=message)
+    info = error_details_pb2.ErrorInfo(reason=type(error).__name__, domain=DOMAIN)
+    info.metadata["attributes"] = _attributes(error)
+    status.details.add().Pack(info)
+    if isinstance(error, errors.Overloaded):
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(error.retry_after_s * 1e9))
+        status.details.add().Pack(retry)
+    return bytes(status.SerializeToString())
+
+
+def _attributes(error: errors.ConstellationError) -> str:
+    text = ""
+    for length_max in (1024, 32, 16, 8, 2):
+        clipped = {name: _clip(value, length_max) for name, value in vars(error).items()}
+        text = json.dumps(clipped, separators=(",", ":"), default=str)
+        if len(text) <= _ATTRIBUTES_BYTES_MAX:
+            break
+    return text
+
+
+def _clip(value: Any, length_max: int) -> Any:
+    """Return `value` with the beginnings of its long texts and collections."""
+    if isinstance(value, str):
+        return value[: max(64, 8 * length_max)]  # names of kernels have at most 64 characters
+    if isinstance(value, list):
+        return [_clip(item, length_max) for item in value[:length_max]]
+    if isinstance(value, dict):
+        items = list(value.items())[:length_max]
+        return {_clip(name, length_max): _clip(item, length_max) for name, item in items}
+    return value
+
+
+def from_rpc_error(
+    error: grpc.RpcError, *, endpoint: str, limit_bytes: int
+) -> errors.ConstellationError:
+    """Return the typed error that a failed call stands for.
+
+    Args:
+        error: What grpc raised; it has `code()`, `details()`, `trailing_metadata()`.
+        endpoint: host:port called, for the message when nobody answered.
+        limit_bytes: The channel's message limit, for `MessageTooLarge`.
+    """
+    typed = _from_details(error)
+    if typed is not None:
+        return typed
+    return _from_code(error.code(), error.details() or "", endpoint, limit_bytes)
+
+
+def _from_details(error: grpc.RpcError) -> errors.ConstellationError | None:
+    metadata = dict(error.trailing_metadata() or ())
+    if DETAILS_KEY not in metadata:
+        return None
+    try:
+        status = status_pb2.Status.FromString(metadata[DETAILS_KEY])
+        for packed in status.details:
+            info = error_details_pb2.ErrorInfo()
+            if packed.Unpack(info) and info.domain == DOMAIN and info.reason in _CLASS_NAMED:
+                attributes = dict(json.loads(info.metadata["attributes"]))
+                return errors.rebuild(_CLASS_NAMED[info.reason], status.message, attributes)
+    except (DecodeError, ValueError, TypeError):
+        pass  # not ours: a proxy's or a broken peer's; the code still speaks
+    return None
+
+
+def _from_code(
+    code: grpc.StatusCode, text: str, endpoint: str, limit_bytes: int
+) -> errors.ConstellationError:
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return errors.DeadlineExceeded("the deadline passed before the answer was complete")
+    if code is grpc.StatusCode.CANCELLED:
+        return errors.Cancelled("the call was cancelled")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
+        return errors.MessageTooLarge(limit_bytes=limit_bytes)
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return errors.Unauthenticated()
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return errors.ServiceUnavailable(endpoint, text)
+    return errors.InternalError(f"status {code.name}: {text}")

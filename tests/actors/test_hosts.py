@@ -1,0 +1,298 @@
+"""Router and kernels as plain classes over real gRPC, without Ray, and what a loss looks like."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.kernel import KernelHost
+from actors.router import RouterHost, Snapshot
+from actors.spec import RouterOptions
+from constellation.errors import (
+    ArtifactError,
+    InvalidPrompt,
+    KernelUnavailable,
+    OutOfDomain,
+    Overloaded,
+    ServiceUnavailable,
+)
+from constellation.geometry import bearing
+from constellation.records import (
+    FinishReason,
+    FloatArray,
+    KernelSite,
+    RoutingOptions,
+    Rule,
+    Sampling,
+    Score,
+    Table,
+    TokenArray,
+    TokenInfluence,
+)
+from constellation.v1 import kernel_pb2
+from constellation.wire.channel import Bind
+
+BACKGROUND_K = np.full(64, 1 / 64)
+SAMPLING = Sampling(tokens_max=4)
+PLAIN = RoutingOptions()
+
+
+def point(outcome: int) -> FloatArray:
+    """Return a simplex point that leans to one outcome."""
+    values = np.full(64, 0.5 / 63)
+    values[outcome] = 0.5
+    return values
+
+
+class Letters:
+    """A coordizer whose tokens are letters: "a" lies at outcome 0, "b" at outcome 1."""
+
+    background_K = BACKGROUND_K
+    hash = "letters"
+
+    def encode(self, text: str) -> TokenArray:
+        return np.array([ord(letter) for letter in text], dtype=np.int32)
+
+    def basin(self, ids: TokenArray) -> FloatArray:
+        return point(int(ids[0]) - ord("a")) if ids.size else BACKGROUND_K
+
+    def influences(self, ids: TokenArray, top: int = 5) -> tuple[TokenInfluence, ...]:
+        return (TokenInfluence(text=chr(int(ids[0])), position=0, shift=1.0),)
+
+
+class Echo:
+    """An answer that says its kernel's name once per token."""
+
+    def __init__(self, engine: "Engine", num_prompt_tokens: int, tokens_max: int) -> None:
+        self.num_prompt_tokens = num_prompt_tokens
+        self._engine = engine
+        self._left = tokens_max
+
+    def step(self) -> tuple[str, int, FinishReason | None]:
+        self._engine.before_step()
+        self._left -= 1
+        return self._engine.name, 1, None if self._left else FinishReason.LENGTH
+
+
+class Engine:
+    """A model that needs no weights."""
+
+    tokenizer_hash = "letters"
+    context = 64
+    num_parameters = 0
+    kappa = 0.0
+    blocking = True
+
+    def __init__(self, name: str, before_step: Callable[[], None] = lambda: None) -> None:
+        self.name = name
+        self.before_step = before_step
+
+    def start(self, tokens: Sequence[int], sampling: Sampling) -> Echo:
+        if not tokens:
+            raise InvalidPrompt(length=0, limit=63)
+        return Echo(self, len(tokens), sampling.tokens_max)
+
+    def score(self, tokens: Sequence[int], num_context: int) -> Score:
+        return Score(nats=float(len(tokens)), num_tokens=len(tokens) - num_context)
+
+
+class Sky:
+    """Kernels "a" and "b" and a router, all in this process."""
+
+    def __init__(self, *, slots: int = 2, queue_max: int = 2) -> None:
+        self.engines = {name: Engine(name) for name in "ab"}
+        self.kernels = {
+            name: KernelHost(name, engine, slots=slots, queue_max=queue_max)
+            for name, engine in self.engines.items()
+        }
+        self.router = RouterHost(Letters(), RouterOptions(), token=None)
+
+    async def __aenter__(self) -> "Sky":
+        radii = dict.fromkeys(Rule, 1.0)
+        sites = [
+            KernelSite(
+                name=name,
+                basin_K=point(outcome),
+                bearing_K=bearing(point(outcome), BACKGROUND_K),
+                radii=radii,
+                endpoint=await self.kernels[name].serve(Bind(), stall_s=5.0),
+            )
+            for outcome, name in enumerate("ab")
+        ]
+        self.table = Table(
+            version=1,
+            coordizer_hash="letters",
+            background_K=BACKGROUND_K,
+            temperatures=dict.fromkeys(Rule, 0.5),
+            sites=tuple(sites),
+        )
+        await self.publish(self.table)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for kernel in self.kernels.values():
+            await kernel.stop(grace_s=0)
+
+    async def publish(self, table: Table) -> None:
+        await self.router.update(Snapshot(table=table, health={}, registry_pid=1))
+
+    async def ask(self, text: str, options: RoutingOptions = PLAIN) -> tuple[Any, str]:
+        route, reply = await self.router.ask(text, SAMPLING, options, timeout_s=20)
+        return route, kernel_pb2.KernelGenerateReply.FromString(reply).text
+
+    async def stream(self, text: str, options: RoutingOptions = PLAIN) -> list[Any]:
+        """Return the route, then every piece of text."""
+        said: list[Any] = []
+        async for route, reply in self.router.generate(text, SAMPLING, options, timeout_s=20):
+            said += [route] if route is not None else []
+            said.append(kernel_pb2.KernelGenerateReply.FromString(reply).text)
+        return said
+
+    def die_at_step(self, name: str, number: int) -> None:
+        """Let a kernel's server go away while its model makes its `number`-th step."""
+        loop = asyncio.get_running_loop()
+        steps = iter(range(1, 1000))
+
+        def before_step() -> None:
+            if next(steps) == number:
+                stopping = self.kernels[name].stop(grace_s=0)
+                asyncio.run_coroutine_threadsafe(stopping, loop).result(timeout=10)
+
+        self.engines[name].before_step = before_step
+
+
+def run(story: Callable[[Sky], Coroutine[Any, Any, None]], **limits: int) -> None:
+    async def tell() -> None:
+        async with Sky(**limits) as sky:
+            await story(sky)
+
+    asyncio.run(tell())
+
+
+def test_a_query_goes_to_its_kernel_whole_or_streamed() -> None:
+    async def story(sky: Sky) -> None:
+        route, text = await sky.ask("b")
+        assert (route.kernel, route.reason, text) == ("b", "nearest", "bbbb")
+        route, *pieces = await sky.stream("a")
+        assert (route.kernel, pieces) == ("a", ["a", "a", "a", "a"])
+
+    run(story)
+
+
+def test_a_kernel_lost_before_its_first_text_is_replaced_by_the_next_nearest() -> None:
+    async def story(sky: Sky) -> None:
+        sky.die_at_step("a", 1)
+        route, *pieces = await sky.stream("a")
+        assert (route.kernel, route.reason, pieces) == ("b", "failover", ["b"] * 4)
+
+    run(story)
+
+
+def test_a_kernel_lost_in_the_middle_of_a_stream_is_said_and_nothing_repeated() -> None:
+    async def story(sky: Sky) -> None:
+        sky.die_at_step("a", 3)
+        with pytest.raises(KernelUnavailable, match="'a'"):
+            await sky.stream("a")
+
+    run(story)
+
+
+def test_a_kernel_lost_in_the_middle_of_a_whole_answer_does_not_show() -> None:
+    async def story(sky: Sky) -> None:
+        sky.die_at_step("a", 3)
+        route, text = await sky.ask("a")
+        assert (route.kernel, route.reason, text) == ("b", "failover", "bbbb")
+
+    run(story)
+
+
+def test_a_kernel_that_was_asked_for_by_name_is_not_replaced() -> None:
+    async def story(sky: Sky) -> None:
+        sky.die_at_step("a", 1)
+        with pytest.raises(KernelUnavailable, match="'a'"):
+            await sky.ask("b", RoutingOptions(kernel="a"))
+
+    run(story)
+
+
+def test_when_every_kernel_is_lost_the_error_is_retryable() -> None:
+    async def story(sky: Sky) -> None:
+        for name in "ab":
+            sky.die_at_step(name, 1)
+        with pytest.raises(KernelUnavailable) as caught:
+            await sky.ask("a")
+        assert caught.value.retryable
+
+    run(story)
+
+
+def test_a_kernel_that_is_down_in_the_table_is_not_even_called() -> None:
+    async def story(sky: Sky) -> None:
+        down = replace(sky.table.sites[0], endpoint=None)
+        await sky.publish(replace(sky.table, version=2, sites=(down, sky.table.sites[1])))
+        route, text = await sky.ask("a")
+        assert (route.kernel, route.reason, route.table_version, text) == (
+            "b",
+            "failover",
+            2,
+            "bbbb",
+        )
+
+    run(story)
+
+
+def test_an_older_table_is_ignored_and_a_strangers_refused() -> None:
+    async def story(sky: Sky) -> None:
+        await sky.publish(replace(sky.table, version=3))
+        await sky.publish(replace(sky.table, version=2))
+        assert (await sky.ask("a"))[0].table_version == 3
+        with pytest.raises(ArtifactError, match="another coordizer"):
+            await sky.publish(replace(sky.table, version=4, coordizer_hash="other"))
+
+    run(story)
+
+
+def test_a_router_without_a_table_says_that_it_is_not_ready() -> None:
+    async def story(_: Sky) -> None:
+        router = RouterHost(Letters(), RouterOptions(), token=None)
+        with pytest.raises(ServiceUnavailable, match="no table yet") as caught:
+            await router.ask("a", SAMPLING, PLAIN, timeout_s=1)
+        assert caught.value.retryable
+
+    run(story)
+
+
+def test_a_score_is_of_the_text_and_routed_by_its_context() -> None:
+    async def story(sky: Sky) -> None:
+        route, score = await sky.router.score("b", "aaa", PLAIN, timeout_s=20)
+        assert (route.kernel, score.num_tokens, score.nats) == ("b", 3, 4.0)
+        route, score = await sky.router.score("", "aaa", PLAIN, timeout_s=20)
+        assert (route.kernel, score.num_tokens) == ("a", 3)
+
+    run(story)
+
+
+def test_out_of_domain_is_refused_only_when_asked() -> None:
+    async def story(sky: Sky) -> None:
+        assert (await sky.ask("z"))[0].out_of_domain
+        with pytest.raises(OutOfDomain):
+            await sky.ask("z", RoutingOptions(refuse_out_of_domain=True))
+
+    run(story)
+
+
+def test_a_full_kernel_refuses_and_every_slot_is_free_again_afterwards() -> None:
+    async def story(sky: Sky) -> None:
+        outcomes = await asyncio.gather(*(sky.ask("a") for _ in range(12)), return_exceptions=True)
+        refused = [outcome for outcome in outcomes if isinstance(outcome, Overloaded)]
+        answered = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+        assert len(refused) + len(answered) == 12
+        assert len(refused) > 0 < len(answered)
+        assert all(error.retry_after_s > 0 for error in refused)
+        described = sky.kernels["a"].describe()
+        assert (described.num_running, described.queue_depth) == (0, 0)
+
+    run(story, slots=1, queue_max=1)

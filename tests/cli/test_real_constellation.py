@@ -1,0 +1,76 @@
+"""The commands as a user types them, against a constellation on a real Ray."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster import state
+from constellation.settings import child_environment
+from tests.support.artifacts import PROMPTS
+
+pytestmark = pytest.mark.ray
+
+TIMEOUT_S = 150
+
+
+class Terminal:
+    """Runs commands in one folder with one configuration."""
+
+    def __init__(self, folder: Path, artifacts: Path) -> None:
+        self._folder = folder
+        (folder / "constellation.toml").write_text(
+            f'artifacts = "{artifacts}"\n[serve]\nport = 0\n'
+        )
+
+    def type(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `constellation` with these arguments to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "cluster.cli.main", *arguments],
+            cwd=self._folder,
+            env=child_environment(
+                {"HOME": str(self._folder), "PYTHONPATH": str(Path(__file__).parents[2])}
+            ),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, artifacts: Path) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path, artifacts)
+    yield terminal
+    if state.running(tmp_path / "runs" / "local") is not None:  # the test failed half-way
+        terminal.type("down")
+
+
+def test_a_session_from_up_to_down(terminal: Terminal) -> None:
+    """Start, look, ask, route, check, stop; after that nothing answers."""
+    started = terminal.type("up")
+    assert started.returncode == 0, started.stderr
+    assert "3 kernels answer at 127.0.0.1:" in started.stdout
+
+    seen = json.loads(terminal.type("status", "--json").stdout)
+    assert all(kernel["up"] for kernel in seen["kernels"])
+    assert seen["memory_bytes"] > seen["num_unexpected_errors"] == 0
+
+    asked = terminal.type("ask", PROMPTS["numbers"], "--tokens-max", "4", "--seed", "1")
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.strip()
+    assert "→ numbers" in asked.stderr
+    routed = json.loads(terminal.type("route", PROMPTS["mail"], "--explain", "--json").stdout)
+    assert routed["kernel"] == "mail"
+    assert routed["influences"]
+
+    assert terminal.type("doctor").returncode == 0
+
+    stopped = terminal.type("down")
+    assert stopped.returncode == 0, stopped.stderr
+    after = terminal.type("status")
+    assert after.returncode == 1
+    assert "constellation up" in after.stderr

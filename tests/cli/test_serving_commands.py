@@ -1,0 +1,142 @@
+"""`up`, `down`, `status`, and how a constellation is found."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cluster.cli.connection import configuration
+from cluster.cli.render import kernels_table
+from cluster.cli.serve import summary
+from cluster.state import RunState, own_start_time, write_state
+from constellation import Client
+from tests.cli.conftest import Run
+from tests.wire.fakes import NAMES, Served
+
+
+def write_own_state(run_dir: Path, endpoint: str) -> None:
+    """Write the state file of a constellation whose launcher is this process."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    state = RunState(
+        pid=os.getpid(), started=own_start_time(), endpoint=endpoint, artifacts="x", kernels=NAMES
+    )
+    write_state(run_dir, state)
+
+
+def test_status_shows_every_kernel(run: Run, served: Served) -> None:
+    result = run("status", "--endpoint", served.endpoint)
+    assert result.exit_code == 0
+    lines = {line.split()[0]: line.split() for line in result.stdout.splitlines()[1:4]}
+    assert lines["python"][1:9] == ["up", "0", "6", "4", "3", "0.00", "2", "11"]
+    assert lines["law"][1] == "down"
+    assert lines["poetry"][2] == "-"
+    assert "2 of 3 kernels up" in result.stdout
+    assert "router process 12 · registry process 13" in result.stdout
+    assert "load entropy 0.75" in result.stdout
+    assert "unexpected errors 0" in result.stdout
+
+
+def test_status_as_json_is_what_the_client_says(run: Run, served: Served) -> None:
+    shown = json.loads(run("status", "--json", "--endpoint", served.endpoint).stdout)
+    with Client(served.endpoint) as client:
+        told = client.status()
+    assert [kernel["name"] for kernel in shown["kernels"]] == list(NAMES)
+    assert shown["kernels"][0]["basin_K"] == told.kernels[0].basin_K.tolist()
+    assert shown["table_version"] == told.table_version
+    assert shown["launcher_pid"] is None
+    assert shown["memory_bytes"] is None
+
+
+def test_the_running_constellation_is_found_by_its_state_file(run: Run, served: Served) -> None:
+    write_own_state(Path("runs/local"), served.endpoint)
+    result = run("status")
+    assert result.exit_code == 0
+    assert served.endpoint in result.stdout
+
+
+def test_memory_is_told_when_the_processes_descend_from_the_launcher(
+    run: Run, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_own_state(Path("runs/local"), served.endpoint)
+    assert "memory unknown" in run("status").stdout
+    state = replace(served.router.state(), pid=os.getpid())
+    monkeypatch.setattr(served.router, "state", lambda: state)
+    assert "(PSS, Ray's daemons included)" in run("status").stdout
+    told = json.loads(run("status", "--json").stdout)["memory_bytes"]
+    assert 2**24 < told < 2**34
+
+
+def test_a_named_endpoint_beats_the_state_file(run: Run, served: Served) -> None:
+    write_own_state(Path("runs/local"), "127.0.0.1:1")
+    shown = json.loads(run("status", "--json", "--endpoint", served.endpoint).stdout)
+    assert shown["endpoint"] == served.endpoint
+    assert shown["memory_bytes"] is None
+
+
+def test_the_configured_address_is_tried_when_nothing_runs_from_here(
+    run: Run, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSTELLATION_SERVE__PORT", served.endpoint.rpartition(":")[2])
+    assert run("ask", "x").stdout == "x\n"
+
+
+@pytest.mark.parametrize("command", [("status",), ("ask", "x"), ("route", "x"), ("chat",)])
+def test_nothing_that_runs_is_one_line_that_says_what_to_do(
+    run: Run, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSTELLATION_SERVE__PORT", "1")
+    result = run(*command)
+    assert result.exit_code == 1
+    assert "start one with: constellation up" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_down_without_a_constellation_is_an_error(run: Run) -> None:
+    result = run("down", "--run-dir", "elsewhere")
+    assert result.exit_code == 1
+    assert "nothing runs from elsewhere" in result.stderr
+
+
+def test_up_without_artifacts_says_how_to_make_some(run: Run) -> None:
+    result = run("up", "--artifacts", "nowhere")
+    assert result.exit_code == 1
+    assert "constellation train" in result.stderr
+
+
+def test_up_refuses_to_listen_everywhere_without_a_token(run: Run, artifacts: Path) -> None:
+    result = run("up", "--artifacts", artifacts, "--host", "0.0.0.0")
+    assert result.exit_code == 2
+    assert "without a token" in result.stderr
+
+
+def test_up_does_not_start_a_second_one(run: Run, served: Served, artifacts: Path) -> None:
+    write_own_state(Path("here"), served.endpoint)
+    result = run("up", "--artifacts", artifacts, "--run-dir", "here")
+    assert result.exit_code == 1
+    assert "constellation down" in result.stderr
+
+
+def test_flags_override_the_environment_overrides_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "constellation.toml").write_text(
+        'run_dir = "file"\nartifacts = "file"\n[serve]\nport = 1\ntop_k = 7\n'
+    )
+    monkeypatch.setenv("CONSTELLATION_SERVE__PORT", "2")
+    monkeypatch.setenv("CONSTELLATION_ARTIFACTS", "environment")
+    settings = configuration()
+    assert (settings.serve.port, settings.serve.top_k) == (2, 7)
+    assert (settings.run_dir, settings.artifacts) == (Path("file"), Path("environment"))
+    settings = configuration(port=3, artifacts=Path("flag"))
+    assert (settings.serve.port, settings.serve.top_k) == (3, 7)
+    assert (settings.run_dir, settings.artifacts) == (Path("file"), Path("flag"))
+
+
+def test_the_tables_follow_the_status(served: Served) -> None:
+    with Client(served.endpoint) as client:
+        status = client.status()
+    assert kernels_table(status).row_count == len(NAMES)
+    assert summary(status, "host:1")[0].startswith("2 of 3 kernels up at host:1")

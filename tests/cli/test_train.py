@@ -1,0 +1,41 @@
+"""`train`: how its figures look; the training itself is tested beside the pipeline."""
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from cluster.cli.train import MODELS, figures
+from tests.cli.conftest import Run
+from training import evaluate
+
+
+def _report(bits: float) -> dict[str, object]:
+    return {
+        "bits_per_byte": {name: bits + index for index, name in enumerate(MODELS)},
+        "routing_accuracy": 0.25,
+    }
+
+
+def test_the_figures_have_a_row_per_domain_and_one_for_all() -> None:
+    text = io.StringIO()
+    held_out = {**_report(1.5), "domains": {"sea": _report(2.5), "sky": _report(3.5)}}
+    Console(file=text, width=140).print(figures(held_out))
+    rows = [line.split() for line in text.getvalue().splitlines()[1:]]
+    assert [row[0] for row in rows] == ["sea", "sky", "all"]
+    assert rows[2][1:] == ["1.500", "2.500", "3.500", "4.500", "25.0%"]
+
+
+def test_every_model_of_the_report_is_shown() -> None:
+    assert set(MODELS) == set(evaluate.MODELS)
+
+
+def test_an_unknown_recipe_is_a_configuration_error(run: Run, tmp_path: Path) -> None:
+    result = run("train", "nowhere")
+    assert result.exit_code == 2
+    assert "give a file or one of: " in result.stderr
+    (tmp_path / "r.toml").write_text('name = "r"\nwrong = 1\n')
+    result = run("train", "r.toml")
+    assert result.exit_code == 2
+    assert "wrong" in result.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "r.toml"]

@@ -1,0 +1,54 @@
+"""The prepared indexes give what the plain functions give."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from constellation.errors import InvalidBasin
+from constellation.geometry import BearingIndex, SiteIndex, angle, bearing, distance
+from tests.geometry.cases import apart, largest, seeds, simplex, sizes
+
+
+@given(seeds, sizes)
+def test_indexed_distances_are_the_distances(seed: int, num_outcomes: int) -> None:
+    query, *sites = simplex(seed, 10, num_outcomes)
+    site_MK = np.stack([*sites, query])
+    found_M = SiteIndex.of(site_MK).distances(query)
+    assert largest(found_M - distance(query, site_MK)) <= 1e-13
+    assert found_M[-1] == 0
+
+
+@pytest.mark.parametrize("separation", [0.3, 0.28, 1e-2, 1e-6, 1e-12])
+def test_indexed_distances_are_accurate_at_every_scale(separation: float) -> None:
+    query, near = apart(1, separation)
+    found = SiteIndex.of(np.stack([near, query])).distances(query)[0]
+    assert found == pytest.approx(float(distance(query, near)), abs=1e-14)
+
+
+@given(seeds, sizes)
+def test_indexed_angles_are_the_angles(seed: int, num_outcomes: int) -> None:
+    query, background, *sites = simplex(seed, 10, num_outcomes)
+    own = bearing(query, background)
+    bearing_MK = np.stack([*bearing(np.stack(sites), background), own, -own])
+    index = BearingIndex.of(bearing_MK, background)
+    direction = index.bearing(query)
+    if direction is None:
+        assert not own.any()
+        return
+    assert largest(direction - own) <= 1e-9
+    assert largest(index.angles(own) - angle(own, bearing_MK)) <= 1e-13
+    assert index.angles(own)[-2] == 0
+
+
+def test_a_query_at_the_background_has_no_bearing() -> None:
+    background, near = apart(2, 5e-7)
+    index = BearingIndex.of(np.eye(64), background)
+    assert index.bearing(background) is None
+    assert index.bearing(near) is None
+    assert index.bearing(apart(2, 2e-6)[1]) is not None
+
+
+@pytest.mark.parametrize("table", [np.zeros((0, 4)), np.ones(4), np.ones((2, 4), np.float32)])
+def test_an_index_of_something_else_than_a_float64_table_is_refused(table: np.ndarray) -> None:
+    with pytest.raises(InvalidBasin, match=r"give float64 \(M, K\), M >= 1"):
+        SiteIndex.of(table)

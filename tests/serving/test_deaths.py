@@ -1,0 +1,134 @@
+"""Every kind of actor is killed while eight clients ask; nobody is left without a typed answer."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cluster.state import RunState
+from constellation import Client
+from constellation.client.replies import ConstellationStatus
+from constellation.client.retries import RetryPolicy
+from constellation.errors import ConstellationError
+from constellation.settings import Settings
+from tests.support.artifacts import PROMPTS
+
+pytestmark = pytest.mark.ray
+
+
+class Load:
+    """Eight threads that ask until told to stop."""
+
+    def __init__(self, endpoint: str, *, retries: RetryPolicy | None) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.wrong: list[Exception] = []  # untyped, or typed and not retryable
+        self._endpoint = endpoint
+        self._retries = retries
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(8)]
+
+    def _ask(self) -> None:
+        with Client(self._endpoint, retries=self._retries) as stars:
+            number = 0
+            while not self._stop.is_set():
+                number += 1
+                domain = list(PROMPTS)[number % len(PROMPTS)]
+                try:
+                    stars.ask(PROMPTS[domain], tokens_max=4, seed=number, timeout_s=15)
+                    self.outcomes["ok"] += 1
+                except ConstellationError as error:
+                    self.outcomes[type(error).__name__] += 1
+                    if not error.retryable:
+                        self.wrong.append(error)
+                except Exception as error:  # noqa: BLE001 - what the test looks for
+                    self.wrong.append(error)
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def _live_pid(stars: Client, member: str) -> int:
+    """Return the member's process id, waiting until everything is up."""
+    _wait_whole(stars, member, old_pid=0)
+    return _pid_of(stars.status(), member)
+
+
+def _pid_of(status: ConstellationStatus, member: str) -> int:
+    if member == "router":
+        return status.router_pid
+    if member == "registry":
+        return status.registry_pid
+    return next(kernel.pid for kernel in status.kernels if kernel.name == member)
+
+
+def _wait_whole(stars: Client, member: str, old_pid: int) -> float:
+    """Return the seconds until everything is up and `member` is another process."""
+    started_s = time.monotonic()
+    pause = threading.Event()
+    while time.monotonic() - started_s < 30:
+        try:
+            status = stars.status(timeout_s=2)
+        except ConstellationError:
+            continue
+        pid = _pid_of(status, member)
+        if all(kernel.up for kernel in status.kernels) and pid not in (0, old_pid):
+            return time.monotonic() - started_s
+        pause.wait(0.05)
+    raise AssertionError(f"{member} did not come back within 30 s")
+
+
+@pytest.mark.parametrize("member", ["mail", "router", "registry"])
+def test_a_killed_actor_is_replaced_while_clients_ask(constellation: RunState, member: str) -> None:
+    with Client(constellation.endpoint) as stars:
+        old_pid = _live_pid(stars, member)
+        with Load(constellation.endpoint, retries=None) as load:
+            os.kill(old_pid, signal.SIGKILL)
+            took_s = _wait_whole(stars, member, old_pid)
+        status = stars.status()
+    facts = {"killed": member, "whole_again_s": round(took_s, 2), **load.outcomes}
+    sys.stdout.write(json.dumps(facts) + "\n")
+    assert load.wrong == []
+    assert load.outcomes["ok"] > 0
+    assert status.num_unexpected_errors == 0
+    # With the client's retries nothing of a kernel's death before the first token is seen.
+    if member == "mail":
+        assert set(load.outcomes) == {"ok"}
+
+
+def test_without_retries_every_refusal_is_typed_and_retryable(constellation: RunState) -> None:
+    with Client(constellation.endpoint) as stars:
+        old_pid = _live_pid(stars, "network")
+        with Load(constellation.endpoint, retries=RetryPolicy(attempts_max=1)) as load:
+            os.kill(old_pid, signal.SIGKILL)
+            _wait_whole(stars, "network", old_pid)
+    assert load.wrong == []
+    assert load.outcomes["ok"] > 0
+
+
+def test_a_kernel_that_hangs_is_restarted(constellation: RunState) -> None:
+    with Client(constellation.endpoint) as stars:
+        old_pid = _live_pid(stars, "numbers")
+        os.kill(old_pid, signal.SIGSTOP)
+        _wait_whole(stars, "numbers", old_pid)
+        restarts = {kernel.name: kernel.num_restarts for kernel in stars.status().kernels}
+    assert restarts["numbers"] >= 1
+
+
+def test_deaths_leave_their_traces_in_the_log(constellation: RunState, settings: Settings) -> None:
+    log = Path(settings.run_dir) / "logs" / "registry.jsonl"
+    messages = [json.loads(line)["message"] for line in log.read_text().splitlines()]
+    assert "member lost" in messages
+    assert "member restarted" in messages

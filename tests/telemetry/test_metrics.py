@@ -1,0 +1,118 @@
+"""Names and labels of metrics are API: what dashboards and alerts are built on."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from constellation.telemetry.metrics import (
+    KernelMetrics,
+    RegistryMetrics,
+    RouterMetrics,
+    serve_metrics,
+)
+
+ROUTER = {
+    "constellation_requests": ("counter", ("mode", "outcome")),
+    "constellation_request_seconds": ("histogram", ()),
+    "constellation_time_to_first_token_seconds": ("histogram", ()),
+    "constellation_route_distance_radians": ("histogram", ()),
+    "constellation_route_margin_radians": ("histogram", ()),
+    "constellation_route": ("counter", ("kernel", "reason")),
+    "constellation_route_load_entropy_ratio": ("gauge", ()),
+    "constellation_out_of_domain": ("counter", ()),
+    "constellation_failovers": ("counter", ("kernel",)),
+    "constellation_table_version": ("gauge", ()),
+    "constellation_rejected": ("counter", ("reason",)),
+}
+KERNEL = {
+    "constellation_tokens": ("counter", ("kernel", "kind")),
+    "constellation_inter_token_seconds": ("histogram", ()),
+    "constellation_queue_depth": ("gauge", ("kernel",)),
+    "constellation_running_requests": ("gauge", ("kernel",)),
+    "constellation_kv_cache_usage_ratio": ("gauge", ("kernel",)),
+    "constellation_kernel_kappa": ("gauge", ("kernel",)),
+    "constellation_rejected": ("counter", ("reason",)),
+}
+REGISTRY = {
+    "constellation_kernel_up": ("gauge", ("kernel",)),
+    "constellation_kernel_restarts": ("counter", ("kernel",)),
+    "constellation_kernel_phi_ratio": ("gauge", ("kernel",)),
+    "constellation_basin_spread_radians": ("gauge", ()),
+    "constellation_table_version": ("gauge", ()),
+}
+CATALOGUES = [(RouterMetrics, ROUTER), (KernelMetrics, KERNEL), (RegistryMetrics, REGISTRY)]
+
+Catalogue = type[RouterMetrics] | type[KernelMetrics] | type[RegistryMetrics]
+Names = dict[str, tuple[str, tuple[str, ...]]]
+
+
+def declared(catalogue: object) -> Names:
+    """Return name -> (type, label names) of every metric that is an attribute."""
+    metrics = [value for name, value in vars(catalogue).items() if name != "registry"]
+    return {metric._name: (metric._type, metric._labelnames) for metric in metrics}
+
+
+@pytest.mark.parametrize(("kind", "names"), CATALOGUES)
+def test_names_types_and_labels_are_exactly_these(kind: Catalogue, names: Names) -> None:
+    assert declared(kind(CollectorRegistry())) == names
+
+
+@pytest.mark.parametrize(("kind", "names"), CATALOGUES)
+def test_every_metric_is_exported_under_its_name(kind: Catalogue, names: Names) -> None:
+    registry = CollectorRegistry()
+    catalogue = kind(registry)
+    for name, metric in vars(catalogue).items():
+        if name != "registry" and metric._labelnames:
+            metric.labels(*("x" for _ in metric._labelnames))
+    text = generate_latest(registry).decode()
+    exported = {family.name: family for family in text_string_to_metric_families(text)}
+    assert set(exported) >= set(names)
+    for name, (type_name, labels) in names.items():
+        family = exported[name]
+        assert family.type == type_name
+        assert family.documentation
+        if type_name == "counter":
+            totals = [sample for sample in family.samples if sample.name.endswith("_total")]
+            assert totals
+            assert set(totals[0].labels) == set(labels)
+
+
+def test_two_catalogues_of_one_process_do_not_share_numbers() -> None:
+    first, second = CollectorRegistry(), CollectorRegistry()
+    RouterMetrics(first).out_of_domain.inc(2)
+    RouterMetrics(second)
+    name = "constellation_out_of_domain_total"
+    assert (first.get_sample_value(name), second.get_sample_value(name)) == (2, 0)
+
+
+def test_names_follow_the_units() -> None:
+    for names in (ROUTER, KERNEL, REGISTRY):
+        for name, (type_name, _) in names.items():
+            assert name.startswith("constellation_")
+            if type_name == "histogram":
+                assert name.endswith(("_seconds", "_radians"))
+
+
+def test_distances_up_to_pi_fall_into_finite_buckets() -> None:
+    registry = CollectorRegistry()
+    RouterMetrics(registry).distance.observe(3.1415926536)
+    assert (
+        registry.get_sample_value("constellation_route_distance_radians_bucket", {"le": "3.15"})
+        == 1
+    )
+
+
+def test_metrics_are_served_on_loopback_and_stop_on_demand() -> None:
+    registry = CollectorRegistry()
+    RouterMetrics(registry).routes.labels("python", "nearest").inc(3)
+    endpoint, stop = serve_metrics(registry, "127.0.0.1")
+    assert endpoint.startswith("127.0.0.1:")
+    with urllib.request.urlopen(f"http://{endpoint}/metrics", timeout=5) as reply:
+        text = reply.read().decode()
+    stop()
+    assert 'constellation_route_total{kernel="python",reason="nearest"} 3.0' in text
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"http://{endpoint}/metrics", timeout=5)

@@ -1,0 +1,132 @@
+"""Documents keep up with the code: versions, tables, links, and the names of files and tests."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer.main
+from prometheus_client import CollectorRegistry
+
+from cluster.cli.main import app
+from constellation.settings import Settings
+from constellation.telemetry.metrics import KernelMetrics, RegistryMetrics, RouterMetrics
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def test_the_change_log_begins_with_the_version_of_the_package() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    headings = re.findall(r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    released = [heading for heading in headings if heading != "Unreleased"]
+    assert released[0] == version
+
+
+def test_every_metric_is_in_the_table_of_metrics_and_no_other() -> None:
+    declared = {
+        metric._name + ("_total" if metric._type == "counter" else "")
+        for kind in (RouterMetrics, KernelMetrics, RegistryMetrics)
+        for name, metric in vars(kind(CollectorRegistry())).items()
+        if name != "registry"
+    }
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)", text, re.MULTILINE)) == declared
+
+
+def test_every_command_is_in_the_table_of_commands_and_no_other() -> None:
+    group = typer.main.get_command(app)
+    commands = {
+        f"{name} {inner}".strip()
+        for name, command in group.commands.items()  # type: ignore[attr-defined]
+        for inner in getattr(command, "commands", [""])
+    }
+    text = (ROOT / "docs" / "commands.md").read_text()
+    named = re.findall(r"^\| `([a-z ]+)", text, re.MULTILINE)
+    assert {name.strip() for name in named} == commands
+
+
+def test_every_setting_is_in_the_table_of_settings_with_its_default() -> None:
+    rows = set()
+    for name, field in Settings.model_fields.items():
+        section = getattr(field.annotation, "model_fields", None)
+        inside = section.items() if section else [("", field)]
+        rows |= {(f"{name}.{key}".strip("."), _as_toml(inner.default)) for key, inner in inside}
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    assert set(re.findall(r"^\| `([a-z_.]+)` \| (?:`([^`]*)`)?", text, re.MULTILINE)) == rows
+
+
+def _as_toml(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def dead_links(text: str, folder: Path) -> list[str]:
+    """Return the relative links of a document that lead nowhere."""
+    local = (target for target in LINK.findall(text) if "://" not in target)
+    return [target for target in local if not (folder / target).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_no_document_links_to_a_file_that_is_not_there(document: Path) -> None:
+    assert dead_links(document.read_text(), document.parent) == []
+
+
+def test_a_dead_link_is_found() -> None:
+    assert dead_links("[a](README.md) [b](gone.md#part) [c](https://x.y/z)", ROOT) == ["gone.md"]
+
+
+CODE = re.compile(
+    r"`((?:constellation|actors|training|cluster|tests|proto|benchmarks|docs)/[^`\s]*)`"
+)
+
+
+def missing_paths(text: str) -> list[str]:
+    """Return the paths that a document names and the repository does not have."""
+    named = (path.partition("::")[0] for path in CODE.findall(text))
+    return [path for path in named if not list(ROOT.glob(path.rstrip("/")))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_path_that_a_document_names_exists(document: Path) -> None:
+    assert missing_paths(document.read_text()) == []
+
+
+def test_a_path_that_is_not_there_is_found() -> None:
+    assert missing_paths("`actors/_ray.py` `actors/gone.py` `tests/cli/*.py`") == ["actors/gone.py"]
+
+
+TEST_NAME = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def missing_tests(text: str) -> list[str]:
+    """Return the tests that a document names and no file has."""
+    return [
+        name
+        for path, name in TEST_NAME.findall(text)
+        if f"def {name}(" not in (ROOT / path).read_text()
+    ]
+
+
+def test_every_test_that_the_architecture_names_exists() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    assert len(TEST_NAME.findall(text)) > 10
+    assert missing_tests(text) == []
+
+
+def test_a_test_that_is_not_there_is_found() -> None:
+    planted = (
+        "`tests/test_records.py::test_records_survive_pickling` `tests/test_records.py::test_no`"
+    )
+    assert missing_tests(planted) == ["test_no"]
+
+
+def test_every_contract_that_the_architecture_names_exists() -> None:
+    configuration = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = {each["name"] for each in configuration["tool"]["importlinter"]["contracts"]}
+    named = set(re.findall(r"contract “([^”]+)”", (ROOT / "ARCHITECTURE.md").read_text()))
+    assert named == contracts

@@ -1,0 +1,114 @@
+"""The table's file: what was written is what is read, and damage is named."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from constellation.errors import ArtifactError
+from constellation.records import Table
+from constellation.wire.table_file import load_table, pack_table, save_table, unpack_table
+from tests.wire.fakes import make_table
+
+TABLE = make_table()
+PACKED = pack_table(TABLE)
+
+
+def assert_same(left: Table, right: Table) -> None:
+    assert left.version == right.version
+    assert left.coordizer_hash == right.coordizer_hash
+    assert left.temperatures == right.temperatures
+    assert np.array_equal(left.background_K, right.background_K)
+    assert len(left.sites) == len(right.sites)
+    for site, other in zip(left.sites, right.sites, strict=True):
+        assert np.array_equal(site.basin_K, other.basin_K)
+        assert np.array_equal(site.bearing_K, other.bearing_K)
+        for name in ("name", "radii", "seat", "phi_gauge", "endpoint"):
+            assert getattr(site, name) == getattr(other, name)
+
+
+def test_a_table_survives_its_file_bit_for_bit(tmp_path: Path) -> None:
+    path = tmp_path / "table.msgpack"
+    save_table(path, TABLE)
+    assert_same(load_table(path), TABLE)
+    assert pack_table(load_table(path)) == PACKED
+
+
+def test_saving_leaves_nothing_but_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "table.msgpack"
+    for _ in range(2):
+        save_table(path, TABLE)
+    assert os.listdir(tmp_path) == ["table.msgpack"]
+
+
+def test_the_arrays_of_a_loaded_table_cannot_be_written() -> None:
+    table = unpack_table(PACKED)
+    with pytest.raises(ValueError, match="read-only"):
+        table.background_K[0] = 1
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        load_table(tmp_path / "absent")
+    assert caught.value.path == str(tmp_path / "absent")
+
+
+@given(st.integers(0, len(PACKED) - 1))
+def test_a_truncated_table_is_an_artifact_error(length: int) -> None:
+    with pytest.raises(ArtifactError, match="table-7"):
+        unpack_table(PACKED[:length], source="table-7")
+
+
+@given(position=st.integers(0, len(PACKED) - 1), flip=st.integers(1, 255))
+def test_every_damaged_byte_is_noticed(position: int, flip: int) -> None:
+    damaged = bytearray(PACKED)
+    damaged[position] ^= flip
+    with pytest.raises(ArtifactError):
+        unpack_table(bytes(damaged))
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_no_table(data: bytes) -> None:
+    with pytest.raises(ArtifactError):
+        unpack_table(data)
+
+
+def _changed(**changes: Any) -> bytes:
+    """Return a table with other content and a digest that fits it."""
+    content = msgpack.packb(msgpack.unpackb(msgpack.unpackb(PACKED)["content"]) | changes)
+    digest = hashlib.sha256(content).digest()
+    return bytes(msgpack.packb({"schema": 1, "sha256": digest, "content": content}))
+
+
+def test_the_digest_alone_does_not_refuse_a_table() -> None:
+    assert unpack_table(_changed(version=8)).version == 8
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fisher_rao_radius": 1},
+        {"version": None},
+        {"background": b"123"},
+        {"background": "text"},
+        {"temperatures": {"euclidean": 1.0}},
+        {"temperatures": [1.0]},
+        {"sites": [{}]},
+        {"sites": 3},
+    ],
+)
+def test_a_table_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ArtifactError):
+        unpack_table(_changed(**changes))
+
+
+def test_a_table_of_another_schema_is_refused_by_its_number() -> None:
+    data = bytes(msgpack.packb(msgpack.unpackb(PACKED) | {"schema": 2}))
+    with pytest.raises(ArtifactError, match="schema 2 is not 1"):
+        unpack_table(data)

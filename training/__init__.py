@@ -1,0 +1,1 @@
+"""Training: the Ray-free loop, and the shell that runs it under Ray Train."""

@@ -1,0 +1,186 @@
+"""Checkpoints of a run: weights, optimiser and random state in one safetensors file each.
+
+A file appears whole or not at all (write, fsync, rename, fsync of the folder). The last few and
+the best one stay; a damaged file is passed over for the one before it.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from constellation.errors import TrainingError
+from constellation.kernel.decoder import Decoder
+
+logger = logging.getLogger(__name__)
+
+_PATTERN = "step-*.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """One checkpoint on disk."""
+
+    path: Path
+    step: int
+    """Steps taken."""
+    dev_nats: float | None
+    """Held-out cross-entropy then, nats per token; None where it was not scored."""
+
+
+class CheckpointFolder:
+    """The checkpoints of one kernel's run."""
+
+    def __init__(self, folder: Path, *, keep_last: int = 2) -> None:
+        """Use `folder`, which need not exist, and keep `keep_last` files beside the best."""
+        self.folder = folder
+        self._keep_last = keep_last
+
+    def save(
+        self,
+        decoder: Decoder,
+        optimiser: torch.optim.Optimizer,
+        *,
+        step: int,
+        dev_nats: float | None,
+    ) -> Checkpoint:
+        """Write a checkpoint, then drop those that need not stay.
+
+        Args:
+            decoder: The network.
+            optimiser: Its state is kept too.
+            step: Steps taken.
+            dev_nats: Held-out cross-entropy, nats per token. None for a checkpoint that is only
+                for resuming: it is never the best.
+
+        Raises:
+            TrainingError: The disk is full or read-only; older checkpoints are untouched.
+        """
+        tensors = _collect(decoder, optimiser)
+        facts = {"step": str(step), "dev_nats": json.dumps(dev_nats)}
+        path = self.folder / f"step-{step:08d}.safetensors"
+        try:
+            write_atomically(path, save(tensors, metadata=facts))
+        except OSError as error:
+            raise TrainingError(
+                f"cannot write checkpoint {path}: {error.strerror}; the one before it is intact, "
+                "free some space or mend the permissions and run again to resume"
+            ) from error
+        self._prune()
+        return Checkpoint(path=path, step=step, dev_nats=dev_nats)
+
+    def all(self) -> list[Checkpoint]:
+        """Return the readable checkpoints, oldest first."""
+        found = (_describe(path) for path in sorted(self.folder.glob(_PATTERN)))
+        return [checkpoint for checkpoint in found if checkpoint is not None]
+
+    def best(self) -> Checkpoint | None:
+        """Return the checkpoint with the lowest held-out loss, the earlier one of equals."""
+        return _best(self.all())
+
+    def resume(self, decoder: Decoder, optimiser: torch.optim.Optimizer) -> int:
+        """Load the newest whole checkpoint and return its step; 0 when there is none."""
+        for checkpoint in reversed(self.all()):
+            try:
+                restore(checkpoint.path, decoder, optimiser)
+            except (SafetensorError, KeyError, OSError, RuntimeError) as error:
+                logger.warning(
+                    "checkpoint passed over",
+                    extra={"path": str(checkpoint.path), "reason": str(error)},
+                )
+                continue
+            return checkpoint.step
+        return 0
+
+    def _prune(self) -> None:
+        checkpoints = self.all()
+        best = _best(checkpoints)
+        for checkpoint in checkpoints[: -self._keep_last]:
+            if checkpoint != best:
+                checkpoint.path.unlink(missing_ok=True)
+
+
+def _best(checkpoints: list[Checkpoint]) -> Checkpoint | None:
+    scored = [(c.dev_nats, c.step, c) for c in checkpoints if c.dev_nats is not None]
+    return min(scored, key=lambda entry: entry[:2])[2] if scored else None
+
+
+def restore(path: Path, decoder: Decoder, optimiser: torch.optim.Optimizer | None = None) -> None:
+    """Load weights and, when an optimiser is given, its state and torch's random state.
+
+    Nothing is changed unless the whole file can be read.
+
+    Raises:
+        SafetensorError, KeyError, OSError: The file is damaged or of another network.
+    """
+    parameters = dict(decoder.named_parameters())
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    wanted = {f"model.{name}" for name in parameters}
+    if missing := sorted(wanted - set(tensors)):
+        raise KeyError(f"{path} lacks {missing[0]}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"model.{name}"])
+    if optimiser is not None:
+        for name, parameter in parameters.items():
+            prefix = f"optimiser.{name}."
+            optimiser.state[parameter] = {
+                key.removeprefix(prefix): value
+                for key, value in tensors.items()
+                if key.startswith(prefix)
+            }
+        torch.set_rng_state(tensors["random.torch"])
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """Write JSON atomically."""
+    write_atomically(path, json.dumps(value, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def _collect(decoder: Decoder, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors = {"random.torch": torch.get_rng_state()}
+    for name, parameter in decoder.named_parameters():
+        tensors[f"model.{name}"] = parameter.detach().contiguous()
+        for key, value in optimiser.state[parameter].items():
+            tensors[f"optimiser.{name}.{key}"] = torch.as_tensor(value).contiguous()
+    return tensors
+
+
+def _describe(path: Path) -> Checkpoint | None:
+    """Return the facts in a file's header, or None when it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = file.metadata()
+        dev_nats = json.loads(facts["dev_nats"])
+        return Checkpoint(path=path, step=int(facts["step"]), dev_nats=dev_nats)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        logger.warning("checkpoint damaged", extra={"path": str(path), "reason": str(error)})
+        return None

@@ -1,0 +1,113 @@
+"""The ledger of a run's parts: what is finished and still valid is not done again.
+
+A part is valid when its inputs hash to what they did and every file it wrote still does.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from training.checkpoints import write_json
+from training.progress import OnEvent, PartFinished, PartStarted
+
+LEDGER = "ledger.json"
+
+
+class Ledger:
+    """The parts of one run's folder."""
+
+    def __init__(self, out: Path, on_event: OnEvent) -> None:
+        """Read the ledger of `out`; a missing or damaged one means that nothing is finished."""
+        self._out = out
+        self._on_event = on_event
+        self._entries: dict[str, dict[str, Any]] = _read_ledger(out / LEDGER)
+        self.seconds: dict[str, float] = {}
+        """Part -> seconds it took in this run; 0 when it was skipped."""
+
+    def run(
+        self, name: str, inputs: Mapping[str, object], work: Callable[[], Iterable[Path]]
+    ) -> bool:
+        """Do a part unless it is finished with the same inputs and its files are intact.
+
+        Args:
+            name: Of the part.
+            inputs: JSON values that decide the result.
+            work: Does it and returns the files or folders it wrote, inside the run's folder.
+
+        Returns:
+            Whether the work was done now (False: skipped).
+        """
+        key = hash_of(inputs)
+        if self._is_valid(name, key):
+            self.seconds[name] = 0.0
+            self._on_event(PartFinished(part=name, seconds=0.0, skipped=True))
+            return False
+        self._on_event(PartStarted(part=name))
+        started_s = time.perf_counter()
+        outputs = self._hashes(work())
+        seconds = round(time.perf_counter() - started_s, 3)
+        self.seconds[name] = seconds
+        self._entries[name] = {"inputs": key, "outputs": outputs, "seconds": seconds}
+        write_json(self._out / LEDGER, self._entries)
+        self._on_event(PartFinished(part=name, seconds=seconds, skipped=False))
+        return True
+
+    def output_hash(self, name: str, *, under: str = "") -> str:
+        """Return one hash over the files of a finished part, for parts that build on it.
+
+        Args:
+            name: Of the part.
+            under: Only files whose path in the run's folder starts so count.
+        """
+        outputs: dict[str, str] = self._entries[name]["outputs"]
+        return hash_of({path: sha for path, sha in outputs.items() if path.startswith(under)})
+
+    def last_seconds(self) -> dict[str, float]:
+        """Return how long each part took when it was last done."""
+        return {name: float(entry["seconds"]) for name, entry in self._entries.items()}
+
+    def _is_valid(self, name: str, key: str) -> bool:
+        entry = self._entries.get(name)
+        if entry is None or entry["inputs"] != key:
+            return False
+        outputs: dict[str, str] = entry["outputs"]
+        return all(
+            (self._out / path).is_file() and file_sha256(self._out / path) == digest
+            for path, digest in outputs.items()
+        )
+
+    def _hashes(self, written: Iterable[Path]) -> dict[str, str]:
+        files: list[Path] = []
+        for path in written:
+            inside = (file for file in path.rglob("*") if file.is_file())
+            files += sorted(inside) if path.is_dir() else [path]
+        return {path.relative_to(self._out).as_posix(): file_sha256(path) for path in files}
+
+
+def hash_of(values: Mapping[str, object]) -> str:
+    """Return the sha256 (hex) of JSON values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    wanted = {"inputs", "outputs", "seconds"}
+    if not isinstance(entries, dict):
+        return {}
+    return {
+        name: entry
+        for name, entry in entries.items()
+        if isinstance(entry, dict) and set(entry) == wanted
+    }

@@ -1,0 +1,255 @@
+"""The whole way: corpus, coordizer, seed, branches, routing table, held-out report.
+
+Every part that is finished and whose inputs and files have not changed is skipped, so a run
+that was stopped goes on, and a finished one only reads. Ray must have been started by the caller
+(`cluster/bootstrap.py`); it is used by the training part alone.
+"""
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.curricula.prepare import PreparedCorpus
+from constellation.curricula.store import load_prepared
+from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.decoder import Decoder
+from constellation.routing.policy import RoutingPolicy
+from constellation.wire.table_file import load_table, save_table
+from training.branch import SEED, BranchPlan
+from training.checkpoints import write_json
+from training.evaluate import score_documents, summarise, unigram_nats
+from training.ledger import Ledger
+from training.observe import Observed, observe
+from training.plan import make_plan
+from training.progress import Event, OnEvent, RunLog, ignore
+from training.recipe import Recipe
+from training.step import use_bfloat16
+from training.table import fit_table
+from training.text import corpus_inputs, make_coordizer, make_corpus, make_tokens
+
+Trainer = Callable[[BranchPlan, Recipe, OnEvent], None]
+"""Trains the seed and all branches of a plan."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingResult:
+    """A finished run."""
+
+    out: Path
+    """Holds `coordizer/`, `kernels/NAME/`, `seed/`, `table.msgpack` and `report.json`."""
+    kernels: tuple[str, ...]
+    """Names of the kernels."""
+    report: dict[str, Any]
+    """The content of `report.json`."""
+    seconds: float
+    """Of this call."""
+
+
+def train(
+    recipe: Recipe, out: Path, on_event: OnEvent = ignore, *, trainer: Trainer | None = None
+) -> TrainingResult:
+    """Run all parts of a branch-train recipe.
+
+    Args:
+        recipe: What to train.
+        out: The run's folder; made when missing, resumed when it holds an unfinished run.
+        on_event: Told of parts and of every kernel's progress.
+        trainer: Trains the kernels; Ray Train when left out.
+
+    Raises:
+        CorpusError: The text cannot be used.
+        ConfigError: The recipe does not fit the text.
+        TrainingError: Training failed; its last good checkpoints are intact.
+        KeyboardInterrupt: Ctrl-C; checkpoints are written, the same call resumes.
+    """
+    started_s = time.perf_counter()
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    log = RunLog(out)
+
+    def tell(event: Event) -> None:
+        log(event)
+        on_event(event)
+
+    run = _Run(recipe, out, Ledger(out, tell), tell, trainer or _train_with_ray)
+    report = run.all()
+    return TrainingResult(
+        out=out,
+        kernels=tuple(report["kernels"]),
+        report=report,
+        seconds=time.perf_counter() - started_s,
+    )
+
+
+def _train_with_ray(plan: BranchPlan, recipe: Recipe, on_event: OnEvent) -> None:
+    # Imported here so that the pipeline can be read and tested without Ray.
+    from training.ray_trainer import train_branches
+
+    train_branches(
+        plan,
+        num_workers=recipe.workers.num_workers,
+        max_failures=recipe.workers.max_failures,
+        on_event=on_event,
+    )
+
+
+class _Run:
+    """One run's folder and parts."""
+
+    def __init__(
+        self, recipe: Recipe, out: Path, ledger: Ledger, tell: OnEvent, trainer: Trainer
+    ) -> None:
+        self._recipe = recipe
+        self._out = out
+        self._ledger = ledger
+        self._tell = tell
+        self._trainer = trainer
+
+    def all(self) -> dict[str, Any]:
+        """Do every part and return the report."""
+        corpus = self._corpus()
+        coordizer = self._coordizer(corpus)
+        plan = self._kernels(corpus, coordizer)
+        self._table(corpus, coordizer, plan)
+        self._report(corpus, coordizer, plan)
+        report: dict[str, Any] = json.loads((self._out / "report.json").read_text("utf-8"))
+        return report
+
+    def _corpus(self) -> PreparedCorpus:
+        folder = self._out / "corpus"
+
+        def work() -> list[Path]:
+            make_corpus(self._recipe.corpus, folder)
+            return [folder]
+
+        self._ledger.run("corpus", corpus_inputs(self._recipe.corpus), work)
+        return load_prepared(folder)
+
+    def _coordizer(self, corpus: PreparedCorpus) -> Coordizer:
+        folder = self._out / "coordizer"
+        tokens = self._out / "tokens"
+
+        def work() -> list[Path]:
+            coordizer = make_coordizer(
+                self._recipe.coordizer, corpus, folder, seed=self._recipe.seed
+            )
+            return [folder, *make_tokens(corpus, coordizer, tokens)]
+
+        inputs = {
+            "corpus": self._ledger.output_hash("corpus"),
+            "recipe": self._recipe.key("coordizer", "seed"),
+        }
+        self._ledger.run("coordizer", inputs, work)
+        return Coordizer.load(folder)
+
+    def _kernels(self, corpus: PreparedCorpus, coordizer: Coordizer) -> BranchPlan:
+        # Tokens decide, not the coordizer's files: those hold times.
+        tokens_hash = self._ledger.output_hash("coordizer", under="tokens/")
+        plan = make_plan(self._recipe, self._out, corpus, coordizer, tokens_hash)
+
+        def work() -> list[Path]:
+            for stale in set((self._out / "kernels").glob("*")) - set(
+                map(plan.kernel_folder, plan.kernels)
+            ):
+                shutil.rmtree(stale)  # of an earlier run with other domains
+            self._trainer(plan, self._recipe, self._tell)
+            if not self._recipe.checkpoints.keep_finished:
+                shutil.rmtree(self._out / "checkpoints", ignore_errors=True)
+            return [plan.kernel_folder(name) for name in (SEED, *plan.kernels)]
+
+        self._ledger.run("kernels", {"key": plan.key}, work)
+        return plan
+
+    def _table(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: BranchPlan) -> None:
+        def work() -> list[Path]:
+            observed = self._observe(plan)
+            fitted = fit_table(corpus, coordizer, phi_gauges=observed.phi_gauges)
+            save_table(self._out / "table.msgpack", fitted.table)
+            seating = fitted.seating
+            write_json(
+                self._out / "table.json",
+                {
+                    "observables": {"kernels": observed.kernels, "seed": observed.seed},
+                    "dev_accuracy": {str(rule): value for rule, value in fitted.accuracy.items()},
+                    "num_passages": fitted.num_passages,
+                    "seat_distortion": None if seating is None else seating.distortion,
+                    "seat_distortion_random": (
+                        None if seating is None else seating.random_distortion
+                    ),
+                },
+            )
+            return [self._out / "table.msgpack", self._out / "table.json"]
+
+        inputs = {
+            "coordizer": coordizer.hash,
+            "kernels": self._ledger.output_hash("kernels"),
+        }
+        self._ledger.run("table", inputs, work)
+
+    def _report(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: BranchPlan) -> None:
+        def work() -> list[Path]:
+            report = {
+                "recipe": self._recipe.model_dump(mode="json"),
+                "kernels": {name: self._facts(plan, name) for name in plan.kernels},
+                "seed": self._facts(plan, SEED),
+                "held_out": self._held_out(corpus, coordizer, plan),
+                "table": json.loads((self._out / "table.json").read_text("utf-8")),
+                "corpus": dict(corpus.manifest),
+                "seconds": self._ledger.last_seconds(),
+                "machine": _machine(self._recipe),
+            }
+            write_json(self._out / "report.json", report)
+            return [self._out / "report.json"]
+
+        inputs = {
+            "corpus": self._ledger.output_hash("corpus"),
+            "table": self._ledger.output_hash("table"),
+        }
+        self._ledger.run("report", inputs, work)
+
+    def _observe(self, plan: BranchPlan) -> Observed:
+        seed = load_kernel(plan.kernel_folder(SEED))
+        return observe(
+            {name: self._decoder(plan, name) for name in plan.kernels},
+            seed.decoder,
+            {name: np.load(plan.tokens(name, "dev")) for name in plan.kernels},
+            seed_hash=seed.weights_hash,
+        )
+
+    def _held_out(
+        self, corpus: PreparedCorpus, coordizer: Coordizer, plan: BranchPlan
+    ) -> dict[str, object]:
+        scored = score_documents(
+            corpus.test,
+            coordizer=coordizer,
+            policy=RoutingPolicy(load_table(self._out / "table.msgpack")),
+            kernels={name: self._decoder(plan, name) for name in plan.kernels},
+            seed=self._decoder(plan, SEED),
+            unigram_nats_V=unigram_nats(np.load(plan.tokens(SEED, "train")), coordizer.vocab_size),
+        )
+        return summarise(scored, random_seed=self._recipe.seed)
+
+    def _decoder(self, plan: BranchPlan, name: str) -> Decoder:
+        return load_kernel(plan.kernel_folder(name)).decoder
+
+    def _facts(self, plan: BranchPlan, name: str) -> dict[str, object]:
+        kernel = load_kernel(plan.kernel_folder(name))
+        return {**kernel.facts, "num_parameters": kernel.config.num_parameters()}
+
+
+def _machine(recipe: Recipe) -> dict[str, object]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "bfloat16": use_bfloat16(recipe.optimiser.precision),
+    }

@@ -1,0 +1,100 @@
+"""From a recipe to text and tokens: the prepared corpus, the coordizer, the token files."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.training import train_coordizer
+from constellation.curricula.corpus import Document, ReadLimits, read_corpus
+from constellation.curricula.prepare import PrepareConfig, PreparedCorpus, prepare
+from constellation.curricula.split import SplitConfig
+from constellation.curricula.starter import starter_corpus
+from constellation.curricula.store import save_prepared
+from constellation.errors import CorpusError
+from training.branch import SEED
+from training.data import join_documents
+from training.recipe import CoordizerSection, CorpusSection
+
+
+def corpus_inputs(section: CorpusSection) -> dict[str, object]:
+    """Return what decides the corpus: the settings, and the state of its files."""
+    files = [
+        [str(path), path.stat().st_size, path.stat().st_mtime_ns]
+        for root in section.paths
+        for path in sorted([root] if root.is_file() else root.rglob("*"))
+        if path.is_file()
+    ]
+    # The starter corpus is this Python's own text.
+    return {"settings": section.model_dump(mode="json"), "files": files, "python": sys.version}
+
+
+def make_corpus(section: CorpusSection, folder: Path) -> PreparedCorpus:
+    """Read and prepare the corpus and keep it in `folder`.
+
+    Raises:
+        CorpusError: It is missing, empty, too damaged, or has fewer than two domains.
+    """
+    if section.paths:
+        corpus = read_corpus(section.paths, ReadLimits(skips_max=section.skips_max))
+    else:
+        corpus = starter_corpus()
+    config = PrepareConfig(
+        domain_bytes_max=section.domain_bytes_max,
+        split=SplitConfig(dev_share=section.dev_share, test_share=section.test_share),
+    )
+    prepared = prepare(corpus, config)
+    if len(prepared.domains) < 2:
+        raise CorpusError(
+            ", ".join(map(str, section.paths)) or "starter corpus",
+            f"a constellation needs two domains or more, found {list(prepared.domains)}; "
+            "put each domain's text in a sub-folder of its own",
+        )
+    save_prepared(folder, prepared)
+    return prepared
+
+
+def make_coordizer(
+    section: CoordizerSection, corpus: PreparedCorpus, folder: Path, *, seed: int
+) -> Coordizer:
+    """Train the coordizer on the training text, anchored to the domains, and keep it."""
+    coordizer = train_coordizer(
+        [document.text for document in corpus.train],
+        [document.domain for document in corpus.train],
+        vocab_size=section.vocab_size,
+        criterion=section.criterion,
+        anchored=True,
+        seed=seed,
+    )
+    coordizer.save(folder)
+    return coordizer
+
+
+def make_tokens(corpus: PreparedCorpus, coordizer: Coordizer, folder: Path) -> list[Path]:
+    """Write one token stream per domain, and one of all for the seed, for train and dev.
+
+    Returns:
+        The files, named `DOMAIN.SPLIT.npy`, int32.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for split in ("train", "dev"):
+        documents = corpus.of_split(split)
+        tokens = coordizer.encode_batch([document.text for document in documents])
+        for name in (SEED, *corpus.domains):
+            chosen = (
+                ids
+                for ids, document in zip(tokens, documents, strict=True)
+                if name in (SEED, document.domain)
+            )
+            path = folder / f"{name}.{split}.npy"
+            np.save(path, join_documents(chosen, coordizer.end_id))
+            written.append(path)
+    return written
+
+
+def bytes_per_token(documents: Iterable[Document], num_tokens: int) -> float:
+    """Return the mean bytes of a token over these documents."""
+    return sum(len(document.text.encode()) for document in documents) / max(1, num_tokens)
