@@ -5,8 +5,8 @@ from pathlib import Path
 
 from cluster.bootstrap import local_ray
 from training.branch import BranchPlan
+from training.events import OnEvent
 from training.pipeline import TrainingResult, train
-from training.progress import OnEvent
 from training.recipe import Recipe
 
 

@@ -16,8 +16,8 @@ from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
 from training.data import Windows
+from training.events import KernelProgress
 from training.loop import Job, JobResult, run_job
-from training.progress import KernelProgress
 from training.step import Alone, Peers, StepConfig
 
 SEED = "seed"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from training.checkpoints import write_json
-from training.progress import OnEvent, PartFinished, PartStarted
+from training.events import OnEvent, PartFinished, PartStarted
 
 LEDGER = "ledger.json"
 

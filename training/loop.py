@@ -15,7 +15,7 @@ import torch
 from constellation.kernel.decoder import Decoder
 from training.checkpoints import CheckpointFolder, restore
 from training.data import Windows
-from training.progress import KernelProgress
+from training.events import KernelProgress
 from training.step import Alone, Peers, StepConfig, Stepper, StepResult, use_bfloat16
 
 PROGRESS_EVERY_S = 0.5

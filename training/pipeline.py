@@ -27,10 +27,11 @@ from constellation.wire.table_file import load_table, save_table
 from training.branch import SEED, BranchPlan
 from training.checkpoints import write_json
 from training.evaluate import score_documents, summarise, unigram_nats
+from training.events import Event, OnEvent, ignore
 from training.ledger import Ledger
 from training.observe import Observed, observe
 from training.plan import make_plan
-from training.progress import Event, OnEvent, RunLog, ignore
+from training.progress import RunLog
 from training.recipe import Recipe
 from training.step import use_bfloat16
 from training.table import fit_table

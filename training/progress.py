@@ -1,9 +1,8 @@
-"""What a run tells while it works: events, a live table, a JSON-lines log and a status file."""
+"""Ways to show a run's events: a live table, a JSON-lines log and a status file."""
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
@@ -12,58 +11,7 @@ from rich.live import Live
 from rich.table import Table as RichTable
 
 from training.checkpoints import write_json
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KernelProgress:
-    """Where the training of one kernel stands."""
-
-    kernel: str
-    """Name of the kernel; "seed" for the shared start."""
-    stage: str
-    """"seed" or "branch"."""
-    step: int
-    """Steps taken, from 1."""
-    num_steps: int
-    loss_bits: float
-    """Cross-entropy of the last batch, bits per token."""
-    bits_per_byte: float
-    """The same per byte of text."""
-    tokens_per_second: float
-    """Over all workers of this kernel, since its training started or resumed."""
-    eta_s: float
-    """Seconds until this kernel is done, at that speed."""
-    gradient_norm: float
-    """Before clipping."""
-    dev_bits_per_byte: float | None = None
-    """Held-out bits per byte at the last checkpoint; None before the first."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PartStarted:
-    """A part of the pipeline begins."""
-
-    part: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PartFinished:
-    """A part of the pipeline is done."""
-
-    part: str
-    seconds: float
-    skipped: bool
-    """True when its result of an earlier run was still valid."""
-    detail: str = ""
-
-
-Event = KernelProgress | PartStarted | PartFinished
-OnEvent = Callable[[Event], None]
-
-
-def ignore(event: Event) -> None:
-    """Take an event and do nothing."""
+from training.events import Event, KernelProgress, PartFinished, PartStarted, to_json
 
 
 class RunLog:
@@ -88,14 +36,14 @@ class RunLog:
 
     def __call__(self, event: Event) -> None:
         """Log one event."""
-        line = {"event": type(event).__name__, **asdict(event)}
         with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(to_json(event) + "\n")
         if isinstance(event, KernelProgress):
             self._kernels[event.kernel] = event
             due = self._written_s is None or self._clock() - self._written_s >= self._status_every_s
         else:
-            self._part = event.part if isinstance(event, PartStarted) else ""
+            if isinstance(event, PartStarted | PartFinished):
+                self._part = event.part if isinstance(event, PartStarted) else ""
             due = True
         if due:
             self._written_s = self._clock()

@@ -5,12 +5,10 @@ The driver watches the workers' event files while `fit()` runs in a thread of it
 and stop.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from torch import Tensor
 
 from constellation.errors import TrainingError
 from training.branch import BranchPlan, is_finished, train_share
-from training.progress import KernelProgress, OnEvent
+from training.events import Event, KernelProgress, OnEvent, from_json, to_json
 
 POLL_S = 0.25
 """Seconds between looks at the workers' events."""
@@ -102,7 +100,7 @@ def train_worker(config: dict[str, Any]) -> None:
     with path.open("a", encoding="utf-8") as file:
 
         def write(progress: KernelProgress) -> None:
-            file.write(json.dumps(asdict(progress)) + "\n")
+            file.write(to_json(progress) + "\n")
             file.flush()
 
         train_share(plan, peers, on_progress=write, should_stop=plan.stop_file.exists)
@@ -116,8 +114,8 @@ def _watch(fit: "Future[Any]", plan: BranchPlan, on_event: OnEvent) -> None:
     while not finished:
         try:
             finished = bool(wait([fit], timeout=POLL_S).done)
-            for progress in tail.read():
-                on_event(progress)
+            for event in tail.read():
+                on_event(event)
         except KeyboardInterrupt:
             if interrupted:
                 raise  # the second Ctrl-C does not wait
@@ -138,7 +136,7 @@ class _Tail:
         self._folder = folder
         self._offsets = {path: path.stat().st_size for path in folder.glob("events-*.jsonl")}
 
-    def read(self) -> Iterator[KernelProgress]:
+    def read(self) -> Iterator[Event]:
         """Yield the events of all whole lines since the last call."""
         for path in sorted(self._folder.glob("events-*.jsonl")):
             with path.open("rb") as file:
@@ -147,4 +145,4 @@ class _Tail:
             whole = raw[: raw.rfind(b"\n") + 1]
             self._offsets[path] = self._offsets.get(path, 0) + len(whole)
             for line in whole.splitlines():
-                yield KernelProgress(**json.loads(line))
+                yield from_json(line)

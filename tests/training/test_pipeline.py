@@ -15,8 +15,8 @@ from constellation.kernel.checkpoint import load_kernel
 from constellation.wire.table_file import load_table
 from training.branch import BranchPlan, train_share
 from training.evaluate import ScoredDocument, bits_per_byte, summarise, unigram_nats
+from training.events import Event, KernelProgress, OnEvent, PartFinished, ignore
 from training.pipeline import TrainingResult, train
-from training.progress import Event, KernelProgress, OnEvent, PartFinished, ignore
 from training.recipe import Recipe
 from training.step import Alone
 

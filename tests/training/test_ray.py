@@ -17,8 +17,8 @@ from tests.training.peers import run_together
 from training.branch import SEED, BranchPlan, train_share
 from training.checkpoints import CheckpointFolder
 from training.data import join_documents
+from training.events import Event, KernelProgress
 from training.loop import Job
-from training.progress import Event, KernelProgress
 from training.step import StepConfig
 
 KERNELS = ("a", "b", "c")

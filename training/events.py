@@ -1,0 +1,158 @@
+"""What a run tells while it works: plain records that travel from workers as JSON lines."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+from constellation.errors import TrainingError
+
+GuardState = Literal["HEALTHY", "WARN", "PAUSED", "RECOVERING"]
+Phase = Literal["FOAM", "TACKING", "CRYSTAL", "FRACTURE"]
+RunState = Literal["STAGED", "RUNNING", "STOPPED", "FAILED", "FINISHED"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelProgress:
+    """Where the training of one kernel stands."""
+
+    kernel: str
+    """Name of the kernel; "seed" for the shared start."""
+    stage: str
+    """"seed" or "branch"."""
+    step: int
+    """Steps taken, from 1."""
+    num_steps: int
+    loss_bits: float
+    """Cross-entropy of the last batch, bits per token."""
+    bits_per_byte: float
+    """The same per byte of text."""
+    tokens_per_second: float
+    """Over all workers of this kernel, since its training started or resumed."""
+    eta_s: float
+    """Seconds until this kernel is done, at that speed."""
+    gradient_norm: float
+    """Before clipping."""
+    learning_rate: float = 0.0
+    """Of this step."""
+    tokens: int = 0
+    """Training tokens read in all, over all workers and resumed runs."""
+    memory_bytes: int = 0
+    """Peak resident memory of the process that trains it."""
+    dev_bits_per_byte: float | None = None
+    """Held-out bits per byte at the last checkpoint; None before the first."""
+    terms: Mapping[str, float] = field(default_factory=dict)
+    """Name of an extra term of the objective -> its last value, unweighted."""
+    phi: float | None = None
+    """Integration at the last checkpoint, in [0, 1)."""
+    phi_gauge: float | None = None
+    """The same on the scale of the reference checkpoint, in [0, 1]."""
+    kappa: float | None = None
+    """Mean learned coupling; None for `dot`."""
+    basin_distance: float | None = None
+    """Mean distance of the basin head to its targets at the last checkpoint, radians."""
+    depth: float | None = None
+    """Mean passes of the recursive integrator at the last checkpoint."""
+    phase: Phase | None = None
+    guard: GuardState = "HEALTHY"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuardChanged:
+    """A guard moved from one state to another."""
+
+    kernel: str
+    step: int
+    before: GuardState
+    after: GuardState
+    cause: str
+    """Which watch spoke, in words."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """What it saw: measured values and their limits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhaseChanged:
+    """A kernel's phase changed."""
+
+    kernel: str
+    step: int
+    before: Phase | None
+    after: Phase
+    phi_gauge: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelStateChanged:
+    """A kernel's run was staged, started, stopped, failed or finished."""
+
+    kernel: str
+    state: RunState
+    reason: str = ""
+    """Why, in words for people."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetWarning:
+    """A budget is nearly used up, or used up: then the run stops cleanly."""
+
+    budget: Literal["tokens", "minutes", "cost"]
+    used: float
+    limit: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartStarted:
+    """A part of the run begins."""
+
+    part: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartFinished:
+    """A part of the run is done."""
+
+    part: str
+    seconds: float
+    skipped: bool
+    """True when its result of an earlier run was still valid."""
+    detail: str = ""
+
+
+Event = (
+    KernelProgress
+    | GuardChanged
+    | PhaseChanged
+    | KernelStateChanged
+    | BudgetWarning
+    | PartStarted
+    | PartFinished
+)
+OnEvent = Callable[[Event], None]
+
+_KINDS: Final = {kind.__name__: kind for kind in Event.__args__}
+
+
+def ignore(event: Event) -> None:
+    """Take an event and do nothing."""
+
+
+def to_json(event: Event) -> str:
+    """Return one line of JSON, its `event` key naming the kind."""
+    return json.dumps({"event": type(event).__name__, **asdict(event)})
+
+
+def from_json(line: str | bytes) -> Event:
+    """Return the event of a line that `to_json` wrote.
+
+    Raises:
+        TrainingError: The line is of another version, or damaged.
+    """
+    try:
+        values: dict[str, Any] = json.loads(line)
+        kind = _KINDS[values.pop("event")]
+        event: Event = kind(**values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TrainingError(f"not an event of this version: {line[:80]!r}: {error}") from error
+    return event
