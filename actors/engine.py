@@ -43,6 +43,7 @@ class KernelEngine:
         self._decoder = loaded.decoder
         self._token_bytes = vocabulary.token_bytes()
         self.tokenizer_hash = loaded.tokenizer_hash
+        self.weights_hash = loaded.weights_hash
         self.context = loaded.config.context
         self.num_parameters = loaded.config.num_parameters()
         self.kappa = kappa_learned(self._decoder).value

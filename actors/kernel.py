@@ -13,7 +13,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import ray
@@ -21,12 +22,16 @@ from prometheus_client import CollectorRegistry
 
 from actors import _ray
 from actors.spec import Announcement, DeploymentSpec
+from constellation.errors import ArtifactError
 from constellation.records import Finish, FinishReason, KernelDescription, Piece, Sampling, Score
 from constellation.runtime.admission import Admission
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.metrics import KernelMetrics, serve_metrics
 from constellation.wire import channel, services
 from constellation.wire.kernel_service import KernelServicer
+
+if TYPE_CHECKING:
+    from actors.engine import KernelEngine
 
 logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
@@ -122,6 +127,12 @@ class KernelHost:
         self._tokens["score"].inc(score.num_tokens)
         return score
 
+    def replace(self, engine: Engine) -> None:
+        """Answer with this model from now on; answers under way are finished by the old one."""
+        self._engine = engine
+        if engine.kappa is not None:
+            self.metrics.kappa.labels(self.name).set(engine.kappa)
+
     def describe(self) -> KernelDescription:
         """Say what the kernel is and how busy."""
         return KernelDescription(
@@ -174,7 +185,12 @@ class KernelProcess:
     async def __init__(self, spec: DeploymentSpec, kernel: str) -> None:  # type: ignore[misc]
         # Ray awaits this on the actor's event loop, also after a restart.
         set_up_logging(spec.log_path(_ray.kernel_member(kernel)))
-        host = await asyncio.to_thread(_load_host, spec, kernel)
+        self._load = partial(_load_engine, spec, kernel)
+        self._engine: KernelEngine = await asyncio.to_thread(self._load)
+        self._next: KernelEngine | None = None
+        host = KernelHost(
+            kernel, self._engine, slots=spec.kernel.slots, queue_max=spec.kernel.queue_max
+        )
         endpoint = await host.serve(spec.internal_bind, stall_s=spec.kernel.stall_s)
         metrics_endpoint, _ = serve_metrics(host.metrics.registry, spec.host)
         self._host = host
@@ -192,12 +208,37 @@ class KernelProcess:
         """Say where this kernel listens: asked by a registry that has just started."""
         return self._announcement
 
+    async def load_next(self) -> bool:
+        """Load what training has written beside what is served; say whether it is another.
+
+        Raises:
+            ArtifactError: A file is damaged, or speaks another vocabulary than what is served.
+        """
+        loaded = await asyncio.to_thread(self._load)
+        if loaded.tokenizer_hash != self._engine.tokenizer_hash:
+            raise ArtifactError(self._host.name, "was trained with another vocabulary")
+        changed = loaded.weights_hash != self._engine.weights_hash
+        self._next = loaded if changed else None
+        return changed
+
+    async def take_next(self) -> None:
+        """Serve what `load_next` loaded; nothing to do after a restart, which loads anew."""
+        if self._next is not None:
+            self._engine, self._next = self._next, None
+            self._host.replace(self._engine)
+            logger.info("kernel reloaded", extra={"weights": self._engine.weights_hash})
+            await asyncio.to_thread(_return_memory)
+
+    async def forget_next(self) -> None:
+        """Drop what `load_next` loaded."""
+        self._next = None
+
     async def drain(self, grace_s: float) -> None:
         """Refuse new calls and finish the running ones."""
         await self._host.stop(grace_s=grace_s)
 
 
-def _load_host(spec: DeploymentSpec, kernel: str) -> KernelHost:
+def _load_engine(spec: DeploymentSpec, kernel: str) -> "KernelEngine":
     # torch is imported here, before serving: importing it later would stop the event loop.
     from actors.engine import KernelEngine
 
@@ -207,7 +248,7 @@ def _load_host(spec: DeploymentSpec, kernel: str) -> KernelHost:
         num_threads=spec.kernel.num_threads,
     )
     _return_memory()
-    return KernelHost(kernel, engine, slots=spec.kernel.slots, queue_max=spec.kernel.queue_max)
+    return engine
 
 
 def _return_memory() -> None:

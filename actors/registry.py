@@ -26,8 +26,14 @@ from actors.kernel import KernelActor
 from actors.router import Snapshot
 from actors.router_process import RouterActor
 from actors.spec import Announcement, DeploymentSpec
+from constellation.errors import (
+    ArtifactError,
+    ConstellationError,
+    KernelUnavailable,
+    ReloadRefused,
+)
 from constellation.geometry import pairwise_distances
-from constellation.records import KernelHealth, Table
+from constellation.records import KernelHealth, Reloaded, Table
 from constellation.runtime.supervisor import Member, Restart, State, Supervisor, SupervisorConfig
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.metrics import RegistryMetrics, serve_metrics
@@ -56,6 +62,7 @@ class RegistryProcess:
         self._channels: dict[str, tuple[str, grpc.aio.Channel]] = {}
         self._counted = dict.fromkeys(self._kernels, 0)  # restarts already in the metric
         self._all_up = asyncio.Event()
+        self._reloading = asyncio.Lock()
         self._table = await asyncio.to_thread(self._load_table)
         self._metrics = RegistryMetrics(CollectorRegistry())
         self._metrics_endpoint, _ = serve_metrics(self._metrics.registry, spec.host)
@@ -65,16 +72,22 @@ class RegistryProcess:
         self._watch = asyncio.create_task(self._run())
 
     def _load_table(self) -> Table:
-        trained = load_table(self._spec.artifacts / "table.msgpack")
-        sites = {site.name: site for site in trained.sites}
+        trained = self._trained_table()
         version = trained.version
         if self._spec.table_path.exists():  # a restart: versions only ever rise
             version = max(version, load_table(self._spec.table_path).version)
-        return replace(
-            trained,
-            version=version + 1,
-            sites=tuple(replace(sites[name], endpoint=None) for name in self._spec.kernels),
-        )
+        return replace(trained, version=version + 1)
+
+    def _trained_table(self) -> Table:
+        """Return the table that training wrote, its sites in our order."""
+        trained = load_table(self._spec.artifacts / "table.msgpack")
+        sites = {site.name: replace(site, endpoint=None) for site in trained.sites}
+        if set(sites) != set(self._spec.kernels):
+            raise ArtifactError(
+                self._spec.artifacts / "table.msgpack",
+                f"has the kernels {sorted(sites)}, not {sorted(self._spec.kernels)}",
+            )
+        return replace(trained, sites=tuple(sites[name] for name in self._spec.kernels))
 
     def _create_actors(self) -> dict[str, Any]:
         actors = {ROUTER: _ray.create(RouterActor, ROUTER, self._spec, ROUTER)}
@@ -139,6 +152,44 @@ class RegistryProcess:
                 for m in members
             },
         }
+
+    async def reload(self) -> Reloaded:
+        """Serve what training has written since, all of it or nothing.
+
+        Every kernel loads beside what it serves; when all have, they switch, and the table
+        follows. Answers under way are finished by the weights they began with.
+
+        Raises:
+            ReloadRefused: It does not fit what is served.
+            KernelUnavailable: A kernel is down; it would load the new weights alone.
+        """
+        async with self._reloading:
+            table = await self._fitting_table()
+            kernels = {name: self._actors[member] for member, name in self._kernels.items()}
+            try:
+                changed = await _each(kernels, "load_next")
+            except ConstellationError:
+                await _each(kernels, "forget_next")
+                raise
+            await _each(kernels, "take_next")
+            self._table = replace(table, version=self._table.version)
+            self._describe_constellation()
+            self._publish()
+            names = tuple(name for name, new in changed.items() if new)
+            logger.info("reloaded", extra={"kernels": names, "version": self._table.version})
+            return Reloaded(table_version=self._table.version, kernels=names)
+
+    async def _fitting_table(self) -> Table:
+        """Return what training wrote when its coordizer and kernels are those that serve."""
+        try:
+            table = await asyncio.to_thread(self._trained_table)
+        except ArtifactError as error:
+            raise ReloadRefused(f"{error}; restart with: constellation down, up") from error
+        if table.coordizer_hash != self._table.coordizer_hash:
+            raise ReloadRefused(
+                "it was trained with another coordizer; restart with: constellation down, up"
+            )
+        return table
 
     async def drain(self, grace_s: float) -> None:
         """Stop supervising, then let router and kernels finish what they are doing."""
@@ -280,6 +331,26 @@ async def _where(actor: Any) -> Announcement | None:
     except ray.exceptions.RayActorError:
         return None  # it died meanwhile; its successor will announce itself
     return announcement
+
+
+async def _each(kernels: dict[str, Any], method: str) -> dict[str, Any]:
+    """Call a method of every kernel; return what they say, by kernel.
+
+    Raises:
+        ReloadRefused, KernelUnavailable: What the first that failed ran into; all have ended.
+    """
+    calls = [getattr(actor, method).remote() for actor in kernels.values()]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for name, result in zip(kernels, results, strict=True):
+        if isinstance(result, ray.exceptions.RayActorError):
+            raise KernelUnavailable(name, "its process is restarting") from result
+        if isinstance(result, ray.exceptions.RayTaskError):
+            if isinstance(result.cause, ArtifactError):
+                raise ReloadRefused(str(result.cause)) from result
+            raise result
+        if isinstance(result, BaseException):
+            raise result
+    return dict(zip(kernels, results, strict=True))
 
 
 def _replace_text(path: Path, text: str) -> None:

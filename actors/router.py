@@ -13,30 +13,32 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from prometheus_client import CollectorRegistry
 
 from actors.kernel_link import KernelLink, typed_loss
+from actors.ports import Administrator, TextGeometry
 from actors.spec import RouterOptions
 from constellation.errors import (
     ArtifactError,
     ConstellationError,
     KernelUnavailable,
     OutOfDomain,
+    ReloadRefused,
     ServiceUnavailable,
 )
 from constellation.records import (
     FloatArray,
     KernelHealth,
+    Reloaded,
     Route,
     RoutingOptions,
     Sampling,
     Score,
     Table,
     TokenArray,
-    TokenInfluence,
 )
 from constellation.routing.load import load_entropy_ratio
 from constellation.routing.policy import RoutingPolicy
@@ -51,29 +53,6 @@ ResultT = TypeVar("ResultT")
 
 INFLUENCES = 5
 """Tokens named in an explanation."""
-
-
-class TextGeometry(Protocol):
-    """What a router needs of a coordizer."""
-
-    background_K: FloatArray
-
-    @property
-    def hash(self) -> str:
-        """Identity of vocabulary and coordinates."""
-        ...
-
-    def encode(self, text: str) -> TokenArray:
-        """Return the text's token ids."""
-        ...
-
-    def basin(self, ids: TokenArray) -> FloatArray:
-        """Return the basin of tokens."""
-        ...
-
-    def influences(self, ids: TokenArray, top: int = 5) -> tuple[TokenInfluence, ...]:
-        """Return the tokens that moved the basin most."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,9 +76,15 @@ class RouterHost:
     """Answers clients. A plain class: tests build it without Ray."""
 
     def __init__(
-        self, coordizer: TextGeometry, options: RouterOptions, *, token: str | None
+        self,
+        coordizer: TextGeometry,
+        options: RouterOptions,
+        *,
+        token: str | None,
+        administrator: Administrator | None = None,
     ) -> None:
         self._coordizer = coordizer
+        self._administrator = administrator
         self._options = options
         self._token = token
         self._links: dict[str, KernelLink] = {}
@@ -284,6 +269,12 @@ class RouterHost:
             num_unexpected_errors=self.guard.num_unexpected,
             registry_pid=snapshot.registry_pid,
         )
+
+    async def reload(self) -> Reloaded:
+        """Have every kernel and the table replaced by what training has written since."""
+        if self._administrator is None:
+            raise ReloadRefused("this router has no registry")
+        return await self._administrator.reload()
 
     async def serve(self, bind: channel.Bind, *, stall_s: float) -> str:
         """Start the gRPC server; return its host:port."""

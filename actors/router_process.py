@@ -5,16 +5,41 @@ import logging
 import os
 
 import ray
+from ray.exceptions import RayActorError, RayTaskError
 
 from actors import _ray
 from actors.router import RouterHost, Snapshot
 from actors.spec import Announcement, DeploymentSpec
 from constellation.coordizer.coordizer import Coordizer
+from constellation.errors import ConstellationError, ServiceUnavailable
+from constellation.records import Reloaded
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.metrics import serve_metrics
 from constellation.wire.table_file import load_table
 
 logger = logging.getLogger(__name__)
+
+
+class RegistryLink:
+    """Passes what clients ask to be changed on to the registry: rare, small, by Ray call."""
+
+    def __init__(self, spec: DeploymentSpec) -> None:
+        self._spec = spec
+
+    async def reload(self) -> Reloaded:
+        """Serve what training has written since; errors as the registry's."""
+        registry = _ray.find(_ray.REGISTRY, self._spec.namespace)
+        if registry is None:
+            raise ServiceUnavailable("the registry", "it is starting")
+        try:
+            reloaded: Reloaded = await registry.reload.remote()
+        except RayActorError as error:
+            raise ServiceUnavailable("the registry", "it is restarting") from error
+        except RayTaskError as error:
+            if isinstance(error.cause, ConstellationError):
+                raise error.cause from error
+            raise
+        return reloaded
 
 
 class RouterProcess:
@@ -23,7 +48,9 @@ class RouterProcess:
     async def __init__(self, spec: DeploymentSpec, name: str) -> None:  # type: ignore[misc]
         set_up_logging(spec.log_path(name))
         coordizer = await asyncio.to_thread(Coordizer.load, spec.artifacts / "coordizer")
-        self._host = RouterHost(coordizer, spec.router, token=spec.token)
+        self._host = RouterHost(
+            coordizer, spec.router, token=spec.token, administrator=RegistryLink(spec)
+        )
         if spec.table_path.exists():
             # A router that restarts answers at once, from the last table, registry or not.
             table = load_table(spec.table_path)

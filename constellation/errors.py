@@ -192,6 +192,18 @@ class OutOfDomain(RequestError):
         self.radii = {name: radii[name] for name in order}
 
 
+class ReloadRefused(RequestError):
+    """What training has written cannot replace what is served, which goes on unchanged.
+
+    Attributes:
+        reason: What does not fit, and the way out.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"nothing was reloaded: {reason}")
+        self.reason = reason
+
+
 class KernelUnavailable(RequestError):
     """A kernel cannot be reached and no other can take over now.
 

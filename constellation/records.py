@@ -196,6 +196,16 @@ class KernelSite:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Reloaded:
+    """What a reload changed."""
+
+    table_version: int
+    """Version of the table that holds since."""
+    kernels: tuple[str, ...]
+    """Kernels whose weights changed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
     """The versioned set of kernels that routers and clients hold."""
 

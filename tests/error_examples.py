@@ -41,6 +41,7 @@ EXAMPLES: dict[type[errors.ConstellationError], st.SearchStrategy[errors.Constel
     errors.OutOfDomain: st.builds(
         _out_of_domain, st.dictionaries(names, radians, min_size=1, max_size=8)
     ),
+    errors.ReloadRefused: st.builds(errors.ReloadRefused, texts),
     errors.KernelUnavailable: st.builds(errors.KernelUnavailable, names, texts),
     errors.ServiceUnavailable: st.builds(errors.ServiceUnavailable, names, texts),
     errors.InternalError: st.builds(errors.InternalError, names),

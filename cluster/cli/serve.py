@@ -1,4 +1,4 @@
-"""`up`, `down` and `status`: start a constellation in the background, stop it, look at it."""
+"""`up`, `down`, `status`, `reload`: start a constellation, stop it, look at it, renew it."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(down)
     app.command()(status)
+    app.command()(reload)
 
 
 def up(
@@ -143,6 +144,30 @@ def status(
                 f"{_KERNELS_IN_BUDGET} idle kernels should need",
                 style="yellow",
             )
+
+
+def reload(
+    run_dir: options.RunDir = None,
+    endpoint: options.Endpoint = None,
+    token_file: options.TokenFile = None,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Serve what training has written since, without dropping a request.
+
+    All kernels switch or none does; answers under way are finished by the weights they began
+    with. Another vocabulary or other kernels need a restart: constellation down, then up.
+
+    Example: constellation reload
+    """
+    settings = configuration(run_dir=run_dir, token_file=token_file)
+    with connect(settings, endpoint, timeout) as client:
+        reloaded = client.reload()
+    if as_json:
+        render.print_json({"table_version": reloaded.table_version, "kernels": reloaded.kernels})
+        return
+    names = ", ".join(reloaded.kernels) or "none: their files are what was served"
+    render.stdout().print(f"new weights: {names} · table version {reloaded.table_version}")
 
 
 def summary(answer: "ConstellationStatus", endpoint: str) -> list[str]:

@@ -17,7 +17,7 @@ from constellation.client.requests import AskOptions, Call, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
 from constellation.client.session import open_session
 from constellation.errors import Cancelled, ConstellationError, ServiceUnavailable
-from constellation.records import Piece, Route
+from constellation.records import Piece, Reloaded, Route
 from constellation.v1 import constellation_pb2
 from constellation.wire.channel import CHANNEL_OPTIONS
 from constellation.wire.services import CONSTELLATION, Stub
@@ -88,6 +88,14 @@ class AsyncClient:
     async def status(self, *, timeout_s: float | None = None) -> ConstellationStatus:
         """Return what the kernels are doing."""
         return await self._look_up(requests.status(), timeout_s)
+
+    async def reload(self, *, timeout_s: float | None = None) -> Reloaded:
+        """Serve what training has written since; answers under way finish as they began.
+
+        Raises:
+            ReloadRefused: It does not fit what is served, which goes on unchanged.
+        """
+        return await self._perform(requests.reload(), timeout_s, self._session.timeouts.request_s)
 
     async def healthy(self, *, timeout_s: float = 2.0) -> bool:
         """Say whether the router serves now; never raises for a constellation that is down."""

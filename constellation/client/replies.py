@@ -9,7 +9,7 @@ from math import log
 import numpy as np
 
 from constellation.errors import InternalError
-from constellation.records import Finish, FloatArray, Piece, Route, TokenArray
+from constellation.records import Finish, FloatArray, Piece, Reloaded, Route, TokenArray
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
 
@@ -163,6 +163,11 @@ def status(message: constellation_pb2.StatusReply) -> ConstellationStatus:
         load_entropy_ratio=message.load_entropy_ratio,
         num_unexpected_errors=message.num_unexpected_errors,
     )
+
+
+def reloaded(message: constellation_pb2.ReloadReply) -> Reloaded:
+    """Read what a reload changed."""
+    return Reloaded(table_version=message.table_version, kernels=tuple(message.kernels))
 
 
 def _kernel(message: constellation_pb2.KernelStatus) -> KernelStatus:

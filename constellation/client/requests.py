@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from constellation.client import replies
 from constellation.errors import InvalidBasin, InvalidRequest
-from constellation.records import FloatArray, Route, RoutingOptions, Rule, Sampling
+from constellation.records import FloatArray, Reloaded, Route, RoutingOptions, Rule, Sampling
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
 
@@ -128,6 +128,11 @@ def basin(text: str) -> Call[replies.TextBasin]:
 def status() -> Call[replies.ConstellationStatus]:
     """Ask what the kernels are doing."""
     return Call("Status", constellation_pb2.StatusRequest(), replies.status)
+
+
+def reload() -> Call[Reloaded]:
+    """Ask to serve what training has written since."""
+    return Call("Reload", constellation_pb2.ReloadRequest(), replies.reloaded)
 
 
 def _encodable(field: str, text: str) -> str:

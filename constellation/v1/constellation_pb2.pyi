@@ -200,3 +200,15 @@ class KernelStatus(_message.Message):
     queue_depth: int
     num_running: int
     def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ...) -> None: ...
+
+class ReloadRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReloadReply(_message.Message):
+    __slots__ = ("table_version", "kernels")
+    TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    KERNELS_FIELD_NUMBER: _ClassVar[int]
+    table_version: int
+    kernels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, table_version: _Optional[int] = ..., kernels: _Optional[_Iterable[str]] = ...) -> None: ...

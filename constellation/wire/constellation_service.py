@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from constellation.records import (
     FloatArray,
     KernelHealth,
+    Reloaded,
     Route,
     RoutingOptions,
     Sampling,
@@ -75,6 +76,10 @@ class RouterPort(Protocol):
 
     def state(self) -> RouterState:
         """Say what the router knows."""
+        ...
+
+    async def reload(self) -> Reloaded:
+        """Serve what training has written since."""
         ...
 
 
@@ -158,6 +163,15 @@ class ConstellationServicer:
     ) -> constellation_pb2.StatusReply:
         """List the kernels and what they are doing."""
         return _status_message(self._host.state())
+
+    async def Reload(  # noqa: N802
+        self, request: constellation_pb2.ReloadRequest, context: Any
+    ) -> constellation_pb2.ReloadReply:
+        """Serve what training has written since."""
+        reloaded = await self._host.reload()
+        return constellation_pb2.ReloadReply(
+            table_version=reloaded.table_version, kernels=reloaded.kernels
+        )
 
 
 def _with_route(route: Route | None, reply: bytes) -> bytes:

@@ -33,6 +33,7 @@ STATUS_OF: dict[type[errors.ConstellationError], grpc.StatusCode] = {
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.OutOfDomain: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ReloadRefused: grpc.StatusCode.FAILED_PRECONDITION,
     errors.KernelUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.ServiceUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.InternalError: grpc.StatusCode.INTERNAL,

@@ -172,6 +172,21 @@ def run(story: Callable[[Sky], Coroutine[Any, Any, None]], **limits: int) -> Non
     asyncio.run(tell())
 
 
+def test_an_answer_under_way_is_finished_by_the_model_it_began_with() -> None:
+    async def story(sky: Sky) -> None:
+        kernel, steps = sky.kernels["a"], iter(range(1, 1000))
+
+        def before_step() -> None:
+            if next(steps) == 2:
+                kernel.replace(Engine("new"))
+
+        sky.engines["a"].before_step = before_step
+        assert (await sky.ask("a"))[1] == "aaaa"
+        assert (await sky.ask("a"))[1] == "new" * 4
+
+    run(story)
+
+
 def test_a_query_goes_to_its_kernel_whole_or_streamed() -> None:
     async def story(sky: Sky) -> None:
         route, text = await sky.ask("b")

@@ -12,6 +12,7 @@ from cluster.cli.render import kernels_table
 from cluster.cli.serve import summary
 from cluster.state import RunState, own_start_time, write_state
 from constellation import Client
+from constellation.errors import ReloadRefused
 from tests.cli.conftest import Run
 from tests.wire.fakes import NAMES, Served
 
@@ -47,6 +48,21 @@ def test_status_as_json_is_what_the_client_says(run: Run, served: Served) -> Non
     assert shown["table_version"] == told.table_version
     assert shown["launcher_pid"] is None
     assert shown["memory_bytes"] is None
+
+
+def test_reload_says_which_kernels_have_new_weights(run: Run, served: Served) -> None:
+    result = run("reload", "--endpoint", served.endpoint)
+    assert result.exit_code == 0
+    assert "new weights: python, law · table version 6" in result.stdout
+    shown = json.loads(run("reload", "--json", "--endpoint", served.endpoint).stdout)
+    assert shown == {"table_version": 6, "kernels": ["python", "law"]}
+
+
+def test_a_refused_reload_says_why(run: Run, served: Served) -> None:
+    served.router.failures.append(ReloadRefused("it was trained with another coordizer"))
+    result = run("reload", "--endpoint", served.endpoint)
+    assert result.exit_code == 1
+    assert "nothing was reloaded: it was trained with another coordizer" in result.stderr
 
 
 def test_the_running_constellation_is_found_by_its_state_file(run: Run, served: Served) -> None:

@@ -22,6 +22,7 @@ from constellation.records import (
     KernelSite,
     Mode,
     Piece,
+    Reloaded,
     Route,
     RoutingOptions,
     Rule,
@@ -186,6 +187,10 @@ class FakeRouter:
             table_version=self.table.version,
             influences=(influence,) if options.explain else (),
         )
+
+    async def reload(self) -> Reloaded:
+        self._enter("", "reload", None)
+        return Reloaded(table_version=6, kernels=("python", "law"))
 
     def state(self) -> RouterState:
         """A state whose numbers are all different."""
