@@ -19,7 +19,7 @@ from constellation.client.replies import Reply
 from constellation.errors import ConstellationError
 from constellation.settings import Settings, load_settings, read_token
 from training.progress import LiveTable
-from training.recipe import load_recipe
+from training.recipe_file import load_recipe
 
 RECIPE = "starter"
 

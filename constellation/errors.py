@@ -63,6 +63,45 @@ class TrainingError(ConstellationError):
     """A training run cannot go on; its last good checkpoint is intact."""
 
 
+class DoesNotFit(TrainingError):
+    """A kernel's training needs more memory than the run may ever use.
+
+    Attributes:
+        kernel: Name of the kernel.
+        needed_bytes: What its training takes.
+        limit_bytes: What all trainings together may take.
+    """
+
+    def __init__(self, kernel: str, *, needed_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"training kernel {kernel!r} needs {needed_bytes / 1e9:.2f} GB, and the limit is "
+            f"{limit_bytes / 1e9:.2f} GB; raise workers.memory_limit_gb, or make batch_size, "
+            "context or the kernel smaller"
+        )
+        self.kernel = kernel
+        self.needed_bytes = needed_bytes
+        self.limit_bytes = limit_bytes
+
+
+class BudgetUsedUp(TrainingError):
+    """A training run has used up its budget and stopped; it resumes with a larger one.
+
+    Attributes:
+        budget: "tokens", "minutes" or "cost".
+        used: What was used, in the unit of the budget.
+        limit: What was allowed.
+    """
+
+    def __init__(self, budget: str, *, used: float, limit: float) -> None:
+        super().__init__(
+            f"the budget is used up: {used:,.6g} of {limit:,.6g} {budget}; checkpoints are "
+            f"written, raise budget.{budget} and run the same command to go on"
+        )
+        self.budget = budget
+        self.used = used
+        self.limit = limit
+
+
 class DeploymentError(ConstellationError):
     """A constellation cannot be started, reached or stopped."""
 

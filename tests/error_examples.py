@@ -23,6 +23,13 @@ EXAMPLES: dict[type[errors.ConstellationError], st.SearchStrategy[errors.Constel
     errors.ArtifactError: st.builds(errors.ArtifactError, names, texts),
     errors.CorpusError: st.builds(errors.CorpusError, names, texts),
     errors.TrainingError: st.builds(errors.TrainingError, texts),
+    errors.DoesNotFit: st.builds(errors.DoesNotFit, names, needed_bytes=counts, limit_bytes=counts),
+    errors.BudgetUsedUp: st.builds(
+        errors.BudgetUsedUp,
+        st.sampled_from(["tokens", "minutes", "cost"]),
+        used=seconds,
+        limit=seconds,
+    ),
     errors.DeploymentError: st.builds(errors.DeploymentError, texts),
     errors.RequestError: st.builds(errors.RequestError, texts),
     errors.InvalidRequest: st.builds(

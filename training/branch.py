@@ -1,125 +1,106 @@
-"""Branch-train: one seed trained by all workers together, then a kernel per domain from it.
+"""What one worker does: train one kernel with its peers, or its share of seed and branches.
 
-This is what every worker does; it knows its peers, not Ray. All state is in the run's folder,
-so a worker that starts again goes on where the folder says.
+It knows its peers, not Ray. All state is in the run's folder, so a worker that starts again goes
+on where the folder says.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from constellation.errors import ArtifactError
+from constellation.coordizer.coordizer import Coordizer
+from constellation.errors import ArtifactError, TrainingError
+from constellation.kernel.adapters.attach import Adapted
 from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
+from training.adapters import save_branch, start_adapter
 from training.data import Windows
-from training.events import KernelProgress
-from training.loop import Job, JobResult, run_job
-from training.step import Alone, Peers, StepConfig
+from training.embeddings import fill_frozen_input
+from training.events import OnEvent, ignore
+from training.job import JobResult
+from training.loop import run_job
+from training.step import Alone, Peers
+from training.token_files import load_tokens
+from training.training_plan import SEED, TrainingPlan
 
-SEED = "seed"
-"""Name of the shared start and of its folder."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BranchPlan:
-    """Everything a worker needs; plain values, so that it travels as JSON."""
-
-    out: str
-    """Absolute path of the run's folder, visible to all workers."""
-    key: str
-    """sha256 (hex) of all that decides the result; kernels made under another key are stale."""
-    kernels: tuple[str, ...]
-    """Names of the branches."""
-    kernel_config: Mapping[str, object]
-    """As `KernelConfig.to_dict` gives it."""
-    tokenizer_hash: str
-    seed: int
-    """Of weights and data order."""
-    seed_job: Job
-    """Training of the seed."""
-    branch_jobs: tuple[Job, ...]
-    """One per kernel, in the order of `kernels`."""
-    threads: int | None = None
-    """Threads per worker; None shares the node's CPUs out."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "BranchPlan":
-        """Build a plan from `to_dict`'s values."""
-        return cls(
-            **{
-                **values,
-                "kernels": tuple(values["kernels"]),
-                "seed_job": _job(values["seed_job"]),
-                "branch_jobs": tuple(_job(job) for job in values["branch_jobs"]),
-            }
-        )
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of this run's checkpoints and its stop file."""
-        return Path(self.out) / "checkpoints" / self.key[:16]
-
-    @property
-    def stop_file(self) -> Path:
-        """When this file appears, workers write a checkpoint and stop."""
-        return self.checkpoints / "stop"
-
-    def kernel_folder(self, name: str) -> Path:
-        """Return the folder of a finished kernel, the seed included."""
-        return Path(self.out) / SEED if name == SEED else Path(self.out) / "kernels" / name
-
-    def tokens(self, name: str, split: str) -> Path:
-        """Return the token file of a domain, or of all domains under the name of the seed."""
-        return Path(self.out) / "tokens" / f"{name}.{split}.npy"
+ShouldStop = Callable[[], bool]
 
 
 def train_share(
-    plan: BranchPlan,
+    plan: TrainingPlan,
     peers: Peers,
     *,
-    on_progress: Callable[[KernelProgress], None] = lambda _: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    on_progress: OnEvent = ignore,
+    should_stop: ShouldStop = lambda: False,
 ) -> bool:
     """Do one worker's share: the seed with all others, then every `world`-th branch alone.
 
-    Finished kernels of the same key are passed over.
+    Finished kernels of the same key are passed over. In the other modes the share is every
+    `world`-th kernel, which is how they run without Ray.
 
     Returns:
         Whether all of the share is finished; False after a stop.
 
     Raises:
-        TrainingError: A checkpoint or token file cannot be used.
+        TrainingError: A checkpoint or token file cannot be used, or a guard gave up.
     """
-    if not is_finished(plan, SEED):
-        # The seed's rank-0 worker writes its checkpoint; the rest wait inside.
-        decoder = Decoder(KernelConfig.from_dict(plan.kernel_config), seed=plan.seed)
-        result = _run(plan, plan.seed_job, decoder, peers, on_progress, should_stop)
+    if plan.seed_job is not None and not train_kernel(
+        plan, SEED, peers, on_progress=on_progress, should_stop=should_stop
+    ):
+        return False
+    return all(
+        train_kernel(plan, name, Alone(), on_progress=on_progress, should_stop=should_stop)
+        for name in plan.kernels[peers.rank :: peers.world]
+    )
+
+
+def train_kernel(
+    plan: TrainingPlan,
+    name: str,
+    peers: Peers,
+    *,
+    on_progress: OnEvent = ignore,
+    should_stop: ShouldStop = lambda: False,
+) -> bool:
+    """Train one kernel, or the seed, together with all peers; pass over a finished one.
+
+    Returns:
+        Whether it is finished; False after a stop.
+
+    Raises:
+        TrainingError: See `train_share`.
+    """
+    if not is_finished(plan, name):
+        adapted = None if name == SEED else start_adapter(plan, name)
+        decoder = _start(plan, name) if adapted is None else adapted.decoder
+        job = plan.job(name)
+        windows = {
+            split: Windows.of(
+                load_tokens(plan.tokens(name, split), vocab_size=decoder.config.vocab_size),
+                context=decoder.config.context,
+                seed=plan.seed,
+            )
+            for split in ("train", "dev")
+        }
+        result = run_job(
+            job,
+            decoder,
+            windows["train"],
+            windows["dev"],
+            plan.checkpoints / name,
+            peers=peers,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
         if not result.finished:
             return False
         if peers.rank == 0:
-            _save(plan, SEED, decoder, result)
+            _save(plan, name, decoder, result, adapted)
     peers.wait()
-    mine = list(zip(plan.kernels, plan.branch_jobs, strict=True))[peers.rank :: peers.world]
-    for name, job in mine:
-        if is_finished(plan, name):
-            continue
-        decoder = load_kernel(plan.kernel_folder(SEED)).decoder
-        result = _run(plan, job, decoder, Alone(), on_progress, should_stop)
-        if not result.finished:
-            return False
-        _save(plan, name, decoder, result)
     return True
 
 
-def is_finished(plan: BranchPlan, name: str) -> bool:
+def is_finished(plan: TrainingPlan, name: str) -> bool:
     """Return whether the kernel's folder holds its finished weights of this very plan."""
     folder = plan.kernel_folder(name)
     if not folder.is_dir():
@@ -130,46 +111,44 @@ def is_finished(plan: BranchPlan, name: str) -> bool:
         return False
 
 
-def _run(
-    plan: BranchPlan,
-    job: Job,
-    decoder: Decoder,
-    peers: Peers,
-    on_progress: Callable[[KernelProgress], None],
-    should_stop: Callable[[], bool],
-) -> JobResult:
-    windows = {
-        split: Windows.of(
-            np.load(plan.tokens(job.kernel, split)), context=decoder.config.context, seed=plan.seed
-        )
-        for split in ("train", "dev")
+def _start(plan: TrainingPlan, name: str) -> Decoder:
+    """Return the weights a kernel starts from: the seed's, or ones drawn for it."""
+    if plan.seed_job is not None and name != SEED:
+        return load_kernel(plan.kernel_folder(SEED)).decoder
+    decoder = Decoder(KernelConfig.from_dict(plan.kernel_config), seed=plan.initial_seed(name))
+    if plan.embedding_folder is not None:
+        coordizer = Coordizer.load(Path(plan.out) / "coordizer")
+        fill_frozen_input(decoder, plan.embedding_folder, coordizer)
+    return decoder
+
+
+def _base_hash(plan: TrainingPlan, name: str) -> str | None:
+    """Return the sha256 (hex) of the weights that a branch grew from; None for a start anew."""
+    if plan.seed_job is None or name == SEED:
+        return None
+    return load_kernel(plan.kernel_folder(SEED)).weights_hash
+
+
+def _save(
+    plan: TrainingPlan, name: str, decoder: Decoder, result: JobResult, adapted: Adapted | None
+) -> None:
+    facts = {
+        "name": name,
+        "run_key": plan.key,
+        # What only kernels of one base may be asked for: to be averaged.
+        "base_sha256": _base_hash(plan, name),
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "dev_nats_per_token": result.dev_nats,
     }
-    return run_job(
-        job,
-        decoder,
-        windows["train"],
-        windows["dev"],
-        plan.checkpoints / job.kernel,
-        peers=peers,
-        on_progress=on_progress,
-        should_stop=should_stop,
-    )
-
-
-def _save(plan: BranchPlan, name: str, decoder: Decoder, result: JobResult) -> None:
-    save_kernel(
-        plan.kernel_folder(name),
-        decoder,
-        tokenizer_hash=plan.tokenizer_hash,
-        facts={
-            "name": name,
-            "run_key": plan.key,
-            "steps": result.steps,
-            "best_step": result.best_step,
-            "dev_nats_per_token": result.dev_nats,
-        },
-    )
-
-
-def _job(values: Mapping[str, Any]) -> Job:
-    return Job(**{**values, "step": StepConfig(**values["step"])})
+    folder = plan.kernel_folder(name)
+    try:
+        if adapted is None:
+            save_kernel(folder, decoder, tokenizer_hash=plan.tokenizer_hash, facts=facts)
+        else:
+            save_branch(plan, name, adapted, facts)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write kernel {folder}: {error.strerror}; its checkpoints are intact, free "
+            "some space or mend the permissions and run again"
+        ) from error

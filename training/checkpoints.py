@@ -1,15 +1,17 @@
-"""Checkpoints of a run: weights, optimiser and random state in one safetensors file each.
+"""Checkpoints of a run: weights, optimiser, random state and the loop's in one safetensors file.
 
-A file appears whole or not at all (write, fsync, rename, fsync of the folder). The last few and
-the best one stay; a damaged file is passed over for the one before it.
+A file appears whole or not at all (write, fsync, rename, fsync of the folder). The last few, the
+best, and the newest good one stay; a damaged file is passed over for the one before it.
 """
 
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,6 +35,10 @@ class Checkpoint:
     """Steps taken."""
     dev_nats: float | None
     """Held-out cross-entropy then, nats per token; None where it was not scored."""
+    good: bool = False
+    """A guard may go back to it."""
+    state: Mapping[str, Any] = field(default_factory=dict)
+    """What the loop must know to go on from here, as JSON values."""
 
 
 class CheckpointFolder:
@@ -50,6 +56,8 @@ class CheckpointFolder:
         *,
         step: int,
         dev_nats: float | None,
+        good: bool = False,
+        state: Mapping[str, object] | None = None,
     ) -> Checkpoint:
         """Write a checkpoint, then drop those that need not stay.
 
@@ -59,12 +67,20 @@ class CheckpointFolder:
             step: Steps taken.
             dev_nats: Held-out cross-entropy, nats per token. None for a checkpoint that is only
                 for resuming: it is never the best.
+            good: Whether a guard may go back to it.
+            state: What the loop must know to go on from here, as JSON values.
 
         Raises:
             TrainingError: The disk is full or read-only; older checkpoints are untouched.
         """
         tensors = _collect(decoder, optimiser)
-        facts = {"step": str(step), "dev_nats": json.dumps(dev_nats)}
+        # JSON writes the shortest digits that give the same float again, so nothing is rounded.
+        facts = {
+            "step": str(step),
+            "dev_nats": json.dumps(dev_nats),
+            "good": json.dumps(good),
+            "state": json.dumps(state or {}),
+        }
         path = self.folder / f"step-{step:08d}.safetensors"
         try:
             write_atomically(path, save(tensors, metadata=facts))
@@ -74,7 +90,9 @@ class CheckpointFolder:
                 "free some space or mend the permissions and run again to resume"
             ) from error
         self._prune()
-        return Checkpoint(path=path, step=step, dev_nats=dev_nats)
+        return Checkpoint(
+            path=path, step=step, dev_nats=dev_nats, good=good, state=dict(state or {})
+        )
 
     def all(self) -> list[Checkpoint]:
         """Return the readable checkpoints, oldest first."""
@@ -85,9 +103,19 @@ class CheckpointFolder:
         """Return the checkpoint with the lowest held-out loss, the earlier one of equals."""
         return _best(self.all())
 
-    def resume(self, decoder: Decoder, optimiser: torch.optim.Optimizer) -> int:
-        """Load the newest whole checkpoint and return its step; 0 when there is none."""
+    def resume(
+        self, decoder: Decoder, optimiser: torch.optim.Optimizer, *, good: bool = False
+    ) -> Checkpoint | None:
+        """Load the newest whole checkpoint and return it; None when there is none.
+
+        Args:
+            decoder: Takes the weights.
+            optimiser: Takes its state.
+            good: Take only one that a guard may go back to.
+        """
         for checkpoint in reversed(self.all()):
+            if good and not checkpoint.good:
+                continue
             try:
                 restore(checkpoint.path, decoder, optimiser)
             except (SafetensorError, KeyError, OSError, RuntimeError) as error:
@@ -96,20 +124,34 @@ class CheckpointFolder:
                     extra={"path": str(checkpoint.path), "reason": str(error)},
                 )
                 continue
-            return checkpoint.step
-        return 0
+            return checkpoint
+        return None
+
+    def drop_after(self, step: int) -> None:
+        """Remove the checkpoints of later steps, whole or damaged: the run has gone back."""
+        for path in sorted(self.folder.glob(_PATTERN), reverse=True):
+            if int(path.stem.removeprefix("step-")) > step:
+                path.unlink(missing_ok=True)
 
     def _prune(self) -> None:
         checkpoints = self.all()
-        best = _best(checkpoints)
+        stays = (_best(checkpoints), _newest_good(checkpoints))
         for checkpoint in checkpoints[: -self._keep_last]:
-            if checkpoint != best:
+            if checkpoint not in stays:
                 checkpoint.path.unlink(missing_ok=True)
 
 
 def _best(checkpoints: list[Checkpoint]) -> Checkpoint | None:
-    scored = [(c.dev_nats, c.step, c) for c in checkpoints if c.dev_nats is not None]
+    scored = [
+        (c.dev_nats, c.step, c)
+        for c in checkpoints
+        if c.dev_nats is not None and math.isfinite(c.dev_nats)
+    ]
     return min(scored, key=lambda entry: entry[:2])[2] if scored else None
+
+
+def _newest_good(checkpoints: list[Checkpoint]) -> Checkpoint | None:
+    return next((checkpoint for checkpoint in reversed(checkpoints) if checkpoint.good), None)
 
 
 def restore(path: Path, decoder: Decoder, optimiser: torch.optim.Optimizer | None = None) -> None:
@@ -126,6 +168,9 @@ def restore(path: Path, decoder: Decoder, optimiser: torch.optim.Optimizer | Non
     wanted = {f"model.{name}" for name in parameters}
     if missing := sorted(wanted - set(tensors)):
         raise KeyError(f"{path} lacks {missing[0]}")
+    for name, parameter in parameters.items():
+        if tensors[f"model.{name}"].shape != parameter.shape:
+            raise KeyError(f"{path} has another shape of {name}")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"model.{name}"])
@@ -133,11 +178,18 @@ def restore(path: Path, decoder: Decoder, optimiser: torch.optim.Optimizer | Non
         for name, parameter in parameters.items():
             prefix = f"optimiser.{name}."
             optimiser.state[parameter] = {
-                key.removeprefix(prefix): value
+                key.removeprefix(prefix): value.to(_place(key, parameter, optimiser))
                 for key, value in tensors.items()
                 if key.startswith(prefix)
             }
         torch.set_rng_state(tensors["random.torch"])
+
+
+def _place(key: str, parameter: Tensor, optimiser: torch.optim.Optimizer) -> torch.device:
+    """Return where a piece of state lives: step counts stay on the CPU unless kernels are fused."""
+    fused = any(group.get("fused") for group in optimiser.param_groups)
+    counts = key.endswith(".step") and not fused
+    return torch.device("cpu") if counts else parameter.device
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -168,9 +220,9 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
 def _collect(decoder: Decoder, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     tensors = {"random.torch": torch.get_rng_state()}
     for name, parameter in decoder.named_parameters():
-        tensors[f"model.{name}"] = parameter.detach().contiguous()
+        tensors[f"model.{name}"] = parameter.detach().cpu().contiguous()
         for key, value in optimiser.state[parameter].items():
-            tensors[f"optimiser.{name}.{key}"] = torch.as_tensor(value).contiguous()
+            tensors[f"optimiser.{name}.{key}"] = torch.as_tensor(value).cpu().contiguous()
     return tensors
 
 
@@ -180,7 +232,13 @@ def _describe(path: Path) -> Checkpoint | None:
         with safe_open(path, framework="pt") as file:
             facts = file.metadata()
         dev_nats = json.loads(facts["dev_nats"])
-        return Checkpoint(path=path, step=int(facts["step"]), dev_nats=dev_nats)
+        return Checkpoint(
+            path=path,
+            step=int(facts["step"]),
+            dev_nats=dev_nats,
+            good=json.loads(facts["good"]),
+            state=json.loads(facts["state"]),
+        )
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         logger.warning("checkpoint damaged", extra={"path": str(path), "reason": str(error)})
         return None

@@ -23,6 +23,9 @@ PREFIX_TOKENS = 32
 
 BOOTSTRAP_DRAWS = 2000
 
+INTERVAL_DOCUMENTS_MIN = 8
+"""Fewer documents get no bootstrap interval: it would be far too narrow."""
+
 MODELS = ("constellation", "seed", "unigram", "oracle_label")
 """What is scored. "oracle_label" picks the kernel by the document's label instead of a route."""
 
@@ -45,7 +48,7 @@ def score_documents(
     coordizer: Coordizer,
     policy: RoutingPolicy,
     kernels: Mapping[str, Decoder],
-    seed: Decoder,
+    seed: Decoder | None,
     unigram_nats_V: FloatArray,
 ) -> list[ScoredDocument]:
     """Route and score held-out documents; those of under 64 tokens are left out.
@@ -55,19 +58,21 @@ def score_documents(
         coordizer: Of the kernels.
         policy: The router's own policy.
         kernels: Name -> kernel, one per domain.
-        seed: The kernel that all of them started from.
+        seed: The kernel that all of them started from; None when there is none to score.
         unigram_nats_V: -ln p(token) of the unigram model, shape (V,).
     """
     tokens = coordizer.encode_batch([document.text for document in documents])
-    cut = [ids[: seed.config.context] for ids in tokens]
+    context = next(iter(kernels.values())).config.context
+    cut = [ids[:context] for ids in tokens]
+    start = {} if seed is None else {"seed": seed}
 
     def score(number: int) -> ScoredDocument:
         ids, domain = cut[number], documents[number].domain
         basin_K = coordizer.basin(ids[:PREFIX_TOKENS])
         chosen = policy.decide(basin_K, num_tokens=PREFIX_TOKENS).kernel
-        used = {"constellation": kernels[chosen], "oracle_label": kernels[domain], "seed": seed}
+        used = {"constellation": kernels[chosen], "oracle_label": kernels[domain], **start}
         # The route and the label mostly name the same kernel: score it once.
-        once = {decoder: _nats(decoder, ids, coordizer.end_id) for decoder in set(used.values())}
+        once = {decoder: scored_nats(decoder, ids, coordizer) for decoder in set(used.values())}
         nats = {model: once[decoder] for model, decoder in used.items()}
         return ScoredDocument(
             domain=domain,
@@ -90,22 +95,34 @@ def unigram_nats(stream_N: TokenArray, vocab_size: int) -> FloatArray:
 def summarise(scored: Sequence[ScoredDocument], *, random_seed: int = 0) -> dict[str, object]:
     """Return bits per byte over all documents and per domain, and routing accuracy.
 
-    The intervals are paired bootstraps over documents, 95 %.
+    The intervals are paired bootstraps over documents, 95 %; None where a model was not scored.
     """
+    models = [model for model in MODELS if model in scored[0].nats]
     domains = sorted({document.domain for document in scored})
     groups = {name: [d for d in scored if d.domain == name] for name in domains}
     return {
         "prefix_tokens": PREFIX_TOKENS,
         "num_documents": len(scored),
         "num_bytes": sum(document.num_bytes for document in scored),
-        "bits_per_byte": {model: bits_per_byte(scored, model) for model in MODELS},
+        "bits_per_byte": {model: bits_per_byte(scored, model) for model in models},
         "seed_minus_constellation_ci95": _interval(scored, "seed", "constellation", random_seed),
         "unigram_minus_seed_ci95": _interval(scored, "unigram", "seed", random_seed),
+        "unigram_minus_constellation_ci95": _interval(
+            scored, "unigram", "constellation", random_seed
+        ),
+        "constellation_minus_oracle_ci95": _interval(
+            scored, "constellation", "oracle_label", random_seed
+        ),
         "routing_accuracy": _accuracy(scored),
         "domains": {
             name: {
                 "num_documents": len(group),
-                "bits_per_byte": {model: bits_per_byte(group, model) for model in MODELS},
+                "bits_per_byte": {model: bits_per_byte(group, model) for model in models},
+                "seed_minus_own_ci95": (
+                    _interval(group, "seed", "oracle_label", random_seed)
+                    if len(group) >= INTERVAL_DOCUMENTS_MIN
+                    else None
+                ),
                 "routing_accuracy": _accuracy(group),
                 "routed_to": _counts(group),
             }
@@ -120,10 +137,10 @@ def bits_per_byte(scored: Sequence[ScoredDocument], model: str) -> float:
     return nats / math.log(2) / sum(document.num_bytes for document in scored)
 
 
-def _nats(decoder: Decoder, ids: TokenArray, end_id: int) -> float:
-    """Return the nats of the tokens after the prefix; the end token opens the document."""
+def scored_nats(decoder: Decoder, ids: TokenArray, coordizer: Coordizer) -> float:
+    """Return the nats of a document's tokens after the prefix; the end token opens it."""
     # The scored window fills the context exactly: the last token is only ever a target.
-    return float(token_nats(decoder, [end_id, *ids.tolist()])[PREFIX_TOKENS:].sum())
+    return float(token_nats(decoder, [coordizer.end_id, *ids.tolist()])[PREFIX_TOKENS:].sum())
 
 
 def _accuracy(scored: Sequence[ScoredDocument]) -> float:
@@ -137,12 +154,26 @@ def _counts(scored: Sequence[ScoredDocument]) -> dict[str, int]:
 
 def _interval(
     scored: Sequence[ScoredDocument], larger: str, smaller: str, random_seed: int
+) -> list[float] | None:
+    """Return the 95 % interval of one model's bits per byte minus another's, if both are there."""
+    if not {larger, smaller} <= set(scored[0].nats):
+        return None
+    nats_N = np.array([d.nats[larger] - d.nats[smaller] for d in scored])
+    return difference_interval(nats_N, np.array([d.num_bytes for d in scored]), random_seed)
+
+
+def difference_interval(
+    nats_N: FloatArray, bytes_N: FloatArray, random_seed: int = 0
 ) -> list[float]:
-    """Return the 95 % interval of one model's bits per byte minus another's."""
-    bits_N = np.array([d.nats[larger] - d.nats[smaller] for d in scored]) / math.log(2)
-    bytes_N = np.array([d.num_bytes for d in scored], dtype=np.float64)
+    """Return the 95 % interval of bits per byte, by a bootstrap over documents.
+
+    Args:
+        nats_N: Difference of two models' nats on each document, shape (N,).
+        bytes_N: Bytes scored of each, shape (N,).
+        random_seed: Of the draws.
+    """
     draws = np.random.default_rng(random_seed).integers(
-        len(scored), size=(BOOTSTRAP_DRAWS, len(scored))
+        len(nats_N), size=(BOOTSTRAP_DRAWS, len(nats_N))
     )
-    values = bits_N[draws].sum(axis=1) / bytes_N[draws].sum(axis=1)
+    values = nats_N[draws].sum(axis=1) / bytes_N[draws].sum(axis=1) / math.log(2)
     return [float(value) for value in np.quantile(values, [0.025, 0.975])]

@@ -37,35 +37,36 @@ class Observed:
     """Kernel -> gauge in [0, 1]; empty when the context is too short for Phi."""
     kernels: dict[str, dict[str, Any]]
     """Kernel -> its measurements."""
-    seed: dict[str, Any]
-    """The seed's measurements over the windows of all domains, and the scale they give."""
+    seed: dict[str, Any] | None
+    """The seed's measurements over the windows of all domains, and the scale they give; None
+    when there is no seed."""
 
 
 def observe(
     kernels: Mapping[str, Decoder],
-    seed: Decoder,
+    seed: Decoder | None,
     dev_streams: Mapping[str, TokenArray],
     *,
-    seed_hash: str,
+    seed_hash: str | None,
 ) -> Observed:
     """Measure Phi and kappa.
 
     Args:
         kernels: Name -> kernel.
-        seed: What they started from: the reference.
+        seed: What they started from: the reference. None when each started from its own weights.
         dev_streams: Name -> held-out tokens of its domain.
-        seed_hash: sha256 (hex) of the seed's weights.
+        seed_hash: sha256 (hex) of the seed's weights; None without a seed.
 
     Returns:
-        Measurements. Without gauges when the context holds fewer than 256 tokens, or when too
-        few windows exist to give the reference a spread.
+        Measurements. Without gauges when there is no seed, when the context holds fewer than 256
+        tokens, or when too few windows exist to give the reference a spread.
     """
     windows = {name: _windows(stream) for name, stream in dev_streams.items()}
-    possible = seed.config.context >= PHI_POSITIONS
+    possible = all(kernel.config.context >= PHI_POSITIONS for kernel in kernels.values())
     usable = {name: rows for name, rows in windows.items() if possible and len(rows)}
     own = {name: _phis(kernels[name], rows) for name, rows in usable.items()}
-    base = [measured for rows in usable.values() for measured in _phis(seed, rows)]
-    reference = _reference(base, seed_hash)
+    base = [] if seed is None else [m for rows in usable.values() for m in _phis(seed, rows)]
+    reference = None if seed_hash is None else _reference(base, seed_hash)
     gauges = {
         name: phi_gauge(_median(measured), reference)
         for name, measured in own.items()
@@ -82,14 +83,9 @@ def observe(
             }
             for name, coupling in zip(kernels, couplings, strict=True)
         },
-        seed={
-            "phi": _summary(base).to_dict(),
-            "reference": (
-                None
-                if reference is None
-                else {"median": reference.median, "mad": reference.mad, "n": reference.num_texts}
-            ),
-        },
+        seed=None
+        if seed is None
+        else {"phi": _summary(base).to_dict(), "reference": _scale(reference)},
     )
 
 
@@ -125,6 +121,12 @@ def _reference(measured: Sequence[Measurement], seed_hash: str) -> PhiReference 
     if statistics.median(abs(value - middle) for value in values) == 0:
         return None
     return PhiReference.of(values, checkpoint_hash=seed_hash)
+
+
+def _scale(reference: PhiReference | None) -> dict[str, float] | None:
+    if reference is None:
+        return None
+    return {"median": reference.median, "mad": reference.mad, "n": reference.num_texts}
 
 
 def _summary(measured: Sequence[Measurement]) -> Measurement:

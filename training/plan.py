@@ -10,70 +10,110 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.errors import ConfigError
 from constellation.kernel.config import PRESETS, KernelConfig
-from training.branch import SEED, BranchPlan
+from training.job import Job
+from training.job_settings import (
+    distil_config,
+    fit_basin_head,
+    objective_config,
+    target_signature,
+    watch_settings,
+)
 from training.ledger import hash_of
-from training.loop import Job
 from training.recipe import KernelSection, Recipe, StageSection
 from training.step import StepConfig
+from training.teachers import folder_state
 from training.text import bytes_per_token
+from training.training_plan import SEED, TrainingPlan
 
 
 def kernel_config(section: KernelSection, vocab_size: int) -> KernelConfig:
     """Return the preset with the recipe's changes and the coordizer's vocabulary."""
-    changes = section.model_dump(exclude={"preset"}, exclude_none=True)
-    return replace(PRESETS[section.preset], **changes, vocab_size=vocab_size)
+    return replace(PRESETS[section.preset], **section.changes, vocab_size=vocab_size)
 
 
 def make_plan(
     recipe: Recipe, out: Path, corpus: PreparedCorpus, coordizer: Coordizer, tokens_hash: str
-) -> BranchPlan:
-    """Return the plan of a branch-train run.
+) -> TrainingPlan:
+    """Return the plan of a run.
 
     Args:
         recipe: What the user asked for.
         out: The run's folder.
-        corpus: For the domains and the mean size of a token.
+        corpus: For the domains and the mean size of a token; in mode synchronized its one domain
+            is the kernel.
         coordizer: Whose tokens the kernels speak.
         tokens_hash: Hash over the token files.
 
     Raises:
-        ConfigError: A domain has the seed's name.
+        ConfigError: A kernel would have the seed's name.
     """
     if SEED in corpus.domains:
-        raise ConfigError(f"a domain is named {SEED!r}, which is taken; rename its folder")
-    config = kernel_config(recipe.kernel, coordizer.vocab_size).to_dict()
+        raise ConfigError(
+            f"a kernel would be named {SEED!r}, which is taken; rename the domain's folder, or the "
+            "recipe in mode synchronized"
+        )
+    shape = kernel_config(recipe.kernel, coordizer.vocab_size)
+    objective = objective_config(recipe.objective)
+    fitted = fit_basin_head(shape, objective, len(coordizer.background_K))
+    config = replace(fitted, frozen_input=recipe.embedding is not None).to_dict()
+    target = target_signature(recipe.objective, coordizer.hash)
+    distil = distil_config(recipe.distil)
+    embedding = None if recipe.embedding is None else recipe.embedding.folder.resolve()
+    stages = ("mode", "seed", "seed_stage", "branch_stage")
+    decides = (*stages, "optimiser", "objective", "adapter", "distil", "guards", "checkpoints")
     key = hash_of(
         {
-            "recipe": recipe.key("seed", "seed_stage", "branch_stage", "optimiser", "checkpoints"),
+            "recipe": recipe.key(*decides),
             "config": config,
             "tokens": tokens_hash,
+            "basin_target": None if target is None else target.hash,
+            "teacher": None if distil is None else folder_state(distil.teacher),
+            "embedding": None if embedding is None else folder_state(embedding),
             "torch": torch.__version__,
         }
     )
-    return BranchPlan(
+    stage = recipe.seed_stage if recipe.mode == "synchronized" else recipe.branch_stage
+    shared = None if recipe.mode == "synchronized" else recipe.seed_stage
+    assert stage is not None, "the recipe's validator sees to that"
+
+    def job(name: str, stage: StageSection) -> Job:
+        made = _job(recipe, stage, out, corpus, name)
+        if target is None:
+            return made
+        return replace(made, basin_target=tuple(target.basin_K.tolist()))
+
+    return TrainingPlan(
         out=str(out.resolve()),
         key=key,
+        mode=recipe.mode,
         kernels=corpus.domains,
         kernel_config=config,
         tokenizer_hash=coordizer.tokenizer_hash,
         seed=recipe.seed,
-        seed_job=_job(recipe, recipe.seed_stage, out, corpus, SEED),
-        branch_jobs=tuple(
-            _job(recipe, recipe.branch_stage, out, corpus, name) for name in corpus.domains
-        ),
+        seed_job=None if shared is None else job(SEED, shared),
+        branch_jobs=tuple(job(name, stage) for name in corpus.domains),
+        adapter=None if recipe.adapter is None else recipe.adapter.model_dump(mode="json"),
+        embedding_folder=None if embedding is None else str(embedding),
         threads=recipe.workers.threads,
     )
 
 
 def _job(recipe: Recipe, stage: StageSection, out: Path, corpus: PreparedCorpus, name: str) -> Job:
-    num_tokens = len(np.load(out / "tokens" / f"{name}.train.npy", mmap_mode="r"))
-    documents = [document for document in corpus.train if name in (SEED, document.domain)]
+    on_all = name == SEED or recipe.mode == "synchronized"
+    source = SEED if on_all else name
+    num_tokens = len(np.load(out / "tokens" / f"{source}.train.npy", mmap_mode="r"))
+    documents = [document for document in corpus.train if on_all or document.domain == name]
     return Job(
         kernel=name,
-        stage="seed" if name == SEED else "branch",
+        stage="seed" if on_all else "branch",
         step=StepConfig(**stage.model_dump(), **recipe.optimiser.model_dump()),
         bytes_per_token=bytes_per_token(documents, num_tokens),
         checkpoint_every=recipe.checkpoints.every_steps,
         keep_last=recipe.checkpoints.keep_last,
         dev_windows=recipe.checkpoints.dev_windows,
+        objective=objective_config(recipe.objective),
+        distil=distil_config(recipe.distil),
+        coordizer_folder=str((out / "coordizer").resolve()),
+        # Only what starts from the seed starts from weights that are a scale for its Phi.
+        **watch_settings(recipe.guards, gauged=not on_all and recipe.seed_stage is not None),
     )

@@ -1,18 +1,22 @@
-"""The Ray Train shell: runs `train_share` on several workers with one `fit()`.
+"""The Ray Train shell: one `fit()` per training, in a mode's order. The only file that knows Ray.
 
-The driver watches the workers' event files while `fit()` runs in a thread of its own, because
-`ray.train.report` may block a worker for seconds. Ctrl-C asks the workers to write a checkpoint
-and stop.
+branch-train is one `fit()` in which every worker does its share; synchronized is one for the one
+kernel; per-actor is one for the seed, if there is one, and one for every kernel, several at a time
+in threads of the driver, each with a storage folder of its own.
+
+Workers tell the driver by event files, because `ray.train.report` may block them for seconds.
 """
 
+import logging
 import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import socket
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ray
+import ray.exceptions
 import ray.train
 import torch
 import torch.distributed
@@ -20,12 +24,23 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from torch import Tensor
 
-from constellation.errors import TrainingError
-from training.branch import BranchPlan, is_finished, train_share
-from training.events import Event, KernelProgress, OnEvent, from_json, to_json
+from constellation.errors import ConstellationError, TrainingError
+from training.branch import is_finished, train_kernel, train_share
+from training.driver import drive
+from training.event_files import told_to_file
+from training.events import OnEvent
+from training.failures import read_failure, record_failure
+from training.memory import available_bytes
+from training.recipe_running import WorkersSection
+from training.room import demand, on_gpu, workers_that_fit
+from training.schedule import Demand, Room
+from training.training_plan import SEED, SHARES, TrainingPlan
 
-POLL_S = 0.25
-"""Seconds between looks at the workers' events."""
+logger = logging.getLogger(__name__)
+
+HEAD_TRIES: Final = 12
+"""Looks at Ray's head in a row that may find nobody; one every quarter of a second."""
+HEAD_TIMEOUT_S: Final = 1.0
 
 
 class RayPeers:
@@ -47,102 +62,192 @@ class RayPeers:
             torch.distributed.barrier()
 
 
-def train_branches(
-    plan: BranchPlan, *, num_workers: int, max_failures: int, on_event: OnEvent
-) -> None:
-    """Train the seed and all branches under Ray Train, with a single `fit()`.
+def train_with_ray(plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent) -> None:
+    """Train all kernels of a plan under Ray Train; what is finished is passed over.
 
     Ray must have been started by the caller. Workers need a shared file system for `plan.out`.
+    When the plan's stop file appears, the trainings stop and this returns: not all is finished.
 
     Args:
         plan: What to train.
-        num_workers: Most workers; there are never more than Ray has CPUs.
-        max_failures: Lost workers tolerated.
-        on_event: Called from this thread with every progress report.
+        workers: How to share it out.
+        on_event: Called from this thread with all that workers tell.
 
     Raises:
-        TrainingError: Training failed more than `max_failures` times.
+        DoesNotFit: A kernel's training takes more memory than there is.
+        TrainingError: Training failed more than `workers.max_failures` times, cannot go on, or
+            Ray itself is gone; checkpoints are intact.
         KeyboardInterrupt: Ctrl-C was pressed; checkpoints are written, run again to resume.
     """
-    num_cpus = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
-    storage = Path(plan.out) / "ray"
-    shutil.rmtree(storage, ignore_errors=True)  # or Ray Train takes up its own stale state
+    shutil.rmtree(_storage(plan), ignore_errors=True)  # or Ray Train takes up its own stale state
     plan.checkpoints.mkdir(parents=True, exist_ok=True)
     plan.stop_file.unlink(missing_ok=True)
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config=plan.to_dict(),
-        torch_config=TorchConfig(backend="gloo"),
-        scaling_config=ScalingConfig(num_workers=max(1, min(num_workers, num_cpus))),
-        run_config=RunConfig(
-            name=plan.key[:16],
-            storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=max_failures),
-        ),
-    )
-    with ThreadPoolExecutor(1, thread_name_prefix="ray-train-fit") as pool:
-        # Outside the main thread `fit()` leaves Ctrl-C to us.
-        _watch(pool.submit(trainer.fit), plan, on_event)
-    shutil.rmtree(storage, ignore_errors=True)
+    run = _RayRun(plan, workers, on_event)
+    if plan.mode == "per-actor":
+        if plan.seed_job is not None and not is_finished(plan, SEED):
+            run.together(SEED)
+        if not plan.stop_file.exists():
+            run.apart()
+    else:
+        run.together(SHARES if plan.mode == "branch-train" else plan.kernels[0])
+    shutil.rmtree(_storage(plan), ignore_errors=True)
     unfinished = [name for name in plan.kernels if not is_finished(plan, name)]
-    if unfinished:
+    if unfinished and not plan.stop_file.exists():
         raise TrainingError(f"training ended without the kernels {', '.join(unfinished)}")
 
 
-def train_worker(config: dict[str, Any]) -> None:
-    """Do one worker's share; this is what Ray Train calls."""
-    plan = BranchPlan.from_dict(config)
-    context = ray.train.get_context()
-    num_cpus = os.cpu_count() or 1
-    torch.set_num_threads(plan.threads or max(1, num_cpus // context.get_local_world_size()))
-    peers = RayPeers()
-    path = plan.checkpoints / f"events-{peers.rank}.jsonl"
-    with path.open("a", encoding="utf-8") as file:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Group:
+    """The workers of one `fit()`."""
 
-        def write(progress: KernelProgress) -> None:
-            file.write(to_json(progress) + "\n")
-            file.flush()
-
-        train_share(plan, peers, on_progress=write, should_stop=plan.stop_file.exists)
+    num_workers: int
+    least: int | None = None
+    """Elastic: fewest workers to go on with; None is always all."""
+    max_failures: int = 0
+    """Lost workers after which Ray Train itself starts the group anew."""
+    sharers: int = 1
+    """Workers of all runs that share the machines' CPUs."""
 
 
-def _watch(fit: "Future[Any]", plan: BranchPlan, on_event: OnEvent) -> None:
-    """Pass events on until `fit()` returns; turn Ctrl-C into a clean stop."""
-    tail = _Tail(plan.checkpoints)
-    interrupted = False
-    finished = False
-    while not finished:
+class _RayRun:
+    """One call of `train_with_ray`."""
+
+    def __init__(self, plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent) -> None:
+        self._plan = plan
+        self._workers = workers
+        self._on_event = on_event
+        self._gpu = on_gpu(plan)
+        self._head = _HeadWatch(ray.get_runtime_context().gcs_address)
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        self._places = max(1, int(resources.get("GPU" if self._gpu else "CPU", 1)))
+        limit_gb = workers.memory_limit_gb
+        self._memory_bytes = available_bytes() if limit_gb is None else round(limit_gb * 1e9)
+
+    def together(self, name: str) -> None:
+        """Do one training with all workers; Ray Train itself restarts those that are lost."""
+        least = self._workers.elastic_min_workers
+        wanted = self._workers.num_workers
+        if least is None:
+            wanted = min(wanted, self._places)
+        num_workers = workers_that_fit(
+            self._plan,
+            self._plan.trained_by(name),
+            wanted=wanted,
+            limit_bytes=self._memory_bytes,
+        )
+        if num_workers < wanted:
+            logger.warning(
+                "fewer workers than wanted fit into the memory",
+                extra={"run": name, "workers": num_workers, "wanted": wanted},
+            )
+        group = _Group(
+            num_workers=num_workers,
+            least=None if least is None else min(least, num_workers),
+            max_failures=self._workers.max_failures,
+        )
+        # Nothing runs beside it, so what it takes was judged just now.
+        needs = Demand(kernel=name, workers=num_workers, memory_bytes=0)
+        room = Room(workers=num_workers, memory_bytes=self._memory_bytes, max_failures=0)
+        self._drive([needs], room, group)
+
+    def apart(self) -> None:
+        """Train every kernel in a run of its own; the schedule restarts those that are lost."""
+        each = self._workers.workers_per_kernel
+        demands = [
+            demand(self._plan, name, each)
+            for name in self._plan.kernels
+            if not is_finished(self._plan, name)
+        ]
+        places = min(self._workers.num_workers, self._places)
+        room = Room(
+            workers=places,
+            memory_bytes=self._memory_bytes,
+            max_failures=self._workers.max_failures,
+        )
+        self._drive(demands, room, _Group(num_workers=each, sharers=places))
+
+    def _drive(self, demands: list[Demand], room: Room, group: _Group) -> None:
+        def launch(name: str) -> None:
+            self._fit(name, group)
+
+        drive(self._plan, demands, room, launch, self._on_event, check=self._head.check)
+
+    def _fit(self, name: str, group: _Group) -> None:
+        """Do one Ray Train run, with a folder of its own."""
+        least, most = group.least, group.num_workers
+        trainer = TorchTrainer(
+            train_worker,
+            train_loop_config={"plan": self._plan.to_dict(), "run": name, "sharers": group.sharers},
+            torch_config=TorchConfig(backend="nccl" if self._gpu else "gloo"),
+            scaling_config=ScalingConfig(
+                # Ray's annotation leaves out the pair that its documentation asks for.
+                num_workers=most if least is None else (least, most),  # type: ignore[arg-type]
+                use_gpu=self._gpu,
+            ),
+            run_config=RunConfig(
+                name=self._plan.key[:16],
+                storage_path=str(_storage(self._plan) / name.replace(" ", "-")),
+                failure_config=FailureConfig(max_failures=group.max_failures),
+            ),
+        )
         try:
-            finished = bool(wait([fit], timeout=POLL_S).done)
-            for event in tail.read():
-                on_event(event)
-        except KeyboardInterrupt:
-            if interrupted:
-                raise  # the second Ctrl-C does not wait
-            interrupted = True
-            plan.stop_file.touch()
-    try:
-        fit.result()
-    except ray.train.TrainingFailedError as error:
-        raise TrainingError(f"Ray Train gave up: {error}") from error
-    if interrupted:
-        raise KeyboardInterrupt
+            trainer.fit()
+        except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
+            raise TrainingError(f"Ray Train gave up on {name}: {error}") from error
 
 
-class _Tail:
-    """Reads what workers append to their event files from now on."""
+class _HeadWatch:
+    """Sees that Ray's head still answers: without it a `fit()` would never return."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._offsets = {path: path.stat().st_size for path in folder.glob("events-*.jsonl")}
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._address = (host, int(port))
+        self._missed = 0
 
-    def read(self) -> Iterator[Event]:
-        """Yield the events of all whole lines since the last call."""
-        for path in sorted(self._folder.glob("events-*.jsonl")):
-            with path.open("rb") as file:
-                file.seek(self._offsets.get(path, 0))
-                raw = file.read()
-            whole = raw[: raw.rfind(b"\n") + 1]
-            self._offsets[path] = self._offsets.get(path, 0) + len(whole)
-            for line in whole.splitlines():
-                yield from_json(line)
+    def check(self) -> None:
+        """Look once.
+
+        Raises:
+            TrainingError: Nobody was there `HEAD_TRIES` times in a row.
+        """
+        try:
+            socket.create_connection(self._address, timeout=HEAD_TIMEOUT_S).close()
+        except OSError as error:
+            self._missed += 1
+            if self._missed < HEAD_TRIES:
+                return
+            raise TrainingError(
+                f"Ray's head at {self._address[0]}:{self._address[1]} is gone ({error}); the last "
+                "checkpoints are intact, run the same command to go on from them"
+            ) from error
+        self._missed = 0
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """Do one worker's part of a training; this is what Ray Train calls."""
+    plan = TrainingPlan.from_dict(config["plan"])
+    run: str = config["run"]
+    failure = plan.failure_file(run)
+    if read_failure(failure) is not None:
+        return  # it would only come again; all workers of the group see this alike
+    _set_threads(plan, config["sharers"])
+    peers = RayPeers()
+    with told_to_file(plan.checkpoints, f"{run.replace(' ', '-')}-{peers.rank}") as tell:
+        try:
+            if run == SHARES:
+                train_share(plan, peers, on_progress=tell, should_stop=plan.stop_file.exists)
+            else:
+                train_kernel(plan, run, peers, on_progress=tell, should_stop=plan.stop_file.exists)
+        except ConstellationError as error:
+            record_failure(failure, error)
+            raise
+
+
+def _set_threads(plan: TrainingPlan, sharers: int) -> None:
+    """Share this machine's CPUs out to the workers that run at the same time."""
+    beside = max(sharers, ray.train.get_context().get_local_world_size())
+    torch.set_num_threads(plan.threads or max(1, (os.cpu_count() or 1) // beside))
+
+
+def _storage(plan: TrainingPlan) -> Path:
+    return Path(plan.out) / "ray"

@@ -1,26 +1,23 @@
 """Recipes: TOML files that say what to train. Unknown keys are errors; every key is documented."""
 
 import hashlib
-import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from constellation.errors import ConfigError
 from constellation.kernel.config import PRESETS
-
-RECIPES = Path(__file__).parent / "recipes"
-"""Where the recipes that come with the project lie."""
+from training.recipe_running import BudgetSection, Section, TrackingSection, WorkersSection
+from training.recipe_transfer import AdapterSection, DistilSection, EmbeddingSection
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class CorpusSection(_Section):
+class CorpusSection(Section):
     """Which text to learn from."""
 
     paths: tuple[Path, ...] = Field(
@@ -30,6 +27,17 @@ class CorpusSection(_Section):
     )
     domain_bytes_max: int | None = Field(
         default=None, ge=1, description="Bytes kept per domain; left out: all."
+    )
+    discover_domains: int | None = Field(
+        default=None,
+        ge=2,
+        description="Group the text into so many domains by its basins, whatever folders say; "
+        "left out: folders and files name the domains.",
+    )
+    merge: Mapping[str, tuple[str, ...]] = Field(
+        default={},
+        description="New domain -> domains of the text that become it; those that are not named "
+        "are left out. Empty: every domain stays what it is.",
     )
     skips_max: int = Field(
         default=100, ge=0, description="Unreadable records tolerated before reading stops."
@@ -42,7 +50,7 @@ class CorpusSection(_Section):
     )
 
 
-class CoordizerSection(_Section):
+class CoordizerSection(Section):
     """The tokenizer with coordinates."""
 
     vocab_size: int = Field(default=4096, ge=257, description="Most tokens.")
@@ -51,7 +59,7 @@ class CoordizerSection(_Section):
     )
 
 
-class KernelSection(_Section):
+class KernelSection(Section):
     """The network that every kernel has."""
 
     preset: str = Field(
@@ -67,15 +75,54 @@ class KernelSection(_Section):
     num_layers: int | None = Field(default=None, ge=1, description="Left out: the preset's.")
     num_heads: int | None = Field(default=None, ge=1, description="Left out: the preset's.")
     mlp_width: int | None = Field(default=None, ge=1, description="Left out: the preset's.")
+    running_coupling: bool | None = Field(
+        default=None,
+        description="Whether kappa runs with the number of visible keys; left out: the preset's.",
+    )
+    beta_frozen: float | None = Field(
+        default=None,
+        description="Slope of the running coupling, held; left out: one is learned per head.",
+    )
+    recurrent_layers: tuple[int, ...] | None = Field(
+        default=None,
+        description="Layers, counted from 0, passed several times with the same weights; left "
+        "out: the preset's.",
+    )
+    loops_min: int | None = Field(
+        default=None, ge=3, description="Fewest passes of a recurrent layer; left out: 3."
+    )
+    loops_max: int | None = Field(
+        default=None, ge=3, description="Most passes of a recurrent layer; left out: the preset's."
+    )
+    depth_threshold: float | None = Field(
+        default=None,
+        gt=0,
+        description="Radians: a token stops looping when a pass moves its next-token distribution "
+        "by less; left out: every token makes the most passes.",
+    )
+    basin_outcomes: int | None = Field(
+        default=None,
+        ge=2,
+        description="Outcomes of the basin head, those of the coordizer (64); left out: no head.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "KernelSection":
         if self.preset not in PRESETS:
             raise ValueError(f"preset is {self.preset!r}; allowed: {', '.join(PRESETS)}")
+        try:
+            replace(PRESETS[self.preset], **self.changes)
+        except ConfigError as error:
+            raise ValueError(f"preset {self.preset!r} with these changes: {error}") from error
         return self
 
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What is changed of the preset."""
+        return self.model_dump(exclude={"preset"}, exclude_none=True)
 
-class StageSection(_Section):
+
+class StageSection(Section):
     """One stage of training: the seed on all domains, or the branches on one domain each."""
 
     steps: int = Field(ge=1, description="Optimisation steps (per kernel).")
@@ -87,9 +134,26 @@ class StageSection(_Section):
     )
 
 
-class OptimiserSection(_Section):
-    """AdamW and the precision of a step."""
+class OptimiserSection(Section):
+    """The rule that moves parameters, and how a step is computed."""
 
+    kind: Literal["adamw", "muon", "diagonal_fisher"] = Field(
+        default="adamw",
+        description="Rule; muon moves hidden matrices and leaves the rest to AdamW. "
+        "diagonal_fisher wants a learning rate far below the others'.",
+    )
+    momentum: float = Field(
+        default=0.95, ge=0, lt=1, description="Decay of the mean gradient of muon's matrices."
+    )
+    damping: float = Field(
+        default=0.1, gt=0, description="Share of the mean of F that diagonal_fisher adds to F."
+    )
+    accumulation_steps: int = Field(
+        default=1, ge=1, description="Parts a worker's share of a batch is computed in, in turn."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where kernels train; auto: an accelerator if there is one."
+    )
     weight_decay: float = Field(default=0.1, ge=0, description="Decay of matrices, per unit rate.")
     beta1: Share = Field(default=0.9, description="Decay of the gradient's mean.")
     beta2: Share = Field(default=0.95, description="Decay of the gradient's square.")
@@ -101,7 +165,127 @@ class OptimiserSection(_Section):
     )
 
 
-class CheckpointSection(_Section):
+class ObjectiveSection(Section):
+    """What a step minimises; terms of weight 0 are not computed."""
+
+    preset: Literal["s1", "s2"] | None = Field(
+        default=None,
+        description="Weights of an earlier system, which other keys here override: s1 (the E8 "
+        "constellation) or s2 (the recursive kernel).",
+    )
+    lambda_lm: float = Field(default=1.0, ge=0, description="Weight of the cross-entropy.")
+    lambda_basin: float = Field(
+        default=0.0, ge=0, description="Of the basin head's squared distance to its target."
+    )
+    lambda_phi: float = Field(
+        default=0.0, ge=0, description="Of the Phi surrogate's squared distance to phi_target."
+    )
+    lambda_kappa: float = Field(
+        default=0.0, ge=0, description="Of ln(coupling / kappa_target)^2, the mean over heads."
+    )
+    lambda_beta: float = Field(
+        default=0.0, ge=0, description="Of (slope - beta_target)^2, the mean over heads."
+    )
+    lambda_entropy: float = Field(
+        default=0.0, ge=0, description="Of the squared shortfall of the output entropy."
+    )
+    lambda_step: float = Field(
+        default=0.0, ge=0, description="Of the basin's squared step between batches over its cap."
+    )
+    basin_target: Path | None = Field(
+        default=None,
+        description="Basin signature (`constellation basin extract`) that every kernel's head is "
+        "trained towards; left out: the basins of the texts it reads. Needs lambda_basin.",
+    )
+    phi_target: float = Field(default=0.8, lt=1, description="Surrogate aimed at.")
+    kappa_target: float | None = Field(
+        default=None, gt=0, description="Coupling aimed at; left out: that before training."
+    )
+    beta_target: float = Field(
+        default=0.0,
+        description="Slope aimed at. A kernel trained towards a slope is no evidence for it.",
+    )
+    entropy_floor_nats: float = Field(
+        default=1.0, ge=0, description="Mean output entropy below which a sequence is penalised."
+    )
+    step_cap_radians: float = Field(
+        default=0.05, ge=0, description="Step of the mean basin between batches that is free."
+    )
+
+
+class GuardsSection(Section):
+    """What is watched while training runs, and what is done about it."""
+
+    enabled: bool = Field(
+        default=True,
+        description="Go back to the last good checkpoint after loss spikes or numbers that are "
+        "not finite.",
+    )
+    loss_scales: float = Field(
+        default=8.0, gt=0, description="Robust deviations above the median loss that are a spike."
+    )
+    loss_share: float = Field(
+        default=0.25, gt=0, description="A spike is at least this share above the median, too."
+    )
+    confirm: int = Field(default=3, ge=1, description="Faults in a row that send a run back.")
+    tries_max: int = Field(
+        default=3, ge=0, description="Times to go back without progress before giving up."
+    )
+    rate_share: float = Field(
+        default=0.5, gt=0, le=1, description="Share of the learning rate a recovery starts at."
+    )
+    recover_steps: int = Field(
+        default=50, ge=1, description="Steps over which the learning rate grows back."
+    )
+    probe_every_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps between probes of held-out text; left out: with every checkpoint.",
+    )
+    probe_windows: int = Field(default=4, ge=1, description="Held-out windows a probe reads.")
+    watch_output: bool = Field(
+        default=False, description="Probe entropy and repetition of the output; act on a collapse."
+    )
+    measure_phi: bool = Field(
+        default=False,
+        description="Probe Phi, and for branches its gauge on the scale of the seed and the "
+        "phase; needs a context of 256 or more.",
+    )
+    watch_phi: bool = Field(
+        default=False,
+        description="Act on the gauge of branches: go back after a collapse, warm the learning "
+        "rate up again in FRACTURE; needs measure_phi.",
+    )
+    phi_low: float = Field(
+        default=0.65, ge=0, le=1, description="Gauge below which integration has collapsed."
+    )
+    phi_high: float = Field(
+        default=0.85, ge=0, le=1, description="Gauge above which a renewal is due."
+    )
+    patience: int = Field(
+        default=10, ge=1, description="Probes in a row that confirm a collapse or a FRACTURE."
+    )
+    phase_borders: tuple[Share, Share, Share] = Field(
+        default=(0.70, 0.75, 0.85),
+        description="Gauges at which TACKING, CRYSTAL and FRACTURE begin.",
+    )
+    phase_hysteresis: float = Field(
+        default=0.02, ge=0, lt=0.5, description="How far past a border a phase changes."
+    )
+    phase_dwell: int = Field(default=10, ge=1, description="Probes that a phase lasts at least.")
+
+    @model_validator(mode="after")
+    def _check(self) -> "GuardsSection":
+        if self.watch_phi and not self.measure_phi:
+            raise ValueError("watch_phi acts on what measure_phi measures; set that as well")
+        if not self.phi_low < self.phi_high:
+            raise ValueError(f"need phi_low < phi_high, got {self.phi_low} and {self.phi_high}")
+        if list(self.phase_borders) != sorted(set(self.phase_borders)):
+            raise ValueError(f"phase_borders must rise, got {self.phase_borders}")
+        return self
+
+
+class CheckpointSection(Section):
     """What is kept while training runs."""
 
     every_steps: int = Field(default=50, ge=1, description="Steps between checkpoints.")
@@ -115,63 +299,85 @@ class CheckpointSection(_Section):
     )
 
 
-class WorkersSection(_Section):
-    """How the work is shared out."""
+Mode = Literal["branch-train", "synchronized", "per-actor"]
 
-    num_workers: int = Field(
-        default=2, ge=1, description="Ray Train workers; never more than Ray has CPUs."
+STAGES: Final[Mapping[Mode, tuple[frozenset[str], frozenset[str]]]] = MappingProxyType(
+    {
+        "branch-train": (frozenset({"seed_stage", "branch_stage"}), frozenset()),
+        "synchronized": (frozenset({"seed_stage"}), frozenset()),
+        "per-actor": (frozenset({"branch_stage"}), frozenset({"seed_stage"})),
+    }
+)
+"""Mode -> the stages that it needs, and those that it may have beside them."""
+
+
+class Recipe(Section):
+    """All of a training run."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_.-]*$",
+        description="Name of the recipe, and of the kernel that mode synchronized trains.",
     )
-    threads: int | None = Field(
-        default=None, ge=1, description="Threads per worker; left out: the node's CPUs shared out."
+    mode: Mode = Field(
+        default="branch-train",
+        description="branch-train: a shared seed, then a kernel per domain from it, in one Ray "
+        "Train run. synchronized: one kernel on all domains. per-actor: a kernel per domain, each "
+        "in a Ray Train run of its own, from a shared seed when there is a seed_stage.",
     )
-    max_failures: int = Field(
-        default=3, ge=0, description="Lost workers tolerated; each resumes from its checkpoints."
-    )
-
-
-class Recipe(_Section):
-    """All of a branch-train run."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="Name of the recipe.")
     seed: int = Field(default=0, ge=0, description="Of weights, data order and coordinates.")
     corpus: CorpusSection = Field(default=CorpusSection(), description="Which text.")
     coordizer: CoordizerSection = Field(default=CoordizerSection(), description="Tokenizer.")
     kernel: KernelSection = Field(default=KernelSection(), description="Network.")
-    seed_stage: StageSection = Field(description="Training of the shared seed on all domains.")
-    branch_stage: StageSection = Field(description="Training of each domain's kernel from it.")
-    optimiser: OptimiserSection = Field(default=OptimiserSection(), description="AdamW.")
+    seed_stage: StageSection | None = Field(
+        default=None, description="Training on all domains: of the shared seed, or the one kernel."
+    )
+    branch_stage: StageSection | None = Field(
+        default=None, description="Training of each domain's kernel."
+    )
+    optimiser: OptimiserSection = Field(default=OptimiserSection(), description="Optimiser.")
+    objective: ObjectiveSection = Field(default=ObjectiveSection(), description="What to minimise.")
+    adapter: AdapterSection | None = Field(
+        default=None, description="Train adapters as branches; left out: whole kernels."
+    )
+    embedding: EmbeddingSection | None = Field(
+        default=None, description="Frozen input embeddings; left out: kernels learn theirs."
+    )
+    distil: DistilSection | None = Field(
+        default=None, description="Learn from a teacher's soft targets; left out: from text alone."
+    )
+    guards: GuardsSection = Field(default=GuardsSection(), description="What to watch.")
     checkpoints: CheckpointSection = Field(default=CheckpointSection(), description="What is kept.")
     workers: WorkersSection = Field(default=WorkersSection(), description="Sharing out.")
+    budget: BudgetSection = Field(default=BudgetSection(), description="What it may spend.")
+    tracking: TrackingSection = Field(
+        default=TrackingSection(), description="Where else numbers go."
+    )
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> "Recipe":
+        needed, optional = STAGES[self.mode]
+        given = {name for name in ("seed_stage", "branch_stage") if getattr(self, name) is not None}
+        if missing := sorted(needed - given):
+            raise ValueError(f"mode {self.mode} needs [{'] and ['.join(missing)}]")
+        if unused := sorted(given - needed - optional):
+            raise ValueError(
+                f"mode {self.mode} does not use [{'] and ['.join(unused)}]; remove the section "
+                "or choose another mode"
+            )
+        if self.adapter is not None and given != {"seed_stage", "branch_stage"}:
+            raise ValueError("[adapter] needs a seed_stage to adapt and a branch_stage")
+        workers, least = self.workers, self.workers.elastic_min_workers
+        if self.mode != "per-actor" and workers.workers_per_kernel != 1:
+            raise ValueError("workers.workers_per_kernel is for mode per-actor")
+        if least is not None and self.mode != "synchronized":
+            raise ValueError("workers.elastic_min_workers is for mode synchronized")
+        if least is not None and least > workers.num_workers:
+            raise ValueError(
+                f"workers.elastic_min_workers is {least}, above num_workers {workers.num_workers}"
+            )
+        return self
 
     def key(self, *sections: str) -> str:
         """Return the sha256 (hex) of the named sections (all when none is named)."""
         values = self.model_dump_json(include=set(sections) if sections else None)
         return hashlib.sha256(values.encode()).hexdigest()
-
-
-def load_recipe(name_or_path: str | Path) -> Recipe:
-    """Read a recipe by the name of one that comes with the project, or by its path.
-
-    Raises:
-        ConfigError: The file is missing or not TOML, or a key is unknown, missing or out of
-            range; the message names every such key.
-    """
-    shipped = RECIPES / f"{name_or_path}.toml"
-    path = shipped if shipped.is_file() else Path(name_or_path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-        raise ConfigError(f"no recipe {str(name_or_path)!r}; give a file or one of: {names}") from (
-            error
-        )
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-            for problem in error.errors()
-        )
-        raise ConfigError(f"recipe {path.name}: {problems}") from error

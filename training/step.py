@@ -1,12 +1,13 @@
-"""One optimisation step: forward, backward, sum over workers, clip, AdamW.
+"""One optimisation step: forward, backward, sum over workers, clip, move.
 
-Gradients of all parameters lie in one flat buffer, so that workers exchange a single tensor;
-two numbers ride along: the loss, and how many workers want to stop.
+Gradients of all parameters lie in one flat buffer, so that workers exchange a single tensor; a few
+numbers ride along: the loss, how many workers want to stop, and the objective's terms. A step whose
+loss or gradient is not finite leaves the weights and the optimiser as they were.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
@@ -14,8 +15,12 @@ from torch import Tensor
 
 from constellation.errors import ConfigError
 from constellation.kernel.decoder import Decoder
+from training.objective import Objective, ObjectiveConfig
+from training.optimisers import choice
+from training.optimisers.choice import OptimiserKind
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 class Peers(Protocol):
@@ -46,7 +51,7 @@ class Alone:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepConfig:
-    """Settings of AdamW, its schedule, and the precision."""
+    """Settings of the optimiser, its schedule, and how a step is computed."""
 
     steps: int
     """Steps of the whole stage."""
@@ -68,12 +73,27 @@ class StepConfig:
     """Largest norm of the whole gradient."""
     precision: Precision = "auto"
     """Of matrix products."""
+    kind: OptimiserKind = "adamw"
+    """Which rule moves the parameters."""
+    momentum: float = 0.95
+    """Decay of the mean gradient of `muon`'s matrices; others ignore it."""
+    damping: float = 0.1
+    """Share of the mean of F that `diagonal_fisher` adds to F; others ignore it."""
+    accumulation_steps: int = 1
+    """Parts that each worker's share of a batch is computed in, one after the other."""
+    device: Device = "auto"
+    """Where the kernel is trained; auto takes an accelerator where there is one."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1 or self.warmup_steps < 0:
             raise ConfigError(
                 "need steps >= 1, batch_size >= 1 and warmup_steps >= 0, got "
                 f"{self.steps}, {self.batch_size} and {self.warmup_steps}"
+            )
+        if self.accumulation_steps < 1 or not 0 <= self.momentum < 1 or not self.damping > 0:
+            raise ConfigError(
+                "need accumulation_steps >= 1, momentum in [0, 1) and damping > 0, got "
+                f"{self.accumulation_steps}, {self.momentum} and {self.damping}"
             )
         if not (self.learning_rate > 0 and self.clip_norm > 0 and 0 <= self.final_share <= 1):
             raise ConfigError(
@@ -93,6 +113,10 @@ class StepResult:
     learning_rate: float
     stop: bool
     """Some worker wants to stop."""
+    taken: bool
+    """False when loss or gradient were not finite: nothing has moved."""
+    terms: Mapping[str, float] = field(default_factory=dict)
+    """Name of an extra term of the objective -> its value, unweighted."""
 
 
 def learning_rate(config: StepConfig, step: int) -> float:
@@ -105,21 +129,40 @@ def learning_rate(config: StepConfig, step: int) -> float:
     return config.learning_rate * share
 
 
-def build_optimiser(decoder: Decoder, config: StepConfig) -> torch.optim.AdamW:
-    """Return AdamW that decays matrices and leaves vectors and couplings alone."""
-    groups = decoder.parameter_groups(weight_decay=config.weight_decay)
-    return torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True
+def build_optimiser(decoder: Decoder, config: StepConfig) -> torch.optim.Optimizer:
+    """Return the optimiser of the configuration over the network's parameters."""
+    return choice.build(
+        decoder,
+        config.kind,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=(config.beta1, config.beta2),
+        momentum=config.momentum,
+        damping=config.damping,
     )
 
 
-def use_bfloat16(precision: Precision) -> bool:
+def choose_device(device: Device) -> torch.device:
+    """Return the device to train on.
+
+    Raises:
+        ConfigError: An accelerator is asked for and torch sees none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise ConfigError("device is 'cuda' and torch sees no such device; use 'auto' or 'cpu'")
+    return torch.device("cuda" if has_cuda and device != "cpu" else "cpu")
+
+
+def use_bfloat16(precision: Precision, device: torch.device | None = None) -> bool:
     """Return whether matrix products run in bfloat16; auto asks the processor.
 
     On processors without the instructions bfloat16 is emulated and slower than float32.
     """
     if precision != "auto":
         return precision == "bfloat16"
+    if device is not None and device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     ask: Callable[[], dict[str, object]] = getattr(torch.cpu, "get_capabilities", dict)
     capabilities = ask()  # an older torch cannot tell
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
@@ -128,16 +171,31 @@ def use_bfloat16(precision: Precision) -> bool:
 class Stepper:
     """Holds the gradient buffer of one kernel and takes its steps."""
 
-    def __init__(self, decoder: Decoder, config: StepConfig, peers: Peers) -> None:
-        """Make the optimiser and point every parameter's gradient into one buffer."""
+    def __init__(
+        self,
+        decoder: Decoder,
+        config: StepConfig,
+        peers: Peers,
+        objective: Objective | None = None,
+    ) -> None:
+        """Make the optimiser and point every parameter's gradient into one buffer.
+
+        Args:
+            decoder: The network, on the device it is to be trained on.
+            config: Settings.
+            peers: The workers that train it together.
+            objective: What to minimise; plain cross-entropy when left out.
+        """
         self.optimiser = build_optimiser(decoder, config)
-        self._decoder = decoder
+        self._objective = objective or Objective(ObjectiveConfig(), decoder)
         self._config = config
         self._peers = peers
-        self._bfloat16 = use_bfloat16(config.precision)
-        parameters = list(decoder.parameters())
+        self._device = decoder.embedding.device
+        self._bfloat16 = use_bfloat16(config.precision, self._device)
+        parameters = [p for p in decoder.parameters() if p.requires_grad]
         num_numbers = sum(parameter.numel() for parameter in parameters)
-        self._buffer = torch.zeros(num_numbers + 2)
+        num_extra = 2 + self._objective.num_extra
+        self._buffer = torch.zeros(num_numbers + num_extra, device=self._device)
         self._gradient, self._extra = self._buffer[:num_numbers], self._buffer[num_numbers:]
         start = 0
         for parameter in parameters:
@@ -145,7 +203,15 @@ class Stepper:
             parameter.grad = self._gradient[start:end].view_as(parameter)
             start = end
 
-    def step(self, inputs_BT: Tensor, targets_BT: Tensor, index: int, *, stop: bool) -> StepResult:
+    def step(
+        self,
+        inputs_BT: Tensor,
+        targets_BT: Tensor,
+        index: int,
+        *,
+        stop: bool,
+        rate_factor: float = 1.0,
+    ) -> StepResult:
         """Take one step.
 
         Args:
@@ -153,25 +219,47 @@ class Stepper:
             targets_BT: The tokens that follow them.
             index: Of the step, from 0: sets the learning rate.
             stop: Whether this worker wants to stop; the step is taken all the same.
+            rate_factor: The scheduled learning rate is multiplied by it.
         """
         self._buffer.zero_()
-        # Shares, not means, so that workers with unequal parts still sum to the batch's mean.
-        share = len(inputs_BT) / self._config.batch_size
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
-            loss = self._decoder.loss(inputs_BT, targets_BT) * share
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._extra[0], self._extra[1] = loss.detach(), float(stop)
+        parts = self._config.accumulation_steps
+        for inputs, targets in zip(
+            inputs_BT.tensor_split(parts), targets_BT.tensor_split(parts), strict=True
+        ):
+            if len(inputs):
+                self._accumulate(inputs.to(self._device), targets.to(self._device))
+        self._extra[1] = float(stop)
         self._peers.sum(self._buffer)
         norm = float(torch.linalg.vector_norm(self._gradient))
+        loss_nats, wants_stop = self._extra[:2].tolist()
+        rate = learning_rate(self._config, index) * rate_factor
+        taken = math.isfinite(norm) and math.isfinite(loss_nats)
+        return StepResult(
+            loss_nats=loss_nats,
+            gradient_norm=norm,
+            learning_rate=rate,
+            stop=wants_stop > 0,
+            taken=taken,
+            terms=self._move(norm, rate) if taken else {},
+        )
+
+    def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> None:
+        """Add the gradient and the numbers of a part of the batch."""
+        # Shares, not means, so that workers with unequal parts still sum to the batch's mean.
+        share = len(inputs_BT) / self._config.batch_size
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            evaluated = self._objective(inputs_BT, targets_BT)
+            loss = evaluated.loss * share
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._extra[0] += evaluated.nats * share
+        if evaluated.extra_E is not None:
+            self._extra[2:] += evaluated.extra_E * share
+
+    def _move(self, norm: float, rate: float) -> dict[str, float]:
+        """Clip, move the parameters, and return the objective's terms."""
         if norm > self._config.clip_norm:
             self._gradient *= self._config.clip_norm / norm
-        rate = learning_rate(self._config, index)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.step()
-        return StepResult(
-            loss_nats=float(self._extra[0]),
-            gradient_norm=norm,
-            learning_rate=rate,
-            stop=bool(self._extra[1] > 0),
-        )
+        return self._objective.took(self._extra[2:])

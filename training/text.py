@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,18 @@ import numpy as np
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.curricula.corpus import Document, ReadLimits, read_corpus
+from constellation.curricula.discovery import discover_domains
 from constellation.curricula.prepare import PrepareConfig, PreparedCorpus, prepare
 from constellation.curricula.split import SplitConfig
 from constellation.curricula.starter import starter_corpus
 from constellation.curricula.store import save_prepared
 from constellation.errors import CorpusError
-from training.branch import SEED
 from training.data import join_documents
 from training.recipe import CoordizerSection, CorpusSection
+from training.training_plan import SEED
 
 
-def corpus_inputs(section: CorpusSection) -> dict[str, object]:
+def corpus_inputs(section: CorpusSection, *, seed: int) -> dict[str, object]:
     """Return what decides the corpus: the settings, and the state of its files."""
     files = [
         [str(path), path.stat().st_size, path.stat().st_mtime_ns]
@@ -27,26 +29,44 @@ def corpus_inputs(section: CorpusSection) -> dict[str, object]:
         for path in sorted([root] if root.is_file() else root.rglob("*"))
         if path.is_file()
     ]
+    decides = {"seed": seed} if section.discover_domains else {}
     # The starter corpus is this Python's own text.
-    return {"settings": section.model_dump(mode="json"), "files": files, "python": sys.version}
+    return {
+        "settings": section.model_dump(mode="json"),
+        "files": files,
+        "python": sys.version,
+        **decides,
+    }
 
 
-def make_corpus(section: CorpusSection, folder: Path) -> PreparedCorpus:
+def make_corpus(
+    section: CorpusSection, folder: Path, *, seed: int, domains_min: int = 2
+) -> PreparedCorpus:
     """Read and prepare the corpus and keep it in `folder`.
 
+    Args:
+        section: Which text.
+        folder: Where it is kept.
+        seed: Of the discovery of domains.
+        domains_min: Domains needed; 1 for a single kernel.
+
     Raises:
-        CorpusError: It is missing, empty, too damaged, or has fewer than two domains.
+        CorpusError: It is missing, empty, too damaged, or has too few domains.
     """
     if section.paths:
         corpus = read_corpus(section.paths, ReadLimits(skips_max=section.skips_max))
     else:
         corpus = starter_corpus()
+    if section.merge:
+        corpus = corpus.merged(section.merge)
     config = PrepareConfig(
         domain_bytes_max=section.domain_bytes_max,
         split=SplitConfig(dev_share=section.dev_share, test_share=section.test_share),
     )
     prepared = prepare(corpus, config)
-    if len(prepared.domains) < 2:
+    if section.discover_domains is not None:
+        prepared = discover_domains(prepared, num_domains=section.discover_domains, seed=seed)
+    if len(prepared.domains) < domains_min:
         raise CorpusError(
             ", ".join(map(str, section.paths)) or "starter corpus",
             f"a constellation needs two domains or more, found {list(prepared.domains)}; "
@@ -54,6 +74,20 @@ def make_corpus(section: CorpusSection, folder: Path) -> PreparedCorpus:
         )
     save_prepared(folder, prepared)
     return prepared
+
+
+def as_one_domain(corpus: PreparedCorpus, name: str) -> PreparedCorpus:
+    """Return the corpus with all its text in one domain: what a single kernel learns from."""
+
+    def renamed(documents: Iterable[Document]) -> tuple[Document, ...]:
+        return tuple(replace(document, domain=name) for document in documents)
+
+    return replace(
+        corpus,
+        train=renamed(corpus.train),
+        dev=renamed(corpus.dev),
+        test=renamed(corpus.test),
+    )
 
 
 def make_coordizer(

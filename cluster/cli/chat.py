@@ -3,14 +3,15 @@
 import sys
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import options, render
+from cluster.cli import kernel_folder, options, render
 from cluster.cli.ask import print_stream
 from cluster.cli.connection import configuration, connect
-from constellation.errors import ConstellationError, InvalidPrompt
+from constellation.errors import ConfigError, ConstellationError, InvalidPrompt
 
 if TYPE_CHECKING:
     from constellation.client import Client, Reply
@@ -46,6 +47,15 @@ def chat(
     endpoint: options.Endpoint = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Talk to the kernel in this folder instead, without a constellation, and see "
+            "Phi, kappa, depth and basin below each reply.",
+            show_default=False,
+        ),
+    ] = None,
+    coordizer: kernel_folder.CoordizerFolder = None,
 ) -> None:
     """Talk to the constellation; every turn goes to the kernel that is nearest to it.
 
@@ -54,6 +64,13 @@ def chat(
 
     Example: constellation chat --tokens-max 100
     """
+    if checkpoint is not None:
+        served = {"--kernel": kernel, "--rule": rule, "--endpoint": endpoint, "--timeout": timeout}
+        _refuse("--checkpoint", {**served, "--run-dir": run_dir, "--token-file": token_file})
+        sampling = {"tokens_max": tokens_max, "temperature": temperature, "seed": seed}
+        _talk_to_checkpoint(checkpoint, coordizer, context, sampling)
+        return
+    _refuse("a constellation", {"--coordizer": coordizer})
     asked = {
         "kernel": kernel,
         "rule": None if rule is None else str(rule),
@@ -65,6 +82,23 @@ def chat(
     with connect(settings, endpoint, timeout) as client:
         render.stderr().print(_HELP, style="dim")
         _Session(client, Conversation(limit=context, room=tokens_max), asked).run()
+
+
+def _refuse(instead: str, given: dict[str, object]) -> None:
+    """Refuse flags that would be ignored."""
+    if wrong := [flag for flag, value in given.items() if value is not None]:
+        raise ConfigError(f"{', '.join(wrong)} says nothing to {instead}; leave it out")
+
+
+def _talk_to_checkpoint(
+    folder: Path, coordizer: Path | None, context: int, sampling: dict[str, Any]
+) -> None:
+    from cluster.cli.chat_checkpoint import CheckpointSession
+    from constellation.records import Sampling
+
+    given = {name: value for name, value in sampling.items() if value is not None}
+    loaded = kernel_folder.load(folder, coordizer)
+    CheckpointSession(loaded, Sampling(**given), context=context).run()
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import typer
 
 from cluster.cli import options, render
 from cluster.cli.connection import configuration
+from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
     from cluster.planning import Plan
@@ -18,6 +19,9 @@ class PresetName(StrEnum):
 
     SPARK = "spark"
     QIG_23M = "qig-23m"
+    QIG_RECURSIVE_100M = "qig-recursive-100m"
+    HLX_100M = "hlx-100m"
+    HLX_50M = "hlx-50m"
 
 
 def register(app: typer.Typer) -> None:
@@ -53,22 +57,57 @@ def plan(
         ),
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure/--no-measure", help="Measure the speed here, about 2 s.")
+        bool,
+        typer.Option(
+            "--measure/--no-measure", help="Measure the speed here: about 2 s, --train up to 20 s."
+        ),
     ] = True,
+    train: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RECIPE",
+            help="Say what training a recipe takes instead: memory, tokens, FLOPs, time.",
+            show_default=False,
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the recipe of --train; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Say how many kernels fit on this machine and what they cost.
+    """Say how many kernels fit on this machine and what they cost, to host or to train.
+
+    With --train, the exit code is 1 when a kernel is too large to be trained here.
 
     Example: constellation plan --preset qig-23m --kernels 8 --memory 16
     """
     import psutil
 
     from cluster.cli import machine
+    from cluster.cli.plan_training import plan_training
     from cluster.planning import Load, Machine, make_plan
     from constellation.kernel.config import PRESETS
 
-    config = PRESETS[str(preset)]
+    if changes and train is None:
+        raise ConfigError("--set changes the recipe of --train; give both")
     free = psutil.virtual_memory().available if memory is None else int(memory * 1e9)
+    if train is not None:
+        fits = plan_training(
+            train,
+            changes or (),
+            memory_bytes=free,
+            num_cores=machine.num_cores(),
+            measure=measure,
+            as_json=as_json,
+        )
+        raise typer.Exit(0 if fits else 1)
+    config = PRESETS[str(preset)]
     made = make_plan(
         Load(config=config, slots=slots or configuration().kernel.slots, num_kernels=kernels),
         Machine(

@@ -10,7 +10,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cluster.cli import ask, chat, coordize, inspect, route, serve, train
+from cluster.cli import (
+    ask,
+    basin,
+    chat,
+    coordize,
+    data,
+    inspect,
+    measure,
+    merge,
+    report,
+    route,
+    serve,
+    train,
+    validate,
+)
 from constellation.errors import ConfigError, ConstellationError
 
 EXIT_FAILED = 1
@@ -52,8 +66,14 @@ ask.register(app)
 chat.register(app)
 route.register(app)
 train.register(app)
+report.register(app)
+validate.register(app)
+merge.register(app)
+measure.register(app)
 inspect.register(app)
+app.add_typer(basin.app, name="basin")
 app.add_typer(coordize.app, name="coordize")
+app.add_typer(data.app, name="data")
 
 
 def _show_version(wanted: bool) -> None:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.cli import options, render
+from cluster.cli.connection import configuration, connect
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from training.pipeline import TrainingResult
@@ -37,20 +39,47 @@ def train(
             show_default=False,
         ),
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the recipe, as in seed_stage.steps=200; may be repeated.",
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="branch-train, synchronized or per-actor, in place of the recipe's mode.",
+            show_default=False,
+        ),
+    ] = None,
+    basin_target: Annotated[
+        Path | None,
+        typer.Option(
+            help="Basin signature that every kernel is pulled towards; the recipe's "
+            "objective.lambda_basin says how strongly.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Train the kernels of a recipe: corpus, coordizer, seed, branches, table, held-out figures.
+    """Train the kernels of a recipe: corpus, coordizer, kernels, table, held-out figures.
 
     Ctrl-C writes checkpoints and stops; the same command goes on from there. What is finished and
-    unchanged is not done again.
+    unchanged is not done again. A constellation that runs from the folder takes the new weights
+    when they are ready, without dropping a request. A budget that is used up stops it like Ctrl-C,
+    with exit code 1; the same command goes on once the recipe allows more.
 
     Example: constellation train starter --out artifacts/starter
     """
     from cluster.training_run import train_recipe
     from training.progress import LiveTable
-    from training.recipe import load_recipe
+    from training.recipe_file import load_recipe
 
-    wanted = load_recipe(recipe)
+    flags = {"mode": mode, "objective.basin_target": basin_target}
+    chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    wanted = load_recipe(recipe, [*(changes or ()), *chosen])
     folder = out or Path("artifacts") / wanted.name
     console = render.stderr()
     try:
@@ -59,24 +88,51 @@ def train(
     except KeyboardInterrupt:
         console.print("stopped; checkpoints are written, the same command goes on from there")
         raise
+    served = renew_served(folder, console)
     if as_json:
         render.print_json({"out": result.out, "seconds": result.seconds, "report": result.report})
     else:
         _print_result(result)
+        if not served:
+            render.stdout().print(f"serve them: constellation up --artifacts {result.out}")
+
+
+def renew_served(artifacts: Path, console: "Console") -> bool:
+    """Let a constellation that runs from this folder take the new weights; say if there is one."""
+    from cluster.state import running
+    from constellation.errors import ReloadRefused
+
+    settings = configuration()
+    state = running(settings.run_dir)
+    if state is None or Path(state.artifacts).resolve() != artifacts.resolve():
+        return False
+    with connect(settings, state.endpoint) as client:
+        try:
+            names = client.reload().kernels
+        except ReloadRefused as error:
+            console.print(f"the constellation at {state.endpoint} goes on as it was: {error}")
+        else:
+            console.print(f"{state.endpoint} serves new weights of: {', '.join(names) or 'none'}")
+    return True
 
 
 def _print_result(result: "TrainingResult") -> None:
     console = render.stdout()
     held_out = result.report["held_out"]
     console.print(figures(held_out))
-    low, high = held_out["seed_minus_constellation_ci95"]
+    interval = held_out["seed_minus_constellation_ci95"]
+    gain = (
+        ""
+        if interval is None
+        else f"seed minus constellation {interval[0]:+.3f} to {interval[1]:+.3f} bits per byte "
+        "(95 %) · "
+    )
     console.print(
         f"\nheld out: {held_out['num_documents']} documents, {held_out['num_bytes']:,} bytes · "
-        f"seed minus constellation {low:+.3f} to {high:+.3f} bits per byte (95 %) · "
-        f"{held_out['routing_accuracy']:.1%} routed to their own kernel"
+        f"{gain}{held_out['routing_accuracy']:.1%} routed to their own kernel"
     )
     console.print(f"{len(result.kernels)} kernels in {result.out}, {result.seconds:.0f} s")
-    console.print(f"serve them: constellation up --artifacts {result.out}")
+    console.print(f"report: {result.out / 'report.md'}")
 
 
 def figures(held_out: dict[str, Any]) -> "Table":

@@ -5,8 +5,8 @@ more of them than `ReadLimits.skips_max` stop the reading with `CorpusError`.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from constellation.curricula.readers import Unreadable, is_known, read_records
@@ -48,6 +48,28 @@ class Corpus:
     def domains(self) -> tuple[str, ...]:
         """Names of the domains, sorted."""
         return tuple(sorted({document.domain for document in self.documents}))
+
+
+    def merged(self, domains: Mapping[str, Sequence[str]]) -> "Corpus":
+        """Return the documents of the named domains under new ones.
+
+        Args:
+            domains: New domain -> domains that become it; documents of others are left out.
+
+        Raises:
+            CorpusError: A domain is not there, or named twice.
+        """
+        becomes = {old: new for new, olds in domains.items() for old in olds}
+        if unknown := sorted(set(becomes) - set(self.domains)):
+            raise CorpusError("corpus", f"has no domain {unknown[0]!r}; it has {self.domains}")
+        if len(becomes) < sum(len(olds) for olds in domains.values()):
+            raise CorpusError("corpus", "a domain is merged into two; name each once")
+        documents = tuple(
+            replace(document, domain=becomes[document.domain])
+            for document in self.documents
+            if document.domain in becomes
+        )
+        return replace(self, documents=documents)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

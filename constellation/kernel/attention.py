@@ -28,13 +28,19 @@ COUPLING_FLOOR = 0.1
 
 
 class Linear(nn.Linear):
-    """A matrix without bias whose values come from `Decoder.initialise` or a checkpoint."""
+    """A matrix whose values come from `Decoder.initialise` or a checkpoint."""
 
-    def __init__(self, num_in: int, num_out: int) -> None:
-        super().__init__(num_in, num_out, bias=False)
+    def __init__(self, num_in: int, num_out: int, *, bias: bool = False) -> None:
+        super().__init__(num_in, num_out, bias=bias)
 
     def reset_parameters(self) -> None:
         """Leave the memory as it is: the decoder fills it."""
+
+    def initialise(self, generator: torch.Generator, std: float) -> None:
+        """Draw the matrix; a bias starts at 0."""
+        self.weight.normal_(0.0, std, generator=generator)
+        if self.bias is not None:
+            self.bias.zero_()
 
 
 class Coupling(nn.Module):
@@ -80,13 +86,14 @@ class Attention(nn.Module):
     def __init__(self, config: KernelConfig) -> None:
         super().__init__()
         self.config = config
-        self.qkv = Linear(config.width, 3 * config.width)
-        self.out = Linear(config.width, config.width)
+        bias = not config.is_modern
+        self.qkv = Linear(config.width, 3 * config.width, bias=bias)
+        self.out = Linear(config.width, config.width, bias=bias)
 
     def forward(
         self,
         x_BTC: Tensor,
-        phases_T11D: Tensor,
+        phases_T11D: Tensor | None,
         scale_TSH1: Tensor | None,
         cache: LayerCache | None,
     ) -> Tensor:
@@ -94,7 +101,8 @@ class Attention(nn.Module):
 
         Args:
             x_BTC: Normalised residual stream of the new positions.
-            phases_T11D: Rotary phases of the new positions, complex, D / 2 entries.
+            phases_T11D: Rotary phases of the new positions, complex, D / 2 entries; None where
+                positions are in the residual stream already.
             scale_TSH1: One layer of `Coupling`'s result; None for `dot`.
             cache: Keys and values of earlier positions; the new ones are appended.
 
@@ -121,14 +129,16 @@ class Attention(nn.Module):
         return 1.0 if self.config.has_coupling else self.config.head_dim**-0.5
 
     def project(
-        self, x_BTC: Tensor, phases_T11D: Tensor, scale_TSH1: Tensor | None
+        self, x_BTC: Tensor, phases_T11D: Tensor | None, scale_TSH1: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries (coupling included), keys and values, each of shape (B, H, T, D)."""
         B, T, C = x_BTC.shape
         H, D = self.config.num_heads, self.config.head_dim
         qk_BTC2, value = self.qkv(x_BTC).split((2 * C, C), -1)
         points_BTSHD = self._points(qk_BTC2.view(B, T, 2, H, D).float(), scale_TSH1)
-        query, key = rotate(points_BTSHD, phases_T11D).to(value.dtype).unbind(2)
+        if phases_T11D is not None:
+            points_BTSHD = rotate(points_BTSHD, phases_T11D)
+        query, key = points_BTSHD.to(value.dtype).unbind(2)
         return query.transpose(1, 2), key.transpose(1, 2), value.view(B, T, H, D).transpose(1, 2)
 
     def _points(self, v_BTSHD: Tensor, scale_TSH1: Tensor | None) -> Tensor:

@@ -1,7 +1,12 @@
 """Keys and values of the positions a kernel has read, preallocated for one batch of sequences.
 
+A layer that is passed several times has one cache per pass: a pass attends to what the same pass
+of earlier positions left.
+
 Shapes: N layers, B sequences, H heads, T new positions, L visible positions, D channels of a head.
 """
+
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -13,7 +18,8 @@ from constellation.kernel.config import KernelConfig
 class KVCache:
     """A fixed buffer of keys, their positions applied, and values.
 
-    One writer: the decoder appends to every layer in a forward pass and then advances `length`.
+    One writer: the decoder appends to every pass of every layer in a forward pass and then advances
+    `length`.
 
     Attributes:
         length: Positions held, the same for all sequences.
@@ -33,7 +39,9 @@ class KVCache:
             raise ConfigError(f"need batch and capacity from 1, got {batch} and {capacity}")
         self.length = 0
         self.capacity = min(capacity or config.context, config.context)
-        shape = (config.num_layers, 2, batch, config.num_heads, self.capacity, config.head_dim)
+        loops_N = [config.loops_of(layer) for layer in range(config.num_layers)]
+        self._first_pass_N = list(accumulate(loops_N, initial=0))
+        shape = (sum(loops_N), 2, batch, config.num_heads, self.capacity, config.head_dim)
         self._store = torch.empty(shape, dtype=dtype, device=device)
 
     @property
@@ -50,9 +58,10 @@ class KVCache:
         if self.length + num_new > self.capacity:
             raise InvalidPrompt(length=self.length + num_new, limit=self.capacity)
 
-    def layer(self, index: int) -> "LayerCache":
-        """Return the view that layer `index` appends to."""
-        return LayerCache(self._store[index], self.length)
+    def layer(self, index: int) -> "tuple[LayerCache, ...]":
+        """Return the views that the passes of layer `index` append to: one unless it recurs."""
+        passes = range(self._first_pass_N[index], self._first_pass_N[index + 1])
+        return tuple(LayerCache(self._store[number], self.length) for number in passes)
 
     def advance(self, num_new: int) -> None:
         """Count `num_new` positions that every layer has appended."""
@@ -66,7 +75,7 @@ class KVCache:
 
 
 class LayerCache:
-    """One layer's part of a `KVCache` during one forward pass."""
+    """The part of a `KVCache` that one pass of a layer uses during one forward pass."""
 
     def __init__(self, store: Tensor, length: int) -> None:
         self._store = store

@@ -81,8 +81,8 @@ def save_kernel(
         raise ConfigError(f"the facts of a kernel must be JSON values: {error}") from error
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    _write(target / WEIGHTS_FILE, weights)
-    _write(target / KERNEL_FILE, text.encode() + b"\n")
+    write_whole(target / WEIGHTS_FILE, weights)
+    write_whole(target / KERNEL_FILE, text.encode() + b"\n")
     return weights_hash
 
 
@@ -90,13 +90,19 @@ def load_kernel(folder: Path | str, *, dtype: torch.dtype | None = None) -> Load
     """Read a kernel.
 
     Args:
-        folder: Where `save_kernel` wrote.
+        folder: Where `save_kernel` wrote, or `save_adapter` beside the base.
         dtype: Of the weights in memory; None keeps the file's. Couplings stay in float32.
 
     Raises:
         ArtifactError: If a file is missing or damaged, the two do not belong together, or a weight
             is not finite.
     """
+    if not (Path(folder) / KERNEL_FILE).exists():
+        # Here, because the adapters' files read their base with this very function.
+        from constellation.kernel.adapters.files import is_adapter, load_adapted
+
+        if is_adapter(folder):
+            return load_adapted(folder, dtype=dtype)
     description = _read_description(Path(folder) / KERNEL_FILE)
     path = Path(folder) / WEIGHTS_FILE
     weights = _read(path)
@@ -184,7 +190,7 @@ def _read(path: Path) -> bytes:
         raise ArtifactError(path, f"it cannot be read: {error.strerror}") from error
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a crash leaves the old one or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:

@@ -1,13 +1,13 @@
 """The kernel itself: a causal decoder-only language model, readable top to bottom.
 
-Pre-norm RMSNorm, rotary positions, SwiGLU, tied embedding, KV cache, no biases.
+Of the style `modern`: pre-norm RMSNorm, rotary positions, SwiGLU, tied embedding, KV cache, no
+biases. Of `post_norm`: learned positions, and a head of its own; see `block.py` for the rest.
 
-Shapes: B sequences, T positions, C channels, V tokens, N layers.
-Sources: Vaswani et al. (2017); Zhang & Sennrich (2019); Su et al. (2021); Shazeer (2020), GLU
-variants; Press & Wolf (2017), tied embeddings.
+Shapes: B sequences, T positions, C channels, V tokens, N layers, K outcomes of the basin.
+Sources: Vaswani et al. (2017); Zhang & Sennrich (2019); Su et al. (2021); Press & Wolf (2017), tied
+embeddings.
 """
 
-import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -15,12 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from constellation.errors import InvalidPrompt
-from constellation.kernel.attention import Attention, Coupling, Linear, rotary_phases
-from constellation.kernel.cache import KVCache, LayerCache
+from constellation.errors import ConfigError, InvalidPrompt
+from constellation.kernel.attention import Coupling, Linear, rotary_phases
+from constellation.kernel.basin_head import BasinHead
+from constellation.kernel.block import make_block
+from constellation.kernel.cache import KVCache
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.loss import mean_nats
 from constellation.kernel.norm import RMSNorm
+from constellation.kernel.recursion import Depths, RecurrentBlock
 
 
 class Decoder(nn.Module):
@@ -36,9 +39,22 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.width))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.norm = RMSNorm(config.width, epsilon=config.norm_epsilon)
+        self.frozen_input: Tensor | None
+        frozen = torch.empty(config.vocab_size, config.width) if config.frozen_input else None
+        self.register_buffer("frozen_input", frozen)
+        self.blocks = nn.ModuleList(
+            RecurrentBlock(config) if layer in config.recurrent_layers else make_block(config)
+            for layer in range(config.num_layers)
+        )
+        self.norm = RMSNorm(config.width, epsilon=config.norm_epsilon) if config.is_modern else None
         self.coupling = Coupling(config) if config.has_coupling else None
+        self.positions: nn.Parameter | None = None
+        self.head: Linear | None = None
+        if not config.is_modern:
+            self.positions = nn.Parameter(torch.empty(config.context, config.width))
+            self.head = Linear(config.width, config.vocab_size, bias=True)
+        outcomes = config.basin_outcomes
+        self.basin_head = None if outcomes is None else BasinHead(config.width, outcomes)
         if seed is not None:
             self.initialise(torch.Generator().manual_seed(seed))
 
@@ -52,37 +68,83 @@ class Decoder(nn.Module):
         Raises:
             InvalidPrompt: If there is no token, or more than the context or the cache holds.
         """
-        return functional.linear(self.hidden(tokens_BT, cache), self.embedding)
+        return self.logits(self.hidden(tokens_BT, cache))
 
-    def hidden(self, tokens_BT: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Return the normalised final hidden states, shape (B, T, C); errors as `forward`."""
-        x_BTC = functional.embedding(tokens_BT, self.embedding)
+    def hidden(
+        self, tokens_BT: Tensor, cache: KVCache | None = None, *, depths: Depths | None = None
+    ) -> Tensor:
+        """Return the final hidden states, normalised, shape (B, T, C); errors as `forward`.
+
+        Args:
+            tokens_BT: Token ids, int64 or int32.
+            cache: What was read before; the new positions are appended to it.
+            depths: Counts the passes through recurrent layers; the caller's own.
+        """
         start, num_new = self._reserve(tokens_BT.shape[1], cache)
-        phases = rotary_phases(self.config, tokens_BT.device)[start : start + num_new]
+        x_BTC, phases = self._placed(tokens_BT, start)
         scales: Sequence[Tensor | None] = [None] * len(self.blocks)
         if self.coupling is not None:
             scales = self.coupling(start, num_new).unbind(0)
         for index, block in enumerate(self.blocks):
-            layer_cache = None if cache is None else cache.layer(index)
-            x_BTC = block(x_BTC, phases, scales[index], layer_cache)
+            caches = None if cache is None else cache.layer(index)
+            if isinstance(block, RecurrentBlock):
+                x_BTC = block(x_BTC, phases, scales[index], caches, self._readout, depths)
+            else:
+                layer_cache = None if caches is None else caches[0]
+                x_BTC = block(x_BTC, phases, scales[index], layer_cache)
         if cache is not None:
             cache.advance(num_new)
-        return cast(Tensor, self.norm(x_BTC))
+        return self._normalised(x_BTC)
 
-    def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of the next token, shape (..., V), of final hidden states (..., C)."""
+        return functional.linear(hidden, self.output_weight, self.output_bias)
+
+    def loss(
+        self, tokens_BT: Tensor, targets_BT: Tensor, *, depths: Depths | None = None
+    ) -> Tensor:
         """Return the mean cross-entropy in nats, a scalar; targets of -100 do not count.
 
         The logits are never held all at once.
         """
-        hidden_MC = self.hidden(tokens_BT).flatten(0, 1)
-        return mean_nats(hidden_MC, self.embedding, targets_BT.flatten().long())
+        return self.mean_nats(self.hidden(tokens_BT, depths=depths), targets_BT)
+
+    def mean_nats(self, hidden_BTC: Tensor, targets_BT: Tensor) -> Tensor:
+        """Return the loss of hidden states that were computed before."""
+        targets_M = targets_BT.flatten().long()
+        return mean_nats(hidden_BTC.flatten(0, 1), self.output_weight, targets_M, self.output_bias)
+
+    def basin(self, hidden_BTC: Tensor) -> Tensor:
+        """Return where the kernel places each sequence on the simplex, shape (B, K).
+
+        Args:
+            hidden_BTC: What `hidden` returned; all of its positions count the same.
+
+        Raises:
+            ConfigError: If the kernel has no basin head.
+        """
+        if self.basin_head is None:
+            raise ConfigError("this kernel has no basin head; train one with basin_outcomes set")
+        return cast(Tensor, self.basin_head(hidden_BTC))
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The matrix that makes logits, shape (V, C): the embedding where it is tied."""
+        return self.embedding if self.head is None else self.head.weight
+
+    @property
+    def output_bias(self) -> Tensor | None:
+        """What is added to the logits, shape (V,); None in the style `modern`."""
+        return None if self.head is None else self.head.bias
 
     def parameter_groups(self, *, weight_decay: float) -> list[dict[str, object]]:
-        """Return what an optimiser wants: matrices decay, norms and couplings do not.
+        """Return what an optimiser wants: matrices decay, vectors and couplings do not.
+
+        Frozen parameters, such as those under an adapter, are left out.
 
         A decayed log-coupling would pull kappa to 1, a decayed norm to silence.
         """
-        named = list(self.named_parameters())
+        named = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         decays = [p for name, p in named if p.ndim > 1 and not name.startswith("coupling.")]
         keeps = [p for name, p in named if p.ndim <= 1 or name.startswith("coupling.")]
         return [
@@ -96,7 +158,31 @@ class Decoder(nn.Module):
         std = self.config.init_std
         self.embedding.normal_(0.0, std, generator=generator)
         for block in self.blocks:
-            cast(Block, block).initialise(generator, std, 2 * self.config.num_layers)
+            cast(RecurrentBlock, block).initialise(generator, std, 2 * self.config.num_passes())
+        if self.positions is not None:
+            self.positions.normal_(0.0, std, generator=generator)
+        for head in (self.head, self.basin_head):
+            if head is not None:
+                head.initialise(generator, std)
+        if self.frozen_input is not None:
+            self.frozen_input.normal_(0.0, std, generator=generator)
+
+    def _placed(self, tokens_BT: Tensor, start: int) -> tuple[Tensor, Tensor | None]:
+        """Return the embedded tokens, and the rotary phases of their places if it is by those."""
+        table_VC = self.embedding if self.frozen_input is None else self.frozen_input
+        x_BTC = functional.embedding(tokens_BT, table_VC)
+        end = start + tokens_BT.shape[1]
+        if self.positions is None:
+            return x_BTC, rotary_phases(self.config, tokens_BT.device)[start:end]
+        return x_BTC + self.positions[start:end], None
+
+    def _normalised(self, x_BTC: Tensor) -> Tensor:
+        """Return the stream after the last norm; `post_norm` has normalised it already."""
+        return x_BTC if self.norm is None else cast(Tensor, self.norm(x_BTC))
+
+    def _readout(self, x_RC: Tensor) -> Tensor:
+        """Return the logits that the residual stream stands for between passes, shape (R, V)."""
+        return self.logits(self._normalised(x_RC))
 
     def _reserve(self, num_new: int, cache: KVCache | None) -> tuple[int, int]:
         """Return the first new position and the number of new ones, if they fit."""
@@ -107,30 +193,3 @@ class Decoder(nn.Module):
         if cache is not None:
             cache.reserve(num_new)
         return start, num_new
-
-
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
-
-    def __init__(self, config: KernelConfig) -> None:
-        super().__init__()
-        self.attention_norm = RMSNorm(config.width, epsilon=config.norm_epsilon)
-        self.attention = Attention(config)
-        self.mlp_norm = RMSNorm(config.width, epsilon=config.norm_epsilon)
-        self.gate_up = Linear(config.width, 2 * config.mlp_width)
-        self.down = Linear(config.mlp_width, config.width)
-
-    def forward(
-        self, x_BTC: Tensor, phases: Tensor, scale: Tensor | None, cache: LayerCache | None
-    ) -> Tensor:
-        """Return the residual stream after this block, shape (B, T, C)."""
-        x_BTC = x_BTC + self.attention(self.attention_norm(x_BTC), phases, scale, cache)
-        gate, up = self.gate_up(self.mlp_norm(x_BTC)).chunk(2, -1)
-        return cast(Tensor, x_BTC + self.down(functional.silu(gate) * up))
-
-    def initialise(self, generator: torch.Generator, std: float, num_residuals: int) -> None:
-        """Draw the matrices; those that write to the residual stream are smaller."""
-        for matrix in (self.attention.qkv, self.gate_up):
-            matrix.weight.normal_(0.0, std, generator=generator)
-        for matrix in (self.attention.out, self.down):
-            matrix.weight.normal_(0.0, std / math.sqrt(num_residuals), generator=generator)

@@ -12,6 +12,7 @@ import torch
 from constellation.errors import InvalidPrompt, InvalidRequest
 from constellation.kernel.cache import KVCache
 from constellation.kernel.decoder import Decoder
+from constellation.kernel.recursion import Depths
 from constellation.kernel.sampling import generator_for, pick
 from constellation.records import Sampling
 
@@ -48,6 +49,7 @@ class Generation:
         self._sampling = sampling
         self._end_id = end_id
         self._generator = generator_for(sampling)
+        self._depths = Depths()
         self._seen = {int(token) for token in prompt_ids}
         self._unread = [int(token) for token in prompt_ids]
         self._cache = KVCache(
@@ -62,6 +64,11 @@ class Generation:
         """Whether no further token will come."""
         return self.finish_reason is not None
 
+    @property
+    def mean_depth(self) -> float | None:
+        """Mean passes of the tokens read so far through recurrent layers; None without any."""
+        return self._depths.mean
+
     @torch.inference_mode()
     def step(self) -> int | None:
         """Return the next token; None when the text has ended, then and ever after.
@@ -73,8 +80,8 @@ class Generation:
         device = self._decoder.embedding.device
         tokens_BT = torch.tensor([self._unread], dtype=torch.int64, device=device)
         # Only the last position's logits are needed: the prompt's others would cost T x V.
-        hidden_C = self._decoder.hidden(tokens_BT, self._cache)[0, -1]
-        logits_V = self._decoder.embedding @ hidden_C
+        hidden_BTC = self._decoder.hidden(tokens_BT, self._cache, depths=self._depths)
+        logits_V = self._decoder.logits(hidden_BTC[0, -1])
         token = pick(logits_V, self._sampling, generator=self._generator, seen=self._seen)
         return self._accept(token)
 

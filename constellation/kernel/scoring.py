@@ -87,7 +87,8 @@ def _windows(tokens: Tensor, context: int, stride: int) -> tuple[Tensor, Tensor]
 
 def _counted_nats(decoder: Decoder, inputs_WT: Tensor, targets_WT: Tensor) -> Tensor:
     device = decoder.embedding.device
-    hidden = decoder.hidden(inputs_WT.to(device))
+    hidden_WTC = decoder.hidden(inputs_WT.to(device))
     counted = (targets_WT != loss.IGNORED).to(device)
-    nats = loss.token_nats(hidden[counted], decoder.embedding, targets_WT.to(device)[counted])
-    return nats.cpu()
+    targets_M = targets_WT.to(device)[counted]
+    weight, bias = decoder.output_weight, decoder.output_bias
+    return loss.token_nats(hidden_WTC[counted], weight, targets_M, bias).cpu()

@@ -3,10 +3,14 @@
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from cluster.cli.train import MODELS, figures
+from cluster.cli.train import MODELS, figures, renew_served
+from constellation.errors import ReloadRefused
 from tests.cli.conftest import Run
+from tests.cli.test_serving_commands import write_own_state
+from tests.wire.fakes import Served
 from training import evaluate
 
 
@@ -39,3 +43,24 @@ def test_an_unknown_recipe_is_a_configuration_error(run: Run, tmp_path: Path) ->
     assert result.exit_code == 2
     assert "wrong" in result.stderr
     assert list(tmp_path.iterdir()) == [tmp_path / "r.toml"]
+
+
+def _renewed(folder: Path) -> tuple[bool, str]:
+    text = io.StringIO()
+    return renew_served(folder, Console(file=text, width=140)), text.getvalue()
+
+
+def test_a_constellation_that_runs_from_the_folder_takes_the_new_weights(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _renewed(tmp_path / "x") == (False, ""), "nothing runs"
+    write_own_state(Path("runs/local"), served.endpoint)
+    found, said = _renewed(tmp_path / "x")
+    assert found
+    assert "serves new weights of: python, law" in said
+    assert _renewed(tmp_path / "other") == (False, ""), "what runs was made of another folder"
+    served.router.failures.append(ReloadRefused("another vocabulary"))
+    found, said = _renewed(tmp_path / "x")
+    assert found
+    assert "goes on as it was: nothing was reloaded: another vocabulary" in said

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from constellation.coordizer.blocks import (
     BLOCK_MAX,
     FREE_OUTCOMES_MIN,
+    FREE_SHARE,
     allocate_blocks,
     block_background,
 )
@@ -189,7 +190,7 @@ def test_blocks_differ_fit_and_leave_sixteen_outcomes_free(
 def test_domains_weigh_alike_in_the_background_whatever_their_size() -> None:
     background_K = block_background({"a": (0,), "b": (1, 2), "c": (3, 4, 5)}, 64)
     shares = [background_K[0], background_K[1:3].sum(), background_K[3:6].sum()]
-    np.testing.assert_allclose(shares, 0.25, atol=1e-12)
+    np.testing.assert_allclose(shares, (1 - FREE_SHARE) / 3, atol=1e-12)
 
 
 def test_more_domains_than_blocks_still_have_different_mixtures() -> None:

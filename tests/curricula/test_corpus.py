@@ -177,3 +177,19 @@ def test_balance_is_one_for_equal_domains_and_zero_when_one_has_all() -> None:
     assert balance([7, 0]) == 0.0
     assert balance([7]) == balance([]) == balance([0, 0]) == 1.0
     assert balance([9, 1]) == pytest.approx(0.468996, abs=1e-6)
+
+
+def test_domains_are_merged_under_new_names_and_the_rest_is_left_out(tmp_path: Path) -> None:
+    for name in ("law", "verse", "notes", "code"):
+        write(tmp_path / name / "a.txt", name)
+    corpus = read_corpus(tmp_path)
+    merged = corpus.merged({"prose": ["verse", "notes"], "rules": ["law"]})
+    assert {d.text: d.domain for d in merged.documents} == {
+        "verse": "prose",
+        "notes": "prose",
+        "law": "rules",
+    }
+    with pytest.raises(CorpusError, match="no domain 'poems'"):
+        corpus.merged({"prose": ["poems"]})
+    with pytest.raises(CorpusError, match="merged into two"):
+        corpus.merged({"prose": ["law"], "rules": ["law"]})

@@ -1,4 +1,4 @@
-"""Small kernels for tests: every kind of attention, random weights of a size that matters."""
+"""Small kernels for tests: all kinds of attention and network, weights of a size that matters."""
 
 from collections.abc import Callable
 
@@ -9,6 +9,21 @@ from constellation.kernel.config import AttentionKind, KernelConfig
 from constellation.kernel.decoder import Decoder
 
 MakeKernel = Callable[..., Decoder]
+
+NETWORKS: dict[str, dict[str, object]] = {
+    "modern": {},
+    "post_norm": {"style": "post_norm"},
+    "recurrent": {"recurrent_layers": [0], "loops_max": 4},
+    # At these thresholds the tokens of the tests stop after every number of passes allowed.
+    "adaptive": {"recurrent_layers": [0, 1], "loops_max": 6, "depth_threshold": 0.4},
+    "post_norm_adaptive": {
+        "style": "post_norm",
+        "recurrent_layers": [1],
+        "loops_max": 6,
+        "depth_threshold": 0.15,
+    },
+}
+"""Changes to `small_config` that give every kind of network."""
 
 
 def small_config(attention: AttentionKind = "qfi", **changes: object) -> KernelConfig:
@@ -35,6 +50,11 @@ def make_kernel() -> MakeKernel:
         if decoder.coupling is not None and decoder.config.learns_beta:
             # Slopes start at 0, where a wrong number of visible keys would go unnoticed.
             torch.nn.init.constant_(decoder.coupling.beta_NH, 0.3)
+        # Biases and gates start at 0 too, and one that is left out would go unnoticed.
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in decoder.named_parameters():
+            if name.endswith(".bias") or ".gate." in name:
+                torch.nn.init.normal_(parameter, std=0.2, generator=generator)
         return decoder
 
     return make

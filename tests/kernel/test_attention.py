@@ -14,9 +14,12 @@ from tests.kernel.conftest import small_config
 CPU = torch.device("cpu")
 
 
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def vectors(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
+    return scale * torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
 
 
 def plain_amplitudes(v: Tensor, scale: Tensor) -> Tensor:
@@ -61,7 +64,7 @@ def heads(kind: AttentionKind) -> tuple[Tensor, Tensor, Tensor]:
     """Return queries, keys (both as if at position 0), and the vectors they were made from."""
     config = small_config(kind)
     attention = Attention(config)
-    torch.nn.init.normal_(attention.qkv.weight, std=0.3)
+    torch.nn.init.normal_(attention.qkv.weight, std=0.3, generator=seeded(1))
     x_BTC = vectors(2, 9, 32).float()
     still = rotary_phases(config, CPU)[:1].expand(9, -1, -1, -1)
     query, key, _ = attention.project(x_BTC, still, torch.ones(1, 2, 2, 1))
@@ -97,7 +100,7 @@ def test_fisher_rao_logits_are_bhattacharyya_coefficients() -> None:
 def test_scores_depend_on_relative_positions_only(kind: AttentionKind) -> None:
     config = small_config(kind)
     attention = Attention(config)
-    torch.nn.init.normal_(attention.qkv.weight, std=0.1)
+    torch.nn.init.normal_(attention.qkv.weight, std=0.1, generator=seeded(2))
     scale = None if kind == "dot" else torch.ones(1, 2, 2, 1)
     same_everywhere = vectors(1, 1, 32).float().expand(1, 24, 32)
     query, key, _ = attention.project(same_everywhere, rotary_phases(config, CPU), scale)

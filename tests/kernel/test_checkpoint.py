@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from constellation.errors import ArtifactError, ConfigError
 from constellation.kernel.checkpoint import KERNEL_FILE, WEIGHTS_FILE, load_kernel, save_kernel
 from constellation.kernel.config import ATTENTION_KINDS, AttentionKind
-from tests.kernel.conftest import MakeKernel
+from tests.kernel.conftest import NETWORKS, MakeKernel
 
 
 @pytest.fixture
@@ -22,16 +22,50 @@ def saved(tmp_path: Path, make_kernel: MakeKernel) -> Path:
 
 
 @pytest.mark.parametrize("kind", ATTENTION_KINDS)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_a_kernel_comes_back_bit_for_bit(
-    kind: AttentionKind, tmp_path: Path, make_kernel: MakeKernel, tokens_BT: torch.Tensor
+    network: str,
+    kind: AttentionKind,
+    tmp_path: Path,
+    make_kernel: MakeKernel,
+    tokens_BT: torch.Tensor,
 ) -> None:
-    decoder = make_kernel(kind, seed=3)
+    decoder = make_kernel(kind, seed=3, basin_outcomes=5, **NETWORKS[network])
     weights_hash = save_kernel(tmp_path, decoder, tokenizer_hash="t", facts={"bpb": 1.5})
     loaded = load_kernel(tmp_path)
-    assert torch.equal(loaded.decoder(tokens_BT), decoder(tokens_BT))
+    hidden_BTC = decoder.hidden(tokens_BT)
+    assert torch.equal(loaded.decoder(tokens_BT), decoder.logits(hidden_BTC))
+    assert torch.equal(loaded.decoder.basin(hidden_BTC), decoder.basin(hidden_BTC))
     assert loaded.config == decoder.config
     assert (loaded.tokenizer_hash, loaded.weights_hash) == ("t", weights_hash)
     assert loaded.facts == {"bpb": 1.5}
+
+
+def test_a_kernel_saved_before_there_were_other_networks_loads(
+    saved: Path, make_kernel: MakeKernel, tokens_BT: torch.Tensor
+) -> None:
+    """The first releases wrote none of these keys; their defaults are what those kernels are."""
+    newer = ("style", "recurrent_layers", "loops_min", "loops_max", "depth_threshold")
+    description = json.loads((saved / KERNEL_FILE).read_text())
+    for key in (*newer, "basin_outcomes"):
+        del description["config"][key]
+    (saved / KERNEL_FILE).write_text(json.dumps(description))
+    loaded = load_kernel(saved)
+    assert loaded.config == make_kernel().config
+    assert torch.equal(loaded.decoder(tokens_BT), make_kernel()(tokens_BT))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_works_in_a_narrow_dtype(
+    network: str, tmp_path: Path, make_kernel: MakeKernel, tokens_BT: torch.Tensor
+) -> None:
+    decoder = make_kernel(basin_outcomes=5, init_std=0.05, **NETWORKS[network])
+    save_kernel(tmp_path, decoder, tokenizer_hash="t", facts={})
+    narrow = load_kernel(tmp_path, dtype=torch.bfloat16).decoder
+    hidden_BTC = narrow.hidden(tokens_BT)
+    assert hidden_BTC.dtype == torch.bfloat16
+    exact = decoder.basin(decoder.hidden(tokens_BT))
+    torch.testing.assert_close(narrow.basin(hidden_BTC), exact, atol=0.05, rtol=0)
 
 
 def test_a_loaded_kernel_can_be_trained_further(saved: Path, tokens_BT: torch.Tensor) -> None:
@@ -72,6 +106,7 @@ def test_a_damaged_network_does_not_replace_a_good_one(
 ) -> None:
     good = load_kernel(saved).weights_hash
     decoder = make_kernel()
+    assert decoder.norm is not None
     with torch.no_grad():
         decoder.norm.weight[3] = float("nan")
     with pytest.raises(ArtifactError, match=r"norm\.weight"):
@@ -137,6 +172,9 @@ def set_config(**values: object) -> Callable[[Path], None]:
         (set_config(width=64), "do not fit"),
         (set_config(num_layers=3), "do not fit"),
         (set_config(attention="dot"), "do not fit"),
+        (set_config(style="post_norm"), "do not fit"),
+        (set_config(recurrent_layers=[1]), "do not fit"),
+        (set_config(basin_outcomes=64), "do not fit"),
         (set_config(width=-1), "configuration is refused"),
         (set_config(colour="red"), "configuration is refused"),
     ],

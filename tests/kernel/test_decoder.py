@@ -1,5 +1,7 @@
 """Laws of the network: causality, the same with and without cache, lean forms equal plain ones."""
 
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,13 +9,14 @@ from torch.nn import functional
 
 from constellation.errors import ConfigError, InvalidPrompt
 from constellation.kernel.cache import KVCache
-from constellation.kernel.config import ATTENTION_KINDS, AttentionKind
+from constellation.kernel.config import ATTENTION_KINDS, STYLES, AttentionKind, Style
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.loss import CHUNK_LOGITS, IGNORED, mean_nats, token_nats
 from constellation.kernel.norm import RMSNorm
-from tests.kernel.conftest import MakeKernel
+from tests.kernel.conftest import NETWORKS, MakeKernel
 
 every_kind = pytest.mark.parametrize("kind", ATTENTION_KINDS)
+every_network = pytest.mark.parametrize("network", NETWORKS)
 
 
 def read_in_pieces(decoder: Decoder, tokens_BT: Tensor, pieces: list[int]) -> Tensor:
@@ -22,13 +25,14 @@ def read_in_pieces(decoder: Decoder, tokens_BT: Tensor, pieces: list[int]) -> Te
 
 
 @every_kind
+@every_network
 @torch.no_grad()
 def test_no_logit_depends_on_a_later_token(
-    kind: AttentionKind, make_kernel: MakeKernel, tokens_BT: Tensor
+    network: str, kind: AttentionKind, make_kernel: MakeKernel, tokens_BT: Tensor
 ) -> None:
-    decoder = make_kernel(kind)
+    decoder = make_kernel(kind, **NETWORKS[network])
     logits = decoder(tokens_BT)
-    for position in range(1, tokens_BT.shape[1]):
+    for position in (1, 2, 9, 15, 22, 23):
         changed = tokens_BT.clone()
         changed[:, position:] = (changed[:, position:] + 1) % 61
         other = decoder(changed)
@@ -37,14 +41,15 @@ def test_no_logit_depends_on_a_later_token(
 
 
 @every_kind
+@every_network
 @torch.no_grad()
 def test_no_logit_depends_on_a_later_token_of_the_same_piece_with_a_cache(
-    kind: AttentionKind, make_kernel: MakeKernel, tokens_BT: Tensor
+    network: str, kind: AttentionKind, make_kernel: MakeKernel, tokens_BT: Tensor
 ) -> None:
-    decoder = make_kernel(kind)
+    decoder = make_kernel(kind, **NETWORKS[network])
     pieces = [9, 8, 7]
     logits = read_in_pieces(decoder, tokens_BT, pieces)
-    for position in range(10, tokens_BT.shape[1]):
+    for position in (10, 11, 16, 17, 23):
         changed = tokens_BT.clone()
         changed[:, position:] = (changed[:, position:] + 1) % 61
         other = read_in_pieces(decoder, changed, pieces)
@@ -53,22 +58,28 @@ def test_no_logit_depends_on_a_later_token_of_the_same_piece_with_a_cache(
 
 
 @every_kind
+@every_network
 @pytest.mark.parametrize("pieces", [[24], [1] * 24, [10, 1, 1, 5, 7]])
 @torch.no_grad()
 def test_logits_are_the_same_with_a_cache(
-    kind: AttentionKind, pieces: list[int], make_kernel: MakeKernel, tokens_BT: Tensor
+    network: str,
+    kind: AttentionKind,
+    pieces: list[int],
+    make_kernel: MakeKernel,
+    tokens_BT: Tensor,
 ) -> None:
-    decoder = make_kernel(kind)
+    decoder = make_kernel(kind, **NETWORKS[network])
     cached = read_in_pieces(decoder, tokens_BT, pieces)
     torch.testing.assert_close(cached, decoder(tokens_BT), atol=1e-4, rtol=1e-4)
 
 
 @every_kind
+@every_network
 @torch.no_grad()
 def test_a_truncated_cache_has_forgotten(
-    kind: AttentionKind, make_kernel: MakeKernel, tokens_BT: Tensor
+    network: str, kind: AttentionKind, make_kernel: MakeKernel, tokens_BT: Tensor
 ) -> None:
-    decoder = make_kernel(kind)
+    decoder = make_kernel(kind, **NETWORKS[network])
     cache = KVCache(decoder.config, batch=3)
     decoder(tokens_BT, cache)
     cache.truncate(6)
@@ -76,29 +87,37 @@ def test_a_truncated_cache_has_forgotten(
     torch.testing.assert_close(again, decoder(tokens_BT)[:, 6:], atol=1e-4, rtol=1e-4)
 
 
+@every_network
 @torch.no_grad()
-def test_sequences_of_a_batch_do_not_mix(make_kernel: MakeKernel, tokens_BT: Tensor) -> None:
-    decoder = make_kernel()
+def test_sequences_of_a_batch_do_not_mix(
+    network: str, make_kernel: MakeKernel, tokens_BT: Tensor
+) -> None:
+    decoder = make_kernel(**NETWORKS[network])
     alone = torch.cat([decoder(row.unsqueeze(0)) for row in tokens_BT])
     torch.testing.assert_close(decoder(tokens_BT), alone, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("style", STYLES)
 @torch.no_grad()
-def test_order_matters(make_kernel: MakeKernel, tokens_BT: Tensor) -> None:
+def test_order_matters(style: Style, make_kernel: MakeKernel, tokens_BT: Tensor) -> None:
     """Without positions, swapping two earlier tokens would leave the last logits as they are."""
     swapped = tokens_BT.clone()
     swapped[:, [3, 9]] = tokens_BT[:, [9, 3]]
-    decoder = make_kernel(num_layers=1)
+    decoder = make_kernel(num_layers=1, style=style)
     assert not torch.allclose(decoder(swapped)[:, -1], decoder(tokens_BT)[:, -1], atol=1e-3)
 
 
 @every_kind
+@every_network
 @pytest.mark.parametrize("running", [True, False])
 def test_gradients_reach_every_parameter(
-    kind: AttentionKind, running: bool, make_kernel: MakeKernel, tokens_BT: Tensor
+    network: str, kind: AttentionKind, running: bool, make_kernel: MakeKernel, tokens_BT: Tensor
 ) -> None:
-    decoder = make_kernel(kind, running_coupling=running)
-    decoder.loss(tokens_BT[:, :-1], tokens_BT[:, 1:]).backward()
+    changes = NETWORKS[network] | {"basin_outcomes": 5}
+    decoder = make_kernel(kind, running_coupling=running, **changes)
+    hidden_BTC = decoder.hidden(tokens_BT[:, :-1])
+    first_outcome = decoder.basin(hidden_BTC)[:, 0].sum()
+    (decoder.mean_nats(hidden_BTC, tokens_BT[:, 1:]) + first_outcome).backward()
     for name, parameter in decoder.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -106,10 +125,11 @@ def test_gradients_reach_every_parameter(
 
 
 @every_kind
+@every_network
 def test_loss_and_gradients_equal_the_plain_form(
-    kind: AttentionKind, make_kernel: MakeKernel, tokens_BT: Tensor
+    network: str, kind: AttentionKind, make_kernel: MakeKernel, tokens_BT: Tensor
 ) -> None:
-    decoder = make_kernel(kind)
+    decoder = make_kernel(kind, **NETWORKS[network])
     targets = tokens_BT.roll(-1, 1).clone()
     targets[0, 5:9] = IGNORED
     loss = decoder.loss(tokens_BT, targets)
@@ -121,8 +141,11 @@ def test_loss_and_gradients_equal_the_plain_form(
     torch.testing.assert_close(lean, torch.autograd.grad(3 * plain, parameters))
 
 
-def test_the_loss_without_gradients_is_the_same(make_kernel: MakeKernel, tokens_BT: Tensor) -> None:
-    decoder = make_kernel()
+@every_network
+def test_the_loss_without_gradients_is_the_same(
+    network: str, make_kernel: MakeKernel, tokens_BT: Tensor
+) -> None:
+    decoder = make_kernel(**NETWORKS[network])
     with torch.no_grad():
         quiet = decoder.loss(tokens_BT, tokens_BT)
     torch.testing.assert_close(quiet, decoder.loss(tokens_BT, tokens_BT).detach())
@@ -172,10 +195,11 @@ def test_normalisation_equals_torch() -> None:
 
 
 @every_kind
+@pytest.mark.parametrize("network", ["modern", "post_norm", "recurrent"])
 def test_training_under_bfloat16_autocast_stays_near(
-    kind: AttentionKind, make_kernel: MakeKernel, tokens_BT: Tensor
+    network: str, kind: AttentionKind, make_kernel: MakeKernel, tokens_BT: Tensor
 ) -> None:
-    decoder = make_kernel(kind, init_std=0.05)
+    decoder = make_kernel(kind, init_std=0.05, **NETWORKS[network])
     with torch.autocast("cpu", torch.bfloat16):
         loss = decoder.loss(tokens_BT[:, :-1], tokens_BT[:, 1:])
     loss.backward()
@@ -188,6 +212,31 @@ def test_the_same_seed_gives_the_same_weights(make_kernel: MakeKernel) -> None:
     first, again, other = (make_kernel(seed=seed).state_dict() for seed in (4, 4, 5))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["embedding"], other["embedding"])
+
+
+def test_a_basin_head_leaves_the_other_weights_of_a_seed_as_they_are(
+    make_kernel: MakeKernel,
+) -> None:
+    """Comparisons with and without the head start from the same network."""
+    without, with_head = make_kernel(), make_kernel(basin_outcomes=5)
+    expected = without.state_dict()
+    found = with_head.state_dict()
+    assert set(found) == {*expected, "basin_head.weight"}
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("changes", [*NETWORKS.values(), {"basin_outcomes": 5}])
+def test_only_matrices_decay(changes: dict[str, object], make_kernel: MakeKernel) -> None:
+    decoder = make_kernel(**changes)
+    decays, keeps = decoder.parameter_groups(weight_decay=0.1)
+    assert decays["weight_decay"] == 0.1
+    assert keeps["weight_decay"] == 0
+    decayed = {id(parameter) for parameter in cast(list[Tensor], decays["params"])}
+    kept = {id(parameter) for parameter in cast(list[Tensor], keeps["params"])}
+    for name, parameter in decoder.named_parameters():
+        is_matrix = parameter.ndim == 2 and not name.startswith("coupling.")
+        assert (id(parameter) in decayed) == is_matrix, name
+        assert (id(parameter) in kept) != is_matrix, name
 
 
 def test_a_text_beyond_the_context_is_refused(make_kernel: MakeKernel) -> None:

@@ -46,6 +46,56 @@ def test_bands(loading: float, low: float, high: float, seed: int) -> None:
     assert phi.n == PHI_POSITIONS
 
 
+@pytest.mark.parametrize("width", [32, 384, 768])
+@pytest.mark.parametrize("seed", range(3))
+def test_independent_units_are_not_integrated_at_any_width(width: int, seed: int) -> None:
+    phi = phi_integration(states(0.0, seed, width), num_nulls=20)
+    assert phi.value is not None
+    assert phi.value <= 0.06
+    assert phi.interval is not None
+    assert phi.interval[0] <= 0.01
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_moving_groups_apart_in_time_leaves_the_null(seed: int) -> None:
+    """The same values, each group in an order of its own: what they shared is gone."""
+    generator = torch.Generator().manual_seed(seed)
+    groups = states(1.0, seed).tensor_split(8, dim=1)
+    apart = [group[torch.randperm(PHI_POSITIONS, generator=generator)] for group in groups]
+    phi = phi_integration(torch.cat(apart, dim=1), num_nulls=20)
+    assert phi.value is not None
+    assert phi.value <= 0.06
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_positions_does_not_matter(seed: int) -> None:
+    """Moved together, groups share what they shared; only the draw of the nulls differs."""
+    hidden = states(0.3, seed)
+    order = torch.randperm(PHI_POSITIONS, generator=torch.Generator().manual_seed(seed))
+    ours, moved = phi_integration(hidden), phi_integration(hidden[order])
+    assert moved.value == pytest.approx(ours.value, abs=0.01)
+
+
+@pytest.mark.parametrize(("memory", "low", "high"), [(0.5, 0.0, 0.06), (0.9, 0.15, 0.4)])
+def test_independent_units_that_change_slowly_look_integrated(
+    memory: float, low: float, high: float
+) -> None:
+    """A known limit: shuffles forget that neighbouring positions are alike, the value does not.
+
+    Slow units make chance correlations larger than their shuffles do. So Phi of one kernel says
+    less than the difference between two on the same text.
+    """
+    values = []
+    for seed in range(3):
+        hidden = states(0.0, seed)
+        for position in range(1, PHI_POSITIONS):
+            new = (1 - memory**2) ** 0.5 * hidden[position]
+            hidden[position] = memory * hidden[position - 1] + new
+        values.append(phi_integration(hidden, num_nulls=20).value)
+    mean = sum(value for value in values if value is not None) / len(values)
+    assert low <= mean <= high
+
+
 @pytest.mark.parametrize("constant", [0.0, 1.0, 1e6, 0.1])
 def test_constant_states_are_not_integrated(constant: float) -> None:
     phi = phi_integration(torch.full((PHI_POSITIONS, WIDTH), constant))

@@ -43,7 +43,7 @@ script.load()()
 """
 
 LOAD_RECIPE = """
-from training.recipe import load_recipe
+from training.recipe_file import load_recipe
 print(load_recipe("starter").name)
 """
 

@@ -13,12 +13,13 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConfigError, CorpusError
 from constellation.kernel.checkpoint import load_kernel
 from constellation.wire.table_file import load_table
-from training.branch import BranchPlan, train_share
+from training.branch import train_share
 from training.evaluate import ScoredDocument, bits_per_byte, summarise, unigram_nats
 from training.events import Event, KernelProgress, OnEvent, PartFinished, ignore
 from training.pipeline import TrainingResult, train
 from training.recipe import Recipe
 from training.step import Alone
+from training.training_plan import TrainingPlan
 
 STOCKS = {
     "sea": "wave tide salt harbour anchor gull keel drift storm sail".split(),  # noqa: SIM905
@@ -51,8 +52,8 @@ def recipe(text: Path, **changes: object) -> Recipe:
     return Recipe.model_validate({**values, **changes})
 
 
-def alone(plan: BranchPlan, recipe: Recipe, on_event: OnEvent) -> None:
-    assert train_share(BranchPlan.from_dict(json.loads(json.dumps(plan.to_dict()))), Alone())
+def alone(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
+    assert train_share(TrainingPlan.from_dict(json.loads(json.dumps(plan.to_dict()))), Alone())
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +151,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(
 ) -> None:
     asked = itertools.count()
 
-    def stopping(plan: BranchPlan, recipe: Recipe, on_event: OnEvent) -> None:
+    def stopping(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
         if not train_share(plan, Alone(), should_stop=lambda: next(asked) == stop_after):
             raise KeyboardInterrupt
 
@@ -163,7 +164,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(
 
 
 def test_progress_is_logged_line_by_line_and_as_a_status(text: Path, tmp_path: Path) -> None:
-    def told(plan: BranchPlan, recipe: Recipe, on_event: OnEvent) -> None:
+    def told(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
         train_share(plan, Alone(), on_progress=on_event)
 
     events: list[Event] = []

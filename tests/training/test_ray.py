@@ -1,29 +1,24 @@
-"""Branch-train under Ray Train: two workers, one of them killed on the way."""
+"""All modes under a real Ray Train, disturbed on the way: the same bits as without Ray."""
 
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import psutil
 import pytest
-import torch
 
 from cluster.bootstrap import local_ray
 from constellation.errors import TrainingError
 from constellation.kernel.checkpoint import load_kernel
-from tests.training import tiny
+from tests.training import ray_runs
 from tests.training.peers import run_together
-from training.branch import SEED, BranchPlan, train_share
+from training.branch import train_kernel, train_share
 from training.checkpoints import CheckpointFolder
-from training.data import join_documents
-from training.events import Event, KernelProgress
-from training.loop import Job
-from training.step import StepConfig
+from training.events import Event, KernelProgress, KernelStateChanged
+from training.step import Alone
+from training.training_plan import SEED
 
 KERNELS = ("a", "b", "c")
-SEED_STEPS = 1000
-BRANCH_STEPS = 40
 
 pytestmark = [
     pytest.mark.ray,
@@ -39,51 +34,19 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             yield
 
 
-def plan(out: Path) -> BranchPlan:
-    (out / "tokens").mkdir(parents=True)
-    for number, name in enumerate((SEED, *KERNELS)):
-        for split, seed in (("train", number), ("dev", 100 + number)):
-            stream = join_documents([tiny.stream(seed, 900)], end_id=0)
-            np.save(out / "tokens" / f"{name}.{split}.npy", stream)
-
-    def job(kernel: str, stage: str, steps: int) -> Job:
-        step = StepConfig(steps=steps, batch_size=4, learning_rate=3e-3, precision="float32")
-        return Job(kernel=kernel, stage=stage, step=step, bytes_per_token=3.0, checkpoint_every=100)
-
-    return BranchPlan(
-        out=str(out),
-        key="0" * 64,
-        kernels=KERNELS,
-        kernel_config=tiny.CONFIG.to_dict(),
-        tokenizer_hash="1" * 64,
-        seed=0,
-        seed_job=job(SEED, "seed", SEED_STEPS),
-        branch_jobs=tuple(job(name, "branch", BRANCH_STEPS) for name in KERNELS),
-        threads=1,
-    )
-
-
-def kill_a_worker() -> int:
-    """Kill one Ray Train worker of this process with SIGKILL and return its process id."""
-    for process in psutil.Process().children(recursive=True):
-        if "RayTrainWorker" in " ".join(process.cmdline()):
-            process.send_signal(signal.SIGKILL)
-            return process.pid
-    raise AssertionError("no Ray Train worker runs")
-
-
-def test_ctrl_c_and_a_killed_worker_leave_the_result_the_same_to_the_bit(
+def test_branch_train_survives_ctrl_c_and_a_killed_worker(
     ray_session: None, tmp_path: Path
 ) -> None:
-    from training.ray_trainer import train_branches
+    from training.ray_trainer import train_with_ray
 
-    run = plan(tmp_path / "ray")
+    run = ray_runs.plan(tmp_path / "ray", "branch-train", KERNELS, steps=40, seed_steps=1000)
     seed_steps: list[int] = []
     disturbed: list[str] = []
     stopped_at: list[int] = []
 
     def on_event(event: Event) -> None:
-        assert isinstance(event, KernelProgress)
+        if not isinstance(event, KernelProgress):
+            return
         if event.kernel == SEED:
             seed_steps.append(event.step)
         if not disturbed and event.step >= 150:
@@ -91,35 +54,69 @@ def test_ctrl_c_and_a_killed_worker_leave_the_result_the_same_to_the_bit(
             signal.raise_signal(signal.SIGINT)
         elif disturbed == ["ctrl-c"] and stopped_at:
             disturbed.append("kill")
-            kill_a_worker()
+            ray_runs.kill_a_worker()
 
     with pytest.raises(KeyboardInterrupt):
-        train_branches(run, num_workers=2, max_failures=0, on_event=on_event)
+        train_with_ray(run, ray_runs.workers(max_failures=0), on_event)
     stopped_at.append(CheckpointFolder(run.checkpoints / SEED).all()[-1].step)
-    assert 150 <= stopped_at[0] < SEED_STEPS
+    assert 150 <= stopped_at[0] < 1000
     seed_steps.clear()
-    train_branches(run, num_workers=2, max_failures=2, on_event=on_event)
+    train_with_ray(run, ray_runs.workers(max_failures=2), on_event)
     assert disturbed == ["ctrl-c", "kill"]
     assert min(seed_steps) > stopped_at[0], "it must resume, not start over"
 
-    straight = plan(tmp_path / "threads")
+    straight = ray_runs.plan(tmp_path / "as", "branch-train", KERNELS, steps=40, seed_steps=1000)
     assert run_together(2, lambda peers: train_share(straight, peers)) == [True, True]
-    for name in (SEED, *KERNELS):
-        one, two = (load_kernel(folder) for folder in _folders(tmp_path, name))
-        assert one.facts == two.facts
-        for a, b in zip(one.decoder.parameters(), two.decoder.parameters(), strict=True):
-            assert torch.equal(a, b)
+    ray_runs.assert_same_kernels(run, straight, (SEED, *KERNELS))
 
 
-def test_a_run_that_cannot_go_on_is_a_training_error(ray_session: None, tmp_path: Path) -> None:
-    from training.ray_trainer import train_branches
+def test_per_actor_restarts_the_one_that_was_killed_and_goes_on_without_the_one_that_failed(
+    ray_session: None, tmp_path: Path
+) -> None:
+    from training.ray_trainer import train_with_ray
 
-    broken = plan(tmp_path)
-    (tmp_path / "tokens" / "seed.train.npy").write_bytes(b"no tokens")
-    with pytest.raises(TrainingError, match="Ray Train gave up"):
-        train_branches(broken, num_workers=2, max_failures=0, on_event=lambda _: None)
+    run = ray_runs.plan(tmp_path / "ray", "per-actor", KERNELS, steps=1500)
+    (tmp_path / "ray" / "tokens" / "b.train.npy").write_bytes(b"no tokens")
+    states: list[tuple[str, str]] = []
+    killed: list[int] = []
+    kernels_after: list[str] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, KernelStateChanged):
+            states.append((event.kernel, event.state))
+        elif isinstance(event, KernelProgress):
+            if event.kernel == "a" and event.step >= 200 and not killed:
+                killed.append(ray_runs.kill_a_worker("events-a-0"))
+            if killed:
+                kernels_after.append(event.kernel)
+
+    with pytest.raises(TrainingError, match=r"token file .*b\.train\.npy cannot be used"):
+        train_with_ray(run, ray_runs.workers(max_failures=1), on_event)
+    assert killed
+    of = {name: [state for kernel, state in states if kernel == name] for name in KERNELS}
+    assert of["a"] == ["RUNNING", "STAGED", "RUNNING", "FINISHED"]
+    assert of["b"] == ["RUNNING", "FAILED"], "its file is as bad the second time: no restart"
+    assert of["c"] == ["STAGED", "RUNNING", "FINISHED"], "it had to wait for a free place"
+
+    straight = ray_runs.plan(tmp_path / "straight", "per-actor", KERNELS, steps=1500)
+    for name in ("a", "c"):
+        assert train_kernel(straight, name, Alone())
+    ray_runs.assert_same_kernels(run, straight, ("a", "c"))
 
 
-def _folders(root: Path, name: str) -> list[Path]:
-    inner = SEED if name == SEED else f"kernels/{name}"
-    return [root / "ray" / inner, root / "threads" / inner]
+def test_synchronized_workers_have_the_loss_curve_of_one(ray_session: None, tmp_path: Path) -> None:
+    """Elastic: four workers are wanted, one is enough, and Ray has room for two."""
+    from training.ray_trainer import train_with_ray
+
+    run = ray_runs.plan(tmp_path / "ray", "synchronized", ("one",), steps=50, batch_size=6)
+    train_with_ray(run, ray_runs.workers(num_workers=4, elastic_min_workers=1), lambda _: None)
+    events = sorted(path.name for path in run.checkpoints.glob("events-*"))
+    assert events == ["events-one-0.jsonl", "events-one-1.jsonl"]
+
+    straight = replace(run, out=str(tmp_path / "threads"))
+    (tmp_path / "ray" / "tokens").rename(tmp_path / "threads-tokens")
+    (tmp_path / "threads").mkdir()
+    (tmp_path / "threads-tokens").rename(tmp_path / "threads" / "tokens")
+    run_together(2, lambda peers: train_kernel(straight, "one", peers))
+    ray_runs.assert_same_kernels(run, straight, ("one",))
+    assert load_kernel(run.kernel_folder("one")).facts["steps"] == 50

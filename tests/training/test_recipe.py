@@ -6,7 +6,8 @@ import pytest
 from pydantic import BaseModel
 
 from constellation.errors import ConfigError
-from training.recipe import RECIPES, Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_file import RECIPES, load_recipe
 
 STAGES = """
 [seed_stage]
@@ -44,13 +45,44 @@ def test_every_shipped_recipe_loads_by_its_name() -> None:
         ("name = 'x'\n[coordizer]\nvocab_size = 9\n" + STAGES, r"coordizer\.vocab_size"),
         ("name = '../x'\n" + STAGES, r"name"),
         (STAGES, r"name: Field required"),
-        ("name = 'x'", r"seed_stage: Field required; branch_stage: Field required"),
+        ("name = 'x'", r"mode branch-train needs \[branch_stage\] and \[seed_stage\]"),
         ("name = ", r"is not TOML"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_key(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, text)
+
+
+def test_a_recipe_extends_another_section_by_section(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("name = 'base'\nseed = 4\n" + STAGES)
+    (tmp_path / "child.toml").write_text(
+        "extends = 'base'\nname = 'child'\n[seed_stage]\nsteps = 9\n"
+    )
+    child = load_recipe(tmp_path / "child.toml")
+    base = load_recipe(tmp_path / "base.toml")
+    assert (child.name, child.seed, child.seed_stage.steps) == ("child", 4, 9)
+    assert child.seed_stage.batch_size == base.seed_stage.batch_size
+    assert child.branch_stage == base.branch_stage
+
+
+def test_a_recipe_may_extend_a_shipped_one_but_not_itself(tmp_path: Path) -> None:
+    assert load(tmp_path, "extends = 'starter'\nname = 'mine'").coordizer.vocab_size == 4096
+    (tmp_path / "a.toml").write_text("extends = 'b'")
+    (tmp_path / "b.toml").write_text("extends = 'a'")
+    with pytest.raises(ConfigError, match="extends itself"):
+        load_recipe(tmp_path / "a.toml")
+
+
+def test_changes_come_last_and_are_checked_like_the_rest() -> None:
+    changed = load_recipe("starter", ["seed_stage.steps=7", "name=mine", "corpus.paths=['a','b']"])
+    assert (changed.seed_stage.steps, changed.name) == (7, "mine")
+    assert changed.corpus.paths == (Path("a"), Path("b"))
+    with pytest.raises(ConfigError, match=r"seed_stage\.steps"):
+        load_recipe("starter", ["seed_stage.steps=0"])
+    for wrong in ("steps", "=3", "a b=1"):
+        with pytest.raises(ConfigError, match="KEY=VALUE"):
+            load_recipe("starter", [wrong])
 
 
 def test_a_missing_recipe_names_those_that_exist(tmp_path: Path) -> None:
@@ -77,3 +109,48 @@ def test_the_key_of_a_recipe_changes_only_with_its_sections(tmp_path: Path) -> N
     two = load(tmp_path, "name = 'x'\n[workers]\nnum_workers = 5\n" + STAGES)
     assert one.key("seed_stage") == two.key("seed_stage")
     assert one.key() != two.key()
+
+
+SEED_STAGE, BRANCH_STAGE = STAGES.split("[branch_stage]")
+BRANCH_STAGE = "[branch_stage]" + BRANCH_STAGE
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mode = 'synchronized'\n" + STAGES, r"does not use \[branch_stage\]; remove"),
+        ("mode = 'synchronized'\n" + BRANCH_STAGE, r"mode synchronized needs \[seed_stage\]"),
+        ("mode = 'per-actor'\n" + SEED_STAGE, r"mode per-actor needs \[branch_stage\]"),
+        (BRANCH_STAGE, r"mode branch-train needs \[seed_stage\]"),
+        ("mode = 'other'\n" + STAGES, r"mode: .*'per-actor'"),
+        ("[workers]\nworkers_per_kernel = 2\n" + STAGES, r"is for mode per-actor"),
+        ("[workers]\nelastic_min_workers = 1\n" + STAGES, r"is for mode synchronized"),
+        (
+            "mode = 'synchronized'\n[workers]\nelastic_min_workers = 3\n" + SEED_STAGE,
+            r"is 3, above num_workers 2",
+        ),
+        ("[budget]\ncost = 2.0\n" + STAGES, r"budget.*cost needs price_per_hour"),
+        ("[budget]\ntokens = 0\n" + STAGES, r"budget\.tokens"),
+        ("[workers]\nmemory_limit_gb = 0\n" + STAGES, r"workers\.memory_limit_gb"),
+    ],
+)
+def test_a_mode_needs_its_stages_and_refuses_what_it_does_not_use(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, "name = 'x'\n" + text)
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [
+        ("branch-train", STAGES),
+        ("synchronized", SEED_STAGE),
+        ("per-actor", STAGES),
+        ("per-actor", BRANCH_STAGE),
+    ],
+)
+def test_every_mode_takes_its_stages(tmp_path: Path, mode: str, text: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("name = 'x'\n" + text)
+    assert load_recipe(path, [f"mode={mode}"]).mode == mode

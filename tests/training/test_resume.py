@@ -44,15 +44,16 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def kill_step(seed: int) -> int:
-    return random.Random(seed).randrange(6, STEPS - 5)
+def kill_counts(seed: int) -> list[int]:
+    """Return after how many steps of its own each process of a run dies: thrice for seed 0."""
+    draw = random.Random(seed)
+    return [draw.randrange(6, 16) for _ in range(3 if seed == 0 else 1)]
 
 
-def start(folder: Path, data_seed: int) -> "subprocess.Popen[str]":
+def start(folder: Path, data_seed: int, hold_at: int) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "tests.training.crash_run"]
-    numbers = (data_seed, STEPS, kill_step(data_seed) + 3)
     return subprocess.Popen(
-        [*command, str(folder), *(str(number) for number in numbers)],
+        [*command, str(folder), *(str(number) for number in (data_seed, STEPS, hold_at))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -60,21 +61,34 @@ def start(folder: Path, data_seed: int) -> "subprocess.Popen[str]":
     )
 
 
-def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+def kill_after(process: "subprocess.Popen[str]", count: int) -> None:
+    """Kill a run with SIGKILL once it has taken so many steps."""
+    assert process.stdout is not None
+    assert process.stdin is not None
+    with process.stdin, process.stdout:
+        for line in process.stdout:
+            if int(line) >= count:
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.wait(timeout=60) == -signal.SIGKILL
+
+
+def test_a_run_that_is_killed_again_and_again_resumes_to_the_same_bits(tmp_path: Path) -> None:
     seeds = (0, 1, 2)
-    processes = {seed: start(tmp_path / f"killed-{seed}", seed) for seed in seeds}
-    for seed, process in processes.items():
-        assert process.stdout is not None
-        assert process.stdin is not None
-        with process.stdin, process.stdout:
-            for line in process.stdout:
-                if int(line) >= kill_step(seed):
-                    process.send_signal(signal.SIGKILL)
-                    break
-        assert process.wait(timeout=30) == -signal.SIGKILL
+    counts = {seed: kill_counts(seed) for seed in seeds}
+    reached = dict.fromkeys(seeds, 0)
+    for life in range(3):
+        alive = {
+            seed: start(tmp_path / f"killed-{seed}", seed, counts[seed][life] + 3)
+            for seed in seeds
+            if life < len(counts[seed])
+        }
+        for seed, process in alive.items():
+            kill_after(process, counts[seed][life])
+            step = CheckpointFolder(tmp_path / f"killed-{seed}").all()[-1].step
+            assert reached[seed] < step < STEPS, "every life gets further, none to the end"
+            reached[seed] = step
     for seed in seeds:
-        killed = CheckpointFolder(tmp_path / f"killed-{seed}").all()[-1].step
-        assert 0 < killed < STEPS
         resumed, _ = train(tmp_path / f"killed-{seed}", data_seed=seed)
         straight, _ = train(tmp_path / f"straight-{seed}", data_seed=seed)
         assert equal(dict(resumed.state_dict()), dict(straight.state_dict()))
@@ -175,5 +189,5 @@ def test_a_checkpoint_of_another_network_is_not_loaded(tmp_path: Path) -> None:
     decoder = type(tiny.decoder())(other, seed=3)
     before = {name: tensor.clone() for name, tensor in decoder.state_dict().items()}
     optimiser = Stepper(decoder, tiny.job().step, Alone()).optimiser
-    assert CheckpointFolder(tmp_path).resume(decoder, optimiser) == 0
+    assert CheckpointFolder(tmp_path).resume(decoder, optimiser) is None
     assert equal(before, dict(decoder.state_dict()))

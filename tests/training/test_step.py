@@ -16,6 +16,7 @@ from training.step import (
     StepConfig,
     Stepper,
     build_optimiser,
+    choose_device,
     learning_rate,
     use_bfloat16,
 )
@@ -71,6 +72,62 @@ def test_steps_equal_plain_pytorch() -> None:
         assert result.gradient_norm == pytest.approx(float(norm), rel=1e-5)
     for (name, a), (_, b) in zip(ours.named_parameters(), plain.named_parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_steps_equal_plain_adamw_bit_for_bit() -> None:
+    """Guards, terms and parts that are off cost not even a rounding."""
+    ours, plain = tiny.decoder(), tiny.decoder()
+    stepper = Stepper(ours, CONFIG, Alone())
+    optimiser = torch.optim.AdamW(
+        plain.parameter_groups(weight_decay=0.1), betas=(0.9, 0.95), fused=True
+    )
+    for index in range(20):
+        batch = tiny.windows().batch(index, 6)
+        stepper.step(*batch, index, stop=False)
+        optimiser.zero_grad()
+        plain.loss(*batch).backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in plain.parameters() if p.grad is not None]
+        norm = float(torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients])))
+        for gradient in gradients:
+            gradient.mul_(1.0 / norm if norm > 1.0 else 1.0)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(CONFIG, index)
+        optimiser.step()
+    for (name, a), (_, b) in zip(ours.named_parameters(), plain.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4, 9])
+def test_a_batch_in_parts_gives_the_steps_of_the_whole(parts: int) -> None:
+    """Also where parts are unequal, and where there are more of them than sequences."""
+    kernels, losses = [], []
+    for accumulation_steps in (1, parts):
+        kernels.append(tiny.decoder())
+        config = replace(CONFIG, accumulation_steps=accumulation_steps)
+        stepper = Stepper(kernels[-1], config, Alone())
+        batches = [tiny.windows().batch(index, 6) for index in range(8)]
+        results = [stepper.step(*b, i, stop=False) for i, b in enumerate(batches)]
+        losses.append([result.loss_nats for result in results])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    for a, b in zip(kernels[0].parameters(), kernels[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["muon", "diagonal_fisher"])
+def test_every_rule_learns(kind: str) -> None:
+    rate = {"muon": 1e-2, "diagonal_fisher": 1e-4}[kind]
+    config = replace(CONFIG, kind=kind, learning_rate=rate)  # type: ignore[arg-type]
+    stepper = Stepper(tiny.decoder(), config, Alone())
+    batches = [tiny.windows().batch(index, 6) for index in range(40)]
+    losses = [stepper.step(*b, i, stop=False).loss_nats for i, b in enumerate(batches)]
+    assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="issue 3: says what is refused without one")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    assert choose_device("auto").type == choose_device("cpu").type == "cpu"
+    with pytest.raises(ConfigError, match="torch sees no such device"):
+        choose_device("cuda")
 
 
 @pytest.mark.parametrize("world", [2, 4])

@@ -1,0 +1,145 @@
+"""`basin extract|match`: signatures of where kernels lie and how they couple."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster.cli import kernel_folder, options, render
+
+if TYPE_CHECKING:
+    from constellation.kernel.measurement import Measurement
+    from constellation.kernel.signature import Signature
+
+app = typer.Typer(no_args_is_help=True, help="Take and compare signatures of kernels.")
+"""The group's own app."""
+
+
+@app.command("extract")
+def extract(
+    kernel: kernel_folder.Kernel,
+    out: Annotated[Path, typer.Argument(help="File to write the signature to, 2 to 4 KB.")],
+    text: kernel_folder.Text,
+    texts: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Most texts read, spread evenly.")
+    ] = 64,
+    coordizer: kernel_folder.CoordizerFolder = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of shuffles and bootstraps.")] = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Write a kernel's basin signature: mean basin, spread, bearing, couplings, Phi.
+
+    A kernel with a basin head places the texts itself; for one without, the signature holds the
+    basins of the texts, and says so. Compare kernels on the same texts.
+
+    Example: constellation basin extract run/kernels/python python.basin --text held-out/
+    """
+    from constellation.curricula.corpus import read_corpus
+    from constellation.kernel.probe_set import ProbeSet
+    from constellation.kernel.signature import save_signature
+    from constellation.kernel.signature_extract import extract_signature
+
+    loaded = kernel_folder.load(kernel, coordizer)
+    probe = ProbeSet.of(
+        [document.text for document in read_corpus(text).documents],
+        loaded.coordizer,
+        context=loaded.kernel.config.context,
+        num_texts=texts,
+    )
+    with render.stderr().status(f"reading {len(probe.texts)} texts ..."):
+        taken = extract_signature(
+            loaded.kernel.decoder,
+            loaded.coordizer,
+            probe,
+            kernel_hash=loaded.kernel.weights_hash,
+            seed=seed,
+        )
+    save_signature(out, taken)
+    if as_json:
+        render.print_json({"out": out, **_facts(taken)})
+        return
+    made = render.table("what", "value")
+    for name, value in _rows(taken):
+        made.add_row(name, value)
+    render.stdout().print(made)
+    render.stdout().print(f"{out}, {out.stat().st_size} bytes")
+
+
+@app.command("match")
+def match(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A signature.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another; differences are B - A.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare two signatures: distance of their basins, differences of kappa, beta and Phi.
+
+    Example: constellation basin match python.basin english.basin
+    """
+    from constellation.kernel.signature import load_signature
+    from constellation.kernel.signature_match import match_signatures
+
+    found = match_signatures(load_signature(first), load_signature(second))
+    if as_json:
+        render.print_json(found.to_dict())
+        return
+    made = render.table("what", "B - A", numbers=("B - A",))
+    angle = found.bearing_angle
+    made.add_row("bearing angle", "-" if angle is None else f"{angle:.4f} rad")
+    for name, difference, unit in (
+        ("kappa, learned", found.kappa_difference, ""),
+        ("beta, learned", found.beta_difference, ""),
+        ("kappa, measured", found.kappa_measured_difference, "nats"),
+        ("Phi", found.phi_difference, ""),
+    ):
+        made.add_row(name, "-" if difference is None else f"{difference:+.4f} {unit}".strip())
+    console = render.stdout()
+    console.print(made)
+    console.print(f"\n{found.words}", soft_wrap=True)
+    for note in found.notes:
+        console.print(f"note: {note}", style="yellow")
+
+
+def _facts(taken: "Signature") -> dict[str, Any]:
+    def heads(values: Any) -> Any:
+        return None if values is None else values.tolist()
+
+    return {
+        "hash": taken.hash,
+        "kernel": taken.kernel_hash,
+        "coordizer": taken.coordizer_hash,
+        "probe_id": taken.probe_id,
+        "num_texts": taken.num_texts,
+        "basin_source": taken.basin_source,
+        "basin": taken.basin_K.tolist(),
+        "spread": taken.spread,
+        "kappa": heads(taken.kappa_NH),
+        "beta": heads(taken.beta_NH),
+        "kappa_measured": taken.kappa_measured.to_dict(),
+        "phi": taken.phi.to_dict(),
+    }
+
+
+def _rows(taken: "Signature") -> list[tuple[str, str]]:
+    def mean(values: Any) -> str:
+        return "none" if values is None else f"{values.mean():.4f}, mean of {values.size} heads"
+
+    return [
+        ("basin", f"{render.outcomes(taken.basin_K.tolist())} ({taken.basin_source})"),
+        ("spread", f"{taken.spread:.4f} rad over {taken.num_texts} texts"),
+        ("kappa, learned", mean(taken.kappa_NH)),
+        ("beta, learned", mean(taken.beta_NH)),
+        ("kappa, measured", _measured(taken.kappa_measured)),
+        ("Phi", _measured(taken.phi)),
+        ("probe texts", taken.probe_id[:16]),
+        ("hash", taken.hash),
+    ]
+
+
+def _measured(found: "Measurement") -> str:
+    if found.value is None:
+        return f"not measured: {found.method}"
+    interval = ""
+    if found.interval is not None:
+        interval = f" ({found.interval[0]:.4f} to {found.interval[1]:.4f}, 95 %)"
+    null = "" if found.null is None else f", null {found.null:.4f}"
+    return f"{found.value:.4f}{interval}{null}, n = {found.n}"

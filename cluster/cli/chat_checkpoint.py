@@ -1,0 +1,104 @@
+"""`chat --checkpoint`: a session with one kernel on disk, and what each reply does to it."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cluster.cli import render
+from cluster.cli.kernel_folder import KernelFolder
+from constellation.errors import ConstellationError
+
+if TYPE_CHECKING:
+    from constellation.kernel.text_observables import TextObservables
+    from constellation.records import Sampling
+
+HELP = "/forget drops the context, /quit ends; below each reply: what was measured of it"
+_PROMPT = "you> "
+
+
+class CheckpointSession:
+    """Reads turns, lets one kernel go on, prints its observables. No constellation is needed."""
+
+    def __init__(self, loaded: KernelFolder, sampling: "Sampling", *, context: int) -> None:
+        """Take the kernel.
+
+        Args:
+            loaded: The kernel and its coordizer.
+            sampling: Of every answer.
+            context: Tokens that earlier turns, the turn and its answer may take together; lowered
+                to what the kernel reads.
+        """
+        self._decoder = loaded.kernel.decoder
+        self._coordizer = loaded.coordizer
+        limit = min(context, loaded.kernel.config.context)
+        # One place is for the token that opens a text; the answer gets at most half of the rest.
+        room = max(1, min(sampling.tokens_max, (limit - 1) // 2))
+        self._sampling = replace(sampling, tokens_max=room)
+        self._prompt_max = max(1, limit - 1 - room)
+        self._kept: list[int] = []
+
+    def run(self) -> None:
+        """Answer until the input ends."""
+        render.stderr().print(HELP, style="dim")
+        while True:
+            try:
+                line = input(_PROMPT if sys.stdin.isatty() else "")
+            except EOFError:
+                return
+            if line.strip() == "/quit":
+                return
+            if line.strip():
+                self._act(line)
+
+    def _act(self, line: str) -> None:
+        try:
+            if line.strip() == "/forget":
+                self._kept = []
+            elif line.startswith("/"):
+                render.stderr().print(HELP, style="dim")
+            else:
+                self._turn(line + "\n")
+        except ConstellationError as error:
+            # One failed turn does not end the session.
+            render.stderr().print(f"error: {error}", style="red")
+        except KeyboardInterrupt:
+            render.stderr().print("(stopped)", style="dim")
+
+    def _turn(self, text: str) -> None:
+        from constellation.kernel.text_observables import observe_text
+
+        prompt = [*self._kept, *self._coordizer.encode(text).tolist()][-self._prompt_max :]
+        opened = [self._coordizer.end_id, *prompt]
+        written = self._answer(opened)
+        read = [*opened, *written][: self._decoder.config.context]
+        render.stderr().print(
+            summary(observe_text(self._decoder, self._coordizer, read)), style="dim"
+        )
+        self._kept = [*prompt, *written, *self._coordizer.encode("\n").tolist()]
+
+    def _answer(self, opened: Sequence[int]) -> list[int]:
+        from constellation.coordizer.stream import TextStream
+        from constellation.kernel.generation import generate
+
+        stream = TextStream(self._coordizer.token_bytes)
+        written: list[int] = []
+        try:
+            for token in generate(self._decoder, opened, self._sampling, self._coordizer.end_id):
+                written.append(token)
+                render.print_answer(stream.feed(token))
+        finally:
+            render.print_answer(f"{stream.flush()}\n")
+        return written
+
+
+def summary(observed: "TextObservables") -> str:
+    """Return one line of what was measured of a turn and its reply."""
+    phi = observed.phi
+    parts = [
+        f"Phi {phi.method}" if phi.value is None else f"Phi {phi.value:.3f} (null {phi.null:.3f})",
+        f"kappa {observed.kappa.value:.3f} nats (null {observed.kappa.null:.3f})",
+        "no layer recurs" if observed.depth is None else f"depth {observed.depth:.2f}",
+        f"basin {render.outcomes(observed.basin_K.tolist())} ({observed.basin_source})",
+    ]
+    return " · ".join(parts)

@@ -1,0 +1,73 @@
+"""A kernel's folder with the coordizer of its run: what commands about one kernel start from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from constellation.errors import ArtifactError, ConfigError
+
+if TYPE_CHECKING:
+    from constellation.coordizer.coordizer import Coordizer
+    from constellation.kernel.checkpoint import LoadedKernel
+
+Kernel = Annotated[
+    Path, typer.Argument(metavar="KERNEL_FOLDER", help="Folder of a kernel that training wrote.")
+]
+CoordizerFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--coordizer",
+        help="Folder of its coordizer. (default: that of the kernel's run)",
+        show_default=False,
+    ),
+]
+Text = Annotated[
+    Path, typer.Option("--text", help="File or folder of text to read, best held out.")
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelFolder:
+    """A kernel and its coordizer, known to belong together."""
+
+    folder: Path
+    kernel: "LoadedKernel"
+    coordizer: "Coordizer"
+    run: Path | None
+    """Folder of the run that wrote the kernel; None where it lies somewhere else."""
+
+
+def load(folder: Path, coordizer: Path | None = None) -> KernelFolder:
+    """Read a kernel and its coordizer.
+
+    Args:
+        folder: The kernel's: `RUN/kernels/NAME`, `RUN/seed` or any other.
+        coordizer: The coordizer's folder; that of the run when left out.
+
+    Raises:
+        ConfigError: The kernel lies in no run and no coordizer is given.
+        ArtifactError: One cannot be read, or the kernel was trained with another coordizer.
+    """
+    from constellation.coordizer.coordizer import Coordizer
+    from constellation.kernel.checkpoint import load_kernel
+
+    kernel = load_kernel(folder)
+    run = run_of(folder)
+    if coordizer is None:
+        if run is None:
+            raise ConfigError(f"{folder} lies in no run with a coordizer; give --coordizer")
+        coordizer = run / "coordizer"
+    loaded = Coordizer.load(coordizer)
+    if loaded.tokenizer_hash != kernel.tokenizer_hash:
+        raise ArtifactError(
+            coordizer, f"is not the coordizer that {folder} was trained with; give --coordizer"
+        )
+    return KernelFolder(folder=folder, kernel=kernel, coordizer=loaded, run=run)
+
+
+def run_of(folder: Path) -> Path | None:
+    """Return the run that a kernel's folder lies in: the nearest folder with a coordizer."""
+    above = folder.resolve().parents[:2]
+    return next((path for path in above if (path / "coordizer").is_dir()), None)

@@ -1,0 +1,162 @@
+"""`measure-beta`: how a kernel's attention coupling runs with the context length."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster.cli import kernel_folder, options, render
+from constellation.errors import ArtifactError, ConfigError
+
+if TYPE_CHECKING:
+    from constellation.kernel.beta_result import BetaMeasurement
+
+RESULT = "beta_measurement.json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command("measure-beta")(measure_beta)
+
+
+def measure_beta(
+    kernel: kernel_folder.Kernel,
+    text: kernel_folder.Text,
+    contexts: Annotated[
+        str | None,
+        typer.Option(
+            help="Context lengths in tokens, such as 64,128,256. (default: 512 to 8192, doubling)",
+            show_default=False,
+        ),
+    ] = None,
+    documents: Annotated[
+        int,
+        typer.Option(
+            min=3, max=10_000, help="Most passages read; no two share a document of the text."
+        ),
+    ] = 8,
+    coordizer: kernel_folder.CoordizerFolder = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of choice, shuffles and bootstrap.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"JSON file to write. (default: {RESULT} in the kernel's run, where `report` "
+            "looks for it)",
+            show_default=False,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG file to draw the fit into.", show_default=False)
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure the coupling at several context lengths and fit beta, its running, with intervals.
+
+    Lengths beyond the trained context say how the kernel behaves there, not what it learned; they
+    are marked. Where the coupling cannot be told from 0, beta is undefined and the raw slope
+    stands alone.
+
+    Example: constellation measure-beta run/kernels/python --text held-out/ --contexts 64,128,256
+    """
+    loaded = kernel_folder.load(kernel, coordizer)
+    path = out or (loaded.run or Path.cwd()) / RESULT
+    wanted = None if contexts is None else _lengths(contexts)
+    measured = _measure(loaded, text, wanted, documents, seed)
+    facts = {
+        "kernel": str(kernel),
+        "weights_sha256": loaded.kernel.weights_hash,
+        **measured.to_dict(),
+    }
+    _write(path, facts)
+    if plot is not None:
+        _draw(plot, facts)
+    if as_json:
+        render.print_json({"out": path, **facts})
+    else:
+        _print_result(measured, path)
+
+
+def _lengths(contexts: str) -> list[int]:
+    try:
+        return [int(part) for part in contexts.split(",")]
+    except ValueError as error:
+        raise ConfigError(
+            f"--contexts is {contexts!r}; give whole numbers with commas, such as 64,128,256"
+        ) from error
+
+
+def _measure(
+    loaded: kernel_folder.KernelFolder,
+    text: Path,
+    wanted: list[int] | None,
+    documents: int,
+    seed: int,
+) -> "BetaMeasurement":
+    from constellation.curricula.corpus import read_corpus
+    from constellation.kernel import beta
+    from constellation.kernel.passages import passages
+
+    decoder, coordizer = loaded.kernel.decoder, loaded.coordizer
+    lengths = beta.measurable_lengths(decoder.config, wanted)
+    tokens = coordizer.encode_batch([document.text for document in read_corpus(text).documents])
+    found_NT = passages(
+        tokens, length=lengths[-1], num_passages=documents, end_id=coordizer.end_id, seed=seed
+    )
+    with render.stderr().status("measuring ...") as status:
+        return beta.measure_beta(
+            decoder,
+            found_NT,
+            lengths,
+            seed=seed,
+            on_passage=lambda done: status.update(f"measured {done} of {len(found_NT)} passages"),
+        )
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    from training.checkpoints import write_json
+
+    try:
+        write_json(path, facts)
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be written: {error.strerror}") from error
+
+
+def _draw(path: Path, facts: dict[str, Any]) -> None:
+    from training.report.figure_style import save
+    from training.report.share_plots import beta_plot
+
+    save(beta_plot(facts), path)
+
+
+def _print_result(measured: "BetaMeasurement", path: Path) -> None:
+    from constellation.kernel.beta_result import in_words
+
+    console = render.stdout()
+    numbers = ("length", "kappa (nats)", "shuffled")
+    made = render.table("length", "kappa (nats)", "95 %", "shuffled", "", numbers=numbers)
+    for length, kappa, (low, high), shuffled, beyond in zip(
+        measured.context_lengths,
+        measured.kappa_measured,
+        measured.kappa_ci95,
+        measured.kappa_shuffled,
+        measured.extrapolated,
+        strict=True,
+    ):
+        remark = "extrapolated" if beyond else ""
+        made.add_row(
+            str(length), f"{kappa:.4f}", f"{low:.4f} to {high:.4f}", f"{shuffled:.4f}", remark
+        )
+    console.print(made)
+    console.print(f"\n{in_words(measured)}", soft_wrap=True)
+    for other in measured.other_references:
+        console.print(f"  seen from {other.reference_length} tokens: {_beta(other)}")
+    console.print(f"  of shuffled tokens: {_beta(measured.fit_shuffled)}")
+    if measured.fit_trained is not None:
+        console.print(f"  within the trained context: {_beta(measured.fit_trained)}")
+    console.print(f"{measured.num_passages} passages; {path}")
+
+
+def _beta(fit: Any) -> str:
+    if fit.value is None:
+        return f"beta undefined, raw slope {fit.slope.value:+.4f}"
+    return f"beta {fit.value:+.3f} ({fit.ci95[0]:+.3f} to {fit.ci95[1]:+.3f})"

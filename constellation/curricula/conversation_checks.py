@@ -1,0 +1,226 @@
+"""Which conversations to train on: copies out, and two measured limits that a caller may set.
+
+**Phi.** The integration of a given kernel's hidden states over the conversation, the mean of up to
+four windows of 256 tokens. A shorter conversation has no Phi.
+
+**Alignment.** The Fisher-Rao distance between the basins of a prompt and of its reply, as a mean
+over the conversation's pairs. Without a limit of the caller's, the limit is the null: the median
+distance of first prompts to first replies of conversations half the file further on.
+
+Both are statistics of texts under one kernel or coordizer; neither says that a reply is good.
+
+Shapes: K outcomes, T tokens.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.curricula.conversations import Conversation
+from constellation.errors import ConfigError
+from constellation.geometry import distance
+from constellation.kernel.checkpoint import LoadedKernel
+from constellation.kernel.phi import PHI_POSITIONS, phi_integration
+
+PHI_WINDOWS_MAX: Final = 4
+NULL_PAIRS_MIN: Final = 8
+"""Conversations from which mismatched pairs make a limit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dropped:
+    """A conversation that is left out."""
+
+    line: int
+    reason: str
+    """"duplicate", "phi", "too short for phi" or "basin distance"."""
+    detail: str
+    """The value and the limit, in words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """What is left of a file, and what the limits were."""
+
+    kept: tuple[Conversation, ...]
+    dropped: tuple[Dropped, ...]
+    distance_max: float | None = None
+    """Limit of the basin distance, radians; None when it was not checked."""
+    distance_null: float | None = None
+    """Median distance of mismatched pairs, radians; None when there were too few."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhiCheck:
+    """A least Phi under a kernel."""
+
+    kernel: LoadedKernel
+    coordizer: Coordizer
+    phi_min: float
+    """In [0, 1)."""
+    keep_short: bool = False
+    """Whether conversations too short to measure stay."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.phi_min < 1:
+            raise ConfigError(f"phi_min is {self.phi_min}; allowed: 0 up to, but not, 1")
+        if self.kernel.tokenizer_hash != self.coordizer.tokenizer_hash:
+            raise ConfigError("the kernel speaks the tokens of another coordizer; give its own")
+        if self.kernel.config.context < PHI_POSITIONS:
+            raise ConfigError(
+                f"Phi needs a context of {PHI_POSITIONS} tokens, the kernel has "
+                f"{self.kernel.config.context}; take another kernel"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlignmentCheck:
+    """A largest distance between a prompt's basin and its reply's."""
+
+    coordizer: Coordizer
+    distance_max: float | None = None
+    """Radians in [0, pi]; None takes the null's median."""
+
+    def __post_init__(self) -> None:
+        if self.distance_max is not None and not 0 <= self.distance_max <= 3.15:
+            raise ConfigError(f"distance_max is {self.distance_max}; allowed: 0 to pi radians")
+
+
+def check_conversations(
+    conversations: Sequence[Conversation],
+    *,
+    phi: PhiCheck | None = None,
+    alignment: AlignmentCheck | None = None,
+) -> Checked:
+    """Return the conversations that are no copies and within the limits, in their order.
+
+    Raises:
+        ConfigError: No limit of the distance is given and there are under 8 conversations.
+    """
+    kept, dropped = _without_copies(conversations)
+    null = None
+    limit = None
+    if alignment is not None:
+        null = mismatched_distance(kept, alignment.coordizer)
+        limit = _limit(alignment, null, len(kept))
+        kept, more = _aligned(kept, alignment.coordizer, limit)
+        dropped += more
+    if phi is not None:
+        kept, more = _integrated(kept, phi)
+        dropped += more
+    return Checked(
+        kept=tuple(kept),
+        dropped=tuple(sorted(dropped, key=lambda one: one.line)),
+        distance_max=limit,
+        distance_null=null,
+    )
+
+
+@torch.inference_mode()
+def conversation_phi(
+    conversation: Conversation, kernel: LoadedKernel, coordizer: Coordizer
+) -> float | None:
+    """Return the mean Phi of up to four windows, in [0, 1); None under 256 tokens."""
+    ids_T = torch.tensor(coordizer.encode(conversation.text).tolist(), dtype=torch.int64)
+    windows = list(torch.split(ids_T, PHI_POSITIONS))[:PHI_WINDOWS_MAX]
+    measured = [
+        phi_integration(kernel.decoder.hidden(window[None])[0]).value
+        for window in windows
+        if len(window) == PHI_POSITIONS
+    ]
+    values = [value for value in measured if value is not None]
+    return statistics.fmean(values) if values else None
+
+
+def prompt_reply_distance(conversation: Conversation, coordizer: Coordizer) -> float:
+    """Return the mean distance of a prompt's basin from its reply's, radians in [0, pi]."""
+    return statistics.fmean(
+        _distance(asked, replied, coordizer) for asked, replied in conversation.pairs
+    )
+
+
+def mismatched_distance(
+    conversations: Sequence[Conversation], coordizer: Coordizer
+) -> float | None:
+    """Return the median distance of first prompts to other conversations' first replies.
+
+    The other is the one half of them further on, so that a file sorted by subject pairs different
+    subjects. None for under 8 conversations.
+    """
+    if len(conversations) < NULL_PAIRS_MIN:
+        return None
+    firsts = [next(conversation.pairs) for conversation in conversations]
+    half = len(firsts) // 2
+    others = firsts[half:] + firsts[:half]
+    return statistics.median(
+        _distance(asked, replied, coordizer)
+        for (asked, _), (_, replied) in zip(firsts, others, strict=True)
+    )
+
+
+def _distance(asked: str, replied: str, coordizer: Coordizer) -> float:
+    return float(
+        distance(
+            coordizer.basin(coordizer.encode(asked)), coordizer.basin(coordizer.encode(replied))
+        )
+    )
+
+
+def _limit(check: AlignmentCheck, null: float | None, num_conversations: int) -> float:
+    limit = null if check.distance_max is None else check.distance_max
+    if limit is None:
+        raise ConfigError(
+            f"{num_conversations} conversations make no null (it needs {NULL_PAIRS_MIN}); give "
+            "the largest distance yourself"
+        )
+    return limit
+
+
+def _without_copies(
+    conversations: Sequence[Conversation],
+) -> tuple[list[Conversation], list[Dropped]]:
+    first: dict[tuple[object, ...], int] = {}
+    kept, dropped = [], []
+    for each in conversations:
+        line = first.setdefault(each.messages, each.line)
+        if line == each.line:
+            kept.append(each)
+        else:
+            detail = f"the same as line {line}"
+            dropped.append(Dropped(line=each.line, reason="duplicate", detail=detail))
+    return kept, dropped
+
+
+def _aligned(
+    conversations: Sequence[Conversation], coordizer: Coordizer, limit: float
+) -> tuple[list[Conversation], list[Dropped]]:
+    kept, dropped = [], []
+    for each in conversations:
+        value = prompt_reply_distance(each, coordizer)
+        if value <= limit:
+            kept.append(each)
+        else:
+            detail = f"{value:.3f} rad, over {limit:.3f}"
+            dropped.append(Dropped(line=each.line, reason="basin distance", detail=detail))
+    return kept, dropped
+
+
+def _integrated(
+    conversations: Sequence[Conversation], check: PhiCheck
+) -> tuple[list[Conversation], list[Dropped]]:
+    kept, dropped = [], []
+    for each in conversations:
+        value = conversation_phi(each, check.kernel, check.coordizer)
+        if value is None and not check.keep_short:
+            detail = f"under {PHI_POSITIONS} tokens"
+            dropped.append(Dropped(line=each.line, reason="too short for phi", detail=detail))
+        elif value is not None and value < check.phi_min:
+            detail = f"{value:.3f}, under {check.phi_min:.3f}"
+            dropped.append(Dropped(line=each.line, reason="phi", detail=detail))
+        else:
+            kept.append(each)
+    return kept, dropped

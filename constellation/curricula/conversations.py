@@ -1,0 +1,175 @@
+"""Conversations in JSON lines: read them, name what is wrong with a line, write them as text.
+
+One line holds one conversation: `{"messages": [{"role": "user", "content": "..."}, ...]}`, with an
+optional `"metadata": {"domain": "..."}`. At most one `system` message comes first; then `user` and
+`assistant` take turns, and the last word is the assistant's.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from constellation.curricula.corpus import Skipped
+from constellation.curricula.texts import write_lines
+from constellation.errors import CorpusError
+
+ROLES: Final = ("system", "user", "assistant")
+LINE_BYTES_MAX: Final = 16 * 2**20
+"""A longer line is skipped."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """What one side said."""
+
+    role: str
+    """"system", "user" or "assistant"."""
+    content: str
+    """Text with at least one visible character."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversation:
+    """Messages in order."""
+
+    messages: tuple[Message, ...]
+    line: int
+    """Where it stood in its file, from 1."""
+    domain: str | None = None
+    """What its metadata name as its domain."""
+
+    @property
+    def text(self) -> str:
+        """All messages, each followed by a line break, as `chat` shows them to a kernel."""
+        return "".join(f"{message.content}\n" for message in self.messages)
+
+    @property
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Every user message with the reply to it."""
+        spoken = [message for message in self.messages if message.role != "system"]
+        for asked, replied in zip(spoken[::2], spoken[1::2], strict=True):
+            yield asked.content, replied.content
+
+    def to_json(self) -> str:
+        """Return one line that `read_conversations` and `read_corpus` both read."""
+        metadata = {} if self.domain is None else {"domain": self.domain}
+        messages = [asdict(message) for message in self.messages]
+        content = {"messages": messages, "text": self.text, "metadata": metadata}
+        return json.dumps(content, ensure_ascii=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversations:
+    """What a file holds."""
+
+    conversations: tuple[Conversation, ...]
+    skipped: tuple[Skipped, ...]
+    """"line N" and the reason of every line that is no conversation."""
+
+
+def read_conversations(path: Path, *, skips_max: int = 100) -> Conversations:
+    """Read a file of conversations.
+
+    Args:
+        path: JSON lines in UTF-8; blank lines do not count.
+        skips_max: Bad lines tolerated; one more stops the reading.
+
+    Raises:
+        CorpusError: The file cannot be read, has more bad lines, or holds no conversation.
+    """
+    skipped: list[Skipped] = []
+    found: list[Conversation] = []
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(_lines(file), start=1):
+                if not raw.strip():
+                    continue
+                try:
+                    found.append(_parse(raw, number))
+                except _Wrong as wrong:
+                    skipped.append(Skipped(source=f"line {number}", reason=str(wrong)))
+                if len(skipped) > skips_max:
+                    raise CorpusError(path, _too_many(skipped, skips_max))
+    except OSError as error:
+        raise CorpusError(path, f"it cannot be read: {error.strerror}") from error
+    if not found:
+        first = f"; {skipped[0].source}: {skipped[0].reason}" if skipped else ""
+        raise CorpusError(path, f"it holds no conversation{first}")
+    return Conversations(conversations=tuple(found), skipped=tuple(skipped))
+
+
+def write_conversations(path: Path, conversations: Iterable[Conversation]) -> None:
+    """Write one line per conversation; the file is whole or the old one stays.
+
+    Raises:
+        CorpusError: The file cannot be written.
+    """
+    write_lines(path, (conversation.to_json() for conversation in conversations))
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines; of one that is too long only as much as shows that it is."""
+    while raw := file.readline(LINE_BYTES_MAX + 1):
+        rest = raw
+        while len(rest) > LINE_BYTES_MAX and not rest.endswith(b"\n"):
+            rest = file.readline(LINE_BYTES_MAX + 1)
+        yield raw
+
+
+class _Wrong(Exception):
+    """A line is no conversation; the message says why."""
+
+
+def _parse(raw: bytes, line: int) -> Conversation:
+    if len(raw) > LINE_BYTES_MAX:
+        raise _Wrong(f"over the limit of {LINE_BYTES_MAX} bytes")
+    try:
+        entry = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _Wrong(f"not UTF-8 at byte {error.start}") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise _Wrong(f"not JSON: {error}") from error
+    messages = entry.get("messages") if isinstance(entry, dict) else None
+    if not isinstance(messages, list):
+        raise _Wrong('no "messages" entry that is a list')
+    parsed = tuple(_message(value, place) for place, value in enumerate(messages, start=1))
+    _check_turns([message.role for message in parsed])
+    metadata = entry.get("metadata")
+    domain = metadata.get("domain") if isinstance(metadata, dict) else None
+    return Conversation(
+        messages=parsed, line=line, domain=domain if isinstance(domain, str) else None
+    )
+
+
+def _message(value: Any, place: int) -> Message:
+    role = value.get("role") if isinstance(value, dict) else None
+    content = value.get("content") if isinstance(value, dict) else None
+    if role not in ROLES:
+        raise _Wrong(f"message {place} has the role {role!r}; allowed: {', '.join(ROLES)}")
+    if not isinstance(content, str) or not content.strip():
+        raise _Wrong(f"message {place} has no content")
+    try:
+        content.encode()
+    except UnicodeEncodeError as error:
+        raise _Wrong(f"message {place} holds half a character (a lone surrogate)") from error
+    return Message(role=role, content=content)
+
+
+def _check_turns(roles: list[str]) -> None:
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    for place, role in enumerate(spoken):
+        expected = ("user", "assistant")[place % 2]
+        if role != expected:
+            number = 1 + place + len(roles) - len(spoken)
+            raise _Wrong(f"message {number} is the {role}'s; it is the {expected}'s turn")
+    if not spoken or spoken[-1] != "assistant":
+        raise _Wrong("it does not end with a reply")
+
+
+def _too_many(skipped: list[Skipped], skips_max: int) -> str:
+    return (
+        f"over the limit of {skips_max} bad lines, the first is {skipped[0].source} "
+        f"({skipped[0].reason}); mend them or raise the limit"
+    )

@@ -1,0 +1,224 @@
+"""What the training of a recipe will take, before any of it: memory, tokens, FLOPs, time.
+
+The same formulas and the same schedule decide as in the run itself (`memory.py`, `room.py`,
+`schedule.py`). The corpus is not prepared: domains are those of the raw text, and the vocabulary is
+the most that the recipe allows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from constellation.curricula.corpus import read_corpus
+from constellation.curricula.starter import starter_corpus
+from constellation.errors import DoesNotFit
+from constellation.kernel.config import KernelConfig
+from training.cost import StepSpeed, job_flops, job_tokens, predicted_seconds
+from training.job import Job
+from training.job_settings import fit_basin_head, objective_config
+from training.plan import kernel_config
+from training.recipe import CorpusSection, Recipe, StageSection
+from training.room import demand, worker_bytes, workers_that_fit
+from training.schedule import Room, Schedule
+from training.step import StepConfig
+from training.training_plan import SEED, TrainingPlan
+
+ForecastState = Literal["RUNNING", "STAGED", "TOO LARGE"]
+
+OUTCOMES: Final = 64
+"""Outcomes of a recipe's coordizer."""
+BYTES_PER_TOKEN: Final = 1.0
+"""Not known before the text is encoded; only reports of progress use it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelForecast:
+    """What the training of one kernel, or of the shared seed, takes."""
+
+    kernel: str
+    num_parameters: int
+    workers: int
+    """Processes that train it together."""
+    memory_bytes: int
+    """Predicted peak of all of them."""
+    tokens: int
+    flops: int
+    seconds: float | None
+    """Processor seconds of its steps and scorings; None when the speed was not measured."""
+    state: ForecastState
+    """RUNNING: it starts at once, or as soon as the seed is there; STAGED: it waits for others to
+    end; TOO LARGE: there is never room for it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What a recipe takes. Sizes in bytes, times in processor seconds."""
+
+    mode: str
+    config: Mapping[str, object]
+    """Shape of the kernels."""
+    kernels: tuple[KernelForecast, ...]
+    """The seed first, if there is one."""
+    memory_bytes: int
+    """What all workers together may take."""
+    num_workers: int
+    """Processes at one time."""
+    num_at_once: int
+    """Kernels in training at the same time, the seed left out; 0 when none fits."""
+    tokens: int
+    flops: int
+    seconds: float | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether all of it can be trained, if not at one time."""
+        return all(kernel.state != "TOO LARGE" for kernel in self.kernels)
+
+
+def kernel_names(recipe: Recipe) -> tuple[str, ...]:
+    """Return the kernels a recipe trains, the seed left out.
+
+    Raises:
+        CorpusError: The text cannot be read.
+    """
+    if recipe.mode == "synchronized":
+        return (recipe.name,)
+    return _domains(recipe.corpus)
+
+
+def shape_of(recipe: Recipe) -> KernelConfig:
+    """Return the shape of a recipe's kernels, with the largest vocabulary it allows."""
+    shape = kernel_config(recipe.kernel, recipe.coordizer.vocab_size)
+    return fit_basin_head(shape, objective_config(recipe.objective), OUTCOMES)
+
+
+def forecast(
+    recipe: Recipe,
+    names: tuple[str, ...],
+    *,
+    memory_bytes: int,
+    num_cores: int,
+    speed: StepSpeed | None = None,
+) -> Forecast:
+    """Return what training takes on a machine without an accelerator.
+
+    Args:
+        recipe: What to train.
+        names: Its kernels, as `kernel_names` gives them.
+        memory_bytes: What the machine can give; a limit in the recipe takes its place.
+        num_cores: Ray has as many places for workers.
+        speed: As measured with the shape of `shape_of`; None leaves times out.
+    """
+    plan = _plan(recipe, names)
+    limit_gb = recipe.workers.memory_limit_gb
+    limit = memory_bytes if limit_gb is None else round(limit_gb * 1e9)
+    places = min(recipe.workers.num_workers, num_cores)
+    apart = recipe.mode == "per-actor"
+    group = _group_size(plan, (SEED,) if apart else plan.names, places, limit)
+    each = recipe.workers.workers_per_kernel if apart else 1
+    kernels = []
+    if plan.seed_job is not None:
+        kernels.append(_kernel(plan, SEED, group, "RUNNING" if group else "TOO LARGE", speed))
+    if recipe.mode == "synchronized":
+        each = group
+    states = _scheduled(plan, each, places, limit) if apart else _in_turn(plan, group)
+    kernels += [_kernel(plan, name, each, states[name], speed) for name in plan.kernels]
+    return Forecast(
+        mode=recipe.mode,
+        config=plan.kernel_config,
+        kernels=tuple(kernels),
+        memory_bytes=limit,
+        num_workers=places,
+        num_at_once=sum(state == "RUNNING" for state in states.values()),
+        tokens=sum(kernel.tokens for kernel in kernels),
+        flops=sum(kernel.flops for kernel in kernels),
+        seconds=None if speed is None else sum(kernel.seconds or 0.0 for kernel in kernels),
+    )
+
+
+def _group_size(plan: TrainingPlan, names: tuple[str, ...], places: int, limit: int) -> int:
+    """Return the workers of a run in which all train together; 0 when not one fits."""
+    if names == (SEED,) and plan.seed_job is None:
+        return places
+    try:
+        return workers_that_fit(plan, names, wanted=places, limit_bytes=limit)
+    except DoesNotFit:
+        return 0
+
+
+def _in_turn(plan: TrainingPlan, group: int) -> dict[str, ForecastState]:
+    """Return who starts when every worker takes kernel after kernel."""
+    if group == 0:
+        return dict.fromkeys(plan.kernels, "TOO LARGE")
+    at_once = len(plan.kernels) if plan.mode == "synchronized" else group
+    return {
+        name: "RUNNING" if index < at_once else "STAGED" for index, name in enumerate(plan.kernels)
+    }
+
+
+def _scheduled(plan: TrainingPlan, each: int, places: int, limit: int) -> dict[str, ForecastState]:
+    """Return whom the schedule starts and whom it lets wait."""
+    states: dict[str, ForecastState] = dict.fromkeys(plan.kernels, "TOO LARGE")
+    demands = [demand(plan, name, each) for name in plan.kernels]
+    possible = [d for d in demands if d.memory_bytes <= limit and d.workers <= places]
+    room = Room(workers=places, memory_bytes=limit, max_failures=0)
+    for change in Schedule.of(possible, room).begin():
+        states[change.kernel] = "RUNNING" if change.state == "RUNNING" else "STAGED"
+    return states
+
+
+def _kernel(
+    plan: TrainingPlan, name: str, workers: int, state: ForecastState, speed: StepSpeed | None
+) -> KernelForecast:
+    job, config = plan.job(name), KernelConfig.from_dict(plan.kernel_config)
+    workers = max(1, workers)
+    return KernelForecast(
+        kernel=name,
+        num_parameters=config.num_parameters(),
+        workers=workers,
+        memory_bytes=workers * worker_bytes(plan, job, workers),
+        tokens=job_tokens(job, config),
+        flops=job_flops(job, config),
+        seconds=None if speed is None else predicted_seconds(job, config, speed),
+        state=state,
+    )
+
+
+def _plan(recipe: Recipe, names: tuple[str, ...]) -> TrainingPlan:
+    """Return a plan as `training/plan.py` makes it, but for what only the text decides."""
+    stage = recipe.seed_stage if recipe.mode == "synchronized" else recipe.branch_stage
+    shared = None if recipe.mode == "synchronized" else recipe.seed_stage
+    assert stage is not None, "the recipe's validator sees to that"
+    return TrainingPlan(
+        out="",
+        key="",
+        mode=recipe.mode,
+        kernels=names,
+        kernel_config=shape_of(recipe).to_dict(),
+        tokenizer_hash="",
+        seed=recipe.seed,
+        seed_job=None if shared is None else _job(recipe, shared, SEED),
+        branch_jobs=tuple(_job(recipe, stage, name) for name in names),
+    )
+
+
+def _job(recipe: Recipe, stage: StageSection, name: str) -> Job:
+    return Job(
+        kernel=name,
+        stage="seed" if name == SEED or recipe.mode == "synchronized" else "branch",
+        step=StepConfig(**stage.model_dump(), **recipe.optimiser.model_dump()),
+        bytes_per_token=BYTES_PER_TOKEN,
+        checkpoint_every=recipe.checkpoints.every_steps,
+        dev_windows=recipe.checkpoints.dev_windows,
+    )
+
+
+def _domains(section: CorpusSection) -> tuple[str, ...]:
+    if section.discover_domains is not None:
+        width = len(str(section.discover_domains))
+        numbers = range(1, section.discover_domains + 1)
+        return tuple(f"domain-{number:0{width}d}" for number in numbers)
+    if section.merge:
+        return tuple(sorted(section.merge))
+    corpus = read_corpus(section.paths) if section.paths else starter_corpus()
+    return tuple(corpus.domains)

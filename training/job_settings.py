@@ -1,0 +1,102 @@
+"""From a recipe's sections to the settings of a job: objective, guards, probes and phases."""
+
+from dataclasses import replace
+from typing import Any
+
+from constellation.errors import ConfigError
+from constellation.kernel.config import KernelConfig
+from constellation.kernel.signature import Signature, load_target
+from training.distil import DistilConfig
+from training.guards import GuardConfig
+from training.objective import PRESETS, ObjectiveConfig
+from training.phase import PhaseConfig
+from training.probe import ProbeConfig
+from training.recipe import GuardsSection, ObjectiveSection
+from training.recipe_transfer import DistilSection
+
+
+def objective_config(section: ObjectiveSection) -> ObjectiveConfig:
+    """Return the preset, if one is named, with the keys that the recipe sets itself."""
+    start = ObjectiveConfig() if section.preset is None else PRESETS[section.preset]
+    return replace(
+        start, **section.model_dump(exclude={"preset", "basin_target"}, exclude_unset=True)
+    )
+
+
+def target_signature(section: ObjectiveSection, coordizer_hash: str) -> Signature | None:
+    """Return the signature that kernels are trained towards, if the recipe names one.
+
+    Raises:
+        ArtifactError: The file is damaged, or made with another coordizer.
+        ConfigError: No term of the objective would pull towards it.
+    """
+    if section.basin_target is None:
+        return None
+    if objective_config(section).lambda_basin == 0:
+        raise ConfigError("objective.basin_target needs objective.lambda_basin above 0")
+    return load_target(section.basin_target, coordizer_hash=coordizer_hash)
+
+
+def distil_config(section: DistilSection | None) -> DistilConfig | None:
+    """Return who teaches, with the folder as workers elsewhere find it."""
+    if section is None:
+        return None
+    return DistilConfig(
+        teacher=str(section.teacher.resolve()),
+        weight=section.weight,
+        temperature=section.temperature,
+    )
+
+
+def fit_basin_head(
+    config: KernelConfig, objective: ObjectiveConfig, num_outcomes: int
+) -> KernelConfig:
+    """Return the configuration with a basin head where the objective trains one.
+
+    Raises:
+        ConfigError: The recipe asks for a head of another size than the coordizer's basins.
+    """
+    if config.basin_outcomes is None:
+        return (
+            replace(config, basin_outcomes=num_outcomes) if objective.needs_basin_head else config
+        )
+    if config.basin_outcomes != num_outcomes:
+        raise ConfigError(
+            f"kernel.basin_outcomes is {config.basin_outcomes} and the coordizer has "
+            f"{num_outcomes} outcomes; leave the key out"
+        )
+    return config
+
+
+def watch_settings(section: GuardsSection, *, gauged: bool) -> dict[str, Any]:
+    """Return `guards`, `probe` and `phases` of a job.
+
+    Args:
+        section: What the recipe says.
+        gauged: Whether the job starts from weights that make a scale for Phi: branches do, a seed
+            starts from noise.
+    """
+    same = ("enabled", "loss_scales", "loss_share", "confirm", "tries_max", "rate_share")
+    more = ("recover_steps", "phi_low", "phi_high", "patience")
+    tacking, crystal, fracture = section.phase_borders
+    return {
+        "guards": GuardConfig(
+            **section.model_dump(include={*same, *more}),
+            output=section.watch_output,
+            phi=section.watch_phi and gauged,
+        ),
+        "probe": ProbeConfig(
+            every_steps=section.probe_every_steps,
+            windows=section.probe_windows,
+            output=section.watch_output,
+            phi=section.measure_phi,
+            gauge=section.measure_phi and gauged,
+        ),
+        "phases": PhaseConfig(
+            tacking_from=tacking,
+            crystal_from=crystal,
+            fracture_from=fracture,
+            hysteresis=section.phase_hysteresis,
+            dwell=section.phase_dwell,
+        ),
+    }

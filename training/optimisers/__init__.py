@@ -1,0 +1,1 @@
+"""Optimisers that torch does not have; all of their state is tensors, so checkpoints hold it."""

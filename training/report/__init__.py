@@ -1,0 +1,1 @@
+"""The report of a run: facts from its folder, what they show in words, pictures, Markdown."""

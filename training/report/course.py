@@ -1,0 +1,63 @@
+"""Findings on the course of a run: guards, phases, states, budgets, checks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.event_words import in_words
+from training.events import Event
+from training.report.facts import RunFacts
+
+Json = Mapping[str, Any]
+
+LINES_MAX = 40
+"""Changes that are listed; a longer history is in `training.log`."""
+
+
+def course(facts: RunFacts) -> dict[str, Any]:
+    """Return what happened, as plain JSON values: counts, and a line each, by kind."""
+    history = facts.history
+    if history is None:
+        return {"rollbacks": 0, "phase_changes": 0, "lines": [], "lines_left_out": 0}
+    changes = [event for event in history.phases if event.before is not None]
+    failed = [event for event in history.states if event.state in ("FAILED", "STOPPED")]
+    told: list[Event] = [*failed, *history.guards, *changes, *history.budgets]
+    lines = [in_words(event) for event in told]
+    return {
+        "rollbacks": sum(event.after == "PAUSED" for event in history.guards),
+        "phase_changes": len(changes),
+        "lines": lines[:LINES_MAX],
+        "lines_left_out": max(0, len(lines) - LINES_MAX),
+    }
+
+
+def course_sentence(happened: Json) -> str:
+    """Return how calm the run was."""
+    if not happened["rollbacks"]:
+        return "No guard went back to an earlier checkpoint."
+    times = "once" if happened["rollbacks"] == 1 else f"{happened['rollbacks']} times"
+    return f"Guards went back to an earlier checkpoint {times}."
+
+
+def states(facts: RunFacts) -> dict[str, str]:
+    """Return kernel -> state, as far as it is known."""
+    rows = (facts.status or {}).get("kernels", {})
+    return {name: str(values["state"]) for name, values in rows.items() if "state" in values}
+
+
+def states_sentence(known: Mapping[str, str]) -> str | None:
+    """Return which kernels are not finished; None when all are, or nothing is known."""
+    by_state: dict[str, list[str]] = {}
+    for name, state in known.items():
+        by_state.setdefault(state, []).append(name)
+    by_state.pop("FINISHED", None)
+    if not by_state:
+        return None
+    told = "; ".join(f"{state}: {', '.join(names)}" for state, names in by_state.items())
+    return f"Not finished: {told}. What is said here is of the run so far."
+
+
+def phase_shares(facts: RunFacts) -> dict[str, dict[str, float]]:
+    """Return kernel -> phase -> share of its steps; kernels without phases left out."""
+    curves = {} if facts.history is None else facts.history.curves
+    shares = {name: curve.phase_shares() for name, curve in curves.items()}
+    return {name: share for name, share in shares.items() if share}

@@ -1,0 +1,122 @@
+"""What a run's folder holds, as far as it is there."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from constellation.errors import ArtifactError
+from training.report.history import METRICS, History, read_history
+
+REPORT = "report.json"
+STATUS = "status.json"
+RUN = "run.json"
+VALIDATION = "validation_report.json"
+BETA = "beta_measurement.json"
+LEDGER = "ledger.json"
+BUDGET = "budget.json"
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFacts:
+    """The files of one run; None where a file is not there."""
+
+    folder: Path
+    report: Json | None
+    """Held-out figures and observables of a finished run."""
+    history: History | None
+    """Curves and changes."""
+    status: Json | None
+    """State of every kernel."""
+    run: Json | None
+    """What the run was made from."""
+    usage: Json | None
+    """Seconds and tokens used, over all resumed runs."""
+    ledger: Json | None
+    """Parts with the sha256 of what they wrote."""
+    validation: Json | None
+    """Checks of the architecture and of the trained kernels."""
+    beta: Json | None
+    """Running of the coupling."""
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Names of the kernels, the seed left out; sorted."""
+        if self.report is not None:
+            return tuple(sorted(self.report.get("kernels", {})))
+        known = set((self.status or {}).get("kernels", {}))
+        known |= set() if self.history is None else set(self.history.curves)
+        return tuple(sorted(known - {"seed"}))
+
+    @property
+    def name(self) -> str:
+        """Name of the recipe, or of the folder where no recipe is known."""
+        recipe = self.recipe
+        return str(recipe.get("name", self.folder.name))
+
+    @property
+    def recipe(self) -> Json:
+        """Return the recipe as far as a file tells it."""
+        for source in (self.report, self.run):
+            recipe = (source or {}).get("recipe")
+            if isinstance(recipe, Mapping):
+                return recipe
+        return {}
+
+    @property
+    def held_out(self) -> Json:
+        """Return the held-out figures; empty without them."""
+        found: Json = (self.report or {}).get("held_out") or {}
+        return found
+
+    @property
+    def observables(self) -> Json:
+        """Return Phi and kappa of kernels and seed; empty without them."""
+        found: Json = ((self.report or {}).get("table") or {}).get("observables") or {}
+        return found
+
+
+def read_facts(folder: Path) -> RunFacts:
+    """Read a run's folder.
+
+    Raises:
+        ArtifactError: There is no run in it, or one of its files is damaged.
+    """
+    if not folder.is_dir():
+        raise ArtifactError(folder, "is no folder; give the one that `constellation train` wrote")
+    facts = RunFacts(
+        folder=folder,
+        report=read_json(folder / REPORT),
+        history=read_history(folder),
+        status=read_json(folder / STATUS),
+        run=read_json(folder / RUN),
+        usage=read_json(folder / BUDGET),
+        ledger=read_json(folder / LEDGER),
+        validation=read_json(folder / VALIDATION),
+        beta=read_json(folder / BETA),
+    )
+    if facts.report is None and facts.history is None:
+        raise ArtifactError(folder, f"holds no run: neither {REPORT} nor {METRICS} is there")
+    return facts
+
+
+def read_json(path: Path) -> Json | None:
+    """Return a JSON object; None when the file is not there.
+
+    Raises:
+        ArtifactError: The file is unreadable or no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ArtifactError(path, f"is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ArtifactError(path, f"holds a {type(value).__name__}, not a JSON object")
+    return value

@@ -1,0 +1,135 @@
+"""The course of a run, read back from its `metrics.jsonl`."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from constellation.errors import ArtifactError, TrainingError
+from training.events import (
+    BudgetWarning,
+    Event,
+    GuardChanged,
+    KernelProgress,
+    KernelStateChanged,
+    PhaseChanged,
+    from_json,
+)
+
+METRICS = "metrics.jsonl"
+
+Point = tuple[int, float]
+"""A step and a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What one kernel reported while it was trained, one report per step, rising."""
+
+    kernel: str
+    reports: tuple[KernelProgress, ...]
+
+    def train(self) -> list[Point]:
+        """Return the training loss, bits per byte."""
+        return self._points(lambda report: report.bits_per_byte)
+
+    def held_out(self) -> list[Point]:
+        """Return the held-out loss at every checkpoint, bits per byte."""
+        return _changes(self._points(lambda report: report.dev_bits_per_byte))
+
+    def basin_distance(self) -> list[Point]:
+        """Return the distance of the basin head to its targets at every probe, radians."""
+        return _changes(self._points(lambda report: report.basin_distance))
+
+    def depth(self) -> list[Point]:
+        """Return the mean passes of the recursive integrator at every probe."""
+        return _changes(self._points(lambda report: report.depth))
+
+    def gauge(self) -> list[Point]:
+        """Return the Phi gauge at every probe, in [0, 1]."""
+        return _changes(self._points(lambda report: report.phi_gauge))
+
+    def phase_shares(self) -> dict[str, float]:
+        """Return phase -> share of the reported steps spent in it; empty without phases."""
+        steps: dict[str, float] = {}
+        before = 0
+        for report in self.reports:
+            if report.phase is not None:
+                steps[report.phase] = steps.get(report.phase, 0) + report.step - before
+            before = report.step
+        total = sum(steps.values())
+        return {phase: count / total for phase, count in steps.items()} if total else {}
+
+    def _points(self, value: Callable[[KernelProgress], float | None]) -> list[Point]:
+        found = ((report.step, value(report)) for report in self.reports)
+        return [(step, y) for step, y in found if y is not None and math.isfinite(y)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class History:
+    """All that a run told."""
+
+    curves: dict[str, Curve]
+    """Kernel -> its curve, in the order in which kernels were first heard of."""
+    guards: tuple[GuardChanged, ...] = ()
+    phases: tuple[PhaseChanged, ...] = ()
+    states: tuple[KernelStateChanged, ...] = ()
+    budgets: tuple[BudgetWarning, ...] = ()
+
+
+def read_history(folder: Path) -> History | None:
+    """Return the history in a run's folder; None when it has none.
+
+    Raises:
+        ArtifactError: The log is damaged. An unfinished last line, which a killed run leaves, is
+            passed over.
+    """
+    path = folder / METRICS
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read: {error.strerror}") from error
+    whole = raw[: raw.rfind(b"\n") + 1]
+    events = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            events.append(from_json(line))
+        except TrainingError as error:
+            raise ArtifactError(path, f"line {number} is damaged: {error}") from error
+    return fold(events)
+
+
+def fold(events: Iterable[Event]) -> History:
+    """Return the history of events.
+
+    A kernel that goes back, because its run was resumed, rolled back or begun anew, takes its
+    steps again: what was reported of them before is void.
+    """
+    reports: dict[str, list[KernelProgress]] = {}
+    others: list[Event] = []
+    for event in events:
+        if not isinstance(event, KernelProgress):
+            others.append(event)
+            continue
+        known = reports.setdefault(event.kernel, [])
+        while known and known[-1].step >= event.step:
+            known.pop()
+        known.append(event)
+    return History(
+        curves={name: Curve(name, tuple(known)) for name, known in reports.items()},
+        guards=tuple(event for event in others if isinstance(event, GuardChanged)),
+        phases=tuple(event for event in others if isinstance(event, PhaseChanged)),
+        states=tuple(event for event in others if isinstance(event, KernelStateChanged)),
+        budgets=tuple(event for event in others if isinstance(event, BudgetWarning)),
+    )
+
+
+def _changes(points: Sequence[Point]) -> list[Point]:
+    """Keep the points at which the value is new: reports repeat it until the next one."""
+    kept: list[Point] = []
+    for step, value in points:
+        if not kept or value != kept[-1][1]:
+            kept.append((step, value))
+    return kept

@@ -1,0 +1,32 @@
+"""Which numbers of an event a tracker draws, under which names."""
+
+import math
+
+from training.events import KernelProgress
+
+
+def scalars(progress: KernelProgress) -> dict[str, float]:
+    """Return name -> value of everything finite that a progress report tells.
+
+    Names are paths: what is compared with each other stands under one heading.
+    """
+    values = {
+        "loss/train_bits_per_byte": progress.bits_per_byte,
+        "loss/held_out_bits_per_byte": progress.dev_bits_per_byte,
+        "loss/train_bits_per_token": progress.loss_bits,
+        "optimiser/gradient_norm": progress.gradient_norm,
+        "optimiser/learning_rate": progress.learning_rate,
+        "speed/tokens_per_second": progress.tokens_per_second,
+        "speed/memory_bytes": progress.memory_bytes or None,
+        "geometry/phi": progress.phi,
+        "geometry/phi_gauge": progress.phi_gauge,
+        "geometry/kappa": progress.kappa,
+        "geometry/basin_distance_radians": progress.basin_distance,
+        "geometry/depth": progress.depth,
+        **{f"terms/{name}": value for name, value in progress.terms.items()},
+    }
+    return {
+        name: float(value)
+        for name, value in values.items()
+        if value is not None and math.isfinite(value)
+    }

@@ -1,0 +1,1 @@
+"""Pass-or-fail checks of architectures, trained kernels and runs."""

@@ -1,0 +1,179 @@
+"""What is validated: a preset, one kernel's folder, all of a run's, or its gates.
+
+A run's folder is read as `training/pipeline.py` leaves it; held-out text is its test split.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.curricula.prepare import PreparedCorpus
+from constellation.curricula.store import load_prepared
+from constellation.errors import ArtifactError, ConfigError
+from constellation.kernel.checkpoint import LoadedKernel, load_kernel
+from constellation.kernel.config import PRESETS
+from constellation.kernel.decoder import Decoder
+from constellation.kernel.probe_set import ProbeSet
+from constellation.kernel.signature_extract import kernel_basins
+from constellation.wire.table_file import load_table
+from training.provenance import RUN_FILE
+from training.training_plan import SEED
+from training.validation.architecture import check_architecture
+from training.validation.check import Check, ValidationReport
+from training.validation.gates import coordizer_gate, kernels_gate
+from training.validation.held_out import HeldOut
+from training.validation.trained import check_trained, read_kernel
+
+GATE_TEXTS = 32
+"""Held-out texts per kernel whose basins are compared."""
+
+
+def validate_preset(name: str) -> ValidationReport:
+    """Run the six checks on a preset with fresh weights.
+
+    Raises:
+        ConfigError: There is no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError(
+            f"{name!r} is no preset and no folder of a kernel or a run; presets: "
+            f"{', '.join(PRESETS)}"
+        )
+    checks = check_architecture(Decoder(PRESETS[name], seed=0).eval())
+    return ValidationReport(target=name, groups={"architecture": checks})
+
+
+def validate_kernel(
+    folder: Path, *, coordizer: Coordizer | None = None, texts: Sequence[str] = ()
+) -> ValidationReport:
+    """Check one kernel's architecture and what it learned.
+
+    Args:
+        folder: The kernel's.
+        coordizer: Its coordizer; without it, what needs text is left out.
+        texts: Held-out documents.
+
+    Raises:
+        CorpusError: The text is too short to score.
+    """
+    kernel, files = read_kernel(folder)
+    if kernel is None:
+        return ValidationReport(target=str(folder), groups={"kernel": (files,)})
+    held_out = None
+    first: tuple[Check, ...] = (files,)
+    if coordizer is not None:
+        first = (files, _speaks(kernel, coordizer))
+        if texts and first[1].passed:
+            context = kernel.config.context
+            held_out = HeldOut.of(coordizer.encode_batch(list(texts)), coordizer, context=context)
+    return ValidationReport(
+        target=str(folder),
+        groups={
+            "architecture": check_architecture(kernel.decoder),
+            "kernel": (*first, *check_trained(kernel.decoder, held_out)),
+        },
+    )
+
+
+def validate_run(folder: Path) -> ValidationReport:
+    """Check the architecture once and every kernel of a run, the seed included.
+
+    Raises:
+        ArtifactError: The run is not finished: coordizer, corpus or kernels are missing.
+    """
+    run = _RunFolder(folder)
+    groups: dict[str, tuple[Check, ...]] = {}
+    for name, path in run.kernels(with_seed=True).items():
+        kernel, files = read_kernel(path)
+        if kernel is None:
+            groups[name] = (files,)
+            continue
+        if "architecture" not in groups:
+            groups = {"architecture": check_architecture(kernel.decoder), **groups}
+        speaks = _speaks(kernel, run.coordizer)
+        held_out = run.held_out(name, kernel.config.context) if speaks.passed else None
+        groups[name] = (files, speaks, *check_trained(kernel.decoder, held_out))
+    return ValidationReport(target=str(folder), groups=groups)
+
+
+def validate_gates(folder: Path) -> ValidationReport:
+    """Judge validation gates 1 and 2 on a finished run.
+
+    Raises:
+        ArtifactError: The run is not finished, or a kernel cannot be read.
+    """
+    run = _RunFolder(folder)
+    texts = [document.text for document in run.corpus.test]
+    sites = load_table(folder / "table.msgpack").sites
+    basins = {name: run.basins(name, path) for name, path in run.kernels().items()}
+    return ValidationReport(
+        target=str(folder),
+        groups={
+            "gate 1": coordizer_gate(run.coordizer, texts, vocab_size=run.vocab_size()),
+            "gate 2": kernels_gate({site.name: site.phi_gauge for site in sites}, basins),
+        },
+    )
+
+
+def _speaks(kernel: LoadedKernel, coordizer: Coordizer) -> Check:
+    same = kernel.tokenizer_hash == coordizer.tokenizer_hash
+    return Check(
+        name="vocabulary",
+        passed=same,
+        detail="it was trained with this coordizer's tokens"
+        if same
+        else f"it was trained with tokens {kernel.tokenizer_hash[:16]}..., the coordizer has "
+        f"{coordizer.tokenizer_hash[:16]}...",
+    )
+
+
+class _RunFolder:
+    """The parts of a run that checks read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.coordizer = Coordizer.load(folder / "coordizer")
+        self.corpus: PreparedCorpus = load_prepared(folder / "corpus")
+
+    def kernels(self, *, with_seed: bool = False) -> dict[str, Path]:
+        """Return name -> folder, the seed first."""
+        found = {path.name: path for path in sorted((self.folder / "kernels").glob("*/"))}
+        if not found:
+            raise ArtifactError(self.folder / "kernels", "holds no kernel; finish the training")
+        seed = self.folder / SEED
+        return {SEED: seed, **found} if with_seed and seed.is_dir() else found
+
+    def vocab_size(self) -> int:
+        """Return the vocabulary that the run's recipe asks for."""
+        path = self.folder / RUN_FILE
+        try:
+            made_from = json.loads(path.read_text(encoding="utf-8"))
+            return int(made_from["recipe"]["coordizer"]["vocab_size"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(path, f"does not say the recipe's vocabulary: {error!r}") from error
+
+    def held_out(self, name: str, context: int) -> HeldOut:
+        """Return the test split of a kernel's domain, and unigrams of its training text."""
+        source = name if name in self.corpus.domains else SEED
+        tokens = self.coordizer.encode_batch(self._texts(name))
+        known_N = np.load(self.folder / "tokens" / f"{source}.train.npy")
+        return HeldOut.of(tokens, self.coordizer, context=context, known_N=known_N)
+
+    def basins(self, name: str, path: Path) -> np.ndarray:
+        """Return a kernel's basins of held-out texts of its own domain, shape (N, K)."""
+        kernel = load_kernel(path)
+        probe = ProbeSet.of(
+            self._texts(name),
+            self.coordizer,
+            context=kernel.config.context,
+            num_texts=GATE_TEXTS,
+        )
+        return kernel_basins(kernel.decoder, self.coordizer, probe)
+
+    def _texts(self, name: str) -> list[str]:
+        """Return the held-out documents of a kernel's domain; of all for the seed."""
+        of_all = name not in self.corpus.domains
+        return [d.text for d in self.corpus.test if of_all or d.domain == name]

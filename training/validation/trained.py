@@ -1,0 +1,149 @@
+"""Checks of a trained kernel: its files, its weights, what it predicts and what it writes.
+
+Shapes: N passages.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from constellation.errors import ArtifactError
+from constellation.kernel.checkpoint import LoadedKernel, load_kernel
+from constellation.kernel.decoder import Decoder
+from constellation.kernel.generation import generate
+from constellation.kernel.measurement import bootstrap_interval
+from constellation.records import FloatArray, Sampling
+from training.validation.check import Check, not_applicable
+from training.validation.held_out import HeldOut, Scores, score
+
+CONTINUATIONS: Final = 8
+PROMPT_TOKENS: Final = 16
+WRITTEN_TOKENS: Final = 48
+TEMPERATURE: Final = 0.8
+GRAM: Final = 4
+REPEATED_MOST: Final = 0.5
+"""Share of runs of four tokens that the text held before, from which writing is degenerate."""
+CALIBRATION_MOST: Final = 0.25
+"""Largest gap between expected and actual cross-entropy, over the actual one."""
+
+
+def read_kernel(folder: Path) -> tuple[LoadedKernel | None, Check]:
+    """Read a kernel; whole files whose hash is the one written beside them."""
+    name = "files and hash"
+    try:
+        kernel = load_kernel(folder)
+    except ArtifactError as error:
+        return None, Check(name=name, passed=False, detail=str(error))
+    detail = f"weights have sha256 {kernel.weights_hash[:16]}..., as {folder.name} says"
+    return kernel, Check(name=name, passed=True, detail=detail)
+
+
+def check_trained(
+    decoder: Decoder, held_out: HeldOut | None, *, seed: int = 0
+) -> tuple[Check, ...]:
+    """Check what a kernel learned.
+
+    Args:
+        decoder: The kernel, in evaluation mode.
+        held_out: Text it did not learn from; without it, only the weights are checked.
+        seed: Of drawing and of bootstraps.
+    """
+    weights = finite_weights(decoder)
+    if held_out is None or not weights.passed:
+        why = "no held-out text: give --text" if held_out is None else "the weights are not finite"
+        names = ("better than unigrams", "calibration", "writing")
+        return (weights, *(not_applicable(name, why) for name in names))
+    scores = score(decoder, held_out)
+    return (
+        weights,
+        better_than_unigrams(scores, held_out, seed=seed),
+        calibration(scores, seed=seed),
+        writing(decoder, held_out, seed=seed),
+    )
+
+
+def finite_weights(decoder: Decoder) -> Check:
+    """All weights are numbers."""
+    wrong = {
+        name: int((~parameter.isfinite()).sum()) for name, parameter in decoder.named_parameters()
+    }
+    wrong = {name: count for name, count in wrong.items() if count}
+    listed = f", in {', '.join(list(wrong)[:4])}" if wrong else ""
+    return Check(
+        name="finite weights",
+        passed=not wrong,
+        value=sum(wrong.values()),
+        limit=0,
+        detail=f"{sum(wrong.values())} weights are NaN or infinite{listed}",
+    )
+
+
+def better_than_unigrams(scores: Scores, held_out: HeldOut, *, seed: int = 0) -> Check:
+    """The kernel needs fewer bits than a unigram model of the same kind of text."""
+    kernel = scores.bits_per_byte(scores.kernel_N, held_out)
+    unigram = scores.bits_per_byte(scores.unigram_N, held_out)
+    gained_N = (scores.unigram_N - scores.kernel_N) / held_out.num_bytes / math.log(2)
+    low, high = _interval(gained_N, seed)
+    return Check(
+        name="better than unigrams",
+        passed=low > 0,
+        value=unigram - kernel,
+        limit=0.0,
+        detail=f"{kernel:.3f} bits per byte against {unigram:.3f} on {len(gained_N)} held-out "
+        f"passages; gain per passage {low:+.3f} to {high:+.3f} (95 %)",
+    )
+
+
+def calibration(scores: Scores, *, seed: int = 0) -> Check:
+    """The entropy the kernel expects is about the cross-entropy it gets."""
+    gap_N = (scores.kernel_N - scores.entropy_N) / scores.kernel_N.mean()
+    value = float(gap_N.mean())
+    low, high = _interval(gap_N, seed)
+    tends = "too sure" if value > 0 else "too unsure"
+    return Check(
+        name="calibration",
+        passed=abs(value) <= CALIBRATION_MOST,
+        value=value,
+        limit=CALIBRATION_MOST,
+        detail=f"cross-entropy minus expected entropy over cross-entropy, {low:+.3f} to "
+        f"{high:+.3f} (95 %): {tends}",
+    )
+
+
+def writing(decoder: Decoder, held_out: HeldOut, *, seed: int = 0) -> Check:
+    """What the kernel writes does not repeat itself, and does not end at once."""
+    shares, written = [], 0
+    for index in range(CONTINUATIONS):
+        passage = held_out.passages[index % len(held_out.passages)]
+        prompt = [held_out.end_id, *passage[:PROMPT_TOKENS].tolist()]
+        prompt = prompt[: max(1, decoder.config.context - WRITTEN_TOKENS)]
+        sampling = Sampling(tokens_max=WRITTEN_TOKENS, temperature=TEMPERATURE, seed=seed + index)
+        tokens = list(generate(decoder, prompt, sampling, held_out.end_id))
+        shares.append(repeated_share(tokens))
+        written += len(tokens)
+    value = statistics.median(shares)
+    return Check(
+        name="writing",
+        passed=value <= REPEATED_MOST,
+        value=value,
+        limit=REPEATED_MOST,
+        detail=f"median share of repeated {GRAM}-token runs in {CONTINUATIONS} continuations of "
+        f"{written / CONTINUATIONS:.0f} tokens at temperature {TEMPERATURE:g}",
+    )
+
+
+def repeated_share(tokens: Sequence[int]) -> float:
+    """Return the share of runs of four tokens that were there before; 1 for fewer than four."""
+    grams = [tuple(tokens[at : at + GRAM]) for at in range(len(tokens) - GRAM + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 1.0
+
+
+def _interval(values_N: FloatArray, seed: int) -> tuple[float, float]:
+    interval = bootstrap_interval(torch.from_numpy(np.ascontiguousarray(values_N)), seed)
+    assert interval is not None, "held-out text has two passages or more"
+    return interval
