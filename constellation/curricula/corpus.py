@@ -49,7 +49,6 @@ class Corpus:
         """Names of the domains, sorted."""
         return tuple(sorted({document.domain for document in self.documents}))
 
-
     def merged(self, domains: Mapping[str, Sequence[str]]) -> "Corpus":
         """Return the documents of the named domains under new ones.
 
