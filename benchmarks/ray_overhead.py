@@ -63,6 +63,9 @@ class Measured:
     """From the launch to the end."""
     window_s: float
     launched_s: float
+    starting_s: float
+    """From the first step of the first kernel to the first step of the last: until then some still
+    start while others train."""
 
 
 def main() -> None:
@@ -145,21 +148,27 @@ class _Stopwatch:
 
     def __init__(self) -> None:
         self.launched_s = time.perf_counter()
-        self.first_s: float | None = None
+        self.first_s: dict[str, float] = {}
         self.last_s = self.launched_s
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, KernelProgress):
             self.last_s = time.perf_counter()
-            self.first_s = self.first_s or self.last_s
+            self.first_s.setdefault(event.kernel, self.last_s)
 
     def measured(self, plan: TrainingPlan) -> Measured:
         ended_s = time.perf_counter()
         tokens = sum(job.step.steps * job.step.batch_size for job in plan.branch_jobs)
         tokens *= SHAPE.context
-        assert self.first_s is not None
-        window_s, launched_s = self.last_s - self.first_s, ended_s - self.launched_s
-        return Measured(tokens / window_s, tokens / launched_s, window_s, launched_s)
+        first_s = min(self.first_s.values())
+        window_s, launched_s = self.last_s - first_s, ended_s - self.launched_s
+        return Measured(
+            tokens_per_second=tokens / window_s,
+            tokens_per_second_launched=tokens / launched_s,
+            window_s=window_s,
+            launched_s=launched_s,
+            starting_s=max(self.first_s.values()) - first_s,
+        )
 
 
 def _with_ray(plan: TrainingPlan, at_once: int) -> Measured:
@@ -230,6 +239,7 @@ def _report(rounds: Sequence[dict[str, Measured]], steps: int, at_once: int) -> 
                     "tokens_per_second_with_startup": values.tokens_per_second_launched,
                     "window_s": values.window_s,
                     "launched_s": values.launched_s,
+                    "starting_s": values.starting_s,
                 }
                 for side, values in measured.items()
             }
