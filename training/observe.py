@@ -130,7 +130,7 @@ def _scale(reference: PhiReference | None) -> dict[str, float] | None:
 
 
 def _summary(measured: Sequence[Measurement]) -> Measurement:
-    """Return the median over texts with the interval of their mean."""
+    """Return the mean over texts with its interval."""
     values = _values(measured)
     if not values:
         return Measurement(
@@ -138,8 +138,8 @@ def _summary(measured: Sequence[Measurement]) -> Measurement:
         )
     nulls = [m.null for m in measured if m.null is not None]
     return Measurement(
-        value=statistics.median(values),
-        method="median over held-out windows; interval: bootstrap of their mean",
+        value=statistics.fmean(values),
+        method="mean over held-out windows; interval: bootstrap over them",
         n=len(values),
         null=statistics.fmean(nulls),
         interval=bootstrap_interval(torch.tensor(values), 0),

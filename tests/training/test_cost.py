@@ -28,11 +28,11 @@ TIMEOUT_S = 500
 
 SPARK = PRESETS["spark"]
 SHAPES: dict[str, tuple[KernelConfig, int, Precision]] = {
-    "spark": (SPARK, 4, "float32"),
+    "spark": (SPARK, 4, "auto"),
     "wide": (
         replace(SPARK, vocab_size=2000, width=256, num_layers=6, mlp_width=640, context=128),
-        4,
-        "auto",
+        8,
+        "float32",
     ),
     "recursive": (
         replace(SPARK, vocab_size=1000, num_layers=3, recurrent_layers=(2,), context=128),
