@@ -106,13 +106,14 @@ def validate_gates(folder: Path) -> ValidationReport:
         ArtifactError: The run is not finished, or a kernel cannot be read.
     """
     run = _RunFolder(folder)
-    texts = [document.text for document in run.corpus.test]
     sites = load_table(folder / "table.msgpack").sites
     basins = {name: run.basins(name, path) for name, path in run.kernels().items()}
     return ValidationReport(
         target=str(folder),
         groups={
-            "gate 1": coordizer_gate(run.coordizer, texts, vocab_size=run.vocab_size()),
+            "gate 1": coordizer_gate(
+                run.coordizer, run.corpus.train, run.corpus.test, vocab_size=run.vocab_size()
+            ),
             "gate 2": kernels_gate({site.name: site.phi_gauge for site in sites}, basins),
         },
     )

@@ -1,6 +1,7 @@
 """The gates of a run: what passes, and what each check refuses."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,69 +10,88 @@ from numpy.typing import NDArray
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
+from constellation.curricula.corpus import Document
 from constellation.geometry import pairwise_distances
 from constellation.records import FloatArray
 from training.validation.check import Check
 from training.validation.gates import coordizer_gate, kernels_gate, silhouettes
 
 
-def pieces(module: str) -> list[str]:
-    text = Path(str(importlib.import_module(module).__file__)).read_text()
-    return [text[at : at + 1500] for at in range(0, len(text), 1500)]
+def pieces(module: str, domain: str) -> list[Document]:
+    text = Path(str(importlib.import_module(module).__file__)).read_text()[:60_000]
+    return [
+        Document(text=text[at : at + 1500], domain=domain, source=f"{module}/{at}")
+        for at in range(0, len(text), 1500)
+    ]
 
 
 @pytest.fixture(scope="module")
-def texts() -> dict[str, list[str]]:
-    return {"mail": pieces("email.message"), "numbers": pieces("_pydecimal")[:20]}
+def documents() -> list[Document]:
+    return [*pieces("email.message", "mail"), *pieces("_pydecimal", "numbers")]
 
 
 @pytest.fixture(scope="module")
-def coordizer(texts: dict[str, list[str]]) -> Coordizer:
-    labels = [name for name, parts in texts.items() for _ in parts]
-    everything = [part for parts in texts.values() for part in parts]
-    return train_coordizer(everything, labels, vocab_size=400, anchored=True)
+def coordizer(documents: list[Document]) -> Coordizer:
+    train = documents[::2]
+    return train_coordizer(
+        [document.text for document in train],
+        [document.domain for document in train],
+        vocab_size=400,
+        anchored=True,
+    )
 
 
-def first_gate(coordizer: Coordizer, texts: list[str], vocab_size: int = 400) -> dict[str, Check]:
-    checks = coordizer_gate(coordizer, texts, vocab_size=vocab_size)
+def first_gate(
+    coordizer: Coordizer,
+    train: list[Document],
+    held_out: list[Document],
+    vocab_size: int = 400,
+) -> dict[str, Check]:
+    checks = coordizer_gate(coordizer, train, held_out, vocab_size=vocab_size)
     return {check.name: check for check in checks}
 
 
 def test_a_sound_coordizer_passes_the_first_gate(
-    coordizer: Coordizer, texts: dict[str, list[str]]
+    coordizer: Coordizer, documents: list[Document]
 ) -> None:
-    found = first_gate(coordizer, pieces("_pydecimal"))
+    found = first_gate(coordizer, documents[::2], documents[1::2])
     assert [check.detail for check in found.values() if not check.passed] == []
     assert found["round trip"].value == 1
 
 
 def test_another_vocabulary_than_the_recipes_fails(
-    coordizer: Coordizer, texts: dict[str, list[str]]
+    coordizer: Coordizer, documents: list[Document]
 ) -> None:
-    assert first_gate(coordizer, texts["mail"], 32_000)["vocabulary"].passed is False
+    found = first_gate(coordizer, documents[::2], documents[1::2], 32_000)
+    assert found["vocabulary"].passed is False
 
 
 def test_a_single_lost_byte_fails_the_round_trip(
-    coordizer: Coordizer, texts: dict[str, list[str]]
+    coordizer: Coordizer, documents: list[Document]
 ) -> None:
     class Lossy(Coordizer):
         def decode(self, ids: object) -> bytes:
             return super().decode(ids).replace(b"charset", b"charse", 1)  # type: ignore[arg-type]
 
-    check = first_gate(Lossy(coordizer.parts), texts["mail"])["round trip"]
-    assert check.passed is False
-    assert check.value is not None
-    assert 0 < check.value < 1
+    found = first_gate(Lossy(coordizer.parts), documents[::2], documents[1::2])
+    assert found["round trip"].passed is False
+    assert found["round trip"].value is not None
+    assert 0 < found["round trip"].value < 1
 
 
-def test_text_of_another_kind_in_one_half_is_not_stable(
-    coordizer: Coordizer, texts: dict[str, list[str]]
+def test_held_out_text_of_another_kind_is_not_stable(
+    coordizer: Coordizer, documents: list[Document]
 ) -> None:
-    strange = ["\u4e00\u8349\u6728" * 100] * 10
-    mixed = [text for pair in zip(texts["mail"], strange, strict=False) for text in pair]
-    assert first_gate(coordizer, mixed)["stable compression"].passed is False
-    split = [text for pair in zip(*texts.values(), strict=False) for text in pair]
-    assert first_gate(coordizer, split)["stable basins"].passed is False
+    strange = [
+        Document(text="\u4e00\u8349\u6728" * 100, domain="mail", source=str(index))
+        for index in range(10)
+    ]
+    found = first_gate(coordizer, documents[::2], strange)
+    assert found["stable compression"].passed is False
+    assert found["stable basins"].passed is None
+    swapped = {"mail": "numbers", "numbers": "mail"}
+    mixed_up = [replace(document, domain=swapped[document.domain]) for document in documents[1::2]]
+    assert first_gate(coordizer, documents[::2], mixed_up)["stable basins"].passed is False
 
 
 def cloud(seed: int, centre: int, num: int = 20) -> FloatArray:
