@@ -102,9 +102,7 @@ def test_the_budget_bounds_what_is_measured() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="issue 3: reads a process's peak memory from /proc"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads a process's peak memory from /proc")
 @pytest.mark.parametrize("name", SHAPES)
 def test_predictions_hold_on_real_runs(name: str) -> None:
     """Peak memory within 15 %, processor time within 25 %: the bars of `plan --train`."""

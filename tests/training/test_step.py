@@ -123,7 +123,7 @@ def test_every_rule_learns(kind: str) -> None:
     assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="issue 3: says what is refused without one")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what is refused without an accelerator")
 def test_a_device_that_is_not_there_is_refused() -> None:
     assert choose_device("auto").type == choose_device("cpu").type == "cpu"
     with pytest.raises(ConfigError, match="torch sees no such device"):
