@@ -6,7 +6,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from constellation.errors import DeploymentError
@@ -53,7 +53,9 @@ def _environment(token: str) -> dict[str, str]:
 
 
 @contextmanager
-def local_ray(*, num_cpus: int, dashboard: bool, namespace: str = NAMESPACE) -> Iterator[Path]:
+def local_ray(
+    *, num_cpus: int, dashboard: bool, namespace: str = NAMESPACE, folder: Path | None = None
+) -> Iterator[Path]:
     """Run a Ray of our own on loopback, behind a token nobody else knows; stop it at the end.
 
     Args:
@@ -61,30 +63,49 @@ def local_ray(*, num_cpus: int, dashboard: bool, namespace: str = NAMESPACE) -> 
             our actors claim none.
         dashboard: Ray Train logs errors without it; serving does not need it.
         namespace: Where named actors live.
+        folder: For logs and sockets, with a short path; None makes one and removes it afterwards.
 
     Yields:
-        Ray's folder for logs and sockets, removed afterwards.
+        Ray's folder for logs and sockets.
+
+    Raises:
+        DeploymentError: Ray does not start.
     """
     prepare_environment()
     import ray  # after the environment is set: Ray reads it at import
 
-    # Ray's socket paths must stay short, so the folder lies directly under the system's.
-    with tempfile.TemporaryDirectory(prefix="cst", ignore_cleanup_errors=True) as folder:
-        ray.init(
-            num_cpus=num_cpus,
-            namespace=namespace,
-            include_dashboard=dashboard,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-            _temp_dir=folder,
-            _node_ip_address="127.0.0.1",
-        )
+    with nullcontext(folder) if folder else ray_folder() as temporary:
         try:
-            yield Path(folder)
+            ray.init(
+                num_cpus=num_cpus,
+                namespace=namespace,
+                include_dashboard=dashboard,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+                _temp_dir=str(temporary),
+                _node_ip_address="127.0.0.1",
+            )
+        except Exception as error:  # Ray raises Exception itself when a process of its own is late
+            ray.shutdown()
+            raise DeploymentError(
+                f"Ray did not start: {error}; try again when the machine is less busy"
+            ) from error
+        try:
+            yield temporary
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def ray_folder() -> Iterator[Path]:
+    """Make a folder for Ray's logs and sockets, and remove it at the end.
+
+    Ray's socket paths must stay short, so it lies directly under the system's.
+    """
+    with tempfile.TemporaryDirectory(prefix="cst", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @contextmanager

@@ -1,9 +1,8 @@
 """Train a recipe with a Ray of our own, started only when a kernel has to be trained."""
 
-import os
 from pathlib import Path
 
-from cluster.bootstrap import local_ray
+from cluster.training_process import train_in_process
 from training.events import OnEvent
 from training.pipeline import TrainingResult, train
 from training.recipe import Recipe
@@ -19,14 +18,10 @@ def train_recipe(recipe: Recipe, out: Path, on_event: OnEvent) -> TrainingResult
         CorpusError, ConfigError, TrainingError: See `training.pipeline.train`.
         KeyboardInterrupt: Ctrl-C; checkpoints are written, the same call resumes.
     """
-    result = train(recipe, out, on_event, trainer=_with_local_ray)
+    result = train(recipe, out, on_event, trainer=_with_own_ray)
     refresh_report(result.out)
     return result
 
 
-def _with_local_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
-    # Ray Train fills its log with errors when there is no dashboard.
-    with local_ray(num_cpus=os.cpu_count() or 1, dashboard=True):
-        from training.ray_trainer import train_with_ray
-
-        train_with_ray(plan, recipe.workers, on_event)
+def _with_own_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
+    train_in_process(plan, recipe.workers, on_event)

@@ -5,12 +5,9 @@ it sees, and turns Ctrl-C into a clean stop. Knows nothing of Ray: it is told ho
 training and how to see that all is still well.
 """
 
-import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from multiprocessing.pool import AsyncResult, ThreadPool
-from types import FrameType
 from typing import Final
 
 from constellation.errors import ConstellationError, TrainingError
@@ -18,6 +15,7 @@ from training.branch import is_finished
 from training.event_files import Tail
 from training.events import KernelProgress, KernelStateChanged, OnEvent
 from training.failures import read_failure
+from training.interrupts import ctrl_c_noted
 from training.schedule import Demand, Ended, Measured, Outcome, Room, Schedule, StopAsked
 from training.training_plan import TrainingPlan
 
@@ -62,7 +60,7 @@ def drive(
     # Threads of this pool never keep the process from ending, should Ray never return.
     pool = ThreadPool(max(1, len(demands)))
     try:
-        with _ctrl_c_noted() as pressed:
+        with ctrl_c_noted() as pressed:
             driver = _Driver(plan, schedule, lambda run: pool.apply_async(launch, (run,)), on_event)
             driver.run(pressed, check)
     finally:
@@ -162,23 +160,3 @@ class _Driver:
             elif change.state == "RUNNING":
                 self._plan.failure_file(change.kernel).unlink(missing_ok=True)
                 self._running[change.kernel] = self._submit(change.kernel)
-
-
-@contextmanager
-def _ctrl_c_noted() -> Iterator[threading.Event]:
-    """Yield what Ctrl-C sets instead of interrupting; the second one interrupts."""
-    pressed = threading.Event()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-        pressed.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed  # elsewhere Python lets nobody take signals
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)

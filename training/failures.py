@@ -6,6 +6,7 @@ file and ends at once.
 """
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,28 @@ from training.checkpoints import write_json
 
 def record_failure(path: Path, error: errors.ConstellationError) -> None:
     """Keep an error; on a disk where nothing can be written it is not kept."""
-    facts = {key: value for key, value in vars(error).items() if _is_plain(value)}
     with suppress(OSError):
-        write_json(path, {"kind": type(error).__name__, "message": str(error), "facts": facts})
+        write_json(path, to_values(error))
 
 
 def read_failure(path: Path) -> errors.ConstellationError | None:
     """Return the error that was kept, or None."""
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        kind = getattr(errors, values["kind"])
-        return errors.rebuild(kind, values["message"], values["facts"])
+        return from_values(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None
+
+
+def to_values(error: errors.ConstellationError) -> dict[str, Any]:
+    """Return an error as plain JSON values."""
+    facts = {key: value for key, value in vars(error).items() if _is_plain(value)}
+    return {"kind": type(error).__name__, "message": str(error), "facts": facts}
+
+
+def from_values(values: Mapping[str, Any]) -> errors.ConstellationError:
+    """Return the error that `to_values` told of."""
+    kind = getattr(errors, values["kind"])
+    return errors.rebuild(kind, values["message"], values["facts"])
 
 
 def _is_plain(value: object) -> bool:

@@ -1,0 +1,167 @@
+"""A process of its own that holds Ray and drives a training, and the line between it and us.
+
+Ray ends the process that drives it when its head or its node dies, now by exit(1) without a word,
+now by a crash. Whoever called for the training must hear of that as an error, and live.
+
+Run as `python -m cluster.training_process FD`. Standard input: a line with the order, then nothing
+until we are gone. FD: the events as JSON lines, and last {"ended": ...}.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Final
+
+from cluster.bootstrap import local_ray, ray_folder
+from constellation.errors import ConstellationError, DeploymentError, TrainingError
+from training.events import OnEvent, from_json, to_json
+from training.failures import from_values, to_values
+from training.interrupts import ctrl_c_noted
+from training.recipe_running import WorkersSection
+from training.training_plan import TrainingPlan
+
+END_S: Final = 30.0
+"""Seconds that Ray may take to stop when all is done, before its process is killed."""
+ENDED: Final = "ended"
+"""Key of the last line: None, or the error that ended the training."""
+
+
+def train_in_process(plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent) -> None:
+    """Train all kernels of a plan with a Ray of our own, started and stopped here.
+
+    Args:
+        plan: What to train; when its stop file appears, the trainings stop and this returns.
+        workers: How to share it out.
+        on_event: Called from this thread with all that workers tell.
+
+    Raises:
+        DeploymentError: Ray does not start.
+        DoesNotFit: A kernel's training takes more memory than there is.
+        TrainingError: Training failed, or Ray or the process that drives it died; checkpoints are
+            intact.
+        KeyboardInterrupt: Ctrl-C was pressed; checkpoints are written, run again to resume. A
+            second one does not wait.
+    """
+    with ray_folder() as folder:
+        process, lines = _start()
+        try:
+            order = {"plan": plan.to_dict(), "workers": workers.model_dump(), "folder": str(folder)}
+            with ctrl_c_noted(lambda: process.send_signal(signal.SIGINT)) as pressed, lines:
+                _give(process, order)
+                error = _listen(lines, process, on_event)
+            _end(process)
+        finally:
+            process.kill()  # Ray's own processes die with it
+            process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
+    if pressed.is_set() and (error is None or process.returncode == -signal.SIGINT):
+        raise KeyboardInterrupt
+    if error is not None:
+        raise error
+
+
+def _start() -> tuple[subprocess.Popen[str], IO[str]]:
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cluster.training_process", str(writer)],
+        stdin=subprocess.PIPE,
+        stdout=2,  # what Ray prints is not our output
+        text=True,
+        pass_fds=(writer,),
+        start_new_session=True,  # Ctrl-C reaches it through us, once
+    )
+    os.close(writer)
+    return process, os.fdopen(reader, encoding="utf-8")
+
+
+def _give(process: subprocess.Popen[str], order: dict[str, Any]) -> None:
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it is dead already, and its end says so
+        process.stdin.write(json.dumps(order) + "\n")
+        process.stdin.flush()
+
+
+def _listen(
+    lines: IO[str], process: subprocess.Popen[str], on_event: OnEvent
+) -> ConstellationError | None:
+    """Pass events on until the last line; return the error that ended the training."""
+    for line in lines:
+        if line.startswith(f'{{"{ENDED}":'):
+            values = json.loads(line)[ENDED]
+            return None if values is None else from_values(values)
+        on_event(from_json(line))
+    _end(process)
+    code = process.returncode
+    how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    return TrainingError(
+        f"the process that drives Ray died ({how}); the last checkpoints are intact, run the same "
+        "command to go on from them"
+    )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Let Ray stop in its own way, unless it takes too long."""
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def main() -> None:
+    """Read the order from standard input, train, tell on the descriptor."""
+    order = json.loads(sys.stdin.readline())
+    plan = TrainingPlan.from_dict(order["plan"])
+    workers = WorkersSection.model_validate(order["workers"])
+    threading.Thread(target=_stop_when_left, args=(plan.stop_file,), daemon=True).start()
+    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as pipe:
+
+        def tell(line: str) -> None:
+            pipe.write(line + "\n")
+            pipe.flush()
+
+        try:
+            _train(plan, workers, Path(order["folder"]), tell)
+        except DeploymentError as error:
+            tell(_last(error))
+
+
+def _train(
+    plan: TrainingPlan, workers: WorkersSection, folder: Path, tell: Callable[[str], None]
+) -> None:
+    # Ray Train fills its log with errors when there is no dashboard.
+    with local_ray(num_cpus=os.cpu_count() or 1, dashboard=True, folder=folder):
+        from training.ray_trainer import train_with_ray
+
+        outcome: ConstellationError | None = None
+        try:
+            train_with_ray(plan, workers, lambda event: tell(to_json(event)))
+        except KeyboardInterrupt:
+            pass  # whoever sent it knows
+        except ConstellationError as error:
+            outcome = error
+        # Said before Ray stops: without its head it may take this process along.
+        tell(_last(outcome))
+
+
+def _last(error: ConstellationError | None) -> str:
+    return json.dumps({ENDED: None if error is None else to_values(error)})
+
+
+def _stop_when_left(stop_file: Path) -> None:
+    """Stop the training when nobody is there any more to hear of it."""
+    # Not sys.stdin: a thread that waits in its lock cannot be left at the end.
+    while os.read(0, 1):
+        pass
+    stop_file.touch()
+
+
+if __name__ == "__main__":
+    main()
