@@ -34,8 +34,8 @@ from constellation.kernel.decoder import Decoder
 from constellation.kernel.fisher import empirical_fisher
 from constellation.kernel.merging import merge_kernels
 from constellation.kernel.scoring import bits_per_byte, token_nats
-from training.data import Windows, join_documents
-from training.step import Alone, StepConfig, Stepper
+from training.loop.data import Windows, join_documents
+from training.loop.step import Alone, StepConfig, Stepper
 
 KINDS: dict[str, AdapterConfig | None] = {
     "whole": None,

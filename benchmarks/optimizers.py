@@ -30,9 +30,9 @@ from constellation.curricula.starter import starter_corpus
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
 from constellation.records import TokenArray
-from training.data import Windows
-from training.loop import held_out_nats
-from training.step import Alone, StepConfig, Stepper
+from training.loop.data import Windows
+from training.loop.loop import held_out_nats
+from training.loop.step import Alone, StepConfig, Stepper
 
 GRIDS = {
     "adamw": (1e-3, 3e-3, 1e-2),

@@ -33,16 +33,16 @@ from cluster.bootstrap import local_ray
 from constellation.errors import TrainingError
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.config import KernelConfig
-from training.branch import train_kernel
-from training.driver import drive
-from training.event_files import told_to_file
-from training.events import Event, KernelProgress, OnEvent
-from training.job import Job
+from training.loop.job import Job
+from training.loop.step import Alone, StepConfig
+from training.progress.events import Event, KernelProgress, OnEvent
 from training.recipe_running import WorkersSection
-from training.room import demand
-from training.schedule import Room
-from training.step import Alone, StepConfig
-from training.training_plan import TrainingPlan
+from training.runs.branch import train_kernel
+from training.runs.driver import drive
+from training.runs.event_files import told_to_file
+from training.runs.room import demand
+from training.runs.schedule import Room
+from training.runs.training_plan import TrainingPlan
 
 KERNELS = tuple(f"kernel-{number}" for number in range(8))
 SHAPE = KernelConfig(
@@ -174,7 +174,7 @@ class _Stopwatch:
 def _with_ray(plan: TrainingPlan, at_once: int) -> Measured:
     watch = _Stopwatch()
     with local_ray(num_cpus=at_once, dashboard=True):
-        from training.ray_trainer import train_with_ray
+        from training.runs.ray_trainer import train_with_ray
 
         workers = WorkersSection(num_workers=at_once, threads=1, memory_limit_gb=MEMORY_BYTES / 1e9)
         train_with_ray(plan, workers, watch)

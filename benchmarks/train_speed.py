@@ -11,7 +11,7 @@ optimiser settings and threads, in turns whose order alternates:
 * `mfu`, only where torch sees a GPU: model FLOPs of `qig-recursive-100m` in bfloat16 over the
   device's peak.
 
-"Ours" is `training.step.Stepper` with the default attention. Ratios are medians over rounds of
+"Ours" is `training.loop.step.Stepper` with the default attention. Ratios are medians over rounds of
 processor seconds, which other programs disturb least; the same of wall seconds stands beside them.
 
     python -m benchmarks.train_speed --text FILE --json
@@ -35,7 +35,7 @@ from benchmarks.attention_ablation import Text, batch, held_out_losses, in_turn,
 from benchmarks.baselines.plain_gpt import PlainGPT, PlainStepper
 from constellation.kernel.config import PRESETS, KernelConfig
 from constellation.kernel.decoder import Decoder
-from training.step import Alone, StepConfig, Stepper, use_bfloat16
+from training.loop.step import Alone, StepConfig, Stepper, use_bfloat16
 
 Step = Callable[[Tensor, Tensor, int], object]
 

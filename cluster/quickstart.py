@@ -18,7 +18,7 @@ from constellation import Client
 from constellation.client.replies import Reply
 from constellation.errors import ConstellationError
 from constellation.settings import Settings, load_settings, read_token
-from training.progress import LiveTable
+from training.progress.live_table import LiveTable
 from training.recipe_file import load_recipe
 
 RECIPE = "starter"

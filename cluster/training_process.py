@@ -20,11 +20,11 @@ from typing import IO, Any, Final
 
 from cluster.bootstrap import local_ray, ray_folder
 from constellation.errors import ConstellationError, DeploymentError, TrainingError
-from training.events import OnEvent, from_json, to_json
-from training.failures import from_values, to_values
-from training.interrupts import ctrl_c_noted
+from training.progress.events import OnEvent, from_json, to_json
 from training.recipe_running import WorkersSection
-from training.training_plan import TrainingPlan
+from training.runs.failures import from_values, to_values
+from training.runs.interrupts import ctrl_c_noted
+from training.runs.training_plan import TrainingPlan
 
 END_S: Final = 30.0
 """Seconds that Ray may take to stop when all is done, before its process is killed."""
@@ -138,7 +138,7 @@ def _train(
 ) -> None:
     # Ray Train fills its log with errors when there is no dashboard.
     with local_ray(num_cpus=os.cpu_count() or 1, dashboard=True, folder=folder):
-        from training.ray_trainer import train_with_ray
+        from training.runs.ray_trainer import train_with_ray
 
         outcome: ConstellationError | None = None
         try:

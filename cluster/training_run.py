@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from cluster.training_process import train_in_process
-from training.events import OnEvent
 from training.pipeline import TrainingResult, train
+from training.progress.events import OnEvent
 from training.recipe import Recipe
 from training.report.writing import refresh_report
-from training.training_plan import TrainingPlan
+from training.runs.training_plan import TrainingPlan
 
 
 def train_recipe(recipe: Recipe, out: Path, on_event: OnEvent) -> TrainingResult:

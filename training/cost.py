@@ -23,8 +23,8 @@ import torch
 from constellation.errors import ConfigError
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
-from training.job import Job
-from training.step import Alone, Precision, StepConfig, Stepper
+from training.loop.job import Job
+from training.loop.step import Alone, Precision, StepConfig, Stepper
 
 BUDGET_FLOPS: Final = 5e10
 """Most work of a measured step; a second on a slow core."""

@@ -14,14 +14,14 @@ from constellation.curricula.starter import starter_corpus
 from constellation.errors import DoesNotFit
 from constellation.kernel.config import KernelConfig
 from training.cost import StepSpeed, job_flops, job_tokens, predicted_seconds
-from training.job import Job
 from training.job_settings import fit_basin_head, objective_config
+from training.loop.job import Job
+from training.loop.step import StepConfig
 from training.plan import kernel_config
 from training.recipe import CorpusSection, Recipe, StageSection
-from training.room import demand, worker_bytes, workers_that_fit
-from training.schedule import Room, Schedule
-from training.step import StepConfig
-from training.training_plan import SEED, TrainingPlan
+from training.runs.room import demand, worker_bytes, workers_that_fit
+from training.runs.schedule import Room, Schedule
+from training.runs.training_plan import SEED, TrainingPlan
 
 ForecastState = Literal["RUNNING", "STAGED", "TOO LARGE"]
 

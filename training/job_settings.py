@@ -6,13 +6,13 @@ from typing import Any
 from constellation.errors import ConfigError
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.signature import Signature, load_target
-from training.distil import DistilConfig
-from training.guards import GuardConfig
-from training.objective import PRESETS, ObjectiveConfig
-from training.phase import PhaseConfig
-from training.probe import ProbeConfig
+from training.guarding.guards import GuardConfig
+from training.guarding.phase import PhaseConfig
+from training.guarding.probe import ProbeConfig
+from training.loop.objective import PRESETS, ObjectiveConfig
 from training.recipe import GuardsSection, ObjectiveSection
 from training.recipe_transfer import DistilSection
+from training.transfer.distil import DistilConfig
 
 
 def objective_config(section: ObjectiveSection) -> ObjectiveConfig:

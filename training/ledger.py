@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from training.checkpoints import write_json
-from training.events import OnEvent, PartFinished, PartStarted
+from training.loop.checkpoints import write_json
+from training.progress.events import OnEvent, PartFinished, PartStarted
 
 LEDGER = "ledger.json"
 

@@ -25,22 +25,23 @@ from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.decoder import Decoder
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.table_file import load_table, save_table
-from training.branch import is_finished
-from training.budget import Budget
-from training.budget_keeper import BudgetKeeper
-from training.checkpoints import write_json
-from training.collective import collective_report
-from training.collective_scores import score_collective
-from training.cross_domain import score_across
-from training.evaluate import score_documents, summarise, unigram_nats
-from training.events import Event, OnEvent, ignore
+from training.evaluation.collective import collective_report
+from training.evaluation.collective_scores import score_collective
+from training.evaluation.cross_domain import score_across
+from training.evaluation.evaluate import score_documents, summarise, unigram_nats
+from training.evaluation.observe import Observed, observe
 from training.ledger import Ledger
-from training.observe import Observed, observe
+from training.loop.checkpoints import write_json
+from training.loop.step import use_bfloat16
 from training.plan import make_plan
+from training.progress.events import Event, OnEvent, ignore
+from training.progress.run_log import RunLog
 from training.provenance import write_provenance
 from training.recipe import Recipe
-from training.run_log import RunLog
-from training.step import use_bfloat16
+from training.runs.branch import is_finished
+from training.runs.budget import Budget
+from training.runs.budget_keeper import BudgetKeeper
+from training.runs.training_plan import SEED, TrainingPlan
 from training.table import fit_table
 from training.text import (
     as_one_domain,
@@ -50,7 +51,6 @@ from training.text import (
     make_tokens,
 )
 from training.trackers.opening import open_trackers
-from training.training_plan import SEED, TrainingPlan
 
 Trainer = Callable[[TrainingPlan, Recipe, OnEvent], None]
 """Trains all that a plan names; when the plan's stop file appears it may return before the end."""
@@ -114,7 +114,7 @@ def train(
 
 def _train_with_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
     # Imported here so that the pipeline can be read and tested without Ray.
-    from training.ray_trainer import train_with_ray
+    from training.runs.ray_trainer import train_with_ray
 
     train_with_ray(plan, recipe.workers, on_event)
 
@@ -172,11 +172,13 @@ class _Run:
             coordizer = make_coordizer(
                 self._recipe.coordizer, corpus, folder, seed=self._recipe.seed
             )
-            return [folder, *make_tokens(corpus, coordizer, tokens)]
+            share = self._recipe.replay_share
+            return [folder, *make_tokens(corpus, coordizer, tokens, replay_share=share)]
 
         inputs = {
             "corpus": self._ledger.output_hash("corpus"),
             "recipe": self._recipe.key("coordizer", "seed"),
+            "replay_share": self._recipe.replay_share,
         }
         self._ledger.run("coordizer", inputs, work)
         return Coordizer.load(folder)

@@ -10,7 +10,6 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.errors import ConfigError
 from constellation.kernel.config import PRESETS, KernelConfig
-from training.job import Job
 from training.job_settings import (
     distil_config,
     fit_basin_head,
@@ -19,11 +18,12 @@ from training.job_settings import (
     watch_settings,
 )
 from training.ledger import hash_of
+from training.loop.job import Job
+from training.loop.step import StepConfig
 from training.recipe import KernelSection, Recipe, StageSection
-from training.step import StepConfig
-from training.teachers import folder_state
+from training.runs.training_plan import SEED, TrainingPlan
 from training.text import bytes_per_token
-from training.training_plan import SEED, TrainingPlan
+from training.transfer.teachers import folder_state
 
 
 def kernel_config(section: KernelSection, vocab_size: int) -> KernelConfig:
@@ -94,6 +94,7 @@ def make_plan(
         branch_jobs=tuple(job(name, stage) for name in corpus.domains),
         adapter=None if recipe.adapter is None else recipe.adapter.model_dump(mode="json"),
         embedding_folder=None if embedding is None else str(embedding),
+        replays=recipe.replay_share > 0,
         threads=recipe.workers.threads,
     )
 
@@ -103,10 +104,11 @@ def _job(recipe: Recipe, stage: StageSection, out: Path, corpus: PreparedCorpus,
     source = SEED if on_all else name
     num_tokens = len(np.load(out / "tokens" / f"{source}.train.npy", mmap_mode="r"))
     documents = [document for document in corpus.train if on_all or document.domain == name]
+    schedule = stage.model_dump(exclude={"replay_share"})
     return Job(
         kernel=name,
         stage="seed" if on_all else "branch",
-        step=StepConfig(**stage.model_dump(), **recipe.optimiser.model_dump()),
+        step=StepConfig(**schedule, **recipe.optimiser.model_dump()),
         bytes_per_token=bytes_per_token(documents, num_tokens),
         checkpoint_every=recipe.checkpoints.every_steps,
         keep_last=recipe.checkpoints.keep_last,

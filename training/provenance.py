@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from constellation.curricula.prepare import PreparedCorpus
-from training.checkpoints import write_json
+from training.loop.checkpoints import write_json
 from training.recipe import Recipe
-from training.training_plan import TrainingPlan
+from training.runs.training_plan import TrainingPlan
 
 RUN_FILE: Final = "run.json"
 

@@ -134,6 +134,18 @@ class StageSection(Section):
     )
 
 
+class BranchSection(StageSection):
+    """The stage of the branches."""
+
+    replay_share: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of a branch's tokens that come from other domains: it forgets them "
+        "less, and costs less where a route is wrong.",
+    )
+
+
 class OptimiserSection(Section):
     """The rule that moves parameters, and how a step is computed."""
 
@@ -331,7 +343,7 @@ class Recipe(Section):
     seed_stage: StageSection | None = Field(
         default=None, description="Training on all domains: of the shared seed, or the one kernel."
     )
-    branch_stage: StageSection | None = Field(
+    branch_stage: BranchSection | None = Field(
         default=None, description="Training of each domain's kernel."
     )
     optimiser: OptimiserSection = Field(default=OptimiserSection(), description="Optimiser.")
@@ -352,6 +364,11 @@ class Recipe(Section):
     tracking: TrackingSection = Field(
         default=TrackingSection(), description="Where else numbers go."
     )
+
+    @property
+    def replay_share(self) -> float:
+        """Share of a branch's tokens that come from other domains."""
+        return 0.0 if self.branch_stage is None else self.branch_stage.replay_share
 
     @model_validator(mode="after")
     def _check_mode(self) -> "Recipe":

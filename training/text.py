@@ -1,7 +1,7 @@
 """From a recipe to text and tokens: the prepared corpus, the coordizer, the token files."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from constellation.curricula.split import SplitConfig
 from constellation.curricula.starter import starter_corpus
 from constellation.curricula.store import save_prepared
 from constellation.errors import CorpusError
-from training.data import join_documents
+from constellation.records import TokenArray
+from training.loop.data import join_documents
 from training.recipe import CoordizerSection, CorpusSection
-from training.training_plan import SEED
+from training.replay import sample_replay
+from training.runs.training_plan import SEED
 
 
 def corpus_inputs(section: CorpusSection, *, seed: int) -> dict[str, object]:
@@ -106,11 +108,20 @@ def make_coordizer(
     return coordizer
 
 
-def make_tokens(corpus: PreparedCorpus, coordizer: Coordizer, folder: Path) -> list[Path]:
+def make_tokens(
+    corpus: PreparedCorpus, coordizer: Coordizer, folder: Path, *, replay_share: float = 0.0
+) -> list[Path]:
     """Write one token stream per domain, and one of all for the seed, for train and dev.
 
+    Args:
+        corpus: Text with its domains.
+        coordizer: Encodes it.
+        folder: For the files.
+        replay_share: Share of a branch's tokens that come from other domains, in [0, 1); above 0
+            every domain gets a stream of those too.
+
     Returns:
-        The files, named `DOMAIN.SPLIT.npy`, int32.
+        The files, named `DOMAIN.SPLIT.npy` and `DOMAIN.replay.npy`, int32.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -123,10 +134,33 @@ def make_tokens(corpus: PreparedCorpus, coordizer: Coordizer, folder: Path) -> l
                 for ids, document in zip(tokens, documents, strict=True)
                 if name in (SEED, document.domain)
             )
-            path = folder / f"{name}.{split}.npy"
-            np.save(path, join_documents(chosen, coordizer.end_id))
-            written.append(path)
+            written.append(_write(folder / f"{name}.{split}.npy", chosen, coordizer))
+        if split == "train" and replay_share > 0:
+            written += _write_replay(documents, tokens, coordizer, folder, replay_share)
     return written
+
+
+def _write_replay(
+    documents: Sequence[Document],
+    tokens: Sequence[TokenArray],
+    coordizer: Coordizer,
+    folder: Path,
+    share: float,
+) -> list[Path]:
+    written = []
+    for name in sorted({document.domain for document in documents}):
+        parts: tuple[list[TokenArray], list[TokenArray]] = ([], [])
+        for ids, document in zip(tokens, documents, strict=True):
+            parts[document.domain != name].append(ids)
+        own, others = parts
+        replay = sample_replay(others, own_tokens=sum(map(len, own)), share=share, name=name)
+        written.append(_write(folder / f"{name}.replay.npy", replay, coordizer))
+    return written
+
+
+def _write(path: Path, tokens: Iterable[TokenArray], coordizer: Coordizer) -> Path:
+    np.save(path, join_documents(tokens, coordizer.end_id))
+    return path
 
 
 def bytes_per_token(documents: Iterable[Document], num_tokens: int) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from constellation.kernel.config import KernelConfig
-from training.step import StepConfig, learning_rate, use_bfloat16
+from training.loop.step import StepConfig, learning_rate, use_bfloat16
 
 
 class PlainBlock(nn.Module):

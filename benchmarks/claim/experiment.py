@@ -29,7 +29,7 @@ from benchmarks.claim.train import Say
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.kernel.checkpoint import load_kernel
 from constellation.records import FloatArray
-from training.observe import observe
+from training.evaluation.observe import observe
 
 
 @dataclass(frozen=True, slots=True)

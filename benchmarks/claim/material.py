@@ -4,7 +4,6 @@ Read by the reader of the other benchmarks, which takes any text file; cleaned, 
 and cut by the project's own `prepare`, so that no source is in two splits.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from constellation.curricula.corpus import Corpus, Document
 from constellation.curricula.prepare import PrepareConfig, PreparedCorpus, prepare
 from constellation.curricula.split import SplitConfig
 from constellation.records import TokenArray
-from training.data import join_documents
+from training.loop.data import join_documents
+from training.replay import sample_replay
 
 PREFIX_TOKENS = 32
 """Tokens that a document is routed by; what follows is scored."""
@@ -149,10 +149,13 @@ def regrouped(material: Material, groups: PreparedCorpus, name: str, *, seed: in
 def _write_streams(material: Material) -> None:
     """Write a stream of each domain, and one of all, for training and for development."""
     material.folder.mkdir(parents=True, exist_ok=True)
-    corpus, ratio = material.corpus, material.replay_share / (1 - material.replay_share)
+    corpus = material.corpus
     for name in (ALL, *corpus.domains):
         own, others = _parted(corpus.train, material.train_tokens, name)
-        replay = _sample(others, ratio * sum(map(len, own)), name)
+        own_tokens = sum(map(len, own))
+        replay = sample_replay(
+            others, own_tokens=own_tokens, share=material.replay_share, name=name
+        )
         _write(material, name, "train", [*own, *replay])
         _write(material, name, "dev", _parted(corpus.dev, material.dev_tokens, name)[0])
 
@@ -165,18 +168,6 @@ def _parted(
     for document, ids in zip(documents, tokens, strict=True):
         parts[name not in (ALL, document.domain)].append(ids)
     return parts
-
-
-def _sample(documents: Sequence[TokenArray], num_tokens: float, name: str) -> list[TokenArray]:
-    """Return random documents of about so many tokens, drawn without replacement."""
-    order = list(range(len(documents)))
-    random.Random(name).shuffle(order)
-    before = np.cumsum([0, *(len(documents[place]) for place in order)])
-    return [
-        documents[place]
-        for place, sum_before in zip(order, before, strict=False)
-        if sum_before < num_tokens
-    ]
 
 
 def _write(material: Material, group: str, split: str, tokens: Sequence[TokenArray]) -> None:

@@ -16,7 +16,7 @@ from benchmarks.claim.score import Documents, score_all
 from benchmarks.claim.train import Say, TrainTask, train_all
 from constellation.kernel.config import KernelConfig
 from constellation.records import FloatArray
-from training.step import StepConfig
+from training.loop.step import StepConfig
 
 DENSE, SEED = "dense", "seed"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from constellation.errors import ConfigError
 from constellation.kernel.config import KernelConfig
-from training.step import StepConfig
+from training.loop.step import StepConfig
 
 CORES = 2
 """Processes that train and score side by side, one thread each."""

@@ -22,12 +22,12 @@ from constellation.errors import ArtifactError
 from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
-from training.data import Windows
-from training.guards import GuardConfig
-from training.job import Job
+from training.guarding.guards import GuardConfig
 from training.ledger import file_sha256, hash_of
-from training.loop import run_job
-from training.step import StepConfig
+from training.loop.data import Windows
+from training.loop.job import Job
+from training.loop.loop import run_job
+from training.loop.step import StepConfig
 
 Say = Callable[[str], None]
 """Hears what is done."""

@@ -158,7 +158,7 @@ def generate(
     from constellation.coordizer.coordizer import Coordizer
     from constellation.curricula.texts import read_prompts, write_records
     from constellation.records import Sampling
-    from training.teachers import load_writer, write_texts
+    from training.transfer.teachers import load_writer, write_texts
 
     given: dict[str, Any] = {"tokens_max": tokens_max, "temperature": temperature}
     sampling = Sampling(seed=seed, **{name: n for name, n in given.items() if n is not None})

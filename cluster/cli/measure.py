@@ -113,7 +113,7 @@ def _measure(
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:
-    from training.checkpoints import write_json
+    from training.loop.checkpoints import write_json
 
     try:
         write_json(path, facts)

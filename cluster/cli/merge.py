@@ -8,7 +8,7 @@ import typer
 from cluster.cli import options, render
 
 if TYPE_CHECKING:
-    from training.merge import MergeReport
+    from training.transfer.merge import MergeReport
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +62,7 @@ def merge(
     Example: constellation merge run/kernels/a run/kernels/b --out merged --text held-out/
     """
     from constellation.coordizer.coordizer import Coordizer
-    from training.merge import MergeOptions, merge_folders
+    from training.transfer.merge import MergeOptions, merge_folders
 
     wanted = MergeOptions(
         fisher=fisher,

@@ -74,7 +74,7 @@ def train(
     Example: constellation train starter --out artifacts/starter
     """
     from cluster.training_run import train_recipe
-    from training.progress import LiveTable
+    from training.progress.live_table import LiveTable
     from training.recipe_file import load_recipe
 
     flags = {"mode": mode, "objective.basin_target": basin_target}

@@ -11,7 +11,7 @@ from constellation.errors import ReloadRefused
 from tests.cli.conftest import Run
 from tests.cli.test_serving_commands import write_own_state
 from tests.wire.fakes import Served
-from training import evaluate
+from training.evaluation import evaluate
 
 
 def _report(bits: float) -> dict[str, object]:

@@ -14,7 +14,7 @@ from constellation.kernel.adapters.lora import LoraConfig
 from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
-from training.data import Windows, join_documents
+from training.loop.data import Windows, join_documents
 
 MODULES = {"mail": "email.message", "numbers": "_pydecimal"}
 CONFIG = KernelConfig(vocab_size=300, width=24, num_layers=1, num_heads=2, mlp_width=48, context=32)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from training.events import KernelProgress
+from training.progress.events import KernelProgress
 
 FIRST = KernelProgress(
     kernel="sea",

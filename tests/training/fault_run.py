@@ -18,10 +18,10 @@ import torch
 from constellation.errors import TrainingError
 from constellation.kernel.checkpoint import load_kernel
 from tests.training import ray_runs
-from training.branch import train_kernel
-from training.checkpoints import CheckpointFolder
-from training.step import Alone
-from training.training_plan import TrainingPlan
+from training.loop.checkpoints import CheckpointFolder
+from training.loop.step import Alone
+from training.runs.branch import train_kernel
+from training.runs.training_plan import TrainingPlan
 
 STEPS = 40
 FAULT_AFTER = 15

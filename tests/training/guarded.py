@@ -7,8 +7,8 @@ import torch
 
 from constellation.kernel.decoder import Decoder
 from tests.training import tiny
-from training.events import Event, GuardChanged
-from training.loop import JobResult, run_job
+from training.loop.loop import JobResult, run_job
+from training.progress.events import Event, GuardChanged
 
 
 def changes_of(events: list[Event]) -> list[GuardChanged]:

@@ -17,11 +17,11 @@ import torch
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
 from training.cost import measure_speed, predicted_seconds
-from training.data import Windows
-from training.job import Job
-from training.loop import run_job
-from training.memory import training_memory
-from training.step import StepConfig, use_bfloat16
+from training.loop.data import Windows
+from training.loop.job import Job
+from training.loop.loop import run_job
+from training.loop.step import StepConfig, use_bfloat16
+from training.runs.memory import training_memory
 
 TOY = KernelConfig(vocab_size=64, width=16, num_layers=1, num_heads=2, mlp_width=16, context=16)
 STEPS = 6

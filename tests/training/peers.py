@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from training.step import Peers
+from training.loop.step import Peers
 
 T = TypeVar("T")
 TIMEOUT_S = 60.0

@@ -10,12 +10,12 @@ import torch
 
 from constellation.kernel.checkpoint import load_kernel
 from tests.training import tiny
-from training.data import join_documents
-from training.job import Job
+from training.loop.data import join_documents
+from training.loop.job import Job
+from training.loop.step import StepConfig
 from training.recipe import Mode
 from training.recipe_running import WorkersSection
-from training.step import StepConfig
-from training.training_plan import SEED, TrainingPlan
+from training.runs.training_plan import SEED, TrainingPlan
 
 
 def plan(

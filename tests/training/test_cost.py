@@ -20,8 +20,8 @@ from training.cost import (
     predicted_seconds,
     step_flops,
 )
-from training.job import Job
-from training.step import Precision, StepConfig
+from training.loop.job import Job
+from training.loop.step import Precision, StepConfig
 
 PROGRAM = Path(__file__).parent / "measured_run.py"
 TIMEOUT_S = 500

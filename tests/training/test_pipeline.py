@@ -13,13 +13,13 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConfigError, CorpusError
 from constellation.kernel.checkpoint import load_kernel
 from constellation.wire.table_file import load_table
-from training.branch import train_share
-from training.evaluate import ScoredDocument, bits_per_byte, summarise, unigram_nats
-from training.events import Event, KernelProgress, OnEvent, PartFinished, ignore
+from training.evaluation.evaluate import ScoredDocument, bits_per_byte, summarise, unigram_nats
+from training.loop.step import Alone
 from training.pipeline import TrainingResult, train
+from training.progress.events import Event, KernelProgress, OnEvent, PartFinished, ignore
 from training.recipe import Recipe
-from training.step import Alone
-from training.training_plan import TrainingPlan
+from training.runs.branch import train_share
+from training.runs.training_plan import TrainingPlan
 
 STOCKS = {
     "sea": "wave tide salt harbour anchor gull keel drift storm sail".split(),  # noqa: SIM905
@@ -218,3 +218,32 @@ def test_bits_per_byte_weigh_bytes_not_documents() -> None:
     summary = summarise(scored)
     assert summary["routing_accuracy"] == 0.5
     assert summary["seed_minus_constellation_ci95"] == [0.0, 0.0]
+
+
+def test_replay_makes_kernels_forget_less_of_the_other_domains(
+    text: Path, finished: TrainingResult, tmp_path: Path
+) -> None:
+    branch = {"steps": 30, "batch_size": 2, "learning_rate": 1e-2, "warmup_steps": 2}
+    wanted = recipe(text, branch_stage={**branch, "replay_share": 0.4})
+    result = train(wanted, tmp_path / "out", trainer=alone)
+    own, others = (
+        len(np.load(result.out / "tokens" / f"sea.{split}.npy")) for split in ("train", "replay")
+    )
+    assert others / (own + others) == pytest.approx(0.4, abs=0.05)
+    assert elsewhere(result) < elsewhere(finished)
+
+
+def elsewhere(result: TrainingResult) -> float:
+    """Return the kernels' mean bits per byte on domains that are not their own."""
+    across = result.report["across"]["bits_per_byte"]
+    return float(
+        np.mean(
+            [
+                bits
+                for kernel, row in across.items()
+                if kernel != "seed"
+                for domain, bits in row.items()
+                if domain != kernel
+            ]
+        )
+    )

@@ -5,9 +5,9 @@ import numpy as np
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
 from constellation.records import TokenArray
-from training.data import Windows
-from training.loop import Job
-from training.step import StepConfig
+from training.loop.data import Windows
+from training.loop.loop import Job
+from training.loop.step import StepConfig
 
 CONFIG = KernelConfig(vocab_size=64, width=16, num_layers=1, num_heads=2, mlp_width=32, context=16)
 

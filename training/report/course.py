@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from training.event_words import in_words
-from training.events import Event
+from training.progress.event_words import in_words
+from training.progress.events import Event
 from training.report.facts import RunFacts
 
 Json = Mapping[str, Any]

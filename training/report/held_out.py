@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from training.evaluate import INTERVAL_DOCUMENTS_MIN
+from training.evaluation.evaluate import INTERVAL_DOCUMENTS_MIN
 from training.report.facts import RunFacts
 from training.report.judging import (
     Finding,

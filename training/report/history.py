@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from constellation.errors import ArtifactError, TrainingError
-from training.events import (
+from training.progress.events import (
     BudgetWarning,
     Event,
     GuardChanged,

@@ -21,8 +21,8 @@ from constellation.kernel.generation import generate
 from constellation.records import Sampling, TokenArray
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.table_file import load_table
-from training.checkpoints import write_json
-from training.parallel import side_by_side
+from training.evaluation.parallel import side_by_side
+from training.loop.checkpoints import write_json
 from training.report.facts import read_json
 
 SAMPLES = "samples.json"

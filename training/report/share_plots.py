@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.phase import PHASES
+from training.guarding.phase import PHASES
 from training.report.figure_style import (
     BLUE,
     GREEN,

@@ -6,7 +6,7 @@ No number is in the Markdown that is not in here.
 from collections.abc import Mapping
 from typing import Any
 
-from training.evaluate import INTERVAL_DOCUMENTS_MIN
+from training.evaluation.evaluate import INTERVAL_DOCUMENTS_MIN
 from training.report.basins import basin_facts
 from training.report.course import course, course_sentence, phase_shares, states, states_sentence
 from training.report.facts import RunFacts

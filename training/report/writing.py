@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from constellation.errors import ArtifactError
-from training.checkpoints import write_atomically
+from training.loop.checkpoints import write_atomically
 from training.report.facts import BETA, REPORT, RUN, VALIDATION, RunFacts, read_facts
 from training.report.markdown import to_markdown
 from training.report.plots import Plot, draw_plots

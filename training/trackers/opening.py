@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from training.events import Event, OnEvent
+from training.progress.events import Event, OnEvent
 from training.recipe_running import TrackingSection
 from training.trackers.tensorboard import TensorBoardFiles
 from training.trackers.wandb import WandbRun

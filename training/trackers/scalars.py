@@ -2,7 +2,7 @@
 
 import math
 
-from training.events import KernelProgress
+from training.progress.events import KernelProgress
 
 
 def scalars(progress: KernelProgress) -> dict[str, float]:

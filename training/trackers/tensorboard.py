@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 
-from training.events import Event, KernelProgress
+from training.progress.events import Event, KernelProgress
 from training.trackers.scalars import scalars
 
 FLUSH_S = 10

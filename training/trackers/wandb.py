@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from constellation.errors import ConfigError
-from training.events import Event, KernelProgress
+from training.progress.events import Event, KernelProgress
 from training.trackers.scalars import scalars
 
 

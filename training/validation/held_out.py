@@ -16,7 +16,7 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import CorpusError
 from constellation.kernel.decoder import Decoder
 from constellation.records import FloatArray, TokenArray
-from training.evaluate import unigram_nats
+from training.evaluation.evaluate import unigram_nats
 
 PASSAGES: Final = 24
 """Most passages scored."""

@@ -20,7 +20,7 @@ from constellation.kernel.probe_set import ProbeSet
 from constellation.kernel.signature_extract import kernel_basins
 from constellation.wire.table_file import load_table
 from training.provenance import RUN_FILE
-from training.training_plan import SEED
+from training.runs.training_plan import SEED
 from training.validation.architecture import check_architecture
 from training.validation.check import Check, ValidationReport
 from training.validation.gates import coordizer_gate, kernels_gate

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.training.events import progress
-from training.events import BudgetWarning, Event, GuardChanged, PhaseChanged
+from training.progress.events import BudgetWarning, Event, GuardChanged, PhaseChanged
 from training.report.facts import RunFacts
 from training.report.history import fold
 

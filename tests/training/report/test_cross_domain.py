@@ -11,8 +11,8 @@ from constellation.curricula.corpus import Document
 from constellation.curricula.store import load_prepared
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.decoder import Decoder
-from training.cross_domain import score_across
-from training.evaluate import PREFIX_TOKENS, difference_interval, scored_nats
+from training.evaluation.cross_domain import score_across
+from training.evaluation.evaluate import PREFIX_TOKENS, difference_interval, scored_nats
 
 
 def kernels(finished: Path) -> dict[str, Decoder]:

@@ -6,7 +6,7 @@ import pytest
 
 from constellation.errors import ArtifactError
 from tests.training.events import progress
-from training.events import PhaseChanged, to_json
+from training.progress.events import PhaseChanged, to_json
 from training.report.history import Curve, fold, read_history
 
 

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from constellation.errors import ArtifactError
 from tests.training.report import invented
-from training.events import KernelProgress
+from training.progress.events import KernelProgress
 from training.report.course import phase_shares
 from training.report.curve_plots import depth_plot, distance_plot, loss_plot
 from training.report.figure_style import spread

@@ -3,12 +3,12 @@
 import random
 from pathlib import Path
 
-from training.branch import train_share
-from training.events import OnEvent
+from training.loop.step import Alone
 from training.pipeline import train
+from training.progress.events import OnEvent
 from training.recipe import Recipe
-from training.step import Alone
-from training.training_plan import TrainingPlan
+from training.runs.branch import train_share
+from training.runs.training_plan import TrainingPlan
 
 STOCKS = {
     "sea": ("wave", "tide", "salt", "harbour", "anchor", "gull", "keel", "drift"),

@@ -11,7 +11,7 @@ from tensorboardX.proto.event_pb2 import Event as TensorBoardEvent
 
 from constellation.errors import ConfigError
 from tests.training.events import progress
-from training.events import PartStarted
+from training.progress.events import PartStarted
 from training.recipe import TrackingSection
 from training.trackers.opening import open_trackers
 from training.trackers.scalars import scalars

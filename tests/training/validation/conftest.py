@@ -13,14 +13,14 @@ import torch
 from constellation.kernel.decoder import Decoder
 from constellation.records import TokenArray
 from tests.training import tiny
-from training.branch import train_share
-from training.data import Windows
-from training.evaluate import unigram_nats
-from training.events import OnEvent
+from training.evaluation.evaluate import unigram_nats
+from training.loop.data import Windows
+from training.loop.step import Alone, StepConfig, Stepper
 from training.pipeline import train
+from training.progress.events import OnEvent
 from training.recipe import Recipe
-from training.step import Alone, StepConfig, Stepper
-from training.training_plan import TrainingPlan
+from training.runs.branch import train_share
+from training.runs.training_plan import TrainingPlan
 from training.validation.held_out import HeldOut
 
 STOCKS = {

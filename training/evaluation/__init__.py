@@ -1,0 +1,1 @@
+"""Held-out figures and observables of trained kernels."""

@@ -1,0 +1,1 @@
+"""What is watched while a kernel trains, and what is done about it. Pure but for the probe."""

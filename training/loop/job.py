@@ -1,0 +1,96 @@
+"""What the training loop is asked to do, and what came of it. Plain values that travel as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from constellation.errors import ConfigError
+from constellation.kernel.phi import PhiReference
+from training.guarding.guards import GuardConfig
+from training.guarding.phase import PhaseConfig
+from training.guarding.probe import ProbeConfig
+from training.loop.objective import ObjectiveConfig
+from training.loop.step import StepConfig
+from training.progress.events import Phase
+from training.transfer.distil import DistilConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """The training of one kernel."""
+
+    kernel: str
+    """Its name."""
+    stage: str
+    """"seed" or "branch"."""
+    step: StepConfig
+    """Optimiser and number of steps."""
+    bytes_per_token: float
+    """Mean bytes of a training token, to report bits per byte."""
+    checkpoint_every: int = 50
+    """Steps between checkpoints; the last step always has one."""
+    keep_last: int = 2
+    """Checkpoints kept beside the best and the newest good one."""
+    dev_windows: int = 16
+    """Held-out windows scored at each checkpoint."""
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    """What is minimised."""
+    guards: GuardConfig = field(default_factory=GuardConfig)
+    """What is watched, and what is done about it."""
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    """What is observed on held-out text."""
+    phases: PhaseConfig = field(default_factory=PhaseConfig)
+    """Bands of the gauge."""
+    phi_reference: PhiReference | None = None
+    """Scale of the gauge; None takes that of the weights the job starts from."""
+    basin_target: tuple[float, ...] | None = None
+    """The basin to pull to; None pulls to the basin of the text that is read."""
+    distil: DistilConfig | None = None
+    """Whose soft targets are learned; None learns from text alone."""
+    coordizer_folder: str | None = None
+    """Coordizer whose basins texts have; needed by `lambda_basin` without a fixed target."""
+
+    def __post_init__(self) -> None:
+        if self.guards.phi and not self.probe.gauge:
+            raise ConfigError("a guard on Phi watches the gauge; set probe.gauge as well")
+        if self.guards.output and not self.probe.output:
+            raise ConfigError("a guard on the output needs its probe; set probe.output as well")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Job":
+        """Build a job from the values of `dataclasses.asdict`, also after a way through JSON."""
+        kinds = {
+            "step": StepConfig,
+            "objective": ObjectiveConfig,
+            "guards": GuardConfig,
+            "probe": ProbeConfig,
+            "phases": PhaseConfig,
+            "phi_reference": PhiReference,
+            "distil": DistilConfig,
+        }
+        nested = {
+            name: kind(**values[name])
+            for name, kind in kinds.items()
+            if values.get(name) is not None
+        }
+        target = values.get("basin_target")
+        fixed = {"basin_target": None if target is None else tuple(target)}
+        return cls(**{**values, **nested, **fixed})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobResult:
+    """How a job ended. When it is finished, the decoder holds the best checkpoint's weights."""
+
+    finished: bool
+    """False when it was stopped; run it again to resume."""
+    steps: int
+    """Steps taken in all."""
+    dev_nats: float | None
+    """Best held-out cross-entropy so far, nats per token; None before the first checkpoint."""
+    best_step: int | None
+    """Steps taken at the best checkpoint."""
+    phase_updates: Mapping[Phase, int] = field(default_factory=dict)
+    """Phase -> readings of the gauge spent in it; empty without a gauge."""
+    phase_transitions: int = 0
+    """Changes of phase."""

@@ -1,0 +1,1 @@
+"""What a run tells while it works, and the ways to show and keep it."""

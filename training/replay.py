@@ -1,0 +1,37 @@
+"""Replay: a specialist reads some of the other domains' text too, so that it forgets them less.
+
+It costs a little on its own text and gains where a route is wrong, and where several kernels answer
+together (docs/log.md).
+
+Source: rehearsal, Robins (1995).
+"""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+from constellation.records import TokenArray
+
+
+def sample_replay(
+    others: Sequence[TokenArray], *, own_tokens: int, share: float, name: str
+) -> list[TokenArray]:
+    """Return whole documents of other domains, drawn without replacement.
+
+    Args:
+        others: Tokens of the other domains' documents.
+        own_tokens: Tokens of the kernel's own documents.
+        share: Of all that the kernel reads then, in [0, 1); reached but for less than a document,
+            while there is text enough.
+        name: Of the kernel; decides what is drawn.
+    """
+    wanted = own_tokens * share / (1 - share)
+    order = list(range(len(others)))
+    random.Random(name).shuffle(order)
+    before = np.cumsum([0, *(len(others[place]) for place in order)])
+    return [
+        others[place]
+        for place, sum_before in zip(order, before, strict=False)
+        if sum_before < wanted
+    ]

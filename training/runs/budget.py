@@ -1,0 +1,105 @@
+"""What a run may spend: tokens, minutes, money. Pure: amounts in, warnings and a verdict out.
+
+A run's usage is kept in its folder (`budget.json`), so a resumed run goes on counting.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from constellation.errors import BudgetUsedUp, ConfigError
+from training.progress.events import BudgetWarning
+
+BudgetName = Literal["tokens", "minutes", "cost"]
+
+WARN_SHARE = 0.8
+"""Share of a budget at which the run warns."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """Limits; None is no limit."""
+
+    tokens: int | None = None
+    """Training tokens of all kernels together, the seed included."""
+    minutes: float | None = None
+    """Of wall-clock time, over all resumed runs."""
+    cost: float | None = None
+    """Money, in the unit of `price_per_hour`."""
+    price_per_hour: float | None = None
+    """What an hour of this machine costs; needed for `cost`."""
+
+    def __post_init__(self) -> None:
+        limits = {"tokens": self.tokens, "minutes": self.minutes, "cost": self.cost}
+        for name, value in {**limits, "price_per_hour": self.price_per_hour}.items():
+            if value is not None and not value > 0:
+                raise ConfigError(f"budget.{name} is {value}; it must be above 0, or left out")
+        if self.cost is not None and self.price_per_hour is None:
+            raise ConfigError("budget.cost needs budget.price_per_hour")
+
+
+class Meter:
+    """Counts what a run uses against its budget."""
+
+    def __init__(self, budget: Budget, usage: Mapping[str, Any] | None = None) -> None:
+        """Start from the usage of earlier runs, as `to_dict` gave it; None: from nothing."""
+        self._budget = budget
+        self._seconds_before = float(usage["seconds"]) if usage else 0.0
+        self._seconds_now = 0.0
+        self._tokens: dict[str, int] = dict(usage["tokens"]) if usage else {}
+        self._warned: set[BudgetName] = set()
+
+    def count(self, *, seconds: float, tokens: Mapping[str, int] | None = None) -> None:
+        """Take note of what was used.
+
+        Args:
+            seconds: Of this run so far.
+            tokens: Kernel -> training tokens in all, resumed runs included.
+        """
+        self._seconds_now = max(self._seconds_now, seconds)
+        for kernel, amount in (tokens or {}).items():
+            # A run that resumes from a checkpoint counts again what it had read before.
+            self._tokens[kernel] = max(self._tokens.get(kernel, 0), amount)
+
+    def used(self) -> dict[BudgetName, float]:
+        """Return what was used, in the units of the budget."""
+        hours = self._seconds / 3600
+        return {
+            "tokens": float(sum(self._tokens.values())),
+            "minutes": 60 * hours,
+            "cost": hours * (self._budget.price_per_hour or 0.0),
+        }
+
+    def warnings(self) -> list[BudgetWarning]:
+        """Return one warning per budget that has passed 80 % and was not warned of yet."""
+        fresh = [w for w in self._over(WARN_SHARE) if w.budget not in self._warned]
+        self._warned.update(warning.budget for warning in fresh)
+        return fresh
+
+    def verdict(self) -> BudgetUsedUp | None:
+        """Return the error to end the run with when a budget is used up, else None."""
+        over = self._over(1.0)
+        if not over:
+            return None
+        return BudgetUsedUp(over[0].budget, used=over[0].used, limit=over[0].limit)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the usage as plain JSON values."""
+        return {"seconds": round(self._seconds, 3), "tokens": dict(self._tokens)}
+
+    @property
+    def _seconds(self) -> float:
+        return self._seconds_before + self._seconds_now
+
+    def _over(self, share: float) -> list[BudgetWarning]:
+        used = self.used()
+        limits: dict[BudgetName, float | None] = {
+            "tokens": self._budget.tokens,
+            "minutes": self._budget.minutes,
+            "cost": self._budget.cost,
+        }
+        return [
+            BudgetWarning(budget=name, used=used[name], limit=float(limit))
+            for name, limit in limits.items()
+            if limit is not None and used[name] >= share * limit
+        ]

@@ -1,0 +1,91 @@
+"""Keeps a run within its budget: counts events and time, warns, and asks the workers to stop."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from constellation.errors import TrainingError
+from training.loop.checkpoints import write_json
+from training.progress.events import Event, KernelProgress, OnEvent
+from training.runs.budget import Budget, Meter
+
+USAGE_FILE: Final = "budget.json"
+"""Seconds and tokens that the run has used, over all its resumed parts."""
+
+SAVE_EVERY_S: Final = 5.0
+"""A killed run forgets at most so much of the time it used."""
+
+
+class BudgetKeeper:
+    """The budget of one run."""
+
+    def __init__(
+        self, budget: Budget, folder: Path, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Start the clock, and go on from the usage that `folder` holds."""
+        self._file = folder / USAGE_FILE
+        self._meter = Meter(budget, _read_usage(self._file))
+        self._clock = clock
+        self._started_s = self._saved_s = clock()
+
+    @contextmanager
+    def watch(self, stop_file: Path, tell: OnEvent) -> Iterator[OnEvent]:
+        """Yield what takes the events of training; makes `stop_file` when the budget is used up.
+
+        Args:
+            stop_file: Workers that see it write a checkpoint and stop.
+            tell: Gets all events, and the warnings among them.
+
+        Raises:
+            BudgetUsedUp: Nothing is left to begin with.
+        """
+        self._count(tell)
+        self.raise_if_used_up()
+
+        def take(event: Event) -> None:
+            tell(event)
+            tokens = {event.kernel: event.tokens} if isinstance(event, KernelProgress) else {}
+            self._count(tell, tokens)
+            if self._meter.verdict() is not None and not stop_file.exists():
+                stop_file.touch()
+
+        try:
+            yield take
+        finally:
+            self._count(tell)
+            self._save()
+
+    def raise_if_used_up(self) -> None:
+        """Raise BudgetUsedUp when it is."""
+        verdict = self._meter.verdict()
+        if verdict is not None:
+            raise verdict
+
+    def _count(self, tell: OnEvent, tokens: dict[str, int] | None = None) -> None:
+        now_s = self._clock()
+        self._meter.count(seconds=now_s - self._started_s, tokens=tokens)
+        for warning in self._meter.warnings():
+            tell(warning)
+        if now_s - self._saved_s >= SAVE_EVERY_S:
+            self._save()
+
+    def _save(self) -> None:
+        self._saved_s = self._clock()
+        write_json(self._file, self._meter.to_dict())
+
+
+def _read_usage(path: Path) -> dict[str, Any] | None:
+    try:
+        usage: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        Meter(Budget(), usage)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{path} cannot be read ({error}), so nobody knows what this run has used; mend or "
+            "delete it"
+        ) from error
+    return usage

@@ -1,0 +1,162 @@
+"""Drives trainings to their end: launches what the schedule starts and passes events on.
+
+A thread waits in each training; this one reads the workers' event files, tells the schedule what
+it sees, and turns Ctrl-C into a clean stop. Knows nothing of Ray: it is told how to launch a
+training and how to see that all is still well.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from multiprocessing.pool import AsyncResult, ThreadPool
+from typing import Final
+
+from constellation.errors import ConstellationError, TrainingError
+from training.progress.events import KernelProgress, KernelStateChanged, OnEvent
+from training.runs.branch import is_finished
+from training.runs.event_files import Tail
+from training.runs.failures import read_failure
+from training.runs.interrupts import ctrl_c_noted
+from training.runs.schedule import Demand, Ended, Measured, Outcome, Room, Schedule, StopAsked
+from training.runs.training_plan import TrainingPlan
+
+POLL_S: Final = 0.25
+"""Seconds between looks at the workers' events."""
+
+Launch = Callable[[str], None]
+"""Does a training and returns when it is finished or was stopped; raises TrainingError when it
+crashed."""
+
+
+def drive(
+    plan: TrainingPlan,
+    demands: Iterable[Demand],
+    room: Room,
+    launch: Launch,
+    on_event: OnEvent,
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Do trainings until all are finished, stopped or failed.
+
+    Stopping is asked for by `plan.stop_file`, which Ctrl-C makes: workers write a checkpoint and
+    end, and what is staged does not start. After that the result is not complete.
+
+    Args:
+        plan: What they belong to.
+        demands: What is to be trained.
+        room: What they may take together.
+        launch: Called in a thread of its own per training.
+        on_event: Called in this thread with all events of workers and changes of state.
+        check: Called at every look at the events; raises when the trainings cannot go on.
+
+    Raises:
+        DoesNotFit: One of them can never start.
+        TrainingError: Some failed; the others were trained to the end.
+        KeyboardInterrupt: Ctrl-C was pressed; checkpoints are written. A second one does not wait.
+    """
+    demands = list(demands)
+    schedule = Schedule.of(demands, room)
+    plan.checkpoints.mkdir(parents=True, exist_ok=True)
+    # Threads of this pool never keep the process from ending, should Ray never return.
+    pool = ThreadPool(max(1, len(demands)))
+    try:
+        with ctrl_c_noted() as pressed:
+            driver = _Driver(plan, schedule, lambda run: pool.apply_async(launch, (run,)), on_event)
+            driver.run(pressed, check)
+    finally:
+        if not schedule.done:
+            # Somebody raised: what may still run somewhere must not go on unseen.
+            plan.stop_file.touch()
+        pool.terminate()
+    driver.raise_failures()
+    if pressed.is_set():
+        raise KeyboardInterrupt
+
+
+class _Driver:
+    """One schedule under way."""
+
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        schedule: Schedule,
+        submit: Callable[[str], "AsyncResult[None]"],
+        on_event: OnEvent,
+    ) -> None:
+        self._plan = plan
+        self._schedule = schedule
+        self._submit = submit
+        self._on_event = on_event
+        self._tail = Tail(plan.checkpoints)
+        self._running: dict[str, AsyncResult[None]] = {}
+        self._causes: dict[str, ConstellationError] = {}
+        self._failures: dict[str, ConstellationError] = {}
+
+    def run(self, pressed: threading.Event, check: Callable[[], None]) -> None:
+        """Obey the schedule until it is done."""
+        stopping = False
+        self._obey(self._schedule.begin())
+        while not self._schedule.done:
+            self._wait()
+            ended = [name for name, result in self._running.items() if result.ready()]
+            self._read_events()
+            for name in ended:
+                self._obey(self._schedule.handle(self._judge(name, self._running.pop(name))))
+            if pressed.is_set():
+                self._plan.stop_file.touch()
+            if not stopping and self._plan.stop_file.exists():
+                stopping = True
+                self._obey(self._schedule.handle(StopAsked(reason="stopped before it started")))
+            check()
+
+    def raise_failures(self) -> None:
+        """Raise what ended the trainings that failed."""
+        if len(self._failures) == 1:
+            raise next(iter(self._failures.values()))
+        if self._failures:
+            told = "; ".join(f"{name}: {error}" for name, error in self._failures.items())
+            raise TrainingError(f"{len(self._failures)} kernels failed: {told}")
+
+    def _wait(self) -> None:
+        """Wait for the next look; not longer when the oldest training ends."""
+        oldest = next(iter(self._running.values()), None)
+        if oldest is not None:
+            oldest.wait(POLL_S)
+
+    def _read_events(self) -> None:
+        for event in self._tail.read():
+            self._on_event(event)
+            if isinstance(event, KernelProgress) and event.kernel in self._schedule:
+                measured = Measured(
+                    kernel=event.kernel,
+                    worker_bytes=event.memory_bytes,
+                    settled=event.dev_bits_per_byte is not None,
+                )
+                self._obey(self._schedule.handle(measured))
+
+    def _judge(self, name: str, result: "AsyncResult[None]") -> Ended:
+        """Return how a training ended, and keep in mind why when it went wrong."""
+        crash: ConstellationError | None = None
+        try:
+            result.get()
+        except TrainingError as error:
+            crash = error
+        given_up = read_failure(self._plan.failure_file(name))
+        if given_up is None and crash is None:
+            done = all(is_finished(self._plan, kernel) for kernel in self._plan.trained_by(name))
+            return Ended(kernel=name, outcome="FINISHED" if done else "STOPPED")
+        outcome: Outcome = "CRASHED" if given_up is None else "FAILED"
+        cause = given_up or crash
+        assert cause is not None
+        self._causes[name] = cause
+        return Ended(kernel=name, outcome=outcome, reason=str(cause))
+
+    def _obey(self, changes: Iterable[KernelStateChanged]) -> None:
+        for change in changes:
+            if change.kernel in self._plan.names:
+                self._on_event(change)
+            if change.state == "FAILED":
+                self._failures[change.kernel] = self._causes[change.kernel]
+            elif change.state == "RUNNING":
+                self._plan.failure_file(change.kernel).unlink(missing_ok=True)
+                self._running[change.kernel] = self._submit(change.kernel)

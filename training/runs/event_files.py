@@ -1,0 +1,46 @@
+"""How workers tell the driver: each appends lines of JSON to a file of its own in the run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from training.progress.events import Event, OnEvent, from_json, to_json
+
+_PATTERN = "events-*.jsonl"
+
+
+@contextmanager
+def told_to_file(folder: Path, name: str) -> Iterator[OnEvent]:
+    """Open a worker's file and yield what appends an event to it.
+
+    Args:
+        folder: Of the run's checkpoints, which the driver reads.
+        name: Of this worker, different for all that run at the same time.
+    """
+    with (folder / _PATTERN.replace("*", name)).open("a", encoding="utf-8") as file:
+
+        def tell(event: Event) -> None:
+            file.write(to_json(event) + "\n")
+            file.flush()
+
+        yield tell
+
+
+class Tail:
+    """Reads what workers append to their files from now on."""
+
+    def __init__(self, folder: Path) -> None:
+        """Look at `folder`, and pass over what its files hold already."""
+        self._folder = folder
+        self._offsets = {path: path.stat().st_size for path in folder.glob(_PATTERN)}
+
+    def read(self) -> Iterator[Event]:
+        """Yield the events of all whole lines since the last call."""
+        for path in sorted(self._folder.glob(_PATTERN)):
+            with path.open("rb") as file:
+                file.seek(self._offsets.get(path, 0))
+                raw = file.read()
+            whole = raw[: raw.rfind(b"\n") + 1]
+            self._offsets[path] = self._offsets.get(path, 0) + len(whole)
+            for line in whole.splitlines():
+                yield from_json(line)

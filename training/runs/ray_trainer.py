@@ -1,0 +1,253 @@
+"""The Ray Train shell: one `fit()` per training, in a mode's order. The only file that knows Ray.
+
+branch-train is one `fit()` in which every worker does its share; synchronized is one for the one
+kernel; per-actor is one for the seed, if there is one, and one for every kernel, several at a time
+in threads of the driver, each with a storage folder of its own.
+
+Workers tell the driver by event files, because `ray.train.report` may block them for seconds.
+"""
+
+import logging
+import os
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+import ray.exceptions
+import ray.train
+import torch
+import torch.distributed
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from torch import Tensor
+
+from constellation.errors import ConstellationError, TrainingError
+from training.progress.events import OnEvent
+from training.recipe_running import WorkersSection
+from training.runs.branch import is_finished, train_kernel, train_share
+from training.runs.driver import drive
+from training.runs.event_files import told_to_file
+from training.runs.failures import read_failure, record_failure
+from training.runs.memory import available_bytes
+from training.runs.room import demand, on_gpu, workers_that_fit
+from training.runs.schedule import Demand, Room
+from training.runs.training_plan import SEED, SHARES, TrainingPlan
+
+logger = logging.getLogger(__name__)
+
+HEAD_TRIES: Final = 12
+"""Looks at Ray's head in a row that may find nobody; one every quarter of a second."""
+HEAD_TIMEOUT_S: Final = 1.0
+
+
+class RayPeers:
+    """The workers of one Ray Train group, joined by torch.distributed."""
+
+    def __init__(self) -> None:
+        """Take rank and size from the group that Ray Train has set up."""
+        self.rank = torch.distributed.get_rank()
+        self.world = torch.distributed.get_world_size()
+
+    def sum(self, tensor: Tensor) -> None:
+        """Replace `tensor` by its sum over all workers."""
+        if self.world > 1:
+            torch.distributed.all_reduce(tensor)
+
+    def wait(self) -> None:
+        """Return when all workers have called this."""
+        if self.world > 1:
+            torch.distributed.barrier()
+
+
+def train_with_ray(plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent) -> None:
+    """Train all kernels of a plan under Ray Train; what is finished is passed over.
+
+    Ray must have been started by the caller. Workers need a shared file system for `plan.out`.
+    When the plan's stop file appears, the trainings stop and this returns: not all is finished.
+
+    Args:
+        plan: What to train.
+        workers: How to share it out.
+        on_event: Called from this thread with all that workers tell.
+
+    Raises:
+        DoesNotFit: A kernel's training takes more memory than there is.
+        TrainingError: Training failed more than `workers.max_failures` times, cannot go on, or
+            Ray itself is gone; checkpoints are intact.
+        KeyboardInterrupt: Ctrl-C was pressed; checkpoints are written, run again to resume.
+    """
+    shutil.rmtree(_storage(plan), ignore_errors=True)  # or Ray Train takes up its own stale state
+    plan.checkpoints.mkdir(parents=True, exist_ok=True)
+    plan.stop_file.unlink(missing_ok=True)
+    run = _RayRun(plan, workers, on_event)
+    if plan.mode == "per-actor":
+        if plan.seed_job is not None and not is_finished(plan, SEED):
+            run.together(SEED)
+        if not plan.stop_file.exists():
+            run.apart()
+    else:
+        run.together(SHARES if plan.mode == "branch-train" else plan.kernels[0])
+    shutil.rmtree(_storage(plan), ignore_errors=True)
+    unfinished = [name for name in plan.kernels if not is_finished(plan, name)]
+    if unfinished and not plan.stop_file.exists():
+        raise TrainingError(f"training ended without the kernels {', '.join(unfinished)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Group:
+    """The workers of one `fit()`."""
+
+    num_workers: int
+    least: int | None = None
+    """Elastic: fewest workers to go on with; None is always all."""
+    max_failures: int = 0
+    """Lost workers after which Ray Train itself starts the group anew."""
+    sharers: int = 1
+    """Workers of all runs that share the machines' CPUs."""
+
+
+class _RayRun:
+    """One call of `train_with_ray`."""
+
+    def __init__(self, plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent) -> None:
+        self._plan = plan
+        self._workers = workers
+        self._on_event = on_event
+        self._gpu = on_gpu(plan)
+        self._head = _HeadWatch(ray.get_runtime_context().gcs_address)
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        self._places = max(1, int(resources.get("GPU" if self._gpu else "CPU", 1)))
+        limit_gb = workers.memory_limit_gb
+        self._memory_bytes = available_bytes() if limit_gb is None else round(limit_gb * 1e9)
+
+    def together(self, name: str) -> None:
+        """Do one training with all workers; Ray Train itself restarts those that are lost."""
+        least = self._workers.elastic_min_workers
+        wanted = self._workers.num_workers
+        if least is None:
+            wanted = min(wanted, self._places)
+        num_workers = workers_that_fit(
+            self._plan,
+            self._plan.trained_by(name),
+            wanted=wanted,
+            limit_bytes=self._memory_bytes,
+        )
+        if num_workers < wanted:
+            logger.warning(
+                "fewer workers than wanted fit into the memory",
+                extra={"run": name, "workers": num_workers, "wanted": wanted},
+            )
+        group = _Group(
+            num_workers=num_workers,
+            least=None if least is None else min(least, num_workers),
+            max_failures=self._workers.max_failures,
+        )
+        # Nothing runs beside it, so what it takes was judged just now.
+        needs = Demand(kernel=name, workers=num_workers, memory_bytes=0)
+        room = Room(workers=num_workers, memory_bytes=self._memory_bytes, max_failures=0)
+        self._drive([needs], room, group)
+
+    def apart(self) -> None:
+        """Train every kernel in a run of its own; the schedule restarts those that are lost."""
+        each = self._workers.workers_per_kernel
+        demands = [
+            demand(self._plan, name, each)
+            for name in self._plan.kernels
+            if not is_finished(self._plan, name)
+        ]
+        places = min(self._workers.num_workers, self._places)
+        room = Room(
+            workers=places,
+            memory_bytes=self._memory_bytes,
+            max_failures=self._workers.max_failures,
+        )
+        self._drive(demands, room, _Group(num_workers=each, sharers=places))
+
+    def _drive(self, demands: list[Demand], room: Room, group: _Group) -> None:
+        def launch(name: str) -> None:
+            self._fit(name, group)
+
+        drive(self._plan, demands, room, launch, self._on_event, check=self._head.check)
+
+    def _fit(self, name: str, group: _Group) -> None:
+        """Do one Ray Train run, with a folder of its own."""
+        least, most = group.least, group.num_workers
+        trainer = TorchTrainer(
+            train_worker,
+            train_loop_config={"plan": self._plan.to_dict(), "run": name, "sharers": group.sharers},
+            torch_config=TorchConfig(backend="nccl" if self._gpu else "gloo"),
+            scaling_config=ScalingConfig(
+                # Ray's annotation leaves out the pair that its documentation asks for.
+                num_workers=most if least is None else (least, most),  # type: ignore[arg-type]
+                use_gpu=self._gpu,
+            ),
+            run_config=RunConfig(
+                name=self._plan.key[:16],
+                storage_path=str(_storage(self._plan) / name.replace(" ", "-")),
+                failure_config=FailureConfig(max_failures=group.max_failures),
+            ),
+        )
+        try:
+            trainer.fit()
+        except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
+            raise TrainingError(f"Ray Train gave up on {name}: {error}") from error
+
+
+class _HeadWatch:
+    """Sees that Ray's head still answers: without it a `fit()` would never return."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._address = (host, int(port))
+        self._missed = 0
+
+    def check(self) -> None:
+        """Look once.
+
+        Raises:
+            TrainingError: Nobody was there `HEAD_TRIES` times in a row.
+        """
+        try:
+            socket.create_connection(self._address, timeout=HEAD_TIMEOUT_S).close()
+        except OSError as error:
+            self._missed += 1
+            if self._missed < HEAD_TRIES:
+                return
+            raise TrainingError(
+                f"Ray's head at {self._address[0]}:{self._address[1]} is gone ({error}); the last "
+                "checkpoints are intact, run the same command to go on from them"
+            ) from error
+        self._missed = 0
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """Do one worker's part of a training; this is what Ray Train calls."""
+    plan = TrainingPlan.from_dict(config["plan"])
+    run: str = config["run"]
+    failure = plan.failure_file(run)
+    if read_failure(failure) is not None:
+        return  # it would only come again; all workers of the group see this alike
+    _set_threads(plan, config["sharers"])
+    peers = RayPeers()
+    with told_to_file(plan.checkpoints, f"{run.replace(' ', '-')}-{peers.rank}") as tell:
+        try:
+            if run == SHARES:
+                train_share(plan, peers, on_progress=tell, should_stop=plan.stop_file.exists)
+            else:
+                train_kernel(plan, run, peers, on_progress=tell, should_stop=plan.stop_file.exists)
+        except ConstellationError as error:
+            record_failure(failure, error)
+            raise
+
+
+def _set_threads(plan: TrainingPlan, sharers: int) -> None:
+    """Share this machine's CPUs out to the workers that run at the same time."""
+    beside = max(sharers, ray.train.get_context().get_local_world_size())
+    torch.set_num_threads(plan.threads or max(1, (os.cpu_count() or 1) // beside))
+
+
+def _storage(plan: TrainingPlan) -> Path:
+    return Path(plan.out) / "ray"

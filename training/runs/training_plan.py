@@ -1,0 +1,122 @@
+"""What the workers of a run are told, whatever its mode: plain values that travel as JSON."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from training.loop.job import Job
+from training.recipe import Mode
+
+SEED: Final = "seed"
+"""Name of the shared start, of its folder, and of the tokens of all domains together."""
+
+SHARES: Final = "seed and branches"
+"""Name of the one Ray Train run of mode branch-train, in which every worker does its share."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingPlan:
+    """Everything a worker needs."""
+
+    out: str
+    """Absolute path of the run's folder, visible to all workers."""
+    key: str
+    """sha256 (hex) of all that decides the result; kernels made under another key are stale."""
+    mode: Mode = "branch-train"
+    """How the work is shared out."""
+    kernels: tuple[str, ...]
+    """Names of the kernels, the seed left out."""
+    kernel_config: Mapping[str, object]
+    """As `KernelConfig.to_dict` gives it."""
+    tokenizer_hash: str
+    seed: int
+    """Of weights and data order."""
+    seed_job: Job | None = None
+    """Training of the seed; None when kernels start from weights of their own."""
+    branch_jobs: tuple[Job, ...]
+    """One per kernel, in the order of `kernels`."""
+    adapter: Mapping[str, object] | None = None
+    """The recipe's section of that name: branches are adapters on the seed; None trains whole
+    kernels."""
+    embedding_folder: str | None = None
+    """The model whose input embeddings are taken over, frozen; None learns them."""
+    replays: bool = False
+    """Whether branches read tokens of other domains beside their own."""
+    threads: int | None = None
+    """Threads per worker; None shares the node's CPUs out."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainingPlan":
+        """Build a plan from `to_dict`'s values, also after a way through JSON."""
+        seed_job = values["seed_job"]
+        return cls(
+            **{
+                **values,
+                "kernels": tuple(values["kernels"]),
+                "seed_job": None if seed_job is None else Job.from_dict(seed_job),
+                "branch_jobs": tuple(Job.from_dict(job) for job in values["branch_jobs"]),
+            }
+        )
+
+    def job(self, name: str) -> Job:
+        """Return the job of a kernel, or of the seed.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        jobs = dict(zip(self.kernels, self.branch_jobs, strict=True))
+        if self.seed_job is not None:
+            jobs[SEED] = self.seed_job
+        return jobs[name]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that is trained: the seed, if there is one, and the kernels."""
+        return self.kernels if self.seed_job is None else (SEED, *self.kernels)
+
+    def trained_by(self, run: str) -> tuple[str, ...]:
+        """Return what a Ray Train run trains: one kernel, or all when it is `SHARES`."""
+        return self.names if run == SHARES else (run,)
+
+    def initial_seed(self, name: str) -> int:
+        """Return the seed of a kernel's own first weights, in [0, 2**32)."""
+        if self.mode == "synchronized" or name == SEED:
+            return self.seed
+        # Of the name, so that another domain more or less changes nothing for this one.
+        digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
+        return int.from_bytes(digest[:4], "big")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of this run's checkpoints, event files and stop file."""
+        return Path(self.out) / "checkpoints" / self.key[:16]
+
+    @property
+    def stop_file(self) -> Path:
+        """When this file appears, workers write a checkpoint and stop."""
+        return self.checkpoints / "stop"
+
+    def failure_file(self, run: str) -> Path:
+        """Return where the workers of a Ray Train run say why they gave up."""
+        return self.checkpoints / f"failed-{run.replace(' ', '-')}.json"
+
+    def kernel_folder(self, name: str) -> Path:
+        """Return the folder of a finished kernel, the seed included."""
+        return Path(self.out) / SEED if name == SEED else Path(self.out) / "kernels" / name
+
+    def tokens(self, name: str, split: str) -> Path:
+        """Return the token file that a kernel learns from, "train", or is scored on, "dev"."""
+        source = SEED if self.mode == "synchronized" else name
+        return Path(self.out) / "tokens" / f"{source}.{split}.npy"
+
+    def replay(self, name: str) -> Path | None:
+        """Return the file of other domains' tokens that a kernel reads beside its own."""
+        if not self.replays or name == SEED:
+            return None
+        return Path(self.out) / "tokens" / f"{name}.replay.npy"

@@ -1,0 +1,1 @@
+"""What kernels take over from others: adapters, soft targets, embeddings, averages."""
