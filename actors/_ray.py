@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 import ray
+import ray.util
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from actors.spec import Announcement, DeploymentSpec
@@ -28,6 +29,14 @@ _MISSES_MAX = 3
 def kernel_member(kernel: str) -> str:
     """Return the actor name of a kernel."""
     return f"kernel-{kernel}"
+
+
+def members(namespace: str) -> list[str]:
+    """Return the actor names of all members that live or are being started, sorted."""
+    named = ray.util.list_named_actors(all_namespaces=True)
+    ours = {each["name"] for each in named if each["namespace"] == namespace}
+    fixed = {REGISTRY, ROUTER}
+    return sorted(name for name in ours if name in fixed or name.startswith(kernel_member("")))
 
 
 def find(member: str, namespace: str) -> Any | None:
@@ -119,9 +128,10 @@ def watch(member: str, namespace: str, *, interval_s: float, stop: threading.Eve
 
 
 def tear_down(spec: DeploymentSpec, *, grace_s: float) -> None:
-    """Drain the actors, then remove them for good."""
+    """Drain the actors, then remove them for good, those that joined since the start too."""
     registry = find(REGISTRY, spec.namespace)
     if registry is not None:
         ray.wait([registry.drain.remote(grace_s)], timeout=grace_s + 2)
-    for member in (REGISTRY, ROUTER, *(kernel_member(name) for name in spec.kernels)):
+        remove(REGISTRY, spec.namespace)  # first, or it would start others
+    for member in members(spec.namespace):
         remove(member, spec.namespace)

@@ -1,7 +1,8 @@
 """KernelHost: one kernel, its mailbox and its gRPC server. `KernelActor` is the same under Ray.
 
 Requests reach it over gRPC only; Ray starts and restarts it. All work on the model runs on one
-thread, token by token, so that answers interleave and a cancelled one stops within a step.
+thread, where every step gives all running answers their next token (`actors/stepping.py`), so that
+a cancelled one stops within a step.
 """
 
 import asyncio
@@ -10,18 +11,18 @@ import gc
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING
 
 import ray
 from prometheus_client import CollectorRegistry
 
 from actors import _ray
+from actors.engine_port import Engine, Step
 from actors.spec import Announcement, DeploymentSpec
+from actors.stepping import ModelThread, Reading, Stepping
 from constellation.errors import ArtifactError
 from constellation.records import Finish, FinishReason, KernelDescription, Piece, Sampling, Score
 from constellation.runtime.admission import Admission
@@ -34,36 +35,6 @@ if TYPE_CHECKING:
     from actors.engine import KernelEngine
 
 logger = logging.getLogger(__name__)
-ResultT = TypeVar("ResultT")
-
-
-class Answer(Protocol):
-    """One answer being written."""
-
-    num_prompt_tokens: int
-
-    def step(self) -> tuple[str, int, FinishReason | None]:
-        """Write one token: text that became complete, tokens written, reason when finished."""
-        ...
-
-
-class Engine(Protocol):
-    """What a host needs of a model. Called from one thread at a time."""
-
-    tokenizer_hash: str
-    context: int
-    num_parameters: int
-    kappa: float | None
-    blocking: bool
-    """False when steps are too short to be worth a thread (no-op kernels in benchmarks)."""
-
-    def start(self, tokens: Sequence[int], sampling: Sampling) -> Answer:
-        """Begin an answer; raises InvalidPrompt or InvalidRequest."""
-        ...
-
-    def score(self, tokens: Sequence[int], num_context: int) -> Score:
-        """Say how likely `tokens[num_context:]` is."""
-        ...
 
 
 class KernelHost:
@@ -71,16 +42,14 @@ class KernelHost:
 
     def __init__(self, name: str, engine: Engine, *, slots: int, queue_max: int) -> None:
         self.name = name
-        self._engine = engine
         self._admission = Admission(f"kernel {name!r}", slots=slots, queue_max=queue_max)
-        # Tokens in the cache of each answer; one that was cancelled takes its cache along.
-        self._cached: WeakKeyDictionary[Answer, int] = WeakKeyDictionary()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        # Tokens in the cache of each answer under way.
+        self._cached: dict[Reading, int] = {}
+        self._thread = ModelThread()
         self._started_s = time.monotonic()
         self.metrics = KernelMetrics(CollectorRegistry())
         self.guard = services.Guard(lambda reason: self.metrics.rejected.labels(reason).inc())
-        if engine.kappa is not None:  # `dot` attention has no coupling
-            self.metrics.kappa.labels(name).set(engine.kappa)
+        self.replace(engine)
         self.metrics.queue_depth.labels(name).set_function(lambda: self._admission.depth)
         self.metrics.running.labels(name).set_function(lambda: self._admission.num_running)
         capacity = slots * engine.context
@@ -98,48 +67,47 @@ class KernelHost:
         """Continue a prompt, a piece per token, text in whole code points."""
         started_s = time.monotonic()
         async with self._slot():
-            answer = await self._on_model(lambda: self._engine.start(tokens, sampling))
-            self._tokens["prompt"].inc(answer.num_prompt_tokens)
-            self._cached[answer] = answer.num_prompt_tokens
-            num_tokens, unsent, text, reason = 0, 0, "", None
-            while reason is None:
-                before_s = time.monotonic()
-                text, written, reason = await self._on_model(answer.step)
-                self.metrics.inter_token_seconds.observe(time.monotonic() - before_s)
-                num_tokens, unsent = num_tokens + written, unsent + written
-                self._cached[answer] += written
-                if text and reason is None:
-                    yield Piece(text=text, num_tokens=unsent)
-                    unsent = 0
-            self._tokens["completion"].inc(num_tokens)
-            finish = Finish(
-                reason=reason,
-                num_prompt_tokens=answer.num_prompt_tokens,
-                num_tokens=num_tokens,
-                elapsed_s=time.monotonic() - started_s,
-            )
-            yield Piece(text=text, num_tokens=unsent, finish=finish)
+            stepping = self._stepping
+            reading = await stepping.start(tokens, sampling)
+            telling = Telling(reading.answer.num_prompt_tokens)
+            self._tokens["prompt"].inc(telling.num_prompt_tokens)
+            self._cached[reading] = telling.num_prompt_tokens
+            try:
+                while telling.reason is None:
+                    telling.add(await stepping.next(reading))
+                    self._cached[reading] = telling.num_prompt_tokens + telling.num_tokens
+                    if telling.has_text and telling.reason is None:
+                        yield telling.piece()
+                self._tokens["completion"].inc(telling.num_tokens)
+                yield telling.last_piece(elapsed_s=time.monotonic() - started_s)
+            finally:
+                self._cached.pop(reading, None)
+                stepping.leave(reading)
 
     async def score(self, tokens: Sequence[int], num_context: int) -> Score:
         """Say how likely `tokens[num_context:]` is after `tokens[:num_context]`."""
         async with self._slot():
-            score = await self._on_model(lambda: self._engine.score(tokens, num_context))
+            engine = self._stepping.engine
+            if engine.blocking:
+                score = await self._thread.submit(lambda: engine.score(tokens, num_context))
+            else:
+                score = engine.score(tokens, num_context)
         self._tokens["score"].inc(score.num_tokens)
         return score
 
     def replace(self, engine: Engine) -> None:
         """Answer with this model from now on; answers under way are finished by the old one."""
-        self._engine = engine
-        if engine.kappa is not None:
+        self._stepping = Stepping(engine, self._thread, self.metrics.inter_token_seconds.observe)
+        if engine.kappa is not None:  # `dot` attention has no coupling
             self.metrics.kappa.labels(self.name).set(engine.kappa)
 
     def describe(self) -> KernelDescription:
         """Say what the kernel is and how busy."""
         return KernelDescription(
             name=self.name,
-            tokenizer_hash=self._engine.tokenizer_hash,
-            context=self._engine.context,
-            num_parameters=self._engine.num_parameters,
+            tokenizer_hash=self._stepping.engine.tokenizer_hash,
+            context=self._stepping.engine.context,
+            num_parameters=self._stepping.engine.num_parameters,
             pid=os.getpid(),
             queue_depth=self._admission.depth,
             num_running=self._admission.num_running,
@@ -157,7 +125,7 @@ class KernelHost:
     async def stop(self, *, grace_s: float) -> None:
         """Refuse new calls, finish the running ones within `grace_s`, then stop."""
         await self._server.stop(grace_s)
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -173,10 +141,51 @@ class KernelHost:
             if isinstance(successor, asyncio.Future) and not successor.done():
                 successor.set_result(None)
 
-    async def _on_model(self, work: Callable[[], ResultT]) -> ResultT:
-        if not self._engine.blocking:
-            return work()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+class Telling:
+    """Makes pieces of steps: text comes late when a token ends inside a character.
+
+    Attributes:
+        num_tokens: Tokens written so far.
+        has_text: Whether there is text that no piece holds yet.
+        reason: Why the answer ended; None while it goes on.
+    """
+
+    def __init__(self, num_prompt_tokens: int) -> None:
+        self.num_prompt_tokens = num_prompt_tokens
+        self.num_tokens = 0
+        self.has_text = False
+        self.reason: FinishReason | None = None
+        self._steps: list[Step] = []
+
+    def add(self, step: Step) -> None:
+        """Take a step."""
+        self._steps.append(step)
+        self.num_tokens += step.num_tokens
+        self.has_text |= bool(step.text)
+        self.reason = step.reason
+
+    def piece(self, finish: Finish | None = None) -> Piece:
+        """Return what no piece holds yet."""
+        steps, self._steps, self.has_text = self._steps, [], False
+        return Piece(
+            text="".join(step.text for step in steps),
+            num_tokens=sum(step.num_tokens for step in steps),
+            finish=finish,
+            logprobs=tuple(logprob for step in steps for logprob in step.logprobs),
+        )
+
+    def last_piece(self, *, elapsed_s: float) -> Piece:
+        """Return the rest, with the finish."""
+        assert self.reason is not None
+        return self.piece(
+            Finish(
+                reason=self.reason,
+                num_prompt_tokens=self.num_prompt_tokens,
+                num_tokens=self.num_tokens,
+                elapsed_s=elapsed_s,
+            )
+        )
 
 
 class KernelProcess:
@@ -246,6 +255,9 @@ def _load_engine(spec: DeploymentSpec, kernel: str) -> "KernelEngine":
         spec.artifacts / "kernels" / kernel,
         spec.artifacts / "coordizer",
         num_threads=spec.kernel.num_threads,
+        prefill_tokens=spec.kernel.prefill_tokens,
+        prefix_bytes=spec.kernel.prefix_mib * 2**20,
+        weights=spec.kernel.weights,
     )
     _return_memory()
     return engine

@@ -1,5 +1,6 @@
-"""The router's way to one kernel: a channel, its calls, and what a lost one means."""
+"""The router's ways to the kernels: channels, their calls, and what a lost one means."""
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -10,7 +11,7 @@ from constellation.errors import (
     KernelUnavailable,
     ServiceUnavailable,
 )
-from constellation.records import Score
+from constellation.records import Score, Table
 from constellation.wire import channel, services, status
 
 
@@ -42,6 +43,58 @@ class KernelLink:
     async def close(self, *, grace_s: float | None) -> None:
         """Close the connection when its calls have ended, after `grace_s` at the latest."""
         await self._channel.close(grace_s)
+
+
+class KernelLinks:
+    """The ways to all kernels of a table that are up."""
+
+    def __init__(self, token: str | None, *, grace_s: float) -> None:
+        """Begin without any.
+
+        Args:
+            token: Secret of every call.
+            grace_s: Seconds that calls may take to end after their kernel left or moved.
+        """
+        self._token = token
+        self._grace_s = grace_s
+        self._links: dict[str, KernelLink] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self.down: frozenset[str] = frozenset()
+        """Kernels of the table that nobody can reach now."""
+
+    def follow(self, table: Table) -> None:
+        """Open the ways that are new and close those that lead nowhere any more."""
+        old = self._links
+        self._links = {
+            site.name: old[site.name]
+            if site.name in old and old[site.name].endpoint == site.endpoint
+            else KernelLink(site.endpoint, self._token)
+            for site in table.sites
+            if site.endpoint is not None
+        }
+        self.down = frozenset(site.name for site in table.sites if site.endpoint is None)
+        kept = set(self._links.values())
+        for link in old.values():
+            if link not in kept:
+                # Calls under way finish, or fail by themselves when the kernel is gone.
+                closing = asyncio.create_task(link.close(grace_s=self._grace_s))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+
+    def to(self, kernel: str) -> KernelLink:
+        """Return the way to a kernel.
+
+        Raises:
+            KernelUnavailable: It is down.
+        """
+        if kernel not in self._links:
+            raise KernelUnavailable(kernel, "its process is restarting")
+        return self._links[kernel]
+
+    async def close(self) -> None:
+        """Close all, at once."""
+        for link in self._links.values():
+            await link.close(grace_s=None)
 
 
 def typed_loss(error: Exception, kernel: str) -> ConstellationError:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from constellation.records import FloatArray, Reloaded, TokenArray, TokenInfluence
+from constellation.records import FloatArray, Grown, Reloaded, TokenArray, TokenInfluence
 
 
 class TextGeometry(Protocol):
@@ -36,6 +36,36 @@ class Administrator(Protocol):
 
         Raises:
             ReloadRefused: It does not fit what is served, which goes on unchanged.
+            ServiceUnavailable: The registry is restarting.
+        """
+        ...
+
+    async def add(self, name: str) -> Grown:
+        """Take in a kernel whose folder and site lie in the artifacts.
+
+        Raises:
+            GrowthRefused: It does not fit; what is served goes on unchanged.
+            IncompatibleKernels: It speaks another vocabulary.
+            ServiceUnavailable: The registry is restarting.
+        """
+        ...
+
+    async def spawn(self, parent: str, name: str, queries_NK: FloatArray) -> Grown:
+        """Share a kernel's queries with a new one.
+
+        Raises:
+            UnknownKernel: There is no `parent`.
+            GrowthRefused: It cannot be split, or the name is taken.
+            ServiceUnavailable: The registry is restarting.
+        """
+        ...
+
+    async def retire(self, name: str) -> Grown:
+        """Let a kernel go.
+
+        Raises:
+            UnknownKernel: There is none of that name.
+            GrowthRefused: It is the only one.
             ServiceUnavailable: The registry is restarting.
         """
         ...

@@ -5,7 +5,6 @@ wrote anything is replaced by the next nearest; after the first text the caller 
 `actors/router_process.py` runs it in Ray.
 """
 
-import asyncio
 import logging
 import math
 import os
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 import grpc
 from prometheus_client import CollectorRegistry
 
-from actors.kernel_link import KernelLink, typed_loss
+from actors.kernel_link import KernelLink, KernelLinks, typed_loss
 from actors.ports import Administrator, TextGeometry
 from actors.spec import RouterOptions
 from constellation.errors import (
@@ -26,11 +25,11 @@ from constellation.errors import (
     ConstellationError,
     KernelUnavailable,
     OutOfDomain,
-    ReloadRefused,
     ServiceUnavailable,
 )
 from constellation.records import (
     FloatArray,
+    Grown,
     KernelHealth,
     Reloaded,
     Route,
@@ -42,6 +41,7 @@ from constellation.records import (
 )
 from constellation.routing.load import load_entropy_ratio
 from constellation.routing.policy import RoutingPolicy
+from constellation.routing.recent import RecentQueries
 from constellation.runtime.admission import Admission
 from constellation.telemetry.metrics import RouterMetrics
 from constellation.v1 import kernel_pb2
@@ -86,12 +86,10 @@ class RouterHost:
         self._coordizer = coordizer
         self._administrator = administrator
         self._options = options
-        self._token = token
-        self._links: dict[str, KernelLink] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._links = KernelLinks(token, grace_s=options.timeout_s)
+        self._recent = RecentQueries()
         self._policy: RoutingPolicy | None = None
         self._snapshot: Snapshot | None = None
-        self._down: frozenset[str] = frozenset()
         self._num_routed: dict[str, int] = {}
         self._admission = Admission("the router", slots=options.requests_max, queue_max=0)
         self._started_s = time.monotonic()
@@ -118,25 +116,8 @@ class RouterHost:
         )
         self._snapshot = snapshot
         self.metrics.table_version.set(table.version)
-        self._relink(table)
-
-    def _relink(self, table: Table) -> None:
-        old = self._links
-        self._links = {
-            site.name: old[site.name]
-            if site.name in old and old[site.name].endpoint == site.endpoint
-            else KernelLink(site.endpoint, self._token)
-            for site in table.sites
-            if site.endpoint is not None
-        }
-        self._down = frozenset(site.name for site in table.sites if site.endpoint is None)
-        kept = set(self._links.values())
-        for link in old.values():
-            if link not in kept:
-                # Calls under way finish, or fail by themselves when the kernel is gone.
-                closing = asyncio.create_task(link.close(grace_s=self._options.timeout_s))
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
+        self._links.follow(table)
+        self._recent.follow(table)
 
     async def generate(
         self,
@@ -159,7 +140,7 @@ class RouterHost:
                 first = await anext(replies, None)
                 if first is not None:
                     break
-            self._note(route)
+            self._note(route, query)
             self.metrics.first_token_seconds.observe(time.monotonic() - arrived_s)
             yield route, first
             async for reply in replies:
@@ -189,7 +170,7 @@ class RouterHost:
         started = False
         call = None
         try:
-            call = self._link(route.kernel).generate(request, deadline_s - time.monotonic())
+            call = self._links.to(route.kernel).generate(request, deadline_s - time.monotonic())
             async for reply in call:
                 started = True
                 yield reply
@@ -239,11 +220,11 @@ class RouterHost:
         while True:
             route = self._decide(query, options, excluded)
             try:
-                result = await call(self._link(route.kernel))
+                result = await call(self._links.to(route.kernel))
             except (grpc.aio.AioRpcError, KernelUnavailable) as error:
                 self._judge(error, route, False, excluded)
             else:
-                self._note(route)
+                self._note(route, query)
                 return route, result
 
     def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
@@ -272,24 +253,39 @@ class RouterHost:
 
     async def reload(self) -> Reloaded:
         """Have every kernel and the table replaced by what training has written since."""
+        return await self._registry().reload()
+
+    async def add(self, name: str) -> Grown:
+        """Take in a kernel that lies in the artifacts."""
+        return await self._registry().add(name)
+
+    async def spawn(self, parent: str, name: str) -> Grown:
+        """Share a kernel's queries with a new one, by where the latest of them lie."""
+        return await self._registry().spawn(parent, name, self._recent.of(parent))
+
+    async def retire(self, name: str) -> Grown:
+        """Let a kernel go."""
+        return await self._registry().retire(name)
+
+    def _registry(self) -> Administrator:
         if self._administrator is None:
-            raise ReloadRefused("this router has no registry")
-        return await self._administrator.reload()
+            raise ServiceUnavailable("this router", "it has no registry")
+        return self._administrator
 
     async def serve(self, bind: channel.Bind, *, stall_s: float) -> str:
         """Start the gRPC server; return its host:port."""
         servicer = ConstellationServicer(self, stall_s=stall_s)
         handler = services.handlers(services.CONSTELLATION, servicer, self.guard)
+        names = [services.CONSTELLATION.full_name]
         self._server, endpoint = await channel.serve(
-            bind, [handler], [services.CONSTELLATION.full_name]
+            bind, [handler], names, note_refused=self.guard.note_stranger
         )
         return endpoint
 
     async def stop(self, *, grace_s: float) -> None:
         """Refuse new calls, finish the running ones within `grace_s`, then stop."""
         await self._server.stop(grace_s)
-        for link in self._links.values():
-            await link.close(grace_s=None)
+        await self._links.close()
 
     def _read(self, text: str, options: RoutingOptions) -> Query:
         tokens = self._coordizer.encode(text)
@@ -305,7 +301,7 @@ class RouterHost:
             rule=options.rule,
             top_k=options.top_k,
             pinned=options.kernel,
-            excluded=excluded | self._down if excluded else self._down,
+            excluded=excluded | self._links.down if excluded else self._links.down,
         )
         if route.out_of_domain:
             self._meet_stranger(route, options)
@@ -327,16 +323,13 @@ class RouterHost:
             raise ServiceUnavailable("this router", "it has no table yet")
         return self._snapshot
 
-    def _link(self, kernel: str) -> KernelLink:
-        if kernel not in self._links:
-            raise KernelUnavailable(kernel, "its process is restarting")
-        return self._links[kernel]
-
     def _limit(self, timeout_s: float | None) -> float:
         own = self._options.timeout_s
         return own if timeout_s is None else min(timeout_s, own)
 
-    def _note(self, route: Route) -> None:
+    def _note(self, route: Route, query: Query) -> None:
+        if route.reason == "nearest" and not route.no_evidence:
+            self._recent.note(route.kernel, query.basin_K)
         self._num_routed[route.kernel] = self._num_routed.get(route.kernel, 0) + 1
         self.metrics.routes.labels(route.kernel, route.reason).inc()
         self.metrics.distance.observe(_chosen_distance(route))

@@ -3,16 +3,18 @@
 import asyncio
 import logging
 import os
+from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors import _ray
+from actors.doors import Doors
 from actors.router import RouterHost, Snapshot
 from actors.spec import Announcement, DeploymentSpec
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConstellationError, ServiceUnavailable
-from constellation.records import Reloaded
+from constellation.records import FloatArray, Grown, Reloaded
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.metrics import serve_metrics
 from constellation.wire.table_file import load_table
@@ -28,18 +30,36 @@ class RegistryLink:
 
     async def reload(self) -> Reloaded:
         """Serve what training has written since; errors as the registry's."""
+        reloaded: Reloaded = await self._call("reload")
+        return reloaded
+
+    async def add(self, name: str) -> Grown:
+        """Take in a kernel; errors as the registry's."""
+        grown: Grown = await self._call("add", name)
+        return grown
+
+    async def spawn(self, parent: str, name: str, queries_NK: FloatArray) -> Grown:
+        """Share a kernel's queries with a new one; errors as the registry's."""
+        grown: Grown = await self._call("spawn", parent, name, queries_NK)
+        return grown
+
+    async def retire(self, name: str) -> Grown:
+        """Let a kernel go; errors as the registry's."""
+        grown: Grown = await self._call("retire", name)
+        return grown
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
         registry = _ray.find(_ray.REGISTRY, self._spec.namespace)
         if registry is None:
             raise ServiceUnavailable("the registry", "it is starting")
         try:
-            reloaded: Reloaded = await registry.reload.remote()
+            return await getattr(registry, method).remote(*arguments)
         except RayActorError as error:
             raise ServiceUnavailable("the registry", "it is restarting") from error
         except RayTaskError as error:
             if isinstance(error.cause, ConstellationError):
                 raise error.cause from error
             raise
-        return reloaded
 
 
 class RouterProcess:
@@ -55,7 +75,8 @@ class RouterProcess:
             # A router that restarts answers at once, from the last table, registry or not.
             table = load_table(spec.table_path)
             await self._host.update(Snapshot(table=table, health={}, registry_pid=0))
-        endpoint = await self._host.serve(spec.client_bind, stall_s=spec.kernel.stall_s)
+        self._doors = Doors(self._host, spec)
+        endpoint = await self._doors.open()
         metrics_endpoint, _ = serve_metrics(self._host.metrics.registry, spec.host)
         self._announcement = Announcement(
             member=name,
@@ -77,7 +98,7 @@ class RouterProcess:
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new calls and finish the running ones."""
-        await self._host.stop(grace_s=grace_s)
+        await self._doors.close(grace_s=grace_s)
 
 
 RouterActor = ray.remote(RouterProcess)

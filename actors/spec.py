@@ -1,24 +1,12 @@
 """What a deployment is: plain values that every actor receives when it starts or restarts."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from constellation.errors import ConfigError
 from constellation.records import Rule
-from constellation.wire.channel import Bind
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-
-
-def check_kernel_name(name: str) -> str:
-    """Return `name`, or raise `ConfigError` when it cannot name a kernel."""
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"kernel name {name!r}: use 1 to 64 characters of a-z, 0-9, '.', '_', '-', "
-            "beginning with a letter or digit"
-        )
-    return name
+from constellation.wire.channel import Bind, authority
+from constellation.wire.tls import ServerTls
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +31,18 @@ class KernelOptions:
     queue_max: int = 64
     stall_s: float = 20.0
     num_threads: int = 1
+    prefill_tokens: int = 128
+    prefix_mib: int = 16
+    weights: Literal["float32", "bfloat16", "int8"] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpOptions:
+    """The HTTP door; meanings and ranges as in `ServeSettings`."""
+
+    listen: tuple[str, int]
+    """Address and port."""
+    connections_max: int = 512
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,30 +52,46 @@ class DeploymentSpec:
     namespace: str
     """Ray namespace of its actors."""
     artifacts: Path
-    """Folder that training wrote."""
+    """Folder that training wrote; the kernels are those of its table."""
     run_dir: Path
     """Folder for state, logs and metrics targets."""
-    kernels: tuple[str, ...]
-    """Names of the kernels, each with a folder under `artifacts/kernels`."""
     listen: tuple[str, int]
     """Address and port for clients."""
     router: RouterOptions
     kernel: KernelOptions
+    http: HttpOptions | None = None
+    """None serves gRPC only."""
     token: str | None = None
     """Secret of every call, clients' and the routers' own."""
+    tls: ServerTls | None = None
+    """TLS of both doors; calls between our own processes stay on loopback and are plain."""
+    access_log: bool = False
+    """Write a line for every request."""
+    log_prompts: bool = False
+    """With what was asked in it."""
     host: str = "127.0.0.1"
     """Address on which kernels and metrics listen."""
-
-    def __post_init__(self) -> None:
-        if not self.kernels or len(set(self.kernels)) != len(self.kernels):
-            raise ConfigError(f"need kernels with different names, got {self.kernels}")
-        for name in self.kernels:
-            check_kernel_name(name)
 
     @property
     def client_bind(self) -> Bind:
         """Where the router listens for clients."""
-        return Bind(host=self.listen[0], port=self.listen[1], token=self.token)
+        return Bind(host=self.listen[0], port=self.listen[1], token=self.token, tls=self.tls)
+
+    @property
+    def http_bind(self) -> Bind | None:
+        """Where the router listens for OpenAI's clients."""
+        if self.http is None:
+            return None
+        host, port = self.http.listen
+        return Bind(host=host, port=port, token=self.token, tls=self.tls)
+
+    @property
+    def http_url(self) -> str | None:
+        """What OpenAI's clients take as their base URL."""
+        if self.http is None:
+            return None
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://{authority(*self.http.listen)}/v1"
 
     @property
     def internal_bind(self) -> Bind:
@@ -86,6 +102,11 @@ class DeploymentSpec:
     def table_path(self) -> Path:
         """The newest table, endpoints included, written by the registry."""
         return self.run_dir / "table.msgpack"
+
+    @property
+    def stored_table_path(self) -> Path:
+        """The table among the artifacts: which kernels there are, without endpoints."""
+        return self.artifacts / "table.msgpack"
 
     def log_path(self, member: str) -> Path:
         """The log file of an actor."""

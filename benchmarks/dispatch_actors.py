@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import ray
 
+from actors.engine_port import Step
 from actors.kernel import KernelHost
 from actors.router import RouterHost, Snapshot
 from actors.spec import RouterOptions
@@ -28,9 +29,6 @@ class NoAnswer:
     def __init__(self, num_prompt_tokens: int) -> None:
         self.num_prompt_tokens = num_prompt_tokens
 
-    def step(self) -> tuple[str, int, FinishReason]:
-        return "ok", 1, FinishReason.END
-
 
 class NoEngine:
     """A kernel that does nothing."""
@@ -43,6 +41,12 @@ class NoEngine:
 
     def start(self, tokens: Sequence[int], sampling: Sampling) -> NoAnswer:
         return NoAnswer(len(tokens))
+
+    def step(self, answers: Sequence[NoAnswer]) -> list[Step]:
+        return [Step("ok", 1, FinishReason.END) for _ in answers]
+
+    def leave(self, answer: NoAnswer) -> None:
+        pass
 
     def score(self, tokens: Sequence[int], num_context: int) -> Score:
         return Score(nats=0.0, num_tokens=len(tokens))

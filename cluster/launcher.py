@@ -18,10 +18,18 @@ from typing import Any
 from cluster.bootstrap import NAMESPACE, joined_ray, local_ray
 from cluster.state import RunState, own_start_time, remove_state, write_state
 from constellation.coordizer.coordizer import Coordizer
-from constellation.errors import ArtifactError, ConstellationError, DeploymentError
-from constellation.settings import Settings, read_token
+from constellation.errors import (
+    ArtifactError,
+    ConfigError,
+    ConstellationError,
+    DeploymentError,
+)
+from constellation.settings import SecuritySettings, Settings, read_token
 from constellation.telemetry.logs import set_up_logging
+from constellation.wire.channel import authority
+from constellation.wire.names import check_kernel_name
 from constellation.wire.table_file import load_table
+from constellation.wire.tls import ServerTls, server_tls
 
 READY_S = 120.0
 """Seconds all actors may take to come up."""
@@ -29,6 +37,7 @@ GRACE_S = 5.0
 """Seconds running requests may take to finish when the constellation stops."""
 WATCH_S = 2.0
 """Seconds between two questions to the registry."""
+_PORT_MAX = 65_535
 
 
 def kernels_of(artifacts: Path) -> tuple[str, ...]:
@@ -43,27 +52,66 @@ def kernels_of(artifacts: Path) -> tuple[str, ...]:
     table = load_table(path)
     if table.coordizer_hash != Coordizer.load(artifacts / "coordizer").hash:
         raise ArtifactError(path, "was made with another coordizer; train again")
-    return tuple(site.name for site in table.sites)
+    return tuple(check_kernel_name("kernel name", site.name) for site in table.sites)
 
 
-def _spec(settings: Settings, kernels: tuple[str, ...]) -> Any:
-    from actors.spec import DeploymentSpec, KernelOptions, RouterOptions
+def _spec(settings: Settings) -> Any:
+    from actors.spec import DeploymentSpec, HttpOptions, KernelOptions, RouterOptions
 
-    serve = settings.serve
+    serve, security = settings.serve, settings.security
+    port = _free_port(serve.host, serve.port, "--port")
+    http = None
+    if serve.http:
+        http_port = _free_port(serve.host, http_port_of(settings), "--http-port", taken=port)
+        http = HttpOptions(
+            listen=(serve.host, http_port), connections_max=serve.http_connections_max
+        )
+    router = serve.model_dump(exclude={"host", "port", "http", "http_port", "http_connections_max"})
     return DeploymentSpec(
         namespace=NAMESPACE,
         artifacts=settings.artifacts.resolve(),
         run_dir=settings.run_dir.resolve(),
-        kernels=kernels,
-        listen=(serve.host, _free_port(serve.host, serve.port)),
-        router=RouterOptions(**serve.model_dump(exclude={"host", "port"})),
+        listen=(serve.host, port),
+        router=RouterOptions(**router),
         kernel=KernelOptions(**settings.kernel.model_dump()),
-        token=read_token(settings.security.token_file),
+        http=http,
+        token=read_token(security.token_file),
+        tls=tls_of(security),
+        access_log=settings.log.access,
+        log_prompts=settings.log.prompts,
     )
 
 
-def _free_port(host: str, port: int) -> int:
-    """Return `port` when nobody listens there; with 0, one that is free.
+def http_port_of(settings: Settings) -> int:
+    """Return the port for HTTP that the configuration means; 0 lets the system choose.
+
+    Raises:
+        ConfigError: It should be the one after the last.
+    """
+    serve = settings.serve
+    if serve.http_port is not None:
+        return serve.http_port
+    if serve.port == _PORT_MAX:
+        raise ConfigError(f"there is no port after {serve.port} for HTTP; set serve.http_port")
+    return serve.port + 1 if serve.port else 0
+
+
+def tls_of(security: SecuritySettings) -> ServerTls | None:
+    """Return what the doors show and ask for, or None for plain text.
+
+    Raises:
+        ConfigError: A file is missing, or is not what it should be.
+    """
+    files = (security.certificate, security.key, security.client_ca)
+    # Actors run in another folder.
+    terms = server_tls(*(None if path is None else path.resolve() for path in files))
+    if terms is not None:
+        terms.context()
+    return terms
+
+
+def _free_port(host: str, port: int, flag: str, *, taken: int = 0) -> int:
+    """Return `port` when nobody listens there; with 0, one that is free, and not `taken`.
 
     It is chosen here, once, so that a router that restarts comes back where its clients look.
     """
@@ -72,9 +120,13 @@ def _free_port(host: str, port: int) -> int:
             free: int = server.getsockname()[1]
     except OSError as error:
         raise DeploymentError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with {flag}"
         ) from error
-    return free
+    if free != taken:
+        return free
+    if port:
+        raise DeploymentError(f"{flag} is {port}, which is gRPC's; choose another with {flag}")
+    return _free_port(host, 0, flag, taken=taken)
 
 
 def hold(settings: Settings, address: str | None, report: Any, stop: threading.Event) -> None:
@@ -84,7 +136,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
     )
     # Everything that can be wrong with the configuration is found before Ray starts.
     kernels = kernels_of(settings.artifacts)
-    spec = _spec(settings, kernels)
+    spec = _spec(settings)
     with ray_running:
         from actors import _ray
         from actors.registry import RegistryActor
@@ -93,16 +145,16 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
         spec.table_path.unlink(missing_ok=True)
         registry = _ray.create(RegistryActor, _ray.REGISTRY, spec)
         try:
-            state = _ray.wait_for(
-                registry.ready.remote(), timeout_s=READY_S, what="the constellation"
-            )
-            endpoint = state["members"][_ray.ROUTER]["endpoint"]
+            _ray.wait_for(registry.ready.remote(), timeout_s=READY_S, what="the constellation")
+            # The router's own word is where it answers heartbeats, which TLS makes another place.
+            endpoint = authority(*spec.listen)
             write_state(
                 settings.run_dir,
                 RunState(
                     pid=os.getpid(),
                     started=own_start_time(),
                     endpoint=endpoint,
+                    http=spec.http_url,
                     artifacts=str(settings.artifacts),
                     kernels=kernels,
                 ),

@@ -64,12 +64,20 @@ def _start(settings: Settings, console: Console) -> RunState:
         with console.status("starting the kernels, a router and a registry"):
             state = lifecycle.start(settings)
     console.print(f"\n[bold]{len(state.kernels)} kernels serve at {state.endpoint}[/]")
+    if state.http is not None:
+        console.print(f"OpenAI's clients: {state.http}")
     return state
 
 
 def _ask(state: RunState, settings: Settings, console: Console) -> None:
-    token = read_token(settings.security.token_file)
-    with Client(state.endpoint, token=token) as stars:
+    security = settings.security
+    with Client(
+        state.endpoint,
+        token=read_token(security.token_file),
+        ca=security.ca,
+        certificate=security.client_certificate,
+        key=security.client_key,
+    ) as stars:
         for domain, question in QUESTIONS:
             reply = stars.ask(question, tokens_max=TOKENS_MAX, seed=0, explain=True)
             _print_reply(domain, question, reply, console)

@@ -24,6 +24,8 @@ class RunState:
     """host:port for clients."""
     artifacts: str
     kernels: tuple[str, ...]
+    http: str | None = None
+    """Base URL for OpenAI's clients; None without HTTP."""
 
     def alive(self) -> bool:
         """Return True while the launcher that wrote this runs."""

@@ -243,6 +243,35 @@ class ReloadRefused(RequestError):
         self.reason = reason
 
 
+class GrowthRefused(RequestError):
+    """A kernel cannot join or leave; what is served goes on unchanged.
+
+    Attributes:
+        kernel: The kernel that was to join or leave.
+        reason: What does not fit, and the way out.
+    """
+
+    def __init__(self, kernel: str, reason: str) -> None:
+        super().__init__(f"kernel {kernel!r}: {reason}")
+        self.kernel = kernel
+        self.reason = reason
+
+
+class IncompatibleKernels(RequestError):
+    """Kernels that speak different vocabularies cannot serve together.
+
+    Attributes:
+        kernel: The kernel that is different.
+    """
+
+    def __init__(self, kernel: str) -> None:
+        super().__init__(
+            f"kernel {kernel!r} was made with another coordizer than the kernels that serve; "
+            "train it from their seed"
+        )
+        self.kernel = kernel
+
+
 class KernelUnavailable(RequestError):
     """A kernel cannot be reached and no other can take over now.
 

@@ -3,7 +3,7 @@
 Arrays are numpy, read-only by convention. Shapes: K outcomes of the simplex (64 by default).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -14,6 +14,9 @@ from constellation.errors import InvalidRequest
 
 FloatArray = NDArray[np.float64]
 TokenArray = NDArray[np.int32]
+
+STOPS_MAX = 8
+"""Stop strings of one request."""
 
 
 class Rule(StrEnum):
@@ -41,13 +44,36 @@ class FinishReason(StrEnum):
     """`tokens_max` was reached."""
     CONTEXT = "context"
     """The kernel's context is full."""
+    STOP = "stop"
+    """One of the caller's stop strings came up."""
+
+
+def _is_within(value: object, low: float, high: float, kind: type = float) -> bool:
+    numeric = (int,) if kind is int else (int, float)
+    # Written so that NaN fails: every comparison with it is false.
+    return not isinstance(value, bool) and isinstance(value, numeric) and low <= value <= high
 
 
 def _check_range(name: str, value: object, *, low: float, high: float, kind: type = float) -> None:
-    numeric = (int,) if kind is int else (int, float)
-    # Written so that NaN fails: every comparison with it is false.
-    if isinstance(value, bool) or not isinstance(value, numeric) or not low <= value <= high:
+    if not _is_within(value, low, high, kind):
         raise InvalidRequest(name, value, f"{kind.__name__} from {low:g} to {high:g}")
+
+
+def _check_bias(bias: object) -> None:
+    if not isinstance(bias, Mapping) or not (
+        len(bias) <= 300
+        and all(_is_within(token, 0, 2**31 - 1, int) for token in bias)
+        and all(_is_within(value, -100, 100) for value in bias.values())
+    ):
+        raise InvalidRequest("logit_bias", bias, "at most 300 token ids, numbers from -100 to 100")
+
+
+def _check_stop(stop: object) -> None:
+    if not isinstance(stop, tuple) or not (
+        len(stop) <= STOPS_MAX
+        and all(isinstance(text, str) and 1 <= len(text) <= 256 for text in stop)
+    ):
+        raise InvalidRequest("stop", stop, f"at most {STOPS_MAX} texts of 1 to 256 characters")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +98,19 @@ class Sampling:
     """Divide (multiply, when negative) the logits of tokens already present by this, 0.5 to 2."""
     seed: int | None = None
     """Seed of the draw, 0 to 2^63 - 1; None draws one."""
+    tokens_min: int = 0
+    """Tokens before which the kernel does not end the text itself, 0 to `tokens_max`."""
+    presence_penalty: float = 0.0
+    """Taken off the logit of every token that was written before, -2 to 2; the prompt's do not
+    count."""
+    frequency_penalty: float = 0.0
+    """The same, times how often the token was written, -2 to 2."""
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """Added to the logits of these tokens, -100 to 100; at most 300 tokens."""
+    stop: tuple[str, ...] = ()
+    """The answer ends before the first of these; at most 8, of 1 to 256 characters each."""
+    logprobs: int | None = None
+    """Likeliest tokens named with every token, 0 to 20; None leaves log-probabilities out."""
 
     def __post_init__(self) -> None:
         _check_range("tokens_max", self.tokens_max, low=1, high=4096, kind=int)
@@ -83,6 +122,15 @@ class Sampling:
             _check_range("top_k", self.top_k, low=1, high=65_536, kind=int)
         if self.seed is not None:
             _check_range("seed", self.seed, low=0, high=2**63 - 1, kind=int)
+        _check_range("tokens_min", self.tokens_min, low=0, high=self.tokens_max, kind=int)
+        _check_range("presence_penalty", self.presence_penalty, low=-2, high=2)
+        _check_range("frequency_penalty", self.frequency_penalty, low=-2, high=2)
+        if self.logprobs is not None:
+            _check_range("logprobs", self.logprobs, low=0, high=20, kind=int)
+        if self.logit_bias:
+            _check_bias(self.logit_bias)
+        if self.stop:
+            _check_stop(self.stop)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +191,26 @@ class Finish:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Alternative:
+    """A token and how likely it was."""
+
+    token: int
+    text: bytes
+    """The token's bytes; a code point may be spread over several tokens."""
+    logprob: float
+    """Natural logarithm of its probability under the kernel's own distribution, that is before
+    penalties, bias, temperature and truncation; at most 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLogprob(Alternative):
+    """A token that was written, how likely it was, and what was likelier."""
+
+    top: tuple[Alternative, ...] = ()
+    """The likeliest tokens, likeliest first, as many as were asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
     """A piece of an answer as it is written."""
 
@@ -151,6 +219,8 @@ class Piece:
     num_tokens: int
     finish: Finish | None = None
     """Only in the last piece."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One for each of `num_tokens`, when they were asked for."""
 
 
 def join_pieces(pieces: Sequence[Piece]) -> Piece:
@@ -163,7 +233,19 @@ def join_pieces(pieces: Sequence[Piece]) -> Piece:
         text="".join(piece.text for piece in pieces),
         num_tokens=sum(piece.num_tokens for piece in pieces),
         finish=pieces[-1].finish,
+        logprobs=tuple(logprob for piece in pieces for logprob in piece.logprobs),
     )
+
+
+def transcript(turns: Iterable[str]) -> str:
+    """Return a conversation as kernels read it: every turn, each followed by a line break.
+
+    Roles leave no mark. What conversations are trained as, `chat` and the HTTP door all use this.
+
+    Args:
+        turns: What was said, in order.
+    """
+    return "".join(f"{turn}\n" for turn in turns)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,6 +255,20 @@ class Score:
     nats: float
     """Negative log-likelihood, >= 0."""
     num_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """Where a kernel's parent routed from before the two shared its queries."""
+
+    parent: str
+    """Name of the kernel that was split."""
+    basin_K: FloatArray
+    """Its basin before."""
+    bearing_K: FloatArray
+    """Its bearing before."""
+    radii: Mapping[Rule, float]
+    """Its radii before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,6 +289,8 @@ class KernelSite:
     """Integration on the reference checkpoint's robust scale, [0, 1]; None when not measured."""
     endpoint: str | None = None
     """host:port of its gRPC server; None while it is down."""
+    split: Split | None = None
+    """How a spawned kernel came to be; None for one that has text of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,6 +301,17 @@ class Reloaded:
     """Version of the table that holds since."""
     kernels: tuple[str, ...]
     """Kernels whose weights changed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grown:
+    """What it changed that this kernel was added, spawned or retired."""
+
+    kernel: str
+    seat: int | None
+    """The seat it took or gave up; None when the table's kernels have none."""
+    table_version: int
+    """Version of the table that holds since."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

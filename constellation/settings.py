@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
@@ -38,6 +38,12 @@ class ServeSettings(_Section):
     """Address to listen on; anything but loopback needs `security.token_file`."""
     port: int = Field(default=50051, ge=0, le=65_535)
     """TCP port for clients; 0 lets the system choose."""
+    http: bool = True
+    """Serve OpenAI's API over HTTP beside gRPC."""
+    http_port: int | None = Field(default=None, ge=0, le=65_535)
+    """TCP port for HTTP; None takes the one after `port`, 0 lets the system choose."""
+    http_connections_max: int = Field(default=512, ge=1, le=65_536)
+    """HTTP connections that may be open; the next one is told when to come back."""
     rule: Rule = Rule.BEARING
     """How a query's basin is compared with a kernel's."""
     top_k: int = Field(default=2, ge=1, le=240)
@@ -61,13 +67,41 @@ class KernelSettings(_Section):
     """Seconds a reader may leave its buffer full before its answer is cancelled."""
     num_threads: int = Field(default=1, ge=1, le=256)
     """CPU threads of one kernel."""
+    prefill_tokens: int = Field(default=128, ge=1, le=65_536)
+    """Prompt tokens read in one step, beside the tokens of the answers that are being written."""
+    prefix_mib: int = Field(default=16, ge=0, le=65_536)
+    """Memory in MiB for prompts that were read, whose beginnings are not read again; 0: none."""
+    weights: Literal["float32", "bfloat16", "int8"] = "float32"
+    """How matrices are held while writing; with less than float32 an answer may depend on others
+    that are written beside it, where two tokens are nearly equally likely."""
 
 
 class SecuritySettings(_Section):
-    """Who may call."""
+    """Who may call, and what is encrypted."""
 
     token_file: Path | None = None
     """File whose first line is the secret that every call must carry, 16 characters or more."""
+    certificate: Path | None = None
+    """PEM file with the certificate that clients are shown; with `key`, both doors speak TLS."""
+    key: Path | None = None
+    """PEM file with the private key of `certificate`, without a passphrase."""
+    client_ca: Path | None = None
+    """PEM file with the authorities that vouch for clients; others are kept out (mutual TLS)."""
+    ca: Path | None = None
+    """PEM file with the authorities by which our own commands know a server with TLS."""
+    client_certificate: Path | None = None
+    """PEM file with the certificate that our own commands show to a server with mutual TLS."""
+    client_key: Path | None = None
+    """PEM file with the private key of `client_certificate`."""
+
+
+class LogSettings(_Section):
+    """What is written down of requests."""
+
+    access: bool = True
+    """A JSON line for every request in `logs/access.jsonl` of the run folder."""
+    prompts: bool = False
+    """With what was asked in it; otherwise no line holds any text of a request or an answer."""
 
 
 class Settings(BaseSettings):
@@ -88,6 +122,7 @@ class Settings(BaseSettings):
     serve: ServeSettings = ServeSettings()
     kernel: KernelSettings = KernelSettings()
     security: SecuritySettings = SecuritySettings()
+    log: LogSettings = LogSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -49,6 +49,8 @@ EXAMPLES: dict[type[errors.ConstellationError], st.SearchStrategy[errors.Constel
         _out_of_domain, st.dictionaries(names, radians, min_size=1, max_size=8)
     ),
     errors.ReloadRefused: st.builds(errors.ReloadRefused, texts),
+    errors.GrowthRefused: st.builds(errors.GrowthRefused, names, texts),
+    errors.IncompatibleKernels: st.builds(errors.IncompatibleKernels, names),
     errors.KernelUnavailable: st.builds(errors.KernelUnavailable, names, texts),
     errors.ServiceUnavailable: st.builds(errors.ServiceUnavailable, names, texts),
     errors.InternalError: st.builds(errors.InternalError, names),

@@ -141,7 +141,8 @@ def test_a_child_gets_our_environment_with_the_changes(monkeypatch: pytest.Monke
 
 def test_every_setting_is_documented() -> None:
     sections = [settings.Settings, settings.ServeSettings, settings.KernelSettings]
-    for section in [*sections, settings.SecuritySettings]:
+    sections += [settings.SecuritySettings, settings.LogSettings]
+    for section in sections:
         for name, field in section.model_fields.items():
-            nested = field.annotation in sections or name == "security"
+            nested = field.annotation in sections
             assert nested or field.description, f"{section.__name__}.{name}"

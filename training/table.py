@@ -46,12 +46,12 @@ def fit_table(
         CorpusError: A domain has no held-out passage to calibrate on.
     """
     kernels = [
-        KernelTexts(name=name).learn("train", _basins(corpus.train, name, coordizer))
+        KernelTexts(name=name).learn("train", domain_basins(corpus.train, name, coordizer))
         for name in corpus.domains
     ]
     fit = fit_sites(kernels, background_K=coordizer.background_K)
     sites = [replace(site, phi_gauge=phi_gauges.get(site.name)) for site in fit.sites]
-    passages, labels = _passages(corpus.dev, coordizer)
+    passages, labels = passage_basins(corpus.dev, coordizer)
     if missing := sorted(set(corpus.domains) - set(labels)):
         raise CorpusError(
             f"domain {missing[0]!r}",
@@ -72,12 +72,15 @@ def fit_table(
     )
 
 
-def _basins(documents: Sequence[Document], domain: str, coordizer: Coordizer) -> FloatArray:
+def domain_basins(documents: Sequence[Document], domain: str, coordizer: Coordizer) -> FloatArray:
+    """Return the basins of a domain's documents: what a kernel's basin is the mean of."""
     texts = [document.text for document in documents if document.domain == domain]
     return np.stack([coordizer.basin(ids) for ids in coordizer.encode_batch(texts)])
 
 
-def _passages(documents: Sequence[Document], coordizer: Coordizer) -> tuple[FloatArray, list[str]]:
+def passage_basins(
+    documents: Sequence[Document], coordizer: Coordizer
+) -> tuple[FloatArray, list[str]]:
     """Return basins of short passages and the domain of each."""
     basins, labels = [], []
     tokens = coordizer.encode_batch([document.text for document in documents])

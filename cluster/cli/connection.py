@@ -21,6 +21,7 @@ def configuration(
     token_file: Path | None = None,
     host: str | None = None,
     port: int | None = None,
+    http_port: int | None = None,
 ) -> "Settings":
     """Return the settings: these flags over the environment over `constellation.toml`.
 
@@ -29,7 +30,8 @@ def configuration(
     """
     from constellation.settings import load_settings
 
-    serve = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    flags = {"host": host, "port": port, "http_port": http_port}
+    serve = {key: value for key, value in flags.items() if value is not None}
     return load_settings(
         run_dir=run_dir,
         artifacts=artifacts,
@@ -60,6 +62,9 @@ def connect(
     client = Client(
         known or f"{settings.serve.host}:{settings.serve.port or 1}",
         token=read_token(settings.security.token_file),
+        ca=settings.security.ca,
+        certificate=settings.security.client_certificate,
+        key=settings.security.client_key,
         timeouts=Timeouts(**limits),
     )
     if known is None and not client.healthy(timeout_s=_LOOK_S):

@@ -103,10 +103,16 @@ def _ask(settings: "Settings", found: state.RunState) -> RunFacts:
     from constellation.client import Client, Timeouts
     from constellation.settings import read_token
 
-    timeouts = Timeouts(connect_s=_LOOK_S, lookup_s=_LOOK_S)
-    token = read_token(settings.security.token_file)
+    security = settings.security
     try:
-        with Client(found.endpoint, token=token, timeouts=timeouts) as client:
+        with Client(
+            found.endpoint,
+            token=read_token(security.token_file),
+            ca=security.ca,
+            certificate=security.client_certificate,
+            key=security.client_key,
+            timeouts=Timeouts(connect_s=_LOOK_S, lookup_s=_LOOK_S),
+        ) as client:
             kernels = client.status().kernels
     except ConstellationError:
         return RunFacts(endpoint=found.endpoint, pid=found.pid, alive=True, answers=False)

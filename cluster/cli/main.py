@@ -16,6 +16,7 @@ from cluster.cli import (
     chat,
     coordize,
     data,
+    grow,
     inspect,
     measure,
     merge,
@@ -66,6 +67,7 @@ ask.register(app)
 chat.register(app)
 route.register(app)
 train.register(app)
+grow.register(app)
 report.register(app)
 validate.register(app)
 merge.register(app)

@@ -45,6 +45,15 @@ def up(
             show_default=False,
         ),
     ] = None,
+    http_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            help="TCP port for OpenAI's clients; 0 lets the system choose. (default: the next one)",
+            show_default=False,
+        ),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(
@@ -62,18 +71,25 @@ def up(
     Example: constellation up --artifacts artifacts/starter --port 50061
     """
     settings = configuration(
-        run_dir=run_dir, artifacts=artifacts, token_file=token_file, host=host, port=port
+        run_dir=run_dir,
+        artifacts=artifacts,
+        token_file=token_file,
+        host=host,
+        port=port,
+        http_port=http_port,
     )
     state = _start(settings, address)
     with connect(settings, state.endpoint) as client:
         answer = client.status()
     if as_json:
-        render.print_json(_facts(answer, state.endpoint, state.pid))
+        render.print_json(_facts(answer, state.endpoint, state.http, state.pid))
         return
     console = render.stdout()
     console.print(render.kernels_table(answer))
     console.print(f"\n{len(answer.kernels)} kernels answer at {state.endpoint}", style="bold")
     suffix = _flag(settings)
+    if state.http is not None:
+        console.print(f"OpenAI's clients: {state.http} (model: constellation, or a kernel's name)")
     console.print(f"ask:   constellation ask 'import asyncio'{suffix}")
     console.print(f"watch: constellation status{suffix}")
     console.print(f"stop:  constellation down{suffix}")
@@ -124,16 +140,18 @@ def status(
     settings = configuration(run_dir=run_dir, token_file=token_file)
     with connect(settings, endpoint, timeout) as client:
         answer = client.status()
-    at, launcher = _place(settings, endpoint)
+    at, http, launcher = _place(settings, endpoint)
     memory = _memory(launcher, answer.router_pid)
     if as_json:
-        render.print_json({**_facts(answer, at, launcher), "memory_bytes": memory})
+        render.print_json({**_facts(answer, at, http, launcher), "memory_bytes": memory})
         return
     console = render.stdout()
     console.print(render.kernels_table(answer))
     console.print()
     for line in summary(answer, at):
         console.print(line)
+    if http is not None:
+        console.print(f"OpenAI's clients: {http}")
     if memory is None:
         console.print("memory unknown: its processes are not on this machine or not its own Ray's")
     else:
@@ -183,14 +201,14 @@ def summary(answer: "ConstellationStatus", endpoint: str) -> list[str]:
     ]
 
 
-def _place(settings: "Settings", endpoint: str | None) -> tuple[str, int | None]:
-    """Return the endpoint that was asked, and the launcher's process where it is ours."""
+def _place(settings: "Settings", endpoint: str | None) -> tuple[str, str | None, int | None]:
+    """Return the endpoint that was asked; where it is ours also its URL and the launcher."""
     from cluster.state import running
 
     state = running(settings.run_dir)
     if state is not None and endpoint in (None, state.endpoint):
-        return state.endpoint, state.pid
-    return endpoint or f"{settings.serve.host}:{settings.serve.port}", None
+        return state.endpoint, state.http, state.pid
+    return endpoint or f"{settings.serve.host}:{settings.serve.port}", None, None
 
 
 def _memory(launcher: int | None, router: int) -> int | None:
@@ -209,7 +227,9 @@ def _memory(launcher: int | None, router: int) -> int | None:
     return memory_bytes(launcher) if router in ours else None
 
 
-def _facts(answer: "ConstellationStatus", endpoint: str, launcher: int | None) -> dict[str, Any]:
+def _facts(
+    answer: "ConstellationStatus", endpoint: str, http: str | None, launcher: int | None
+) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {"endpoint": endpoint, "launcher_pid": launcher, **asdict(answer)}
+    return {"endpoint": endpoint, "http": http, "launcher_pid": launcher, **asdict(answer)}

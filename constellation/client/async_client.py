@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -17,9 +18,9 @@ from constellation.client.requests import AskOptions, Call, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
 from constellation.client.session import open_session
 from constellation.errors import Cancelled, ConstellationError, ServiceUnavailable
-from constellation.records import Piece, Reloaded, Route
+from constellation.records import Grown, Piece, Reloaded, Route
 from constellation.v1 import constellation_pb2
-from constellation.wire.channel import CHANNEL_OPTIONS
+from constellation.wire.channel import open_async_channel
 from constellation.wire.services import CONSTELLATION, Stub
 
 ResultT = TypeVar("ResultT")
@@ -36,13 +37,24 @@ class AsyncClient:
         endpoint: str,
         *,
         token: str | None = None,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
         now_s: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._session = open_session(
-            endpoint, token=token, timeouts=timeouts, retries=retries, now_s=now_s, draw=draw
+            endpoint,
+            token=token,
+            ca=ca,
+            certificate=certificate,
+            key=key,
+            timeouts=timeouts,
+            retries=retries,
+            now_s=now_s,
+            draw=draw,
         )
         self._channel: Any = None
         self._stub: Any = None
@@ -97,6 +109,36 @@ class AsyncClient:
         """
         return await self._perform(requests.reload(), timeout_s, self._session.timeouts.request_s)
 
+    async def add(self, name: str, *, timeout_s: float | None = None) -> Grown:
+        """Take in a kernel that lies in the constellation's artifacts, without a dropped request.
+
+        `constellation add` makes it and calls this. Not tried again when the reply is lost: look
+        at `status` then.
+
+        Raises:
+            GrowthRefused: The name is taken, the table is full, or the kernel's files are damaged.
+            IncompatibleKernels: It speaks another vocabulary.
+        """
+        return await self._change(requests.add(name), timeout_s)
+
+    async def spawn(self, parent: str, name: str, *, timeout_s: float | None = None) -> Grown:
+        """Share the queries of `parent` with a new kernel that begins with the same weights.
+
+        Raises:
+            UnknownKernel: There is no `parent`.
+            GrowthRefused: The name is taken, or the parent's latest queries are too few or alike.
+        """
+        return await self._change(requests.spawn(parent, name), timeout_s)
+
+    async def retire(self, name: str, *, timeout_s: float | None = None) -> Grown:
+        """Let a kernel go; what it is answering it finishes, and its files stay.
+
+        Raises:
+            UnknownKernel: There is none of that name.
+            GrowthRefused: It is the only one.
+        """
+        return await self._change(requests.retire(name), timeout_s)
+
     async def healthy(self, *, timeout_s: float = 2.0) -> bool:
         """Say whether the router serves now; never raises for a constellation that is down."""
         with suppress(ConstellationError):
@@ -127,11 +169,12 @@ class AsyncClient:
         if self._closed:
             raise Cancelled("the client is closed")
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(
-                self._session.endpoint, options=CHANNEL_OPTIONS
-            )
+            self._channel = open_async_channel(self._session.endpoint, self._session.tls)
             self._stub = Stub(self._channel, CONSTELLATION)
         return self._channel
+
+    async def _change(self, call: Call[Grown], timeout_s: float | None) -> Grown:
+        return await self._perform(call, timeout_s, self._session.timeouts.request_s)
 
     async def _look_up(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
         return await self._perform(call, timeout_s, self._session.timeouts.lookup_s)
@@ -145,6 +188,8 @@ class AsyncClient:
                 rpc = self._start(call.method, call.request, attempts)
                 return call.read(await self._translated(rpc))
             except ConstellationError as error:
+                if not call.repeatable:
+                    raise
                 await self._pause(attempts, error)
 
     def _start(self, method: str, request: Any, attempts: Attempts) -> Any:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -17,9 +18,9 @@ from constellation.client.requests import AskOptions, Call, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
 from constellation.client.session import open_session
 from constellation.errors import Cancelled, ConstellationError, ServiceUnavailable
-from constellation.records import Piece, Reloaded, Route
+from constellation.records import Grown, Piece, Reloaded, Route
 from constellation.v1 import constellation_pb2
-from constellation.wire.channel import CHANNEL_OPTIONS
+from constellation.wire.channel import open_channel
 from constellation.wire.services import CONSTELLATION, Stub
 
 ResultT = TypeVar("ResultT")
@@ -35,13 +36,17 @@ class Client:
     Args:
         endpoint: host:port of a router.
         token: Secret; None takes CONSTELLATION_TOKEN from the environment, if set.
+        ca: PEM file with the authorities that vouch for the server; None speaks plain text.
+        certificate: PEM file with our own certificate, where the server asks for one.
+        key: PEM file with its private key.
         timeouts: How long calls may take.
         retries: How often they are tried.
         now_s: Clock that deadlines are kept by, in seconds.
         draw: Uniform numbers in [0, 1), for the pauses between tries.
 
     Raises:
-        ConfigError: The endpoint is not host:port or the token cannot be sent.
+        ConfigError: The endpoint is not host:port, the token cannot be sent, or a TLS file is not
+            what it should be.
     """
 
     def __init__(
@@ -49,15 +54,26 @@ class Client:
         endpoint: str,
         *,
         token: str | None = None,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
         now_s: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._session = open_session(
-            endpoint, token=token, timeouts=timeouts, retries=retries, now_s=now_s, draw=draw
+            endpoint,
+            token=token,
+            ca=ca,
+            certificate=certificate,
+            key=key,
+            timeouts=timeouts,
+            retries=retries,
+            now_s=now_s,
+            draw=draw,
         )
-        self._channel = grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
+        self._channel = open_channel(endpoint, self._session.tls)
         self._stub = Stub(self._channel, CONSTELLATION)
         self._health = health_pb2_grpc.HealthStub(self._channel)
         self._closed = threading.Event()
@@ -120,6 +136,36 @@ class Client:
         """
         return self._perform(requests.reload(), timeout_s, self._session.timeouts.request_s)
 
+    def add(self, name: str, *, timeout_s: float | None = None) -> Grown:
+        """Take in a kernel that lies in the constellation's artifacts, without a dropped request.
+
+        `constellation add` makes it and calls this. Not tried again when the reply is lost: look
+        at `status` then.
+
+        Raises:
+            GrowthRefused: The name is taken, the table is full, or the kernel's files are damaged.
+            IncompatibleKernels: It speaks another vocabulary.
+        """
+        return self._change(requests.add(name), timeout_s)
+
+    def spawn(self, parent: str, name: str, *, timeout_s: float | None = None) -> Grown:
+        """Share the queries of `parent` with a new kernel that begins with the same weights.
+
+        Raises:
+            UnknownKernel: There is no `parent`.
+            GrowthRefused: The name is taken, or the parent's latest queries are too few or alike.
+        """
+        return self._change(requests.spawn(parent, name), timeout_s)
+
+    def retire(self, name: str, *, timeout_s: float | None = None) -> Grown:
+        """Let a kernel go; what it is answering it finishes, and its files stay.
+
+        Raises:
+            UnknownKernel: There is none of that name.
+            GrowthRefused: It is the only one.
+        """
+        return self._change(requests.retire(name), timeout_s)
+
     def healthy(self, *, timeout_s: float = 2.0) -> bool:
         """Say whether the router serves now; never raises for a constellation that is down."""
         with suppress(ConstellationError), self._translated():
@@ -143,6 +189,9 @@ class Client:
     ) -> None:
         self.close()
 
+    def _change(self, call: Call[Grown], timeout_s: float | None) -> Grown:
+        return self._perform(call, timeout_s, self._session.timeouts.request_s)
+
     def _look_up(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
         return self._perform(call, timeout_s, self._session.timeouts.lookup_s)
 
@@ -153,6 +202,8 @@ class Client:
                 with self._translated():
                     return call.read(self._start(call.method, call.request, attempts))
             except ConstellationError as error:
+                if not call.repeatable:
+                    raise
                 self._pause(attempts, error)
 
     def _start(self, method: str, request: Any, attempts: Attempts) -> Any:

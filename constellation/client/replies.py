@@ -9,7 +9,16 @@ from math import log
 import numpy as np
 
 from constellation.errors import InternalError
-from constellation.records import Finish, FloatArray, Piece, Reloaded, Route, TokenArray
+from constellation.records import (
+    Finish,
+    FloatArray,
+    Grown,
+    Piece,
+    Reloaded,
+    Route,
+    TokenArray,
+    TokenLogprob,
+)
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
 
@@ -24,6 +33,8 @@ class Reply:
     """Where the query went, and why."""
     finish: Finish
     """Why and after how many tokens the text ended."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One for each token written, when `logprobs` were asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +113,7 @@ class Answer:
     started: bool = False
     """True from the first token on; after it the call is not repeated."""
     _texts: list[str] = field(default_factory=list)
+    _logprobs: list[TokenLogprob] = field(default_factory=list)
 
     def add(self, message: constellation_pb2.GenerateReply) -> Piece:
         """Take in the next message and return it as a piece."""
@@ -111,13 +123,22 @@ class Answer:
             self.finish = convert.finish_from_message(message.finish)
         self.started |= bool(message.text) or message.num_tokens > 0
         self._texts.append(message.text)
-        return Piece(text=message.text, num_tokens=message.num_tokens, finish=self.finish)
+        logprobs = convert.logprobs_from_message(message.logprobs)
+        self._logprobs += logprobs
+        return Piece(
+            text=message.text, num_tokens=message.num_tokens, finish=self.finish, logprobs=logprobs
+        )
 
     def reply(self) -> Reply:
         """Return the whole answer; its last piece must have been added."""
         if self.route is None or self.finish is None:
             raise InternalError("the server sent an answer without its route or finish")
-        return Reply(text="".join(self._texts), route=self.route, finish=self.finish)
+        return Reply(
+            text="".join(self._texts),
+            route=self.route,
+            finish=self.finish,
+            logprobs=tuple(self._logprobs),
+        )
 
 
 def reply(message: constellation_pb2.GenerateReply) -> Reply:
@@ -168,6 +189,16 @@ def status(message: constellation_pb2.StatusReply) -> ConstellationStatus:
 def reloaded(message: constellation_pb2.ReloadReply) -> Reloaded:
     """Read what a reload changed."""
     return Reloaded(table_version=message.table_version, kernels=tuple(message.kernels))
+
+
+def grown(
+    message: constellation_pb2.AddReply
+    | constellation_pb2.SpawnReply
+    | constellation_pb2.RetireReply,
+) -> Grown:
+    """Read what a kernel that joined or left changed."""
+    seat = message.grown.seat if message.grown.HasField("seat") else None
+    return Grown(kernel=message.grown.kernel, seat=seat, table_version=message.grown.table_version)
 
 
 def _kernel(message: constellation_pb2.KernelStatus) -> KernelStatus:

@@ -4,7 +4,7 @@ Sans-I/O, shared by both clients. Only what a message cannot carry is checked he
 the server knows are the server's to refuse.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike
 
 from constellation.client import replies
 from constellation.errors import InvalidBasin, InvalidRequest
-from constellation.records import FloatArray, Reloaded, Route, RoutingOptions, Rule, Sampling
+from constellation.records import FloatArray, Grown, Reloaded, Route, RoutingOptions, Rule, Sampling
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
+from constellation.wire.names import check_kernel_name
 
 ResultT = TypeVar("ResultT")
 
@@ -30,6 +31,8 @@ class Call(Generic[ResultT]):
     request: Message
     read: Callable[[Any], ResultT]
     """Turns the reply's message into what the caller gets."""
+    repeatable: bool = True
+    """False when a second try after a lost reply would mean something else than the first."""
 
 
 class RouteOptions(TypedDict, total=False):
@@ -66,6 +69,18 @@ class AskOptions(RouteOptions, total=False):
     """Divide the logits of tokens already present by this, 0.5 to 2; 1 by default."""
     seed: int | None
     """Seed of the draw, 0 to 2^63 - 1; drawn by default."""
+    tokens_min: int | None
+    """Tokens before which the kernel does not end the text itself, 0 to `tokens_max`; 0."""
+    presence_penalty: float | None
+    """Taken off the logit of every token written before, -2 to 2; 0 by default."""
+    frequency_penalty: float | None
+    """The same, times how often the token was written, -2 to 2; 0 by default."""
+    logit_bias: Mapping[int, float] | None
+    """Added to the logits of these tokens, -100 to 100; at most 300 tokens."""
+    stop: str | Sequence[str] | None
+    """The answer ends before the first of these texts; at most 8, of 1 to 256 characters each."""
+    logprobs: int | None
+    """Likeliest tokens named with every token, 0 to 20; by default no log-probabilities."""
 
 
 def ask(text: str, **options: Unpack[AskOptions]) -> Call[replies.Reply]:
@@ -83,6 +98,12 @@ def generate(
     min_p: float | None = None,
     repetition_penalty: float | None = None,
     seed: int | None = None,
+    tokens_min: int | None = None,
+    presence_penalty: float | None = None,
+    frequency_penalty: float | None = None,
+    logit_bias: Mapping[int, float] | None = None,
+    stop: str | Sequence[str] | None = None,
+    logprobs: int | None = None,
     **routing: Unpack[RouteOptions],
 ) -> constellation_pb2.GenerateRequest:
     """Return the request for an answer to `text`; the options are those of `AskOptions`."""
@@ -96,6 +117,12 @@ def generate(
             min_p=min_p,
             repetition_penalty=repetition_penalty,
             seed=seed,
+            tokens_min=tokens_min,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
+            logit_bias=logit_bias,
+            stop=_stops(stop),
+            logprobs=logprobs,
         ),
         routing=_routing(**routing),
     )
@@ -135,6 +162,26 @@ def reload() -> Call[Reloaded]:
     return Call("Reload", constellation_pb2.ReloadRequest(), replies.reloaded)
 
 
+def add(name: str) -> Call[Grown]:
+    """Ask to take in a kernel that lies in the artifacts."""
+    request = constellation_pb2.AddRequest(name=check_kernel_name("name", name))
+    return Call("Add", request, replies.grown, repeatable=False)
+
+
+def spawn(parent: str, name: str) -> Call[Grown]:
+    """Ask to share a kernel's queries with a new one."""
+    request = constellation_pb2.SpawnRequest(
+        parent=_encodable("parent", parent), name=check_kernel_name("name", name)
+    )
+    return Call("Spawn", request, replies.grown, repeatable=False)
+
+
+def retire(name: str) -> Call[Grown]:
+    """Ask to let a kernel go."""
+    request = constellation_pb2.RetireRequest(name=_encodable("name", name))
+    return Call("Retire", request, replies.grown, repeatable=False)
+
+
 def _encodable(field: str, text: str) -> str:
     try:
         text.encode()
@@ -143,9 +190,15 @@ def _encodable(field: str, text: str) -> str:
     return text
 
 
+def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    return (stop,) if isinstance(stop, str) else None if stop is None else tuple(stop)
+
+
 def _sampling(**options: Any) -> common_pb2.Sampling:
     given = {name: value for name, value in options.items() if value is not None}
-    Sampling(**given)  # raises InvalidRequest before protobuf meets a number it cannot carry
+    checked = Sampling(**given)  # before protobuf meets a number that it cannot carry
+    for text in checked.stop:
+        _encodable("stop", text)
     return common_pb2.Sampling(**given)
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 
@@ -10,6 +11,7 @@ from constellation import settings
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts, check_timeout
 from constellation.errors import ConfigError, ConstellationError
 from constellation.wire import channel, status
+from constellation.wire.tls import ClientTls, client_tls
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,8 @@ class Session:
     """A clock that never goes back."""
     draw: Callable[[], float]
     """Uniform numbers in [0, 1)."""
+    tls: ClientTls | None = None
+    """Whom to trust and what to show; None speaks plain text."""
 
     def begin(self, timeout_s: float | None, default_s: float) -> Attempts:
         """Start the tries of one call; its deadline starts to run."""
@@ -54,6 +58,9 @@ def open_session(
     endpoint: str,
     *,
     token: str | None,
+    ca: str | Path | None,
+    certificate: str | Path | None,
+    key: str | Path | None,
     timeouts: Timeouts | None,
     retries: RetryPolicy | None,
     now_s: Callable[[], float],
@@ -62,7 +69,8 @@ def open_session(
     """Check what a client was given and fill in the defaults.
 
     Raises:
-        ConfigError: The endpoint is not host:port or the token cannot be sent.
+        ConfigError: The endpoint is not host:port, the token cannot be sent, or a certificate
+            comes without what it needs.
     """
     _check_endpoint(endpoint)
     token = settings.read_token(None) if token is None else token
@@ -75,6 +83,7 @@ def open_session(
         retries=retries or RetryPolicy(),
         now_s=now_s,
         draw=draw,
+        tls=client_tls(ca, certificate, key),
     )
 
 

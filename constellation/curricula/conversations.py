@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final
 from constellation.curricula.corpus import Skipped
 from constellation.curricula.texts import write_lines
 from constellation.errors import CorpusError
+from constellation.records import transcript
 
 ROLES: Final = ("system", "user", "assistant")
 LINE_BYTES_MAX: Final = 16 * 2**20
@@ -43,7 +44,7 @@ class Conversation:
     @property
     def text(self) -> str:
         """All messages, each followed by a line break, as `chat` shows them to a kernel."""
-        return "".join(f"{message.content}\n" for message in self.messages)
+        return transcript(message.content for message in self.messages)
 
     @property
     def pairs(self) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ Sources: Su et al. (2021), rotary positions; Dao et al. (2022), the fused produc
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import cast
 
@@ -27,11 +28,28 @@ COUPLING_FLOOR = 0.1
 """Least factor of the running coupling: attention never turns round, however steep beta is."""
 
 
+Positions = slice | Tensor
+"""Places of new tokens, from 0: the same for all sequences, or of each, int64 of shape (B, 1)."""
+
+
 class Linear(nn.Linear):
-    """A matrix whose values come from `Decoder.initialise` or a checkpoint."""
+    """A matrix whose values come from `Decoder.initialise` or a checkpoint.
+
+    Attributes:
+        product: Computes x W^T + b without gradients, in place of `functional.linear`; set by
+            `constellation.kernel.products.prepare`.
+    """
+
+    product: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, num_in: int, num_out: int, *, bias: bool = False) -> None:
         super().__init__(num_in, num_out, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x W^T + b."""
+        if self.product is not None and not torch.is_grad_enabled():
+            return self.product(x)
+        return super().forward(x)
 
     def reset_parameters(self) -> None:
         """Leave the memory as it is: the decoder fills it."""
@@ -54,30 +72,34 @@ class Coupling(nn.Module):
         if config.learns_beta:
             self.beta_NH = nn.Parameter(torch.zeros(shape))
 
-    def forward(self, start: int, length: int) -> Tensor:
+    def forward(self, positions: Positions) -> Tensor:
         """Return the length of every query and key vector.
 
         Args:
-            start: Positions already in the cache.
-            length: New positions T.
+            positions: Of the new tokens, counted from 0.
 
         Returns:
             Shape (N, T, 2, H, 1), or (N, 1, 2, H, 1) without running coupling: kappa_h(L) on the
-            query side, 1 on the key side.
+            query side, 1 on the key side. With positions per sequence (N, B, 1, 2, H, 1).
         """
         kappa_NTH = self.log_kappa_NH.float().exp().unsqueeze(1)
         if self.config.running_coupling:
-            kappa_NTH = kappa_NTH * self._factor(start, length)
-        return torch.stack((kappa_NTH, torch.ones_like(kappa_NTH)), 2).unsqueeze(-1)
+            kappa_NTH = self._running(kappa_NTH, positions)
+        return torch.stack((kappa_NTH, torch.ones_like(kappa_NTH)), -2).unsqueeze(-1)
 
-    def _factor(self, start: int, length: int) -> Tensor:
-        """Return max(0.1, 1 + beta ln(L / L_ref)), shape (N, T, H), or (1, T, 1) if frozen."""
+    def _running(self, kappa_N1H: Tensor, positions: Positions) -> Tensor:
+        """Return kappa max(0.1, 1 + beta ln(L / L_ref)), shape (N, T, H) or (N, B, 1, H)."""
         device = self.log_kappa_NH.device
         table = log_length_table(self.config.context, self.config.coupling_reference_length, device)
-        log_T1 = table[start : start + length].unsqueeze(-1)
-        frozen = self.config.beta_frozen
-        slope = self.beta_NH.float().unsqueeze(1) * log_T1 if frozen is None else frozen * log_T1
-        return slope.add(1.0).clamp(min=COUPLING_FLOOR)
+        log_T1 = table[positions].unsqueeze(-1)
+        per_sequence = log_T1.ndim == 3
+        kappa = kappa_N1H.unsqueeze(1) if per_sequence else kappa_N1H
+        if self.config.beta_frozen is not None:
+            slope = self.config.beta_frozen * log_T1
+        else:
+            beta_N1H = self.beta_NH.float().unsqueeze(1)
+            slope = (beta_N1H.unsqueeze(1) if per_sequence else beta_N1H) * log_T1
+        return kappa * slope.add(1.0).clamp(min=COUPLING_FLOOR)
 
 
 class Attention(nn.Module):
@@ -101,8 +123,9 @@ class Attention(nn.Module):
 
         Args:
             x_BTC: Normalised residual stream of the new positions.
-            phases_T11D: Rotary phases of the new positions, complex, D / 2 entries; None where
-                positions are in the residual stream already.
+            phases_T11D: Rotary phases of the new positions, complex, D / 2 entries, or one set
+                per sequence, shape (B, 1, 1, 1, D / 2); None where positions are in the residual
+                stream already.
             scale_TSH1: One layer of `Coupling`'s result; None for `dot`.
             cache: Keys and values of earlier positions; the new ones are appended.
 
@@ -113,11 +136,14 @@ class Attention(nn.Module):
         if cache is not None:
             key, value = cache.append(key, value)
         num_new, num_visible = query.shape[2], key.shape[2]
+        mask = None if cache is None else cache.bias_B11L
+        if num_new > 1:
+            mask = _mask(num_new, num_visible, query.device)
         mixed = functional.scaled_dot_product_attention(
             query,
             key,
             value,
-            attn_mask=_mask(num_new, num_visible, query.device) if num_new > 1 else None,
+            attn_mask=mask,
             is_causal=num_new == num_visible > 1,
             scale=self.logit_scale,
         )

@@ -15,6 +15,11 @@ from constellation.errors import ConfigError, InvalidPrompt
 from constellation.kernel.config import KernelConfig
 
 
+def first_passes(config: KernelConfig) -> list[int]:
+    """Return where each layer's passes begin among those of all layers, and where the last end."""
+    return list(accumulate(map(config.loops_of, range(config.num_layers)), initial=0))
+
+
 class KVCache:
     """A fixed buffer of keys, their positions applied, and values.
 
@@ -39,9 +44,8 @@ class KVCache:
             raise ConfigError(f"need batch and capacity from 1, got {batch} and {capacity}")
         self.length = 0
         self.capacity = min(capacity or config.context, config.context)
-        loops_N = [config.loops_of(layer) for layer in range(config.num_layers)]
-        self._first_pass_N = list(accumulate(loops_N, initial=0))
-        shape = (sum(loops_N), 2, batch, config.num_heads, self.capacity, config.head_dim)
+        self._first_pass_N = first_passes(config)
+        shape = (config.num_passes(), 2, batch, config.num_heads, self.capacity, config.head_dim)
         self._store = torch.empty(shape, dtype=dtype, device=device)
 
     @property
@@ -63,6 +67,10 @@ class KVCache:
         passes = range(self._first_pass_N[index], self._first_pass_N[index + 1])
         return tuple(LayerCache(self._store[number], self.length) for number in passes)
 
+    def positions(self, num_new: int) -> slice:
+        """Return the places of `num_new` tokens that come next."""
+        return slice(self.length, self.length + num_new)
+
     def advance(self, num_new: int) -> None:
         """Count `num_new` positions that every layer has appended."""
         self.length += num_new
@@ -75,7 +83,14 @@ class KVCache:
 
 
 class LayerCache:
-    """The part of a `KVCache` that one pass of a layer uses during one forward pass."""
+    """The part of a `KVCache` that one pass of a layer uses during one forward pass.
+
+    Attributes:
+        bias_B11L: Added to the logits of a single new token: -inf where a sequence has no key;
+            None when all are equally long.
+    """
+
+    bias_B11L: Tensor | None = None
 
     def __init__(self, store: Tensor, length: int) -> None:
         self._store = store

@@ -8,7 +8,7 @@ Sources: Vaswani et al. (2017); Zhang & Sennrich (2019); Su et al. (2021); Press
 embeddings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from constellation.errors import ConfigError, InvalidPrompt
-from constellation.kernel.attention import Coupling, Linear, rotary_phases
+from constellation.kernel.attention import Coupling, Linear, Positions, rotary_phases
 from constellation.kernel.basin_head import BasinHead
 from constellation.kernel.block import make_block
 from constellation.kernel.cache import KVCache
@@ -24,16 +24,26 @@ from constellation.kernel.config import KernelConfig
 from constellation.kernel.loss import mean_nats
 from constellation.kernel.norm import RMSNorm
 from constellation.kernel.recursion import Depths, RecurrentBlock
+from constellation.kernel.slots import SlotRows
+
+Memory = KVCache | SlotRows
+"""What was read before: of sequences that are equally long, or each of its own length."""
 
 
 class Decoder(nn.Module):
     """A kernel's network.
+
+    Attributes:
+        output_product: Makes logits without gradients, in place of `functional.linear`; set by
+            `constellation.kernel.products.prepare`.
 
     Args:
         config: Its shape and geometry.
         seed: Of the initial weights, which are the same on every machine; None leaves the memory
             as it is, for a loader that overwrites all of it.
     """
+
+    output_product: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, config: KernelConfig, *, seed: int | None = 0) -> None:
         super().__init__()
@@ -58,7 +68,7 @@ class Decoder(nn.Module):
         if seed is not None:
             self.initialise(torch.Generator().manual_seed(seed))
 
-    def forward(self, tokens_BT: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(self, tokens_BT: Tensor, cache: Memory | None = None) -> Tensor:
         """Return the logits of the next token at every position, shape (B, T, V).
 
         Args:
@@ -71,7 +81,7 @@ class Decoder(nn.Module):
         return self.logits(self.hidden(tokens_BT, cache))
 
     def hidden(
-        self, tokens_BT: Tensor, cache: KVCache | None = None, *, depths: Depths | None = None
+        self, tokens_BT: Tensor, cache: Memory | None = None, *, depths: Depths | None = None
     ) -> Tensor:
         """Return the final hidden states, normalised, shape (B, T, C); errors as `forward`.
 
@@ -80,11 +90,11 @@ class Decoder(nn.Module):
             cache: What was read before; the new positions are appended to it.
             depths: Counts the passes through recurrent layers; the caller's own.
         """
-        start, num_new = self._reserve(tokens_BT.shape[1], cache)
-        x_BTC, phases = self._placed(tokens_BT, start)
+        positions = self._reserve(tokens_BT.shape[1], cache)
+        x_BTC, phases = self._placed(tokens_BT, positions)
         scales: Sequence[Tensor | None] = [None] * len(self.blocks)
         if self.coupling is not None:
-            scales = self.coupling(start, num_new).unbind(0)
+            scales = self.coupling(positions).unbind(0)
         for index, block in enumerate(self.blocks):
             caches = None if cache is None else cache.layer(index)
             if isinstance(block, RecurrentBlock):
@@ -93,11 +103,13 @@ class Decoder(nn.Module):
                 layer_cache = None if caches is None else caches[0]
                 x_BTC = block(x_BTC, phases, scales[index], layer_cache)
         if cache is not None:
-            cache.advance(num_new)
+            cache.advance(tokens_BT.shape[1])
         return self._normalised(x_BTC)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of the next token, shape (..., V), of final hidden states (..., C)."""
+        if self.output_product is not None and not torch.is_grad_enabled():
+            return self.output_product(hidden)
         return functional.linear(hidden, self.output_weight, self.output_bias)
 
     def loss(
@@ -167,14 +179,13 @@ class Decoder(nn.Module):
         if self.frozen_input is not None:
             self.frozen_input.normal_(0.0, std, generator=generator)
 
-    def _placed(self, tokens_BT: Tensor, start: int) -> tuple[Tensor, Tensor | None]:
+    def _placed(self, tokens_BT: Tensor, positions: Positions) -> tuple[Tensor, Tensor | None]:
         """Return the embedded tokens, and the rotary phases of their places if it is by those."""
         table_VC = self.embedding if self.frozen_input is None else self.frozen_input
         x_BTC = functional.embedding(tokens_BT, table_VC)
-        end = start + tokens_BT.shape[1]
         if self.positions is None:
-            return x_BTC, rotary_phases(self.config, tokens_BT.device)[start:end]
-        return x_BTC + self.positions[start:end], None
+            return x_BTC, rotary_phases(self.config, tokens_BT.device)[positions]
+        return x_BTC + self.positions[positions], None
 
     def _normalised(self, x_BTC: Tensor) -> Tensor:
         """Return the stream after the last norm; `post_norm` has normalised it already."""
@@ -184,12 +195,13 @@ class Decoder(nn.Module):
         """Return the logits that the residual stream stands for between passes, shape (R, V)."""
         return self.logits(self._normalised(x_RC))
 
-    def _reserve(self, num_new: int, cache: KVCache | None) -> tuple[int, int]:
-        """Return the first new position and the number of new ones, if they fit."""
+    def _reserve(self, num_new: int, cache: Memory | None) -> Positions:
+        """Return the places of the new tokens, if they fit."""
         start = 0 if cache is None else cache.length
         if not 1 <= num_new <= self.config.context - start:
             length = 0 if num_new == 0 else start + num_new
             raise InvalidPrompt(length=length, limit=self.config.context)
-        if cache is not None:
-            cache.reserve(num_new)
-        return start, num_new
+        if cache is None:
+            return slice(0, num_new)
+        cache.reserve(num_new)
+        return cache.positions(num_new)

@@ -1,7 +1,8 @@
 """Writing text token by token, with the keys and values of what was read kept in a cache.
 
-A `Generation` is one sequence. It is driven from outside, one token per `step`, so that an actor
-can interleave several and cancel one by dropping it. It knows no clock, thread or network.
+A `Generation` is one sequence, driven from outside, one token per `step`, and dropped when nobody
+wants it any more. `constellation.kernel.batch` writes many at once; what it writes is what a
+`Generation` would. It knows no clock, thread or network.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,11 +10,10 @@ from typing import Literal
 
 import torch
 
-from constellation.errors import InvalidPrompt, InvalidRequest
 from constellation.kernel.cache import KVCache
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.recursion import Depths
-from constellation.kernel.sampling import generator_for, pick
+from constellation.kernel.sampling import Sampler, check_prompt
 from constellation.records import Sampling
 
 FinishReason = Literal["end", "length", "context"]
@@ -42,16 +42,14 @@ class Generation:
         self, decoder: Decoder, prompt_ids: Sequence[int], sampling: Sampling, end_id: int | None
     ) -> None:
         config = decoder.config
-        _check_prompt(prompt_ids, config.vocab_size, config.context)
+        check_prompt(prompt_ids, config.context)
         self.produced: list[int] = []
         self.finish_reason: FinishReason | None = None
         self._decoder = decoder
-        self._sampling = sampling
         self._end_id = end_id
-        self._generator = generator_for(sampling)
         self._depths = Depths()
-        self._seen = {int(token) for token in prompt_ids}
         self._unread = [int(token) for token in prompt_ids]
+        self._sampler = Sampler(sampling, self._unread, end_id, config.vocab_size)
         self._cache = KVCache(
             config,
             dtype=decoder.embedding.dtype,
@@ -82,17 +80,16 @@ class Generation:
         # Only the last position's logits are needed: the prompt's others would cost T x V.
         hidden_BTC = self._decoder.hidden(tokens_BT, self._cache, depths=self._depths)
         logits_V = self._decoder.logits(hidden_BTC[0, -1])
-        token = pick(logits_V, self._sampling, generator=self._generator, seen=self._seen)
-        return self._accept(token)
+        return self._accept(self._sampler.pick(logits_V))
 
     def _accept(self, token: int) -> int | None:
         if token == self._end_id:
             self.finish_reason = "end"
             return None
         self.produced.append(token)
-        self._seen.add(token)
+        self._sampler.note(token)
         self._unread = [token]
-        if len(self.produced) == self._sampling.tokens_max:
+        if len(self.produced) == self._sampler.sampling.tokens_max:
             self.finish_reason = "length"
         elif self._cache.length == self._decoder.config.context:
             self.finish_reason = "context"
@@ -106,11 +103,3 @@ def generate(
     generation = Generation(decoder, prompt_ids, sampling, end_id)
     while (token := generation.step()) is not None:
         yield token
-
-
-def _check_prompt(prompt_ids: Sequence[int], vocab_size: int, context: int) -> None:
-    if not 1 <= len(prompt_ids) <= context:
-        raise InvalidPrompt(length=len(prompt_ids), limit=context)
-    if not 0 <= min(prompt_ids) <= max(prompt_ids) < vocab_size:
-        value = next(token for token in prompt_ids if not 0 <= token < vocab_size)
-        raise InvalidRequest("prompt_ids", int(value), f"token ids 0 to {vocab_size - 1}")

@@ -1,16 +1,75 @@
 """How the next token is drawn from logits.
 
-Order: repetition penalty, temperature, top-k, top-p, min-p. Randomness comes from a generator
-passed in, so the same seed draws the same tokens. Shapes: V tokens.
+Order: logit bias, repetition penalty, presence and frequency penalties, the end token held back,
+temperature, top-k, top-p, min-p. Randomness comes from a generator passed in, so the same seed
+draws the same tokens. Shapes: V tokens.
 """
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from constellation.errors import InvalidPrompt, InvalidRequest
 from constellation.records import Sampling
+
+
+class Sampler:
+    """The draws of one sequence: its options, its randomness and what it has written.
+
+    Args:
+        sampling: Options of the draws.
+        prompt_ids: Tokens that the sequence goes on from.
+        end_id: The token that ends a text; None if there is none.
+        vocab_size: V.
+
+    Raises:
+        InvalidRequest: If a token of the prompt or of the bias is not in the vocabulary.
+    """
+
+    def __init__(
+        self, sampling: Sampling, prompt_ids: Sequence[int], end_id: int | None, vocab_size: int
+    ) -> None:
+        _check_tokens("prompt_ids", prompt_ids, vocab_size)
+        _check_tokens("logit_bias", sampling.logit_bias, vocab_size)
+        self.sampling = sampling
+        self.generator = generator_for(sampling)
+        self._end_id = end_id
+        self._seen = set(prompt_ids)
+        self._written: Counter[int] = Counter()
+        self._num_written = 0
+        changes = sampling.presence_penalty or sampling.frequency_penalty or sampling.logit_bias
+        self._is_plain = not changes and sampling.repetition_penalty == 1.0
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the next token is the one of the highest logit, whatever came before."""
+        return self._is_plain and self.sampling.temperature == 0 and not self._holds_end()
+
+    def pick(self, logits_V: Tensor) -> int:
+        """Draw one token; the logits are left as they are."""
+        if self._is_plain and not self._holds_end():
+            return pick(logits_V, self.sampling, generator=self.generator)
+        return pick(
+            logits_V,
+            self.sampling,
+            generator=self.generator,
+            seen=self._seen,
+            written=self._written,
+            barred=self._end_id if self._holds_end() else None,
+        )
+
+    def note(self, token: int) -> None:
+        """Remember a token that was written."""
+        self._num_written += 1
+        if not self._is_plain:
+            self._seen.add(token)
+            self._written[token] += 1
+
+    def _holds_end(self) -> bool:
+        return self._num_written < self.sampling.tokens_min and self._end_id is not None
 
 
 def generator_for(sampling: Sampling) -> torch.Generator:
@@ -24,7 +83,13 @@ def generator_for(sampling: Sampling) -> torch.Generator:
 
 
 def pick(
-    logits_V: Tensor, sampling: Sampling, *, generator: torch.Generator, seen: Iterable[int] = ()
+    logits_V: Tensor,
+    sampling: Sampling,
+    *,
+    generator: torch.Generator,
+    seen: Iterable[int] = (),
+    written: Mapping[int, int] | None = None,
+    barred: int | None = None,
 ) -> int:
     """Draw one token.
 
@@ -33,11 +98,18 @@ def pick(
         sampling: Options of the draw.
         generator: Advanced by one draw, or not at all at temperature 0.
         seen: Tokens that the repetition penalty weighs down.
+        written: How often tokens were written, for the presence and frequency penalties.
+        barred: A token that is not drawn.
 
     Returns:
         The token's index. At temperature 0 ties go to the lowest index.
     """
-    logits_V = _penalised(logits_V.float(), sampling.repetition_penalty, seen)
+    logits_V = _biased(logits_V.float(), sampling.logit_bias)
+    logits_V = _penalised(logits_V, sampling.repetition_penalty, seen)
+    logits_V = _lowered(logits_V, sampling, written or {})
+    if barred is not None:
+        index = torch.tensor([barred], device=logits_V.device)
+        logits_V = logits_V.index_fill(0, index, -math.inf)
     if sampling.temperature == 0:
         return int(logits_V.argmax())
     # Double precision, the maximum taken off: a tiny temperature must not become 0 or overflow.
@@ -46,12 +118,53 @@ def pick(
     return int(torch.multinomial(p_V, 1, generator=generator))
 
 
+def logprobs_of(
+    logits_V: Tensor, token: int, num_top: int
+) -> tuple[float, list[tuple[int, float]]]:
+    """Return the natural log-probability of a token, and the likeliest tokens with theirs.
+
+    Of the distribution that the logits stand for, without any option of a draw. Among equally
+    likely tokens the order is open.
+    """
+    log_p_V = logits_V.double().log_softmax(-1)
+    values, indices = log_p_V.topk(min(num_top, len(log_p_V)))
+    return float(log_p_V[token]), list(zip(indices.tolist(), values.tolist(), strict=True))
+
+
+def check_prompt(prompt_ids: Sequence[int], context: int) -> None:
+    """Raise `InvalidPrompt` when the prompt is empty or longer than the context."""
+    if not 1 <= len(prompt_ids) <= context:
+        raise InvalidPrompt(length=len(prompt_ids), limit=context)
+
+
+def _check_tokens(field: str, tokens: Collection[int], vocab_size: int) -> None:
+    if tokens and not 0 <= min(tokens) <= max(tokens) < vocab_size:
+        value = next(token for token in tokens if not 0 <= token < vocab_size)
+        raise InvalidRequest(field, int(value), f"token ids 0 to {vocab_size - 1}")
+
+
+def _biased(logits_V: Tensor, bias: Mapping[int, float]) -> Tensor:
+    if not bias:
+        return logits_V
+    index = torch.tensor(list(bias), device=logits_V.device)
+    return logits_V.index_add(0, index, logits_V.new_tensor(list(bias.values())))
+
+
 def _penalised(logits_V: Tensor, penalty: float, seen: Iterable[int]) -> Tensor:
     if penalty == 1.0:
         return logits_V
     index = torch.tensor(sorted(set(seen)), dtype=torch.int64, device=logits_V.device)
     picked = logits_V[index]
     return logits_V.index_put((index,), torch.where(picked > 0, picked / penalty, picked * penalty))
+
+
+def _lowered(logits_V: Tensor, sampling: Sampling, written: Mapping[int, int]) -> Tensor:
+    if not written or not (sampling.presence_penalty or sampling.frequency_penalty):
+        return logits_V
+    index = torch.tensor(list(written), device=logits_V.device)
+    counts = logits_V.new_tensor(list(written.values()))
+    lowering = sampling.presence_penalty + sampling.frequency_penalty * counts
+    return logits_V.index_add(0, index, -lowering)
 
 
 def _kept(logits_V: Tensor, sampling: Sampling) -> Tensor:

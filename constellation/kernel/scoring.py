@@ -1,6 +1,6 @@
 """How many nats a kernel needs for a text, and the yardstick made of them.
 
-Shapes: n tokens of a text, W windows, T context, C channels.
+Shapes: n tokens of a text, W windows, T context, C channels, R tokens scored at once.
 """
 
 import math
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from constellation.errors import ConfigError, InvalidPrompt, InvalidRequest
 from constellation.kernel import loss
@@ -89,6 +90,14 @@ def _counted_nats(decoder: Decoder, inputs_WT: Tensor, targets_WT: Tensor) -> Te
     device = decoder.embedding.device
     hidden_WTC = decoder.hidden(inputs_WT.to(device))
     counted = (targets_WT != loss.IGNORED).to(device)
-    targets_M = targets_WT.to(device)[counted]
-    weight, bias = decoder.output_weight, decoder.output_bias
-    return loss.token_nats(hidden_WTC[counted], weight, targets_M, bias).cpu()
+    rows = max(1, loss.CHUNK_LOGITS // decoder.config.vocab_size)
+    # By the decoder's own logits: a kernel whose matrices are rounded scores as it writes.
+    nats = [
+        functional.cross_entropy(decoder.logits(hidden_RC).float(), targets_R, reduction="none")
+        for hidden_RC, targets_R in zip(
+            torch.split(hidden_WTC[counted], rows),
+            torch.split(targets_WT.to(device)[counted], rows),
+            strict=True,
+        )
+    ]
+    return torch.cat(nats).cpu()

@@ -72,6 +72,10 @@ class Supervisor:
         """Start to wait for a member's announcement."""
         self.members[name] = Member(name, since_s=now_s)
 
+    def forget(self, name: str) -> None:
+        """Stop to supervise a member that is leaving for good."""
+        self.members.pop(name, None)
+
     def announced(self, name: str, *, endpoint: str, pid: int, now_s: float) -> bool:
         """Note that a member listens at `endpoint`; return True when that is news."""
         member = self.members[name]

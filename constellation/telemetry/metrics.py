@@ -5,6 +5,7 @@ from closed sets (kernels, modes, outcomes, error classes), never from ids.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -139,6 +140,12 @@ class RegistryMetrics:
         self.table_version = Gauge(
             prefix + "table_version", "Version of the newest table.", registry=registry
         )
+
+    def forget(self, kernel: str) -> None:
+        """Stop to export what was said of a kernel that has left."""
+        for metric in (self.up, self.restarts, self.phi):
+            with suppress(KeyError):  # not every kernel has been measured
+                metric.remove(kernel)
 
 
 def rejected_counter(registry: CollectorRegistry) -> Counter:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63onstellation/v1/common.proto\x12\x10\x63onstellation.v1\x1a\x1egoogle/protobuf/duration.proto\"\x1b\n\x05Point\x12\x12\n\x06values\x18\x01 \x03(\x01\x42\x02\x10\x01\"\x8a\x02\n\x08Sampling\x12\x17\n\ntokens_max\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x12\n\x05min_p\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x04H\x06\x88\x01\x01\x42\r\n\x0b_tokens_maxB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x07\n\x05_seed\"\x93\x01\n\x06\x46inish\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.constellation.v1.FinishReason\x12\x19\n\x11num_prompt_tokens\x18\x02 \x01(\r\x12\x12\n\nnum_tokens\x18\x03 \x01(\r\x12*\n\x07\x65lapsed\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*A\n\x04Rule\x12\x14\n\x10RULE_UNSPECIFIED\x10\x00\x12\x11\n\rRULE_GEODESIC\x10\x01\x12\x10\n\x0cRULE_BEARING\x10\x02*.\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x10\n\x0cMODE_NEAREST\x10\x01*y\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_END\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x19\n\x15\x46INISH_REASON_CONTEXT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63onstellation/v1/common.proto\x12\x10\x63onstellation.v1\x1a\x1egoogle/protobuf/duration.proto\"\x1b\n\x05Point\x12\x12\n\x06values\x18\x01 \x03(\x01\x42\x02\x10\x01\"\xbf\x04\n\x08Sampling\x12\x17\n\ntokens_max\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x12\n\x05min_p\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x04H\x06\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x08 \x01(\x01H\x07\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\t \x01(\x01H\x08\x88\x01\x01\x12=\n\nlogit_bias\x18\n \x03(\x0b\x32).constellation.v1.Sampling.LogitBiasEntry\x12\x0c\n\x04stop\x18\x0b \x03(\t\x12\x15\n\x08logprobs\x18\x0c \x01(\rH\t\x88\x01\x01\x12\x17\n\ntokens_min\x18\r \x01(\rH\n\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\r\n\x0b_tokens_maxB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x07\n\x05_seedB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x0b\n\t_logprobsB\r\n\x0b_tokens_min\";\n\x0b\x41lternative\x12\r\n\x05token\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x01\"h\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x01\x12*\n\x03top\x18\x04 \x03(\x0b\x32\x1d.constellation.v1.Alternative\"\x93\x01\n\x06\x46inish\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.constellation.v1.FinishReason\x12\x19\n\x11num_prompt_tokens\x18\x02 \x01(\r\x12\x12\n\nnum_tokens\x18\x03 \x01(\r\x12*\n\x07\x65lapsed\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*A\n\x04Rule\x12\x14\n\x10RULE_UNSPECIFIED\x10\x00\x12\x11\n\rRULE_GEODESIC\x10\x01\x12\x10\n\x0cRULE_BEARING\x10\x02*.\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x10\n\x0cMODE_NEAREST\x10\x01*\x91\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_END\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x19\n\x15\x46INISH_REASON_CONTEXT\x10\x03\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +34,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_POINT'].fields_by_name['values']._loaded_options = None
   _globals['_POINT'].fields_by_name['values']._serialized_options = b'\020\001'
-  _globals['_RULE']._serialized_start=531
-  _globals['_RULE']._serialized_end=596
-  _globals['_MODE']._serialized_start=598
-  _globals['_MODE']._serialized_end=644
-  _globals['_FINISHREASON']._serialized_start=646
-  _globals['_FINISHREASON']._serialized_end=767
+  _globals['_SAMPLING_LOGITBIASENTRY']._loaded_options = None
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_options = b'8\001'
+  _globals['_RULE']._serialized_start=1007
+  _globals['_RULE']._serialized_end=1072
+  _globals['_MODE']._serialized_start=1074
+  _globals['_MODE']._serialized_end=1120
+  _globals['_FINISHREASON']._serialized_start=1123
+  _globals['_FINISHREASON']._serialized_end=1268
   _globals['_POINT']._serialized_start=83
   _globals['_POINT']._serialized_end=110
   _globals['_SAMPLING']._serialized_start=113
-  _globals['_SAMPLING']._serialized_end=379
-  _globals['_FINISH']._serialized_start=382
-  _globals['_FINISH']._serialized_end=529
+  _globals['_SAMPLING']._serialized_end=688
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=476
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=524
+  _globals['_ALTERNATIVE']._serialized_start=690
+  _globals['_ALTERNATIVE']._serialized_end=749
+  _globals['_TOKENLOGPROB']._serialized_start=751
+  _globals['_TOKENLOGPROB']._serialized_end=855
+  _globals['_FINISH']._serialized_start=858
+  _globals['_FINISH']._serialized_end=1005
 # @@protoc_insertion_point(module_scope)

@@ -36,16 +36,18 @@ class GenerateRequest(_message.Message):
     def __init__(self, prompt: _Optional[str] = ..., sampling: _Optional[_Union[_common_pb2.Sampling, _Mapping]] = ..., routing: _Optional[_Union[Routing, _Mapping]] = ...) -> None: ...
 
 class GenerateReply(_message.Message):
-    __slots__ = ("route", "text", "num_tokens", "finish")
+    __slots__ = ("route", "text", "num_tokens", "finish", "logprobs")
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     route: RouteDecision
     text: str
     num_tokens: int
     finish: _common_pb2.Finish
-    def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., text: _Optional[str] = ..., num_tokens: _Optional[int] = ..., finish: _Optional[_Union[_common_pb2.Finish, _Mapping]] = ...) -> None: ...
+    logprobs: _containers.RepeatedCompositeFieldContainer[_common_pb2.TokenLogprob]
+    def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., text: _Optional[str] = ..., num_tokens: _Optional[int] = ..., finish: _Optional[_Union[_common_pb2.Finish, _Mapping]] = ..., logprobs: _Optional[_Iterable[_Union[_common_pb2.TokenLogprob, _Mapping]]] = ...) -> None: ...
 
 class ScoreRequest(_message.Message):
     __slots__ = ("context", "text", "routing")
@@ -212,3 +214,51 @@ class ReloadReply(_message.Message):
     table_version: int
     kernels: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, table_version: _Optional[int] = ..., kernels: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class AddRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class AddReply(_message.Message):
+    __slots__ = ("grown",)
+    GROWN_FIELD_NUMBER: _ClassVar[int]
+    grown: GrownTable
+    def __init__(self, grown: _Optional[_Union[GrownTable, _Mapping]] = ...) -> None: ...
+
+class SpawnRequest(_message.Message):
+    __slots__ = ("parent", "name")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    name: str
+    def __init__(self, parent: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class SpawnReply(_message.Message):
+    __slots__ = ("grown",)
+    GROWN_FIELD_NUMBER: _ClassVar[int]
+    grown: GrownTable
+    def __init__(self, grown: _Optional[_Union[GrownTable, _Mapping]] = ...) -> None: ...
+
+class RetireRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RetireReply(_message.Message):
+    __slots__ = ("grown",)
+    GROWN_FIELD_NUMBER: _ClassVar[int]
+    grown: GrownTable
+    def __init__(self, grown: _Optional[_Union[GrownTable, _Mapping]] = ...) -> None: ...
+
+class GrownTable(_message.Message):
+    __slots__ = ("kernel", "seat", "table_version")
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    SEAT_FIELD_NUMBER: _ClassVar[int]
+    TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    kernel: str
+    seat: int
+    table_version: int
+    def __init__(self, kernel: _Optional[str] = ..., seat: _Optional[int] = ..., table_version: _Optional[int] = ...) -> None: ...

@@ -26,7 +26,7 @@ from constellation.v1 import common_pb2 as constellation_dot_v1_dot_common__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63onstellation/v1/kernel.proto\x12\x10\x63onstellation.v1\x1a\x1d\x63onstellation/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"Y\n\x15KernelGenerateRequest\x12\x12\n\x06tokens\x18\x01 \x03(\rB\x02\x10\x01\x12,\n\x08sampling\x18\x02 \x01(\x0b\x32\x1a.constellation.v1.Sampling\"g\n\x13KernelGenerateReply\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x12\n\nnum_tokens\x18\x03 \x01(\r\x12(\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x18.constellation.v1.FinishJ\x04\x08\x01\x10\x02\"=\n\x12KernelScoreRequest\x12\x12\n\x06tokens\x18\x01 \x03(\rB\x02\x10\x01\x12\x13\n\x0bnum_context\x18\x02 \x01(\r\"4\n\x10KernelScoreReply\x12\x0c\n\x04nats\x18\x01 \x01(\x01\x12\x12\n\nnum_tokens\x18\x02 \x01(\r\"\x11\n\x0f\x44\x65scribeRequest\"\xdf\x01\n\rDescribeReply\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0etokenizer_hash\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\r\x12\x16\n\x0enum_parameters\x18\x04 \x01(\x04\x12\x0b\n\x03pid\x18\x05 \x01(\r\x12\x13\n\x0bqueue_depth\x18\x06 \x01(\r\x12\x13\n\x0bnum_running\x18\x07 \x01(\r\x12)\n\x06uptime\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x15num_unexpected_errors\x18\t \x01(\x04\x32\xe7\x02\n\rKernelService\x12\\\n\x08Generate\x12\'.constellation.v1.KernelGenerateRequest\x1a%.constellation.v1.KernelGenerateReply0\x01\x12U\n\x03\x41sk\x12\'.constellation.v1.KernelGenerateRequest\x1a%.constellation.v1.KernelGenerateReply\x12Q\n\x05Score\x12$.constellation.v1.KernelScoreRequest\x1a\".constellation.v1.KernelScoreReply\x12N\n\x08\x44\x65scribe\x12!.constellation.v1.DescribeRequest\x1a\x1f.constellation.v1.DescribeReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63onstellation/v1/kernel.proto\x12\x10\x63onstellation.v1\x1a\x1d\x63onstellation/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"Y\n\x15KernelGenerateRequest\x12\x12\n\x06tokens\x18\x01 \x03(\rB\x02\x10\x01\x12,\n\x08sampling\x18\x02 \x01(\x0b\x32\x1a.constellation.v1.Sampling\"\x99\x01\n\x13KernelGenerateReply\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x12\n\nnum_tokens\x18\x03 \x01(\r\x12(\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x18.constellation.v1.Finish\x12\x30\n\x08logprobs\x18\x05 \x03(\x0b\x32\x1e.constellation.v1.TokenLogprobJ\x04\x08\x01\x10\x02\"=\n\x12KernelScoreRequest\x12\x12\n\x06tokens\x18\x01 \x03(\rB\x02\x10\x01\x12\x13\n\x0bnum_context\x18\x02 \x01(\r\"4\n\x10KernelScoreReply\x12\x0c\n\x04nats\x18\x01 \x01(\x01\x12\x12\n\nnum_tokens\x18\x02 \x01(\r\"\x11\n\x0f\x44\x65scribeRequest\"\xdf\x01\n\rDescribeReply\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0etokenizer_hash\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\r\x12\x16\n\x0enum_parameters\x18\x04 \x01(\x04\x12\x0b\n\x03pid\x18\x05 \x01(\r\x12\x13\n\x0bqueue_depth\x18\x06 \x01(\r\x12\x13\n\x0bnum_running\x18\x07 \x01(\r\x12)\n\x06uptime\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x15num_unexpected_errors\x18\t \x01(\x04\x32\xe7\x02\n\rKernelService\x12\\\n\x08Generate\x12\'.constellation.v1.KernelGenerateRequest\x1a%.constellation.v1.KernelGenerateReply0\x01\x12U\n\x03\x41sk\x12\'.constellation.v1.KernelGenerateRequest\x1a%.constellation.v1.KernelGenerateReply\x12Q\n\x05Score\x12$.constellation.v1.KernelScoreRequest\x1a\".constellation.v1.KernelScoreReply\x12N\n\x08\x44\x65scribe\x12!.constellation.v1.DescribeRequest\x1a\x1f.constellation.v1.DescribeReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,16 +39,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KERNELSCOREREQUEST'].fields_by_name['tokens']._serialized_options = b'\020\001'
   _globals['_KERNELGENERATEREQUEST']._serialized_start=114
   _globals['_KERNELGENERATEREQUEST']._serialized_end=203
-  _globals['_KERNELGENERATEREPLY']._serialized_start=205
-  _globals['_KERNELGENERATEREPLY']._serialized_end=308
-  _globals['_KERNELSCOREREQUEST']._serialized_start=310
-  _globals['_KERNELSCOREREQUEST']._serialized_end=371
-  _globals['_KERNELSCOREREPLY']._serialized_start=373
-  _globals['_KERNELSCOREREPLY']._serialized_end=425
-  _globals['_DESCRIBEREQUEST']._serialized_start=427
-  _globals['_DESCRIBEREQUEST']._serialized_end=444
-  _globals['_DESCRIBEREPLY']._serialized_start=447
-  _globals['_DESCRIBEREPLY']._serialized_end=670
-  _globals['_KERNELSERVICE']._serialized_start=673
-  _globals['_KERNELSERVICE']._serialized_end=1032
+  _globals['_KERNELGENERATEREPLY']._serialized_start=206
+  _globals['_KERNELGENERATEREPLY']._serialized_end=359
+  _globals['_KERNELSCOREREQUEST']._serialized_start=361
+  _globals['_KERNELSCOREREQUEST']._serialized_end=422
+  _globals['_KERNELSCOREREPLY']._serialized_start=424
+  _globals['_KERNELSCOREREPLY']._serialized_end=476
+  _globals['_DESCRIBEREQUEST']._serialized_start=478
+  _globals['_DESCRIBEREQUEST']._serialized_end=495
+  _globals['_DESCRIBEREPLY']._serialized_start=498
+  _globals['_DESCRIBEREPLY']._serialized_end=721
+  _globals['_KERNELSERVICE']._serialized_start=724
+  _globals['_KERNELSERVICE']._serialized_end=1083
 # @@protoc_insertion_point(module_scope)

@@ -16,14 +16,16 @@ class KernelGenerateRequest(_message.Message):
     def __init__(self, tokens: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[_common_pb2.Sampling, _Mapping]] = ...) -> None: ...
 
 class KernelGenerateReply(_message.Message):
-    __slots__ = ("text", "num_tokens", "finish")
+    __slots__ = ("text", "num_tokens", "finish", "logprobs")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     text: str
     num_tokens: int
     finish: _common_pb2.Finish
-    def __init__(self, text: _Optional[str] = ..., num_tokens: _Optional[int] = ..., finish: _Optional[_Union[_common_pb2.Finish, _Mapping]] = ...) -> None: ...
+    logprobs: _containers.RepeatedCompositeFieldContainer[_common_pb2.TokenLogprob]
+    def __init__(self, text: _Optional[str] = ..., num_tokens: _Optional[int] = ..., finish: _Optional[_Union[_common_pb2.Finish, _Mapping]] = ..., logprobs: _Optional[_Iterable[_Union[_common_pb2.TokenLogprob, _Mapping]]] = ...) -> None: ...
 
 class KernelScoreRequest(_message.Message):
     __slots__ = ("tokens", "num_context")

@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 
 from constellation.errors import ConfigError, DeploymentError, Unauthenticated
 from constellation.wire import status
+from constellation.wire.tls import ClientTls, ServerTls
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 """Largest message either side accepts; texts are limited to 1 MiB above it."""
@@ -59,6 +60,8 @@ class Bind:
     """TCP port, 0 to 65535; 0 lets the system choose."""
     token: str | None = field(default=None, repr=False)
     """Secret every call must carry; None asks for none (loopback only)."""
+    tls: ServerTls | None = None
+    """Files for TLS; None speaks plain text."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -74,6 +77,11 @@ class Bind:
                 raise ConfigError(
                     f"the token has {len(self.token)} characters; use {TOKEN_LENGTH_MIN} or more"
                 )
+
+
+def authority(host: str, port: int) -> str:
+    """Return host:port, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def check_token(token: str) -> None:
@@ -93,8 +101,10 @@ def credentials(token: str | None) -> tuple[tuple[str, str], ...]:
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Refuses calls without the token, in constant time. Health checks pass: probes carry none."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, note: Callable[[str], None]) -> None:
+        """Take the secret, and what is to be told the path of every call that is refused."""
         self._expected = f"Bearer {token}".encode()
+        self._note = note
         self._refusals = {
             (False, False): grpc.unary_unary_rpc_method_handler(self._refuse),
             (False, True): grpc.unary_stream_rpc_method_handler(self._refuse_stream),
@@ -115,6 +125,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
         presented = str(metadata.get("authorization", "")).encode()
         if hmac.compare_digest(presented, self._expected):
             return handler
+        self._note(handler_call_details.method)
         if handler is None:
             return self._refusals[False, False]
         return self._refusals[handler.request_streaming, handler.response_streaming]
@@ -128,17 +139,28 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
 
 
 async def serve(
-    bind: Bind, handlers: Sequence[grpc.GenericRpcHandler], service_names: Sequence[str]
+    bind: Bind,
+    handlers: Sequence[grpc.GenericRpcHandler],
+    service_names: Sequence[str],
+    *,
+    note_refused: Callable[[str], None] = lambda path: None,
 ) -> tuple[grpc.aio.Server, str]:
     """Start a server with health and reflection beside `handlers`.
+
+    Args:
+        bind: Where it listens, who may call, and the TLS files.
+        handlers: What it answers.
+        service_names: Full names of the services.
+        note_refused: Told the path of every call without the token.
 
     Returns:
         The running server and the host:port it listens on.
 
     Raises:
+        ConfigError: A TLS file is not what it should be.
         DeploymentError: The port is taken or the address is not this machine's.
     """
-    interceptors = [TokenInterceptor(bind.token)] if bind.token else []
+    interceptors = [TokenInterceptor(bind.token, note_refused)] if bind.token else []
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
     server.add_generic_rpc_handlers(tuple(handlers))
     servicer = health.aio.HealthServicer()
@@ -153,12 +175,30 @@ async def serve(
 
 
 def _listen(server: grpc.aio.Server, bind: Bind) -> str:
-    host = f"[{bind.host}]" if ":" in bind.host else bind.host
+    wanted = authority(bind.host, bind.port)
+    terms = None if bind.tls is None else bind.tls.credentials()
     try:
-        port = server.add_insecure_port(f"{host}:{bind.port}")
+        if terms is None:
+            port = server.add_insecure_port(wanted)
+        else:
+            port = server.add_secure_port(wanted, terms)
     except RuntimeError as error:
         raise DeploymentError(
             f"cannot listen on {bind.host}:{bind.port}: the port is taken or the address is not "
             "this machine's; choose another with --port"
         ) from error
-    return f"{host}:{port}"
+    return authority(bind.host, port)
+
+
+def open_channel(endpoint: str, tls: ClientTls | None) -> grpc.Channel:
+    """Return a synchronous channel to `endpoint`, by TLS or plain."""
+    if tls is None:
+        return grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
+    return grpc.secure_channel(endpoint, tls.credentials(), options=CHANNEL_OPTIONS)
+
+
+def open_async_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Channel:
+    """Return an asynchronous channel to `endpoint`, by TLS or plain."""
+    if tls is None:
+        return grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(endpoint, tls.credentials(), options=CHANNEL_OPTIONS)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from constellation.records import (
     FloatArray,
+    Grown,
     KernelHealth,
     Reloaded,
     Route,
@@ -16,8 +17,9 @@ from constellation.records import (
     Table,
     TokenArray,
 )
-from constellation.v1 import constellation_pb2
-from constellation.wire import convert
+from constellation.v1 import constellation_pb2, kernel_pb2
+from constellation.wire import access, convert
+from constellation.wire.names import check_kernel_name
 from constellation.wire.services import write
 
 
@@ -82,6 +84,18 @@ class RouterPort(Protocol):
         """Serve what training has written since."""
         ...
 
+    async def add(self, name: str) -> Grown:
+        """Take in a kernel that lies in the artifacts."""
+        ...
+
+    async def spawn(self, parent: str, name: str) -> Grown:
+        """Share a kernel's queries with a new one."""
+        ...
+
+    async def retire(self, name: str) -> Grown:
+        """Let a kernel go."""
+        ...
+
 
 class ConstellationServicer:
     """One method per RPC of ConstellationService."""
@@ -100,20 +114,28 @@ class ConstellationServicer:
             convert.routing_from_message(request.routing),
             timeout_s=context.time_remaining(),
         )
+        access.note_prompt(request.prompt)
+        reply = b""
         async with aclosing(pieces):
             async for route, reply in pieces:
+                if route is not None:
+                    access.note_route(route)
                 await write(context, _with_route(route, reply), stall_s=self._stall_s)
+        _note_end(reply)
 
     async def Ask(  # noqa: N802
         self, request: constellation_pb2.GenerateRequest, context: Any
     ) -> bytes:
         """Route a prompt and send the whole answer."""
+        access.note_prompt(request.prompt)
         route, reply = await self._host.ask(
             convert.check_text("prompt", request.prompt),
             convert.sampling_from_message(request.sampling),
             convert.routing_from_message(request.routing),
             timeout_s=context.time_remaining(),
         )
+        access.note_route(route)
+        _note_end(reply)
         return _with_route(route, reply)
 
     async def Score(  # noqa: N802
@@ -127,6 +149,8 @@ class ConstellationServicer:
             convert.routing_from_message(request.routing),
             timeout_s=context.time_remaining(),
         )
+        access.note_route(route)
+        access.note(tokens=score.num_tokens)
         return constellation_pb2.ScoreReply(
             route=convert.route_to_message(route),
             nats=score.nats,
@@ -172,6 +196,42 @@ class ConstellationServicer:
         return constellation_pb2.ReloadReply(
             table_version=reloaded.table_version, kernels=reloaded.kernels
         )
+
+    async def Add(  # noqa: N802
+        self, request: constellation_pb2.AddRequest, context: Any
+    ) -> constellation_pb2.AddReply:
+        """Take in a kernel that lies in the artifacts."""
+        grown = await self._host.add(check_kernel_name("name", request.name))
+        return constellation_pb2.AddReply(grown=_grown_message(grown))
+
+    async def Spawn(  # noqa: N802
+        self, request: constellation_pb2.SpawnRequest, context: Any
+    ) -> constellation_pb2.SpawnReply:
+        """Share a kernel's queries with a new one."""
+        name = check_kernel_name("name", request.name)
+        grown = await self._host.spawn(request.parent, name)
+        return constellation_pb2.SpawnReply(grown=_grown_message(grown))
+
+    async def Retire(  # noqa: N802
+        self, request: constellation_pb2.RetireRequest, context: Any
+    ) -> constellation_pb2.RetireReply:
+        """Let a kernel go."""
+        grown = await self._host.retire(request.name)
+        return constellation_pb2.RetireReply(grown=_grown_message(grown))
+
+
+def _grown_message(grown: Grown) -> constellation_pb2.GrownTable:
+    return constellation_pb2.GrownTable(
+        kernel=grown.kernel, seat=grown.seat, table_version=grown.table_version
+    )
+
+
+def _note_end(reply: bytes) -> None:
+    """Add the tokens of an answer, which its last reply counts, to its line in the access log."""
+    if access.wanted():
+        message = kernel_pb2.KernelGenerateReply.FromString(reply)
+        if message.HasField("finish"):
+            access.note_finish(convert.finish_from_message(message.finish))
 
 
 def _with_route(route: Route | None, reply: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Records <-> protobuf messages. Requests are checked here, once, where they enter."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from constellation.errors import InvalidBasin, InvalidPrompt, InvalidRequest
 from constellation.geometry.simplex import check_simplex
 from constellation.records import (
+    Alternative,
     Choice,
     Finish,
     FinishReason,
@@ -19,6 +21,7 @@ from constellation.records import (
     Rule,
     Sampling,
     TokenInfluence,
+    TokenLogprob,
 )
 from constellation.v1 import common_pb2, constellation_pb2, kernel_pb2
 
@@ -31,12 +34,16 @@ _FINISH = {
     common_pb2.FINISH_REASON_END: FinishReason.END,
     common_pb2.FINISH_REASON_LENGTH: FinishReason.LENGTH,
     common_pb2.FINISH_REASON_CONTEXT: FinishReason.CONTEXT,
+    common_pb2.FINISH_REASON_STOP: FinishReason.STOP,
 }
 RULE_NUMBER = {rule: number for number, rule in _RULE.items()}
 MODE_NUMBER = {Mode.NEAREST: common_pb2.MODE_NEAREST}
 FINISH_NUMBER = {reason: number for number, reason in _FINISH.items()}
 
-_SAMPLING_FIELDS = tuple(field.name for field in common_pb2.Sampling.DESCRIPTOR.fields)
+# All but `logit_bias` and `stop`, which are empty when they are not set.
+_SAMPLING_FIELDS = tuple(
+    field.name for field in common_pb2.Sampling.DESCRIPTOR.fields if field.has_presence
+)
 
 
 def _enum(field: str, number: int, meaning: dict[Any, Any]) -> Any:
@@ -70,13 +77,20 @@ def sampling_from_message(message: common_pb2.Sampling) -> Sampling:
     """Return the sampling options; unset fields take the defaults of `Sampling`."""
     # ListFields would skip a temperature of 0 that was set on purpose; presence does not.
     given = {name: getattr(message, name) for name in _SAMPLING_FIELDS if message.HasField(name)}
+    if message.logit_bias:
+        given["logit_bias"] = dict(message.logit_bias)
+    if message.stop:
+        given["stop"] = tuple(message.stop)
     return Sampling(**given)
 
 
 def sampling_to_message(sampling: Sampling) -> common_pb2.Sampling:
     """Return the sampling options as a message; None stays unset."""
     values = {name: getattr(sampling, name) for name in _SAMPLING_FIELDS}
-    return common_pb2.Sampling(**{k: v for k, v in values.items() if v is not None})
+    message = common_pb2.Sampling(**{k: v for k, v in values.items() if v is not None})
+    if sampling.logit_bias or sampling.stop:
+        message.MergeFrom(common_pb2.Sampling(logit_bias=sampling.logit_bias, stop=sampling.stop))
+    return message
 
 
 def routing_from_message(message: constellation_pb2.Routing) -> RoutingOptions:
@@ -167,7 +181,31 @@ def piece_to_message(piece: Piece) -> kernel_pb2.KernelGenerateReply:
         reply.finish.num_prompt_tokens = finish.num_prompt_tokens
         reply.finish.num_tokens = finish.num_tokens
         reply.finish.elapsed.FromNanoseconds(round(finish.elapsed_s * 1e9))
+    for logprob in piece.logprobs:
+        message = reply.logprobs.add(
+            token=logprob.token, text=logprob.text, logprob=logprob.logprob
+        )
+        for other in logprob.top:
+            message.top.add(token=other.token, text=other.text, logprob=other.logprob)
     return reply
+
+
+def logprobs_from_message(
+    messages: Iterable[common_pb2.TokenLogprob],
+) -> tuple[TokenLogprob, ...]:
+    """Return how likely the tokens of a piece were."""
+    return tuple(
+        TokenLogprob(
+            token=message.token,
+            text=message.text,
+            logprob=message.logprob,
+            top=tuple(
+                Alternative(token=other.token, text=other.text, logprob=other.logprob)
+                for other in message.top
+            ),
+        )
+        for message in messages
+    )
 
 
 def finish_from_message(message: common_pb2.Finish) -> Finish:

@@ -9,18 +9,26 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from constellation.errors import Cancelled, ConstellationError, InternalError, InvalidRequest
+from constellation.errors import (
+    Cancelled,
+    ConstellationError,
+    InternalError,
+    InvalidRequest,
+    Unauthenticated,
+)
 from constellation.v1 import constellation_pb2, kernel_pb2
-from constellation.wire import status
+from constellation.wire import access, status
+from constellation.wire.access import AccessLog
 
 logger = logging.getLogger(__name__)
+ResultT = TypeVar("ResultT")
 
 CONSTELLATION: ServiceDescriptor = constellation_pb2.DESCRIPTOR.services_by_name[
     "ConstellationService"
@@ -62,22 +70,47 @@ def _encode(message: Message | bytes) -> bytes:
 
 
 class Guard:
-    """Turns whatever a handler raises into a status, and counts what nobody intended."""
+    """Turns whatever a handler raises into an error of ours, and counts what nobody intended.
 
-    def __init__(self, count_rejected: Callable[[str], None]) -> None:
+    Both doors of a process share one, and with it the access log, if there is to be one.
+    """
+
+    def __init__(
+        self, count_rejected: Callable[[str], None], *, log: AccessLog | None = None
+    ) -> None:
         self._count_rejected = count_rejected
+        self.log = log
         self.num_unexpected = 0
 
-    async def refuse(self, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
-        """End the call with the status that stands for `error`; always raises."""
+    def typed(self, error: Exception) -> ConstellationError:
+        """Return what a caller may hear of `error`; count it, and log what was not intended."""
         if not isinstance(error, ConstellationError) or type(error) not in status.STATUS_OF:
             error_id = uuid.uuid4().hex
             self.num_unexpected += 1
             logger.error("unexpected error", exc_info=error, extra={"error_id": error_id})
             error = InternalError(error_id)
         self._count_rejected(type(error).__name__)
+        access.note(error=type(error).__name__)
+        return error
+
+    def note_stranger(self, path: str) -> None:
+        """Count a call that was refused for its token, and give it its line."""
+        with access.Entry(self.log, "grpc", path.rpartition("/")[2][:64]) as entry:
+            entry.status = status.code_name(self.typed(Unauthenticated()))
+
+    async def attempt(
+        self, work: Awaitable[ResultT], refuse: Callable[[ConstellationError], ResultT]
+    ) -> ResultT:
+        """Return what `work` comes to, or what `refuse` makes of its error."""
         try:
-            await context.abort(*status.terms(error))
+            return await work
+        except Exception as error:  # noqa: BLE001 - as for gRPC's handlers, below
+            return refuse(self.typed(error))
+
+    async def refuse(self, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
+        """End the call with the status that stands for `error`; always raises."""
+        try:
+            await context.abort(*status.terms(self.typed(error)))
         except grpc.aio.InternalError:  # the caller is gone: nobody is left to be told
             raise asyncio.CancelledError from None
 
@@ -90,12 +123,17 @@ def _check(request: Message | Malformed) -> Any:
 
 def _guarded(method: Callable[..., Awaitable[Any]], guard: Guard) -> Callable[..., Awaitable[Any]]:
     async def handle(request: Message | Malformed, context: Any) -> Any:
-        try:
-            return await method(_check(request), context)
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            raise
-        except Exception as error:  # noqa: BLE001 - the one place that answers for all handlers
-            await guard.refuse(context, error)
+        with access.Entry(guard.log, "grpc", method.__name__) as entry:
+            try:
+                reply = await method(_check(request), context)
+            except (asyncio.CancelledError, grpc.aio.AbortError):
+                raise
+            except Exception as error:  # noqa: BLE001 - the one place that answers for all handlers
+                entry.status = status.code_name(error)
+                await guard.refuse(context, error)
+            else:
+                entry.status = "OK"
+                return reply
 
     return handle
 

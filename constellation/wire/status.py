@@ -34,6 +34,8 @@ STATUS_OF: dict[type[errors.ConstellationError], grpc.StatusCode] = {
     errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.OutOfDomain: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ReloadRefused: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.GrowthRefused: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.IncompatibleKernels: grpc.StatusCode.FAILED_PRECONDITION,
     errors.KernelUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.ServiceUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.InternalError: grpc.StatusCode.INTERNAL,
@@ -49,6 +51,13 @@ def terms(
     """Return what to give to `context.abort` for `error`."""
     message = _message(error)
     return STATUS_OF[type(error)], message, ((DETAILS_KEY, _details(error, message)),)
+
+
+def code_name(error: Exception) -> str:
+    """Return the name of the status that stands for an error; INTERNAL for what is not ours."""
+    if not isinstance(error, errors.ConstellationError) or type(error) not in STATUS_OF:
+        return str(grpc.StatusCode.INTERNAL.name)
+    return str(STATUS_OF[type(error)].name)
 
 
 def _message(error: errors.ConstellationError) -> str:
@@ -68,6 +77,12 @@ def _details(error: errors.ConstellationError, message: str) -> bytes:
         retry.retry_delay.FromNanoseconds(round(error.retry_after_s * 1e9))
         status.details.add().Pack(retry)
     return bytes(status.SerializeToString())
+
+
+def attributes(error: errors.ConstellationError) -> dict[str, Any]:
+    """Return an error's public attributes as JSON has them, shortened to about 3 kB."""
+    kept: dict[str, Any] = json.loads(_attributes(error))
+    return kept
 
 
 def _attributes(error: errors.ConstellationError) -> str:

@@ -15,9 +15,11 @@ import numpy as np
 
 from constellation.errors import ArtifactError
 from constellation.geometry.simplex import FISHER_RAO_RADIUS
-from constellation.records import KernelSite, Rule, Table
+from constellation.records import KernelSite, Rule, Split, Table
 
 SCHEMA_VERSION = 1
+SITE_FILE = "site.msgpack"
+"""In a kernel's folder: a table of this kernel alone, by which it can join others."""
 _BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -101,7 +103,10 @@ def _by_rule(values: dict[str, float]) -> dict[Rule, float]:
 
 
 def _pack_site(site: KernelSite) -> dict[str, Any]:
+    # Written for spawned kernels only: the tables of others are what they were without it.
+    split = {} if site.split is None else {"split": _pack_split(site.split)}
     return {
+        **split,
         "name": site.name,
         "basin": _floats(site.basin_K),
         "bearing": _floats(site.bearing_K),
@@ -112,7 +117,26 @@ def _pack_site(site: KernelSite) -> dict[str, Any]:
     }
 
 
+def _pack_split(split: Split) -> dict[str, Any]:
+    return {
+        "parent": split.parent,
+        "basin": _floats(split.basin_K),
+        "bearing": _floats(split.bearing_K),
+        "radii": {str(rule): value for rule, value in split.radii.items()},
+    }
+
+
+def _unpack_split(content: dict[str, Any]) -> Split:
+    return Split(
+        parent=content["parent"],
+        basin_K=_array(content["basin"]),
+        bearing_K=_array(content["bearing"]),
+        radii=_by_rule(content["radii"]),
+    )
+
+
 def _unpack_site(content: dict[str, Any]) -> KernelSite:
+    split = content.get("split")
     return KernelSite(
         name=content["name"],
         basin_K=_array(content["basin"]),
@@ -121,4 +145,5 @@ def _unpack_site(content: dict[str, Any]) -> KernelSite:
         seat=content["seat"],
         phi_gauge=content["phi_gauge"],
         endpoint=content["endpoint"],
+        split=None if split is None else _unpack_split(split),
     )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actors.engine_port import Step
 from actors.kernel import KernelHost
 from actors.router import RouterHost, Snapshot
 from actors.spec import RouterOptions
@@ -66,15 +67,13 @@ class Letters:
 class Echo:
     """An answer that says its kernel's name once per token."""
 
-    def __init__(self, engine: "Engine", num_prompt_tokens: int, tokens_max: int) -> None:
+    def __init__(self, num_prompt_tokens: int, tokens_max: int) -> None:
         self.num_prompt_tokens = num_prompt_tokens
-        self._engine = engine
         self._left = tokens_max
 
-    def step(self) -> tuple[str, int, FinishReason | None]:
-        self._engine.before_step()
+    def say(self, name: str) -> Step:
         self._left -= 1
-        return self._engine.name, 1, None if self._left else FinishReason.LENGTH
+        return Step(name, 1, None if self._left else FinishReason.LENGTH)
 
 
 class Engine:
@@ -93,7 +92,14 @@ class Engine:
     def start(self, tokens: Sequence[int], sampling: Sampling) -> Echo:
         if not tokens:
             raise InvalidPrompt(length=0, limit=63)
-        return Echo(self, len(tokens), sampling.tokens_max)
+        return Echo(len(tokens), sampling.tokens_max)
+
+    def step(self, answers: Sequence[Echo]) -> list[Step]:
+        self.before_step()
+        return [answer.say(self.name) for answer in answers]
+
+    def leave(self, answer: Echo) -> None:
+        pass
 
     def score(self, tokens: Sequence[int], num_context: int) -> Score:
         return Score(nats=float(len(tokens)), num_tokens=len(tokens) - num_context)

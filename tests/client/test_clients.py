@@ -42,6 +42,12 @@ def test_options_reach_the_router_as_they_were_given(served: Served, stars: Any)
         min_p=0.1,
         repetition_penalty=1.5,
         seed=2**63 - 1,
+        tokens_min=2,
+        presence_penalty=-1.5,
+        frequency_penalty=1.5,
+        logit_bias={7: -100.0, 9: 3},
+        stop="END",
+        logprobs=0,
         kernel="law",
         rule="geodesic",
         top_k=3,
@@ -56,6 +62,12 @@ def test_options_reach_the_router_as_they_were_given(served: Served, stars: Any)
         min_p=0.1,
         repetition_penalty=1.5,
         seed=2**63 - 1,
+        tokens_min=2,
+        presence_penalty=-1.5,
+        frequency_penalty=1.5,
+        logit_bias={7: -100.0, 9: 3.0},
+        stop=("END",),
+        logprobs=0,
     )
     assert options is not None
     assert (options.kernel, options.rule, options.top_k) == ("law", Rule.GEODESIC, 3)

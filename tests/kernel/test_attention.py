@@ -116,7 +116,7 @@ def test_scores_depend_on_relative_positions_only(kind: AttentionKind) -> None:
 def test_the_coupling_runs_with_the_number_of_visible_keys(start: int, beta: float) -> None:
     coupling = Coupling(small_config())
     torch.nn.init.constant_(coupling.beta_NH, beta)
-    scale = coupling(start, 6)
+    scale = coupling(slice(start, start + 6))
     assert scale.shape == (2, 6, 2, 2, 1)
     expected = [
         10 * max(COUPLING_FLOOR, 1 + beta * math.log(length / 8))
@@ -129,11 +129,11 @@ def test_the_coupling_runs_with_the_number_of_visible_keys(start: int, beta: flo
 def test_a_frozen_slope_equals_a_learned_one_at_that_value() -> None:
     learned, frozen = Coupling(small_config()), Coupling(small_config(beta_frozen=0.4))
     torch.nn.init.constant_(learned.beta_NH, 0.4)
-    torch.testing.assert_close(frozen(2, 5), learned(2, 5))
+    torch.testing.assert_close(frozen(slice(2, 7)), learned(slice(2, 7)))
     assert [name for name, _ in frozen.named_parameters()] == ["log_kappa_NH"]
 
 
 def test_without_running_coupling_every_length_has_the_same() -> None:
-    scale = Coupling(small_config(running_coupling=False, coupling_start=3.0))(4, 9)
+    scale = Coupling(small_config(running_coupling=False, coupling_start=3.0))(slice(4, 13))
     assert scale.shape == (2, 1, 2, 2, 1)
     torch.testing.assert_close(scale[:, :, 0], torch.full((2, 1, 2, 1), 3.0))

@@ -58,7 +58,7 @@ def test_the_value_is_the_definition_computed_key_by_key(
     decoder = make_kernel(kind, num_layers=1)
     block = decoder.blocks[0]
     x_BTC = block.attention_norm(torch.nn.functional.embedding(tokens_BT, decoder.embedding))
-    scale = None if decoder.coupling is None else decoder.coupling(0, 24)[0]
+    scale = None if decoder.coupling is None else decoder.coupling(slice(0, 24))[0]
     phases = rotary_phases(decoder.config, x_BTC.device)
     query, key, _ = block.attention.project(x_BTC, phases, scale)
     gained = []

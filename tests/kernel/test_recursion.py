@@ -30,7 +30,7 @@ def plain_hidden(decoder: Decoder, tokens_T: Tensor) -> tuple[Tensor, list[int]]
     config = decoder.config
     assert decoder.coupling is not None
     assert decoder.norm is not None
-    scales = decoder.coupling(0, len(tokens_T))
+    scales = decoder.coupling(slice(0, len(tokens_T)))
     phases = rotary_phases(config, tokens_T.device)[: len(tokens_T)]
     x_TC, depths = decoder.embedding[tokens_T], []
     for layer, block in enumerate(decoder.blocks):

@@ -37,6 +37,14 @@ def test_another_process_or_address_is_news_and_another_process_a_restart() -> N
     assert made.members["k"].num_restarts == 1
 
 
+def test_a_member_that_leaves_is_forgotten_and_never_overdue() -> None:
+    made = supervisor()
+    made.forget("k")
+    made.forget("never there")
+    assert made.members == {}
+    assert made.overdue(now_s=1000.0) == []
+
+
 def test_a_member_is_restarted_after_three_timeouts_in_a_row() -> None:
     made = supervisor()
     up(made)

@@ -91,6 +91,10 @@ def test_bad_input_gets_its_typed_error(
         ("min_p", 1.0),
         ("repetition_penalty", math.inf),
         ("seed", 2**63),
+        ("tokens_min", 4096),
+        ("presence_penalty", -2.5),
+        ("frequency_penalty", math.nan),
+        ("logprobs", 21),
     ],
 )
 def test_sampling_out_of_range_names_field_value_and_range(

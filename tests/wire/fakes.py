@@ -17,6 +17,7 @@ from constellation.records import (
     Finish,
     FinishReason,
     FloatArray,
+    Grown,
     KernelDescription,
     KernelHealth,
     KernelSite,
@@ -192,6 +193,18 @@ class FakeRouter:
         self._enter("", "reload", None)
         return Reloaded(table_version=6, kernels=("python", "law"))
 
+    async def add(self, name: str) -> Grown:
+        self._enter(name, "add", None)
+        return Grown(kernel=name, seat=17, table_version=6)
+
+    async def spawn(self, parent: str, name: str) -> Grown:
+        self._enter(name, ("spawn", parent), None)
+        return Grown(kernel=name, seat=None, table_version=6)
+
+    async def retire(self, name: str) -> Grown:
+        self._enter(name, "retire", None)
+        return Grown(kernel=name, seat=0, table_version=6)
+
     def state(self) -> RouterState:
         """A state whose numbers are all different."""
         health = KernelHealth(
@@ -314,4 +327,6 @@ class Served:
             handlers(KERNEL, KernelServicer(FakeKernel(), stall_s=self.stall_s), self.guard),
         ]
         names = [CONSTELLATION.full_name, KERNEL.full_name]
-        self._server, self.endpoint = await serve(self._bind, services, names)
+        self._server, self.endpoint = await serve(
+            self._bind, services, names, note_refused=self.guard.note_stranger
+        )

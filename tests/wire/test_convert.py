@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from constellation.errors import InvalidBasin, InvalidPrompt, InvalidRequest
 from constellation.records import (
+    Alternative,
     Choice,
     Finish,
     FinishReason,
@@ -21,6 +22,7 @@ from constellation.records import (
     Rule,
     Sampling,
     TokenInfluence,
+    TokenLogprob,
 )
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
@@ -38,6 +40,18 @@ samplings = st.builds(
     min_p=st.floats(0, 1 - 1e-6),
     repetition_penalty=st.floats(0.5, 2),
     seed=st.none() | st.integers(0, 2**63 - 1),
+    presence_penalty=st.floats(-2, 2),
+    frequency_penalty=st.floats(-2, 2),
+    logit_bias=st.dictionaries(counts, st.floats(-100, 100), max_size=9),
+    stop=st.lists(st.text(min_size=1, max_size=9), max_size=8).map(tuple),
+    logprobs=st.none() | st.integers(0, 20),
+    tokens_min=st.just(0) | st.just(1),
+)
+alternatives = {"token": counts, "text": st.binary(max_size=5), "logprob": st.floats(-99, 0)}
+logprobs = st.builds(
+    TokenLogprob,
+    **alternatives,
+    top=st.lists(st.builds(Alternative, **alternatives), max_size=3).map(tuple),
 )
 choices = st.builds(
     Choice,
@@ -113,6 +127,12 @@ def test_a_finish_survives_inside_a_piece(
     assert message.text == text
     assert message.num_tokens == num_tokens
     assert convert.finish_from_message(message.finish) == finish
+
+
+@given(st.lists(logprobs, max_size=3).map(tuple))
+def test_logprobs_survive_inside_a_piece(given: tuple[TokenLogprob, ...]) -> None:
+    message = convert.piece_to_message(Piece(text="", num_tokens=len(given), logprobs=given))
+    assert convert.logprobs_from_message(message.logprobs) == given
 
 
 @given(milliseconds)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import ArtifactError
-from constellation.records import Table
+from constellation.records import Split, Table
 from constellation.wire.table_file import load_table, pack_table, save_table, unpack_table
 from tests.wire.fakes import make_table
 
@@ -38,6 +39,27 @@ def test_a_table_survives_its_file_bit_for_bit(tmp_path: Path) -> None:
     save_table(path, TABLE)
     assert_same(load_table(path), TABLE)
     assert pack_table(load_table(path)) == PACKED
+
+
+def test_what_a_parent_gave_up_survives_the_file_and_others_are_written_as_before(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "table.msgpack"
+    parent, child = TABLE.sites[0], TABLE.sites[1]
+    split = Split(
+        parent=parent.name,
+        basin_K=parent.basin_K,
+        bearing_K=parent.bearing_K,
+        radii=parent.radii,
+    )
+    save_table(path, replace(TABLE, sites=(parent, replace(child, split=split))))
+    back = load_table(path).sites
+    assert back[0].split is None
+    assert back[1].split is not None
+    assert (back[1].split.parent, back[1].split.radii) == (parent.name, parent.radii)
+    assert np.array_equal(back[1].split.basin_K, parent.basin_K)
+    assert np.array_equal(back[1].split.bearing_K, parent.bearing_K)
+    assert b"split" not in PACKED
 
 
 def test_saving_leaves_nothing_but_the_table(tmp_path: Path) -> None:

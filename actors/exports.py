@@ -1,0 +1,61 @@
+"""What the registry shows of the constellation: its metrics, and where all others' are."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from actors import _ray
+from actors.spec import Announcement, DeploymentSpec
+from constellation.geometry import pairwise_distances
+from constellation.records import Table
+from constellation.runtime.supervisor import Member, State
+from constellation.telemetry.metrics import RegistryMetrics, serve_metrics
+
+
+class Exports:
+    """Metrics of the registry, and the list by which Prometheus finds every process."""
+
+    def __init__(self, spec: DeploymentSpec) -> None:
+        self._path = spec.run_dir / "metrics_targets.json"
+        self._metrics = RegistryMetrics(CollectorRegistry())
+        self._endpoint, _ = serve_metrics(self._metrics.registry, spec.host)
+        self._counted: dict[str, int] = {}  # restarts already in the metric
+
+    def describe(self, table: Table) -> None:
+        """Show how far the kernels' basins lie apart, and what was measured of each."""
+        basin_NK = np.stack([site.basin_K for site in table.sites])
+        distance_NN = pairwise_distances(basin_NK, basin_NK)
+        pairs = len(basin_NK) * (len(basin_NK) - 1)
+        self._metrics.basin_spread.set(distance_NN.sum() / pairs if pairs else 0.0)
+        for site in table.sites:
+            if site.phi_gauge is not None:
+                self._metrics.phi.labels(site.name).set(site.phi_gauge)
+
+    def count(self, table_version: int, kernels: Mapping[str, Member]) -> None:
+        """Show the table's version, who is up, and how often each was restarted."""
+        self._metrics.table_version.set(table_version)
+        for kernel, member in kernels.items():
+            self._metrics.up.labels(kernel).set(member.state is State.UP)
+            news = member.num_restarts - self._counted.get(kernel, 0)
+            self._metrics.restarts.labels(kernel).inc(news)
+            self._counted[kernel] = member.num_restarts
+
+    def forget(self, kernel: str) -> None:
+        """Show a kernel that has left no more."""
+        self._counted.pop(kernel, None)
+        self._metrics.forget(kernel)
+
+    def write_targets(self, announcements: Iterable[Announcement]) -> None:
+        """Write the Prometheus file_sd list of every process's /metrics, whole or not at all."""
+        endpoints = {_ray.REGISTRY: self._endpoint}
+        endpoints |= {each.member: each.metrics_endpoint for each in announcements}
+        groups = [
+            {"targets": [endpoint], "labels": {"member": name}}
+            for name, endpoint in sorted(endpoints.items())
+        ]
+        temporary = self._path.with_suffix(f".{os.getpid()}.part")
+        temporary.write_text(json.dumps(groups, indent=1))
+        temporary.replace(self._path)

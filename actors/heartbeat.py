@@ -1,0 +1,53 @@
+"""Heartbeats: the registry's question to every member, over gRPC, whether it still answers."""
+
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from constellation.records import KernelDescription
+from constellation.wire import channel, convert, services
+
+ANSWER_S = 1.0
+"""Seconds a member may take to answer."""
+
+
+class Heartbeats:
+    """Asks members; keeps a connection to each."""
+
+    def __init__(self, token: str | None) -> None:
+        self._metadata = channel.credentials(token)
+        self._channels: dict[str, tuple[str, grpc.aio.Channel]] = {}
+
+    async def router(self, member: str, endpoint: str) -> None:
+        """Ask a router whether it is well.
+
+        Raises:
+            grpc.aio.AioRpcError: It did not answer in time, or nobody is there.
+        """
+        stub = health_pb2_grpc.HealthStub(self._channel(member, endpoint))
+        await stub.Check(health_pb2.HealthCheckRequest(), timeout=ANSWER_S)
+
+    async def kernel(self, member: str, endpoint: str) -> KernelDescription:
+        """Ask a kernel how it is.
+
+        Raises:
+            grpc.aio.AioRpcError: It did not answer in time, or nobody is there.
+        """
+        stub = services.Stub(self._channel(member, endpoint), services.KERNEL)
+        request = services.request_class(services.KERNEL, "Describe")()
+        reply: Any = await stub.Describe(request, timeout=ANSWER_S, metadata=self._metadata)
+        return convert.description_from_message(reply)
+
+    async def forget(self, member: str) -> None:
+        """Close the connection to a member that has left, after its last answer."""
+        known = self._channels.pop(member, None)
+        if known is not None:
+            await known[1].close(ANSWER_S)
+
+    def _channel(self, member: str, endpoint: str) -> grpc.aio.Channel:
+        known = self._channels.get(member)
+        if known is None or known[0] != endpoint:
+            opened = grpc.aio.insecure_channel(endpoint, options=channel.CHANNEL_OPTIONS)
+            self._channels[member] = known = (endpoint, opened)
+        return known[1]

@@ -1,0 +1,209 @@
+"""`add`, `remove`, `spawn`: kernels join and leave a constellation, live where it runs."""
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster.cli import options, render
+from cluster.cli.connection import configuration, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cluster.growth import Added
+    from constellation.client import Client
+    from constellation.records import Grown
+    from constellation.settings import Settings
+    from training.evaluation.growth import GrowthCost
+
+Name = Annotated[
+    str,
+    typer.Argument(help="Name of the kernel: a-z, 0-9, '.', '_', '-', at most 64 characters."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(add)
+    app.command()(remove)
+    app.command()(spawn)
+
+
+def add(
+    name: Name,
+    path: Annotated[
+        Path,
+        typer.Argument(help="Text of the new domain, a file or folder; or a finished kernel."),
+    ],
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text of a finished kernel's domain: its basin is what queries find it by.",
+            show_default=False,
+        ),
+    ] = None,
+    artifacts: options.Artifacts = None,
+    run_dir: options.RunDir = None,
+    token_file: options.TokenFile = None,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Give a constellation a kernel for a new domain, without touching the others.
+
+    The kernel is trained from the run's own seed, by the branch stage of its recipe; Ctrl-C writes
+    checkpoints, and the same command goes on from them. Where the constellation runs the kernel
+    joins it live; else `up` serves it. Then held-out text says what it costs the other domains.
+
+    Example: constellation add poems texts/poems
+    """
+    from cluster.growth import join, make_kernel
+    from training.progress.live_table import LiveTable
+
+    settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
+    folder = _folder(settings, artifacts)
+    console = render.stderr()
+    try:
+        with LiveTable(console) as progress:
+            new = make_kernel(folder, name, path, text, progress)
+    except KeyboardInterrupt:
+        console.print("stopped; checkpoints are written, the same command goes on from there")
+        raise
+    with _served(settings, folder, timeout) as client:
+        added = join(folder, new, client)
+        where = _where(folder, client is not None)
+    if as_json:
+        render.print_json({**_grown_facts(added.grown, where), **_added_facts(added)})
+    else:
+        _print_added(added, where)
+
+
+def remove(
+    name: Name,
+    artifacts: options.Artifacts = None,
+    run_dir: options.RunDir = None,
+    token_file: options.TokenFile = None,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Let a kernel go, without a dropped request and without touching the others.
+
+    First no new query goes to it, then it finishes what it is answering, then its process ends.
+    The share of a spawned kernel goes back to its parent. Its files stay where they are.
+
+    Example: constellation remove poems
+    """
+    from cluster.growth import leave
+
+    settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
+    folder = _folder(settings, artifacts)
+    with _served(settings, folder, timeout) as client:
+        grown = leave(folder, name, client)
+        where = _where(folder, client is not None)
+    _print_grown(grown, "left", where, as_json)
+
+
+def spawn(
+    parent: Annotated[str, typer.Argument(help="The kernel whose queries are shared out.")],
+    name: Name,
+    run_dir: options.RunDir = None,
+    endpoint: options.Endpoint = None,
+    token_file: options.TokenFile = None,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Share a busy kernel's queries with a new one that begins with the same weights.
+
+    Its latest queries are grouped in two; the kernel keeps the half that is nearer to where it
+    was. Needs a constellation that runs, and 16 recent queries. `remove` undoes it.
+
+    Example: constellation spawn python python-2
+    """
+    settings = configuration(run_dir=run_dir, token_file=token_file)
+    with connect(settings, endpoint, timeout) as client:
+        grown = client.spawn(parent, name)
+    _print_grown(grown, f"shares the queries of {parent}", "live", as_json)
+
+
+def _folder(settings: "Settings", artifacts: Path | None) -> Path:
+    """Return the artifacts that are meant: those given, else those that are served from here."""
+    from cluster.state import running
+
+    state = running(settings.run_dir) if artifacts is None else None
+    return Path(state.artifacts) if state is not None else settings.artifacts
+
+
+@contextmanager
+def _served(
+    settings: "Settings", artifacts: Path, timeout_s: float | None
+) -> "Iterator[Client | None]":
+    """Yield a client of the constellation that runs from these artifacts; None when none does."""
+    from cluster.state import running
+
+    state = running(settings.run_dir)
+    if state is None or Path(state.artifacts).resolve() != artifacts.resolve():
+        yield None
+        return
+    with connect(settings, state.endpoint, timeout_s) as client:
+        yield client
+
+
+def _where(artifacts: Path, live: bool) -> str:
+    return "live" if live else f"in {artifacts}"
+
+
+def _grown_facts(grown: "Grown", where: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(grown), "where": where}
+
+
+def _added_facts(added: "Added") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    def facts(cost: "GrowthCost | None") -> dict[str, Any] | None:
+        return None if cost is None else {**asdict(cost), "ratio": cost.ratio}
+
+    return {
+        "minutes": added.kernel.seconds / 60,
+        "num_documents": added.kernel.num_documents,
+        "others": facts(added.others),
+        "own": facts(added.own),
+    }
+
+
+def _print_added(added: "Added", where: str) -> None:
+    console = render.stdout()
+    console.print(
+        f"{added.kernel.name}: made in {added.kernel.seconds / 60:.1f} minutes "
+        f"from {added.kernel.num_documents} documents"
+    )
+    shown = render.table(
+        "held out", "before", "after", "moved", numbers=("before", "after", "moved")
+    )
+    for title, cost in (("other domains", added.others), (added.kernel.name, added.own)):
+        if cost is not None:
+            moved = f"{cost.num_moved} of {cost.num_documents}"
+            shown.add_row(title, f"{cost.before:.4f}", f"{cost.after:.4f}", moved)
+    if shown.row_count:
+        console.print(shown)
+    if added.others is None:
+        console.print("the artifacts hold no held-out text of the other domains to score")
+    else:
+        interval = added.others.interval
+        limits = "" if interval is None else f", {interval[0]:+.4f} to {interval[1]:+.4f} (95 %)"
+        console.print(
+            f"bits per byte; it costs the other domains {added.others.ratio - 1:+.2%}{limits}"
+        )
+    _print_grown(added.grown, "joined", where, as_json=False)
+
+
+def _print_grown(grown: "Grown", what: str, where: str, as_json: bool) -> None:
+    if as_json:
+        render.print_json(_grown_facts(grown, where))
+        return
+    seat = "" if grown.seat is None else f" · seat {grown.seat}"
+    render.stdout().print(
+        f"{grown.kernel} {what}, {where}{seat} · table version {grown.table_version}"
+    )

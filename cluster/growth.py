@@ -1,0 +1,120 @@
+"""Let a kernel join or leave: live where its constellation runs, else in the artifacts alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.training_process import train_in_process
+from constellation.client import Client
+from constellation.coordizer.coordizer import Coordizer
+from constellation.curricula.store import MANIFEST, load_prepared
+from constellation.errors import ConfigError
+from constellation.kernel.checkpoint import load_kernel
+from constellation.records import Grown, Table
+from constellation.routing.growth import add_kernel, retire_kernel
+from constellation.wire.table_file import load_table, save_table
+from training.evaluation.growth import GrowthCost, growth_cost
+from training.growth import NewKernel, import_new, train_new
+from training.progress.events import OnEvent
+from training.recipe import Recipe
+from training.runs.training_plan import TrainingPlan
+
+TABLE_FILE = "table.msgpack"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Added:
+    """A kernel that has joined, and what came of it."""
+
+    kernel: NewKernel
+    grown: Grown
+    others: GrowthCost | None
+    """Held-out text of the other domains; None when the artifacts hold none."""
+    own: GrowthCost | None
+    """Held-out text of its own domain: before, the nearest of the others wrote it."""
+
+
+def make_kernel(
+    artifacts: Path, name: str, path: Path, text: Path | None, on_event: OnEvent
+) -> NewKernel:
+    """Train a kernel on text, or take a finished one, so that it can join.
+
+    Args:
+        artifacts: Folder that training wrote.
+        name: Of the new kernel.
+        path: A file or folder of text, or the folder of a finished kernel.
+        text: Text of the finished kernel's domain; None when it is trained.
+        on_event: Told of the training.
+
+    Raises:
+        ConfigError: A finished kernel came without text, or text twice.
+        ConstellationError: See `training.growth`.
+    """
+    finished = (path / "kernel.json").exists()
+    if finished and text is None:
+        raise ConfigError(
+            f"{path} is a finished kernel: --text says where its domain lies, and is needed"
+        )
+    if finished and text is not None:
+        return import_new(artifacts, name, path, text)
+    if text is not None:
+        raise ConfigError(f"{path} is no finished kernel, so it is the text; leave --text out")
+    return train_new(artifacts, name, path, on_event, trainer=_with_own_ray)
+
+
+def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:
+    """Let a kernel that was made join, and say what it cost.
+
+    Args:
+        artifacts: Folder that training wrote.
+        new: The kernel.
+        client: Of the constellation that runs from the artifacts; None when none does.
+
+    Raises:
+        GrowthRefused, IncompatibleKernels: It does not fit; nothing has changed.
+    """
+    before = load_table(artifacts / TABLE_FILE)
+    after = add_kernel(before, new.candidate)
+    grown = _store(artifacts, new.name, after) if client is None else client.add(new.name)
+    return Added(
+        kernel=new,
+        grown=grown,
+        others=_cost(artifacts, artifacts / "corpus", before, after),
+        own=_cost(artifacts, artifacts / "added" / new.name, before, after),
+    )
+
+
+def leave(artifacts: Path, name: str, client: Client | None) -> Grown:
+    """Let a kernel go; its files stay.
+
+    Raises:
+        UnknownKernel: There is none of that name.
+        GrowthRefused: It is the only one.
+    """
+    if client is not None:
+        return client.retire(name)
+    before = load_table(artifacts / TABLE_FILE)
+    left = _store(artifacts, name, retire_kernel(before, name))
+    seat = next(site.seat for site in before.sites if site.name == name)
+    return Grown(kernel=name, seat=seat, table_version=left.table_version)
+
+
+def _store(artifacts: Path, name: str, table: Table) -> Grown:
+    save_table(artifacts / TABLE_FILE, table)
+    seat = next((site.seat for site in table.sites if site.name == name), None)
+    return Grown(kernel=name, seat=seat, table_version=table.version)
+
+
+def _cost(artifacts: Path, corpus: Path, before: Table, after: Table) -> GrowthCost | None:
+    if not (corpus / MANIFEST).exists():
+        return None
+    return growth_cost(
+        load_prepared(corpus).test,
+        coordizer=Coordizer.load(artifacts / "coordizer"),
+        before=before,
+        after=after,
+        kernel=lambda name: load_kernel(artifacts / "kernels" / name).decoder,
+    )
+
+
+def _with_own_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
+    train_in_process(plan, recipe.workers, on_event)

@@ -1,0 +1,93 @@
+"""Keys and values of prompts that were read before, so that a common beginning is not read again.
+
+Shapes: P passes of layers, H heads, L positions, D channels of a head.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from constellation.errors import ConfigError
+from constellation.records import TokenArray
+
+
+class PrefixStore:
+    """The newest prompts' keys and values, as many as a limit of memory holds.
+
+    Attributes:
+        size_bytes: Memory of what is held.
+
+    Args:
+        limit_bytes: Most memory; what was used longest ago goes first. 0 keeps nothing.
+        tokens_min: Shortest beginning worth copying, at least 1.
+    """
+
+    def __init__(self, limit_bytes: int, *, tokens_min: int = 16) -> None:
+        if limit_bytes < 0 or tokens_min < 1:
+            raise ConfigError(
+                f"need limit_bytes >= 0 and tokens_min >= 1, got {limit_bytes} and {tokens_min}"
+            )
+        self.size_bytes = 0
+        self._limit_bytes = limit_bytes
+        self._tokens_min = tokens_min
+        self._held: OrderedDict[bytes, tuple[TokenArray, Tensor]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def longest(self, prompt_ids: Sequence[int]) -> Tensor | None:
+        """Return the keys and values of the longest beginning held, shape (P, 2, H, L, D).
+
+        L is below the prompt's length: its last token has to be read for what comes next. None
+        when fewer than `tokens_min` tokens are common.
+        """
+        tokens = np.asarray(prompt_ids, dtype=np.int32)
+        best, best_key = 0, b""
+        for key, (held, _) in self._held.items():
+            if (shared := _num_shared(tokens, held)) > best:
+                best, best_key = shared, key
+        length = min(best, len(tokens) - 1)
+        if length < self._tokens_min:
+            return None
+        self._held.move_to_end(best_key)
+        return self._held[best_key][1][..., :length, :]
+
+    def keep(self, prompt_ids: Sequence[int], copy: Callable[[], Tensor]) -> None:
+        """Hold a prompt that was read, unless it is the beginning of one that is held.
+
+        Args:
+            prompt_ids: The prompt's tokens.
+            copy: Makes a copy of its keys and values; called only when it is wanted.
+        """
+        tokens = np.asarray(prompt_ids, dtype=np.int32)
+        if len(tokens) < self._tokens_min or self._limit_bytes == 0:
+            return
+        shorter = []
+        for key, (held, _) in self._held.items():
+            shared = _num_shared(tokens, held)
+            if shared == len(tokens):
+                return
+            if shared == len(held):
+                shorter.append(key)
+        for key in shorter:
+            self._drop(key)
+        self._hold(tokens, copy())
+
+    def _hold(self, tokens: TokenArray, held: Tensor) -> None:
+        if held.nbytes > self._limit_bytes:
+            return
+        while self.size_bytes + held.nbytes > self._limit_bytes:
+            self._drop(next(iter(self._held)))
+        self._held[tokens.tobytes()] = (tokens, held)
+        self.size_bytes += held.nbytes
+
+    def _drop(self, key: bytes) -> None:
+        self.size_bytes -= self._held.pop(key)[1].nbytes
+
+
+def _num_shared(first: TokenArray, second: TokenArray) -> int:
+    length = min(len(first), len(second))
+    differs = first[:length] != second[:length]
+    return int(differs.argmax()) if differs.any() else length

@@ -1,0 +1,60 @@
+"""A kernel that is to join others, as a table of itself alone.
+
+Made under the frozen coordinates of those it joins, from its own text: nothing of theirs is read.
+Shapes: K outcomes, N texts.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from constellation.errors import ConfigError
+from constellation.records import FloatArray, Rule, Table
+from constellation.routing.calibration import site_distances
+from constellation.routing.sites import KernelTexts, fit_sites
+
+RADIUS_QUANTILE = 0.99
+"""Share of a kernel's own held-out passages that its radius holds, as in `calibrate`."""
+
+
+def fit_candidate(
+    name: str,
+    basins_NK: FloatArray,
+    held_out_NK: FloatArray,
+    *,
+    background_K: FloatArray,
+    coordizer_hash: str,
+) -> Table:
+    """Return the table of one kernel alone, for `growth.add_kernel`.
+
+    Args:
+        name: Of the kernel.
+        basins_NK: Basins of its training texts, at least one.
+        held_out_NK: Basins of passages of its domain that it did not learn from, at least one; its
+            radii are calibrated on them.
+        background_K: pi of the coordizer that made them.
+        coordizer_hash: sha256 (hex) of that coordizer.
+
+    Raises:
+        ConfigError: There are no texts or no passages, or they lie at the background.
+    """
+    if not len(held_out_NK):
+        raise ConfigError(f"kernel {name!r} has no held-out passage to calibrate on; add text")
+    texts = KernelTexts(name=name).learn("train", basins_NK)
+    (site,) = fit_sites([texts], background_K=background_K, seats=False).sites
+    radii = {
+        rule: float(
+            np.quantile(
+                site_distances(held_out_NK, [site], background_K=background_K, rule=rule),
+                RADIUS_QUANTILE,
+            )
+        )
+        for rule in Rule
+    }
+    return Table(
+        version=1,
+        coordizer_hash=coordizer_hash,
+        background_K=background_K,
+        temperatures={},
+        sites=(replace(site, radii=radii),),
+    )

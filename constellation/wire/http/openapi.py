@@ -1,0 +1,155 @@
+"""The endpoints as an OpenAPI document, from the same declarations that check the bodies."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from constellation.wire.http import bodies, kinds
+
+Json = dict[str, Any]
+
+PATHS: Final = {
+    "/v1/chat/completions": ("chat", bodies.CHAT, ("model", "messages")),
+    "/v1/completions": ("complete", bodies.COMPLETION, ("model", "prompt")),
+    "/v1/embeddings": ("embed", bodies.EMBEDDINGS, ("model", "input")),
+}
+"""What takes a body: name, fields, those that must be given."""
+
+_TEXT: Json = {"type": "string"}
+_COUNT: Json = {"type": "integer", "minimum": 0}
+_ERROR: Json = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "message": _TEXT,
+                "type": _TEXT,
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+            "required": ["message", "type", "param", "code"],
+        }
+    },
+    "required": ["error"],
+}
+_MODEL: Json = {
+    "type": "object",
+    "properties": {
+        "id": _TEXT,
+        "object": {"const": "model"},
+        "created": _COUNT,
+        "owned_by": _TEXT,
+    },
+    "required": ["id", "object", "created", "owned_by"],
+}
+_USAGE: Json = {
+    "type": "object",
+    "properties": {
+        "prompt_tokens": _COUNT,
+        "completion_tokens": _COUNT,
+        "total_tokens": _COUNT,
+    },
+    "required": ["prompt_tokens", "total_tokens"],
+}
+
+
+def document() -> Json:
+    """Return the document, OpenAPI 3.1."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Constellation",
+            "version": "1",
+            "description": "A subset of OpenAI's API. Embeddings are basins: points of the simplex "
+            "of 64 outcomes, made for telling domains of text apart, not for fine similarity.",
+        },
+        "paths": {
+            "/health": _get("health", _object(status=_TEXT), {"503": "no kernel can answer"}),
+            "/v1/models": _get("models", _list_of(_MODEL)),
+            "/v1/models/{model}": _model_path(),
+            **{path: _post(*declared) for path, declared in PATHS.items()},
+        },
+        "components": {
+            "schemas": {"Error": _ERROR},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}, {}],
+    }
+
+
+def _object(**fields: Json) -> Json:
+    return {"type": "object", "properties": fields, "required": list(fields)}
+
+
+def _list_of(item: Json) -> Json:
+    return _object(object={"const": "list"}, data={"type": "array", "items": item})
+
+
+def _answer(name: str) -> Json:
+    if name == "embed":
+        vector = {"anyOf": [_TEXT, {"type": "array", "items": {"type": "number"}}]}
+        return _list_of(_object(object={"const": "embedding"}, index=_COUNT, embedding=vector))
+    kind = "chat.completion" if name == "chat" else "text_completion"
+    key = "message" if name == "chat" else "text"
+    choice: Json = _object(index=_COUNT, finish_reason={"enum": ["stop", "length"]})
+    choice["required"].append(key)
+    choices = {"type": "array", "items": choice, "minItems": 1, "maxItems": 1}
+    route = _object(route=_object(kernel=_TEXT, reason=_TEXT))
+    return _object(
+        id=_TEXT,
+        object={"const": kind},
+        created=_COUNT,
+        model=_TEXT,
+        choices=choices,
+        usage=_USAGE,
+        constellation=route,
+    )
+
+
+def _content(schema: Json) -> Json:
+    return {"application/json": {"schema": schema}}
+
+
+def _replies(schema: Json, refusals: Mapping[str, str]) -> Json:
+    error = _content({"$ref": "#/components/schemas/Error"})
+    said = {"default": "an error", **refusals}
+    return {
+        "200": {"description": "the answer", "content": _content(schema)},
+        **{code: {"description": text, "content": error} for code, text in said.items()},
+    }
+
+
+def _get(name: str, schema: Json, refusals: Mapping[str, str] | None = None) -> Json:
+    return {"get": {"operationId": name, "responses": _replies(schema, refusals or {})}}
+
+
+def _model_path() -> Json:
+    path = _get("model", _MODEL, {"404": "no model has this name"})
+    path["get"]["parameters"] = [{"name": "model", "in": "path", "required": True, "schema": _TEXT}]
+    return path
+
+
+_REFUSALS = {
+    "400": "a field is unknown, missing or holds what it may not; `param` names it",
+    "401": "the token is missing or wrong",
+    "404": "no model has this name",
+    "413": "the body is over 4 MiB",
+    "422": "the query is outside every kernel's radius, and refusal was asked for",
+    "429": "all places are taken; Retry-After says when to come back",
+    "503": "no kernel can answer now",
+    "504": "the deadline passed",
+}
+
+
+def _post(name: str, fields: Mapping[str, kinds.Kind], required: tuple[str, ...]) -> Json:
+    replies = _replies(_answer(name), _REFUSALS)
+    if name != "embed":
+        replies["200"]["content"]["text/event-stream"] = {"schema": _TEXT}
+    body = kinds.object_schema(fields, *required)
+    return {
+        "post": {
+            "operationId": name,
+            "requestBody": {"required": True, "content": _content(body)},
+            "responses": replies,
+        }
+    }

@@ -1,0 +1,142 @@
+"""TLS by files: what a server shows, whom it trusts, and the same for clients.
+
+Both doors use the same files. Versions below 1.2 are refused by both.
+"""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from constellation.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerTls:
+    """What a server shows, and which clients it lets in."""
+
+    certificate: Path
+    """PEM file with the server's certificate, and those up to its authority's."""
+    key: Path
+    """PEM file with its private key, without a passphrase."""
+    client_ca: Path | None = None
+    """PEM file with the authorities that vouch for clients; None lets in clients without a
+    certificate."""
+
+    def context(self) -> ssl.SSLContext:
+        """Return the terms for a server of Python's own.
+
+        Raises:
+            ConfigError: A file cannot be read or does not hold what it should.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        _load_identity(context, self.certificate, self.key)
+        if self.client_ca is not None:
+            _load_authorities(context, self.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Return the terms for a gRPC server; errors as in `context`."""
+        self.context()  # grpc says "invalid" of any file; this names the one that is
+        return grpc.ssl_server_credentials(
+            [(self.key.read_bytes(), self.certificate.read_bytes())],
+            root_certificates=None if self.client_ca is None else self.client_ca.read_bytes(),
+            require_client_auth=self.client_ca is not None,
+        )
+
+
+def server_tls(
+    certificate: Path | None, key: Path | None, client_ca: Path | None
+) -> ServerTls | None:
+    """Return a server's terms, or None for plain text when no file is given.
+
+    Raises:
+        ConfigError: One of the files comes without those that it needs.
+    """
+    if certificate is not None and key is not None:
+        return ServerTls(certificate=certificate, key=key, client_ca=client_ca)
+    if (certificate, key, client_ca) != (None, None, None):
+        raise ConfigError(
+            "TLS needs a certificate and its key; give security.certificate and security.key both"
+        )
+    return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClientTls:
+    """Which servers a client trusts, and what it shows them."""
+
+    ca: Path
+    """PEM file with the authorities that vouch for servers; one that is self-signed is its own."""
+    certificate: Path | None = None
+    """PEM file with the client's certificate, for servers that ask for one."""
+    key: Path | None = None
+    """PEM file with its private key, without a passphrase."""
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ConfigError("a client's certificate and its key go together; give both")
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Return the terms for a gRPC channel.
+
+        Raises:
+            ConfigError: A file cannot be read or does not hold what it should.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _load_authorities(context, self.ca)
+        if self.certificate is None or self.key is None:
+            return grpc.ssl_channel_credentials(self.ca.read_bytes())
+        _load_identity(context, self.certificate, self.key)
+        return grpc.ssl_channel_credentials(
+            self.ca.read_bytes(), self.key.read_bytes(), self.certificate.read_bytes()
+        )
+
+
+def client_tls(
+    ca: str | Path | None, certificate: str | Path | None, key: str | Path | None
+) -> ClientTls | None:
+    """Return a client's terms, or None for plain text when no file is given.
+
+    Raises:
+        ConfigError: A certificate without its key, or without an authority to know the server by.
+    """
+    paths = [None if path is None else Path(path) for path in (certificate, key)]
+    if ca is not None:
+        return ClientTls(ca=Path(ca), certificate=paths[0], key=paths[1])
+    if paths != [None, None]:
+        raise ConfigError("a client's certificate needs TLS; give the server's authority, too (ca)")
+    return None
+
+
+def _load_identity(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    for path in (certificate, key):
+        _check_readable(path)
+    try:
+        # Without a password argument OpenSSL would ask the terminal for one.
+        context.load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError(
+            f"{certificate} and {key} are no certificate with its private key in PEM, without a "
+            f"passphrase ({error})"
+        ) from error
+
+
+def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
+    _check_readable(path)
+    try:
+        context.load_verify_locations(path)
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError(f"{path} holds no certificates in PEM ({error})") from error
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,106 @@
+"""`add`, `remove`, `spawn`: what they say, and what they do where nothing runs."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from constellation.errors import GrowthRefused
+from constellation.wire.table_file import load_table, pack_table
+from tests.cli.conftest import Run
+from tests.cli.test_serving_commands import write_own_state
+from tests.support.artifacts import PROMPTS
+from tests.wire.fakes import Served
+
+VERSE = "the river sings of spring and the lark of morning over meadows white with dew\n"
+
+
+@pytest.fixture
+def own(artifacts: Path, tmp_path: Path) -> Path:
+    """Return artifacts that a test may change, and text beside them."""
+    shutil.copytree(artifacts, tmp_path / "own")
+    (tmp_path / "verse").mkdir()
+    words = VERSE.split()
+    for number in range(12):
+        lines = (" ".join(words[k:] + words[:k]) + f" {number * k}" for k in range(len(words)))
+        (tmp_path / "verse" / f"{number}.txt").write_text("\n".join(lines))
+    return tmp_path / "own"
+
+
+def bits(artifacts: Path) -> bytes:
+    return pack_table(replace(load_table(artifacts / "table.msgpack"), version=1))
+
+
+def test_a_finished_kernel_joins_and_leaves_the_artifacts(run: Run, own: Path) -> None:
+    before = bits(own)
+    kernel = own / "kernels" / "mail"
+    added = run("add", "poems", kernel, "--text", "verse", "--artifacts", own, "--json")
+    assert added.exit_code == 0, added.stderr
+    told = json.loads(added.stdout)
+    assert told["kernel"] == "poems"
+    assert told["where"] == f"in {own}"
+    assert told["others"] is None
+    assert told["own"]["num_moved"] > 0
+    table = load_table(own / "table.msgpack")
+    assert [site.name for site in table.sites] == [*PROMPTS, "poems"]
+    assert table.sites[-1].seat == told["seat"]
+    assert table.version == told["table_version"]
+    removed = run("remove", "poems", "--artifacts", own)
+    assert removed.exit_code == 0, removed.stderr
+    assert "poems left, in" in removed.stdout
+    assert bits(own) == before
+
+
+def test_what_it_cost_is_shown_as_a_table(run: Run, own: Path) -> None:
+    kernel = own / "kernels" / "mail"
+    shown = run("add", "poems", kernel, "--text", "verse", "--artifacts", own).stdout
+    assert "poems joined, in" in shown
+    assert "no held-out text of the other domains" in shown
+    assert "documents" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("add", "poems", "own/kernels/mail"), "--text"),
+        (("add", "poems", "verse", "--text", "verse"), "leave --text out"),
+        (("add", "poems", "verse"), "run.json"),
+        (("add", "mail", "own/kernels/mail", "--text", "verse"), "already"),
+        (("add", "../poems", "own/kernels/mail", "--text", "verse"), "name is '../poems'"),
+        (("remove", "poems"), "no kernel is named 'poems'"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_changes_nothing(
+    run: Run, own: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    before = bits(own)
+    result = run(*arguments, "--artifacts", own)
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert bits(own) == before
+
+
+def test_where_it_runs_the_constellation_itself_is_asked(run: Run, served: Served) -> None:
+    write_own_state(Path("runs/local"), served.endpoint)
+    removed = run("remove", "poems", "--json")
+    assert json.loads(removed.stdout) == {
+        "kernel": "poems",
+        "seat": 0,
+        "table_version": 6,
+        "where": "live",
+    }
+    spawned = run("spawn", "python", "python-2")
+    assert "python-2 shares the queries of python, live · table version 6" in spawned.stdout
+    calls = [(name, detail) for name, detail, _ in served.router.calls]
+    assert calls == [("poems", "retire"), ("python-2", ("spawn", "python"))]
+
+
+def test_a_refusal_is_said_once_and_not_tried_again(run: Run, served: Served) -> None:
+    served.router.failures.append(GrowthRefused("python-2", "the queries are alike"))
+    result = run("spawn", "python", "python-2", "--endpoint", served.endpoint)
+    assert result.exit_code == 1
+    assert "the queries are alike" in result.stderr
+    assert len(served.router.calls) == 1

@@ -1,0 +1,235 @@
+"""One more kernel for a finished run: trained from its seed or brought along, and what it costs."""
+
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.curricula.store import load_prepared
+from constellation.errors import (
+    ArtifactError,
+    ConfigError,
+    CorpusError,
+    IncompatibleKernels,
+    InvalidRequest,
+    TrainingError,
+)
+from constellation.kernel.checkpoint import load_kernel, save_kernel
+from constellation.kernel.decoder import Decoder
+from constellation.records import Table
+from constellation.routing.growth import add_kernel, retire_kernel
+from constellation.wire.table_file import load_table, pack_table, save_table
+from tests.training.test_pipeline import alone, recipe
+from training.evaluation.growth import GrowthCost, growth_cost
+from training.growth import NewKernel, import_new, train_new
+from training.ledger import file_sha256
+from training.loop.step import Alone
+from training.pipeline import train
+from training.progress.events import OnEvent
+from training.recipe import Recipe
+from training.runs.branch import train_share
+from training.runs.training_plan import TrainingPlan
+
+STOCKS = {
+    "sea": "wave tide salt harbour anchor gull keel drift storm sail".split(),  # noqa: SIM905
+    "bake": "flour yeast oven crust knead rise butter loaf sugar salt".split(),  # noqa: SIM905
+    "stars": "orbit comet lens dust nebula pulsar light drift mass ring".split(),  # noqa: SIM905
+}
+FORGE = "anvil hammer tongs bellows iron ember rivet steel quench rasp".split()  # noqa: SIM905
+
+
+def write(folder: Path, stock: list[str], *, files: int = 12) -> Path:
+    source = random.Random(0)
+    folder.mkdir(parents=True)
+    for number in range(files):
+        lines = (" ".join(source.choices(stock, k=9)) for _ in range(30))
+        (folder / f"{number}.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("new") / "forge", FORGE)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("old")
+    for domain, stock in STOCKS.items():
+        write(folder / "text" / domain, stock)
+    branch = {"steps": 30, "batch_size": 2, "learning_rate": 1e-2, "replay_share": 0.2}
+    wanted = recipe(folder / "text", branch_stage=branch)
+    return train(wanted, folder / "out", trainer=alone).out
+
+
+@pytest.fixture
+def artifacts(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def files(artifacts: Path) -> dict[str, str]:
+    """Return the hash of every file of a run."""
+    return {
+        path.relative_to(artifacts).as_posix(): file_sha256(path)
+        for path in sorted(artifacts.rglob("*"))
+        if path.is_file()
+    }
+
+
+def cost(artifacts: Path, new: NewKernel) -> GrowthCost:
+    before = load_table(artifacts / "table.msgpack")
+    found = growth_cost(
+        load_prepared(artifacts / "corpus").test,
+        coordizer=Coordizer.load(artifacts / "coordizer"),
+        before=before,
+        after=add_kernel(before, new.candidate),
+        kernel=lambda name: load_kernel(artifacts / "kernels" / name).decoder,
+    )
+    assert found is not None
+    return found
+
+
+def test_a_new_domain_gets_a_kernel_and_costs_the_others_nothing(
+    artifacts: Path, forge: Path
+) -> None:
+    before = files(artifacts)
+    new = train_new(artifacts, "forge", forge, trainer=alone)
+    after = files(artifacts)
+    assert {name: after[name] for name in before} == before, "what was there is what it was"
+    kernel, seed = (load_kernel(artifacts / folder) for folder in ("kernels/forge", "seed"))
+    assert kernel.facts["base_sha256"] == seed.weights_hash
+    assert kernel.weights_hash != seed.weights_hash
+    paid = cost(artifacts, new)
+    assert paid.num_documents >= 3
+    assert paid.ratio <= 1.005
+    assert own_bits(artifacts, new, "forge") < own_bits(artifacts, new, "sea")
+    assert not (artifacts / "checkpoints").exists()
+
+
+def own_bits(artifacts: Path, new: NewKernel, name: str) -> float:
+    """Return bits per byte of the new domain's held-out text under one kernel."""
+    table = add_kernel(load_table(artifacts / "table.msgpack"), new.candidate)
+    only = replace(table, sites=tuple(site for site in table.sites if site.name == name))
+    found = growth_cost(
+        load_prepared(artifacts / "added" / "forge").test,
+        coordizer=Coordizer.load(artifacts / "coordizer"),
+        before=only,
+        after=only,
+        kernel=lambda name: load_kernel(artifacts / "kernels" / name).decoder,
+    )
+    assert found is not None
+    return found.after
+
+
+def test_the_same_text_gives_the_same_kernel_and_a_finished_one_is_not_trained_again(
+    artifacts: Path, forge: Path, tmp_path: Path
+) -> None:
+    train_new(artifacts, "forge", forge, trainer=alone)
+    first = load_kernel(artifacts / "kernels" / "forge").weights_hash
+
+    def nobody(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
+        raise AssertionError("it is finished")
+
+    again = train_new(artifacts, "forge", forge, trainer=nobody)
+    assert pack_table(again.candidate) == pack_table(
+        load_table(artifacts / "kernels" / "forge" / "site.msgpack")
+    )
+    other = write(tmp_path / "other", [*FORGE[:5], *STOCKS["sea"][:5]])
+    train_new(artifacts, "forge", other, trainer=alone)
+    assert load_kernel(artifacts / "kernels" / "forge").weights_hash != first
+    train_new(artifacts, "forge", forge, trainer=alone)
+    assert load_kernel(artifacts / "kernels" / "forge").weights_hash == first
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    artifacts: Path, trained: Path, forge: Path, tmp_path: Path
+) -> None:
+    asked = iter(range(1000))
+
+    def stopping(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
+        train_share(plan, Alone(), should_stop=lambda: next(asked) == 12)
+
+    with pytest.raises(TrainingError, match="same command"):
+        train_new(artifacts, "forge", forge, trainer=stopping)
+    train_new(artifacts, "forge", forge, trainer=alone)
+    shutil.copytree(trained, tmp_path / "straight")
+    train_new(tmp_path / "straight", "forge", forge, trainer=alone)
+    one, two = (
+        load_kernel(out / "kernels" / "forge") for out in (artifacts, tmp_path / "straight")
+    )
+    assert one.weights_hash == two.weights_hash
+
+
+def test_the_measure_sees_a_kernel_that_draws_text_and_writes_it_badly(artifacts: Path) -> None:
+    """An ignorant kernel in the place of the sea's costs what it is worse by, and nothing else."""
+    before = load_table(artifacts / "table.msgpack")
+    renamed = (replace(site, name="shore") if site.name == "sea" else site for site in before.sites)
+    config = load_kernel(artifacts / "seed").config
+    corpus = load_prepared(artifacts / "corpus")
+    documents = [*corpus.dev, *corpus.test, *corpus.train[::2]]
+
+    def kernel(name: str) -> Decoder:
+        if name == "shore":
+            return Decoder(config, seed=5).eval()
+        return load_kernel(artifacts / "kernels" / name).decoder
+
+    paid = growth_cost(
+        documents,
+        coordizer=Coordizer.load(artifacts / "coordizer"),
+        before=before,
+        after=replace(before, sites=tuple(renamed)),
+        kernel=kernel,
+    )
+    assert paid is not None
+    assert 0 < paid.num_moved < paid.num_documents
+    assert paid.ratio > 1.05
+    assert paid.interval is not None
+    assert 0 < paid.interval[0] < paid.after - paid.before < paid.interval[1]
+
+
+def test_a_removed_kernel_can_be_taken_back_with_its_text(artifacts: Path) -> None:
+    path = artifacts / "table.msgpack"
+    table = load_table(path)
+    gone = retire_kernel(table, "sea")
+    save_table(path, gone)
+    text = artifacts.parent / "sea"
+    write(text, STOCKS["sea"])
+    with pytest.raises(ConfigError, match="take it back"):
+        train_new(artifacts, "sea", text, trainer=alone)
+    weights = load_kernel(artifacts / "kernels" / "sea").weights_hash
+    new = import_new(artifacts, "sea", artifacts / "kernels" / "sea", text)
+    assert load_kernel(artifacts / "kernels" / "sea").weights_hash == weights
+    back = add_kernel(gone, new.candidate)
+    assert sorted(site.name for site in back.sites) == sorted(STOCKS)
+
+
+def test_what_does_not_fit_is_refused(artifacts: Path, forge: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="already"):
+        train_new(artifacts, "sea", forge, trainer=alone)
+    with pytest.raises(ConfigError, match="shared start"):
+        train_new(artifacts, "seed", forge, trainer=alone)
+    with pytest.raises(InvalidRequest, match="name"):
+        train_new(artifacts, "../forge", forge, trainer=alone)
+    with pytest.raises(CorpusError):
+        train_new(artifacts, "forge", tmp_path / "nothing", trainer=alone)
+    with pytest.raises(ArtifactError):
+        import_new(artifacts, "forge", tmp_path / "nothing", forge)
+    stranger = tmp_path / "stranger"
+    shutil.copytree(artifacts / "kernels" / "sea", stranger)
+    loaded = load_kernel(stranger)
+    save_kernel(stranger, loaded.decoder, tokenizer_hash="0" * 64, facts={})
+    with pytest.raises(IncompatibleKernels, match="forge"):
+        import_new(artifacts, "forge", stranger, forge)
+    assert not (artifacts / "kernels" / "forge").exists()
+
+
+def test_a_table_of_the_new_kernel_alone_cannot_be_taken_for_the_run(
+    artifacts: Path, forge: Path
+) -> None:
+    candidate: Table = train_new(artifacts, "forge", forge, trainer=alone).candidate
+    assert [site.name for site in candidate.sites] == ["forge"]
+    assert candidate.sites[0].seat is None

@@ -1,0 +1,272 @@
+"""What OpenAI's clients send becomes what the constellation means, or is refused by name."""
+
+from typing import Any
+
+import pytest
+
+from constellation.errors import InvalidPrompt, InvalidRequest
+from constellation.records import Rule, Sampling
+from constellation.wire.convert import TEXT_BYTES_MAX
+from constellation.wire.http import bodies
+
+USER = [{"role": "user", "content": "hello"}]
+
+
+def chat(**fields: Any) -> bodies.Completion:
+    return bodies.chat({"model": "constellation", "messages": USER, **fields})
+
+
+def complete(**fields: Any) -> bodies.Completion:
+    return bodies.completion({"model": "constellation", "prompt": "hello", **fields})
+
+
+def test_what_is_not_given_takes_the_constellations_defaults() -> None:
+    asked = complete()
+    assert asked.sampling == Sampling()
+    assert asked.routing.kernel is None
+    assert (asked.prompt, asked.turn, asked.stream) == ("hello", None, False)
+
+
+def test_a_kernels_name_pins_the_kernel() -> None:
+    assert complete(model="poetry").routing.kernel == "poetry"
+
+
+def test_every_sampling_field_arrives() -> None:
+    given = {
+        "temperature": 0,
+        "top_p": 0.5,
+        "max_tokens": 7,
+        "min_tokens": 2,
+        "stop": ["a", "b"],
+        "seed": 3,
+        "presence_penalty": -1.5,
+        "frequency_penalty": 2,
+        "logit_bias": {"5": -100, "70": 1.5},
+        "top_k": 9,
+        "min_p": 0.1,
+        "repetition_penalty": 1.25,
+        "logprobs": 4,
+    }
+    renamed = {"max_tokens": "tokens_max", "min_tokens": "tokens_min"}
+    expected: dict[str, Any] = {renamed.get(name, name): value for name, value in given.items()}
+    expected |= {"stop": ("a", "b"), "logit_bias": {5: -100, 70: 1.5}}
+    assert complete(**given).sampling == Sampling(**expected)
+
+
+def test_null_is_the_same_as_nothing() -> None:
+    names = set(bodies.COMPLETION) - {"model", "prompt"}
+    assert complete(**dict.fromkeys(names)) == complete()
+    names = set(bodies.CHAT) - {"model", "messages"}
+    assert chat(**dict.fromkeys(names)) == chat()
+
+
+def test_one_stop_string_needs_no_list() -> None:
+    assert complete(stop="\n").sampling.stop == ("\n",)
+
+
+def test_both_names_of_the_token_limit_work_and_must_agree() -> None:
+    assert chat(max_completion_tokens=5).sampling.tokens_max == 5
+    assert chat(max_tokens=5, max_completion_tokens=5).sampling.tokens_max == 5
+    with pytest.raises(InvalidRequest, match="max_tokens is 6"):
+        chat(max_tokens=6, max_completion_tokens=5)
+
+
+def test_chat_asks_for_logprobs_in_two_fields() -> None:
+    assert chat().sampling.logprobs is None
+    assert chat(logprobs=True).sampling.logprobs == 0
+    assert chat(logprobs=True, top_logprobs=5).sampling.logprobs == 5
+    with pytest.raises(InvalidRequest, match="top_logprobs"):
+        chat(top_logprobs=5)
+
+
+def test_routing_options_stand_in_a_field_of_our_own() -> None:
+    given = {"rule": "geodesic", "top_k": 3, "refuse_out_of_domain": True, "explain": True}
+    routing = complete(constellation=given).routing
+    assert (routing.rule, routing.top_k) == (Rule.GEODESIC, 3)
+    assert routing.refuse_out_of_domain
+    assert routing.explain
+
+
+# --- prompts of conversations ---------------------------------------------------------------------
+
+
+def test_a_conversation_is_its_texts_each_with_a_line_break() -> None:
+    messages = [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two", "refusal": None, "annotations": []},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "th"}, {"type": "text", "text": "ree"}],
+        },
+    ]
+    asked = chat(messages=messages)
+    assert asked.prompt == "be brief\none\ntwo\nthree\n"
+    assert asked.turn == "three\n"
+
+
+def test_without_a_word_of_the_user_everything_decides_the_route() -> None:
+    asked = chat(messages=[{"role": "developer", "content": "law"}])
+    assert asked.turn == asked.prompt == "law\n"
+
+
+@pytest.mark.parametrize("content", ["", []])
+def test_a_conversation_that_says_nothing_is_refused(content: Any) -> None:
+    with pytest.raises(InvalidPrompt, match="is empty"):
+        chat(messages=[{"role": "user", "content": content}])
+
+
+def test_a_conversation_over_the_limit_is_refused() -> None:
+    half = {"role": "user", "content": "x" * (TEXT_BYTES_MAX // 2)}
+    with pytest.raises(InvalidPrompt, match="bytes"):
+        chat(messages=[half, half])
+
+
+WRONG_MESSAGES: dict[str, tuple[Any, str]] = {
+    "none": ([], "messages"),
+    "no list": ("hello", "messages"),
+    "no object": (["hello"], r"messages\[0\]"),
+    "no role": ([{"content": "x"}], r"messages\[0\]\.role"),
+    "role": ([{"role": "tool", "content": "x"}], r"messages\[0\]\.role"),
+    "role of another type": ([{"role": ["user"], "content": "x"}], r"messages\[0\]\.role"),
+    "no content": ([*USER, {"role": "assistant", "content": None}], r"messages\[1\]\.content"),
+    "tool calls": (
+        [{"role": "assistant", "content": "x", "tool_calls": [{}]}],
+        r"messages\[0\]\.tool_calls",
+    ),
+    "name": ([{"role": "user", "content": "x", "name": "ann"}], r"messages\[0\]\.name"),
+    "unknown": ([{"role": "user", "content": "x", "mood": 1}], r"messages\[0\]\.mood"),
+    "half a character": ([{"role": "user", "content": "\ud800"}], r"messages\[0\]\.content"),
+    "image": (
+        [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
+        r"content\[0\]\.type",
+    ),
+    "part": ([{"role": "user", "content": [7]}], r"content\[0\]"),
+    "part without text": ([{"role": "user", "content": [{"type": "text"}]}], r"\[0\]\.text"),
+}
+
+
+@pytest.mark.parametrize(("messages", "named"), WRONG_MESSAGES.values(), ids=WRONG_MESSAGES)
+def test_a_message_that_is_wrong_is_named(messages: Any, named: str) -> None:
+    with pytest.raises(InvalidRequest, match=named):
+        chat(messages=messages)
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+HARMLESS: dict[str, Any] = {
+    "n": 1,
+    "user": "ann",
+    "store": False,
+    "tools": [],
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+    "response_format": {"type": "text"},
+    "modalities": ["text"],
+    "service_tier": "auto",
+    "metadata": {},
+}
+
+
+def test_fields_we_do_not_do_pass_where_they_ask_for_nothing() -> None:
+    assert chat(**HARMLESS) == chat()
+
+
+REFUSED: dict[str, Any] = {
+    "n": 2,
+    "store": True,
+    "tools": [{"type": "function"}],
+    "tool_choice": "required",
+    "response_format": {"type": "json_object"},
+    "modalities": ["audio"],
+    "service_tier": "priority",
+    "metadata": {"a": "b"},
+    "audio": {},
+    "functions": [{}],
+    "reasoning_effort": "high",
+    "web_search_options": {},
+    "temperature": 2.1,
+    "top_p": 0,
+    "max_tokens": 0,
+    "max_completion_tokens": 4097,
+    "seed": -1,
+    "presence_penalty": "1",
+    "frequency_penalty": -2.5,
+    "logit_bias": {"x": 1},
+    "stop": [""],
+    "logprobs": 1,
+    "top_logprobs": 21,
+    "stream": "yes",
+    "stream_options": {"include_usage": True},
+    "constellation": {"colour": 1},
+    "colour": "red",
+    "model": 7,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED.items(), ids=REFUSED)
+def test_what_is_out_of_range_or_not_done_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest, match=name) as caught:
+        chat(**{name: value})
+    assert caught.value.field.startswith(name)
+
+
+def test_minimum_above_maximum_is_refused_under_the_callers_name() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        complete(max_tokens=2, min_tokens=3)
+    assert (caught.value.field, caught.value.value) == ("min_tokens", "3")
+
+
+@pytest.mark.parametrize("name", ["model", "prompt"])
+def test_a_field_that_is_missing_is_named(name: str) -> None:
+    body = {"model": "constellation", "prompt": "x"}
+    del body[name]
+    with pytest.raises(InvalidRequest, match=name):
+        bodies.completion(body)
+
+
+BROKEN = {
+    "nothing": b"",
+    "no object": b"[]",
+    "cut": b'{"a":',
+    "no UTF-8": b'{"a":"\xff"}',
+    "NaN": b'{"a":NaN}',
+    "Infinity": b'{"a":-Infinity}',
+    "a number without end": b'{"a":' + b"9" * 5000 + b"}",
+    "a tower": b'{"a":' * 70 + b"1" + b"}" * 70,
+    "a tall tower": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
+def test_bytes_that_are_no_json_object_are_refused(data: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="the body"):
+        bodies.parse(data)
+
+
+# --- embeddings -----------------------------------------------------------------------------------
+
+
+def test_embeddings_take_one_text_or_many() -> None:
+    one = bodies.embeddings({"model": "constellation", "input": "a"})
+    many = bodies.embeddings(
+        {"model": "constellation", "input": ["a", "b"], "encoding_format": "base64"}
+    )
+    assert (one.inputs, one.base64) == (("a",), False)
+    assert (many.inputs, many.base64) == (("a", "b"), True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", "python"),
+        ("dimensions", 32),
+        ("input", []),
+        ("input", [1, 2]),
+        ("input", ["x"] * (bodies.INPUTS_MAX + 1)),
+        ("encoding_format", "int8"),
+    ],
+)
+def test_embeddings_of_another_kind_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest, match=name):
+        bodies.embeddings({"model": "constellation", "input": "a", name: value})

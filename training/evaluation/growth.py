@@ -1,0 +1,96 @@
+"""What a new kernel costs the other domains: their held-out text, routed with and without it.
+
+Documents are routed by their first 32 tokens and scored after them, as in `evaluate.py`. Only
+those that the new kernel draws to itself can cost anything: no other route changes.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.curricula.corpus import Document
+from constellation.kernel.decoder import Decoder
+from constellation.records import Table
+from constellation.routing.policy import RoutingPolicy
+from training.evaluation.evaluate import (
+    INTERVAL_DOCUMENTS_MIN,
+    PREFIX_TOKENS,
+    difference_interval,
+    scored_nats,
+)
+from training.evaluation.parallel import side_by_side
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GrowthCost:
+    """Bits per byte of held-out text before and after a kernel joined."""
+
+    num_documents: int
+    num_bytes: int
+    num_moved: int
+    """Documents that go to another kernel since."""
+    before: float
+    after: float
+    interval: tuple[float, float] | None
+    """After minus before, 95 %, a paired bootstrap over documents; None for fewer than 8."""
+
+    @property
+    def ratio(self) -> float:
+        """After over before: 1.005 is half a per cent more."""
+        return self.after / self.before
+
+
+def growth_cost(
+    documents: Sequence[Document],
+    *,
+    coordizer: Coordizer,
+    before: Table,
+    after: Table,
+    kernel: Callable[[str], Decoder],
+) -> GrowthCost | None:
+    """Score held-out documents with the table before and after.
+
+    Args:
+        documents: Text that no kernel learned from; those of under 64 tokens are left out.
+        coordizer: Of the kernels.
+        before: The kernels that served.
+        after: The kernels that serve.
+        kernel: Returns a kernel by name; called once for each that is used.
+
+    Returns:
+        None when no document is long enough.
+    """
+    tokens = coordizer.encode_batch([document.text for document in documents])
+    long_enough = [ids for ids in tokens if len(ids) >= 2 * PREFIX_TOKENS]
+    if not long_enough:
+        return None
+    policies = RoutingPolicy(before), RoutingPolicy(after)
+    basins = [coordizer.basin(ids[:PREFIX_TOKENS]) for ids in long_enough]
+    routes = [
+        [policy.decide(basin_K, num_tokens=PREFIX_TOKENS).kernel for policy in policies]
+        for basin_K in basins
+    ]
+    decoders = {name: kernel(name) for name in sorted({each for pair in routes for each in pair})}
+    context = min(decoder.config.context for decoder in decoders.values())
+
+    def score(number: int) -> tuple[float, float]:
+        ids = long_enough[number][:context]
+        old, new = routes[number]
+        nats = scored_nats(decoders[old], ids, coordizer)
+        return nats, nats if old == new else scored_nats(decoders[new], ids, coordizer)
+
+    nats_N2 = np.array(side_by_side(score, range(len(routes))))
+    bytes_N = np.array([len(coordizer.decode(ids[PREFIX_TOKENS:context])) for ids in long_enough])
+    low_high = difference_interval(nats_N2[:, 1] - nats_N2[:, 0], bytes_N)
+    bits_2 = nats_N2.sum(axis=0) / math.log(2) / bytes_N.sum()
+    return GrowthCost(
+        num_documents=len(routes),
+        num_bytes=int(bytes_N.sum()),
+        num_moved=sum(old != new for old, new in routes),
+        before=float(bits_2[0]),
+        after=float(bits_2[1]),
+        interval=(low_high[0], low_high[1]) if len(routes) >= INTERVAL_DOCUMENTS_MIN else None,
+    )
