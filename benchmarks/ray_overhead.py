@@ -177,7 +177,7 @@ def _with_ray(plan: TrainingPlan, at_once: int) -> Measured:
         from training.runs.ray_trainer import train_with_ray
 
         workers = WorkersSection(num_workers=at_once, threads=1, memory_limit_gb=MEMORY_BYTES / 1e9)
-        train_with_ray(plan, workers, watch)
+        train_with_ray(plan, workers, watch, own_ray=True)
         return watch.measured(plan)
 
 

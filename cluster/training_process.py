@@ -142,7 +142,7 @@ def _train(
 
         outcome: ConstellationError | None = None
         try:
-            train_with_ray(plan, workers, lambda event: tell(to_json(event)))
+            train_with_ray(plan, workers, lambda event: tell(to_json(event)), own_ray=True)
         except KeyboardInterrupt:
             pass  # whoever sent it knows
         except ConstellationError as error:

@@ -14,9 +14,8 @@ from constellation.curricula.starter import starter_corpus
 from constellation.errors import DoesNotFit
 from constellation.kernel.config import KernelConfig
 from training.cost import StepSpeed, job_flops, job_tokens, predicted_seconds
-from training.job_settings import fit_basin_head, objective_config
+from training.job_settings import fit_basin_head, objective_config, step_config
 from training.loop.job import Job
-from training.loop.step import StepConfig
 from training.plan import kernel_config
 from training.recipe import CorpusSection, Recipe, StageSection
 from training.runs.room import demand, worker_bytes, workers_that_fit
@@ -206,7 +205,7 @@ def _job(recipe: Recipe, stage: StageSection, name: str) -> Job:
     return Job(
         kernel=name,
         stage="seed" if name == SEED or recipe.mode == "synchronized" else "branch",
-        step=StepConfig(**stage.model_dump(), **recipe.optimiser.model_dump()),
+        step=step_config(stage, recipe.optimiser),
         bytes_per_token=BYTES_PER_TOKEN,
         checkpoint_every=recipe.checkpoints.every_steps,
         dev_windows=recipe.checkpoints.dev_windows,

@@ -10,7 +10,8 @@ from training.guarding.guards import GuardConfig
 from training.guarding.phase import PhaseConfig
 from training.guarding.probe import ProbeConfig
 from training.loop.objective import PRESETS, ObjectiveConfig
-from training.recipe import GuardsSection, ObjectiveSection
+from training.loop.step import StepConfig
+from training.recipe import GuardsSection, ObjectiveSection, OptimiserSection, StageSection
 from training.recipe_transfer import DistilSection
 from training.transfer.distil import DistilConfig
 
@@ -21,6 +22,11 @@ def objective_config(section: ObjectiveSection) -> ObjectiveConfig:
     return replace(
         start, **section.model_dump(exclude={"preset", "basin_target"}, exclude_unset=True)
     )
+
+
+def step_config(stage: StageSection, optimiser: OptimiserSection) -> StepConfig:
+    """Return how a stage's steps are taken; which text they read is not theirs to know."""
+    return StepConfig(**stage.model_dump(exclude={"replay_share"}), **optimiser.model_dump())
 
 
 def target_signature(section: ObjectiveSection, coordizer_hash: str) -> Signature | None:

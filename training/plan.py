@@ -14,12 +14,12 @@ from training.job_settings import (
     distil_config,
     fit_basin_head,
     objective_config,
+    step_config,
     target_signature,
     watch_settings,
 )
 from training.ledger import hash_of
 from training.loop.job import Job
-from training.loop.step import StepConfig
 from training.recipe import KernelSection, Recipe, StageSection
 from training.runs.training_plan import SEED, TrainingPlan
 from training.text import bytes_per_token
@@ -104,11 +104,10 @@ def _job(recipe: Recipe, stage: StageSection, out: Path, corpus: PreparedCorpus,
     source = SEED if on_all else name
     num_tokens = len(np.load(out / "tokens" / f"{source}.train.npy", mmap_mode="r"))
     documents = [document for document in corpus.train if on_all or document.domain == name]
-    schedule = stage.model_dump(exclude={"replay_share"})
     return Job(
         kernel=name,
         stage="seed" if on_all else "branch",
-        step=StepConfig(**schedule, **recipe.optimiser.model_dump()),
+        step=step_config(stage, recipe.optimiser),
         bytes_per_token=bytes_per_token(documents, num_tokens),
         checkpoint_every=recipe.checkpoints.every_steps,
         keep_last=recipe.checkpoints.keep_last,

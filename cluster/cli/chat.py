@@ -1,7 +1,7 @@
 """`chat`: an interactive session. Every turn is routed by itself; earlier turns are context."""
 
-import sys
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,14 +11,12 @@ import typer
 from cluster.cli import kernel_folder, options, render
 from cluster.cli.ask import print_stream
 from cluster.cli.connection import configuration, connect
-from constellation.errors import ConfigError, ConstellationError, InvalidPrompt
+from cluster.cli.session import Session
+from constellation.errors import ConfigError, InvalidPrompt
 
 if TYPE_CHECKING:
     from constellation.client import Client, Reply
     from constellation.records import Route
-
-_PROMPT = "you> "
-_HELP = "/route shows why the last kernel was chosen, /forget drops the context, /quit ends"
 
 
 def register(app: typer.Typer) -> None:
@@ -80,8 +78,7 @@ def chat(
     }
     settings = configuration(run_dir=run_dir, token_file=token_file)
     with connect(settings, endpoint, timeout) as client:
-        render.stderr().print(_HELP, style="dim")
-        _Session(client, Conversation(limit=context, room=tokens_max), asked).run()
+        _ServedSession(client, Conversation(limit=context, room=tokens_max), asked).run()
 
 
 def _refuse(instead: str, given: dict[str, object]) -> None:
@@ -133,8 +130,10 @@ class Conversation:
         return news and bool(self._turns)
 
 
-class _Session:
-    """Reads turns, prints answers."""
+class _ServedSession(Session):
+    """Answers turns by a constellation."""
+
+    help = "/route shows why the last kernel was chosen, /forget drops the context, /quit ends"
 
     def __init__(self, client: "Client", talk: Conversation, asked: dict[str, Any]) -> None:
         self._client = client
@@ -142,33 +141,8 @@ class _Session:
         self._asked = asked
         self._last = ""
 
-    def run(self) -> None:
-        while True:
-            try:
-                line = input(_PROMPT if sys.stdin.isatty() else "")
-            except EOFError:
-                return
-            if line.strip() == "/quit":
-                return
-            if line.strip():
-                self._act(line)
-
-    def _act(self, line: str) -> None:
-        command = line.strip()
-        try:
-            if command == "/route":
-                self._explain()
-            elif command == "/forget":
-                self._talk.forget()
-            elif command.startswith("/"):
-                render.stderr().print(_HELP, style="dim")
-            else:
-                self._turn(line + "\n")
-        except ConstellationError as error:
-            # One failed turn does not end the session.
-            render.stderr().print(f"error: {error}", style="red")
-        except KeyboardInterrupt:
-            render.stderr().print("(stopped)", style="dim")
+    def commands(self) -> Mapping[str, Callable[[], None]]:
+        return {"/route": self._explain, "/forget": self._talk.forget}
 
     def _explain(self) -> None:
         if not self._last:
@@ -180,7 +154,7 @@ class _Session:
         asked = {name: self._asked[name] for name in ("kernel", "rule")}
         return self._client.route(text, explain=explain, **asked)
 
-    def _turn(self, text: str) -> None:
+    def turn(self, text: str) -> None:
         self._last = text
         basin = self._client.basin(text)
         decided = self._route(text, explain=False)

@@ -1,24 +1,22 @@
 """`chat --checkpoint`: a session with one kernel on disk, and what each reply does to it."""
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cluster.cli import render
 from cluster.cli.kernel_folder import KernelFolder
-from constellation.errors import ConstellationError
+from cluster.cli.session import Session
 
 if TYPE_CHECKING:
     from constellation.kernel.text_observables import TextObservables
     from constellation.records import Sampling
 
-HELP = "/forget drops the context, /quit ends; below each reply: what was measured of it"
-_PROMPT = "you> "
 
-
-class CheckpointSession:
+class CheckpointSession(Session):
     """Reads turns, lets one kernel go on, prints its observables. No constellation is needed."""
+
+    help = "/forget drops the context, /quit ends; below each reply: what was measured of it"
 
     def __init__(self, loaded: KernelFolder, sampling: "Sampling", *, context: int) -> None:
         """Take the kernel.
@@ -38,34 +36,12 @@ class CheckpointSession:
         self._prompt_max = max(1, limit - 1 - room)
         self._kept: list[int] = []
 
-    def run(self) -> None:
-        """Answer until the input ends."""
-        render.stderr().print(HELP, style="dim")
-        while True:
-            try:
-                line = input(_PROMPT if sys.stdin.isatty() else "")
-            except EOFError:
-                return
-            if line.strip() == "/quit":
-                return
-            if line.strip():
-                self._act(line)
+    def commands(self) -> Mapping[str, Callable[[], None]]:
+        """Return the one command."""
+        return {"/forget": self._kept.clear}
 
-    def _act(self, line: str) -> None:
-        try:
-            if line.strip() == "/forget":
-                self._kept = []
-            elif line.startswith("/"):
-                render.stderr().print(HELP, style="dim")
-            else:
-                self._turn(line + "\n")
-        except ConstellationError as error:
-            # One failed turn does not end the session.
-            render.stderr().print(f"error: {error}", style="red")
-        except KeyboardInterrupt:
-            render.stderr().print("(stopped)", style="dim")
-
-    def _turn(self, text: str) -> None:
+    def turn(self, text: str) -> None:
+        """Go on from the text and what came before, and say what was measured."""
         from constellation.kernel.text_observables import observe_text
 
         prompt = [*self._kept, *self._coordizer.encode(text).tolist()][-self._prompt_max :]

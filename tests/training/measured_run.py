@@ -19,6 +19,7 @@ from constellation.kernel.decoder import Decoder
 from training.cost import measure_speed, predicted_seconds
 from training.loop.data import Windows
 from training.loop.job import Job
+from training.loop.kernel_progress import peak_memory_bytes
 from training.loop.loop import run_job
 from training.loop.step import StepConfig, use_bfloat16
 from training.runs.memory import training_memory
@@ -66,22 +67,16 @@ def predict(config: KernelConfig, job: Job) -> float:
     return predicted_seconds(job, config, speed)
 
 
-def peak_bytes() -> int:
-    """Return the most memory held so far; `ru_maxrss` would start at the parent's."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if "VmHWM" in line).split()[1]) * 1024
-
-
 def main() -> None:
     asked = json.loads(sys.argv[1])
     config = KernelConfig.from_dict(asked["config"])
     batch_size, precision = asked["batch_size"], asked["precision"]
     torch.set_num_threads(1)
     run(TOY, job_of(2, precision, 2))  # loads all that torch loads when it is first used
-    process_bytes = peak_bytes()
+    process_bytes = peak_memory_bytes()
     job = job_of(batch_size, precision, STEPS)
     seconds = [run(config, job)]
-    peak = peak_bytes()
+    peak = peak_memory_bytes()
     # In turns, so that what other programs do to the machine meets both.
     predicted = []
     for _ in range(ALTERNATIONS):

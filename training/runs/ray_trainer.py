@@ -42,6 +42,11 @@ HEAD_TRIES: Final = 12
 """Looks at Ray's head in a row that may find nobody; one every quarter of a second."""
 HEAD_TIMEOUT_S: Final = 1.0
 
+SPARED: Final = frozenset({"DatasetsCallback"})
+"""Workers read token files, never a Ray dataset."""
+SPARED_IN_OWN_RAY: Final = SPARED | {"PlacementGroupCleanerCallback"}
+"""It frees what a run held whose controller died."""
+
 
 class RayPeers:
     """The workers of one Ray Train group, joined by torch.distributed."""
@@ -62,7 +67,9 @@ class RayPeers:
             torch.distributed.barrier()
 
 
-def train_with_ray(plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent) -> None:
+def train_with_ray(
+    plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent, *, own_ray: bool = False
+) -> None:
     """Train all kernels of a plan under Ray Train; what is finished is passed over.
 
     Ray must have been started by the caller. Workers need a shared file system for `plan.out`.
@@ -72,6 +79,7 @@ def train_with_ray(plan: TrainingPlan, workers: WorkersSection, on_event: OnEven
         plan: What to train.
         workers: How to share it out.
         on_event: Called from this thread with all that workers tell.
+        own_ray: Ray ends with this training, so nobody has to clean up in it.
 
     Raises:
         DoesNotFit: A kernel's training takes more memory than there is.
@@ -82,7 +90,7 @@ def train_with_ray(plan: TrainingPlan, workers: WorkersSection, on_event: OnEven
     shutil.rmtree(_storage(plan), ignore_errors=True)  # or Ray Train takes up its own stale state
     plan.checkpoints.mkdir(parents=True, exist_ok=True)
     plan.stop_file.unlink(missing_ok=True)
-    run = _RayRun(plan, workers, on_event)
+    run = _RayRun(plan, workers, on_event, spared=SPARED_IN_OWN_RAY if own_ray else SPARED)
     if plan.mode == "per-actor":
         if plan.seed_job is not None and not is_finished(plan, SEED):
             run.together(SEED)
@@ -112,8 +120,16 @@ class _Group:
 class _RayRun:
     """One call of `train_with_ray`."""
 
-    def __init__(self, plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        workers: WorkersSection,
+        on_event: OnEvent,
+        *,
+        spared: frozenset[str],
+    ) -> None:
         self._plan = plan
+        self._spared = spared
         self._workers = workers
         self._on_event = on_event
         self._gpu = on_gpu(plan)
@@ -175,7 +191,7 @@ class _RayRun:
     def _fit(self, name: str, group: _Group) -> None:
         """Do one Ray Train run, with a folder of its own."""
         least, most = group.least, group.num_workers
-        trainer = TorchTrainer(
+        trainer = _SparingTrainer(
             train_worker,
             train_loop_config={"plan": self._plan.to_dict(), "run": name, "sharers": group.sharers},
             torch_config=TorchConfig(backend="nccl" if self._gpu else "gloo"),
@@ -190,10 +206,27 @@ class _RayRun:
                 failure_config=FailureConfig(max_failures=group.max_failures),
             ),
         )
+        trainer.spared = self._spared
         try:
             trainer.fit()
         except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
             raise TrainingError(f"Ray Train gave up on {name}: {error}") from error
+
+
+class _SparingTrainer(TorchTrainer):
+    """A TorchTrainer that leaves out helpers which nothing here needs.
+
+    Each is an actor in a process of its own, and takes nearly two processor seconds to start.
+    """
+
+    spared: frozenset[str] = frozenset()
+    """Class names of Ray Train's callbacks."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        # Ray's own hook; should it go, Ray starts its helpers again and nothing else changes.
+        # mypy sees the class of Ray Train v1.
+        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
+        return [each for each in callbacks if type(each).__name__ not in self.spared]
 
 
 class _HeadWatch:
