@@ -63,18 +63,23 @@ class LaidOut:
 
 
 class Float32Product:
-    """The product in float32."""
+    """The product in float32. The layout is made when it is first wanted: idle kernels save it."""
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor | None) -> None:
         self._weight_OI = weight_OI
         self._bias_O = bias_O
-        self._laid_out = LaidOut(weight_OI, bias_O)
+        self._laid_out: LaidOut | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the product, shape (..., O), of `x`, shape (..., I)."""
         x_RI = x.reshape(-1, x.shape[-1])
-        product_RO = self._narrow(x_RI) if len(x_RI) <= NARROW_ROWS else self._laid_out(x_RI)
+        product_RO = self._narrow(x_RI) if len(x_RI) <= NARROW_ROWS else self._wide(x_RI)
         return product_RO.view(*x.shape[:-1], -1)
+
+    def _wide(self, x_RI: Tensor) -> Tensor:
+        if self._laid_out is None:
+            self._laid_out = LaidOut(self._weight_OI, self._bias_O)
+        return self._laid_out(x_RI)
 
     def _narrow(self, x_RI: Tensor) -> Tensor:
         # A matrix times a single vector is the slow case: two columns take half its time.
@@ -137,7 +142,7 @@ def prepare(decoder: Decoder, weights: Weights = "float32") -> Decoder:
     """Let a decoder compute without gradients by the faster products; return it.
 
     Its weights must not change afterwards. Layouts take memory: as much again as the matrices in
-    float32, half of it in bfloat16, three quarters in int8.
+    float32 once more than two rows were multiplied, half of it in bfloat16, three quarters in int8.
 
     Args:
         decoder: Any; with "float32" one that is not on a CPU, or of another precision, stays as

@@ -18,7 +18,12 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        content |= {k: v for k, v in record.__dict__.items() if k not in _STANDARD}
+        content |= {
+            name: value
+            for name, value in record.__dict__.items()
+            # Libraries mark records for themselves, Ray with a time of its own.
+            if name not in _STANDARD and not name.startswith("_")
+        }
         if record.exc_info:
             content["traceback"] = self.formatException(record.exc_info)
         return json.dumps(content, default=str)

@@ -38,7 +38,8 @@ def test_a_record_becomes_one_line_with_its_fields(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     set_up_logging(path)
     facts = {"kernel": "python", "attempt": 3, "delay_s": 4.0, "path": Path("a/b")}
-    logging.getLogger("actors.router").info("kernel\nrestarted", extra=facts)
+    mark = {"_of_a_library": 1}
+    logging.getLogger("actors.router").info("kernel\nrestarted", extra=facts | mark)
     (line,) = lines(path)
     assert line["message"] == "kernel\nrestarted"
     assert line["level"] == "info"
