@@ -11,6 +11,7 @@ import torch
 
 from constellation.errors import ConfigError
 from constellation.kernel.config import KernelConfig
+from constellation.kernel.products import NARROW_ROWS
 
 _MIB: Final = 2**20
 
@@ -52,6 +53,8 @@ class Load:
     """Kernels wanted; None asks for as many as fit."""
     dtype: torch.dtype = torch.float32
     """Of weights and caches."""
+    prefix_bytes: int = 0
+    """What one kernel may keep of prompts that it has read."""
 
     def __post_init__(self) -> None:
         if self.slots < 1:
@@ -86,12 +89,14 @@ class Plan:
     """Of one kernel."""
     weights_bytes: int
     """Of one kernel."""
+    layout_bytes: int
+    """Of one kernel: its matrices once more, laid out for several answers at a time."""
     cache_bytes: int
-    """Of one kernel with all slots full."""
+    """Of one kernel with all slots full, and of the prompts that it keeps."""
     process_bytes: int
     """Overhead of one kernel's process."""
     kernel_bytes: int
-    """One kernel actor in all: the three above."""
+    """One kernel actor in all: the four above."""
     fixed_bytes: int
     """Router, registry, launcher and Ray's daemons."""
     num_fitting: int
@@ -119,7 +124,8 @@ NUM_SEATS: Final = 240
 def make_plan(load: Load, machine: Machine, overheads: Overheads | None = None) -> Plan:
     """Return what the wanted kernels cost on the machine.
 
-        kernel = weights + slots * context * bytes per cached token + process overhead
+        cache  = slots * context * bytes per cached token + prefixes
+        kernel = weights + layouts + cache + process overhead
         total  = fixed + num_kernels * kernel
 
     Left out: the working memory of a prompt being read, and the page cache of the weight files.
@@ -129,8 +135,10 @@ def make_plan(load: Load, machine: Machine, overheads: Overheads | None = None) 
     overheads = overheads or Overheads()
     config = load.config
     weights = config.num_parameters() * load.dtype.itemsize
-    cache = load.slots * config.context * config.kv_bytes_per_token(load.dtype)
-    kernel = weights + cache + overheads.kernel_bytes
+    layouts = weights if load.slots > NARROW_ROWS else 0
+    per_slot = config.context * config.kv_bytes_per_token(load.dtype)
+    cache = load.slots * per_slot + load.prefix_bytes
+    kernel = weights + layouts + cache + overheads.kernel_bytes
     fitting = max(0, machine.memory_bytes - overheads.fixed_bytes) // kernel
     fitting = min(NUM_SEATS, fitting)
     planned = fitting if load.num_kernels is None else load.num_kernels
@@ -138,6 +146,7 @@ def make_plan(load: Load, machine: Machine, overheads: Overheads | None = None) 
     return Plan(
         num_parameters=config.num_parameters(),
         weights_bytes=weights,
+        layout_bytes=layouts,
         cache_bytes=cache,
         process_bytes=overheads.kernel_bytes,
         kernel_bytes=kernel,

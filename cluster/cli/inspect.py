@@ -108,8 +108,14 @@ def plan(
         )
         raise typer.Exit(0 if fits else 1)
     config = PRESETS[str(preset)]
+    settings = configuration().kernel
     made = make_plan(
-        Load(config=config, slots=slots or configuration().kernel.slots, num_kernels=kernels),
+        Load(
+            config=config,
+            slots=slots or settings.slots,
+            num_kernels=kernels,
+            prefix_bytes=settings.prefix_mib * 2**20,
+        ),
         Machine(
             memory_bytes=free,
             num_cores=machine.num_cores(),
@@ -128,9 +134,10 @@ def _print_plan(made: "Plan", preset: str, free: int) -> None:
     rows = [
         ("parameters", f"{made.num_parameters:,}", f"of one {preset} kernel"),
         ("weights", render.size(made.weights_bytes), "float32"),
-        ("cache", render.size(made.cache_bytes), "all slots full"),
+        ("layouts", render.size(made.layout_bytes), "made when several answers are written"),
+        ("cache", render.size(made.cache_bytes), "all slots full, and prompts that are kept"),
         ("process", render.size(made.process_bytes), "Python, Ray's worker, torch, gRPC"),
-        ("one kernel", render.size(made.kernel_bytes), "the three above"),
+        ("one kernel", render.size(made.kernel_bytes), "the four above"),
         ("fixed", render.size(made.fixed_bytes), "router, registry, launcher, Ray's daemons"),
         ("kernels", str(made.num_kernels), f"{made.num_fitting} fit into {render.size(free)}"),
         ("memory", render.size(made.total_bytes), "for these kernels"),

@@ -178,14 +178,14 @@ def decode_speed(config: "KernelConfig", *, budget_s: float = 1.0) -> float:
 
     from constellation.kernel.decoder import Decoder
     from constellation.kernel.generation import Generation
+    from constellation.kernel.products import prepare
     from constellation.records import Sampling
 
     warm_up, least = 4, 8
     torch.set_num_threads(1)
     num_tokens = max(warm_up + least, config.context // 2)
-    writing = Generation(
-        Decoder(config, seed=0).eval(), [1], Sampling(tokens_max=num_tokens, seed=0), None
-    )
+    decoder = prepare(Decoder(config, seed=0).eval())
+    writing = Generation(decoder, [1], Sampling(tokens_max=num_tokens, seed=0), None)
     seconds: list[float] = []
     started_s = time.perf_counter()
     for index in range(num_tokens - 1):

@@ -67,6 +67,14 @@ def test_a_plan_by_hand() -> None:
     assert not make_plan(replace(load, num_kernels=4), machine, overheads).fits
 
 
+def test_several_answers_at_a_time_take_the_matrices_again_and_kept_prompts_their_room() -> None:
+    machine = Machine(memory_bytes=2**34, num_cores=2)
+    two = make_plan(Load(config=SMALL, slots=2), machine)
+    three = make_plan(Load(config=SMALL, slots=3, prefix_bytes=1000), machine)
+    one_cache = two.cache_bytes // 2
+    assert three.kernel_bytes - two.kernel_bytes == two.weights_bytes + one_cache + 1000
+
+
 @pytest.mark.parametrize("wrong", [{"slots": 0}, {"num_kernels": 0}, {"num_kernels": 241}])
 def test_a_load_out_of_range_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
