@@ -24,7 +24,7 @@ from constellation.errors import TrainingError
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.decoder import Decoder
 from constellation.routing.policy import RoutingPolicy
-from constellation.wire.table_file import load_table, save_table
+from constellation.wire.table_file import SITE_FILE, load_table, save_table
 from training.evaluation.collective import collective_report
 from training.evaluation.collective_scores import score_collective
 from training.evaluation.cross_domain import score_across
@@ -197,10 +197,12 @@ class _Run:
         )
 
         def work() -> list[Path]:
-            for stale in set((self._out / "kernels").glob("*")) - set(
+            for folder in set((self._out / "kernels").glob("*")) - set(
                 map(plan.kernel_folder, plan.kernels)
             ):
-                shutil.rmtree(stale)  # of an earlier run with other domains
+                # Of an earlier run with other domains; one that was added is not this run's.
+                if not (folder / SITE_FILE).exists():
+                    shutil.rmtree(folder)
             self._train(plan)
             if not self._recipe.checkpoints.keep_finished:
                 shutil.rmtree(self._out / "checkpoints", ignore_errors=True)

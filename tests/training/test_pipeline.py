@@ -12,7 +12,7 @@ import pytest
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConfigError, CorpusError
 from constellation.kernel.checkpoint import load_kernel
-from constellation.wire.table_file import load_table
+from constellation.wire.table_file import SITE_FILE, load_table
 from training.evaluation.evaluate import ScoredDocument, bits_per_byte, summarise, unigram_nats
 from training.loop.step import Alone
 from training.pipeline import TrainingResult, train
@@ -138,11 +138,14 @@ def test_workers_alone_do_not_make_a_run_stale(text: Path, copied: Path) -> None
 
 
 def test_a_changed_text_starts_from_the_corpus(text: Path, copied: Path, tmp_path: Path) -> None:
+    added = copied / "kernels" / "added"
+    added.mkdir()
+    (added / SITE_FILE).write_bytes(b"by which it joined")
     other = tmp_path / "text"
     shutil.copytree(text, other)
     shutil.rmtree(other / "stars")
     assert done_again(other, copied)[:3] == ["corpus", "coordizer", "kernels"]
-    assert {path.name for path in (copied / "kernels").iterdir()} == {"bake", "sea"}
+    assert {path.name for path in (copied / "kernels").iterdir()} == {"bake", "sea", "added"}
 
 
 @pytest.mark.parametrize("stop_after", [5, 70, 110])
