@@ -41,8 +41,6 @@ def _environment(token: str) -> dict[str, str]:
         "RAY_AUTH_TOKEN": token,
         "RAY_USAGE_STATS_ENABLED": "0",
         **_LOOPBACK_ONLY,
-        # A look at a run's workers takes 1 to 2 ms of its controller and of every worker.
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
         # Nobody reads them, and every controller and worker would count.
         "RAY_TRAIN_METRICS_ENABLED": "0",
         # Nobody takes this machine away from itself; the watcher is a process for every run.
