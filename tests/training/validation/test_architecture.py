@@ -134,10 +134,12 @@ def ignore_the_coupling(patch: pytest.MonkeyPatch, decoder: Decoder) -> None:
 
 
 def ignore_the_length(patch: pytest.MonkeyPatch, decoder: Decoder) -> None:
-    def constant(self: attention.Coupling, start: int, length: int) -> Tensor:
-        return torch.ones(1) + 0 * self.beta_NH.unsqueeze(1)
+    def constant(
+        self: attention.Coupling, kappa_N1H: Tensor, positions: attention.Positions
+    ) -> Tensor:
+        return kappa_N1H + 0 * self.beta_NH.unsqueeze(1)
 
-    patch.setattr(attention.Coupling, "_factor", constant)
+    patch.setattr(attention.Coupling, "_running", constant)
 
 
 def always_say_the_same_basin(patch: pytest.MonkeyPatch, decoder: Decoder) -> None:
