@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -70,13 +71,22 @@ def workers(**changes: object) -> WorkersSection:
 
 def kill_a_worker(holding: str = "") -> int:
     """Kill a Ray Train worker that has a file open whose path contains `holding`, by SIGKILL."""
-    for process in psutil.Process().children(recursive=True):
-        if "RayTrainWorker" in " ".join(process.cmdline()) and any(
-            holding in file.path for file in process.open_files()
-        ):
-            process.send_signal(signal.SIGKILL)
-            return process.pid
+    for process in processes("RayTrainWorker"):
+        with suppress(psutil.NoSuchProcess):
+            if any(holding in file.path for file in process.open_files()):
+                process.send_signal(signal.SIGKILL)
+                return process.pid
     raise AssertionError(f"no Ray Train worker holds {holding!r}")
+
+
+def processes(name: str) -> list[psutil.Process]:
+    """Return the processes below this one whose command begins with something like `name`."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # others end by themselves meanwhile
+            if name in " ".join(process.cmdline()[:3]):
+                found.append(process)
+    return found
 
 
 def assert_same_kernels(one: TrainingPlan, two: TrainingPlan, names: Sequence[str]) -> None:

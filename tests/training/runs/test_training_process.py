@@ -28,13 +28,8 @@ def plan(folder: Path) -> TrainingPlan:
 
 def kill(name: str) -> None:
     """Kill the one process below this one whose command holds `name`."""
-    found = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if name in " ".join(process.cmdline()[:3])
-    ]
-    assert len(found) == 1, f"{len(found)} processes run {name}"
-    found[0].send_signal(signal.SIGKILL)
+    (process,) = ray_runs.processes(name)
+    process.send_signal(signal.SIGKILL)
 
 
 class Disturbed:
