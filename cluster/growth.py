@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.training_process import train_in_process
+from cluster.training_run import with_own_ray
 from constellation.client import Client
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.store import MANIFEST, load_prepared
@@ -15,8 +15,6 @@ from constellation.wire.table_file import load_table, save_table
 from training.evaluation.growth import GrowthCost, growth_cost
 from training.growth import NewKernel, import_new, train_new
 from training.progress.events import OnEvent
-from training.recipe import Recipe
-from training.runs.training_plan import TrainingPlan
 
 TABLE_FILE = "table.msgpack"
 
@@ -58,7 +56,7 @@ def make_kernel(
         return import_new(artifacts, name, path, text)
     if text is not None:
         raise ConfigError(f"{path} is no finished kernel, so it is the text; leave --text out")
-    return train_new(artifacts, name, path, on_event, trainer=_with_own_ray)
+    return train_new(artifacts, name, path, on_event, trainer=with_own_ray)
 
 
 def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:
@@ -114,7 +112,3 @@ def _cost(artifacts: Path, corpus: Path, before: Table, after: Table) -> GrowthC
         after=after,
         kernel=lambda name: load_kernel(artifacts / "kernels" / name).decoder,
     )
-
-
-def _with_own_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
-    train_in_process(plan, recipe.workers, on_event)

@@ -18,10 +18,11 @@ def train_recipe(recipe: Recipe, out: Path, on_event: OnEvent) -> TrainingResult
         CorpusError, ConfigError, TrainingError: See `training.pipeline.train`.
         KeyboardInterrupt: Ctrl-C; checkpoints are written, the same call resumes.
     """
-    result = train(recipe, out, on_event, trainer=_with_own_ray)
+    result = train(recipe, out, on_event, trainer=with_own_ray)
     refresh_report(result.out)
     return result
 
 
-def _with_own_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
+def with_own_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
+    """Train the kernels of a plan as `train_in_process` does, with the recipe's workers."""
     train_in_process(plan, recipe.workers, on_event)

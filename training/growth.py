@@ -96,7 +96,7 @@ def train_new(
                 "the same command to go on from them"
             )
     if not recipe.checkpoints.keep_finished:
-        shutil.rmtree(run.artifacts / "checkpoints", ignore_errors=True)
+        _clear(plan.checkpoints, name)
     return run.finish(corpus, started_s)
 
 
@@ -252,6 +252,15 @@ class _Run:
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(plan.checkpoints / self._name, ignore_errors=True)
         self.record(made_from)
+
+
+def _clear(checkpoints: Path, name: str) -> None:
+    """Remove a kernel's checkpoints; others in the run's folder may still be gone on from."""
+    shutil.rmtree(checkpoints / name, ignore_errors=True)
+    if checkpoints.is_dir() and not any(path.is_dir() for path in checkpoints.iterdir()):
+        shutil.rmtree(checkpoints)
+    if checkpoints.parent.is_dir() and not any(checkpoints.parent.iterdir()):
+        checkpoints.parent.rmdir()
 
 
 def _recipe(path: Path) -> Recipe:

@@ -233,3 +233,11 @@ def test_a_table_of_the_new_kernel_alone_cannot_be_taken_for_the_run(
     candidate: Table = train_new(artifacts, "forge", forge, trainer=alone).candidate
     assert [site.name for site in candidate.sites] == ["forge"]
     assert candidate.sites[0].seat is None
+
+
+def test_a_training_that_was_stopped_keeps_its_checkpoints(artifacts: Path, forge: Path) -> None:
+    stopped = artifacts / "checkpoints" / "of-another-recipe" / "sea" / "step-50"
+    stopped.mkdir(parents=True)
+    train_new(artifacts, "forge", forge, trainer=alone)
+    assert stopped.is_dir()
+    assert [path.name for path in (artifacts / "checkpoints").iterdir()] == ["of-another-recipe"]
