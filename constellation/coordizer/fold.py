@@ -106,12 +106,14 @@ class Folder:
         ratio_UK = self._ratio_VK.take(ids_U, axis=0)
         scale = np.float32(1 / (float(weight_U.sum()) + self.prior))
         theta_K = self._start_K
-        for _ in range(self.iterations):
-            evidence_U = ratio_UK.dot(theta_K)
-            np.divide(weight_U, evidence_U, out=evidence_U)
-            theta_K = evidence_U.dot(ratio_UK) * theta_K
-            theta_K += self._pull_K
-            theta_K *= scale
+        # Some BLAS kernels compute on padding and raise "invalid" for it beside a right result.
+        with np.errstate(invalid="ignore"):
+            for _ in range(self.iterations):
+                evidence_U = ratio_UK.dot(theta_K)
+                np.divide(weight_U, evidence_U, out=evidence_U)
+                theta_K = evidence_U.dot(ratio_UK) * theta_K
+                theta_K += self._pull_K
+                theta_K *= scale
         basin_K = theta_K.astype(np.float64)
         basin_K /= basin_K.sum()
         return basin_K
