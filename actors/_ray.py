@@ -5,30 +5,28 @@ the one that created them takes nobody along.
 """
 
 import logging
+import os
+import signal
 import threading
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import ray
 import ray.util
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from actors.spec import Announcement, DeploymentSpec
+from actors.spec import ROUTER, Announcement, DeploymentSpec
 from constellation.errors import ConstellationError, DeploymentError
+from constellation.runtime.placement import is_kernel_member
 
 logger = logging.getLogger(__name__)
 
 REGISTRY = "registry"
 """Actor name of the registry."""
 
-ROUTER = "router"
-"""Actor name of the router."""
-
 _MISSES_MAX = 3
-
-
-def kernel_member(kernel: str) -> str:
-    """Return the actor name of a kernel."""
-    return f"kernel-{kernel}"
+_START_ROUNDS = 10
 
 
 def members(namespace: str) -> list[str]:
@@ -36,7 +34,9 @@ def members(namespace: str) -> list[str]:
     named = ray.util.list_named_actors(all_namespaces=True)
     ours = {each["name"] for each in named if each["namespace"] == namespace}
     fixed = {REGISTRY, ROUTER}
-    return sorted(name for name in ours if name in fixed or name.startswith(kernel_member("")))
+    routers = {name for name in ours if name.startswith(f"{ROUTER}-")}
+    kernels = {name for name in ours if is_kernel_member(name)}
+    return sorted(ours & fixed | routers | kernels)
 
 
 def find(member: str, namespace: str) -> Any | None:
@@ -59,11 +59,29 @@ def create(actor_class: Any, member: str, spec: DeploymentSpec, *arguments: Any)
     ).remote(spec, *arguments)
 
 
-def restart(member: str, namespace: str) -> None:
-    """Kill an actor's process so that Ray starts it again."""
+def restart(member: str, namespace: str, *, pid: int = 0, node: str = "") -> None:
+    """Kill an actor's process so that Ray starts it again.
+
+    Ray asks a process to end and kills it five seconds later; one that hangs does not hear. Where
+    its process is known and on this machine, it is killed at once.
+    """
+    if is_alive(pid, node):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return
     handle = find(member, namespace)
     if handle is not None:
         ray.kill(handle, no_restart=False)
+
+
+def is_alive(pid: int, node: str) -> bool:
+    """Say whether this is an actor's process on this machine: ids are used again."""
+    if not pid or node != node_name():
+        return False
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::")
+    except OSError:
+        return False
 
 
 def remove(member: str, namespace: str) -> None:
@@ -115,16 +133,20 @@ def watch(member: str, namespace: str, *, interval_s: float, stop: threading.Eve
     Ray restarts an actor whose process dies; this one may live and hang, and it supervises all
     the others.
     """
-    misses = 0
+    misses, pid, node = 0, 0, ""
     while not stop.wait(interval_s):
         handle = find(member, namespace)
-        reference = handle.state.remote() if handle is not None else None
+        reference: Any = handle.state.remote() if handle is not None else None
         answered, _ = ray.wait([reference], timeout=interval_s) if reference else ([], [])
         misses = 0 if answered else misses + 1
-        if misses >= _MISSES_MAX:
+        if answered:
+            with suppress(RayActorError, RayTaskError):  # it died meanwhile
+                state: Any = ray.get(reference)
+                pid, node = state["registry_pid"], state["node"]
+        elif misses >= _MISSES_MAX:
             logger.warning("member restarted", extra={"member": member, "reason": "hangs"})
-            restart(member, namespace)
-            misses = 0
+            restart(member, namespace, pid=pid, node=node)
+            misses, pid = -_START_ROUNDS, 0  # it may take its time to start
 
 
 def tear_down(spec: DeploymentSpec, *, grace_s: float) -> None:

@@ -18,9 +18,10 @@ logger = logging.getLogger(__name__)
 class Doors:
     """Opens what the deployment asks for, and closes it again."""
 
-    def __init__(self, host: RouterHost, spec: DeploymentSpec) -> None:
+    def __init__(self, host: RouterHost, spec: DeploymentSpec, router: str) -> None:
         self._host = host
         self._spec = spec
+        self._router = router
         self._http: HttpDoor | None = None
         self._pulse: Any = None
 
@@ -28,8 +29,9 @@ class Doors:
         """Let callers in; return the host:port where the registry may ask for heartbeats."""
         host, spec = self._host, self._spec
         if spec.access_log:
-            host.guard.log = AccessLog(spec.log_path("access"), prompts=spec.log_prompts)
-        endpoint = await host.serve(spec.client_bind, stall_s=spec.kernel.stall_s)
+            host.guard.log = AccessLog(spec.access_log_path(self._router), prompts=spec.log_prompts)
+        bind = spec.bind(spec.doors(self._router).listen)
+        endpoint = await host.serve(bind, stall_s=spec.kernel.stall_s)
         await self._open_http()
         if spec.tls is None:
             return endpoint
@@ -39,15 +41,16 @@ class Doors:
 
     async def _open_http(self) -> None:
         spec, guard = self._spec, self._host.guard
-        if spec.http is None or spec.http_bind is None:
+        listen = spec.doors(self._router).http_listen
+        if listen is None:
             return
         # Imported where it is wanted: aiohttp costs 6 MB.
         from constellation.wire.http.gateway import Gateway
         from constellation.wire.http.server import HttpDoor
 
         gateway = Gateway(self._host, guard, stall_s=spec.kernel.stall_s)
-        limit = spec.http.connections_max
-        self._http = HttpDoor(gateway, guard, spec.http_bind, connections_max=limit)
+        limit = spec.http_connections_max
+        self._http = HttpDoor(gateway, guard, spec.bind(listen), connections_max=limit)
         logger.info("gateway serves", extra={"endpoint": await self._http.start()})
 
     async def close(self, *, grace_s: float) -> None:

@@ -1,29 +1,32 @@
 """KernelEngine: a trained kernel as a host drives it, one token of every answer per step."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from functools import lru_cache
 
 import torch
 
 from actors.engine_port import Step
-from constellation.coordizer.artifacts import read_vocabulary
 from constellation.coordizer.stream import TextStream
 from constellation.coordizer.vocabulary import END_ID, Vocabulary
-from constellation.errors import ArtifactError, InvalidPrompt, InvalidRequest
-from constellation.kernel.batch import PREFILL_TOKENS, Batch, Writing, Written
-from constellation.kernel.checkpoint import LoadedKernel, load_kernel
+from constellation.errors import InvalidPrompt, InvalidRequest
+from constellation.kernel.batch import PREFILL_TOKENS, Batch, Prediction, Writing, Written
+from constellation.kernel.checkpoint import LoadedKernel
 from constellation.kernel.kappa import kappa_learned
 from constellation.kernel.prefixes import PrefixStore
 from constellation.kernel.products import Weights, prepare
+from constellation.kernel.sampling import Sampler
 from constellation.kernel.scoring import token_nats
+from constellation.kernel.stacked_batch import StackedBatch
 from constellation.kernel.stops import StopStrings
 from constellation.records import (
     Alternative,
     FinishReason,
+    FloatArray,
     Sampling,
     Score,
     TokenLogprob,
 )
+from constellation.wire.ensembles import Predicted
 
 
 class KernelAnswer:
@@ -35,6 +38,8 @@ class KernelAnswer:
         self._token_bytes = token_bytes
         self._stream = TextStream(token_bytes.__getitem__)
         self._stops = StopStrings(writing.sampler.sampling.stop)
+        for token in writing.produced:  # another kernel's; their text has been sent
+            self._stops.feed(self._stream.feed(token))
 
     def take(self, written: Written) -> Step:
         """Return the step that a token makes; text comes in whole code points."""
@@ -47,7 +52,8 @@ class KernelAnswer:
             reason = FinishReason.STOP
         elif reason is not None:
             text += self._stops.flush()
-        return Step(text, int(written.token is not None), reason, self._logprobs(written))
+        tokens = () if written.token is None else (written.token,)
+        return Step(text, len(tokens), reason, self._logprobs(written), tokens)
 
     def _logprobs(self, written: Written) -> tuple[TokenLogprob, ...]:
         if written.logprob is None or written.token is None:
@@ -65,6 +71,36 @@ class KernelAnswer:
         )
 
 
+class PredictedText:
+    """A text whose tokens are chosen elsewhere."""
+
+    def __init__(self, prediction: Prediction) -> None:
+        self.num_prompt_tokens = len(prediction.prompt_ids)
+        self.writing = prediction
+
+    def take(self, written: Written) -> Step:
+        """Return the step that a prediction makes."""
+        assert written.logits_V is not None
+        logits_V = written.logits_V.cpu().numpy()
+        return Step("", 0, predicted=Predicted(logits_V, self.writing.prompt_nats))
+
+
+class LedAnswer(KernelAnswer):
+    """An answer written from what several kernels predict; it is in no batch."""
+
+    def __init__(self, writing: Writing, token_bytes: Sequence[bytes], *, context: int) -> None:
+        super().__init__(writing, token_bytes)
+        self._context = context
+
+    def choose(self, logits_V: FloatArray) -> tuple[int, Step]:
+        """Choose the next token; logits are float64 and become float32, like a kernel's own."""
+        logits = torch.from_numpy(logits_V).float()
+        sampler = self.writing.sampler
+        token = int(logits.argmax()) if sampler.is_greedy else sampler.pick(logits)
+        taken = self.writing.accept(token, logits, end_id=END_ID, context=self._context)
+        return token, self.take(taken)
+
+
 class KernelEngine:
     """A decoder and the vocabulary it writes in.
 
@@ -74,6 +110,8 @@ class KernelEngine:
         prefill_tokens: Prompt tokens read in one step beside the tokens that are written.
         prefix_bytes: Memory for prompts that were read, whose beginnings are not read again.
         weights: How matrices are held: "float32", "bfloat16" or "int8".
+        stacked: Where it writes together with other kernels, whose options these are; None: by
+            itself.
     """
 
     blocking = True
@@ -86,64 +124,95 @@ class KernelEngine:
         prefill_tokens: int = PREFILL_TOKENS,
         prefix_bytes: int = 0,
         weights: Weights = "float32",
+        stacked: StackedBatch | None = None,
     ) -> None:
-        self._decoder = prepare(loaded.decoder, weights)
-        self._batch = Batch(
-            self._decoder,
-            end_id=END_ID,
-            prefill_tokens=prefill_tokens,
-            prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,
-        )
-        self._token_bytes = vocabulary.token_bytes()
+        self.stacked = stacked
+        self._kernel = 0
+        if stacked is None:
+            self._decoder = prepare(loaded.decoder, weights)
+            self._batch = Batch(
+                self._decoder,
+                end_id=END_ID,
+                prefill_tokens=prefill_tokens,
+                prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,
+            )
+        else:
+            self._kernel = stacked.stack.put(loaded.decoder)
+            self._batch = stacked
+        self._token_bytes = _token_bytes(vocabulary)
         self.tokenizer_hash = loaded.tokenizer_hash
         self.weights_hash = loaded.weights_hash
         self.context = loaded.config.context
+        self.vocab_size = loaded.config.vocab_size
         self.num_parameters = loaded.config.num_parameters()
-        self.kappa = kappa_learned(self._decoder).value
+        self.kappa = kappa_learned(loaded.decoder).value
 
-    @classmethod
-    def load(
-        cls,
-        kernel_folder: Path,
-        coordizer_folder: Path,
-        *,
-        num_threads: int,
-        prefill_tokens: int = PREFILL_TOKENS,
-        prefix_bytes: int = 0,
-        weights: Weights = "float32",
-    ) -> "KernelEngine":
-        """Load a kernel and its vocabulary; the options are those of the class.
+    def close(self) -> None:
+        """Give its place beside other kernels back; it answers nobody any more."""
+        if self.stacked is not None:
+            self.stacked.drop(self._kernel)
 
-        Raises:
-            ArtifactError: A file is damaged or the two do not belong together.
-        """
-        torch.set_num_threads(num_threads)
-        loaded = load_kernel(kernel_folder)
-        vocabulary = read_vocabulary(coordizer_folder)
-        if loaded.tokenizer_hash != vocabulary.sha256():
-            raise ArtifactError(
-                kernel_folder, f"was trained with another vocabulary than {coordizer_folder}"
-            )
-        return cls(
-            loaded,
-            vocabulary,
-            prefill_tokens=prefill_tokens,
-            prefix_bytes=prefix_bytes,
-            weights=weights,
-        )
-
-    def start(self, tokens: Sequence[int], sampling: Sampling) -> KernelAnswer:
+    def start(
+        self, tokens: Sequence[int], sampling: Sampling, produced: Sequence[int] = ()
+    ) -> KernelAnswer:
         """Let an answer join.
 
         Raises:
             InvalidPrompt: No token, or too many to leave room for one more.
-            InvalidRequest: A token of the prompt or of the bias is not in the vocabulary.
+            InvalidRequest: A token is not in the vocabulary, or nothing is left to be written.
         """
         if not 1 <= len(tokens) < self.context:
             raise InvalidPrompt(length=len(tokens), limit=self.context - 1)
-        return KernelAnswer(self._batch.add(tokens, sampling), self._token_bytes)
+        if len(produced) >= sampling.tokens_max:
+            raise InvalidRequest("produced", len(produced), "fewer tokens than tokens_max")
+        writing = self._batch.add(tokens, sampling, produced, kernel=self._kernel)
+        return KernelAnswer(writing, self._token_bytes)
 
-    def step(self, answers: Sequence[KernelAnswer]) -> list[Step | None]:
+    def predict(self, tokens: Sequence[int], *, is_scored: bool) -> PredictedText:
+        """Let a text join whose tokens are chosen elsewhere.
+
+        Raises:
+            InvalidPrompt: No token, or more than the context holds.
+            InvalidRequest: A token is not in the vocabulary.
+        """
+        return PredictedText(self._batch.predict(tokens, is_scored=is_scored, kernel=self._kernel))
+
+    def tell(self, answer: PredictedText, token: int) -> None:
+        """Go on with such a text by this token.
+
+        Raises:
+            InvalidRequest: It is not in the vocabulary, or more than the context holds.
+        """
+        if not 0 <= token < self.vocab_size:
+            raise InvalidRequest("token", token, f"token ids 0 to {self.vocab_size - 1}")
+        length = answer.num_prompt_tokens + len(answer.writing.produced)
+        if length >= self.context:
+            raise InvalidRequest("token", token, f"nothing, since {length} tokens were read")
+        answer.writing.tell(token)
+
+    def lead(
+        self, tokens: Sequence[int], sampling: Sampling, produced: Sequence[int], *, context: int
+    ) -> LedAnswer:
+        """Begin an answer that is written from what several kernels predict; raises as `start`.
+
+        Args:
+            tokens: The prompt.
+            sampling: Options of the draws.
+            produced: What others wrote of the answer.
+            context: Tokens that all of the kernels can read and write together.
+        """
+        if not 1 <= len(tokens) < context:
+            raise InvalidPrompt(length=len(tokens), limit=context - 1)
+        if len(produced) >= sampling.tokens_max:
+            raise InvalidRequest("produced", len(produced), "fewer tokens than tokens_max")
+        prompt = [int(token) for token in tokens]
+        sampler = Sampler(sampling, prompt, END_ID, self.vocab_size)
+        before = [int(token) for token in produced]
+        sampler.resume(before)
+        writing = Writing(prompt, sampler, None, [], before)
+        return LedAnswer(writing, self._token_bytes, context=context)
+
+    def step(self, answers: Sequence[KernelAnswer | PredictedText]) -> list[Step | None]:
         """Write one token of each of these answers; None where a prompt is still being read."""
         taking_part = {answer.writing: index for index, answer in enumerate(answers)}
         steps: list[Step | None] = [None] * len(answers)
@@ -154,7 +223,7 @@ class KernelEngine:
                 self._batch.remove(written.writing)
         return steps
 
-    def leave(self, answer: KernelAnswer) -> None:
+    def leave(self, answer: KernelAnswer | PredictedText) -> None:
         """Forget an answer, finished or not."""
         self._batch.remove(answer.writing)
 
@@ -165,9 +234,20 @@ class KernelEngine:
         """
         if not 0 <= num_context < len(tokens):
             raise InvalidRequest("num_context", num_context, f"0 to {len(tokens) - 1}")
-        ids = [END_ID, *tokens]
-        nats = token_nats(self._decoder, ids)
-        return Score(
-            nats=float(nats[num_context:].sum(dtype=torch.float64)),
-            num_tokens=len(tokens) - num_context,
-        )
+        nats = self.token_nats(tokens)[num_context:]
+        return Score(nats=float(nats.sum()), num_tokens=len(nats))
+
+    def token_nats(self, tokens: Sequence[int]) -> FloatArray:
+        """Return -ln p of each of these tokens after those before it.
+
+        The first is read after the end token, so that it has one too.
+        """
+        alone = self._decoder if self.stacked is None else self.stacked.stack.alone(self._kernel)
+        nats: FloatArray = token_nats(alone, [END_ID, *tokens]).double().numpy()
+        return nats
+
+
+@lru_cache(maxsize=4)
+def _token_bytes(vocabulary: Vocabulary) -> tuple[bytes, ...]:
+    # Kernels of one process share it: at 50,000 tokens it takes megabytes.
+    return vocabulary.token_bytes()

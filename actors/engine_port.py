@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from constellation.records import FinishReason, Score, TokenLogprob
+from constellation.records import FinishReason, FloatArray, Score, TokenLogprob
+from constellation.wire.ensembles import Predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,10 @@ class Step:
     """Why the answer ended; None while it goes on."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """One per token, when they were asked for."""
+    tokens: tuple[int, ...] = ()
+    """Ids of the tokens; without them no other kernel can go on with the answer."""
+    predicted: Predicted | None = None
+    """Of a text whose tokens are chosen elsewhere: it rests until it is told the next one."""
 
 
 class Answer(Protocol):
@@ -27,18 +32,64 @@ class Answer(Protocol):
     num_prompt_tokens: int
 
 
+class Led(Answer, Protocol):
+    """An answer written from what several kernels predict; in no model's batch."""
+
+    def choose(self, logits_V: FloatArray) -> tuple[int, Step]:
+        """Choose the next token from these logits.
+
+        Returns:
+            The token, which may be the one that ends the text, and the step that it makes.
+        """
+        ...
+
+
 class Engine(Protocol):
     """A model. Called from one thread at a time."""
 
     tokenizer_hash: str
     context: int
+    vocab_size: int
     num_parameters: int
     kappa: float | None
     blocking: bool
     """False when steps are too short to be worth a thread (no-op kernels in benchmarks)."""
 
-    def start(self, tokens: Sequence[int], sampling: Any) -> Answer:
-        """Let an answer join; raises InvalidPrompt or InvalidRequest."""
+    def start(self, tokens: Sequence[int], sampling: Any, produced: Sequence[int] = ()) -> Answer:
+        """Let an answer join, whose beginning others may have `produced`.
+
+        Raises:
+            InvalidPrompt: Too little or too much to read.
+            InvalidRequest: A token is not in the vocabulary, or nothing is left to be written.
+        """
+        ...
+
+    def predict(self, tokens: Sequence[int], *, is_scored: bool) -> Answer:
+        """Let a text join whose tokens are chosen elsewhere; raises as `start`.
+
+        Args:
+            tokens: All that was read and written of it.
+            is_scored: Whether its likelihood is wanted.
+        """
+        ...
+
+    def tell(self, answer: Any, token: int) -> None:
+        """Go on with such a text by this token.
+
+        Raises:
+            InvalidRequest: It is not in the vocabulary, or more than the context holds.
+        """
+        ...
+
+    def lead(
+        self,
+        tokens: Sequence[int],
+        sampling: Any,
+        produced: Sequence[int],
+        *,
+        context: int,
+    ) -> Led:
+        """Begin an answer that is written from what several kernels predict; raises as `start`."""
         ...
 
     def step(self, answers: Sequence[Any]) -> Sequence[Step | None]:
@@ -51,6 +102,10 @@ class Engine(Protocol):
 
     def leave(self, answer: Any) -> None:
         """Forget an answer, finished or not."""
+        ...
+
+    def token_nats(self, tokens: Sequence[int]) -> FloatArray:
+        """Return -ln p of each of these tokens after those before it."""
         ...
 
     def score(self, tokens: Sequence[int], num_context: int) -> Score:

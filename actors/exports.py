@@ -10,8 +10,7 @@ from prometheus_client import CollectorRegistry
 from actors import _ray
 from actors.spec import Announcement, DeploymentSpec
 from constellation.geometry import pairwise_distances
-from constellation.records import Table
-from constellation.runtime.supervisor import Member, State
+from constellation.records import KernelHealth, Table
 from constellation.telemetry.metrics import RegistryMetrics, serve_metrics
 
 
@@ -34,14 +33,14 @@ class Exports:
             if site.phi_gauge is not None:
                 self._metrics.phi.labels(site.name).set(site.phi_gauge)
 
-    def count(self, table_version: int, kernels: Mapping[str, Member]) -> None:
+    def count(self, table_version: int, kernels: Mapping[str, KernelHealth]) -> None:
         """Show the table's version, who is up, and how often each was restarted."""
         self._metrics.table_version.set(table_version)
-        for kernel, member in kernels.items():
-            self._metrics.up.labels(kernel).set(member.state is State.UP)
-            news = member.num_restarts - self._counted.get(kernel, 0)
+        for kernel, health in kernels.items():
+            self._metrics.up.labels(kernel).set(health.up)
+            news = health.num_restarts - self._counted.get(kernel, 0)
             self._metrics.restarts.labels(kernel).inc(news)
-            self._counted[kernel] = member.num_restarts
+            self._counted[kernel] = health.num_restarts
 
     def forget(self, kernel: str) -> None:
         """Show a kernel that has left no more."""

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 
 from actors import _ray
-from actors.kernel import KernelActor
+from actors.kernel_process import KernelActor
 from actors.spec import Announcement, DeploymentSpec
 from constellation.errors import ArtifactError, GrowthRefused, IncompatibleKernels
 from constellation.records import Table
@@ -78,36 +78,76 @@ async def store_table(spec: DeploymentSpec, name: str, table: Table) -> None:
     """Write the table of the artifacts, by which a restart finds the same kernels.
 
     Raises:
-        GrowthRefused: It cannot be written; a kernel that was started for it is ended.
+        GrowthRefused: It cannot be written.
     """
     try:
         await asyncio.to_thread(save_table, spec.stored_table_path, table)
     except OSError as error:
-        if all(site.name != name for site in load_table(spec.stored_table_path).sites):
-            await remove(spec, _ray.kernel_member(name))
         raise GrowthRefused(
             name, f"cannot write {spec.stored_table_path}: {error.strerror}"
         ) from error
 
 
-async def start_kernel(spec: DeploymentSpec, name: str) -> tuple[Any, Announcement]:
-    """Start a kernel's actor and wait until it serves; nobody is told of it yet.
+async def start_kernel(
+    spec: DeploymentSpec, member: str, actor: Any | None, name: str
+) -> tuple[Any, Announcement]:
+    """Let a process serve a kernel that was placed there; nobody is told of it yet.
+
+    Args:
+        spec: Of the deployment.
+        member: The process.
+        actor: Its actor; None: it has to be started.
+        name: Of the kernel.
+
+    Returns:
+        The actor, and what is true of the process now.
 
     Raises:
-        GrowthRefused: It did not come up; it is removed again.
+        GrowthRefused: It did not come up.
     """
-    member = _ray.kernel_member(name)
-    actor = _ray.create(KernelActor, member, spec, name)
     try:
         async with asyncio.timeout(START_S):
-            announcement: Announcement = await actor.where.remote()
+            if actor is None:
+                actor = _ray.create(KernelActor, member, spec, member)
+                announcement: Announcement = await actor.where.remote()
+            else:
+                announcement = await actor.join.remote(name)
     except (ray.exceptions.RayActorError, TimeoutError) as error:
         logger.warning("member did not come up", extra={"member": member, "reason": repr(error)})
-        await remove(spec, member)
         raise GrowthRefused(
             name, f"its process did not come up; {spec.log_path(_ray.REGISTRY)} says why"
         ) from error
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ArtifactError):
+            raise GrowthRefused(name, str(error.cause)) from error
+        raise
     return actor, announcement
+
+
+async def withdraw(spec: DeploymentSpec, member: str, actor: Any | None, name: str) -> None:
+    """Undo `start_kernel`.
+
+    Args:
+        spec: Of the deployment.
+        member: The process.
+        actor: Its actor when others are served there; None ends it.
+        name: Of the kernel.
+    """
+    if actor is None:
+        await remove(spec, member)
+    else:
+        await let_leave(spec, name, actor)
+
+
+async def let_leave(spec: DeploymentSpec, name: str, actor: Any) -> None:
+    """Let a kernel that no query goes to any more finish what it is doing and leave its process."""
+    try:
+        # No answer may take longer than this.
+        async with asyncio.timeout(spec.router.timeout_s + 1):
+            await actor.leave.remote(name, spec.router.timeout_s)
+    except (ray.exceptions.RayActorError, TimeoutError) as error:
+        logger.warning("kernel did not leave", extra={"kernel": name, "reason": str(error)})
+    logger.info("kernel left", extra={"kernel": name})
 
 
 async def let_go(spec: DeploymentSpec, member: str, actor: Any) -> None:

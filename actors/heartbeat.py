@@ -28,16 +28,16 @@ class Heartbeats:
         stub = health_pb2_grpc.HealthStub(self._channel(member, endpoint))
         await stub.Check(health_pb2.HealthCheckRequest(), timeout=ANSWER_S)
 
-    async def kernel(self, member: str, endpoint: str) -> KernelDescription:
-        """Ask a kernel how it is.
+    async def kernels(self, member: str, endpoint: str) -> tuple[KernelDescription, ...]:
+        """Ask a process how its kernels are.
 
         Raises:
             grpc.aio.AioRpcError: It did not answer in time, or nobody is there.
         """
         stub = services.Stub(self._channel(member, endpoint), services.KERNEL)
-        request = services.request_class(services.KERNEL, "Describe")()
-        reply: Any = await stub.Describe(request, timeout=ANSWER_S, metadata=self._metadata)
-        return convert.description_from_message(reply)
+        request = services.request_class(services.KERNEL, "DescribeAll")()
+        reply: Any = await stub.DescribeAll(request, timeout=ANSWER_S, metadata=self._metadata)
+        return tuple(convert.description_from_message(each) for each in reply.kernels)
 
     async def forget(self, member: str) -> None:
         """Close the connection to a member that has left, after its last answer."""

@@ -1,92 +1,187 @@
-"""KernelHost: one kernel, its mailbox and its gRPC server. `KernelActor` is the same under Ray.
+"""KernelHost: one kernel and its mailbox. `actors/kernel_process.py` runs several of them in Ray.
 
-Requests reach it over gRPC only; Ray starts and restarts it. All work on the model runs on one
-thread, where every step gives all running answers their next token (`actors/stepping.py`), so that
-a cancelled one stops within a step.
+Requests reach it over gRPC only (`actors/kernel_server.py`). All work on the models of a process
+runs on one thread, where every step gives all running answers their next token
+(`actors/stepping.py`), so that a cancelled one stops within a step.
 """
 
 import asyncio
-import ctypes
-import gc
-import logging
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-import ray
-from prometheus_client import CollectorRegistry
-
-from actors import _ray
-from actors.engine_port import Engine, Step
-from actors.spec import Announcement, DeploymentSpec
-from actors.stepping import ModelThread, Reading, Stepping
-from constellation.errors import ArtifactError
-from constellation.records import Finish, FinishReason, KernelDescription, Piece, Sampling, Score
+from actors.engine_port import Engine
+from actors.kernel_server import KernelServer
+from actors.leading import Leader
+from actors.predicting import LocalText, Partners
+from actors.stepping import Reading, StepLoop, Stepping
+from actors.telling import Telling
+from constellation.errors import IncompatibleKernels, KernelUnavailable
+from constellation.records import FloatArray, KernelDescription, Piece, Sampling, Score
 from constellation.runtime.admission import Admission
-from constellation.telemetry.logs import set_up_logging
-from constellation.telemetry.metrics import KernelMetrics, serve_metrics
-from constellation.wire import channel, services
-from constellation.wire.kernel_service import KernelServicer
-
-if TYPE_CHECKING:
-    from actors.engine import KernelEngine
-
-logger = logging.getLogger(__name__)
+from constellation.telemetry.metrics import TOKEN_KINDS
+from constellation.wire.ensembles import Ensemble
 
 
 class KernelHost:
-    """Serves one kernel. A plain class: tests build it without Ray."""
+    """Serves one kernel. A plain class: tests build it without Ray.
 
-    def __init__(self, name: str, engine: Engine, *, slots: int, queue_max: int) -> None:
+    Args:
+        name: Of the kernel.
+        engine: Its model.
+        slots: Answers it writes at the same time.
+        queue_max: Requests that may wait.
+        server: What it shares with the other kernels of its process; None: it is alone.
+        loop: As for `replace`.
+        partners: Ways to other kernels, for texts that several write.
+        coordizer_folder: Of the coordizer, for those whose weights follow the text.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        *,
+        slots: int,
+        queue_max: int,
+        server: KernelServer | None = None,
+        loop: StepLoop | None = None,
+        partners: Partners | None = None,
+        coordizer_folder: Path | None = None,
+    ) -> None:
         self.name = name
+        self._leader = Leader(self, partners or Partners(None), coordizer_folder)
         self._admission = Admission(f"kernel {name!r}", slots=slots, queue_max=queue_max)
+        self._left = asyncio.Event()
+        self._has_ended = False
         # Tokens in the cache of each answer under way.
         self._cached: dict[Reading, int] = {}
-        self._thread = ModelThread()
         self._started_s = time.monotonic()
-        self.metrics = KernelMetrics(CollectorRegistry())
-        self.guard = services.Guard(lambda reason: self.metrics.rejected.labels(reason).inc())
-        self.replace(engine)
+        self.server = server or KernelServer()
+        self._thread = self.server.thread
+        self.metrics = self.server.metrics
+        self.replace(engine, loop)
         self.metrics.queue_depth.labels(name).set_function(lambda: self._admission.depth)
         self.metrics.running.labels(name).set_function(lambda: self._admission.num_running)
         capacity = slots * engine.context
         self.metrics.cache_usage.labels(name).set_function(
             lambda: sum(self._cached.values()) / capacity
         )
-        self._tokens = {
-            kind: self.metrics.tokens.labels(name, kind)
-            for kind in ("prompt", "completion", "score")
-        }
+        self.server.kernels[name] = self
+        self._tokens = {kind: self.metrics.tokens.labels(name, kind) for kind in TOKEN_KINDS}
 
     async def generate(
-        self, tokens: Sequence[int], sampling: Sampling
+        self,
+        tokens: Sequence[int],
+        sampling: Sampling,
+        *,
+        produced: Sequence[int] = (),
+        client: str = "",
     ) -> AsyncGenerator[Piece, None]:
-        """Continue a prompt, a piece per token, text in whole code points."""
+        """Continue a prompt, a piece per token, text in whole code points.
+
+        Args:
+            tokens: The prompt.
+            sampling: Options of the draws, for the whole answer.
+            produced: What other kernels wrote of the answer; the pieces go on after it.
+            client: Whose turn is used up when it has to wait.
+        """
         started_s = time.monotonic()
-        async with self._slot():
+        async with self._slot(client):
             stepping = self._stepping
-            reading = await stepping.start(tokens, sampling)
-            telling = Telling(reading.answer.num_prompt_tokens)
-            self._tokens["prompt"].inc(telling.num_prompt_tokens)
-            self._cached[reading] = telling.num_prompt_tokens
+            reading = await stepping.start(tokens, sampling, produced)
+            telling = Telling(reading.answer.num_prompt_tokens, num_before=len(produced))
+            num_read = telling.num_prompt_tokens + len(produced)
+            self._tokens["prompt"].inc(num_read)
+            self._cached[reading] = num_read
             try:
                 while telling.reason is None:
                     telling.add(await stepping.next(reading))
                     self._cached[reading] = telling.num_prompt_tokens + telling.num_tokens
                     if telling.has_text and telling.reason is None:
                         yield telling.piece()
-                self._tokens["completion"].inc(telling.num_tokens)
+                self._tokens["completion"].inc(telling.num_tokens - len(produced))
                 yield telling.last_piece(elapsed_s=time.monotonic() - started_s)
             finally:
                 self._cached.pop(reading, None)
                 stepping.leave(reading)
 
-    async def score(self, tokens: Sequence[int], num_context: int) -> Score:
+    def lead(
+        self,
+        tokens: Sequence[int],
+        sampling: Sampling,
+        ensemble: Ensemble,
+        *,
+        produced: Sequence[int],
+        client: str,
+        timeout_s: float,
+    ) -> AsyncGenerator[Piece, None]:
+        """Continue a prompt together with other kernels, as `generate` does alone."""
+        return self._leader.generate(
+            tokens, sampling, ensemble, produced=produced, client=client, timeout_s=timeout_s
+        )
+
+    @asynccontextmanager
+    async def predict(
+        self, tokens: Sequence[int], *, tokenizer_hash: str, is_scored: bool, client: str
+    ) -> AsyncIterator[LocalText]:
+        """Let a text in whose tokens somebody else chooses; it keeps its slot until it is left.
+
+        Raises:
+            IncompatibleKernels: Who chooses speaks another vocabulary.
+        """
+        async with self._slot(client):
+            stepping = self._stepping
+            if stepping.engine.tokenizer_hash != tokenizer_hash:
+                raise IncompatibleKernels(self.name)
+            reading = await stepping.predict(tokens, is_scored=is_scored)
+            self._tokens["prompt"].inc(len(tokens))
+            self._cached[reading] = len(tokens)
+            try:
+                yield LocalText(stepping, reading, lambda: self._cache_one_more(reading))
+            finally:
+                self._cached.pop(reading, None)
+                stepping.leave(reading)
+
+    def _cache_one_more(self, reading: Reading) -> None:
+        self._cached[reading] += 1
+
+    async def score_together(
+        self,
+        tokens: Sequence[int],
+        num_context: int,
+        ensemble: Ensemble,
+        *,
+        client: str,
+        timeout_s: float,
+    ) -> Score:
+        """Say how likely `tokens[num_context:]` is under several kernels together."""
+        return await self._leader.score(
+            tokens, num_context, ensemble, client=client, timeout_s=timeout_s
+        )
+
+    async def token_nats(self, tokens: Sequence[int], *, client: str) -> FloatArray:
+        """Return -ln p of each token after those before it."""
+        async with self._slot(client):
+            engine = self._stepping.engine
+            nats: FloatArray = await self._thread.submit(lambda: engine.token_nats(tokens))
+        self._tokens["score"].inc(len(tokens))
+        return nats
+
+    @property
+    def engine(self) -> Engine:
+        """The model that answers what comes next."""
+        return self._stepping.engine
+
+    def count_written(self, num_tokens: int) -> None:
+        """Count the tokens of an answer that this kernel led."""
+        self._tokens["completion"].inc(num_tokens)
+
+    async def score(self, tokens: Sequence[int], num_context: int, *, client: str = "") -> Score:
         """Say how likely `tokens[num_context:]` is after `tokens[:num_context]`."""
-        async with self._slot():
+        async with self._slot(client):
             engine = self._stepping.engine
             if engine.blocking:
                 score = await self._thread.submit(lambda: engine.score(tokens, num_context))
@@ -95,9 +190,15 @@ class KernelHost:
         self._tokens["score"].inc(score.num_tokens)
         return score
 
-    def replace(self, engine: Engine) -> None:
-        """Answer with this model from now on; answers under way are finished by the old one."""
-        self._stepping = Stepping(engine, self._thread, self.metrics.inter_token_seconds.observe)
+    def replace(self, engine: Engine, loop: StepLoop | None = None) -> None:
+        """Answer with this model from now on; answers under way are finished by the old one.
+
+        Args:
+            engine: The model.
+            loop: Steps it together with other kernels; None: it is stepped by itself.
+        """
+        observe = self.metrics.inter_token_seconds.observe
+        self._stepping = Stepping(engine, self._thread, observe, loop)
         if engine.kappa is not None:  # `dot` attention has no coupling
             self.metrics.kappa.labels(self.name).set(engine.kappa)
 
@@ -112,163 +213,36 @@ class KernelHost:
             queue_depth=self._admission.depth,
             num_running=self._admission.num_running,
             uptime_s=time.monotonic() - self._started_s,
-            num_unexpected_errors=self.guard.num_unexpected,
+            num_unexpected_errors=self.server.guard.num_unexpected,
         )
 
-    async def serve(self, bind: channel.Bind, *, stall_s: float) -> str:
-        """Start the gRPC server; return its host:port."""
-        servicer = KernelServicer(self, stall_s=stall_s)
-        handler = services.handlers(services.KERNEL, servicer, self.guard)
-        self._server, endpoint = await channel.serve(bind, [handler], [services.KERNEL.full_name])
-        return endpoint
+    async def close(self) -> None:
+        """Close the ways to other kernels."""
+        await self._leader.close()
 
-    async def stop(self, *, grace_s: float) -> None:
-        """Refuse new calls, finish the running ones within `grace_s`, then stop."""
-        await self._server.stop(grace_s)
-        self._thread.close()
+    async def end(self) -> None:
+        """Return when all who wait or are answered have their answers; refuse everybody then."""
+        while self._admission.num_running:
+            self._left.clear()
+            await self._left.wait()
+        self._has_ended = True
 
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
+    async def _slot(self, client: str) -> AsyncIterator[None]:
+        if self._has_ended:
+            raise KernelUnavailable(self.name, "it has left its process")
         # The ticket is the future that a waiting request sleeps on.
         ticket: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        started = self._admission.arrive(ticket, now_s=time.monotonic())
+        displaced = self._admission.make_room(client)
+        if isinstance(displaced, asyncio.Future) and not displaced.done():
+            displaced.set_exception(self._admission.refusal())
+        started = self._admission.arrive(ticket, now_s=time.monotonic(), client=client)
         try:
             if not started:
                 await ticket
             yield
         finally:
             successor = self._admission.leave(ticket, now_s=time.monotonic())
+            self._left.set()
             if isinstance(successor, asyncio.Future) and not successor.done():
                 successor.set_result(None)
-
-
-class Telling:
-    """Makes pieces of steps: text comes late when a token ends inside a character.
-
-    Attributes:
-        num_tokens: Tokens written so far.
-        has_text: Whether there is text that no piece holds yet.
-        reason: Why the answer ended; None while it goes on.
-    """
-
-    def __init__(self, num_prompt_tokens: int) -> None:
-        self.num_prompt_tokens = num_prompt_tokens
-        self.num_tokens = 0
-        self.has_text = False
-        self.reason: FinishReason | None = None
-        self._steps: list[Step] = []
-
-    def add(self, step: Step) -> None:
-        """Take a step."""
-        self._steps.append(step)
-        self.num_tokens += step.num_tokens
-        self.has_text |= bool(step.text)
-        self.reason = step.reason
-
-    def piece(self, finish: Finish | None = None) -> Piece:
-        """Return what no piece holds yet."""
-        steps, self._steps, self.has_text = self._steps, [], False
-        return Piece(
-            text="".join(step.text for step in steps),
-            num_tokens=sum(step.num_tokens for step in steps),
-            finish=finish,
-            logprobs=tuple(logprob for step in steps for logprob in step.logprobs),
-        )
-
-    def last_piece(self, *, elapsed_s: float) -> Piece:
-        """Return the rest, with the finish."""
-        assert self.reason is not None
-        return self.piece(
-            Finish(
-                reason=self.reason,
-                num_prompt_tokens=self.num_prompt_tokens,
-                num_tokens=self.num_tokens,
-                elapsed_s=elapsed_s,
-            )
-        )
-
-
-class KernelProcess:
-    """A KernelHost inside a Ray actor: loads, serves, announces itself."""
-
-    async def __init__(self, spec: DeploymentSpec, kernel: str) -> None:  # type: ignore[misc]
-        # Ray awaits this on the actor's event loop, also after a restart.
-        set_up_logging(spec.log_path(_ray.kernel_member(kernel)))
-        self._load = partial(_load_engine, spec, kernel)
-        self._engine: KernelEngine = await asyncio.to_thread(self._load)
-        self._next: KernelEngine | None = None
-        host = KernelHost(
-            kernel, self._engine, slots=spec.kernel.slots, queue_max=spec.kernel.queue_max
-        )
-        endpoint = await host.serve(spec.internal_bind, stall_s=spec.kernel.stall_s)
-        metrics_endpoint, _ = serve_metrics(host.metrics.registry, spec.host)
-        self._host = host
-        self._announcement = Announcement(
-            member=_ray.kernel_member(kernel),
-            endpoint=endpoint,
-            metrics_endpoint=metrics_endpoint,
-            pid=os.getpid(),
-            node=_ray.node_name(),
-        )
-        told = _ray.announce(spec, self._announcement)
-        logger.info("kernel serves", extra={"endpoint": endpoint, "registry_told": told})
-
-    async def where(self) -> Announcement:
-        """Say where this kernel listens: asked by a registry that has just started."""
-        return self._announcement
-
-    async def load_next(self) -> bool:
-        """Load what training has written beside what is served; say whether it is another.
-
-        Raises:
-            ArtifactError: A file is damaged, or speaks another vocabulary than what is served.
-        """
-        loaded = await asyncio.to_thread(self._load)
-        if loaded.tokenizer_hash != self._engine.tokenizer_hash:
-            raise ArtifactError(self._host.name, "was trained with another vocabulary")
-        changed = loaded.weights_hash != self._engine.weights_hash
-        self._next = loaded if changed else None
-        return changed
-
-    async def take_next(self) -> None:
-        """Serve what `load_next` loaded; nothing to do after a restart, which loads anew."""
-        if self._next is not None:
-            self._engine, self._next = self._next, None
-            self._host.replace(self._engine)
-            logger.info("kernel reloaded", extra={"weights": self._engine.weights_hash})
-            await asyncio.to_thread(_return_memory)
-
-    async def forget_next(self) -> None:
-        """Drop what `load_next` loaded."""
-        self._next = None
-
-    async def drain(self, grace_s: float) -> None:
-        """Refuse new calls and finish the running ones."""
-        await self._host.stop(grace_s=grace_s)
-
-
-def _load_engine(spec: DeploymentSpec, kernel: str) -> "KernelEngine":
-    # torch is imported here, before serving: importing it later would stop the event loop.
-    from actors.engine import KernelEngine
-
-    engine = KernelEngine.load(
-        spec.artifacts / "kernels" / kernel,
-        spec.artifacts / "coordizer",
-        num_threads=spec.kernel.num_threads,
-        prefill_tokens=spec.kernel.prefill_tokens,
-        prefix_bytes=spec.kernel.prefix_mib * 2**20,
-        weights=spec.kernel.weights,
-    )
-    _return_memory()
-    return engine
-
-
-def _return_memory() -> None:
-    """Give what importing and loading freed back to the system: glibc keeps it otherwise."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
-    if trim is not None:
-        trim(0)
-
-
-KernelActor = ray.remote(KernelProcess)

@@ -1,9 +1,13 @@
 """The router's ways to the kernels: channels, their calls, and what a lost one means."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
+import numpy as np
 
 from constellation.errors import (
     Cancelled,
@@ -11,12 +15,12 @@ from constellation.errors import (
     KernelUnavailable,
     ServiceUnavailable,
 )
-from constellation.records import Score, Table
+from constellation.records import FloatArray, Score, Table
 from constellation.wire import channel, services, status
 
 
 class KernelLink:
-    """The way to one kernel at one endpoint."""
+    """The way to the kernels of one process; requests name the one they are for."""
 
     def __init__(self, endpoint: str, token: str | None) -> None:
         self.endpoint = endpoint
@@ -40,6 +44,15 @@ class KernelLink:
         reply = await self._stub.Score(request, timeout=timeout_s, metadata=self._metadata)
         return Score(nats=reply.nats, num_tokens=reply.num_tokens)
 
+    def predict(self, timeout_s: float) -> Any:
+        """Open a stream of predictions."""
+        return self._stub.Predict(timeout=timeout_s, metadata=self._metadata)
+
+    async def token_nats(self, request: Any, timeout_s: float) -> FloatArray:
+        """Ask how likely each token of a text is."""
+        reply = await self._stub.Score(request, timeout=timeout_s, metadata=self._metadata)
+        return np.array(reply.token_nats, dtype=np.float64)
+
     async def close(self, *, grace_s: float | None) -> None:
         """Close the connection when its calls have ended, after `grace_s` at the latest."""
         await self._channel.close(grace_s)
@@ -61,25 +74,27 @@ class KernelLinks:
         self._closing: set[asyncio.Task[None]] = set()
         self.down: frozenset[str] = frozenset()
         """Kernels of the table that nobody can reach now."""
+        self._num_under_way: Counter[str] = Counter()
 
     def follow(self, table: Table) -> None:
         """Open the ways that are new and close those that lead nowhere any more."""
-        old = self._links
-        self._links = {
-            site.name: old[site.name]
-            if site.name in old and old[site.name].endpoint == site.endpoint
-            else KernelLink(site.endpoint, self._token)
-            for site in table.sites
-            if site.endpoint is not None
+        old = {link.endpoint: link for link in self._links.values()}
+        endpoints = {site.name: site.endpoint for site in table.sites if site.endpoint is not None}
+        links = {
+            endpoint: old.pop(endpoint) if endpoint in old else KernelLink(endpoint, self._token)
+            for endpoint in dict.fromkeys(endpoints.values())
         }
+        self._links = {kernel: links[endpoint] for kernel, endpoint in endpoints.items()}
         self.down = frozenset(site.name for site in table.sites if site.endpoint is None)
-        kept = set(self._links.values())
         for link in old.values():
-            if link not in kept:
-                # Calls under way finish, or fail by themselves when the kernel is gone.
-                closing = asyncio.create_task(link.close(grace_s=self._grace_s))
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
+            # Calls under way finish, or fail by themselves when the process is gone.
+            closing = asyncio.create_task(link.close(grace_s=self._grace_s))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    def get(self, kernel: str) -> KernelLink | None:
+        """Return the way to a kernel; None while it is down."""
+        return self._links.get(kernel)
 
     def to(self, kernel: str) -> KernelLink:
         """Return the way to a kernel.
@@ -91,9 +106,26 @@ class KernelLinks:
             raise KernelUnavailable(kernel, "its process is restarting")
         return self._links[kernel]
 
+    @contextmanager
+    def counted(self, kernel: str) -> Iterator[None]:
+        """Count a call to a kernel for as long as it lasts."""
+        self._num_under_way[kernel] += 1
+        try:
+            yield
+        finally:
+            self._num_under_way[kernel] -= 1
+            if not self._num_under_way[kernel]:
+                del self._num_under_way[kernel]
+
+    def crowded(self, depth: int | None) -> frozenset[str]:
+        """Return the kernels with at least `depth` calls under way; None: no number is too many."""
+        if depth is None:
+            return frozenset()
+        return frozenset(name for name, num in self._num_under_way.items() if num >= depth)
+
     async def close(self) -> None:
         """Close all, at once."""
-        for link in self._links.values():
+        for link in set(self._links.values()):
             await link.close(grace_s=None)
 
 

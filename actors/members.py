@@ -1,7 +1,7 @@
 """The members of one constellation as the registry holds them: who there is, and how they are.
 
-A member is an actor: the router or a kernel. What is to be done about one that is silent the
-supervisor decides; here it is asked and obeyed. Nothing here knows of tables.
+A member is an actor: a router, or a process of kernels. What is to be done about one that is silent
+the supervisor decides; here it is asked and obeyed. Nothing here knows of tables.
 """
 
 import asyncio
@@ -14,13 +14,16 @@ import grpc
 import ray
 
 from actors import _ray
-from actors._ray import ROUTER
 from actors.heartbeat import ANSWER_S, Heartbeats
-from actors.kernel import KernelActor
+from actors.kernel_process import KernelActor
+from actors.placing import read_placement, write_placement
+from actors.remembering import read_members, write_members
 from actors.router_process import RouterActor
 from actors.spec import Announcement, DeploymentSpec
 from constellation.records import KernelHealth
+from constellation.runtime.placement import Placement
 from constellation.runtime.supervisor import Member, Restart, State, Supervisor, SupervisorConfig
+from constellation.wire.constellation_service import RouterHealth
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +48,17 @@ class Members:
         self._health: dict[str, KernelHealth] = {}
         self.announcements: dict[str, Announcement] = {}
         """Member -> where it listens, as it said itself."""
-        self.kernels = {_ray.kernel_member(name): name for name in kernels}
-        """Member -> name, of the kernels."""
-        self.actors = {ROUTER: _ray.create(RouterActor, ROUTER, spec, ROUTER)}
+        self.placement = read_placement(spec).fitted(kernels)
+        """Which members serve which kernels."""
+        write_placement(spec, self.placement)
+        self.routers = tuple(doors.member for doors in spec.routers)
+        """Members that are routers."""
+        self.actors = {
+            member: _ray.create(RouterActor, member, spec, member) for member in self.routers
+        }
         """Member -> handle."""
-        for member, kernel in self.kernels.items():
-            self.actors[member] = _ray.create(KernelActor, member, spec, kernel)
+        for member in self.placement.processes:
+            self.actors[member] = _ray.create(KernelActor, member, spec, member)
         for member in self.actors:
             self._supervisor.expect(member, now_s=time.monotonic())
 
@@ -62,17 +70,27 @@ class Members:
     async def find_survivors(self) -> bool:
         """Take in the actors that were here before a restart of ours; say if there are any.
 
-        Actors that are only starting do not answer yet; they announce themselves later.
+        Actors that are only starting do not answer yet; they announce themselves later. One that
+        hangs does neither: it is taken to be where it was, and heartbeats will show.
         """
-        asked = [asyncio.create_task(_where(actor)) for actor in self.actors.values()]
+        remembered = read_members(self._spec.members_path)
+        asked = {asyncio.create_task(_where(actor)): name for name, actor in self.actors.items()}
         answered, silent = await asyncio.wait(asked, timeout=ANSWER_S)
         for task in silent:
             task.cancel()
+            if asked[task] in remembered:
+                self.note(remembered[asked[task]])
         for task in answered:
             announcement = task.result()
             if announcement is not None:
                 self.note(announcement)
         return bool(answered)
+
+    def remember(self) -> None:
+        """Write down for the next registry who is up."""
+        up = {state.name for state in self.states if state.state is State.UP}
+        known = [each for name, each in self.announcements.items() if name in up]
+        write_members(self._spec.members_path, known)
 
     def note(self, announcement: Announcement) -> bool:
         """Take note of where a member listens; say whether that is news."""
@@ -90,23 +108,55 @@ class Members:
             self.announcements[member] = announcement
         return news
 
-    def take_in(self, kernel: str, actor: Any, announcement: Announcement) -> None:
-        """Watch over one more kernel, which is up."""
-        member = announcement.member
-        self.kernels[member], self.actors[member] = kernel, actor
-        self._supervisor.expect(member, now_s=time.monotonic())
-        self.note(announcement)
+    def place(self, placement: Placement) -> None:
+        """Let processes that start serve these kernels."""
+        write_placement(self._spec, placement)
+        self.placement = placement
 
-    def forget(self, member: str) -> Any:
-        """Stop to watch over a kernel; return its actor."""
+    def take_in(self, actor: Any, announcement: Announcement) -> None:
+        """Watch over a process as it is now that a kernel has joined it."""
+        member = announcement.member
+        if member not in self.actors:
+            self.actors[member] = actor
+            self._supervisor.expect(member, now_s=time.monotonic())
+            self.note(announcement)
+        self.announcements[member] = announcement
+
+    def forget(self, kernel: str) -> tuple[str, Any, bool]:
+        """Stop to watch over a kernel.
+
+        Returns:
+            The process it is in, that process's actor, and whether others are left there.
+        """
+        member = self.placement.of(kernel)
+        self.place(self.placement.left(kernel))
+        self._health.pop(kernel, None)
+        if member in self.placement.processes:
+            return member, self.actors[member], True
         self._supervisor.forget(member)
         self.announcements.pop(member, None)
-        self._health.pop(self.kernels.pop(member), None)
-        return self.actors.pop(member)
+        return member, self.actors.pop(member), False
 
     async def hang_up(self, member: str) -> None:
-        """Close the connection to a kernel that was forgotten."""
+        """Close the connection to a process that was forgotten."""
         await self._heartbeats.forget(member)
+
+    def unplaced(self, announcement: Announcement) -> tuple[str, ...]:
+        """Return kernels that a process serves although they have left."""
+        placed = self.placement.processes.get(announcement.member, ())
+        return tuple(kernel for kernel in announcement.kernels if kernel not in placed)
+
+    def endpoint_of(self, kernel: str) -> str | None:
+        """Return where a kernel is served; None while it is down."""
+        member = self.placement.of(kernel)
+        state, announcement = self.state(member), self.announcements.get(member)
+        served = announcement is not None and kernel in announcement.kernels
+        return state.endpoint if served else None
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Names of the kernels."""
+        return tuple(name for names in self.placement.processes.values() for name in names)
 
     def state(self, member: str) -> Member:
         """Return what is known of a member."""
@@ -114,16 +164,30 @@ class Members:
 
     @property
     def states(self) -> tuple[Member, ...]:
-        """What is known of all, the router first."""
+        """What is known of all, the routers first."""
         return tuple(self._supervisor.members.values())
+
+    def router_health(self) -> tuple[RouterHealth, ...]:
+        """Return where every router serves clients and how it is."""
+        states = {doors.endpoint: self.state(doors.member) for doors in self._spec.routers}
+        return tuple(
+            RouterHealth(
+                name=state.name,
+                endpoint=endpoint,
+                up=state.state is State.UP,
+                pid=state.pid if state.state is State.UP else 0,
+                num_restarts=state.num_restarts,
+            )
+            for endpoint, state in states.items()
+        )
 
     def health(self) -> dict[str, KernelHealth]:
         """Return how every kernel is: its last answer, unless its process changed since."""
-        return {name: self._health_of(member, name) for member, name in self.kernels.items()}
+        return {name: self._health_of(name) for name in self.kernels}
 
-    def _health_of(self, member: str, name: str) -> KernelHealth:
-        state, known = self.state(member), self._health.get(name)
-        up = state.state is State.UP
+    def _health_of(self, name: str) -> KernelHealth:
+        state, known = self.state(self.placement.of(name)), self._health.get(name)
+        up = self.endpoint_of(name) is not None
         if known is not None and (known.pid, known.up) == (state.pid, up):
             return known
         pid = state.pid if up else 0
@@ -136,11 +200,15 @@ class Members:
             self._obey(command)
 
     async def drain(self, grace_s: float) -> None:
-        """Let all finish what they are doing."""
-        await asyncio.gather(
-            *(actor.drain.remote(grace_s) for actor in self.actors.values()),
-            return_exceptions=True,
-        )
+        """Let all finish what they are doing: the routers first, which still need the kernels."""
+        started_s = time.monotonic()
+        kernels = [member for member in self.actors if member not in self.routers]
+        for group in (self.routers, kernels):
+            left_s = max(0.1, grace_s - (time.monotonic() - started_s))
+            await asyncio.gather(
+                *(self.actors[member].drain.remote(left_s) for member in group),
+                return_exceptions=True,
+            )
 
     async def _check(self, member: str) -> None:
         if member not in self.actors:
@@ -159,35 +227,39 @@ class Members:
                 self._supervisor.answered(member)
 
     async def _ask(self, member: str, endpoint: str) -> None:
-        if member == ROUTER:
+        if member in self.routers:
             await self._heartbeats.router(member, endpoint)
             return
-        described = await self._heartbeats.kernel(member, endpoint)
-        if member in self.kernels:
-            name = self.kernels[member]
-            self._health[name] = KernelHealth(
-                name=name,
-                up=True,
-                pid=described.pid,
-                num_restarts=self.state(member).num_restarts,
-                queue_depth=described.queue_depth,
-                num_running=described.num_running,
-            )
+        described = await self._heartbeats.kernels(member, endpoint)
+        placed = self.placement.processes.get(member, ())
+        for each in described:
+            if each.name in placed:  # it may have left meanwhile
+                self._health[each.name] = KernelHealth(
+                    name=each.name,
+                    up=True,
+                    pid=each.pid,
+                    num_restarts=self.state(member).num_restarts,
+                    queue_depth=each.queue_depth,
+                    num_running=each.num_running,
+                )
 
     def _note_silence(self, member: str, endpoint: str, error: grpc.aio.AioRpcError) -> None:
         now_s = time.monotonic()
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
+        at = self.announcements[member]
+        # A process that hangs does not even greet a new connection, which ends like a refused one.
+        gone = error.code() is grpc.StatusCode.UNAVAILABLE and not _ray.is_alive(at.pid, at.node)
+        if gone:
             if self._supervisor.refused(member, endpoint, now_s=now_s):
                 logger.warning("member lost", extra={"member": member, "endpoint": endpoint})
                 self._on_change()
             return
         for command in self._supervisor.timed_out(member, now_s=now_s):
-            self._obey(command)
+            self._obey(command, pid=at.pid, node=at.node)
             self._on_change()
 
-    def _obey(self, command: Restart) -> None:
+    def _obey(self, command: Restart, *, pid: int = 0, node: str = "") -> None:
         logger.warning("member restarted", extra={"member": command.name, "reason": command.reason})
-        _ray.restart(command.name, self._spec.namespace)
+        _ray.restart(command.name, self._spec.namespace, pid=pid, node=node)
 
 
 async def _where(actor: Any) -> Announcement | None:

@@ -1,6 +1,6 @@
 """The registry: creates the actors, watches over them, and publishes the table.
 
-It watches by `members.py` and tells the router what changed; kernels join and leave through it. It
+It watches by `members.py` and tells the routers what changed; kernels join and leave through it. It
 holds nothing that cannot be asked for again: when it dies, Ray restarts it, it reads in the
 artifacts which kernels there are, finds their actors by name and goes on.
 """
@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,6 @@ import numpy as np
 import ray
 
 from actors import _ray, growth
-from actors._ray import ROUTER
 from actors.exports import Exports
 from actors.heartbeat import ANSWER_S
 from actors.members import Members
@@ -60,8 +59,10 @@ class RegistryProcess:
         for member, actor in self._members.strays().items():
             self._let_go(member, actor)
         if await self._members.find_survivors():
-            # All at once: one by one would take the others from the router's table meanwhile.
+            # All at once: one by one would take the others from the routers' tables meanwhile.
             self._publish()
+            for announcement in self._members.announcements.values():
+                self._let_unplaced_leave(announcement)
         self._watch = asyncio.create_task(self._run())
 
     def _load_table(self) -> Table:
@@ -80,6 +81,7 @@ class RegistryProcess:
         """Take note of where an actor listens: called by it when it has started."""
         if self._members.note(announcement):
             self._publish()
+            self._let_unplaced_leave(announcement)
 
     async def ready(self) -> dict[str, Any]:
         """Wait until every member is up; return what `state` returns."""
@@ -91,6 +93,7 @@ class RegistryProcess:
         return {
             "table_version": self._table.version,
             "registry_pid": os.getpid(),
+            "node": _ray.node_name(),
             "members": {
                 m.name: {
                     "state": str(m.state),
@@ -115,12 +118,11 @@ class RegistryProcess:
         async with self._changing:
             table = await self._fitting_table()
             members = self._members
-            names = await switch(
-                {name: members.actors[member] for member, name in members.kernels.items()}
-            )
+            processes = members.placement.processes
+            names = await switch({member: members.actors[member] for member in processes})
             self._table = replace(table, version=self._table.version)
             self._exports.describe(self._table)
-            self._publish()
+            await self._publish_and_wait()
             logger.info("reloaded", extra={"kernels": names, "version": self._table.version})
             return Reloaded(table_version=self._table.version, kernels=names)
 
@@ -172,12 +174,23 @@ class RegistryProcess:
         """Start a kernel; when it is up, let the tables have it."""
         change(self._table)
         stored = await asyncio.to_thread(self._changed_on_disk, name, change)
-        member = _ray.kernel_member(name)
-        if member in self._leaving:  # a namesake finishes its last answers
-            await asyncio.wait([self._leaving[member]])
-        actor, announcement = await growth.start_kernel(self._spec, name)
-        await growth.store_table(self._spec, name, stored)
-        self._members.take_in(name, actor, announcement)
+        before = self._members.placement
+        after = before.joined(name)
+        member = after.of(name)
+        namesakes = [task for key, task in self._leaving.items() if key in (name, member)]
+        if namesakes:  # they finish their last answers
+            await asyncio.wait(namesakes)
+        actor = self._members.actors.get(member)
+        try:
+            # Written first: a process that dies meanwhile starts again with all its kernels.
+            self._members.place(after)
+            actor, announcement = await growth.start_kernel(self._spec, member, actor, name)
+            await growth.store_table(self._spec, name, stored)
+        except GrowthRefused:
+            self._members.place(before)
+            await growth.withdraw(self._spec, member, self._members.actors.get(member), name)
+            raise
+        self._members.take_in(actor, announcement)
         return await self._publish_growth(name, change(self._table))
 
     async def retire(self, name: str) -> Grown:
@@ -193,23 +206,38 @@ class RegistryProcess:
             seat = next(site.seat for site in self._table.sites if site.name == name)
             stored = await asyncio.to_thread(self._changed_on_disk, name, change)
             await growth.store_table(self._spec, name, stored)
-            member = _ray.kernel_member(name)
-            actor = self._members.forget(member)
+            member, actor, others_stay = self._members.forget(name)
             self._exports.forget(name)
             grown = await self._publish_growth(name, table)
-            await self._members.hang_up(member)
-            self._let_go(member, actor)
+            if others_stay:
+                self._let_leave(name, actor)
+            else:
+                await self._members.hang_up(member)
+                self._let_go(member, actor)
             return replace(grown, seat=seat)
 
+    def _let_unplaced_leave(self, announcement: Announcement) -> None:
+        """Let kernels go that were leaving when this registry, or their process, started again."""
+        for kernel in self._members.unplaced(announcement):
+            self._let_leave(kernel, self._members.actors[announcement.member])
+
     def _let_go(self, member: str, actor: Any) -> None:
-        task = asyncio.create_task(growth.let_go(self._spec, member, actor))
-        self._leaving[member] = task
-        task.add_done_callback(lambda _: self._leaving.pop(member, None))
+        """Let a process end when it has finished what it is doing."""
+        self._wait_for(member, growth.let_go(self._spec, member, actor))
+
+    def _let_leave(self, kernel: str, actor: Any) -> None:
+        """Let a kernel leave its process when it has finished what it is doing."""
+        self._wait_for(kernel, growth.let_leave(self._spec, kernel, actor))
+
+    def _wait_for(self, name: str, leaving: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(leaving)
+        self._leaving[name] = task
+        task.add_done_callback(lambda _: self._leaving.pop(name, None))
 
     def _changed_on_disk(self, name: str, change: Change) -> Table:
         """Return what the table of the artifacts becomes; served and stored kernels agree."""
         stored = self._stored_table()
-        if {site.name for site in stored.sites} != set(self._members.kernels.values()):
+        if {site.name for site in stored.sites} != set(self._members.kernels):
             raise GrowthRefused(
                 name,
                 f"{self._spec.stored_table_path} has other kernels than are served; restart with: "
@@ -220,17 +248,13 @@ class RegistryProcess:
     async def _publish_growth(self, name: str, table: Table) -> Grown:
         self._table = replace(table, version=self._table.version)
         self._exports.describe(self._table)
-        told = self._publish()
-        # A router that is down reads this version from the run folder when it starts.
-        with suppress(ray.exceptions.RayActorError, TimeoutError):
-            async with asyncio.timeout(ANSWER_S):
-                await told
+        await self._publish_and_wait()
         seat = next((site.seat for site in table.sites if site.name == name), None)
         logger.info("table changed", extra={"kernel": name, "version": self._table.version})
         return Grown(kernel=name, seat=seat, table_version=self._table.version)
 
     async def drain(self, grace_s: float) -> None:
-        """Stop supervising, then let router and kernels finish what they are doing."""
+        """Stop supervising, then let routers and kernels finish what they are doing."""
         self._watch.cancel()
         await self._members.drain(grace_s)
 
@@ -238,39 +262,51 @@ class RegistryProcess:
         while True:
             started_s = time.monotonic()
             await self._members.check_all()
-            self._tell_router()
+            self._tell_routers()
             await asyncio.sleep(max(0.0, HEARTBEAT_S - (time.monotonic() - started_s)))
 
+    async def _publish_and_wait(self) -> None:
+        """Publish the next version; return when every router has taken it."""
+        told = self._publish()
+        # A router that is down reads this version from the run folder when it starts.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await told
+
     def _publish(self) -> Any:
-        """Make the next version of the table from who is up, store it, tell the router.
+        """Make the next version of the table from who is up, store it, tell the routers.
 
         Returns:
-            What can be awaited for the router's having taken it.
+            What can be awaited for every router's having taken it or having died.
         """
         members = self._members
         self._table = replace(
             self._table,
             version=self._table.version + 1,
             sites=tuple(
-                replace(site, endpoint=members.state(_ray.kernel_member(site.name)).endpoint)
-                for site in self._table.sites
+                replace(site, endpoint=members.endpoint_of(site.name)) for site in self._table.sites
             ),
         )
         save_table(self._spec.table_path, self._table)
+        members.remember()
         self._exports.write_targets(members.announcements.values())
-        self._exports.count(
-            self._table.version,
-            {kernel: members.state(member) for member, kernel in members.kernels.items()},
-        )
-        if all(m.state is State.UP for m in members.states):
+        self._exports.count(self._table.version, members.health())
+        served = all(site.endpoint is not None for site in self._table.sites)
+        if served and all(m.state is State.UP for m in members.states):
             self._all_up.set()
-        return self._tell_router()
+        return self._tell_routers()
 
-    def _tell_router(self) -> Any:
+    def _tell_routers(self) -> Any:
         snapshot = Snapshot(
-            table=self._table, health=self._members.health(), registry_pid=os.getpid()
+            table=self._table,
+            health=self._members.health(),
+            registry_pid=os.getpid(),
+            routers=self._members.router_health(),
         )
-        return self._members.actors[ROUTER].update.remote(snapshot)
+        told = [
+            self._members.actors[name].update.remote(snapshot) for name in self._members.routers
+        ]
+        return asyncio.gather(*told, return_exceptions=True)
 
 
 RegistryActor = ray.remote(RegistryProcess)

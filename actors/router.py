@@ -1,29 +1,25 @@
 """RouterHost: text in, a route by geometry, the kernel's answer out.
 
-Kernels are called over gRPC and their replies forwarded as bytes. A kernel that is lost before it
-wrote anything is replaced by the next nearest; after the first text the caller is told.
-`actors/router_process.py` runs it in Ray.
+`actors/answering.py` calls the kernels; `actors/router_process.py` runs all of it in Ray.
 """
 
-import logging
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
-import grpc
+import numpy as np
 from prometheus_client import CollectorRegistry
 
-from actors.kernel_link import KernelLink, KernelLinks, typed_loss
+from actors.answering import Answering, Asked, Query
+from actors.kernel_link import KernelLinks
 from actors.ports import Administrator, TextGeometry
+from actors.reception import Reception
 from actors.spec import RouterOptions
 from constellation.errors import (
     ArtifactError,
-    ConstellationError,
-    KernelUnavailable,
     OutOfDomain,
     ServiceUnavailable,
 )
@@ -31,6 +27,7 @@ from constellation.records import (
     FloatArray,
     Grown,
     KernelHealth,
+    Mode,
     Reloaded,
     Route,
     RoutingOptions,
@@ -39,20 +36,26 @@ from constellation.records import (
     Table,
     TokenArray,
 )
+from constellation.routing.handoff import WINDOW, HandoffRule
 from constellation.routing.load import load_entropy_ratio
 from constellation.routing.policy import RoutingPolicy
 from constellation.routing.recent import RecentQueries
-from constellation.runtime.admission import Admission
 from constellation.telemetry.metrics import RouterMetrics
-from constellation.v1 import kernel_pb2
-from constellation.wire import channel, convert, services
-from constellation.wire.constellation_service import ConstellationServicer, RouterState
-
-logger = logging.getLogger(__name__)
-ResultT = TypeVar("ResultT")
+from constellation.wire import channel, services
+from constellation.wire.callers import Caller
+from constellation.wire.constellation_service import (
+    ConstellationServicer,
+    RouterHealth,
+    RouterState,
+    RoutingTerms,
+)
+from constellation.wire.ensembles import Ensemble, ensemble_of
 
 INFLUENCES = 5
 """Tokens named in an explanation."""
+
+OURSELVES = Caller()
+UNUSED = Sampling()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,14 +65,8 @@ class Snapshot:
     table: Table
     health: dict[str, KernelHealth]
     registry_pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A text as the router reads it."""
-
-    tokens: TokenArray
-    basin_K: FloatArray
+    routers: tuple[RouterHealth, ...] = ()
+    """All that serve clients."""
 
 
 class RouterHost:
@@ -91,11 +88,20 @@ class RouterHost:
         self._policy: RoutingPolicy | None = None
         self._snapshot: Snapshot | None = None
         self._num_routed: dict[str, int] = {}
-        self._admission = Admission("the router", slots=options.requests_max, queue_max=0)
         self._started_s = time.monotonic()
         self.metrics = RouterMetrics(CollectorRegistry())
         self.guard = services.Guard(lambda reason: self.metrics.rejected.labels(reason).inc())
         self.metrics.load_entropy.set_function(self._load_entropy)
+        self._reception = Reception(options, self.metrics)
+        self._answering = Answering(
+            self._links,
+            decide=self._decide,
+            lead=self._lead,
+            gather=self._gather,
+            note=self._note,
+            metrics=self.metrics,
+            handoff=HandoffRule(margin=options.handoff_margin, tokens=options.handoff_tokens),
+        )
 
     async def update(self, snapshot: Snapshot) -> None:
         """Route by this table from now on; requests under way finish where they are.
@@ -126,25 +132,24 @@ class RouterHost:
         options: RoutingOptions,
         *,
         timeout_s: float | None,
+        caller: Caller = OURSELVES,
     ) -> AsyncGenerator[tuple[Route | None, bytes], None]:
         """Answer: pairs of the route (first only) and a serialised KernelGenerateReply."""
         arrived_s = time.monotonic()
-        with self._counted(options), self._admitted():
-            query = self._read(prompt, options)
-            request = _generate_request(query, sampling)
-            deadline_s = arrived_s + self._limit(timeout_s)
-            excluded: set[str] = set()
-            while True:
-                route = self._decide(query, options, excluded)
-                replies = self._replies(route, request, deadline_s, excluded)
-                first = await anext(replies, None)
-                if first is not None:
-                    break
-            self._note(route, query)
-            self.metrics.first_token_seconds.observe(time.monotonic() - arrived_s)
-            yield route, first
-            async for reply in replies:
-                yield None, reply
+
+        async def work() -> AsyncGenerator[tuple[Route | None, bytes], None]:
+            with self._reception.place():
+                asked = self._asked(prompt, options, timeout_s, caller, sampling)
+                async with aclosing(self._answering.generate(asked)) as answer:
+                    async for pair in answer:
+                        yield pair
+
+        with self._reception.visit(options, caller):
+            async with aclosing(self._reception.repeating.stream(caller, work)) as answer:
+                async for route, reply in answer:
+                    if route is not None:
+                        self.metrics.first_token_seconds.observe(time.monotonic() - arrived_s)
+                    yield route, reply
 
     async def ask(
         self,
@@ -153,79 +158,33 @@ class RouterHost:
         options: RoutingOptions,
         *,
         timeout_s: float | None,
+        caller: Caller = OURSELVES,
     ) -> tuple[Route, bytes]:
         """Answer at once: the route and a serialised KernelGenerateReply."""
-        deadline_s = time.monotonic() + self._limit(timeout_s)
-        with self._counted(options), self._admitted():
-            query = self._read(prompt, options)
-            request = _generate_request(query, sampling)
-            return await self._first_that_answers(
-                query, options, lambda link: link.ask(request, deadline_s - time.monotonic())
-            )
 
-    async def _replies(
-        self, route: Route, request: Any, deadline_s: float, excluded: set[str]
-    ) -> AsyncGenerator[bytes, None]:
-        """Forward a kernel's replies; end without any when another kernel should be asked."""
-        started = False
-        call = None
-        try:
-            call = self._links.to(route.kernel).generate(request, deadline_s - time.monotonic())
-            async for reply in call:
-                started = True
-                yield reply
-        except (grpc.aio.AioRpcError, KernelUnavailable) as error:
-            self._judge(error, route, started, excluded)
-        finally:
-            if call is not None:
-                call.cancel()
+        async def work() -> tuple[Route, bytes]:
+            with self._reception.place():
+                asked = self._asked(prompt, options, timeout_s, caller, sampling)
+                return await self._answering.ask(asked)
 
-    def _judge(self, error: Exception, route: Route, started: bool, excluded: set[str]) -> None:
-        """Raise what the caller must hear; return when another kernel may take over."""
-        typed = typed_loss(error, route.kernel)
-        if not isinstance(typed, KernelUnavailable):
-            raise typed from error
-        logger.warning(
-            "kernel lost", extra={"kernel": route.kernel, "started": started, "why": str(typed)}
-        )
-        if started or route.reason == "pinned":
-            raise typed from error
-        excluded.add(route.kernel)
-        self.metrics.failovers.labels(route.kernel).inc()
+        with self._reception.visit(options, caller):
+            return await self._reception.repeating.once(caller, work)
 
     async def score(
-        self, context: str, text: str, options: RoutingOptions, *, timeout_s: float | None
+        self,
+        context: str,
+        text: str,
+        options: RoutingOptions,
+        *,
+        timeout_s: float | None,
+        caller: Caller = OURSELVES,
     ) -> tuple[Route, Score]:
         """Say how likely `text` is after `context`, which also routes it unless it is empty."""
-        deadline_s = time.monotonic() + self._limit(timeout_s)
-        with self._counted(options), self._admitted():
-            query = self._read(context or text, options)
-            before = query.tokens.tolist() if context else []
-            scored = self._coordizer.encode(text).tolist() if context else query.tokens.tolist()
-            request = kernel_pb2.KernelScoreRequest(
-                tokens=[*before, *scored], num_context=len(before)
-            )
-            return await self._first_that_answers(
-                query, options, lambda link: link.score(request, deadline_s - time.monotonic())
-            )
-
-    async def _first_that_answers(
-        self,
-        query: Query,
-        options: RoutingOptions,
-        call: Callable[[KernelLink], Awaitable[ResultT]],
-    ) -> tuple[Route, ResultT]:
-        """Call the nearest kernel; when it is lost, the next; nothing was said meanwhile."""
-        excluded: set[str] = set()
-        while True:
-            route = self._decide(query, options, excluded)
-            try:
-                result = await call(self._links.to(route.kernel))
-            except (grpc.aio.AioRpcError, KernelUnavailable) as error:
-                self._judge(error, route, False, excluded)
-            else:
-                self._note(route, query)
-                return route, result
+        with self._reception.visit(options, caller), self._reception.place():
+            asked = self._asked(context or text, options, timeout_s, caller)
+            before = asked.query.tokens.tolist() if context else []
+            scored = (self._coordizer.encode(text) if context else asked.query.tokens).tolist()
+            return await self._answering.score(asked, before, scored)
 
     def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
         """Return where a text would go and its basin."""
@@ -249,6 +208,17 @@ class RouterHost:
             load_entropy_ratio=self._load_entropy(),
             num_unexpected_errors=self.guard.num_unexpected,
             registry_pid=snapshot.registry_pid,
+            routers=snapshot.routers,
+        )
+
+    def terms(self) -> RoutingTerms:
+        """Say what the router routes by."""
+        options = self._options
+        return RoutingTerms(
+            table=self._ready().table,
+            rule=options.rule,
+            top_k=options.top_k,
+            phi_weighting=options.phi_weighting,
         )
 
     async def reload(self) -> Reloaded:
@@ -287,6 +257,23 @@ class RouterHost:
         await self._server.stop(grace_s)
         await self._links.close()
 
+    def _asked(
+        self,
+        text: str,
+        options: RoutingOptions,
+        timeout_s: float | None,
+        caller: Caller,
+        sampling: Sampling = UNUSED,
+    ) -> Asked:
+        deadline_s = time.monotonic() + self._limit(timeout_s)
+        return Asked(
+            query=self._read(text, options),
+            options=options,
+            deadline_s=deadline_s,
+            sampling=sampling,
+            client=caller.client,
+        )
+
     def _read(self, text: str, options: RoutingOptions) -> Query:
         tokens = self._coordizer.encode(text)
         given_K = options.basin_K
@@ -302,6 +289,8 @@ class RouterHost:
             top_k=options.top_k,
             pinned=options.kernel,
             excluded=excluded | self._links.down if excluded else self._links.down,
+            mode=options.mode,
+            crowded=self._links.crowded(self._options.spill_depth),
         )
         if route.out_of_domain:
             self._meet_stranger(route, options)
@@ -309,6 +298,35 @@ class RouterHost:
             named = self._coordizer.influences(query.tokens, INFLUENCES)
             route = replace(route, influences=named)
         return route
+
+    def _lead(
+        self,
+        query: Query,
+        produced: list[int],
+        kernel: str,
+        options: RoutingOptions,
+        excluded: set[str],
+    ) -> tuple[str, float]:
+        """Say which kernel is nearest to where an answer is, and by how much before `kernel`."""
+        assert self._policy is not None
+        latest = np.array([*query.tokens[-WINDOW:].tolist(), *produced[-WINDOW:]], dtype=np.int32)
+        basin_K = self._coordizer.basin(latest[-WINDOW:])
+        excluded = excluded | self._links.down
+        return self._policy.lead(basin_K, kernel, rule=options.rule, excluded=excluded)
+
+    def _gather(self, route: Route, options: RoutingOptions) -> Ensemble | None:
+        """Return who answers together; None when one kernel does."""
+        if options.mode is Mode.NEAREST:
+            return None
+        assert self._policy is not None
+        return ensemble_of(
+            route,
+            self._ready().table,
+            top_k=options.top_k or self._policy.top_k,
+            rule=options.rule or self._policy.rule,
+            phi_weighting=self._options.phi_weighting,
+            follows_text=options.basin_K is None,
+        )
 
     def _meet_stranger(self, route: Route, options: RoutingOptions) -> None:
         self.metrics.out_of_domain.inc()
@@ -338,37 +356,6 @@ class RouterHost:
     def _load_entropy(self) -> float:
         names = [site.name for site in self._snapshot.table.sites] if self._snapshot else []
         return load_entropy_ratio({name: self._num_routed.get(name, 0) for name in names}) or 0.0
-
-    @contextmanager
-    def _admitted(self) -> Any:
-        ticket = object()
-        self._admission.arrive(ticket, now_s=time.monotonic())
-        try:
-            yield
-        finally:
-            self._admission.leave(ticket, now_s=time.monotonic())
-
-    @contextmanager
-    def _counted(self, options: RoutingOptions) -> Any:
-        started_s, outcome = time.monotonic(), "cancelled"
-        try:
-            yield
-            outcome = "ok"
-        except ConstellationError as error:
-            outcome = type(error).__name__
-            raise
-        except Exception:
-            outcome = "InternalError"
-            raise
-        finally:
-            self.metrics.requests.labels(str(options.mode), outcome).inc()
-            self.metrics.seconds.observe(time.monotonic() - started_s)
-
-
-def _generate_request(query: Query, sampling: Sampling) -> kernel_pb2.KernelGenerateRequest:
-    return kernel_pb2.KernelGenerateRequest(
-        tokens=query.tokens.tolist(), sampling=convert.sampling_to_message(sampling)
-    )
 
 
 def _chosen_distance(route: Route) -> float:

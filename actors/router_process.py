@@ -75,7 +75,7 @@ class RouterProcess:
             # A router that restarts answers at once, from the last table, registry or not.
             table = load_table(spec.table_path)
             await self._host.update(Snapshot(table=table, health={}, registry_pid=0))
-        self._doors = Doors(self._host, spec)
+        self._doors = Doors(self._host, spec, name)
         endpoint = await self._doors.open()
         metrics_endpoint, _ = serve_metrics(self._host.metrics.registry, spec.host)
         self._announcement = Announcement(

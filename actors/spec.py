@@ -8,6 +8,14 @@ from constellation.records import Rule
 from constellation.wire.channel import Bind, authority
 from constellation.wire.tls import ServerTls
 
+ROUTER = "router"
+"""Actor name of the first router."""
+
+
+def router_member(number: int) -> str:
+    """Return the actor name of a router, counted from 1."""
+    return ROUTER if number == 1 else f"{ROUTER}-{number}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RouterOptions:
@@ -21,6 +29,11 @@ class RouterOptions:
     phi_weighting: bool = True
     requests_max: int = 1024
     timeout_s: float = 120.0
+    spill_depth: int | None = None
+    handoff_margin: float = 0.15
+    handoff_tokens: int = 16
+    client_requests_max: int | None = None
+    client_rate: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,15 +47,24 @@ class KernelOptions:
     prefill_tokens: int = 128
     prefix_mib: int = 16
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
+    per_actor: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HttpOptions:
-    """The HTTP door; meanings and ranges as in `ServeSettings`."""
+class RouterDoors:
+    """Where one router listens for clients: chosen once, so that it returns there."""
 
+    member: str
+    """Actor name."""
     listen: tuple[str, int]
-    """Address and port."""
-    connections_max: int = 512
+    """Address and port for gRPC."""
+    http_listen: tuple[str, int] | None = None
+    """Address and port for HTTP; None serves gRPC only."""
+
+    @property
+    def endpoint(self) -> str:
+        """host:port for clients."""
+        return authority(*self.listen)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,12 +77,12 @@ class DeploymentSpec:
     """Folder that training wrote; the kernels are those of its table."""
     run_dir: Path
     """Folder for state, logs and metrics targets."""
-    listen: tuple[str, int]
-    """Address and port for clients."""
+    routers: tuple[RouterDoors, ...]
+    """One or more, the first where clients look when they know of one only."""
     router: RouterOptions
     kernel: KernelOptions
-    http: HttpOptions | None = None
-    """None serves gRPC only."""
+    http_connections_max: int = 512
+    """HTTP connections that one router holds open."""
     token: str | None = None
     """Secret of every call, clients' and the routers' own."""
     tls: ServerTls | None = None
@@ -72,26 +94,22 @@ class DeploymentSpec:
     host: str = "127.0.0.1"
     """Address on which kernels and metrics listen."""
 
-    @property
-    def client_bind(self) -> Bind:
-        """Where the router listens for clients."""
-        return Bind(host=self.listen[0], port=self.listen[1], token=self.token, tls=self.tls)
+    def doors(self, member: str) -> RouterDoors:
+        """Return where a router listens."""
+        return next(doors for doors in self.routers if doors.member == member)
 
-    @property
-    def http_bind(self) -> Bind | None:
-        """Where the router listens for OpenAI's clients."""
-        if self.http is None:
-            return None
-        host, port = self.http.listen
-        return Bind(host=host, port=port, token=self.token, tls=self.tls)
+    def bind(self, listen: tuple[str, int]) -> Bind:
+        """Return the terms on which clients are let in at a door."""
+        return Bind(host=listen[0], port=listen[1], token=self.token, tls=self.tls)
 
     @property
     def http_url(self) -> str | None:
-        """What OpenAI's clients take as their base URL."""
-        if self.http is None:
+        """What OpenAI's clients take as their base URL: the first router's."""
+        listen = self.routers[0].http_listen
+        if listen is None:
             return None
         scheme = "http" if self.tls is None else "https"
-        return f"{scheme}://{authority(*self.http.listen)}/v1"
+        return f"{scheme}://{authority(*listen)}/v1"
 
     @property
     def internal_bind(self) -> Bind:
@@ -104,6 +122,21 @@ class DeploymentSpec:
         return self.run_dir / "table.msgpack"
 
     @property
+    def placement_path(self) -> Path:
+        """Which process serves which kernels, written by the registry."""
+        return self.run_dir / "placement.json"
+
+    @property
+    def weights_dir(self) -> Path:
+        """Weights that processes map, under their hashes."""
+        return self.run_dir / "weights"
+
+    @property
+    def members_path(self) -> Path:
+        """Who was up when the registry published the table last."""
+        return self.run_dir / "members.json"
+
+    @property
     def stored_table_path(self) -> Path:
         """The table among the artifacts: which kernels there are, without endpoints."""
         return self.artifacts / "table.msgpack"
@@ -111,6 +144,10 @@ class DeploymentSpec:
     def log_path(self, member: str) -> Path:
         """The log file of an actor."""
         return self.run_dir / "logs" / f"{member}.jsonl"
+
+    def access_log_path(self, router: str) -> Path:
+        """The access log of a router: access.jsonl of the first, access-2.jsonl of the second."""
+        return self.log_path(router.replace(ROUTER, "access", 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,3 +163,5 @@ class Announcement:
     pid: int
     node: str
     """Name of the machine."""
+    kernels: tuple[str, ...] = ()
+    """Whom it serves, if it serves kernels."""

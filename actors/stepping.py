@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from actors.engine_port import Answer, Engine, Step
 from constellation.errors import Cancelled
@@ -58,6 +58,8 @@ class Reading:
         """When its newest token came, or its reader was ready for another."""
         self.is_over = False
         """Whether nothing more will come."""
+        self.rests = False
+        """Whether it waits to be told its next token."""
         self._steps: deque[Step] = deque(maxlen=AHEAD_MAX)
         self._error: BaseException | None = None
         self._arrived = asyncio.Event()
@@ -71,6 +73,7 @@ class Reading:
         """Hand over a step."""
         self._steps.append(step)
         self.is_over = step.reason is not None
+        self.rests = step.predicted is not None
         self._arrived.set()
 
     def fail(self, error: BaseException) -> None:
@@ -89,40 +92,128 @@ class Reading:
         return self._steps.popleft()
 
 
+class StepLoop:
+    """Steps answers together for as long as there are any.
+
+    Args:
+        step: Gives each of the answers its next step, as `Engine.step`. Engines whose answers are
+            in one batch share a loop.
+        thread: Where that is done.
+        observe: Is told the seconds between two tokens of an answer.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Sequence[Any]], Sequence[Step | None]],
+        thread: ModelThread,
+        observe: Callable[[float], None],
+    ) -> None:
+        self._step = step
+        self._thread = thread
+        self._observe = observe
+        self._readings: list[Reading] = []
+        self._caught_up = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def join(self, reading: Reading) -> None:
+        """Let an answer take part from the next step on."""
+        self._readings.append(reading)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        self._caught_up.set()
+
+    def leave(self, reading: Reading) -> None:
+        """Let an answer take part no more, if it did."""
+        if reading in self._readings:
+            self._readings.remove(reading)
+            self._caught_up.set()
+
+    def wake(self) -> None:
+        """Look again who is ready."""
+        self._caught_up.set()
+
+    async def _run(self) -> None:
+        while self._readings:
+            ready = [r for r in self._readings if not (r.is_ahead or r.is_over or r.rests)]
+            if ready:
+                await self._step_together(ready)
+            else:
+                self._caught_up.clear()
+                await self._caught_up.wait()
+        self._task = None
+
+    async def _step_together(self, ready: list[Reading]) -> None:
+        answers = [reading.answer for reading in ready]
+        error: BaseException | None = Cancelled("the kernel has stopped")
+        steps: Sequence[Step | None] = ()
+        if not self._thread.closed:
+            working = self._thread.submit(lambda: self._step(answers))
+            await asyncio.wait([working])
+            if not working.cancelled():
+                error = working.exception()
+                steps = () if error is not None else working.result()
+        if error is not None:
+            for reading in ready:
+                reading.fail(error)
+            return
+        now_s = time.monotonic()
+        for reading, step in zip(ready, steps, strict=True):
+            if step is not None:
+                self._observe(now_s - reading.since_s)
+                reading.since_s = now_s
+                reading.put(step)
+
+
 class Stepping:
-    """Drives one engine for as long as it has answers under way.
+    """Drives one engine.
 
     Args:
         engine: The model.
         thread: Where it runs, if it is `blocking`; others are stepped where they are.
         observe: Is told the seconds between two tokens of an answer.
+        loop: Steps its answers; None: one of its own.
     """
 
     def __init__(
-        self, engine: Engine, thread: ModelThread, observe: Callable[[float], None]
+        self,
+        engine: Engine,
+        thread: ModelThread,
+        observe: Callable[[float], None],
+        loop: StepLoop | None = None,
     ) -> None:
         self.engine = engine
         self._thread = thread
         self._observe = observe
-        self._readings: list[Reading] = []
-        self._caught_up = asyncio.Event()
-        self._loop: asyncio.Task[None] | None = None
+        self._loop = loop or StepLoop(engine.step, thread, observe)
 
-    async def start(self, tokens: Sequence[int], sampling: Sampling) -> Reading:
+    async def start(
+        self, tokens: Sequence[int], sampling: Sampling, produced: Sequence[int] = ()
+    ) -> Reading:
         """Let an answer join; raises what the engine raises."""
         if not self.engine.blocking:
-            return Reading(self.engine.start(tokens, sampling))
-        joining = self._thread.submit(lambda: self.engine.start(tokens, sampling))
+            return Reading(self.engine.start(tokens, sampling, produced))
+        return await self._join(lambda: self.engine.start(tokens, sampling, produced))
+
+    async def predict(self, tokens: Sequence[int], *, is_scored: bool) -> Reading:
+        """Let a text join whose tokens are chosen elsewhere; raises what the engine raises."""
+        return await self._join(lambda: self.engine.predict(tokens, is_scored=is_scored))
+
+    def tell(self, reading: Reading, token: int) -> None:
+        """Go on with such a text, whose last step was taken; raises what the engine raises."""
+        self.engine.tell(reading.answer, token)  # it rests, so no step is looking at it
+        reading.rests = False
+        reading.since_s = time.monotonic()
+        self._loop.wake()
+
+    async def _join(self, start: Callable[[], Answer]) -> Reading:
+        joining = self._thread.submit(start)
         try:
             answer = await asyncio.shield(joining)
         except asyncio.CancelledError:
             joining.add_done_callback(self._send_away)
             raise
         reading = Reading(answer)
-        self._readings.append(reading)
-        if self._loop is None:
-            self._loop = asyncio.create_task(self._run())
-        self._caught_up.set()
+        self._loop.join(reading)
         return reading
 
     async def next(self, reading: Reading) -> Step:
@@ -133,7 +224,7 @@ class Stepping:
         step = await reading.take()
         if was_ahead:
             reading.since_s = time.monotonic()
-            self._caught_up.set()
+            self._loop.wake()
         return step
 
     def leave(self, reading: Reading) -> None:
@@ -141,9 +232,7 @@ class Stepping:
         if not self.engine.blocking:
             self.engine.leave(reading.answer)
             return
-        if reading in self._readings:
-            self._readings.remove(reading)
-            self._caught_up.set()
+        self._loop.leave(reading)
         if not self._thread.closed:
             self._thread.submit(lambda: self.engine.leave(reading.answer))
 
@@ -159,34 +248,3 @@ class Stepping:
             if step is not None:
                 self._observe(time.monotonic() - before_s)
                 return step
-
-    async def _run(self) -> None:
-        while self._readings:
-            ready = [r for r in self._readings if not (r.is_ahead or r.is_over)]
-            if ready:
-                await self._step_together(ready)
-            else:
-                self._caught_up.clear()
-                await self._caught_up.wait()
-        self._loop = None
-
-    async def _step_together(self, ready: list[Reading]) -> None:
-        answers = [reading.answer for reading in ready]
-        error: BaseException | None = Cancelled("the kernel has stopped")
-        steps: Sequence[Step | None] = ()
-        if not self._thread.closed:
-            working = self._thread.submit(lambda: self.engine.step(answers))
-            await asyncio.wait([working])
-            if not working.cancelled():
-                error = working.exception()
-                steps = () if error is not None else working.result()
-        if error is not None:
-            for reading in ready:
-                reading.fail(error)
-            return
-        now_s = time.monotonic()
-        for reading, step in zip(ready, steps, strict=True):
-            if step is not None:
-                self._observe(now_s - reading.since_s)
-                reading.since_s = now_s
-                reading.put(step)

@@ -13,33 +13,33 @@ from constellation.errors import (
 )
 
 
-async def switch(kernels: dict[str, Any]) -> tuple[str, ...]:
-    """Let every kernel load beside what it serves; when all have, let them switch.
+async def switch(processes: dict[str, Any]) -> tuple[str, ...]:
+    """Let every process load its kernels beside what it serves; when all have, let them switch.
 
     Args:
-        kernels: Name -> actor.
+        processes: Member -> actor.
 
     Returns:
-        Names of those whose weights are others now.
+        Names of the kernels whose weights are others now.
 
     Raises:
         ReloadRefused, KernelUnavailable: What the first that failed ran into; all serve what they
             served.
     """
     try:
-        changed = await _each(kernels, "load_next")
+        changed = await _each(processes, "load_next")
     except ConstellationError:
-        await _each(kernels, "forget_next")
+        await _each(processes, "forget_next")
         raise
-    await _each(kernels, "take_next")
-    return tuple(name for name, new in changed.items() if new)
+    await _each(processes, "take_next")
+    return tuple(name for names in changed for name in names)
 
 
-async def _each(kernels: dict[str, Any], method: str) -> dict[str, Any]:
-    """Call a method of every kernel; return what they say, by kernel, when all have ended."""
-    calls = [getattr(actor, method).remote() for actor in kernels.values()]
+async def _each(processes: dict[str, Any], method: str) -> list[Any]:
+    """Call a method of every process; return what they say when all have ended."""
+    calls = [getattr(actor, method).remote() for actor in processes.values()]
     results = await asyncio.gather(*calls, return_exceptions=True)
-    for name, result in zip(kernels, results, strict=True):
+    for name, result in zip(processes, results, strict=True):
         if isinstance(result, ray.exceptions.RayActorError):
             raise KernelUnavailable(name, "its process is restarting") from result
         if isinstance(result, ray.exceptions.RayTaskError):
@@ -48,4 +48,4 @@ async def _each(kernels: dict[str, Any], method: str) -> dict[str, Any]:
             raise result
         if isinstance(result, BaseException):
             raise result
-    return dict(zip(kernels, results, strict=True))
+    return results

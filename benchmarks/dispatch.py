@@ -3,8 +3,13 @@
     python -m benchmarks.dispatch --json
 
 Every call carries another 64-token text, which is really tokenised, folded and routed on both
-sides; kernels do nothing; nothing is cached. The order of the systems alternates from round to
-round; figures are medians over the rounds. Client, router and kernels share the machine.
+sides; kernels do nothing; nothing is cached. Ours counts metrics, asks for a token, has limits for
+every client and writes the access log. The order of the systems alternates from round to round;
+figures are medians over the rounds. Client, router and kernels share the machine.
+
+* `direct_ratio`: calls/s of the library's direct client over those of its client, 8 at once;
+* `metrics_ratio`: calls/s with metrics, token, limits and access log over those without, 8 at once;
+* `stream_overhead_ms`: `benchmarks/dispatch_streams.py` says what it is.
 """
 
 import argparse
@@ -13,26 +18,28 @@ import socket
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.load_generator import Invoke, Load, run_load
+from benchmarks import dispatch_calls, dispatch_streams
+from benchmarks.load_generator import Load, Open, run_load
 from cluster.bootstrap import local_ray
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.geometry import bearing
 from constellation.records import KernelSite, Rule, Table
 from constellation.settings import apply_environment
-from constellation.v1 import constellation_pb2
-from constellation.wire import services
 from constellation.wire.table_file import pack_table
 
 CONCURRENCIES = (1, 8, 64)
 TOKENS = 64
 NUM_TEXTS = 1200
+ONLY_AT = {"constellation_8_bare": (8,), "client_8": (8,), "direct_8": (8,)}
+"""Systems that are measured at some concurrencies only."""
 _handles: list[Any] = []  # actors die with their last handle
 SERVE_ENVIRONMENT = {
     "proxy": {
@@ -62,8 +69,8 @@ def main() -> None:
     arguments = _arguments()
     with tempfile.TemporaryDirectory() as folder:
         coordizer, texts = _prepare(Path(folder))
-        results = _measure(arguments, coordizer, folder, texts)
-    report = _report(results, arguments)
+        results, streams = _measure(arguments, coordizer, folder, texts)
+    report = _report(results, streams, arguments)
     _print(report)
     sys.stdout.write(json.dumps(report) + "\n")
 
@@ -75,6 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--serve", choices=("proxy", "haproxy", "direct"), default="haproxy", help=serve_paths()
     )
+    parser.add_argument("--streams", type=int, default=40, help="texts that are streamed")
     parser.add_argument("--json", action="store_true", help="accepted for uniformity")
     return parser.parse_args()
 
@@ -122,58 +130,91 @@ def _table(coordizer: Coordizer, endpoints: Sequence[str], seed: int) -> bytes:
 
 def _measure(
     arguments: argparse.Namespace, coordizer: Coordizer, folder: str, texts: list[str]
-) -> dict[str, dict[int, list[Load]]]:
+) -> tuple[dict[str, dict[int, list[Load]]], dict[str, Any]]:
     root = str(Path(__file__).parent.parent)
     apply_environment({"PYTHONPATH": root})
     # Serve reads its environment at import, so the peer's module is imported after this.
     apply_environment(SERVE_ENVIRONMENT[arguments.serve])
     with local_ray(num_cpus=4, dashboard=False):
-        systems = _start(arguments, coordizer, f"{folder}/coordizer")
+        systems = _start(arguments, coordizer, folder)
         results: dict[str, dict[int, list[Load]]] = {name: {} for name in systems}
         for number in range(arguments.rounds):
             names = list(systems) if number % 2 == 0 else list(systems)[::-1]
             for concurrency in CONCURRENCIES:
                 for name in names:
-                    endpoint, make_call = systems[name]
+                    if concurrency not in ONLY_AT.get(name, CONCURRENCIES):
+                        continue
                     calls = arguments.calls if concurrency > 1 else arguments.calls // 3
-                    load = run_load(
-                        endpoint, make_call, texts, concurrency=concurrency, num_calls=calls
-                    )
+                    load = run_load(systems[name], texts, concurrency=concurrency, num_calls=calls)
                     results[name].setdefault(concurrency, []).append(load)
         from ray import serve
 
         serve.shutdown()
-    return results
+        streams = _stream(coordizer, folder, texts[: arguments.streams])
+    return results, streams
 
 
-def _start(
-    arguments: argparse.Namespace, coordizer: Coordizer, coordizer_folder: str
-) -> dict[str, tuple[str, Callable[[Any], Invoke]]]:
+def _start(arguments: argparse.Namespace, coordizer: Coordizer, folder: str) -> dict[str, Open]:
     import ray
 
     from benchmarks import dispatch_actors, serve_peer
 
-    systems: dict[str, tuple[str, Callable[[Any], Invoke]]] = {}
     echo = dispatch_actors.EchoActor.remote()
-    systems["echo"] = (ray.get(echo.serve.remote()), _echo_call)
     _handles.append(echo)
-    for num_kernels in (8, 240):
-        names = [f"k{index:03d}" for index in range(num_kernels)]
-        hosts = [dispatch_actors.KernelsActor.remote(names[i::PROCESSES]) for i in range(PROCESSES)]
-        endpoint_of: dict[str, str] = {}
-        for served in ray.get([host.serve.remote() for host in hosts]):
-            endpoint_of |= served
-        table = _table(coordizer, [endpoint_of[name] for name in names], seed=num_kernels)
-        router = dispatch_actors.RouterActor.remote(coordizer_folder)
-        endpoint = ray.get(router.serve.remote(table))
-        systems[f"constellation_{num_kernels}"] = (endpoint, _constellation_call)
-        _handles.extend([*hosts, router])
-        if num_kernels == 8:
-            port = _free_port()
-            serve_peer.start(coordizer_folder, table, port=port, http_port=_free_port())
-            direct = serve_peer.direct_endpoint() if arguments.serve == "direct" else None
-            systems["serve"] = (direct or f"127.0.0.1:{port}", _serve_call)
+    systems: dict[str, Open] = {
+        "echo": partial(dispatch_calls.echo, ray.get(echo.serve.remote())),
+    }
+    token = dispatch_actors.TOKEN
+    endpoint, table = _constellation(8, coordizer, folder, equipped=True)
+    systems["constellation_8"] = partial(dispatch_calls.routed, endpoint, token)
+    systems["client_8"] = partial(dispatch_calls.client, endpoint, token)
+    systems["direct_8"] = partial(dispatch_calls.direct, endpoint, token, coordizer)
+    port = _free_port()
+    serve_peer.start(f"{folder}/coordizer", table, port=port, http_port=_free_port())
+    direct = serve_peer.direct_endpoint() if arguments.serve == "direct" else None
+    systems["serve"] = partial(dispatch_calls.serve, direct or f"127.0.0.1:{port}")
+    endpoint, _ = _constellation(240, coordizer, folder, equipped=True)
+    systems["constellation_240"] = partial(dispatch_calls.routed, endpoint, token)
+    endpoint, _ = _constellation(8, coordizer, folder, equipped=False)
+    systems["constellation_8_bare"] = partial(dispatch_calls.routed, endpoint, None)
     return systems
+
+
+def _constellation(
+    num_kernels: int, coordizer: Coordizer, folder: str, *, equipped: bool
+) -> tuple[str, bytes]:
+    """Start kernels and a router; return where it listens and its table."""
+    import ray
+
+    from benchmarks.dispatch_actors import KernelsActor, RouterActor
+
+    names = [f"k{index:03d}" for index in range(num_kernels)]
+    hosts = [KernelsActor.remote(names[i::PROCESSES], equipped=equipped) for i in range(PROCESSES)]
+    endpoint_of: dict[str, str] = {}
+    for served in ray.get([host.serve.remote() for host in hosts]):
+        endpoint_of |= served
+    table = _table(coordizer, [endpoint_of[name] for name in names], seed=num_kernels)
+    router = RouterActor.remote(
+        f"{folder}/coordizer", f"{folder}/access-{num_kernels}.jsonl", equipped=equipped
+    )
+    _handles.extend([*hosts, router])
+    endpoint: str = ray.get(router.serve.remote(table))
+    return endpoint, table
+
+
+def _stream(coordizer: Coordizer, folder: str, texts: list[str]) -> dict[str, Any]:
+    import ray
+
+    from benchmarks.dispatch_actors import TOKEN, RouterActor, WriterActor
+
+    kernel = Path(folder) / "kernel"
+    dispatch_streams.write_kernel(kernel, coordizer)
+    writer = WriterActor.remote(str(kernel), f"{folder}/coordizer")
+    table = _table(coordizer, [ray.get(writer.serve.remote())], seed=1)
+    router = RouterActor.remote(f"{folder}/coordizer", f"{folder}/access.jsonl", equipped=True)
+    _handles.extend([writer, router])
+    endpoint = ray.get(router.serve.remote(table))
+    return dispatch_streams.measure(kernel, Path(folder) / "coordizer", endpoint, TOKEN, texts)
 
 
 def _free_port() -> int:
@@ -181,46 +222,10 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def _echo_call(channel: Any) -> Invoke:
-    call = channel.unary_unary("/bench.Echo/Echo")
-
-    async def invoke(_: Any, text: str) -> Any:
-        return await call(text.encode(), timeout=30)
-
-    return invoke
-
-
-def _constellation_call(channel: Any) -> Invoke:
-    stub = services.Stub(channel, services.CONSTELLATION)
-
-    async def invoke(_: Any, text: str) -> Any:
-        reply = await stub.Ask(constellation_pb2.GenerateRequest(prompt=text), timeout=30)
-        assert reply.text == "ok"
-        return reply
-
-    return invoke
-
-
-def _serve_call(channel: Any) -> Invoke:
-    from benchmarks import serve_peer
-
-    call = channel.unary_unary(
-        serve_peer.METHOD,
-        request_serializer=constellation_pb2.GenerateRequest.SerializeToString,
-        response_deserializer=constellation_pb2.GenerateReply.FromString,
-    )
-
-    async def invoke(_: Any, text: str) -> Any:
-        request = constellation_pb2.GenerateRequest(prompt=text)
-        reply = await call(request, timeout=30, metadata=serve_peer.metadata())
-        assert reply.text == "ok"
-        return reply
-
-    return invoke
-
-
 def _report(
-    results: dict[str, dict[int, list[Load]]], arguments: argparse.Namespace
+    results: dict[str, dict[int, list[Load]]],
+    streams: dict[str, Any],
+    arguments: argparse.Namespace,
 ) -> dict[str, Any]:
     def ratio(above: str, below: str, concurrency: int, figure: str) -> float:
         """Median over the rounds of the ratio within a round."""
@@ -234,6 +239,9 @@ def _report(
         "p50_ratio_1": ratio("constellation_8", "serve", 1, "p50_ms"),
         "kernels_240_ratio": ratio("constellation_240", "constellation_8", 64, "calls_per_second"),
         "echo_ratio_64": ratio("constellation_8", "echo", 64, "calls_per_second"),
+        "direct_ratio": ratio("direct_8", "client_8", 8, "calls_per_second"),
+        "metrics_ratio": ratio("constellation_8", "constellation_8_bare", 8, "calls_per_second"),
+        **streams,
         "serve_path": arguments.serve,
         "rounds": arguments.rounds,
         "systems": {

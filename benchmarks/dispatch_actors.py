@@ -6,10 +6,12 @@ The router and the kernel hosts are the product's own classes; only the engine d
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import ray
 
+from actors import kernel_server, router
 from actors.engine_port import Step
 from actors.kernel import KernelHost
 from actors.router import RouterHost, Snapshot
@@ -17,9 +19,10 @@ from actors.spec import RouterOptions
 from constellation.coordizer.coordizer import Coordizer
 from constellation.records import FinishReason, Sampling, Score
 from constellation.wire import channel
+from constellation.wire.access import AccessLog
 from constellation.wire.table_file import unpack_table
 
-BIND = channel.Bind()
+TOKEN = "a secret of the benchmark"
 STALL_S = 20.0
 
 
@@ -39,7 +42,9 @@ class NoEngine:
     kappa = 0.0
     blocking = False
 
-    def start(self, tokens: Sequence[int], sampling: Sampling) -> NoAnswer:
+    def start(
+        self, tokens: Sequence[int], sampling: Sampling, produced: Sequence[int] = ()
+    ) -> NoAnswer:
         return NoAnswer(len(tokens))
 
     def step(self, answers: Sequence[NoAnswer]) -> list[Step]:
@@ -52,30 +57,84 @@ class NoEngine:
         return Score(nats=0.0, num_tokens=len(tokens))
 
 
+class Silent:
+    """Metrics that count nothing."""
+
+    def __init__(self, registry: Any) -> None:
+        self.registry = registry
+
+    def __getattr__(self, name: str) -> "Silent":
+        return self
+
+    def __call__(self, *arguments: Any, **options: Any) -> "Silent":
+        return self
+
+
+def _equip(equipped: bool) -> channel.Bind:
+    """Return where to listen; what is not equipped has no token and, from here on, no metrics."""
+    if not equipped:
+        # This process is the actor's own. The product has no switch for it.
+        router.RouterMetrics = Silent  # type: ignore[attr-defined]
+        kernel_server.KernelMetrics = Silent  # type: ignore[attr-defined]
+    return channel.Bind(token=TOKEN if equipped else None)
+
+
 class Kernels:
     """Several no-op kernels, each with its own gRPC server and port."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], *, equipped: bool) -> None:
+        self._bind = _equip(equipped)
         self._hosts = {
             name: KernelHost(name, NoEngine(), slots=256, queue_max=4096) for name in names
         }
 
     async def serve(self) -> dict[str, str]:
-        return {name: await host.serve(BIND, stall_s=STALL_S) for name, host in self._hosts.items()}
+        return {
+            name: await host.server.open(self._bind, stall_s=STALL_S)
+            for name, host in self._hosts.items()
+        }
+
+
+class Writer:
+    """One real kernel, as its process serves it."""
+
+    def __init__(self, kernel_folder: str, coordizer: str) -> None:
+        import torch
+
+        from actors.engine import KernelEngine
+        from constellation.coordizer.artifacts import read_vocabulary
+        from constellation.kernel.checkpoint import load_kernel
+
+        torch.set_num_threads(1)
+        loaded = load_kernel(kernel_folder)
+        engine = KernelEngine(loaded, read_vocabulary(Path(coordizer)))
+        self._host = KernelHost("k000", engine, slots=4, queue_max=64)
+
+    async def serve(self) -> str:
+        return await self._host.server.open(_equip(True), stall_s=STALL_S)
 
 
 class Router:
-    """The product's router on a table of choice."""
+    """The product's router on a table of choice.
 
-    def __init__(self, coordizer: str) -> None:
+    Equipped, it counts, wants a token, has limits for every client and writes the access log.
+    """
+
+    def __init__(self, coordizer: str, log: str, *, equipped: bool) -> None:
+        self._bind = _equip(equipped)
+        limits = {"client_requests_max": 4096, "client_rate": 1e6} if equipped else {}
         self._host = RouterHost(
-            Coordizer.load(Path(coordizer)), RouterOptions(requests_max=4096), token=None
+            Coordizer.load(Path(coordizer)),
+            RouterOptions(requests_max=4096, **limits),
+            token=self._bind.token,
         )
+        if equipped:
+            self._host.guard.log = AccessLog(Path(log))
 
     async def serve(self, table: bytes) -> str:
         snapshot = Snapshot(table=unpack_table(table), health={}, registry_pid=os.getpid())
         await self._host.update(snapshot)
-        return await self._host.serve(BIND, stall_s=STALL_S)
+        return await self._host.serve(self._bind, stall_s=STALL_S)
 
 
 class Echo:
@@ -96,5 +155,6 @@ class Echo:
 
 
 KernelsActor = ray.remote(num_cpus=0)(Kernels)
+WriterActor = ray.remote(num_cpus=0)(Writer)
 RouterActor = ray.remote(num_cpus=0)(Router)
 EchoActor = ray.remote(num_cpus=0)(Echo)

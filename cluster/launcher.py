@@ -7,11 +7,14 @@ ends on SIGTERM or SIGINT.
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,6 @@ from constellation.errors import (
 )
 from constellation.settings import SecuritySettings, Settings, read_token
 from constellation.telemetry.logs import set_up_logging
-from constellation.wire.channel import authority
 from constellation.wire.names import check_kernel_name
 from constellation.wire.table_file import load_table
 from constellation.wire.tls import ServerTls, server_tls
@@ -35,8 +37,8 @@ READY_S = 120.0
 """Seconds all actors may take to come up."""
 GRACE_S = 5.0
 """Seconds running requests may take to finish when the constellation stops."""
-WATCH_S = 2.0
-"""Seconds between two questions to the registry."""
+WATCH_S = 1.0
+"""Seconds between two questions to the registry; it may take as long to answer."""
 _PORT_MAX = 65_535
 
 
@@ -56,25 +58,27 @@ def kernels_of(artifacts: Path) -> tuple[str, ...]:
 
 
 def _spec(settings: Settings) -> Any:
-    from actors.spec import DeploymentSpec, HttpOptions, KernelOptions, RouterOptions
+    from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions, router_member
 
     serve, security = settings.serve, settings.security
-    port = _free_port(serve.host, serve.port, "--port")
-    http = None
-    if serve.http:
-        http_port = _free_port(serve.host, http_port_of(settings), "--http-port", taken=port)
-        http = HttpOptions(
-            listen=(serve.host, http_port), connections_max=serve.http_connections_max
+    ports, http_ports = free_ports(settings)
+    routers = tuple(
+        RouterDoors(
+            member=router_member(number),
+            listen=(serve.host, port),
+            http_listen=(serve.host, http_port) if http_port is not None else None,
         )
-    router = serve.model_dump(exclude={"host", "port", "http", "http_port", "http_connections_max"})
+        for number, (port, http_port) in enumerate(zip(ports, http_ports, strict=True), 1)
+    )
+    router = serve.model_dump(include={each.name for each in fields(RouterOptions)})
     return DeploymentSpec(
         namespace=NAMESPACE,
         artifacts=settings.artifacts.resolve(),
         run_dir=settings.run_dir.resolve(),
-        listen=(serve.host, port),
+        routers=routers,
         router=RouterOptions(**router),
         kernel=KernelOptions(**settings.kernel.model_dump()),
-        http=http,
+        http_connections_max=serve.http_connections_max,
         token=read_token(security.token_file),
         tls=tls_of(security),
         access_log=settings.log.access,
@@ -82,18 +86,39 @@ def _spec(settings: Settings) -> Any:
     )
 
 
-def http_port_of(settings: Settings) -> int:
-    """Return the port for HTTP that the configuration means; 0 lets the system choose.
+def ports_of(settings: Settings) -> tuple[list[int], list[int | None]]:
+    """Return every router's ports for gRPC and for HTTP that the configuration means.
+
+    A 0 lets the system choose; None is no HTTP.
 
     Raises:
-        ConfigError: It should be the one after the last.
+        ConfigError: They would go beyond the last port, or both doors want the same.
     """
     serve = settings.serve
-    if serve.http_port is not None:
-        return serve.http_port
-    if serve.port == _PORT_MAX:
-        raise ConfigError(f"there is no port after {serve.port} for HTTP; set serve.http_port")
-    return serve.port + 1 if serve.port else 0
+    ports = _ports_from(serve.port, serve.routers, "serve.port")
+    if not serve.http:
+        return ports, [None] * serve.routers
+    first = serve.http_port
+    if first is None:
+        first = serve.port + serve.routers if serve.port else 0
+    http_ports = _ports_from(first, serve.routers, "serve.http_port")
+    both = sorted(set(ports) & set(http_ports) - {0})
+    if both:
+        raise ConfigError(
+            f"gRPC and HTTP both want port {both[0]}; choose others with --port and --http-port"
+        )
+    return ports, list(http_ports)
+
+
+def _ports_from(first: int, count: int, key: str) -> list[int]:
+    if first == 0:
+        return [0] * count
+    if first + count - 1 > _PORT_MAX:
+        raise ConfigError(
+            f"{key} would need the ports {first} to {first + count - 1}, and {_PORT_MAX} is the "
+            "last; set it lower"
+        )
+    return list(range(first, first + count))
 
 
 def tls_of(security: SecuritySettings) -> ServerTls | None:
@@ -110,23 +135,38 @@ def tls_of(security: SecuritySettings) -> ServerTls | None:
     return terms
 
 
-def _free_port(host: str, port: int, flag: str, *, taken: int = 0) -> int:
-    """Return `port` when nobody listens there; with 0, one that is free, and not `taken`.
+def free_ports(settings: Settings) -> tuple[list[int], list[int | None]]:
+    """Return ports for gRPC and for HTTP, one each for every router, where nobody listens.
 
-    It is chosen here, once, so that a router that restarts comes back where its clients look.
+    They are chosen here, once, so that a router that restarts comes back where its clients look.
+
+    Raises:
+        DeploymentError: Somebody listens at a port that was asked for.
+        ConfigError: As for `ports_of`.
     """
+    ports, http_ports = ports_of(settings)
+    with ExitStack() as held:  # all at once, so that no two are the same
+
+        def take(port: int, flag: str) -> int:
+            return held.enter_context(_listening(settings.serve.host, port, flag))
+
+        return (
+            [take(port, "--port") for port in ports],
+            [None if port is None else take(port, "--http-port") for port in http_ports],
+        )
+
+
+@contextmanager
+def _listening(host: str, port: int, flag: str) -> Iterator[int]:
+    """Hold a port, one that the system chooses for 0, and return it."""
     try:
-        with socket.create_server((host, port)) as server:
-            free: int = server.getsockname()[1]
+        server = socket.create_server((host, port))
     except OSError as error:
         raise DeploymentError(
             f"cannot listen on {host}:{port}: {error.strerror}; choose another with {flag}"
         ) from error
-    if free != taken:
-        return free
-    if port:
-        raise DeploymentError(f"{flag} is {port}, which is gRPC's; choose another with {flag}")
-    return _free_port(host, 0, flag, taken=taken)
+    with server:
+        yield server.getsockname()[1]
 
 
 def hold(settings: Settings, address: str | None, report: Any, stop: threading.Event) -> None:
@@ -143,23 +183,27 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
 
         # A table of an earlier constellation here would send the router to processes long gone.
         spec.table_path.unlink(missing_ok=True)
+        spec.members_path.unlink(missing_ok=True)
+        spec.placement_path.unlink(missing_ok=True)
+        shutil.rmtree(spec.weights_dir, ignore_errors=True)
         registry = _ray.create(RegistryActor, _ray.REGISTRY, spec)
         try:
             _ray.wait_for(registry.ready.remote(), timeout_s=READY_S, what="the constellation")
-            # The router's own word is where it answers heartbeats, which TLS makes another place.
-            endpoint = authority(*spec.listen)
+            # A router's own word is where it answers heartbeats, which TLS makes another place.
+            endpoints = tuple(doors.endpoint for doors in spec.routers)
             write_state(
                 settings.run_dir,
                 RunState(
                     pid=os.getpid(),
                     started=own_start_time(),
-                    endpoint=endpoint,
+                    endpoint=endpoints[0],
+                    endpoints=endpoints,
                     http=spec.http_url,
                     artifacts=str(settings.artifacts),
                     kernels=kernels,
                 ),
             )
-            report({"endpoint": endpoint})
+            report({"endpoint": endpoints[0]})
             _ray.watch(_ray.REGISTRY, spec.namespace, interval_s=WATCH_S, stop=stop)
         finally:
             _ray.tear_down(spec, grace_s=GRACE_S)

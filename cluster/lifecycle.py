@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from cluster.launcher import READY_S, http_port_of, kernels_of, tls_of
+from cluster.launcher import READY_S, kernels_of, ports_of, tls_of
 from cluster.state import RunState, require_running, running
 from constellation.errors import DeploymentError
 from constellation.settings import Settings, child_environment, read_token
@@ -40,7 +40,7 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
     kernels_of(settings.artifacts)
     token = read_token(settings.security.token_file)
     Bind(host=settings.serve.host, port=settings.serve.port, token=token)
-    http_port_of(settings)
+    ports_of(settings)
     tls_of(settings.security)
     log_folder = settings.run_dir / "logs"
     log_folder.mkdir(parents=True, exist_ok=True)

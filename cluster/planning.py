@@ -54,11 +54,15 @@ class Load:
     dtype: torch.dtype = torch.float32
     """Of weights and caches."""
     prefix_bytes: int = 0
-    """What one kernel may keep of prompts that it has read."""
+    """What one process may keep of prompts that it has read."""
+    per_actor: int = 1
+    """Kernels of one process, which are stacked when they are several."""
 
     def __post_init__(self) -> None:
         if self.slots < 1:
             raise ConfigError(f"slots is {self.slots}; allowed: 1 or more")
+        if not 1 <= self.per_actor <= 240:
+            raise ConfigError(f"per_actor is {self.per_actor}; allowed: 1 to 240")
         if self.num_kernels is not None and not 1 <= self.num_kernels <= 240:
             raise ConfigError(f"num_kernels is {self.num_kernels}; allowed: 1 to 240")
 
@@ -90,11 +94,12 @@ class Plan:
     weights_bytes: int
     """Of one kernel."""
     layout_bytes: int
-    """Of one kernel: its matrices once more, laid out for several answers at a time."""
+    """Of one kernel: its matrices once more, laid out for several answers at a time; 0 in a
+    stack."""
     cache_bytes: int
-    """Of one kernel with all slots full, and of the prompts that it keeps."""
+    """Of one kernel with all slots full, and its share of the prompts that are kept."""
     process_bytes: int
-    """Overhead of one kernel's process."""
+    """One kernel's share of the overhead of its process, when that is full."""
     kernel_bytes: int
     """One kernel actor in all: the four above."""
     fixed_bytes: int
@@ -104,7 +109,7 @@ class Plan:
     num_kernels: int
     """Kernels planned: those asked for, else those that fit."""
     num_actors: int
-    """Ray actors: the kernels, a router and a registry; 0 without a kernel."""
+    """Ray actors: processes of kernels, a router and a registry; 0 without a kernel."""
     total_bytes: int
     """For the planned kernels; 0 without any."""
     fits: bool
@@ -125,8 +130,8 @@ def make_plan(load: Load, machine: Machine, overheads: Overheads | None = None) 
     """Return what the wanted kernels cost on the machine.
 
         cache  = slots * context * bytes per cached token + prefixes
-        kernel = weights + layouts + cache + process overhead
-        total  = fixed + num_kernels * kernel
+        own    = weights + layouts + cache
+        total  = fixed + num_kernels * own + num_processes * process overhead
 
     Left out: the working memory of a prompt being read, and the page cache of the weight files.
     The speed of all together takes cores for the only thing that kernels compete for; large ones
@@ -135,26 +140,30 @@ def make_plan(load: Load, machine: Machine, overheads: Overheads | None = None) 
     overheads = overheads or Overheads()
     config = load.config
     weights = config.num_parameters() * load.dtype.itemsize
-    layouts = weights if load.slots > NARROW_ROWS else 0
+    layouts = weights if load.slots > NARROW_ROWS and load.per_actor == 1 else 0
     per_slot = config.context * config.kv_bytes_per_token(load.dtype)
-    cache = load.slots * per_slot + load.prefix_bytes
-    kernel = weights + layouts + cache + overheads.kernel_bytes
-    fitting = max(0, machine.memory_bytes - overheads.fixed_bytes) // kernel
+    cache = load.slots * per_slot + load.prefix_bytes // load.per_actor
+    own, process = weights + layouts + cache, overheads.kernel_bytes
+    free = max(0, machine.memory_bytes - overheads.fixed_bytes)
+    num_full, rest = divmod(free, load.per_actor * own + process)
+    fitting = num_full * load.per_actor + max(0, rest - process) // own
     fitting = min(NUM_SEATS, fitting)
     planned = fitting if load.num_kernels is None else load.num_kernels
+    num_processes = -(-planned // load.per_actor)
+    total = overheads.fixed_bytes + planned * own + num_processes * process
     speed = machine.decode_tokens_per_second
     return Plan(
         num_parameters=config.num_parameters(),
         weights_bytes=weights,
         layout_bytes=layouts,
         cache_bytes=cache,
-        process_bytes=overheads.kernel_bytes,
-        kernel_bytes=kernel,
+        process_bytes=process // load.per_actor,
+        kernel_bytes=own + process // load.per_actor,
         fixed_bytes=overheads.fixed_bytes,
         num_fitting=fitting,
         num_kernels=planned,
-        num_actors=planned + 2 if planned else 0,
-        total_bytes=overheads.fixed_bytes + planned * kernel if planned else 0,
+        num_actors=num_processes + 2 if planned else 0,
+        total_bytes=total if planned else 0,
         fits=0 < planned <= fitting,
         flops_per_token=config.flops_per_token(max(1, config.context // 2)),
         tokens_per_second_kernel=speed,

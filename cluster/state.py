@@ -21,11 +21,13 @@ class RunState:
     started: float
     """The launcher's start time in seconds since the epoch: process ids are used again."""
     endpoint: str
-    """host:port for clients."""
+    """host:port for clients, of the first router."""
     artifacts: str
     kernels: tuple[str, ...]
     http: str | None = None
     """Base URL for OpenAI's clients; None without HTTP."""
+    endpoints: tuple[str, ...] = ()
+    """host:port of every router, the first one's first; empty means `endpoint` alone."""
 
     def alive(self) -> bool:
         """Return True while the launcher that wrote this runs."""
@@ -66,7 +68,8 @@ def running(run_dir: Path) -> RunState | None:
         return None
     try:
         content = json.loads(path.read_text())
-        state = RunState(**{**content, "kernels": tuple(content["kernels"])})
+        listed = {name: tuple(content[name]) for name in ("kernels", "endpoints")}
+        state = RunState(**{**content, **listed})
     except (ValueError, TypeError, KeyError) as error:
         raise ArtifactError(path, "is not a state file; remove it if nothing runs") from error
     return state if state.alive() else None

@@ -3,7 +3,7 @@
 Arrays are numpy, read-only by convention. Shapes: K outcomes of the simplex (64 by default).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -33,6 +33,10 @@ class Mode(StrEnum):
 
     NEAREST = "nearest"
     """One kernel answers."""
+    MIXTURE = "mixture"
+    """The top k write together, weighted by the route, whose weights follow the text."""
+    POSTERIOR = "posterior"
+    """The top k write together, weighted by Bayes from how likely each found the text so far."""
 
 
 class FinishReason(StrEnum):
@@ -101,8 +105,7 @@ class Sampling:
     tokens_min: int = 0
     """Tokens before which the kernel does not end the text itself, 0 to `tokens_max`."""
     presence_penalty: float = 0.0
-    """Taken off the logit of every token that was written before, -2 to 2; the prompt's do not
-    count."""
+    """Taken off the logits of tokens written before, -2 to 2; the prompt's do not count."""
     frequency_penalty: float = 0.0
     """The same, times how often the token was written, -2 to 2."""
     logit_bias: Mapping[int, float] = field(default_factory=dict)
@@ -148,6 +151,8 @@ class RoutingOptions:
     """Name the tokens that moved the basin most."""
     basin_K: FloatArray | None = None
     """Route by this point instead of the text's own basin."""
+    handoff: bool = False
+    """Let another kernel go on when the answer moves into its domain; in mode nearest only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,6 +186,17 @@ class KernelHealth:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """A part of an answer that one kernel wrote."""
+
+    kernel: str
+    first: int
+    """Index of its first token among the answer's, from 0."""
+    reason: str
+    """Why it wrote: as in `Route`, or "handoff" (it lies nearer to what was written)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Finish:
     """The end of a generation."""
 
@@ -188,6 +204,12 @@ class Finish:
     num_prompt_tokens: int
     num_tokens: int
     elapsed_s: float
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Kernels that wrote it together -> weight at the last token; empty when one kernel wrote."""
+    lost: tuple[str, ...] = ()
+    """Those of them that were lost on the way and left out from then on."""
+    segments: tuple[Segment, ...] = ()
+    """Who wrote which part, in order, when kernels took over; empty: the route's kernel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,8 +220,7 @@ class Alternative:
     text: bytes
     """The token's bytes; a code point may be spread over several tokens."""
     logprob: float
-    """Natural logarithm of its probability under the kernel's own distribution, that is before
-    penalties, bias, temperature and truncation; at most 0."""
+    """Natural logarithm of its probability before penalties, bias, temperature and truncation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,20 +242,8 @@ class Piece:
     """Only in the last piece."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """One for each of `num_tokens`, when they were asked for."""
-
-
-def join_pieces(pieces: Sequence[Piece]) -> Piece:
-    """Return the pieces of one answer as a single one.
-
-    Args:
-        pieces: In order, at least one, the last with the finish.
-    """
-    return Piece(
-        text="".join(piece.text for piece in pieces),
-        num_tokens=sum(piece.num_tokens for piece in pieces),
-        finish=pieces[-1].finish,
-        logprobs=tuple(logprob for piece in pieces for logprob in piece.logprobs),
-    )
+    tokens: tuple[int, ...] = ()
+    """Ids of these tokens; empty when the model does not say them."""
 
 
 def transcript(turns: Iterable[str]) -> str:
@@ -365,7 +374,7 @@ class Route:
     kernel: str
     """The kernel that answers."""
     reason: str
-    """"nearest", "pinned" (the caller named it), or "failover" (a nearer one was lost)."""
+    """"nearest", "pinned" (the caller named it), "failover" (a nearer one was lost) or "spill"."""
     rule: Rule
     """The rule that was used, after any fallback to geodesic."""
     mode: Mode

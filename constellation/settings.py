@@ -38,10 +38,13 @@ class ServeSettings(_Section):
     """Address to listen on; anything but loopback needs `security.token_file`."""
     port: int = Field(default=50051, ge=0, le=65_535)
     """TCP port for clients; 0 lets the system choose."""
+    routers: int = Field(default=1, ge=1, le=64)
+    """Routers, each a process; they take the ports from `port` on."""
     http: bool = True
     """Serve OpenAI's API over HTTP beside gRPC."""
     http_port: int | None = Field(default=None, ge=0, le=65_535)
-    """TCP port for HTTP; None takes the one after `port`, 0 lets the system choose."""
+    """TCP port for HTTP, of the first router; None takes those after the routers' own, 0 lets the
+    system choose."""
     http_connections_max: int = Field(default=512, ge=1, le=65_536)
     """HTTP connections that may be open; the next one is told when to come back."""
     rule: Rule = Rule.BEARING
@@ -54,6 +57,19 @@ class ServeSettings(_Section):
     """Requests one router works on at once; the next one is refused with Overloaded."""
     timeout_s: float = Field(default=120.0, gt=0, le=3600)
     """Longest a request may take, in seconds, when its caller sets no earlier deadline."""
+    spill_depth: int | None = Field(default=None, ge=1, le=65_536)
+    """Requests that a router has under way at a kernel before the next ones go to the next nearest
+    inside its radius; None never lets them."""
+    handoff_margin: float = Field(default=0.15, gt=0, le=3.15)
+    """Radians by which another kernel must be nearer to an answer before it takes it over, where
+    the request allows it."""
+    handoff_tokens: int = Field(default=16, ge=1, le=4096)
+    """Tokens for which it must have been nearer."""
+    client_requests_max: int | None = Field(default=None, ge=1, le=65_536)
+    """Requests of one client that one router works on at once; None: any number."""
+    client_rate: float | None = Field(default=None, gt=0, le=1e6)
+    """Requests a second of one client that one router takes, of which a second's worth may come
+    at once; None: any number."""
 
 
 class KernelSettings(_Section):
@@ -68,12 +84,17 @@ class KernelSettings(_Section):
     num_threads: int = Field(default=1, ge=1, le=256)
     """CPU threads of one kernel."""
     prefill_tokens: int = Field(default=128, ge=1, le=65_536)
-    """Prompt tokens read in one step, beside the tokens of the answers that are being written."""
+    """Prompt tokens read in one step, of stacked kernels together, beside the tokens of the answers
+    that are being written."""
     prefix_mib: int = Field(default=16, ge=0, le=65_536)
-    """Memory in MiB for prompts that were read, whose beginnings are not read again; 0: none."""
+    """Memory in MiB for prompts that were read, whose beginnings are not read again; stacked
+    kernels share it; 0: none."""
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
     """How matrices are held while writing; with less than float32 an answer may depend on others
     that are written beside it, where two tokens are nearly equally likely."""
+    per_actor: int = Field(default=1, ge=1, le=240)
+    """Kernels that one process serves; those of one architecture are stacked and stepped together,
+    in float32."""
 
 
 class SecuritySettings(_Section):
@@ -99,7 +120,8 @@ class LogSettings(_Section):
     """What is written down of requests."""
 
     access: bool = True
-    """A JSON line for every request in `logs/access.jsonl` of the run folder."""
+    """A JSON line for every request in `logs/access.jsonl` of the run folder; routers after the
+    first have `access-2.jsonl` and so on."""
     prompts: bool = False
     """With what was asked in it; otherwise no line holds any text of a request or an answer."""
 

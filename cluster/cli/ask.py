@@ -20,6 +20,7 @@ def ask(
     text: options.Text,
     kernel: options.Kernel = None,
     rule: options.Rule = None,
+    mode: options.Mode = options.ModeName.NEAREST,
     top_k: options.TopK = None,
     tokens_max: options.TokensMax = None,
     temperature: options.Temperature = None,
@@ -43,6 +44,7 @@ def ask(
         **routing_options(
             kernel=kernel,
             rule=rule,
+            mode=mode,
             top_k=top_k,
             explain=explain,
             refuse_out_of_domain=refuse_out_of_domain,

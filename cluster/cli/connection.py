@@ -47,8 +47,8 @@ def connect(
 
     Args:
         settings: Where it runs, and the token file.
-        endpoint: host:port; None finds the one that runs from `settings.run_dir`, else tries the
-            configured address.
+        endpoint: host:port, or several with commas; None finds the routers that run from
+            `settings.run_dir`, else tries the configured address.
         timeout_s: For each call; None takes the client's defaults.
 
     Raises:
@@ -57,7 +57,7 @@ def connect(
     from constellation.client import Client, Timeouts
     from constellation.settings import read_token
 
-    known = endpoint or _running_endpoint(settings)
+    known = endpoint or _running_endpoints(settings)
     limits = {} if timeout_s is None else {"request_s": timeout_s, "lookup_s": timeout_s}
     client = Client(
         known or f"{settings.serve.host}:{settings.serve.port or 1}",
@@ -76,11 +76,11 @@ def connect(
     return client
 
 
-def _running_endpoint(settings: "Settings") -> str | None:
+def _running_endpoints(settings: "Settings") -> str | None:
     from cluster.state import running
 
     state = running(settings.run_dir)
-    return None if state is None else state.endpoint
+    return None if state is None else ",".join(state.endpoints or (state.endpoint,))
 
 
 def read_text(argument: str) -> str:
@@ -102,6 +102,7 @@ def routing_options(
     *,
     kernel: str | None,
     rule: Any,
+    mode: Any = "nearest",
     top_k: int | None,
     explain: bool,
     refuse_out_of_domain: bool,
@@ -110,6 +111,7 @@ def routing_options(
     return {
         "kernel": kernel,
         "rule": None if rule is None else str(rule),
+        "mode": str(mode),
         "top_k": top_k,
         "explain": explain,
         "refuse_out_of_domain": refuse_out_of_domain,

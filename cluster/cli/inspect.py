@@ -115,6 +115,7 @@ def plan(
             slots=slots or settings.slots,
             num_kernels=kernels,
             prefix_bytes=settings.prefix_mib * 2**20,
+            per_actor=settings.per_actor,
         ),
         Machine(
             memory_bytes=free,
@@ -141,7 +142,7 @@ def _print_plan(made: "Plan", preset: str, free: int) -> None:
         ("fixed", render.size(made.fixed_bytes), "router, registry, launcher, Ray's daemons"),
         ("kernels", str(made.num_kernels), f"{made.num_fitting} fit into {render.size(free)}"),
         ("memory", render.size(made.total_bytes), "for these kernels"),
-        ("actors", str(made.num_actors), "kernels, a router, a registry"),
+        ("actors", str(made.num_actors), "processes of kernels, a router, a registry"),
         ("work", f"{made.flops_per_token / 1e6:.1f} MFLOP", "per token, at half of the context"),
     ]
     if made.tokens_per_second_kernel is not None:

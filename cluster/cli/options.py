@@ -14,6 +14,14 @@ class RuleName(StrEnum):
     BEARING = "bearing"
 
 
+class ModeName(StrEnum):
+    """How many kernels answer; a test compares it with `records.Mode`."""
+
+    NEAREST = "nearest"
+    MIXTURE = "mixture"
+    POSTERIOR = "posterior"
+
+
 RunDir = Annotated[
     Path | None,
     typer.Option(
@@ -34,7 +42,8 @@ Endpoint = Annotated[
     str | None,
     typer.Option(
         "--endpoint",
-        help="host:port of a constellation. (default: the one that runs from --run-dir)",
+        help="host:port of a router, or several with commas. "
+        "(default: those that run from --run-dir)",
         show_default=False,
     ),
 ]
@@ -65,6 +74,14 @@ Rule = Annotated[
 Kernel = Annotated[
     str | None,
     typer.Option("--kernel", help="The kernel that must answer.", show_default=False),
+]
+Mode = Annotated[
+    ModeName,
+    typer.Option(
+        "--mode",
+        help="One kernel answers, or the --top-k nearest together: their predictions averaged by "
+        "distance (mixture) or by how well each predicted the text so far (posterior).",
+    ),
 ]
 TopK = Annotated[
     int | None,

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,12 +175,23 @@ def route_line(route: "Route", finish: "Finish | None" = None) -> Text:
     if len(route.choices) > 1:
         line.append(f", margin {route.margin:.3f}")
     line.append(")")
+    if route.mode != "nearest":
+        shares = {each.kernel: each.weight for each in route.choices if each.weight}
+        line.append(f" {route.mode} of {_shares(shares)}")
     for note in warnings(route):
         line.append(f" {note}", style="yellow")
     if finish is not None:
         seconds = f"{finish.elapsed_s:.2f} s"
         line.append(f" {finish.num_tokens} tokens in {seconds}, {finish.reason}", style="dim")
+        if finish.weights:
+            line.append(f", in the end {_shares(finish.weights)}", style="dim")
+        if finish.lost:
+            line.append(f", lost: {', '.join(finish.lost)}", style="yellow")
     return line
+
+
+def _shares(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
 
 
 def warnings(route: "Route") -> list[str]:
@@ -192,6 +203,8 @@ def warnings(route: "Route") -> list[str]:
         notes.append("outside every kernel's radius")
     if route.reason == "failover":
         notes.append("a nearer kernel was lost")
+    if route.reason == "spill":
+        notes.append("a nearer kernel has as many requests as it may")
     return notes
 
 

@@ -26,6 +26,7 @@ def route(
     ] = None,
     kernel: options.Kernel = None,
     rule: options.Rule = None,
+    mode: options.Mode = options.ModeName.NEAREST,
     top_k: options.TopK = None,
     refuse_out_of_domain: options.Refuse = False,
     run_dir: options.RunDir = None,
@@ -42,6 +43,7 @@ def route(
     asked = routing_options(
         kernel=kernel,
         rule=rule,
+        mode=mode,
         top_k=top_k,
         explain=explain,
         refuse_out_of_domain=refuse_out_of_domain,

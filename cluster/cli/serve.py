@@ -79,14 +79,15 @@ def up(
         http_port=http_port,
     )
     state = _start(settings, address)
-    with connect(settings, state.endpoint) as client:
+    with connect(settings, ",".join(state.endpoints)) as client:
         answer = client.status()
     if as_json:
         render.print_json(_facts(answer, state.endpoint, state.http, state.pid))
         return
     console = render.stdout()
     console.print(render.kernels_table(answer))
-    console.print(f"\n{len(answer.kernels)} kernels answer at {state.endpoint}", style="bold")
+    places = " and ".join(state.endpoints)
+    console.print(f"\n{len(answer.kernels)} kernels answer at {places}", style="bold")
     suffix = _flag(settings)
     if state.http is not None:
         console.print(f"OpenAI's clients: {state.http} (model: constellation, or a kernel's name)")
@@ -192,12 +193,17 @@ def summary(answer: "ConstellationStatus", endpoint: str) -> list[str]:
     """Return what holds for the constellation as a whole, one line per matter."""
     num_up = sum(kernel.up for kernel in answer.kernels)
     registry = answer.registry_pid or "restarting"
+    routers = [
+        f"{router.name} at {router.endpoint} " + (f"process {router.pid}" if router.up else "down")
+        for router in answer.routers
+    ]
     return [
         f"{num_up} of {len(answer.kernels)} kernels up at {endpoint} "
         f"for {answer.uptime_s:,.0f} s · table version {answer.table_version}",
         f"router process {answer.router_pid} · registry process {registry}",
         f"load entropy {answer.load_entropy_ratio:.2f} (1: all kernels equally asked) · "
         f"unexpected errors {answer.num_unexpected_errors}",
+        *([f"routers: {' · '.join(routers)}"] if len(routers) > 1 else []),
     ]
 
 

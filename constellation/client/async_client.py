@@ -3,25 +3,25 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Protocol, Self, TypeVar, Unpack
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from constellation.client import requests
 from constellation.client.replies import Answer, ConstellationStatus, Reply, TextBasin, TextScore
 from constellation.client.requests import AskOptions, Call, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
 from constellation.client.session import open_session
+from constellation.client.ways import Way, Ways
 from constellation.errors import Cancelled, ConstellationError, ServiceUnavailable
 from constellation.records import Grown, Piece, Reloaded, Route
 from constellation.v1 import constellation_pb2
 from constellation.wire.channel import open_async_channel
-from constellation.wire.services import CONSTELLATION, Stub
 
 ResultT = TypeVar("ResultT")
 
@@ -34,7 +34,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        endpoint: str,
+        endpoint: str | Sequence[str],
         *,
         token: str | None = None,
         ca: str | Path | None = None,
@@ -56,8 +56,8 @@ class AsyncClient:
             now_s=now_s,
             draw=draw,
         )
-        self._channel: Any = None
-        self._stub: Any = None
+        tls = self._session.tls
+        self._ways = Ways(self._session.endpoints, lambda each: open_async_channel(each, tls))
         self._closed = False
 
     async def ask(
@@ -140,19 +140,22 @@ class AsyncClient:
         return await self._change(requests.retire(name), timeout_s)
 
     async def healthy(self, *, timeout_s: float = 2.0) -> bool:
-        """Say whether the router serves now; never raises for a constellation that is down."""
-        with suppress(ConstellationError):
-            stub = health_pb2_grpc.HealthStub(self._connect())
-            check = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
-            reply = await self._translated(check)
-            return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+        """Say whether a router serves now; never raises for a constellation that is down."""
+        for _ in self._session.endpoints:
+            try:
+                way = self._way()
+                check = way.health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+                reply = await self._translated(check, way)
+                return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+            except ConstellationError as error:
+                self._ways.note(error)
         return False
 
     async def close(self) -> None:
-        """Cancel what is running and close the connection."""
+        """Cancel what is running and close the connections."""
         self._closed = True
-        if self._channel is not None:
-            await self._channel.close()
+        for channel in self._ways.channels():
+            await channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -165,13 +168,10 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _connect(self) -> Any:
+    def _way(self) -> Way:
         if self._closed:
             raise Cancelled("the client is closed")
-        if self._channel is None:
-            self._channel = open_async_channel(self._session.endpoint, self._session.tls)
-            self._stub = Stub(self._channel, CONSTELLATION)
-        return self._channel
+        return self._ways.current()
 
     async def _change(self, call: Call[Grown], timeout_s: float | None) -> Grown:
         return await self._perform(call, timeout_s, self._session.timeouts.request_s)
@@ -185,27 +185,28 @@ class AsyncClient:
         attempts = self._session.begin(timeout_s, default_s)
         while True:
             try:
-                rpc = self._start(call.method, call.request, attempts)
-                return call.read(await self._translated(rpc))
+                way = self._way()
+                rpc = self._start(way, call.method, call.request, attempts)
+                return call.read(await self._translated(rpc, way))
             except ConstellationError as error:
                 if not call.repeatable:
                     raise
                 await self._pause(attempts, error)
 
-    def _start(self, method: str, request: Any, attempts: Attempts) -> Any:
-        self._connect()
+    def _start(self, way: Way, method: str, request: Any, attempts: Attempts) -> Any:
         remaining_s = attempts.remaining_s(self._session.now_s())
-        rpc = getattr(self._stub, method)
+        rpc = getattr(way.stub, method)
         return rpc(request, timeout=remaining_s, metadata=self._session.metadata)
 
     async def _pause(self, attempts: Attempts, error: ConstellationError) -> None:
+        self._ways.note(error)
         await asyncio.sleep(self._session.pause_s(attempts, error))
 
-    async def _translated(self, waiting: Awaitable[ResultT]) -> ResultT:
+    async def _translated(self, waiting: Awaitable[ResultT], way: Way) -> ResultT:
         try:
             return await waiting
         except grpc.RpcError as error:
-            raise self._session.typed(error) from None
+            raise self._session.typed(error, way.endpoint) from None
         except asyncio.CancelledError:
             # grpc also raises this for a call that was closed here. A task that is itself being
             # cancelled must see its own cancellation.
@@ -215,17 +216,30 @@ class AsyncClient:
             raise Cancelled("the call was closed") from None
 
 
+class _Caller(Protocol):
+    """What a stream needs of its client."""
+
+    def _way(self) -> Way: ...
+
+    def _start(self, way: Way, method: str, request: Any, attempts: Attempts) -> Any: ...
+
+    async def _translated(self, waiting: Awaitable[ResultT], way: Way) -> ResultT: ...
+
+    async def _pause(self, attempts: Attempts, error: ConstellationError) -> None: ...
+
+
 class AsyncStream:
     """One answer while it is written: iterate over its pieces. `close` cancels it."""
 
     def __init__(
-        self, client: AsyncClient, request: constellation_pb2.GenerateRequest, attempts: Attempts
+        self, client: _Caller, request: constellation_pb2.GenerateRequest, attempts: Attempts
     ) -> None:
         self._client = client
         self._request = request
         self._attempts = attempts
         self._answer = Answer()
         self._call: Any = None
+        self._way: Way | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._cancelled = False
 
@@ -281,17 +295,16 @@ class AsyncStream:
     async def _receive(self) -> constellation_pb2.GenerateReply:
         if self._cancelled:
             raise Cancelled("the stream is closed")
-        if self._call is None:
+        if self._call is None or self._way is None:
             self._loop = asyncio.get_running_loop()
-            self._call = self._client._start("Generate", self._request, self._attempts)
-        message = await self._client._translated(self._call.read())
+            self._way = way = self._client._way()
+            self._call = self._client._start(way, "Generate", self._request, self._attempts)
+        message = await self._client._translated(self._call.read(), self._way)
         if not isinstance(message, constellation_pb2.GenerateReply):  # grpc.aio.EOF
-            raise ServiceUnavailable(
-                self._client._session.endpoint, "the answer stopped before its end"
-            )
+            raise ServiceUnavailable(self._way.endpoint, "the answer stopped before its end")
         return message
 
     async def _read_end(self) -> None:
         # The status follows the last piece; leaving it unread would look like a cancellation.
-        if not self._cancelled:
-            await self._client._translated(self._call.read())
+        if not self._cancelled and self._way is not None:
+            await self._client._translated(self._call.read(), self._way)

@@ -3,25 +3,25 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Protocol, Self, TypeVar, Unpack
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from constellation.client import requests
 from constellation.client.replies import Answer, ConstellationStatus, Reply, TextBasin, TextScore
 from constellation.client.requests import AskOptions, Call, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
 from constellation.client.session import open_session
+from constellation.client.ways import Way, Ways
 from constellation.errors import Cancelled, ConstellationError, ServiceUnavailable
 from constellation.records import Grown, Piece, Reloaded, Route
 from constellation.v1 import constellation_pb2
 from constellation.wire.channel import open_channel
-from constellation.wire.services import CONSTELLATION, Stub
 
 ResultT = TypeVar("ResultT")
 
@@ -34,7 +34,8 @@ class Client:
     of an answer. Every error is one of `constellation.errors`.
 
     Args:
-        endpoint: host:port of a router.
+        endpoint: host:port of a router, or of several: a list, or one text with commas. When one
+            is lost, the next is asked, within the retries.
         token: Secret; None takes CONSTELLATION_TOKEN from the environment, if set.
         ca: PEM file with the authorities that vouch for the server; None speaks plain text.
         certificate: PEM file with our own certificate, where the server asks for one.
@@ -51,7 +52,7 @@ class Client:
 
     def __init__(
         self,
-        endpoint: str,
+        endpoint: str | Sequence[str],
         *,
         token: str | None = None,
         ca: str | Path | None = None,
@@ -73,9 +74,9 @@ class Client:
             now_s=now_s,
             draw=draw,
         )
-        self._channel = open_channel(endpoint, self._session.tls)
-        self._stub = Stub(self._channel, CONSTELLATION)
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+        tls = self._session.tls
+        self._ways = Ways(self._session.endpoints, lambda each: open_channel(each, tls))
+        self._ways.current()  # what is wrong with TLS files is said here
         self._closed = threading.Event()
 
     def ask(
@@ -167,16 +168,22 @@ class Client:
         return self._change(requests.retire(name), timeout_s)
 
     def healthy(self, *, timeout_s: float = 2.0) -> bool:
-        """Say whether the router serves now; never raises for a constellation that is down."""
-        with suppress(ConstellationError), self._translated():
-            reply = self._health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
-            return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+        """Say whether a router serves now; never raises for a constellation that is down."""
+        for _ in self._session.endpoints:
+            way = self._ways.current()
+            try:
+                with self._translated(way):
+                    reply = way.health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+                    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+            except ConstellationError as error:
+                self._ways.note(error)
         return False
 
     def close(self) -> None:
-        """Cancel what is running and close the connection."""
+        """Cancel what is running and close the connections."""
         self._closed.set()
-        self._channel.close()
+        for channel in self._ways.channels():
+            channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -198,32 +205,37 @@ class Client:
     def _perform(self, call: Call[ResultT], timeout_s: float | None, default_s: float) -> ResultT:
         attempts = self._session.begin(timeout_s, default_s)
         while True:
+            way = self._way()
             try:
-                with self._translated():
-                    return call.read(self._start(call.method, call.request, attempts))
+                with self._translated(way):
+                    return call.read(self._start(way, call.method, call.request, attempts))
             except ConstellationError as error:
                 if not call.repeatable:
                     raise
                 self._pause(attempts, error)
 
-    def _start(self, method: str, request: Any, attempts: Attempts) -> Any:
+    def _start(self, way: Way, method: str, request: Any, attempts: Attempts) -> Any:
         remaining_s = attempts.remaining_s(self._session.now_s())
-        rpc = getattr(self._stub, method)
+        rpc = getattr(way.stub, method)
         return rpc(request, timeout=remaining_s, metadata=self._session.metadata)
 
+    def _way(self) -> Way:
+        return self._ways.current()
+
     def _pause(self, attempts: Attempts, error: ConstellationError) -> None:
+        self._ways.note(error)
         # An event, not a sleep: closing the client ends the pause.
         if self._closed.wait(self._session.pause_s(attempts, error)):
             raise Cancelled("the client was closed")
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, way: Way) -> Iterator[None]:
         if self._closed.is_set():
             raise Cancelled("the client is closed")
         try:
             yield
         except grpc.RpcError as error:
-            raise self._session.typed(error) from None
+            raise self._session.typed(error, way.endpoint) from None
         except ValueError:
             # What grpc raises for a call on a channel that another thread has just closed.
             if self._closed.is_set():
@@ -231,17 +243,30 @@ class Client:
             raise
 
 
+class _Caller(Protocol):
+    """What a stream needs of its client."""
+
+    def _way(self) -> Way: ...
+
+    def _start(self, way: Way, method: str, request: Any, attempts: Attempts) -> Any: ...
+
+    def _translated(self, way: Way) -> AbstractContextManager[None]: ...
+
+    def _pause(self, attempts: Attempts, error: ConstellationError) -> None: ...
+
+
 class Stream:
     """One answer while it is written: iterate over its pieces. `close` cancels it."""
 
     def __init__(
-        self, client: Client, request: constellation_pb2.GenerateRequest, attempts: Attempts
+        self, client: _Caller, request: constellation_pb2.GenerateRequest, attempts: Attempts
     ) -> None:
         self._client = client
         self._request = request
         self._attempts = attempts
         self._answer = Answer()
         self._call: Any = None
+        self._way: Way | None = None
         self._cancelled = False
 
     @property
@@ -289,18 +314,20 @@ class Stream:
     def _receive(self) -> constellation_pb2.GenerateReply:
         if self._cancelled:
             raise Cancelled("the stream is closed")
-        with self._client._translated():
+        if self._call is None or self._way is None:
+            self._way = self._client._way()
+        with self._client._translated(self._way):
             if self._call is None:
-                self._call = self._client._start("Generate", self._request, self._attempts)
+                self._call = self._client._start(
+                    self._way, "Generate", self._request, self._attempts
+                )
             message: constellation_pb2.GenerateReply | None = next(self._call, None)
         if message is None:
-            raise ServiceUnavailable(
-                self._client._session.endpoint, "the answer stopped before its end"
-            )
+            raise ServiceUnavailable(self._way.endpoint, "the answer stopped before its end")
         return message
 
     def _read_end(self) -> None:
         # The status follows the last piece; leaving it unread would look like a cancellation.
-        if not self._cancelled:
-            with self._client._translated():
+        if not self._cancelled and self._way is not None:
+            with self._client._translated(self._way):
                 next(self._call, None)

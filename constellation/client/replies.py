@@ -35,11 +35,13 @@ class Reply:
     """Why and after how many tokens the text ended."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """One for each token written, when `logprobs` were asked for."""
+    tokens: tuple[int, ...] = ()
+    """Ids of the tokens written; empty when the kernel does not say them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextScore:
-    """How likely a text is under the kernel it was routed to."""
+    """How likely a text is under the kernel, or kernels together, that it was routed to."""
 
     nats: float
     """Negative log-likelihood, >= 0."""
@@ -86,6 +88,19 @@ class KernelStatus:
     num_running: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouterStatus:
+    """One router as the registry sees it."""
+
+    name: str
+    endpoint: str
+    """host:port for clients, also while it is down."""
+    up: bool
+    pid: int
+    """0 while it is down."""
+    num_restarts: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ConstellationStatus:
     """The constellation as one router sees it."""
@@ -102,6 +117,8 @@ class ConstellationStatus:
     """Entropy of the routes over ln(number of kernels), [0, 1]."""
     num_unexpected_errors: int
     """Exceptions that were nobody's intention; the bar is 0."""
+    routers: tuple[RouterStatus, ...] = ()
+    """All routers, the one that was asked too."""
 
 
 @dataclass(slots=True)
@@ -114,6 +131,7 @@ class Answer:
     """True from the first token on; after it the call is not repeated."""
     _texts: list[str] = field(default_factory=list)
     _logprobs: list[TokenLogprob] = field(default_factory=list)
+    _tokens: list[int] = field(default_factory=list)
 
     def add(self, message: constellation_pb2.GenerateReply) -> Piece:
         """Take in the next message and return it as a piece."""
@@ -125,8 +143,13 @@ class Answer:
         self._texts.append(message.text)
         logprobs = convert.logprobs_from_message(message.logprobs)
         self._logprobs += logprobs
+        self._tokens += message.tokens
         return Piece(
-            text=message.text, num_tokens=message.num_tokens, finish=self.finish, logprobs=logprobs
+            text=message.text,
+            num_tokens=message.num_tokens,
+            finish=self.finish,
+            logprobs=logprobs,
+            tokens=tuple(message.tokens),
         )
 
     def reply(self) -> Reply:
@@ -138,6 +161,7 @@ class Answer:
             route=self.route,
             finish=self.finish,
             logprobs=tuple(self._logprobs),
+            tokens=tuple(self._tokens),
         )
 
 
@@ -183,6 +207,7 @@ def status(message: constellation_pb2.StatusReply) -> ConstellationStatus:
         uptime_s=message.uptime.ToNanoseconds() / 1e9,
         load_entropy_ratio=message.load_entropy_ratio,
         num_unexpected_errors=message.num_unexpected_errors,
+        routers=tuple(_router(router) for router in message.routers),
     )
 
 
@@ -199,6 +224,16 @@ def grown(
     """Read what a kernel that joined or left changed."""
     seat = message.grown.seat if message.grown.HasField("seat") else None
     return Grown(kernel=message.grown.kernel, seat=seat, table_version=message.grown.table_version)
+
+
+def _router(message: constellation_pb2.RouterStatus) -> RouterStatus:
+    return RouterStatus(
+        name=message.name,
+        endpoint=message.endpoint,
+        up=message.up,
+        pid=message.pid,
+        num_restarts=message.num_restarts,
+    )
 
 
 def _kernel(message: constellation_pb2.KernelStatus) -> KernelStatus:

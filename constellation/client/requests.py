@@ -6,6 +6,7 @@ the server knows are the server's to refuse.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
 import numpy as np
@@ -14,9 +15,19 @@ from numpy.typing import ArrayLike
 
 from constellation.client import replies
 from constellation.errors import InvalidBasin, InvalidRequest
-from constellation.records import FloatArray, Grown, Reloaded, Route, RoutingOptions, Rule, Sampling
+from constellation.records import (
+    FloatArray,
+    Grown,
+    Mode,
+    Reloaded,
+    Route,
+    RoutingOptions,
+    Rule,
+    Sampling,
+)
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
+from constellation.wire.callers import check_request_id
 from constellation.wire.names import check_kernel_name
 
 ResultT = TypeVar("ResultT")
@@ -42,6 +53,8 @@ class RouteOptions(TypedDict, total=False):
     """The kernel that must answer."""
     rule: Rule | str | None
     """"geodesic" or "bearing"."""
+    mode: Mode | str
+    """"nearest", one kernel answers; "mixture" or "posterior", the `top_k` nearest do together."""
     top_k: int | None
     """Kernels that receive weights, 1 to the number of kernels."""
     refuse_out_of_domain: bool
@@ -50,6 +63,8 @@ class RouteOptions(TypedDict, total=False):
     """Name the tokens that moved the basin most, in `route.influences`."""
     basin: ArrayLike | None
     """Route by this simplex point, shape (64,), instead of the text's own basin."""
+    handoff: bool
+    """Let another kernel go on when the answer moves into its domain; `finish.segments` tells."""
 
 
 class AskOptions(RouteOptions, total=False):
@@ -79,6 +94,9 @@ class AskOptions(RouteOptions, total=False):
     """Added to the logits of these tokens, -100 to 100; at most 300 tokens."""
     stop: str | Sequence[str] | None
     """The answer ends before the first of these texts; at most 8, of 1 to 256 characters each."""
+    request_id: str | None
+    """Under which the router knows this request when it is sent again, 1 to 64 printable ASCII
+    characters; drawn by default, once for all tries of a call."""
     logprobs: int | None
     """Likeliest tokens named with every token, 0 to 20; by default no log-probabilities."""
 
@@ -104,6 +122,7 @@ def generate(
     logit_bias: Mapping[int, float] | None = None,
     stop: str | Sequence[str] | None = None,
     logprobs: int | None = None,
+    request_id: str | None = None,
     **routing: Unpack[RouteOptions],
 ) -> constellation_pb2.GenerateRequest:
     """Return the request for an answer to `text`; the options are those of `AskOptions`."""
@@ -125,6 +144,7 @@ def generate(
             logprobs=logprobs,
         ),
         routing=_routing(**routing),
+        request_id=_request_id(request_id),
     )
 
 
@@ -155,6 +175,12 @@ def basin(text: str) -> Call[replies.TextBasin]:
 def status() -> Call[replies.ConstellationStatus]:
     """Ask what the kernels are doing."""
     return Call("Status", constellation_pb2.StatusRequest(), replies.status)
+
+
+def table(known_version: int) -> Call[constellation_pb2.TableReply]:
+    """Ask for what a router routes by, unless it is what is known."""
+    request = constellation_pb2.TableRequest(known_version=known_version)
+    return Call("Table", request, lambda reply: reply)
 
 
 def reload() -> Call[Reloaded]:
@@ -190,6 +216,14 @@ def _encodable(field: str, text: str) -> str:
     return text
 
 
+def _request_id(given: str | None) -> str:
+    if given is None:
+        return token_hex(12)
+    if check_request_id("request_id", given) is None:
+        raise InvalidRequest("request_id", given, "1 character or more, or None to have one drawn")
+    return given
+
+
 def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return (stop,) if isinstance(stop, str) else None if stop is None else tuple(stop)
 
@@ -206,10 +240,12 @@ def _routing(
     *,
     kernel: str | None = None,
     rule: Rule | str | None = None,
+    mode: Mode | str = Mode.NEAREST,
     top_k: int | None = None,
     refuse_out_of_domain: bool = False,
     explain: bool = False,
     basin: ArrayLike | None = None,
+    handoff: bool = False,
 ) -> constellation_pb2.Routing:
     if kernel == "":
         raise InvalidRequest("kernel", kernel, "the name of a kernel, or None for the nearest")
@@ -217,11 +253,13 @@ def _routing(
         raise InvalidRequest("top_k", top_k, "1 to the number of kernels")
     options = RoutingOptions(
         rule=_rule(rule),
+        mode=_mode(mode),
         top_k=top_k,
         kernel=None if kernel is None else _encodable("kernel", kernel),
         refuse_out_of_domain=refuse_out_of_domain,
         explain=explain,
         basin_K=None if basin is None else _point(basin),
+        handoff=handoff,
     )
     return convert.routing_to_message(options)
 
@@ -233,6 +271,13 @@ def _rule(rule: Rule | str | None) -> Rule | None:
         return Rule(rule)
     except ValueError as error:
         raise InvalidRequest("rule", rule, " or ".join(Rule)) from error
+
+
+def _mode(mode: Mode | str) -> Mode:
+    try:
+        return Mode(mode)
+    except ValueError as error:
+        raise InvalidRequest("mode", mode, ", ".join(Mode)) from error
 
 
 def _point(values: ArrayLike) -> FloatArray:

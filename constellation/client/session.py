@@ -1,7 +1,7 @@
 """What both clients share around a call: address, token, timeouts, retries, typed errors."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 class Session:
     """Terms on which a client makes its calls."""
 
-    endpoint: str
-    """host:port."""
+    endpoints: tuple[str, ...]
+    """host:port of one or more routers, in the order in which they are tried."""
     metadata: tuple[tuple[str, str], ...] = field(repr=False)
     """What accompanies every call: the token."""
     timeouts: Timeouts
@@ -47,15 +47,15 @@ class Session:
         )
         return pause
 
-    def typed(self, error: grpc.RpcError) -> ConstellationError:
-        """Return the error of ours that a failed call stands for."""
+    def typed(self, error: grpc.RpcError, endpoint: str) -> ConstellationError:
+        """Return the error of ours that a failed call to `endpoint` stands for."""
         return status.from_rpc_error(
-            error, endpoint=self.endpoint, limit_bytes=channel.MESSAGE_BYTES_MAX
+            error, endpoint=endpoint, limit_bytes=channel.MESSAGE_BYTES_MAX
         )
 
 
 def open_session(
-    endpoint: str,
+    endpoint: str | Sequence[str],
     *,
     token: str | None,
     ca: str | Path | None,
@@ -69,15 +69,19 @@ def open_session(
     """Check what a client was given and fill in the defaults.
 
     Raises:
-        ConfigError: The endpoint is not host:port, the token cannot be sent, or a certificate
+        ConfigError: An endpoint is not host:port, the token cannot be sent, or a certificate
             comes without what it needs.
     """
-    _check_endpoint(endpoint)
+    endpoints = tuple(endpoint.split(",")) if isinstance(endpoint, str) else tuple(endpoint)
+    if not endpoints:
+        raise ConfigError("no endpoint was given; give host:port, such as 'localhost:50051'")
+    for each in endpoints:
+        _check_endpoint(each)
     token = settings.read_token(None) if token is None else token
     if token is not None:
         channel.check_token(token)
     return Session(
-        endpoint=endpoint,
+        endpoints=tuple(dict.fromkeys(endpoints)),
         metadata=channel.credentials(token),
         timeouts=timeouts or Timeouts(),
         retries=retries or RetryPolicy(),

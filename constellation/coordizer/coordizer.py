@@ -6,7 +6,6 @@ and extension make new ones.
 Shapes: V tokens of the vocabulary, K outcomes, T tokens of one text.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from constellation.coordizer.artifacts import CoordizerParts, Provenance, read_parts, write_parts
+from constellation.coordizer.basins import geometry_hash
 from constellation.coordizer.encoding import Encoder
 from constellation.coordizer.fold import Folder
 from constellation.coordizer.vocabulary import END_ID, Vocabulary
@@ -100,11 +100,8 @@ class Coordizer:
     @cached_property
     def hash(self) -> str:
         """sha256 (hex) of vocabulary, coordinates, background and fold: what routing sees."""
-        digest = hashlib.sha256(self.tokenizer_hash.encode())
-        digest.update(self.conditional_VK.tobytes())
-        digest.update(self.background_K.tobytes())
-        digest.update(self._folder.settings().encode())
-        return digest.hexdigest()
+        settings = self._folder.settings()
+        return geometry_hash(self.tokenizer_hash, self.conditional_VK, self.background_K, settings)
 
     def tokenizer(self) -> Tokenizer:
         """Return a `tokenizers` object of its own with the same vocabulary and merges."""

@@ -15,15 +15,17 @@ for.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from constellation.errors import ConfigError
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.prefixes import PrefixStore
 from constellation.kernel.sampling import Sampler, check_prompt, logprobs_of
-from constellation.kernel.slots import SlotCache
+from constellation.kernel.slots import SlotCache, SlotRows
 from constellation.records import FinishReason, Sampling
 
 PREFILL_TOKENS = 128
@@ -44,6 +46,50 @@ class Writing:
     """Tokens written, the end token left out."""
     finish_reason: FinishReason | None = None
     """END, LENGTH or CONTEXT; None while unfinished."""
+    kernel: int = 0
+    """Which kernel writes it, in a batch of several."""
+
+    def accept(
+        self, token: int, logits_V: Tensor, *, end_id: int | None, context: int
+    ) -> "Written":
+        """Take the token that was chosen; sets `finish_reason` when it is the last.
+
+        Args:
+            token: The choice, `end_id` included.
+            logits_V: What it was chosen from.
+            end_id: The token that ends a text; None if there is none.
+            context: Tokens that can be read and written together, but for the last one written.
+        """
+        if token == end_id:
+            self.finish_reason = FinishReason.END
+            return Written(self, None)
+        self.produced.append(token)
+        self.sampler.note(token)
+        self.unread = [token]
+        sampling = self.sampler.sampling
+        if len(self.produced) == sampling.tokens_max:
+            self.finish_reason = FinishReason.LENGTH
+        elif len(self.prompt_ids) + len(self.produced) > context:
+            self.finish_reason = FinishReason.CONTEXT
+        if sampling.logprobs is None:
+            return Written(self, token)
+        logprob, top = logprobs_of(logits_V, token, sampling.logprobs)
+        return Written(self, token, logprob, tuple(top))
+
+
+@dataclass(slots=True, eq=False)
+class Prediction(Writing):
+    """A text whose tokens are chosen elsewhere: it rests until it is told the next one."""
+
+    is_scored: bool = False
+    """Whether `prompt_nats` is wanted; such a prompt is read to its beginning."""
+    prompt_nats: float = 0.0
+    """-ln p of the prompt but for its first token, which nothing precedes."""
+
+    def tell(self, token: int) -> None:
+        """Take the token that was chosen; it is read in the next step."""
+        self.produced.append(token)
+        self.unread = [token]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +103,8 @@ class Written:
     """Natural logarithm of the token's probability, when log-probabilities were asked for."""
     top: tuple[tuple[int, float], ...] = ()
     """The likeliest tokens and theirs, as many as were asked for."""
+    logits_V: Tensor | None = None
+    """For a prediction: what the next token is to be chosen from, float32."""
 
 
 class Batch:
@@ -96,24 +144,68 @@ class Batch:
         return self._slots.size_bytes
 
     @torch.inference_mode()
-    def add(self, prompt_ids: Sequence[int], sampling: Sampling) -> Writing:
+    def add(
+        self,
+        prompt_ids: Sequence[int],
+        sampling: Sampling,
+        produced: Sequence[int] = (),
+        *,
+        kernel: int = 0,
+    ) -> Writing:
         """Let a text join; it is read and written from the next step on.
 
         Args:
             prompt_ids: Tokens to go on from, 1 to the kernel's context.
             sampling: Options of the draws.
+            produced: What another kernel has written of the text, prompt left out. It is read
+                with the prompt and counts as if it had been written here.
+            kernel: Who writes it, in a batch of several kernels.
+
+        Raises:
+            InvalidPrompt: If the prompt is empty, or longer than the context with `produced`.
+            InvalidRequest: If a token is not in the vocabulary.
+        """
+        prompt, sampler = self._checked(prompt_ids, sampling)
+        before = [int(token) for token in produced]
+        check_prompt([*prompt, *before], self._decoder.config.context)
+        sampler.resume(before)
+        row = self._slots.open()
+        writing = Writing(prompt, sampler, row, [*prompt, *before], before, kernel=kernel)
+        self._writings.append(writing)
+        return writing
+
+    @torch.inference_mode()
+    def predict(
+        self, prompt_ids: Sequence[int], *, is_scored: bool = False, kernel: int = 0
+    ) -> Prediction:
+        """Let a text join whose tokens are chosen elsewhere.
+
+        After each step that read all it was told, `Written.logits_V` is what its next token is to
+        be chosen from, and it takes part in no step until `Prediction.tell`. One that fills the
+        context has left with that.
+
+        Args:
+            prompt_ids: Tokens to go on from, 1 to the kernel's context.
+            is_scored: Whether the prompt's likelihood is wanted, which costs a product with the
+                vocabulary for each of its tokens.
+            kernel: Who reads it, in a batch of several kernels.
 
         Raises:
             InvalidPrompt: If the prompt is empty or longer than the context.
             InvalidRequest: If a token is not in the vocabulary.
         """
+        prompt, sampler = self._checked(prompt_ids, Sampling())
+        prediction = Prediction(
+            prompt, sampler, self._slots.open(), list(prompt), is_scored=is_scored, kernel=kernel
+        )
+        self._writings.append(prediction)
+        return prediction
+
+    def _checked(self, prompt_ids: Sequence[int], sampling: Sampling) -> tuple[list[int], Sampler]:
         config = self._decoder.config
         prompt = [int(token) for token in prompt_ids]
         check_prompt(prompt, config.context)
-        sampler = Sampler(sampling, prompt, self._end_id, config.vocab_size)
-        writing = Writing(prompt, sampler, self._slots.open(), list(prompt))
-        self._writings.append(writing)
-        return writing
+        return prompt, Sampler(sampling, prompt, self._end_id, config.vocab_size)
 
     @torch.inference_mode()
     def remove(self, writing: Writing) -> None:
@@ -154,7 +246,8 @@ class Batch:
         # Rows between them that do not take part read a token that is not kept.
         tokens_BT = [rows[row].unread if row in rows else [0] for row in range(first, stop)]
         view = self._slots.rows(first, stop, frozenset(rows))
-        hidden_BTC = self._decoder.hidden(self._tensor(tokens_BT), view)
+        kernels = [rows.get(row, rows[first]).kernel for row in range(first, stop)]
+        hidden_BTC = self._hidden(self._tensor(tokens_BT), view, kernels)
         for writing in ready:
             if not writing.produced:
                 self._keep_prompt(writing)
@@ -173,6 +266,8 @@ class Batch:
             hidden_BTC = self._read(together, num_new)
             budget -= num_new * len(together)
             for writing, hidden_TC in zip(together, hidden_BTC, strict=True):
+                if isinstance(writing, Prediction) and writing.is_scored:
+                    self._score(writing, hidden_TC)
                 if not writing.unread:
                     self._keep_prompt(writing)
                     done.append((writing, hidden_TC[-1]))
@@ -197,7 +292,8 @@ class Batch:
         assert row is not None
         pieces = [writing.unread[:num_new] for writing in together]
         view = self._slots.rows(row, row + len(together))
-        hidden_BTC = self._decoder.hidden(self._tensor(pieces), view)
+        kernels = [writing.kernel for writing in together]
+        hidden_BTC = self._hidden(self._tensor(pieces), view, kernels)
         for writing in together:
             del writing.unread[:num_new]
         return hidden_BTC
@@ -207,47 +303,68 @@ class Batch:
         row = writing.row
         if self._prefixes is None or row is None or self._slots.lengths[row]:
             return
-        held_P2HLD = self._prefixes.longest(writing.prompt_ids)
+        if isinstance(writing, Prediction) and writing.is_scored:
+            return
+        held_P2HLD = self._prefixes.longest(writing.prompt_ids, kernel=writing.kernel)
         if held_P2HLD is not None:
             self._slots.copy_in(row, held_P2HLD)
-            writing.unread = writing.prompt_ids[held_P2HLD.shape[3] :]
+            del writing.unread[: held_P2HLD.shape[3]]
+
+    def _score(self, prediction: Prediction, hidden_TC: Tensor) -> None:
+        """Add up how unlikely the prompt's tokens were that follow those just read."""
+        stop = len(prediction.prompt_ids) - len(prediction.unread) + 1
+        following = prediction.prompt_ids[stop - len(hidden_TC) : stop]
+        if following:
+            kernels = [prediction.kernel] * len(following)
+            logits_TV = self._logits(hidden_TC[: len(following)], kernels).double()
+            target_T = torch.tensor(following, device=logits_TV.device)
+            nats = functional.cross_entropy(logits_TV, target_T, reduction="sum")
+            prediction.prompt_nats += float(nats)
 
     def _keep_prompt(self, writing: Writing) -> None:
         row = writing.row
         if self._prefixes is not None and row is not None:
-            self._prefixes.keep(writing.prompt_ids, lambda: self._slots.copy_out(row))
+            read = [*writing.prompt_ids, *writing.produced]
+            copy = partial(self._slots.copy_out, row)
+            self._prefixes.keep(read, copy, kernel=writing.kernel)
 
     def _draw(self, ready: list[Writing], hidden_RC: Tensor) -> list[Written]:
         """Draw the next token of every text."""
-        logits_RV = self._decoder.logits(hidden_RC).float()
+        logits_RV = self._logits(hidden_RC, [writing.kernel for writing in ready]).float()
         greedy_R = logits_RV.argmax(-1).tolist()
         written = []
         for index, writing in enumerate(ready):
             sampler = writing.sampler
             logits_V = logits_RV[index]
+            if isinstance(writing, Prediction):
+                writing.unread = []  # rests until it is told
+                written.append(Written(writing, None, logits_V=logits_V))
+                self._remove_full(writing)
+                continue
             token = greedy_R[index] if sampler.is_greedy else sampler.pick(logits_V)
             written.append(self._accept(writing, token, logits_V))
         return written
 
+    def _remove_full(self, prediction: Prediction) -> None:
+        """Let a prediction leave that cannot be told more; others would find no room beside it."""
+        row = prediction.row
+        if row is not None and self._slots.lengths[row] == self._slots.context:
+            self.remove(prediction)
+
     def _accept(self, writing: Writing, token: int, logits_V: Tensor) -> Written:
-        if token == self._end_id:
-            writing.finish_reason = FinishReason.END
-            self.remove(writing)
-            return Written(writing, None)
-        writing.produced.append(token)
-        writing.sampler.note(token)
-        writing.unread = [token]
-        sampling = writing.sampler.sampling
-        if len(writing.produced) == sampling.tokens_max:
-            writing.finish_reason = FinishReason.LENGTH
-        elif writing.row is not None and self._slots.lengths[writing.row] == self._slots.context:
-            writing.finish_reason = FinishReason.CONTEXT
+        context = self._slots.context
+        taken = writing.accept(token, logits_V, end_id=self._end_id, context=context)
         if writing.finish_reason is not None:
             self.remove(writing)
-        if sampling.logprobs is None:
-            return Written(writing, token)
-        logprob, top = logprobs_of(logits_V, token, sampling.logprobs)
-        return Written(writing, token, logprob, tuple(top))
+        return taken
+
+    def _hidden(self, tokens_BT: Tensor, view: SlotRows, kernels: Sequence[int]) -> Tensor:
+        """Return the final hidden states of rows, each of which has a kernel."""
+        return self._decoder.hidden(tokens_BT, view)
+
+    def _logits(self, hidden_RC: Tensor, kernels: Sequence[int]) -> Tensor:
+        """Return the logits of hidden states, each of which has a kernel."""
+        return self._decoder.logits(hidden_RC)
 
     def _tensor(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(tokens, dtype=torch.int64, device=self._decoder.embedding.device)

@@ -21,6 +21,7 @@ from torch import Tensor
 from constellation.errors import ArtifactError, ConfigError
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
+from constellation.kernel.mapping import map_bytes, mapped_tensors
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 KERNEL_FILE: Final = "kernel.json"
@@ -33,7 +34,7 @@ class LoadedKernel:
     """A kernel read from disk."""
 
     decoder: Decoder
-    """In evaluation mode; its parameters still take gradients."""
+    """In evaluation mode; its parameters take gradients unless they are shared."""
     config: KernelConfig
     tokenizer_hash: str
     """sha256 (hex) of the coordizer whose token ids the kernel speaks."""
@@ -86,12 +87,17 @@ def save_kernel(
     return weights_hash
 
 
-def load_kernel(folder: Path | str, *, dtype: torch.dtype | None = None) -> LoadedKernel:
+def load_kernel(
+    folder: Path | str, *, dtype: torch.dtype | None = None, shared: Path | None = None
+) -> LoadedKernel:
     """Read a kernel.
 
     Args:
         folder: Where `save_kernel` wrote, or `save_adapter` beside the base.
         dtype: Of the weights in memory; None keeps the file's. Couplings stay in float32.
+        shared: A folder where weights are kept for all processes of a machine, which map them
+            (see `constellation.kernel.mapping`): they take no gradients, and a process that
+            writes to them dies. None: they are the caller's own.
 
     Raises:
         ArtifactError: If a file is missing or damaged, the two do not belong together, or a weight
@@ -102,7 +108,7 @@ def load_kernel(folder: Path | str, *, dtype: torch.dtype | None = None) -> Load
         from constellation.kernel.adapters.files import is_adapter, load_adapted
 
         if is_adapter(folder):
-            return load_adapted(folder, dtype=dtype)
+            return load_adapted(folder, dtype=dtype, shared=shared)
     description = _read_description(Path(folder) / KERNEL_FILE)
     path = Path(folder) / WEIGHTS_FILE
     weights = _read(path)
@@ -110,13 +116,29 @@ def load_kernel(folder: Path | str, *, dtype: torch.dtype | None = None) -> Load
     if weights_hash != description["weights_sha256"]:
         raise ArtifactError(path, f"its sha256 is not the one in {KERNEL_FILE}; copy both again")
     config = _config(Path(folder) / KERNEL_FILE, description["config"])
+    if shared is None:
+        state = _tensors(path, weights)
+    else:
+        kept = _kept(shared, weights_hash, weights)
+        state = mapped_tensors(kept, map_bytes(kept))
+    del weights
+    decoder = _assemble(path, config, state, dtype)
     return LoadedKernel(
-        decoder=_assemble(path, config, _tensors(path, weights), dtype),
+        decoder=decoder.requires_grad_(shared is None),
         config=config,
         tokenizer_hash=description["tokenizer_hash"],
         weights_hash=weights_hash,
         facts=description["facts"],
     )
+
+
+def _kept(shared: Path, weights_hash: str, weights: bytes) -> Path:
+    """Return where these bytes lie under their hash, for nobody to write to any more."""
+    path = shared / f"{weights_hash}.safetensors"
+    if not path.exists() or _read(path) != weights:  # a machine that went down may have cut it
+        shared.mkdir(parents=True, exist_ok=True)
+        write_whole(path, weights)
+    return path
 
 
 def _assemble(
@@ -136,7 +158,7 @@ def _assemble(
             for name, tensor in state.items()
         }
     decoder.load_state_dict(state, assign=True)
-    return decoder.requires_grad_().eval()
+    return decoder.eval()
 
 
 def _check_finite(path: Path, state: Mapping[str, Tensor]) -> None:

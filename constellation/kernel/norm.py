@@ -49,5 +49,16 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` with mean square 1 along its last dimension, times the weight."""
-        normalised = _RMSNorm.apply(x, self.weight, self.epsilon)  # type: ignore[no-untyped-call]
-        return cast(Tensor, normalised)
+        return normalise(x, self.weight, self.epsilon)
+
+
+def normalise(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """Return `x` with mean square 1 along its last dimension, times a weight.
+
+    Args:
+        x: Any, shape (..., C).
+        weight: Shape (C,); without gradients also any that broadcasts against `x`.
+        epsilon: Added to the mean square.
+    """
+    normalised = _RMSNorm.apply(x, weight, epsilon)  # type: ignore[no-untyped-call]
+    return cast(Tensor, normalised)

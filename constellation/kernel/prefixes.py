@@ -12,6 +12,9 @@ from torch import Tensor
 from constellation.errors import ConfigError
 from constellation.records import TokenArray
 
+Key = tuple[int, bytes]
+"""The kernel that read a prompt, and the prompt's tokens."""
+
 
 class PrefixStore:
     """The newest prompts' keys and values, as many as a limit of memory holds.
@@ -32,21 +35,21 @@ class PrefixStore:
         self.size_bytes = 0
         self._limit_bytes = limit_bytes
         self._tokens_min = tokens_min
-        self._held: OrderedDict[bytes, tuple[TokenArray, Tensor]] = OrderedDict()
+        self._held: OrderedDict[Key, tuple[TokenArray, Tensor]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def longest(self, prompt_ids: Sequence[int]) -> Tensor | None:
+    def longest(self, prompt_ids: Sequence[int], *, kernel: int = 0) -> Tensor | None:
         """Return the keys and values of the longest beginning held, shape (P, 2, H, L, D).
 
         L is below the prompt's length: its last token has to be read for what comes next. None
-        when fewer than `tokens_min` tokens are common.
+        when fewer than `tokens_min` tokens are common. What other kernels read does not count.
         """
         tokens = np.asarray(prompt_ids, dtype=np.int32)
-        best, best_key = 0, b""
+        best, best_key = 0, (kernel, b"")
         for key, (held, _) in self._held.items():
-            if (shared := _num_shared(tokens, held)) > best:
+            if key[0] == kernel and (shared := _num_shared(tokens, held)) > best:
                 best, best_key = shared, key
         length = min(best, len(tokens) - 1)
         if length < self._tokens_min:
@@ -54,18 +57,23 @@ class PrefixStore:
         self._held.move_to_end(best_key)
         return self._held[best_key][1][..., :length, :]
 
-    def keep(self, prompt_ids: Sequence[int], copy: Callable[[], Tensor]) -> None:
+    def keep(
+        self, prompt_ids: Sequence[int], copy: Callable[[], Tensor], *, kernel: int = 0
+    ) -> None:
         """Hold a prompt that was read, unless it is the beginning of one that is held.
 
         Args:
             prompt_ids: The prompt's tokens.
             copy: Makes a copy of its keys and values; called only when it is wanted.
+            kernel: Who read it, where several share the memory.
         """
         tokens = np.asarray(prompt_ids, dtype=np.int32)
         if len(tokens) < self._tokens_min or self._limit_bytes == 0:
             return
         shorter = []
         for key, (held, _) in self._held.items():
+            if key[0] != kernel:
+                continue
             shared = _num_shared(tokens, held)
             if shared == len(tokens):
                 return
@@ -73,17 +81,22 @@ class PrefixStore:
                 shorter.append(key)
         for key in shorter:
             self._drop(key)
-        self._hold(tokens, copy())
+        self._hold((kernel, tokens.tobytes()), tokens, copy())
 
-    def _hold(self, tokens: TokenArray, held: Tensor) -> None:
+    def forget(self, kernel: int) -> None:
+        """Drop what a kernel read."""
+        for key in [key for key in self._held if key[0] == kernel]:
+            self._drop(key)
+
+    def _hold(self, key: Key, tokens: TokenArray, held: Tensor) -> None:
         if held.nbytes > self._limit_bytes:
             return
         while self.size_bytes + held.nbytes > self._limit_bytes:
             self._drop(next(iter(self._held)))
-        self._held[tokens.tobytes()] = (tokens, held)
+        self._held[key] = (tokens, held)
         self.size_bytes += held.nbytes
 
-    def _drop(self, key: bytes) -> None:
+    def _drop(self, key: Key) -> None:
         self.size_bytes -= self._held.pop(key)[1].nbytes
 
 

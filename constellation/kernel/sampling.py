@@ -2,7 +2,12 @@
 
 Order: logit bias, repetition penalty, presence and frequency penalties, the end token held back,
 temperature, top-k, top-p, min-p. Randomness comes from a generator passed in, so the same seed
-draws the same tokens. Shapes: V tokens.
+draws the same tokens. What a `Sampler` draws depends on the seed and on how many tokens were
+written, not on who drew those: another kernel that goes on with an answer draws as the first one
+would have. Shapes: V tokens.
+
+Source: the finaliser of SplitMix64, Steele, Lea and Flood, "Fast splittable pseudorandom number
+generators", OOPSLA 2014.
 """
 
 import math
@@ -35,8 +40,10 @@ class Sampler:
         _check_tokens("prompt_ids", prompt_ids, vocab_size)
         _check_tokens("logit_bias", sampling.logit_bias, vocab_size)
         self.sampling = sampling
-        self.generator = generator_for(sampling)
+        self._generator = generator_for(sampling)
+        self._seed = self._generator.initial_seed()
         self._end_id = end_id
+        self._vocab_size = vocab_size
         self._seen = set(prompt_ids)
         self._written: Counter[int] = Counter()
         self._num_written = 0
@@ -50,12 +57,14 @@ class Sampler:
 
     def pick(self, logits_V: Tensor) -> int:
         """Draw one token; the logits are left as they are."""
+        if self.sampling.temperature > 0:
+            self._generator.manual_seed(_mixed(self._seed, self._num_written))
         if self._is_plain and not self._holds_end():
-            return pick(logits_V, self.sampling, generator=self.generator)
+            return pick(logits_V, self.sampling, generator=self._generator)
         return pick(
             logits_V,
             self.sampling,
-            generator=self.generator,
+            generator=self._generator,
             seen=self._seen,
             written=self._written,
             barred=self._end_id if self._holds_end() else None,
@@ -68,8 +77,26 @@ class Sampler:
             self._seen.add(token)
             self._written[token] += 1
 
+    def resume(self, tokens: Sequence[int]) -> None:
+        """Remember tokens that were written elsewhere.
+
+        Raises:
+            InvalidRequest: If one is not in the vocabulary.
+        """
+        _check_tokens("produced", tokens, self._vocab_size)
+        for token in tokens:
+            self.note(token)
+
     def _holds_end(self) -> bool:
         return self._num_written < self.sampling.tokens_min and self._end_id is not None
+
+
+def _mixed(seed: int, position: int) -> int:
+    """Return a number of 64 bits that looks unrelated to those of other seeds and positions."""
+    mixed = (seed + (position + 1) * 0x9E3779B97F4A7C15) % 2**64
+    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB % 2**64
+    return mixed ^ (mixed >> 31)
 
 
 def generator_for(sampling: Sampling) -> torch.Generator:

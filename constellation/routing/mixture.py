@@ -1,4 +1,4 @@
-"""Combine the next-token distributions of several kernels: pure functions for scoring.
+"""Combine the next-token distributions of several kernels: pure functions.
 
 `mixture` averages probabilities with the route's weights; `posterior` re-weights kernels by how
 well each predicted the text so far. Works in natural logarithms throughout.
@@ -33,6 +33,37 @@ def mixture_log_probs(log_probs_kV: NDArray[Any], weights_k: NDArray[Any]) -> Fl
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights)
     return _log_sum(log_weights + log_probs_kV.astype(np.float64))
+
+
+def joint_logits(logits_kV: NDArray[Any], weights_k: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+    """Return logits of the kernels' average distribution, and the kernels' own normalisers.
+
+        joint(v) = log sum_k w_k exp(l_k(v) - Z_k) + sum_k w_k Z_k,   Z_k = log sum_v exp(l_k(v))
+
+    The joint logits' normaliser is the weighted mean of the kernels' own, so that a penalty on
+    logits does with alike kernels what it does with one of them. Sits in every token: one pass of
+    exponentials, one of logarithms, no sum in logarithms.
+
+    Args:
+        logits_kV: Unnormalised log probabilities, finite, shape (k, V).
+        weights_k: Weights >= 0 that sum to 1, shape (k,).
+
+    Returns:
+        Logits, float64, shape (V,), -inf where the probability is below what float64 holds; and
+        the normalisers Z, shape (k,): `logits_kV - Z` are log probabilities.
+
+    Raises:
+        ConfigError: When the weights are not a distribution over the kernels.
+    """
+    weights = _checked_weights(weights_k, logits_kV.shape[0])
+    logits = logits_kV.astype(np.float64)
+    top_k = logits.max(axis=1)
+    p_kV = np.exp(logits - top_k[:, None])
+    total_k = p_kV.sum(axis=1)
+    normaliser_k: FloatArray = top_k + np.log(total_k)
+    with np.errstate(divide="ignore", invalid="ignore"):  # as in `Folder.fold`: BLAS and padding
+        joint_V: FloatArray = np.log((weights / total_k) @ p_kV) + float(weights @ normaliser_k)
+    return joint_V, normaliser_k
 
 
 def posterior_weights(prior_k: NDArray[Any], log_likelihood_kT: NDArray[Any]) -> FloatArray:

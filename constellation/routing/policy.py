@@ -95,6 +95,8 @@ class RoutingPolicy:
         top_k: int | None = None,
         pinned: str | None = None,
         excluded: Collection[str] = (),
+        mode: Mode = Mode.NEAREST,
+        crowded: Collection[str] = (),
     ) -> Route:
         """Return the route of one query.
 
@@ -107,10 +109,16 @@ class RoutingPolicy:
                 policy's, or all when there are fewer.
             pinned: Name of the kernel that must answer; distances are reported all the same.
             excluded: Names that cannot answer now (lost or full). Unknown names are ignored.
+            mode: Whether the nearest kernel answers alone or leads those that carry weight.
+            crowded: Names whose queries spill over to the next nearest that is not, of those that
+                are listed. That is never one whose domain the query lies outside of, unless it is
+                outside the nearest's too; a pinned kernel, or one that leads others, keeps its
+                queries.
 
         Raises:
             InvalidBasin: When the basin has another length than the table's.
-            InvalidRequest: When `top_k` is out of range.
+            InvalidRequest: When `top_k` is out of range, or a kernel is pinned that is to write
+                together with others.
             UnknownKernel: When no kernel is named `pinned`.
             KernelUnavailable: When the pinned kernel, or every kernel, is excluded.
         """
@@ -119,24 +127,58 @@ class RoutingPolicy:
                 f"a basin has shape {basin_K.shape}; the table's have "
                 f"{self.table.background_K.shape}"
             )
+        if pinned is not None and mode is not Mode.NEAREST:
+            raise InvalidRequest("kernel", pinned, f"none in mode {mode}: several kernels answer")
         num_weighted = self._num_weighted(top_k)
         used, distance_M, has_direction = self._distances(basin_K, rule or self.rule)
         radius_M = self._rules[used].radius_M
         order = distance_M.argsort(kind="stable").tolist()
         reachable = self._reachable(order, pinned, excluded)
         kernel, reason = self._choose(order, reachable, pinned)
+        if crowded and kernel in crowded and pinned is None and mode is Mode.NEAREST:
+            kernel, reason = self._spilled(reachable, distance_M, used, crowded, reason)
         return Route(
             choices=self._choices(reachable, distance_M, used, num_weighted),
             kernel=kernel,
             reason=reason,
             rule=used,
-            mode=Mode.NEAREST,
+            mode=mode,
             margin=_margin(reachable, distance_M),
             out_of_domain=bool((distance_M > radius_M).all()),
             no_evidence=num_tokens == 0 or not has_direction,
             num_tokens=num_tokens,
             table_version=self.table.version,
         )
+
+    def lead(
+        self,
+        basin_K: FloatArray,
+        kernel: str,
+        *,
+        rule: Rule | None = None,
+        excluded: Collection[str] = (),
+    ) -> tuple[str, float]:
+        """Return the nearest kernel and by how much it is nearer to a basin than `kernel`.
+
+        Args:
+            basin_K: A simplex point, shape (K,).
+            kernel: The kernel to compare with; itself, and 0, when the table has it no more.
+            rule: None means the policy's, with the same fallback as in `decide`.
+            excluded: Names that cannot answer now; `kernel` is considered all the same.
+
+        Returns:
+            Its name and radians, at least 0.
+        """
+        if kernel not in self._index:
+            return kernel, 0.0
+        _, distance_M, _ = self._distances(basin_K, rule or self.rule)
+        own = float(distance_M[self._index[kernel]])
+        for row in distance_M.argsort(kind="stable").tolist():
+            if self._names[row] == kernel:
+                break
+            if self._names[row] not in excluded:
+                return self._names[row], own - float(distance_M[row])
+        return kernel, 0.0
 
     def _num_weighted(self, top_k: int | None) -> int:
         num_kernels = len(self._names)
@@ -173,6 +215,22 @@ class RoutingPolicy:
         if pinned is not None:
             return pinned, "pinned"
         return self._names[reachable[0]], "nearest" if reachable[0] == order[0] else "failover"
+
+    def _spilled(
+        self,
+        reachable: list[int],
+        distance_M: FloatArray,
+        rule: Rule,
+        crowded: Collection[str],
+        reason: str,
+    ) -> tuple[str, str]:
+        """Return who answers instead of the nearest, which is crowded; itself when nobody may."""
+        inside_M = distance_M <= self._rules[rule].radius_M
+        first = reachable[0]
+        for row in reachable[1:LISTED_MAX]:
+            if self._names[row] not in crowded and (inside_M[row] or not inside_M[first]):
+                return self._names[row], "spill"
+        return self._names[first], reason
 
     def _choices(
         self, reachable: list[int], distance_M: FloatArray, rule: Rule, num_weighted: int

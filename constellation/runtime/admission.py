@@ -1,6 +1,12 @@
-"""Who may start, who waits, who is refused: a bounded queue in front of a few slots."""
+"""Who may start, who waits, who is refused: a bounded queue in front of a few slots.
 
-from collections import deque
+Clients take turns: the slot that becomes free goes to the oldest request of the client that was
+served longest ago, so that one with a hundred requests waiting holds up another's single one by at
+most one turn. When the queue is full, a client that waits with fewer requests takes the place of
+the newest request of the one that waits with most.
+"""
+
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
@@ -23,7 +29,9 @@ class Admission:
     slots: int
     queue_max: int
     _started_s: dict[Hashable, float] = field(default_factory=dict)
-    _waiting: deque[Hashable] = field(default_factory=deque)
+    _client_of: dict[Hashable, str] = field(default_factory=dict)  # of those that wait
+    # Client -> its waiting tickets, oldest first; the client whose turn is next comes first.
+    _lines: OrderedDict[str, OrderedDict[Hashable, None]] = field(default_factory=OrderedDict)
     _service_s: float = 0.1
 
     def __post_init__(self) -> None:
@@ -40,9 +48,25 @@ class Admission:
     @property
     def depth(self) -> int:
         """Tickets that wait."""
-        return len(self._waiting)
+        return len(self._client_of)
 
-    def arrive(self, ticket: Hashable, *, now_s: float) -> bool:
+    def make_room(self, client: str) -> Hashable | None:
+        """Take the ticket out of a full queue that a ticket of `client` may replace, if any.
+
+        Returns:
+            The newest ticket of the client that waits with most, when that are at least two more
+            than `client` waits with; it is refused. None otherwise, and when there is room.
+        """
+        if self.depth < self.queue_max or len(self._started_s) < self.slots or not self._lines:
+            return None
+        longest = max(self._lines, key=lambda name: len(self._lines[name]))
+        if len(self._lines[longest]) < len(self._lines.get(client, ())) + 2:
+            return None
+        ticket = next(reversed(self._lines[longest]))
+        self._forget_waiting(ticket)
+        return ticket
+
+    def arrive(self, ticket: Hashable, *, now_s: float, client: str = "") -> bool:
         """Return True when `ticket` may start now, False when it has to wait.
 
         Raises:
@@ -51,28 +75,41 @@ class Admission:
         if len(self._started_s) < self.slots:
             self._started_s[ticket] = now_s
             return True
-        if len(self._waiting) >= self.queue_max:
-            raise Overloaded(
-                self.what,
-                depth=len(self._waiting) + len(self._started_s),
-                retry_after_s=self.retry_after_s(),
-            )
-        self._waiting.append(ticket)
+        if self.depth >= self.queue_max:
+            raise self.refusal()
+        self._client_of[ticket] = client
+        self._lines.setdefault(client, OrderedDict())[ticket] = None
         return False
 
     def leave(self, ticket: Hashable, *, now_s: float) -> Hashable | None:
-        """Forget `ticket`, running or waiting; return the one that starts in its place, if any."""
+        """Forget `ticket`, running, waiting or refused; return the one that starts instead."""
         started_s = self._started_s.pop(ticket, None)
         if started_s is None:
-            self._waiting.remove(ticket)
+            if ticket in self._client_of:
+                self._forget_waiting(ticket)
             return None
         self._service_s = _MEMORY * self._service_s + (1 - _MEMORY) * (now_s - started_s)
-        if not self._waiting:
+        if not self._lines:
             return None
-        successor = self._waiting.popleft()
+        client, line = next(iter(self._lines.items()))
+        successor = next(iter(line))
+        self._lines.move_to_end(client)
+        self._forget_waiting(successor)
         self._started_s[successor] = now_s
         return successor
 
+    def refusal(self) -> Overloaded:
+        """Return what a ticket hears for which there is no room."""
+        depth = self.depth + len(self._started_s)
+        return Overloaded(self.what, depth=depth, retry_after_s=self.retry_after_s())
+
     def retry_after_s(self) -> float:
         """Return the time in seconds after which a slot is likely to be free."""
-        return max(0.01, self._service_s * (len(self._waiting) + 1) / self.slots)
+        return max(0.01, self._service_s * (self.depth + 1) / self.slots)
+
+    def _forget_waiting(self, ticket: Hashable) -> None:
+        client = self._client_of.pop(ticket)
+        line = self._lines[client]
+        del line[ticket]
+        if not line:
+            del self._lines[client]

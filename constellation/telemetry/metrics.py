@@ -66,10 +66,20 @@ class RouterMetrics:
             ["kernel"],
             registry=registry,
         )
+        self.handoffs = Counter(
+            prefix + "handoffs_total",
+            "Answers handed from one kernel to another that had become nearer.",
+            ["source", "target"],
+            registry=registry,
+        )
         self.table_version = Gauge(
             prefix + "table_version", "Version of the table in use.", registry=registry
         )
         self.rejected = rejected_counter(registry)
+
+
+TOKEN_KINDS = ("prompt", "completion", "score")
+"""What tokens are counted for."""
 
 
 class KernelMetrics:
@@ -109,6 +119,14 @@ class KernelMetrics:
             registry=registry,
         )
         self.rejected = rejected_counter(registry)
+
+    def forget(self, kernel: str) -> None:
+        """Stop to export what was said of a kernel that has left."""
+        for kind in TOKEN_KINDS:
+            self.tokens.remove(kernel, kind)
+        for metric in (self.queue_depth, self.running, self.cache_usage, self.kappa):
+            with suppress(KeyError):  # not every kernel has a coupling
+                metric.remove(kernel)
 
 
 class RegistryMetrics:

@@ -17,6 +17,8 @@ class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MODE_UNSPECIFIED: _ClassVar[Mode]
     MODE_NEAREST: _ClassVar[Mode]
+    MODE_MIXTURE: _ClassVar[Mode]
+    MODE_POSTERIOR: _ClassVar[Mode]
 
 class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -30,6 +32,8 @@ RULE_GEODESIC: Rule
 RULE_BEARING: Rule
 MODE_UNSPECIFIED: Mode
 MODE_NEAREST: Mode
+MODE_MIXTURE: Mode
+MODE_POSTERIOR: Mode
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_END: FinishReason
 FINISH_REASON_LENGTH: FinishReason
@@ -102,13 +106,37 @@ class TokenLogprob(_message.Message):
     def __init__(self, token: _Optional[int] = ..., text: _Optional[bytes] = ..., logprob: _Optional[float] = ..., top: _Optional[_Iterable[_Union[Alternative, _Mapping]]] = ...) -> None: ...
 
 class Finish(_message.Message):
-    __slots__ = ("reason", "num_prompt_tokens", "num_tokens", "elapsed")
+    __slots__ = ("reason", "num_prompt_tokens", "num_tokens", "elapsed", "segments", "weights", "lost")
     REASON_FIELD_NUMBER: _ClassVar[int]
     NUM_PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     reason: FinishReason
     num_prompt_tokens: int
     num_tokens: int
     elapsed: _duration_pb2.Duration
-    def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., num_prompt_tokens: _Optional[int] = ..., num_tokens: _Optional[int] = ..., elapsed: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    segments: _containers.RepeatedCompositeFieldContainer[Segment]
+    weights: _containers.RepeatedCompositeFieldContainer[KernelWeight]
+    lost: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., num_prompt_tokens: _Optional[int] = ..., num_tokens: _Optional[int] = ..., elapsed: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., segments: _Optional[_Iterable[_Union[Segment, _Mapping]]] = ..., weights: _Optional[_Iterable[_Union[KernelWeight, _Mapping]]] = ..., lost: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class KernelWeight(_message.Message):
+    __slots__ = ("kernel", "weight")
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    kernel: str
+    weight: float
+    def __init__(self, kernel: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class Segment(_message.Message):
+    __slots__ = ("kernel", "first", "reason")
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    kernel: str
+    first: int
+    reason: str
+    def __init__(self, kernel: _Optional[str] = ..., first: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Routing(_message.Message):
-    __slots__ = ("rule", "mode", "top_k", "kernel", "refuse_out_of_domain", "explain", "basin")
+    __slots__ = ("rule", "mode", "top_k", "kernel", "refuse_out_of_domain", "explain", "basin", "handoff")
     RULE_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class Routing(_message.Message):
     REFUSE_OUT_OF_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     BASIN_FIELD_NUMBER: _ClassVar[int]
+    HANDOFF_FIELD_NUMBER: _ClassVar[int]
     rule: _common_pb2.Rule
     mode: _common_pb2.Mode
     top_k: int
@@ -23,31 +24,36 @@ class Routing(_message.Message):
     refuse_out_of_domain: bool
     explain: bool
     basin: _common_pb2.Point
-    def __init__(self, rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., mode: _Optional[_Union[_common_pb2.Mode, str]] = ..., top_k: _Optional[int] = ..., kernel: _Optional[str] = ..., refuse_out_of_domain: bool = ..., explain: bool = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ...) -> None: ...
+    handoff: bool
+    def __init__(self, rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., mode: _Optional[_Union[_common_pb2.Mode, str]] = ..., top_k: _Optional[int] = ..., kernel: _Optional[str] = ..., refuse_out_of_domain: bool = ..., explain: bool = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., handoff: bool = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("prompt", "sampling", "routing")
+    __slots__ = ("prompt", "sampling", "routing", "request_id")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     ROUTING_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     prompt: str
     sampling: _common_pb2.Sampling
     routing: Routing
-    def __init__(self, prompt: _Optional[str] = ..., sampling: _Optional[_Union[_common_pb2.Sampling, _Mapping]] = ..., routing: _Optional[_Union[Routing, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, prompt: _Optional[str] = ..., sampling: _Optional[_Union[_common_pb2.Sampling, _Mapping]] = ..., routing: _Optional[_Union[Routing, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class GenerateReply(_message.Message):
-    __slots__ = ("route", "text", "num_tokens", "finish", "logprobs")
+    __slots__ = ("route", "text", "num_tokens", "finish", "logprobs", "tokens")
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
     route: RouteDecision
     text: str
     num_tokens: int
     finish: _common_pb2.Finish
     logprobs: _containers.RepeatedCompositeFieldContainer[_common_pb2.TokenLogprob]
-    def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., text: _Optional[str] = ..., num_tokens: _Optional[int] = ..., finish: _Optional[_Union[_common_pb2.Finish, _Mapping]] = ..., logprobs: _Optional[_Iterable[_Union[_common_pb2.TokenLogprob, _Mapping]]] = ...) -> None: ...
+    tokens: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., text: _Optional[str] = ..., num_tokens: _Optional[int] = ..., finish: _Optional[_Union[_common_pb2.Finish, _Mapping]] = ..., logprobs: _Optional[_Iterable[_Union[_common_pb2.TokenLogprob, _Mapping]]] = ..., tokens: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ScoreRequest(_message.Message):
     __slots__ = ("context", "text", "routing")
@@ -158,7 +164,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("table_version", "coordizer_hash", "kernels", "router_pid", "uptime", "load_entropy_ratio", "num_unexpected_errors", "registry_pid")
+    __slots__ = ("table_version", "coordizer_hash", "kernels", "router_pid", "uptime", "load_entropy_ratio", "num_unexpected_errors", "registry_pid", "routers")
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     COORDIZER_HASH_FIELD_NUMBER: _ClassVar[int]
     KERNELS_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +173,7 @@ class StatusReply(_message.Message):
     LOAD_ENTROPY_RATIO_FIELD_NUMBER: _ClassVar[int]
     NUM_UNEXPECTED_ERRORS_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_PID_FIELD_NUMBER: _ClassVar[int]
+    ROUTERS_FIELD_NUMBER: _ClassVar[int]
     table_version: int
     coordizer_hash: str
     kernels: _containers.RepeatedCompositeFieldContainer[KernelStatus]
@@ -175,7 +182,22 @@ class StatusReply(_message.Message):
     load_entropy_ratio: float
     num_unexpected_errors: int
     registry_pid: int
-    def __init__(self, table_version: _Optional[int] = ..., coordizer_hash: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelStatus, _Mapping]]] = ..., router_pid: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load_entropy_ratio: _Optional[float] = ..., num_unexpected_errors: _Optional[int] = ..., registry_pid: _Optional[int] = ...) -> None: ...
+    routers: _containers.RepeatedCompositeFieldContainer[RouterStatus]
+    def __init__(self, table_version: _Optional[int] = ..., coordizer_hash: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelStatus, _Mapping]]] = ..., router_pid: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load_entropy_ratio: _Optional[float] = ..., num_unexpected_errors: _Optional[int] = ..., registry_pid: _Optional[int] = ..., routers: _Optional[_Iterable[_Union[RouterStatus, _Mapping]]] = ...) -> None: ...
+
+class RouterStatus(_message.Message):
+    __slots__ = ("name", "endpoint", "up", "pid", "num_restarts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    UP_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    NUM_RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    endpoint: str
+    up: bool
+    pid: int
+    num_restarts: int
+    def __init__(self, name: _Optional[str] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ...) -> None: ...
 
 class KernelStatus(_message.Message):
     __slots__ = ("name", "seat", "endpoint", "up", "pid", "num_restarts", "num_routed", "phi_gauge", "basin", "queue_depth", "num_running")
@@ -202,6 +224,26 @@ class KernelStatus(_message.Message):
     queue_depth: int
     num_running: int
     def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ...) -> None: ...
+
+class TableRequest(_message.Message):
+    __slots__ = ("known_version",)
+    KNOWN_VERSION_FIELD_NUMBER: _ClassVar[int]
+    known_version: int
+    def __init__(self, known_version: _Optional[int] = ...) -> None: ...
+
+class TableReply(_message.Message):
+    __slots__ = ("version", "snapshot", "rule", "top_k", "phi_weighting")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    PHI_WEIGHTING_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    snapshot: bytes
+    rule: _common_pb2.Rule
+    top_k: int
+    phi_weighting: bool
+    def __init__(self, version: _Optional[int] = ..., snapshot: _Optional[bytes] = ..., rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., top_k: _Optional[int] = ..., phi_weighting: bool = ...) -> None: ...
 
 class ReloadRequest(_message.Message):
     __slots__ = ()

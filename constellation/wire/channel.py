@@ -1,7 +1,7 @@
 """Options of every channel and server, and how a server is put together."""
 
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,13 +98,22 @@ def credentials(token: str | None) -> tuple[tuple[str, str], ...]:
     return () if token is None else (("authorization", f"Bearer {token}"),)
 
 
-class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """Refuses calls without the token, in constant time. Health checks pass: probes carry none."""
+class TokenGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+    """Finds the handler of a call that carries the token, and refuses others, in constant time.
 
-    def __init__(self, token: str, note: Callable[[str], None]) -> None:
-        """Take the secret, and what is to be told the path of every call that is refused."""
+    An interceptor could do the same; grpc's cost each call about 40 microseconds.
+    """
+
+    def __init__(
+        self,
+        token: str,
+        note: Callable[[str], None],
+        handlers: Sequence[grpc.GenericRpcHandler],
+    ) -> None:
+        """Take the secret, what is to be told the path of refused calls, and who is guarded."""
         self._expected = f"Bearer {token}".encode()
         self._note = note
+        self._handlers = tuple(handlers)
         self._refusals = {
             (False, False): grpc.unary_unary_rpc_method_handler(self._refuse),
             (False, True): grpc.unary_stream_rpc_method_handler(self._refuse_stream),
@@ -112,23 +121,26 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
             (True, True): grpc.stream_stream_rpc_method_handler(self._refuse_stream),
         }
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        """Let the call pass, or answer it with `Unauthenticated`."""
-        handler = await continuation(handler_call_details)
-        if handler_call_details.method.startswith("/grpc.health.v1.Health/"):
-            return handler
-        metadata = dict(handler_call_details.invocation_metadata)
-        presented = str(metadata.get("authorization", "")).encode()
-        if hmac.compare_digest(presented, self._expected):
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return the handler of a call, or what answers it with `Unauthenticated`."""
+        handler = self._find(handler_call_details)
+        presented = ""
+        for name, value in handler_call_details.invocation_metadata:
+            if name == "authorization":
+                presented = str(value)
+        if hmac.compare_digest(presented.encode(), self._expected):
             return handler
         self._note(handler_call_details.method)
         if handler is None:
             return self._refusals[False, False]
         return self._refusals[handler.request_streaming, handler.response_streaming]
+
+    def _find(self, details: grpc.HandlerCallDetails) -> Any:
+        for each in self._handlers:
+            handler = each.service(details)
+            if handler is not None:
+                return handler
+        return None
 
     async def _refuse(self, request: bytes, context: Any) -> None:
         await context.abort(*status.terms(Unauthenticated()))
@@ -136,6 +148,16 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
     async def _refuse_stream(self, request: bytes, context: Any) -> Any:
         await self._refuse(request, context)
         yield b""  # never reached; makes this a generator
+
+
+class _Collected(list[grpc.GenericRpcHandler]):
+    """Takes the handlers of a service that registers itself, as a server would."""
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        self.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        pass  # the same ones again
 
 
 async def serve(
@@ -160,13 +182,15 @@ async def serve(
         ConfigError: A TLS file is not what it should be.
         DeploymentError: The port is taken or the address is not this machine's.
     """
-    interceptors = [TokenInterceptor(bind.token, note_refused)] if bind.token else []
-    server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
-    server.add_generic_rpc_handlers(tuple(handlers))
+    server = grpc.aio.server(options=SERVER_OPTIONS)
     servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)  # probes carry no token
     names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
+    all_handlers = _Collected(handlers)
+    reflection.enable_server_reflection(names, all_handlers)
+    if bind.token:
+        all_handlers = _Collected([TokenGate(bind.token, note_refused, all_handlers)])
+    server.add_generic_rpc_handlers(tuple(all_handlers))
     for name in ("", *service_names):
         await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     endpoint = _listen(server, bind)

@@ -12,6 +12,7 @@ from constellation.records import (
     Reloaded,
     Route,
     RoutingOptions,
+    Rule,
     Sampling,
     Score,
     Table,
@@ -19,8 +20,23 @@ from constellation.records import (
 )
 from constellation.v1 import constellation_pb2, kernel_pb2
 from constellation.wire import access, convert
+from constellation.wire.callers import Caller, client_of, grpc_caller
 from constellation.wire.names import check_kernel_name
 from constellation.wire.services import write
+from constellation.wire.table_file import pack_table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouterHealth:
+    """One router as the registry sees it."""
+
+    name: str
+    endpoint: str
+    """host:port for clients, also while it is down."""
+    up: bool
+    pid: int
+    """0 while it is down."""
+    num_restarts: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +51,18 @@ class RouterState:
     load_entropy_ratio: float
     num_unexpected_errors: int
     registry_pid: int
+    routers: tuple[RouterHealth, ...] = ()
+    """All routers, this one too; empty before the registry has told of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoutingTerms:
+    """What a router routes by, apart from its coordizer."""
+
+    table: Table
+    rule: Rule
+    top_k: int
+    phi_weighting: bool
 
 
 class RouterPort(Protocol):
@@ -47,6 +75,7 @@ class RouterPort(Protocol):
         options: RoutingOptions,
         *,
         timeout_s: float | None,
+        caller: Caller,
     ) -> AsyncGenerator[tuple[Route | None, bytes], None]:
         """Answer: pairs of the route (first only) and a serialised KernelGenerateReply."""
         ...
@@ -58,12 +87,19 @@ class RouterPort(Protocol):
         options: RoutingOptions,
         *,
         timeout_s: float | None,
+        caller: Caller,
     ) -> tuple[Route, bytes]:
         """Answer at once: the route and a serialised KernelGenerateReply."""
         ...
 
     async def score(
-        self, context: str, text: str, options: RoutingOptions, *, timeout_s: float | None
+        self,
+        context: str,
+        text: str,
+        options: RoutingOptions,
+        *,
+        timeout_s: float | None,
+        caller: Caller,
     ) -> tuple[Route, Score]:
         """Say how likely `text` is after `context`."""
         ...
@@ -78,6 +114,10 @@ class RouterPort(Protocol):
 
     def state(self) -> RouterState:
         """Say what the router knows."""
+        ...
+
+    def terms(self) -> RoutingTerms:
+        """Say what the router routes by."""
         ...
 
     async def reload(self) -> Reloaded:
@@ -113,6 +153,7 @@ class ConstellationServicer:
             convert.sampling_from_message(request.sampling),
             convert.routing_from_message(request.routing),
             timeout_s=context.time_remaining(),
+            caller=grpc_caller(context, request, "Generate"),
         )
         access.note_prompt(request.prompt)
         reply = b""
@@ -133,6 +174,7 @@ class ConstellationServicer:
             convert.sampling_from_message(request.sampling),
             convert.routing_from_message(request.routing),
             timeout_s=context.time_remaining(),
+            caller=grpc_caller(context, request, "Ask"),
         )
         access.note_route(route)
         _note_end(reply)
@@ -148,6 +190,7 @@ class ConstellationServicer:
             text,
             convert.routing_from_message(request.routing),
             timeout_s=context.time_remaining(),
+            caller=Caller(client=client_of(context)),
         )
         access.note_route(route)
         access.note(tokens=score.num_tokens)
@@ -219,6 +262,20 @@ class ConstellationServicer:
         grown = await self._host.retire(request.name)
         return constellation_pb2.RetireReply(grown=_grown_message(grown))
 
+    async def Table(  # noqa: N802
+        self, request: constellation_pb2.TableRequest, context: Any
+    ) -> constellation_pb2.TableReply:
+        """Hand out what the router routes by."""
+        terms = self._host.terms()
+        known = request.known_version == terms.table.version
+        return constellation_pb2.TableReply(
+            version=terms.table.version,
+            snapshot=b"" if known else pack_table(terms.table),
+            rule=convert.RULE_NUMBER[terms.rule],
+            top_k=terms.top_k,
+            phi_weighting=terms.phi_weighting,
+        )
+
 
 def _grown_message(grown: Grown) -> constellation_pb2.GrownTable:
     return constellation_pb2.GrownTable(
@@ -252,6 +309,14 @@ def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
         registry_pid=state.registry_pid,
     )
     reply.uptime.FromNanoseconds(round(state.uptime_s * 1e9))
+    for router in state.routers:
+        reply.routers.add(
+            name=router.name,
+            endpoint=router.endpoint,
+            up=router.up,
+            pid=router.pid,
+            num_restarts=router.num_restarts,
+        )
     for site in state.table.sites:
         health = state.health.get(site.name)
         reply.kernels.add(

@@ -1,6 +1,6 @@
 """Records <-> protobuf messages. Requests are checked here, once, where they enter."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from constellation.records import (
     RoutingOptions,
     Rule,
     Sampling,
+    Segment,
     TokenInfluence,
     TokenLogprob,
 )
@@ -29,7 +30,15 @@ TEXT_BYTES_MAX = 1024 * 1024
 """Longest text a request may carry."""
 
 _RULE = {common_pb2.RULE_GEODESIC: Rule.GEODESIC, common_pb2.RULE_BEARING: Rule.BEARING}
-_MODE = {common_pb2.MODE_UNSPECIFIED: Mode.NEAREST, common_pb2.MODE_NEAREST: Mode.NEAREST}
+MODE_NUMBER = {
+    Mode.NEAREST: common_pb2.MODE_NEAREST,
+    Mode.MIXTURE: common_pb2.MODE_MIXTURE,
+    Mode.POSTERIOR: common_pb2.MODE_POSTERIOR,
+}
+_MODE = {
+    common_pb2.MODE_UNSPECIFIED: Mode.NEAREST,
+    **{number: mode for mode, number in MODE_NUMBER.items()},
+}
 _FINISH = {
     common_pb2.FINISH_REASON_END: FinishReason.END,
     common_pb2.FINISH_REASON_LENGTH: FinishReason.LENGTH,
@@ -37,7 +46,6 @@ _FINISH = {
     common_pb2.FINISH_REASON_STOP: FinishReason.STOP,
 }
 RULE_NUMBER = {rule: number for number, rule in _RULE.items()}
-MODE_NUMBER = {Mode.NEAREST: common_pb2.MODE_NEAREST}
 FINISH_NUMBER = {reason: number for number, reason in _FINISH.items()}
 
 # All but `logit_bias` and `stop`, which are empty when they are not set.
@@ -104,6 +112,7 @@ def routing_from_message(message: constellation_pb2.Routing) -> RoutingOptions:
         refuse_out_of_domain=message.refuse_out_of_domain,
         explain=message.explain,
         basin_K=point_from_message(message.basin) if message.HasField("basin") else None,
+        handoff=message.handoff,
     )
 
 
@@ -117,6 +126,7 @@ def routing_to_message(options: RoutingOptions) -> constellation_pb2.Routing:
         refuse_out_of_domain=options.refuse_out_of_domain,
         explain=options.explain,
         basin=None if options.basin_K is None else point_to_message(options.basin_K),
+        handoff=options.handoff,
     )
 
 
@@ -174,13 +184,20 @@ def _choice(message: constellation_pb2.RouteChoice) -> Choice:
 
 def piece_to_message(piece: Piece) -> kernel_pb2.KernelGenerateReply:
     """Return a piece of an answer as a message."""
-    reply = kernel_pb2.KernelGenerateReply(text=piece.text, num_tokens=piece.num_tokens)
+    reply = kernel_pb2.KernelGenerateReply(
+        text=piece.text, num_tokens=piece.num_tokens, tokens=piece.tokens
+    )
     if piece.finish is not None:
         finish = piece.finish
         reply.finish.reason = FINISH_NUMBER[finish.reason]
         reply.finish.num_prompt_tokens = finish.num_prompt_tokens
         reply.finish.num_tokens = finish.num_tokens
         reply.finish.elapsed.FromNanoseconds(round(finish.elapsed_s * 1e9))
+        for kernel, weight in finish.weights.items():
+            reply.finish.weights.add(kernel=kernel, weight=weight)
+        reply.finish.lost.extend(finish.lost)
+        for each in finish.segments:
+            reply.finish.segments.add(kernel=each.kernel, first=each.first, reason=each.reason)
     for logprob in piece.logprobs:
         message = reply.logprobs.add(
             token=logprob.token, text=logprob.text, logprob=logprob.logprob
@@ -188,6 +205,33 @@ def piece_to_message(piece: Piece) -> kernel_pb2.KernelGenerateReply:
         for other in logprob.top:
             message.top.add(token=other.token, text=other.text, logprob=other.logprob)
     return reply
+
+
+def join_pieces(pieces: Sequence[Piece]) -> Piece:
+    """Return the pieces of one answer as a single one.
+
+    Args:
+        pieces: In order, at least one, the last with the finish.
+    """
+    return Piece(
+        text="".join(piece.text for piece in pieces),
+        num_tokens=sum(piece.num_tokens for piece in pieces),
+        finish=pieces[-1].finish,
+        logprobs=tuple(logprob for piece in pieces for logprob in piece.logprobs),
+        tokens=tuple(token for piece in pieces for token in piece.tokens),
+    )
+
+
+def piece_from_bytes(data: bytes) -> Piece:
+    """Return the piece of an answer that a kernel's reply holds."""
+    message = kernel_pb2.KernelGenerateReply.FromString(data)
+    return Piece(
+        text=message.text,
+        num_tokens=message.num_tokens,
+        finish=finish_from_message(message.finish) if message.HasField("finish") else None,
+        logprobs=logprobs_from_message(message.logprobs),
+        tokens=tuple(message.tokens),
+    )
 
 
 def logprobs_from_message(
@@ -215,7 +259,24 @@ def finish_from_message(message: common_pb2.Finish) -> Finish:
         num_prompt_tokens=message.num_prompt_tokens,
         num_tokens=message.num_tokens,
         elapsed_s=message.elapsed.ToNanoseconds() / 1e9,
+        weights={share.kernel: share.weight for share in message.weights},
+        lost=tuple(message.lost),
+        segments=tuple(
+            Segment(kernel=each.kernel, first=each.first, reason=each.reason)
+            for each in message.segments
+        ),
     )
+
+
+def segments_to_message(segments: Iterable[Segment]) -> constellation_pb2.GenerateReply:
+    """Return what follows the last reply of an answer that several kernels wrote in turn.
+
+    Protobuf merges messages whose bytes follow each other, so the last reply stays as it is.
+    """
+    reply = constellation_pb2.GenerateReply()
+    for each in segments:
+        reply.finish.segments.add(kernel=each.kernel, first=each.first, reason=each.reason)
+    return reply
 
 
 def description_to_message(description: KernelDescription) -> kernel_pb2.DescribeReply:

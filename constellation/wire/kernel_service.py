@@ -1,24 +1,84 @@
 """KernelService: protobuf on the outside, records on the inside."""
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Protocol
 
-from constellation.records import KernelDescription, Piece, Sampling, Score, join_pieces
+from constellation.errors import InvalidRequest
+from constellation.records import (
+    FloatArray,
+    KernelDescription,
+    Piece,
+    Sampling,
+    Score,
+)
 from constellation.v1 import kernel_pb2
 from constellation.wire import convert
+from constellation.wire.callers import CLIENT_MAX, client_of
+from constellation.wire.ensembles import (
+    Ensemble,
+    Predicting,
+    ensemble_from_message,
+    predicted_to_message,
+)
 from constellation.wire.services import write
+
+_DAY_S = 86_400.0
 
 
 class KernelPort(Protocol):
-    """What a kernel host offers to its servicer."""
+    """What one kernel offers to the servicer."""
 
-    def generate(self, tokens: Sequence[int], sampling: Sampling) -> AsyncGenerator[Piece, None]:
-        """Continue a prompt."""
+    name: str
+
+    def generate(
+        self,
+        tokens: Sequence[int],
+        sampling: Sampling,
+        *,
+        produced: Sequence[int] = (),
+        client: str = "",
+    ) -> AsyncGenerator[Piece, None]:
+        """Continue a prompt, after what others `produced` of the answer, when it is our turn."""
         ...
 
-    async def score(self, tokens: Sequence[int], num_context: int) -> Score:
+    async def score(self, tokens: Sequence[int], num_context: int, *, client: str = "") -> Score:
         """Say how likely `tokens[num_context:]` is after `tokens[:num_context]`."""
+        ...
+
+    def predict(
+        self, tokens: Sequence[int], *, tokenizer_hash: str, is_scored: bool, client: str
+    ) -> AbstractAsyncContextManager[Predicting]:
+        """Let a text in whose tokens the caller chooses; it keeps its slot until it is left."""
+        ...
+
+    def lead(
+        self,
+        tokens: Sequence[int],
+        sampling: Sampling,
+        ensemble: Ensemble,
+        *,
+        produced: Sequence[int],
+        client: str,
+        timeout_s: float,
+    ) -> AsyncGenerator[Piece, None]:
+        """Continue a prompt together with other kernels."""
+        ...
+
+    async def score_together(
+        self,
+        tokens: Sequence[int],
+        num_context: int,
+        ensemble: Ensemble,
+        *,
+        client: str,
+        timeout_s: float,
+    ) -> Score:
+        """Say how likely `tokens[num_context:]` is under several kernels together."""
+        ...
+
+    async def token_nats(self, tokens: Sequence[int], *, client: str) -> FloatArray:
+        """Return -ln p of each token after those before it."""
         ...
 
     def describe(self) -> KernelDescription:
@@ -26,19 +86,34 @@ class KernelPort(Protocol):
         ...
 
 
+class KernelsPort(Protocol):
+    """What a process with kernels offers to its servicer."""
+
+    def named(self, kernel: str) -> KernelPort:
+        """Return a kernel; "" is the only one.
+
+        Raises:
+            KernelUnavailable: It is not here.
+        """
+        ...
+
+    def every(self) -> Iterable[KernelPort]:
+        """Return all."""
+        ...
+
+
 class KernelServicer:
     """One method per RPC of KernelService."""
 
-    def __init__(self, host: KernelPort, *, stall_s: float) -> None:
-        self._host = host
+    def __init__(self, kernels: KernelsPort, *, stall_s: float) -> None:
+        self._kernels = kernels
         self._stall_s = stall_s
 
     async def Generate(  # noqa: N802 - named like the RPC
         self, request: kernel_pb2.KernelGenerateRequest, context: Any
     ) -> None:
         """Continue a prompt; a reader that stands still for `stall_s` loses its slot."""
-        sampling = convert.sampling_from_message(request.sampling)
-        async with aclosing(self._host.generate(request.tokens, sampling)) as pieces:
+        async with aclosing(self._answer(request, context)) as pieces:
             async for piece in pieces:
                 await write(context, convert.piece_to_message(piece), stall_s=self._stall_s)
 
@@ -46,20 +121,100 @@ class KernelServicer:
         self, request: kernel_pb2.KernelGenerateRequest, context: Any
     ) -> kernel_pb2.KernelGenerateReply:
         """Continue a prompt and say it all at once."""
-        sampling = convert.sampling_from_message(request.sampling)
-        async with aclosing(self._host.generate(request.tokens, sampling)) as answer:
+        async with aclosing(self._answer(request, context)) as answer:
             pieces = [piece async for piece in answer]
-        return convert.piece_to_message(join_pieces(pieces))
+        return convert.piece_to_message(convert.join_pieces(pieces))
+
+    def _answer(
+        self, request: kernel_pb2.KernelGenerateRequest, context: Any
+    ) -> AsyncGenerator[Piece, None]:
+        sampling = convert.sampling_from_message(request.sampling)
+        kernel = self._kernels.named(request.kernel)
+        if request.HasField("ensemble"):
+            return kernel.lead(
+                request.tokens,
+                sampling,
+                ensemble_from_message(request.ensemble, leader=kernel.name),
+                produced=request.produced,
+                client=_client(request, context),
+                timeout_s=_time_left_s(context),
+            )
+        return kernel.generate(
+            request.tokens, sampling, produced=request.produced, client=_client(request, context)
+        )
 
     async def Score(  # noqa: N802
         self, request: kernel_pb2.KernelScoreRequest, context: Any
     ) -> kernel_pb2.KernelScoreReply:
         """Say how likely a text is."""
-        score = await self._host.score(request.tokens, request.num_context)
+        kernel = self._kernels.named(request.kernel)
+        if request.per_token:
+            nats = await kernel.token_nats(request.tokens, client=_client(request, context))
+            scored = nats[request.num_context :]
+            return kernel_pb2.KernelScoreReply(
+                nats=float(scored.sum()), num_tokens=len(scored), token_nats=scored
+            )
+        if request.HasField("ensemble"):
+            score = await kernel.score_together(
+                request.tokens,
+                request.num_context,
+                ensemble_from_message(request.ensemble, leader=kernel.name),
+                client=_client(request, context),
+                timeout_s=_time_left_s(context),
+            )
+        else:
+            score = await kernel.score(
+                request.tokens, request.num_context, client=_client(request, context)
+            )
         return kernel_pb2.KernelScoreReply(nats=score.nats, num_tokens=score.num_tokens)
+
+    async def Predict(  # noqa: N802
+        self, requests: AsyncIterator[kernel_pb2.PredictRequest], context: Any
+    ) -> None:
+        """Say what may come next in a text, until the caller ends it."""
+        first = await anext(requests, kernel_pb2.PredictRequest())
+        if not first.HasField("start"):
+            raise InvalidRequest("start", None, "what the text begins with, in the first message")
+        start = first.start
+        text = self._kernels.named(start.kernel).predict(
+            start.tokens,
+            tokenizer_hash=start.tokenizer_hash,
+            is_scored=start.is_scored,
+            client=start.client,
+        )
+        async with text as predicting:
+            reply = kernel_pb2.PredictReply(context=predicting.context)
+            while True:
+                await write(context, reply, stall_s=self._stall_s)
+                if not reply.context:
+                    chosen = await anext(requests, None)
+                    if chosen is None:
+                        return
+                    predicting.tell(chosen.token)
+                reply = predicted_to_message(await predicting.next())
 
     async def Describe(  # noqa: N802
         self, request: kernel_pb2.DescribeRequest, context: Any
     ) -> kernel_pb2.DescribeReply:
         """Say what this kernel is."""
-        return convert.description_to_message(self._host.describe())
+        return convert.description_to_message(self._kernels.named(request.kernel).describe())
+
+    async def DescribeAll(  # noqa: N802
+        self, request: kernel_pb2.DescribeAllRequest, context: Any
+    ) -> kernel_pb2.DescribeAllReply:
+        """Say what all kernels of this process are."""
+        described = (kernel.describe() for kernel in self._kernels.every())
+        return kernel_pb2.DescribeAllReply(
+            kernels=[convert.description_to_message(each) for each in described]
+        )
+
+
+def _time_left_s(context: Any) -> float:
+    """Return the seconds until the caller's deadline, or a day when it set none."""
+    left_s: float | None = context.time_remaining()
+    return _DAY_S if left_s is None else left_s
+
+
+def _client(request: Any, context: Any) -> str:
+    """Return whom a router asks for, or who asks without one."""
+    return request.client[:CLIENT_MAX] or client_of(context)

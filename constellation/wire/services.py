@@ -48,6 +48,12 @@ def path(method: MethodDescriptor) -> str:
     return f"/{method.containing_service.full_name}/{method.name}"
 
 
+def _arity(method: MethodDescriptor) -> str:
+    """Return how many messages go each way, as gRPC names it."""
+    sides = (method.client_streaming, method.server_streaming)
+    return "_".join("stream" if streams else "unary" for streams in sides)
+
+
 def request_class(service: ServiceDescriptor, name: str) -> type[Message]:
     """Return the request message of an RPC."""
     kind: type[Message] = GetMessageClass(service.methods_by_name[name].input_type)
@@ -115,14 +121,16 @@ class Guard:
             raise asyncio.CancelledError from None
 
 
-def _check(request: Message | Malformed) -> Any:
+def _check(request: Any) -> Any:
+    if hasattr(request, "__aiter__"):  # many of them, as they come
+        return (_check(each) async for each in request)
     if isinstance(request, Malformed):
         raise InvalidRequest("the message", request.reason, "protobuf with valid UTF-8")
     return request
 
 
 def _guarded(method: Callable[..., Awaitable[Any]], guard: Guard) -> Callable[..., Awaitable[Any]]:
-    async def handle(request: Message | Malformed, context: Any) -> Any:
+    async def handle(request: Any, context: Any) -> Any:
         with access.Entry(guard.log, "grpc", method.__name__) as entry:
             try:
                 reply = await method(_check(request), context)
@@ -165,11 +173,7 @@ def handlers(service: ServiceDescriptor, servicer: object, guard: Guard) -> grpc
     """
     table = {}
     for method in service.methods:
-        make = (
-            grpc.unary_stream_rpc_method_handler
-            if method.server_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
+        make = getattr(grpc, f"{_arity(method)}_rpc_method_handler")
         table[method.name] = make(
             _guarded(getattr(servicer, method.name), guard),
             request_deserializer=_decoder(GetMessageClass(method.input_type)),
@@ -185,7 +189,7 @@ class Stub:
         self, channel: Any, service: ServiceDescriptor, *, raw_replies: bool = False
     ) -> None:
         for method in service.methods:
-            make = channel.unary_stream if method.server_streaming else channel.unary_unary
+            make = getattr(channel, _arity(method))
             decode = None if raw_replies else GetMessageClass(method.output_type).FromString
             call = make(
                 path(method),

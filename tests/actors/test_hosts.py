@@ -89,7 +89,9 @@ class Engine:
         self.name = name
         self.before_step = before_step
 
-    def start(self, tokens: Sequence[int], sampling: Sampling) -> Echo:
+    def start(
+        self, tokens: Sequence[int], sampling: Sampling, produced: Sequence[int] = ()
+    ) -> Echo:
         if not tokens:
             raise InvalidPrompt(length=0, limit=63)
         return Echo(len(tokens), sampling.tokens_max)
@@ -124,7 +126,7 @@ class Sky:
                 basin_K=point(outcome),
                 bearing_K=bearing(point(outcome), BACKGROUND_K),
                 radii=radii,
-                endpoint=await self.kernels[name].serve(Bind(), stall_s=5.0),
+                endpoint=await self.kernels[name].server.open(Bind(), stall_s=5.0),
             )
             for outcome, name in enumerate("ab")
         ]
@@ -140,7 +142,7 @@ class Sky:
 
     async def __aexit__(self, *_: object) -> None:
         for kernel in self.kernels.values():
-            await kernel.stop(grace_s=0)
+            await kernel.server.stop(grace_s=0)
 
     async def publish(self, table: Table) -> None:
         await self.router.update(Snapshot(table=table, health={}, registry_pid=1))
@@ -164,7 +166,7 @@ class Sky:
 
         def before_step() -> None:
             if next(steps) == number:
-                stopping = self.kernels[name].stop(grace_s=0)
+                stopping = self.kernels[name].server.stop(grace_s=0)
                 asyncio.run_coroutine_threadsafe(stopping, loop).result(timeout=10)
 
         self.engines[name].before_step = before_step

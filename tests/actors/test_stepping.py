@@ -11,7 +11,8 @@ from actors.engine_port import Step
 from actors.kernel import KernelHost
 from actors.stepping import AHEAD_MAX
 from constellation.errors import InvalidPrompt
-from constellation.records import FinishReason, Piece, Sampling, Score, join_pieces
+from constellation.records import FinishReason, Piece, Sampling, Score
+from constellation.wire.convert import join_pieces
 
 
 class Word:
@@ -49,7 +50,9 @@ class Engine:
         self.threads: set[str] = set()
         self.broken = False
 
-    def start(self, tokens: Sequence[int], sampling: Sampling) -> Word:
+    def start(
+        self, tokens: Sequence[int], sampling: Sampling, produced: Sequence[int] = ()
+    ) -> Word:
         self.go.wait(10)
         if not tokens:
             raise InvalidPrompt(length=0, limit=63)

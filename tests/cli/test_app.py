@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from cluster.cli.coordize import CriterionName
 from cluster.cli.inspect import PresetName
 from cluster.cli.main import ErrorsAsLines, app
-from cluster.cli.options import RuleName
+from cluster.cli.options import ModeName, RuleName
 from constellation.coordizer.training import CRITERIA
 from constellation.errors import ConfigError, ConstellationError, DeploymentError, UnknownKernel
 from constellation.kernel.config import PRESETS
-from constellation.records import Rule
+from constellation.records import Mode, Rule
 from tests.cli.conftest import Run
 
 COMMANDS = [
@@ -87,6 +87,7 @@ def test_the_version_is_the_installed_one(run: Run) -> None:
 
 def test_the_flags_offer_what_the_library_knows() -> None:
     assert {str(name) for name in RuleName} == {str(rule) for rule in Rule}
+    assert {str(name) for name in ModeName} == {str(mode) for mode in Mode}
     assert {str(name) for name in CriterionName} == set(CRITERIA)
     assert {str(name) for name in PresetName} == set(PRESETS)
 
@@ -129,9 +130,9 @@ def test_a_mistake_of_ours_is_not_hidden() -> None:
 
 
 def test_a_flag_that_does_not_exist_is_a_usage_error(run: Run) -> None:
-    result = run("ask", "x", "--mode", "posterior")
+    result = run("ask", "x", "--experts", "2")
     assert result.exit_code == 2
-    assert "--mode" in result.stderr
+    assert "--experts" in result.stderr
 
 
 def test_a_damaged_configuration_file_ends_with_2(run: Run, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from cluster.cli.plot import num_telling
 from cluster.cli.render import outcomes, size, visible
 from constellation.errors import InvalidPrompt
-from constellation.records import Rule
+from constellation.records import Mode, Rule
 from constellation.wire.channel import Bind
 from tests.cli.conftest import Run
 from tests.wire.fakes import DISTANCES, NAMES, Served
@@ -31,7 +31,10 @@ def test_an_answer_that_ends_its_line_gets_no_second_end(run: Run, served: Serve
 
 
 def test_the_flags_of_ask_reach_the_router(run: Run, served: Served) -> None:
-    flags = "--kernel law --rule geodesic --top-k 3 --tokens-max 7 --temperature 0 --seed 5"
+    flags = (
+        "--kernel law --rule geodesic --mode posterior --top-k 3 --tokens-max 7 --temperature 0 "
+        "--seed 5"
+    )
     result = run(
         "ask", "a b", *flags.split(), "--explain", "--timeout", "9", "--endpoint", served.endpoint
     )
@@ -40,9 +43,17 @@ def test_the_flags_of_ask_reach_the_router(run: Run, served: Served) -> None:
     assert text == "a b"
     assert (sampling.tokens_max, sampling.temperature, sampling.seed) == (7, 0, 5)
     assert (options.kernel, options.rule, options.top_k) == ("law", Rule.GEODESIC, 3)
-    assert options.explain
+    assert (options.explain, options.mode) == (True, Mode.POSTERIOR)
     assert 8 < served.router.timeouts[0] < 10
     assert "gather" in result.stderr
+
+
+def test_what_several_kernels_write_says_their_weights(run: Run, served: Served) -> None:
+    result = run("ask", "a b", "--mode", "mixture", "--endpoint", served.endpoint)
+    assert "mixture of python 0.25, poetry 0.25, law 0.25" in result.stderr
+    assert "in the end python 0.75, poetry 0.25, lost: law" in result.stderr
+    asked = run("route", "a b", "--mode", "mixture", "--endpoint", served.endpoint)
+    assert "mode mixture" in asked.stdout
 
 
 def test_json_is_one_object_with_text_route_and_finish(run: Run, served: Served) -> None:

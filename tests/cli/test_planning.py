@@ -75,7 +75,24 @@ def test_several_answers_at_a_time_take_the_matrices_again_and_kept_prompts_thei
     assert three.kernel_bytes - two.kernel_bytes == two.weights_bytes + one_cache + 1000
 
 
-@pytest.mark.parametrize("wrong", [{"slots": 0}, {"num_kernels": 0}, {"num_kernels": 241}])
+@given(st.integers(1, NUM_SEATS), st.integers(0, 2**36), st.sampled_from([1, 2, 7, 240]))
+def test_kernels_of_one_process_share_its_overhead(wanted: int, memory: int, room: int) -> None:
+    load = Load(config=PRESETS["spark"], slots=4, num_kernels=wanted, per_actor=room)
+    plan = make_plan(load, Machine(memory_bytes=memory, num_cores=2))
+    alone = make_plan(replace(load, per_actor=1), Machine(memory_bytes=memory, num_cores=2))
+    num_processes = plan.num_actors - 2
+    assert (num_processes - 1) * room < wanted <= num_processes * room
+    own = plan.kernel_bytes - plan.process_bytes
+    overhead = num_processes * Overheads().kernel_bytes
+    assert plan.total_bytes == plan.fixed_bytes + wanted * own + overhead
+    assert plan.fits == (plan.total_bytes <= memory)
+    assert plan.num_fitting >= alone.num_fitting
+    assert room == 1 or plan.layout_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"slots": 0}, {"num_kernels": 0}, {"num_kernels": 241}, {"per_actor": 0}]
+)
 def test_a_load_out_of_range_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Load(**{"config": SMALL, "slots": 1, **wrong})

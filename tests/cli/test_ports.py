@@ -16,23 +16,38 @@ def settings(**serve: object) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("serve", "port"),
+    ("serve", "ports", "http_ports"),
     [
-        ({}, 50052),
-        ({"port": 7000}, 7001),
-        ({"port": 0}, 0),
-        ({"port": 7000, "http_port": 9000}, 9000),
-        ({"port": 7000, "http_port": 0}, 0),
-        ({"port": 65_535, "http_port": 1}, 1),
+        ({}, [50051], [50052]),
+        ({"port": 7000}, [7000], [7001]),
+        ({"port": 0}, [0], [0]),
+        ({"port": 7000, "http_port": 9000}, [7000], [9000]),
+        ({"port": 7000, "http_port": 0}, [7000], [0]),
+        ({"port": 65_535, "http_port": 1}, [65_535], [1]),
+        ({"port": 7000, "http": False}, [7000], [None]),
+        ({"port": 7000, "routers": 2}, [7000, 7001], [7002, 7003]),
+        ({"port": 7000, "routers": 2, "http_port": 0}, [7000, 7001], [0, 0]),
+        ({"port": 0, "routers": 3}, [0, 0, 0], [0, 0, 0]),
+        ({"port": 7000, "routers": 2, "http": False}, [7000, 7001], [None, None]),
     ],
 )
-def test_http_takes_the_next_port_unless_told(serve: dict[str, int], port: int) -> None:
-    assert launcher.http_port_of(settings(**serve)) == port
+def test_http_takes_the_ports_after_the_routers_unless_told(
+    serve: dict[str, int], ports: list[int], http_ports: list[int | None]
+) -> None:
+    assert launcher.ports_of(settings(**serve)) == (ports, http_ports)
 
 
-def test_after_the_last_port_there_is_none() -> None:
-    with pytest.raises(ConfigError, match=r"serve\.http_port"):
-        launcher.http_port_of(settings(port=65_535))
+@pytest.mark.parametrize(
+    ("serve", "key"),
+    [
+        ({"port": 65_535}, "http_port"),
+        ({"port": 65_535, "routers": 2}, "port"),
+        ({"port": 1, "http_port": 65_535, "routers": 2}, "http_port"),
+    ],
+)
+def test_beyond_the_last_port_there_is_none(serve: dict[str, int], key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"serve\.{key} "):
+        launcher.ports_of(settings(**serve))
 
 
 def test_a_port_that_is_taken_is_named_with_its_flag() -> None:
@@ -40,14 +55,14 @@ def test_a_port_that_is_taken_is_named_with_its_flag() -> None:
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(DeploymentError, match="--http-port"),
     ):
-        launcher._free_port("127.0.0.1", server.getsockname()[1], "--http-port")
+        launcher.free_ports(settings(port=0, http_port=server.getsockname()[1]))
 
 
-def test_both_doors_need_a_port_of_their_own() -> None:
-    free = launcher._free_port("127.0.0.1", 0, "--port")
-    with pytest.raises(DeploymentError, match="which is gRPC's"):
-        launcher._free_port("127.0.0.1", free, "--http-port", taken=free)
-    assert launcher._free_port("127.0.0.1", 0, "--http-port", taken=free) != free
+def test_every_door_has_a_port_of_its_own() -> None:
+    with pytest.raises(ConfigError, match="both want port 7001"):
+        launcher.ports_of(settings(port=7000, http_port=7001, routers=2))
+    ports, http_ports = launcher.free_ports(settings(port=0, routers=3))
+    assert len({*ports, *http_ports} - {0, None}) == 6
 
 
 def test_certificates_are_looked_at_before_anything_starts(

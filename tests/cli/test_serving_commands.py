@@ -13,6 +13,7 @@ from cluster.cli.serve import summary
 from cluster.state import RunState, own_start_time, write_state
 from constellation import Client
 from constellation.errors import ReloadRefused
+from constellation.wire.constellation_service import RouterHealth
 from tests.cli.conftest import Run
 from tests.wire.fakes import NAMES, Served
 
@@ -156,3 +157,19 @@ def test_the_tables_follow_the_status(served: Served) -> None:
         status = client.status()
     assert kernels_table(status).row_count == len(NAMES)
     assert summary(status, "host:1")[0].startswith("2 of 3 kernels up at host:1")
+
+
+def test_status_names_every_router_when_there_are_several(
+    run: Run, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "routers:" not in run("status", "--endpoint", served.endpoint).stdout
+    routers = (
+        RouterHealth(name="router", endpoint="h:1", up=True, pid=12, num_restarts=0),
+        RouterHealth(name="router-2", endpoint="h:2", up=False, pid=0, num_restarts=1),
+    )
+    state = replace(served.router.state(), routers=routers)
+    monkeypatch.setattr(served.router, "state", lambda: state)
+    shown = run("status", "--endpoint", served.endpoint).stdout
+    assert "routers: router at h:1 process 12 · router-2 at h:2 down" in shown
+    told = json.loads(run("status", "--json", "--endpoint", served.endpoint).stdout)
+    assert [router["num_restarts"] for router in told["routers"]] == [0, 1]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from constellation import errors
 from constellation.client import Client, RetryPolicy
 from constellation.errors import ConfigError, InvalidBasin, InvalidRequest
-from constellation.records import FinishReason, Rule, Sampling
+from constellation.records import FinishReason, Mode, Rule, Sampling
 from constellation.wire import status
 from constellation.wire.channel import MESSAGE_BYTES_MAX, Bind
 from tests.client.conftest import MakeClient
@@ -50,6 +50,7 @@ def test_options_reach_the_router_as_they_were_given(served: Served, stars: Any)
         logprobs=0,
         kernel="law",
         rule="geodesic",
+        mode="mixture",
         top_k=3,
         explain=True,
     )
@@ -72,6 +73,7 @@ def test_options_reach_the_router_as_they_were_given(served: Served, stars: Any)
     assert options is not None
     assert (options.kernel, options.rule, options.top_k) == ("law", Rule.GEODESIC, 3)
     assert (options.explain, options.refuse_out_of_domain) == (True, False)
+    assert options.mode is Mode.MIXTURE
 
 
 def test_what_is_not_given_takes_the_servers_default(served: Served, stars: Any) -> None:
@@ -150,6 +152,7 @@ def test_health_is_true_while_it_serves_and_false_after(served: Served, stars: A
         ({"top_k": -1}, "top_k"),
         ({"top_k": 2**32}, "top_k"),
         ({"rule": "euclidean"}, "rule"),
+        ({"mode": "loudest"}, "mode"),
         ({"kernel": ""}, "kernel"),
         ({"kernel": "\ud800"}, "kernel"),
         ({"timeout_s": 0}, "timeout_s"),

@@ -1,6 +1,7 @@
 """The draw follows its options, and refuses those that make no sense."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -195,17 +196,48 @@ OPTIONS: list[dict[str, Any]] = [
 def test_draws_follow_what_numpy_computes(options: dict[str, Any], seed: int) -> None:
     rng = np.random.default_rng(seed)
     logits = (2 * rng.standard_normal(7)).astype(np.float32).tolist()
-    sampling = Sampling(**{"temperature": 1.0, "seed": seed, **options})
+    sampling = Sampling(**{"temperature": 1.0, **options})
     prompt, written, end = [0, 5], [3, 3, 1, 3], 6
     expected = changed_by_numpy(logits, sampling, prompt, written, end)
-    sampler = Sampler(sampling, prompt, end, 7)
-    for token in written:
-        sampler.note(token)
-    drawn = [sampler.pick(torch.tensor(logits)) for _ in range(1500)]
+    drawn = []
+    for draw in range(1500):  # what one sampler draws is a function of its seed and place
+        sampler = Sampler(replace(sampling, seed=1500 * seed + draw), prompt, end, 7)
+        for token in written:
+            sampler.note(token)
+        drawn.append(sampler.pick(torch.tensor(logits)))
     shares = np.bincount(drawn, minlength=7) / 1500
     assert not shares[expected == 0].any()
     # Four standard errors of a share at 1,500 draws are below 0.052.
     assert np.abs(shares - expected).max() < 0.052
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**63 - 1])
+def test_the_draws_along_an_answer_are_as_good_as_independent(seed: int) -> None:
+    """At successive places: every token and every pair of neighbours as often as it should be."""
+    sampler, num_draws = Sampler(Sampling(temperature=1.0, seed=seed), [0], None, 4), 4000
+    drawn = []
+    for _ in range(num_draws):
+        drawn.append(sampler.pick(torch.zeros(4)))
+        sampler.note(drawn[-1])
+    pairs = np.bincount(4 * np.array(drawn[:-1]) + np.array(drawn[1:]), minlength=16)
+    # Five standard errors of a share of 1/16.
+    assert np.abs(pairs / num_draws - 1 / 16).max() < 5 * math.sqrt(15 / 16**2 / num_draws)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_draw_depends_on_seed_and_place_and_not_on_who_drew_before(seed: int) -> None:
+    logits_TV = torch.tensor(np.random.default_rng(seed).standard_normal((12, 50)))
+    sampling = Sampling(temperature=1.0, seed=seed, presence_penalty=0.5, tokens_min=6)
+    first = Sampler(sampling, [0], 49, 50)
+    whole = []
+    for logits_V in logits_TV:
+        whole.append(first.pick(logits_V))
+        first.note(whole[-1])
+    for num_before in range(12):
+        other = Sampler(sampling, [0], 49, 50)
+        for token in whole[:num_before]:
+            other.note(token)
+        assert other.pick(logits_TV[num_before]) == whole[num_before]
 
 
 @pytest.mark.parametrize("options", OPTIONS[:8], ids=lambda options: "+".join(options) or "none")

@@ -23,7 +23,7 @@ def settings(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Setti
     return Settings(
         artifacts=artifacts,
         run_dir=tmp_path_factory.mktemp("run"),
-        serve={"port": 0},
+        serve={"port": 0, "routers": 2},
         kernel={"slots": 2, "queue_max": 4, "stall_s": 3.0},
     )
 

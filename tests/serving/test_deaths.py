@@ -10,13 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from actors.engine import KernelEngine
 from cluster.state import RunState
 from constellation import Client
-from constellation.client.replies import ConstellationStatus
+from constellation.client.replies import ConstellationStatus, Reply
 from constellation.client.retries import RetryPolicy
+from constellation.coordizer.artifacts import read_vocabulary
+from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConstellationError
+from constellation.kernel.checkpoint import load_kernel
+from constellation.records import Sampling
 from constellation.settings import Settings
 from tests.serving.load import Load
+from tests.support.artifacts import PROMPTS
 
 pytestmark = pytest.mark.ray
 
@@ -77,6 +83,49 @@ def test_without_retries_every_refusal_is_typed_and_retryable(constellation: Run
             _wait_whole(stars, "network", old_pid)
     assert load.wrong == []
     assert load.outcomes["ok"] > 0
+
+
+def _replayed(artifacts: Path, prompt: str, reply: Reply) -> list[int]:
+    """Return what the kernels of a greedy answer write, each from where it took over."""
+    segments = reply.finish.segments
+    ends = [*(segment.first for segment in segments[1:]), len(reply.tokens)]
+    tokens: list[int] = []
+    prompt_ids = Coordizer.load(artifacts / "coordizer").encode(prompt).tolist()
+    for segment, end in zip(segments, ends, strict=True):
+        loaded = load_kernel(artifacts / "kernels" / segment.kernel)
+        engine = KernelEngine(loaded, read_vocabulary(artifacts / "coordizer"))
+        sampling = Sampling(tokens_max=end, temperature=0, tokens_min=end)
+        if end > len(tokens):
+            answer = engine.start(prompt_ids, sampling, list(tokens))
+            while len(tokens) < end:
+                tokens += [t for step in engine.step([answer]) if step for t in step.tokens]
+    return tokens
+
+
+def test_a_stream_goes_on_when_its_kernel_is_killed(
+    constellation: RunState, artifacts: Path
+) -> None:
+    """Up to three times, since a kernel may have written all before the signal reaches it."""
+    prompt = PROMPTS["mail"]
+    with Client(constellation.endpoint) as stars:
+        for _ in range(3):
+            old_pid = _live_pid(stars, "mail")
+            answer = stars.stream(prompt, tokens_max=96, temperature=0.0, tokens_min=96)
+            pieces = [next(answer)]
+            os.kill(old_pid, signal.SIGKILL)
+            pieces += answer
+            reply = answer.reply()
+            _wait_whole(stars, "mail", old_pid)
+            if reply.finish.segments:
+                break
+    assert reply.route.kernel == "mail"
+    assert len(reply.finish.segments) > 1
+    assert reply.finish.segments[0].kernel == "mail"
+    assert reply.finish.num_tokens == len(reply.tokens)
+    coordizer = Coordizer.load(artifacts / "coordizer")
+    assert reply.text == "".join(piece.text for piece in pieces)
+    assert reply.text == coordizer.decode_text(reply.tokens)
+    assert list(reply.tokens) == _replayed(artifacts, prompt, reply)
 
 
 def test_a_kernel_that_hangs_is_restarted(constellation: RunState) -> None:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from constellation.telemetry.metrics import (
+    TOKEN_KINDS,
     KernelMetrics,
     RegistryMetrics,
     RouterMetrics,
@@ -86,6 +87,21 @@ def test_two_catalogues_of_one_process_do_not_share_numbers() -> None:
     RouterMetrics(second)
     name = "constellation_out_of_domain_total"
     assert (first.get_sample_value(name), second.get_sample_value(name)) == (2, 0)
+
+
+def test_a_kernel_that_has_left_is_exported_no_more() -> None:
+    registry = CollectorRegistry()
+    metrics = KernelMetrics(registry)
+    for kernel in ("python", "rust"):
+        for kind in TOKEN_KINDS:
+            metrics.tokens.labels(kernel, kind).inc()
+        for gauge in (metrics.queue_depth, metrics.running, metrics.cache_usage):
+            gauge.labels(kernel).set(1)
+    metrics.kappa.labels("python").set(1)
+    metrics.forget("rust")  # which has no coupling
+    metrics.forget("python")
+    labels = [sample.labels for family in registry.collect() for sample in family.samples]
+    assert not any("kernel" in each for each in labels)
 
 
 def test_names_follow_the_units() -> None:

@@ -35,8 +35,13 @@ from constellation.records import (
 )
 from constellation.v1 import kernel_pb2
 from constellation.wire import convert
+from constellation.wire.callers import Caller
 from constellation.wire.channel import Bind, serve
-from constellation.wire.constellation_service import ConstellationServicer, RouterState
+from constellation.wire.constellation_service import (
+    ConstellationServicer,
+    RouterState,
+    RoutingTerms,
+)
 from constellation.wire.kernel_service import KernelServicer
 from constellation.wire.services import CONSTELLATION, KERNEL, Guard, handlers
 
@@ -87,6 +92,7 @@ class FakeRouter:
         """Done when an answer was left before its end."""
         self.calls: list[tuple[str, Any, RoutingOptions | None]] = []
         self.timeouts: list[float | None] = []
+        self.callers: list[Caller] = []
         self.rejected: Counter[str] = Counter()
 
     def _enter(self, text: str, detail: Any, options: RoutingOptions | None) -> None:
@@ -95,9 +101,16 @@ class FakeRouter:
             raise self.failures.popleft()
 
     async def generate(
-        self, prompt: str, sampling: Sampling, options: RoutingOptions, *, timeout_s: float | None
+        self,
+        prompt: str,
+        sampling: Sampling,
+        options: RoutingOptions,
+        *,
+        timeout_s: float | None,
+        caller: Caller,
     ) -> AsyncGenerator[tuple[Route | None, bytes], None]:
         self.timeouts.append(timeout_s)
+        self.callers.append(caller)
         self._enter(prompt, sampling, options)
         route: Route | None = self.decide(options)
         words = prompt.split(" ") * self.num_repeats
@@ -109,8 +122,14 @@ class FakeRouter:
                 yield route, convert.piece_to_message(piece).SerializeToString()
                 route = None
             reason = FinishReason.END
+            together = options.mode is not Mode.NEAREST
             finish = Finish(
-                reason=reason, num_prompt_tokens=9, num_tokens=len(words), elapsed_s=0.25
+                reason=reason,
+                num_prompt_tokens=9,
+                num_tokens=len(words),
+                elapsed_s=0.25,
+                weights={NAMES[0]: 0.75, NAMES[1]: 0.25} if together else {},
+                lost=NAMES[2:] if together else (),
             )
             last = Piece(text="", num_tokens=0, finish=finish)
             complete = True
@@ -120,9 +139,15 @@ class FakeRouter:
                 self.stopped.set_result(None)
 
     async def ask(
-        self, prompt: str, sampling: Sampling, options: RoutingOptions, *, timeout_s: float | None
+        self,
+        prompt: str,
+        sampling: Sampling,
+        options: RoutingOptions,
+        *,
+        timeout_s: float | None,
+        caller: Caller,
     ) -> tuple[Route, bytes]:
-        answer = self.generate(prompt, sampling, options, timeout_s=timeout_s)
+        answer = self.generate(prompt, sampling, options, timeout_s=timeout_s, caller=caller)
         async with aclosing(answer):
             pairs = [pair async for pair in answer]
         route = pairs[0][0]
@@ -143,9 +168,16 @@ class FakeRouter:
             raise failure
 
     async def score(
-        self, context: str, text: str, options: RoutingOptions, *, timeout_s: float | None
+        self,
+        context: str,
+        text: str,
+        options: RoutingOptions,
+        *,
+        timeout_s: float | None,
+        caller: Caller,
     ) -> tuple[Route, Score]:
         self.timeouts.append(timeout_s)
+        self.callers.append(caller)
         self._enter(text, context, options)
         await self.hold.wait()
         return self.decide(options), Score(nats=2.5 * len(text), num_tokens=len(text.split()))
@@ -180,7 +212,7 @@ class FakeRouter:
             kernel=options.kernel or NAMES[0],
             reason="pinned" if options.kernel else "nearest",
             rule=options.rule or Rule.BEARING,
-            mode=Mode.NEAREST,
+            mode=options.mode,
             margin=0.25,
             out_of_domain=True,
             no_evidence=False,
@@ -205,6 +237,9 @@ class FakeRouter:
         self._enter(name, "retire", None)
         return Grown(kernel=name, seat=0, table_version=6)
 
+    def terms(self) -> RoutingTerms:
+        return RoutingTerms(table=self.table, rule=Rule.BEARING, top_k=2, phi_weighting=True)
+
     def state(self) -> RouterState:
         """A state whose numbers are all different."""
         health = KernelHealth(
@@ -226,10 +261,15 @@ class FakeKernel:
     """Counts the prompt's tokens down."""
 
     async def generate(
-        self, tokens: Sequence[int], sampling: Sampling
+        self,
+        tokens: Sequence[int],
+        sampling: Sampling,
+        *,
+        produced: Sequence[int] = (),
+        client: str = "",
     ) -> AsyncGenerator[Piece, None]:
-        for token in tokens:
-            yield Piece(text=f"{token};", num_tokens=1)
+        for token in tokens[len(produced) :]:
+            yield Piece(text=f"{token};", num_tokens=1, tokens=(token,))
         yield Piece(
             text="",
             num_tokens=0,
@@ -241,7 +281,7 @@ class FakeKernel:
             ),
         )
 
-    async def score(self, tokens: Sequence[int], num_context: int) -> Score:
+    async def score(self, tokens: Sequence[int], num_context: int, *, client: str = "") -> Score:
         return Score(nats=float(sum(tokens[num_context:])), num_tokens=len(tokens) - num_context)
 
     def describe(self) -> KernelDescription:
@@ -256,6 +296,16 @@ class FakeKernel:
             uptime_s=2.5,
             num_unexpected_errors=3,
         )
+
+
+class FakeKernels:
+    """A process with one kernel, whatever it is called."""
+
+    def named(self, kernel: str) -> FakeKernel:
+        return FakeKernel()
+
+    def every(self) -> list[FakeKernel]:
+        return [FakeKernel()]
 
 
 class Served:
@@ -324,7 +374,7 @@ class Served:
             handlers(
                 CONSTELLATION, ConstellationServicer(self.router, stall_s=self.stall_s), self.guard
             ),
-            handlers(KERNEL, KernelServicer(FakeKernel(), stall_s=self.stall_s), self.guard),
+            handlers(KERNEL, KernelServicer(FakeKernels(), stall_s=self.stall_s), self.guard),
         ]
         names = [CONSTELLATION.full_name, KERNEL.full_name]
         self._server, self.endpoint = await serve(

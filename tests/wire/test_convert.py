@@ -42,7 +42,7 @@ samplings = st.builds(
     seed=st.none() | st.integers(0, 2**63 - 1),
     presence_penalty=st.floats(-2, 2),
     frequency_penalty=st.floats(-2, 2),
-    logit_bias=st.dictionaries(counts, st.floats(-100, 100), max_size=9),
+    logit_bias=st.dictionaries(st.integers(0, 2**31 - 1), st.floats(-100, 100), max_size=9),
     stop=st.lists(st.text(min_size=1, max_size=9), max_size=8).map(tuple),
     logprobs=st.none() | st.integers(0, 20),
     tokens_min=st.just(0) | st.just(1),
@@ -97,6 +97,7 @@ def test_a_route_survives_the_way_through_a_message(route: Route) -> None:
     st.builds(
         RoutingOptions,
         rule=st.none() | st.sampled_from(Rule),
+        mode=st.sampled_from(Mode),
         top_k=st.none() | st.integers(0, 2**32 - 1),
         kernel=st.none() | names,
         refuse_out_of_domain=st.booleans(),
@@ -117,12 +118,29 @@ def test_a_basin_survives_bit_for_bit_up_to_normalisation(seed: int) -> None:
 
 
 @given(
-    text=st.text(), num_tokens=counts, elapsed_s=milliseconds, reason=st.sampled_from(FinishReason)
+    text=st.text(),
+    num_tokens=counts,
+    elapsed_s=milliseconds,
+    reason=st.sampled_from(FinishReason),
+    weights=st.dictionaries(names, st.floats(0, 1), max_size=3),
+    lost=st.lists(names, max_size=2).map(tuple),
 )
 def test_a_finish_survives_inside_a_piece(
-    text: str, num_tokens: int, elapsed_s: float, reason: FinishReason
+    text: str,
+    num_tokens: int,
+    elapsed_s: float,
+    reason: FinishReason,
+    weights: dict[str, float],
+    lost: tuple[str, ...],
 ) -> None:
-    finish = Finish(reason=reason, num_prompt_tokens=3, num_tokens=num_tokens, elapsed_s=elapsed_s)
+    finish = Finish(
+        reason=reason,
+        num_prompt_tokens=3,
+        num_tokens=num_tokens,
+        elapsed_s=elapsed_s,
+        weights=weights,
+        lost=lost,
+    )
     message = convert.piece_to_message(Piece(text=text, num_tokens=num_tokens, finish=finish))
     assert message.text == text
     assert message.num_tokens == num_tokens

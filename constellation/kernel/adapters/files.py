@@ -133,7 +133,9 @@ def load_adapter(path: Path | str, base: LoadedKernel) -> Adapted:
     return _on_base(path, read_adapter(path), base)
 
 
-def load_adapted(folder: Path | str, *, dtype: torch.dtype | None = None) -> LoadedKernel:
+def load_adapted(
+    folder: Path | str, *, dtype: torch.dtype | None = None, shared: Path | None = None
+) -> LoadedKernel:
     """Read an adapter and its base as one kernel, live: what `load_kernel` does with such a folder.
 
     Returns:
@@ -142,7 +144,7 @@ def load_adapted(folder: Path | str, *, dtype: torch.dtype | None = None) -> Loa
     Raises:
         ArtifactError: As `open_adapter`.
     """
-    base, adapted = open_adapter(folder, dtype=dtype)
+    base, adapted = open_adapter(folder, dtype=dtype, shared=shared)
     path = _file(folder)
     return LoadedKernel(
         decoder=adapted.decoder,
@@ -159,9 +161,14 @@ def is_adapter(folder: Path | str) -> bool:
 
 
 def open_adapter(
-    folder: Path | str, *, dtype: torch.dtype | None = None
+    folder: Path | str, *, dtype: torch.dtype | None = None, shared: Path | None = None
 ) -> tuple[LoadedKernel, Adapted]:
     """Read an adapter and the base that it names, and put the one on the other.
+
+    Args:
+        folder: Of the adapter.
+        dtype: Of the base's weights in memory; None keeps the file's.
+        shared: Where the base's weights are kept for all processes; as for `load_kernel`.
 
     Raises:
         ArtifactError: If a file is missing or damaged, the two do not belong together, or the
@@ -171,7 +178,7 @@ def open_adapter(
     stored = read_adapter(path)
     if not stored.base:
         raise ArtifactError(path, "it does not say where its base lies; load it with the base")
-    base = load_kernel(path.parent / stored.base, dtype=dtype)
+    base = load_kernel(path.parent / stored.base, dtype=dtype, shared=shared)
     return base, _on_base(path, stored, base)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from constellation.errors import InvalidRequest
-from constellation.records import STOPS_MAX, RoutingOptions, Rule, Sampling
+from constellation.records import STOPS_MAX, Mode, RoutingOptions, Rule, Sampling
 from constellation.wire import convert
 from constellation.wire.http import kinds
 from constellation.wire.http.prompts import MESSAGES, chat_prompt
@@ -36,9 +36,15 @@ _ROUTING: Mapping[str, kinds.Kind] = {
         schema={"enum": [None, *Rule]},
         accepts=lambda value: isinstance(value, str) and value in list(Rule),
     ),
+    "mode": kinds.Kind(
+        allowed=", ".join(Mode),
+        schema={"enum": [None, *Mode]},
+        accepts=lambda value: isinstance(value, str) and value in list(Mode),
+    ),
     "top_k": kinds.integer(1, 240),
     "refuse_out_of_domain": kinds.flag(),
     "explain": kinds.flag(),
+    "handoff": kinds.flag(),
 }
 
 _STOP = kinds.text()
@@ -260,6 +266,8 @@ def _routing(body: kinds.Body, model: str) -> RoutingOptions:
     given = kinds.check(body, _ROUTING, path="constellation.")
     if "rule" in given:
         given["rule"] = Rule(given["rule"])
+    if "mode" in given:
+        given["mode"] = Mode(given["mode"])
     return RoutingOptions(kernel=None if model == MODEL else model, **given)
 
 

@@ -17,8 +17,8 @@ from aiohttp import web
 
 from constellation.errors import InvalidRequest, ServiceUnavailable, UnknownKernel
 from constellation.records import Finish, Piece, Route, RoutingOptions
-from constellation.v1 import kernel_pb2
 from constellation.wire import access, convert
+from constellation.wire.callers import Caller, check_request_id, client_of_transport, fingerprint
 from constellation.wire.constellation_service import RouterPort
 from constellation.wire.http import bodies, kinds, openapi, replies
 from constellation.wire.http.problems import Problem, problem
@@ -32,6 +32,7 @@ _EVENTS = {
     "X-Accel-Buffering": "no",  # or a proxy would gather what is to be streamed
 }
 _DONE = b"data: [DONE]\n\n"
+_REPEAT = "Idempotency-Key"
 
 
 def encode(content: Any) -> bytes:
@@ -163,10 +164,13 @@ class Gateway:
             include_usage=asked.include_usage,
         )
         routing = self._routing(asked)
+        caller = await _caller(request)
         if asked.stream:
-            return await self._stream(request, asked, routing, writer)
-        route, reply = await self._host.ask(asked.prompt, asked.sampling, routing, timeout_s=None)
-        piece = _piece(reply)
+            return await self._stream(request, asked, routing, caller, writer)
+        route, reply = await self._host.ask(
+            asked.prompt, asked.sampling, routing, timeout_s=None, caller=caller
+        )
+        piece = convert.piece_from_bytes(reply)
         _note(route, piece)
         return respond(writer.whole(route, piece))
 
@@ -181,9 +185,12 @@ class Gateway:
         request: web.Request,
         asked: bodies.Completion,
         routing: RoutingOptions,
+        caller: Caller,
         writer: replies.Writer,
     ) -> web.StreamResponse:
-        answer = self._host.generate(asked.prompt, asked.sampling, routing, timeout_s=None)
+        answer = self._host.generate(
+            asked.prompt, asked.sampling, routing, timeout_s=None, caller=caller
+        )
         async with aclosing(answer):
             # Until the first piece an error still has an HTTP status of its own.
             first = await anext(answer, None)
@@ -223,7 +230,7 @@ class Gateway:
         pair: tuple[Route | None, bytes],
         writer: replies.Writer,
     ) -> Finish | None:
-        route, piece = pair[0], _piece(pair[1])
+        route, piece = pair[0], convert.piece_from_bytes(pair[1])
         _note(route, piece)
         await self._send(request, response, _event(writer.chunk(route, piece)))
         return piece.finish
@@ -253,15 +260,14 @@ def cut(request: web.Request) -> NoReturn:
     raise asyncio.CancelledError
 
 
-def _piece(reply: bytes) -> Piece:
-    message = kernel_pb2.KernelGenerateReply.FromString(reply)
-    finish = convert.finish_from_message(message.finish) if message.HasField("finish") else None
-    return Piece(
-        text=message.text,
-        num_tokens=message.num_tokens,
-        finish=finish,
-        logprobs=convert.logprobs_from_message(message.logprobs),
-    )
+async def _caller(request: web.Request) -> Caller:
+    """Return who asks, and under which id."""
+    client = client_of_transport(request.transport)
+    request_id = check_request_id(_REPEAT, request.headers.get(_REPEAT, ""))
+    if request_id is None:
+        return Caller(client=client)
+    asked = fingerprint(request.path, await request.read())  # read before; this is its copy
+    return Caller(client=client, request_id=request_id, fingerprint=asked)
 
 
 def _note(route: Route | None, piece: Piece) -> None:

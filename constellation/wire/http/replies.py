@@ -64,7 +64,7 @@ class Writer:
             **self._head(kind, route),
             "choices": [choice],
             "usage": usage(piece.finish),
-            "constellation": {"route": asdict(route)},
+            "constellation": {"route": asdict(route), **_writers(piece.finish)},
         }
 
     def chunk(self, route: Route | None, piece: Piece) -> Json:
@@ -74,8 +74,9 @@ class Writer:
         content = {**self._head(kind, route), "choices": [choice]}
         if self.include_usage:
             content["usage"] = None
-        if route is not None:
-            content["constellation"] = {"route": asdict(route)}
+        told = {} if route is None else {"route": asdict(route)}
+        if told := told | _writers(piece.finish):
+            content["constellation"] = told
         return content
 
     def last_chunk(self, finish: Finish) -> Json:
@@ -151,6 +152,18 @@ def models(table: Table, created_s: int) -> Json:
         if site.name != MODEL
     ]
     return {"object": "list", "data": listed}
+
+
+def _writers(finish: Finish | None) -> Json:
+    """Return who wrote which part, or with what weight, when more than one kernel did."""
+    if finish is None:
+        return {}
+    told: Json = {}
+    if finish.segments:
+        told["segments"] = [asdict(each) for each in finish.segments]
+    if finish.weights:
+        told |= {"weights": dict(finish.weights), "lost": list(finish.lost)}
+    return told
 
 
 def _model(name: str, created_s: int, facts: Json) -> Json:

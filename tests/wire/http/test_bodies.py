@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from constellation.errors import InvalidPrompt, InvalidRequest
-from constellation.records import Rule, Sampling
+from constellation.records import Mode, Rule, Sampling
 from constellation.wire.convert import TEXT_BYTES_MAX
 from constellation.wire.http import bodies
 
@@ -81,8 +81,8 @@ def test_chat_asks_for_logprobs_in_two_fields() -> None:
 
 def test_routing_options_stand_in_a_field_of_our_own() -> None:
     given = {"rule": "geodesic", "top_k": 3, "refuse_out_of_domain": True, "explain": True}
-    routing = complete(constellation=given).routing
-    assert (routing.rule, routing.top_k) == (Rule.GEODESIC, 3)
+    routing = complete(constellation=given | {"mode": "mixture"}).routing
+    assert (routing.rule, routing.mode, routing.top_k) == (Rule.GEODESIC, Mode.MIXTURE, 3)
     assert routing.refuse_out_of_domain
     assert routing.explain
 

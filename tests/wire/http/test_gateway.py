@@ -5,6 +5,7 @@ import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import openai
@@ -34,6 +35,22 @@ def test_a_conversation_is_answered_with_its_route(client: openai.OpenAI, door: 
     _, sampling, options = door.router.calls[-1]
     assert sampling.seed == 4
     assert np.array_equal(options.basin_K, door.router.basin_of("a b c\n"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_several_kernels_write_says_their_weights(client: openai.OpenAI, stream: bool) -> None:
+    said = client.chat.completions.create(
+        model="constellation",
+        messages=USER,
+        stream=stream,
+        extra_body={"constellation": {"mode": "posterior"}},
+    )
+    told: dict[str, Any] = {}
+    for part in said if stream else [said]:
+        told |= getattr(part, "constellation", None) or {}
+    assert told["route"]["mode"] == "posterior"
+    assert told["weights"] == {NAMES[0]: 0.75, NAMES[1]: 0.25}
+    assert told["lost"] == [NAMES[2]]
 
 
 def test_a_text_is_continued_by_the_kernel_that_is_named(client: openai.OpenAI) -> None:

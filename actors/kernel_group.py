@@ -1,0 +1,185 @@
+"""KernelGroup: the kernels of one process, which join, leave and take new weights while they serve.
+
+A plain class: tests build it without Ray. `actors/kernel_process.py` runs it in an actor.
+"""
+
+import asyncio
+import ctypes
+import gc
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from actors.kernel import KernelHost
+from actors.kernel_server import KernelServer
+from actors.predicting import Partners
+from actors.spec import DeploymentSpec
+from actors.stepping import StepLoop
+from constellation.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from actors.engine import KernelEngine
+    from actors.engines import Engines
+    from constellation.kernel.stacked_batch import StackedBatch
+
+logger = logging.getLogger(__name__)
+
+
+class KernelGroup:
+    """Serves several kernels behind one server.
+
+    Attributes:
+        server: What they have in common.
+
+    Args:
+        spec: Of the deployment.
+    """
+
+    def __init__(self, spec: DeploymentSpec) -> None:
+        self.server = KernelServer()
+        self._spec = spec
+        self._hosts: dict[str, KernelHost] = {}
+        self._partners = Partners(spec.token)
+        self._loops: dict[StackedBatch, StepLoop] = {}
+        self._loaded: _Loaded
+        self._next: _Loaded | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Whom it serves."""
+        return tuple(self._hosts)
+
+    async def load(self, names: tuple[str, ...]) -> None:
+        """Load the first kernels; damaged ones are left out, so that the others can answer.
+
+        Raises:
+            ArtifactError: None of them is whole.
+        """
+        self._loaded = await asyncio.to_thread(_load, self._spec, names, lenient=True)
+        for name, engine in self._loaded.engines.items():
+            self._host(name, engine)
+
+    async def join(self, kernel: str) -> None:
+        """Serve one more kernel; nothing happens when it is served already.
+
+        Raises:
+            ArtifactError: A file is damaged, or of another vocabulary.
+        """
+        if kernel in self._hosts:
+            return
+        maker = self._loaded.maker
+        files = await asyncio.to_thread(maker.read, kernel)
+        # Where models run: its numbers join those of kernels that may be answering.
+        engine = await self.server.thread.submit(partial(maker.place, files))
+        self._loaded.engines[kernel] = engine
+        self._host(kernel, engine)
+        del files
+        await asyncio.to_thread(_return_memory)
+
+    async def leave(self, kernel: str, grace_s: float) -> None:
+        """Serve a kernel no more once it has finished what it is doing, or after `grace_s`."""
+        host = self._hosts.pop(kernel, None)
+        if host is None:
+            return
+        engine = self._loaded.engines.pop(kernel)
+        try:
+            async with asyncio.timeout(grace_s):
+                await host.end()
+        except TimeoutError:
+            # Its place in a stack stays its own, since somebody may still be reading there.
+            logger.warning("kernel did not finish", extra={"kernel": kernel})
+        else:
+            await self.server.thread.submit(engine.close)
+        self.server.remove(kernel)
+
+    async def load_next(self) -> tuple[str, ...]:
+        """Load what training has written beside what is served; return whose weights are others.
+
+        Raises:
+            ArtifactError: A file is damaged, or speaks another vocabulary than what is served.
+        """
+        loaded = await asyncio.to_thread(_load, self._spec, self.names)
+        served = self._loaded.engines
+        for name, engine in loaded.engines.items():
+            if engine.tokenizer_hash != served[name].tokenizer_hash:
+                raise ArtifactError(name, "was trained with another vocabulary")
+        changed = tuple(
+            name
+            for name, engine in loaded.engines.items()
+            if engine.weights_hash != served[name].weights_hash
+        )
+        self._next = loaded if changed else None
+        return changed
+
+    async def take_next(self) -> None:
+        """Serve what `load_next` loaded; nothing to do after a restart, which loads anew."""
+        if self._next is None:
+            return
+        self._loaded, self._next = self._next, None
+        self._loops.clear()
+        for name, engine in self._loaded.engines.items():
+            self._hosts[name].replace(engine, self._loop_of(engine))
+            logger.info("kernel reloaded", extra={"kernel": name, "weights": engine.weights_hash})
+        await asyncio.to_thread(_return_memory)
+
+    def forget_next(self) -> None:
+        """Drop what `load_next` loaded."""
+        self._next = None
+
+    def _host(self, name: str, engine: "KernelEngine") -> None:
+        self._hosts[name] = KernelHost(
+            name,
+            engine,
+            slots=self._spec.kernel.slots,
+            queue_max=self._spec.kernel.queue_max,
+            server=self.server,
+            loop=self._loop_of(engine),
+            partners=self._partners,
+            coordizer_folder=self._spec.artifacts / "coordizer",
+        )
+
+    def _loop_of(self, engine: "KernelEngine") -> StepLoop | None:
+        """Return what steps an engine's stack; None for one that stands by itself."""
+        if engine.stacked is None:
+            return None
+        if engine.stacked not in self._loops:
+            observe = self.server.metrics.inter_token_seconds.observe
+            self._loops[engine.stacked] = StepLoop(engine.step, self.server.thread, observe)
+        return self._loops[engine.stacked]
+
+
+class _Loaded:
+    """The engines of all kernels of a process, of one reading of their files."""
+
+    def __init__(self, maker: "Engines") -> None:
+        self.maker = maker
+        self.engines: dict[str, KernelEngine] = {}
+
+
+def _load(spec: DeploymentSpec, names: tuple[str, ...], *, lenient: bool = False) -> _Loaded:
+    """Load kernels; a lenient reader leaves out damaged ones, if others can answer."""
+    # torch is imported here, before serving: importing it later would stop the event loop.
+    from actors.engines import Engines
+
+    loaded = _Loaded(Engines(spec))
+    damage: ArtifactError | None = None
+    for name in names:
+        try:
+            loaded.engines[name] = loaded.maker.place(loaded.maker.read(name))
+        except ArtifactError as error:
+            if not lenient:
+                raise
+            logger.error("kernel is damaged", extra={"kernel": name, "error": str(error)})
+            damage = error
+    if damage is not None and not loaded.engines:
+        raise damage
+    _return_memory()
+    return loaded
+
+
+def _return_memory() -> None:
+    """Give what importing and loading freed back to the system: glibc keeps it otherwise."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+    if trim is not None:
+        trim(0)

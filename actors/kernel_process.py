@@ -1,0 +1,85 @@
+"""KernelProcess: kernels inside a Ray actor. It loads, serves and announces what is placed here.
+
+A process that starts again reads from the run folder which kernels those are: the registry writes
+it down before anybody joins and after somebody left.
+"""
+
+import logging
+import os
+
+import ray
+
+from actors import _ray
+from actors.kernel_group import KernelGroup
+from actors.placing import read_placement
+from actors.spec import Announcement, DeploymentSpec
+from constellation.telemetry.logs import set_up_logging
+from constellation.telemetry.metrics import serve_metrics
+
+logger = logging.getLogger(__name__)
+
+
+class KernelProcess:
+    """A KernelGroup that tells the registry where it listens and whom it serves."""
+
+    async def __init__(self, spec: DeploymentSpec, member: str) -> None:  # type: ignore[misc]
+        # Ray awaits this on the actor's event loop, also after a restart.
+        set_up_logging(spec.log_path(member))
+        self._member = member
+        self._group = KernelGroup(spec)
+        await self._group.load(read_placement(spec).processes.get(member, ()))
+        server = self._group.server
+        self._endpoint = await server.open(spec.internal_bind, stall_s=spec.kernel.stall_s)
+        self._metrics_endpoint, _ = serve_metrics(server.metrics.registry, spec.host)
+        told = _ray.announce(spec, await self.where())
+        logger.info(
+            "kernels serve",
+            extra={
+                "endpoint": self._endpoint,
+                "registry_told": told,
+                "kernels": list(self._group.names),
+            },
+        )
+
+    async def where(self) -> Announcement:
+        """Say where this process listens and whom it serves: asked by a registry that starts."""
+        return Announcement(
+            member=self._member,
+            endpoint=self._endpoint,
+            metrics_endpoint=self._metrics_endpoint,
+            pid=os.getpid(),
+            node=_ray.node_name(),
+            kernels=self._group.names,
+        )
+
+    async def join(self, kernel: str) -> Announcement:
+        """Serve one more kernel; raises `ArtifactError` when a file is damaged."""
+        await self._group.join(kernel)
+        return await self.where()
+
+    async def leave(self, kernel: str, grace_s: float) -> None:
+        """Serve a kernel no more once it has finished what it is doing, or after `grace_s`."""
+        await self._group.leave(kernel, grace_s)
+
+    async def load_next(self) -> tuple[str, ...]:
+        """Load what training has written beside what is served; return whose weights are others.
+
+        Raises:
+            ArtifactError: A file is damaged, or speaks another vocabulary than what is served.
+        """
+        return await self._group.load_next()
+
+    async def take_next(self) -> None:
+        """Serve what `load_next` loaded; nothing to do after a restart, which loads anew."""
+        await self._group.take_next()
+
+    async def forget_next(self) -> None:
+        """Drop what `load_next` loaded."""
+        self._group.forget_next()
+
+    async def drain(self, grace_s: float) -> None:
+        """Refuse new calls and finish the running ones."""
+        await self._group.server.stop(grace_s=grace_s)
+
+
+KernelActor = ray.remote(KernelProcess)

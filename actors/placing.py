@@ -1,0 +1,32 @@
+"""The placement on disk, in the run folder: written by the registry, read by who starts again."""
+
+import json
+import os
+
+from actors.spec import DeploymentSpec
+from constellation.errors import ArtifactError
+from constellation.runtime.placement import Placement
+
+
+def read_placement(spec: DeploymentSpec) -> Placement:
+    """Return the placement as it was last written; an empty one before that.
+
+    Raises:
+        ArtifactError: The file is damaged.
+    """
+    path = spec.placement_path
+    try:
+        processes = json.loads(path.read_text(encoding="utf-8"))
+        placed = {member: tuple(kernels) for member, kernels in processes.items()}
+    except FileNotFoundError:
+        placed = {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ArtifactError(path, f"is no placement of kernels: {error}") from error
+    return Placement(spec.kernel.per_actor, placed)
+
+
+def write_placement(spec: DeploymentSpec, placement: Placement) -> None:
+    """Write the placement, whole or not at all."""
+    temporary = spec.placement_path.with_suffix(f".{os.getpid()}.part")
+    temporary.write_text(json.dumps(placement.processes, indent=1), encoding="utf-8")
+    temporary.replace(spec.placement_path)

@@ -1,0 +1,30 @@
+"""What a registry leaves for the next one: where every member that was up listened.
+
+The next one asks all of them again. One that does not answer may be starting, or hang; by what is
+remembered it can be asked for heartbeats, which tell the two apart within seconds.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from actors.spec import Announcement
+
+
+def write_members(path: Path, announcements: Iterable[Announcement]) -> None:
+    """Write down who is up, whole or not at all."""
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    temporary.write_text(json.dumps([asdict(each) for each in announcements], indent=1))
+    temporary.replace(path)
+
+
+def read_members(path: Path) -> dict[str, Announcement]:
+    """Return member -> what it announced; empty when nobody wrote anything."""
+    try:
+        entries = json.loads(path.read_text())
+        told = [Announcement(**{**each, "kernels": tuple(each["kernels"])}) for each in entries]
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}  # nobody did, or the disk is damaged; then all are asked, and waited for
+    return {each.member: each for each in told}

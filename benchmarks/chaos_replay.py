@@ -1,0 +1,85 @@
+"""The offline replay of `benchmarks.chaos`: what the kernels of a route write, one alone.
+
+Kernels are loaded from the artifacts into this process and write by `Generation`, which shares no
+batch, cache or wire with the engine that served.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from benchmarks.chaos_traffic import Asked
+from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.stream import TextStream
+from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.decoder import Decoder
+from constellation.kernel.generation import Generation
+from constellation.records import Sampling
+
+
+class Replay:
+    """Writes again what was answered."""
+
+    def __init__(self, artifacts: Path) -> None:
+        torch.set_num_threads(1)
+        self._artifacts = artifacts
+        self._coordizer = Coordizer.load(artifacts / "coordizer")
+        self._decoder = lru_cache(maxsize=None)(self._load)
+        self._written = lru_cache(maxsize=4096)(self._write)
+
+    def differences(self, answers: Iterable[Asked]) -> list[str]:
+        """Return a line for every answer that its route's kernels would not have written.
+
+        Those that several kernels wrote together are left out: `replayable`.
+        """
+        asked = filter(replayable, answers)
+        return [line for each in asked if (line := self._difference(each))]
+
+    def _difference(self, asked: Asked) -> str:
+        tokens: tuple[int, ...] = ()
+        prompt = tuple(int(token) for token in self._coordizer.encode(asked.prompt))
+        for kernel, count in _segments(asked):
+            left = asked.tokens_max - len(tokens)
+            written = self._written(kernel, prompt + tokens, left)
+            tokens += written[:count]  # one that was lost wrote less than it might have
+        text = _text(self._coordizer, tokens)
+        if text == asked.reply.text and len(tokens) == asked.reply.finish.num_tokens:
+            return ""
+        return (
+            f"{asked.mode} {_segments(asked)} after {asked.prompt[:40]!r}: said "
+            f"{asked.reply.text!r}, replayed {text!r}"
+        )
+
+    def _write(self, kernel: str, prompt: tuple[int, ...], tokens_max: int) -> tuple[int, ...]:
+        sampling = Sampling(tokens_max=tokens_max, temperature=0.0)
+        writing = Generation(self._decoder(kernel), prompt, sampling, self._coordizer.end_id)
+        while writing.step() is not None:
+            pass
+        return tuple(writing.produced)
+
+    def _load(self, kernel: str) -> Decoder:
+        return load_kernel(self._artifacts / "kernels" / kernel).decoder
+
+
+def replayable(asked: Asked) -> bool:
+    """Say whether kernels wrote this one after the other, not token by token together."""
+    return not asked.reply.finish.weights
+
+
+def _segments(asked: Asked) -> list[tuple[str, int]]:
+    """Return which kernel wrote how many tokens, in order."""
+    finish = asked.reply.finish
+    if not finish.segments:
+        return [(asked.reply.route.kernel, finish.num_tokens)]
+    ends = [*(segment.first for segment in finish.segments[1:]), finish.num_tokens]
+    return [
+        (segment.kernel, end - segment.first)
+        for segment, end in zip(finish.segments, ends, strict=True)
+    ]
+
+
+def _text(coordizer: Coordizer, tokens: tuple[int, ...]) -> str:
+    stream = TextStream(coordizer.token_bytes)
+    return "".join(map(stream.feed, tokens)) + stream.flush()

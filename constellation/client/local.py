@@ -1,0 +1,264 @@
+"""Routing at the caller's: a router's table and rules beside a coordizer. Sans-I/O.
+
+Decides what a router with this table would decide, reason for reason, and says what to send to
+which kernel. The direct clients do it.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar, Unpack
+
+from google.protobuf.message import Message
+
+from constellation.client import requests
+from constellation.client.replies import Answer, Reply, TextScore
+from constellation.client.requests import AskOptions, RouteOptions
+from constellation.errors import (
+    ArtifactError,
+    ConfigError,
+    ConstellationError,
+    InvalidRequest,
+    KernelUnavailable,
+    OutOfDomain,
+    ServiceUnavailable,
+)
+from constellation.records import (
+    FloatArray,
+    Mode,
+    Route,
+    RoutingOptions,
+    TokenArray,
+    TokenInfluence,
+)
+from constellation.routing.policy import RoutingPolicy
+from constellation.v1 import constellation_pb2, kernel_pb2
+from constellation.wire import convert
+from constellation.wire.channel import LOOPBACK
+from constellation.wire.table_file import unpack_table
+
+ResultT = TypeVar("ResultT")
+_RULE_OF = {number: rule for rule, number in convert.RULE_NUMBER.items()}
+
+
+class TextReader(Protocol):
+    """What a direct client needs of a coordizer."""
+
+    @property
+    def hash(self) -> str:
+        """Identity of vocabulary and coordinates."""
+        ...
+
+    def encode(self, text: str) -> TokenArray:
+        """Return the text's token ids."""
+        ...
+
+    def basin(self, ids: TokenArray) -> FloatArray:
+        """Return the basin of tokens."""
+        ...
+
+    def influences(self, ids: TokenArray, top: int = 5) -> tuple[TokenInfluence, ...]:
+        """Return the tokens that moved the basin most."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A text as a router would read it."""
+
+    tokens: TokenArray
+    basin_K: FloatArray
+    options: RoutingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Errand(Generic[ResultT]):
+    """One call of whichever kernel is decided on."""
+
+    question: Question
+    method: str
+    """Name of the RPC of KernelService."""
+    request: Callable[[str], Message]
+    """What is sent to the kernel of this name."""
+    read: Callable[[Route, Any], ResultT]
+    """Turns the kernel's message into what the caller gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    policy: RoutingPolicy
+    endpoints: dict[str, str]
+    down: frozenset[str]
+
+
+class LocalRouter:
+    """Decides like the routers, by the latest table that one of them handed out."""
+
+    def __init__(self, reader: TextReader) -> None:
+        self._reader = reader
+        self._held: _Held | None = None
+
+    @property
+    def version(self) -> int:
+        """The table's version; 0 before the first one."""
+        return 0 if self._held is None else self._held.policy.table.version
+
+    @property
+    def endpoints(self) -> set[str]:
+        """Where kernels listen that are up."""
+        return set() if self._held is None else set(self._held.endpoints.values())
+
+    def take(self, reply: constellation_pb2.TableReply) -> None:
+        """Route by what a router handed out, unless it is what is known or older.
+
+        Raises:
+            ArtifactError: The table belongs to another coordizer, or is damaged.
+        """
+        if not reply.snapshot or reply.version < self.version:
+            return
+        table = unpack_table(reply.snapshot, source="the router's table")
+        if table.coordizer_hash != self._reader.hash:
+            raise ArtifactError(
+                "coordizer",
+                "is not the one that the constellation routes by; load the folder `coordizer` of "
+                "the artifacts that it serves",
+            )
+        policy = RoutingPolicy(
+            table,
+            rule=_RULE_OF[reply.rule],
+            top_k=min(reply.top_k, len(table.sites)),
+            phi_weighting=reply.phi_weighting,
+        )
+        endpoints = {site.name: site.endpoint for site in table.sites if site.endpoint is not None}
+        down = frozenset(site.name for site in table.sites if site.endpoint is None)
+        self._held = _Held(policy, endpoints, down)
+
+    def route(self, text: str, **options: Unpack[RouteOptions]) -> Route:
+        """Return where a text would go, and why."""
+        request: constellation_pb2.RouteRequest = requests.route(text, **options).request
+        routing = convert.routing_from_message(request.routing)
+        text = convert.check_text("text", text, empty_allowed=routing.basin_K is not None)
+        return self.decide(self._read(text, routing), ())[0]
+
+    def ask(self, text: str, **options: Unpack[AskOptions]) -> Errand[Reply]:
+        """Say what to do for a whole answer to `text`."""
+        message = requests.generate(text, **options)
+        return self._generate(message, "Ask")
+
+    def stream(self, message: constellation_pb2.GenerateRequest) -> Errand[Reply]:
+        """Say what to do for an answer in pieces."""
+        return self._generate(message, "Generate")
+
+    def score(self, text: str, context: str, **options: Unpack[RouteOptions]) -> Errand[TextScore]:
+        """Say what to do to learn how likely `text` is after `context`."""
+        request: constellation_pb2.ScoreRequest = requests.score(text, context, **options).request
+        convert.check_text("text", text)
+        convert.check_text("context", context, empty_allowed=True)
+        routing = convert.routing_from_message(request.routing)
+        question = self._read(context or text, routing)
+        before = question.tokens.tolist() if context else []
+        scored = self._reader.encode(text).tolist() if context else question.tokens.tolist()
+
+        def to(kernel: str) -> Message:
+            return kernel_pb2.KernelScoreRequest(
+                tokens=[*before, *scored], num_context=len(before), kernel=kernel
+            )
+
+        def read(route: Route, reply: kernel_pb2.KernelScoreReply) -> TextScore:
+            return TextScore(
+                nats=reply.nats,
+                num_tokens=reply.num_tokens,
+                num_bytes=len(text.encode()),
+                route=route,
+            )
+
+        return Errand(question, "Score", to, read)
+
+    def decide(self, question: Question, lost: Collection[str]) -> tuple[Route, str]:
+        """Return the route and where its kernel listens.
+
+        Args:
+            question: What is asked.
+            lost: Kernels that did not answer it.
+
+        Raises:
+            OutOfDomain: The question wants to be refused, and is out of every domain.
+            KernelUnavailable: Nobody is left.
+            ServiceUnavailable: There is no table yet.
+        """
+        held, options = self._held, question.options
+        if held is None:
+            raise ServiceUnavailable("the routers", "no table has come from them yet")
+        route = held.policy.decide(
+            question.basin_K,
+            num_tokens=len(question.tokens),
+            rule=options.rule,
+            top_k=options.top_k,
+            pinned=options.kernel,
+            excluded=held.down.union(lost),
+        )
+        if route.out_of_domain and options.refuse_out_of_domain:
+            raise OutOfDomain(
+                {choice.kernel: choice.distance for choice in route.choices},
+                {choice.kernel: choice.radius for choice in route.choices},
+            )
+        if options.explain:
+            route = replace(route, influences=self._reader.influences(question.tokens))
+        return route, held.endpoints[route.kernel]
+
+    def _generate(self, message: constellation_pb2.GenerateRequest, method: str) -> Errand[Reply]:
+        routing = convert.routing_from_message(message.routing)
+        question = self._read(convert.check_text("prompt", message.prompt), routing)
+        tokens = question.tokens.tolist()
+
+        def to(kernel: str) -> Message:
+            return kernel_pb2.KernelGenerateRequest(
+                tokens=tokens, sampling=message.sampling, kernel=kernel
+            )
+
+        return Errand(question, method, to, _whole)
+
+    def _read(self, text: str, options: RoutingOptions) -> Question:
+        if options.mode is not Mode.NEAREST:
+            raise InvalidRequest("mode", options.mode, "nearest; other modes go through a router")
+        if options.handoff:
+            raise InvalidRequest("handoff", True, "False; handing over goes through a router")
+        tokens = self._reader.encode(text)
+        given_K = options.basin_K
+        return Question(tokens, self._reader.basin(tokens) if given_K is None else given_K, options)
+
+
+def _whole(route: Route, message: constellation_pb2.GenerateReply) -> Reply:
+    answer = Answer(route=route)
+    answer.add(message)
+    return answer.reply()
+
+
+def kernel_lost(error: ConstellationError, route: Route) -> bool:
+    """Say whether another kernel is to be asked; `error` is what the call of this one ended with.
+
+    Raises:
+        KernelUnavailable: The kernel is lost, and the question names it.
+    """
+    if not isinstance(error, ServiceUnavailable | KernelUnavailable):
+        return False
+    if route.reason == "pinned":
+        raise KernelUnavailable(route.kernel, "its process was lost") from error
+    return True
+
+
+def check_same_machine(endpoints: Collection[str]) -> None:
+    """Refuse routers elsewhere, whose kernels nobody can reach from here.
+
+    Kernels listen on the loopback of their machine. Calls to these ports here would show the token
+    to whoever listens on them.
+
+    Raises:
+        ConfigError: An endpoint is not on loopback.
+    """
+    for endpoint in endpoints:
+        host = endpoint.rpartition(":")[0].strip("[]")
+        if host not in LOOPBACK:
+            raise ConfigError(
+                f"the router at {endpoint} is not on this machine's loopback, and neither are its "
+                "kernels; use Client"
+            )

@@ -1,0 +1,201 @@
+"""Kernels that write or score a text together: what is asked of them, as records and as messages.
+
+Shapes: V tokens of the vocabulary.
+"""
+
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constellation.errors import ArtifactError, InternalError, InvalidRequest
+from constellation.records import Mode, Route, Rule, Table
+from constellation.v1 import kernel_pb2
+from constellation.wire.convert import MODE_NUMBER, RULE_NUMBER
+from constellation.wire.table_file import pack_table, unpack_table
+
+MEMBERS_MAX = 240
+"""Kernels of one ensemble: as many as there are seats."""
+
+TABLE_BYTES_MAX = 1024 * 1024
+"""Largest table of an ensemble's members."""
+
+_MODES = {MODE_NUMBER[mode]: mode for mode in (Mode.MIXTURE, Mode.POSTERIOR)}
+_RULES = {number: rule for rule, number in RULE_NUMBER.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A kernel that takes part."""
+
+    kernel: str
+    endpoint: str
+    """host:port of its KernelService."""
+    weight: float
+    """Before the first token, in [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Renewal:
+    """Where the members lie, so that a mixture's weights can follow the text."""
+
+    table: Table
+    """Of the members alone."""
+    rule: Rule
+    phi_weighting: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ensemble:
+    """Kernels that write or score together, led by the one that is asked."""
+
+    mode: Mode
+    """MIXTURE or POSTERIOR."""
+    members: tuple[Member, ...]
+    """At least two, the leader among them; their weights sum to 1."""
+    renewal: Renewal | None = None
+    """None leaves the weights of a mixture as they are."""
+
+
+def ensemble_of(
+    route: Route, table: Table, *, top_k: int, rule: Rule, phi_weighting: bool, follows_text: bool
+) -> Ensemble | None:
+    """Return who answers together by a route; None when one kernel does.
+
+    Args:
+        route: The decision.
+        table: The table that it was taken by, endpoints included.
+        top_k: Kernels that share the weight; fewer take part when fewer can be reached.
+        rule: How basins are compared, before any fallback.
+        phi_weighting: Whether a kernel's integration counts.
+        follows_text: Whether the weights of a mixture are renewed as the text grows.
+    """
+    choices = route.choices[:top_k]
+    if route.mode is Mode.NEAREST or len(choices) < 2:
+        return None
+    site_of = {site.name: site for site in table.sites}
+    sites = tuple(site_of[choice.kernel] for choice in choices)
+    renewal = None
+    if route.mode is Mode.MIXTURE and follows_text:
+        renewal = Renewal(table=replace(table, sites=sites), rule=rule, phi_weighting=phi_weighting)
+    return Ensemble(
+        mode=route.mode,
+        members=tuple(
+            Member(kernel=site.name, endpoint=site.endpoint or "", weight=choice.weight)
+            for site, choice in zip(sites, choices, strict=True)
+        ),
+        renewal=renewal,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predicted:
+    """What may come next in a text."""
+
+    logits_V: NDArray[np.float32]
+    """Unnormalised log-probabilities."""
+    prompt_nats: float = 0.0
+    """With the first, when it was asked for: -ln p of the prompt's tokens but the first."""
+
+
+class Predicting(Protocol):
+    """A text whose tokens somebody else chooses."""
+
+    context: int
+    """Tokens that the kernel can read and write together."""
+
+    async def next(self) -> Predicted:
+        """Return what may come after all it was told."""
+        ...
+
+    def tell(self, token: int) -> None:
+        """Say which token was chosen.
+
+        Raises:
+            InvalidRequest: It is not in the vocabulary, or more than the context holds.
+        """
+        ...
+
+
+def ensemble_to_message(ensemble: Ensemble) -> kernel_pb2.Ensemble:
+    """Return an ensemble as a message."""
+    message = kernel_pb2.Ensemble(mode=MODE_NUMBER[ensemble.mode])
+    for member in ensemble.members:
+        message.members.add(kernel=member.kernel, endpoint=member.endpoint, weight=member.weight)
+    renewal = ensemble.renewal
+    if renewal is not None:
+        message.renewal.table = pack_table(renewal.table)
+        message.renewal.rule = RULE_NUMBER[renewal.rule]
+        message.renewal.phi_weighting = renewal.phi_weighting
+    return message
+
+
+def ensemble_from_message(message: kernel_pb2.Ensemble, *, leader: str) -> Ensemble:
+    """Return the ensemble a message describes.
+
+    Args:
+        message: From a router.
+        leader: Name of the kernel that is asked.
+
+    Raises:
+        InvalidRequest: A field is out of its range; names it.
+    """
+    if message.mode not in _MODES:
+        raise InvalidRequest("ensemble.mode", message.mode, "mixture or posterior")
+    members = tuple(
+        Member(kernel=member.kernel, endpoint=member.endpoint, weight=member.weight)
+        for member in message.members
+    )
+    _check_members(members, leader)
+    return Ensemble(
+        mode=_MODES[message.mode],
+        members=members,
+        renewal=_renewal(message.renewal, members) if message.HasField("renewal") else None,
+    )
+
+
+def _check_members(members: tuple[Member, ...], leader: str) -> None:
+    names = [member.kernel for member in members]
+    if not 2 <= len(names) <= MEMBERS_MAX or len(set(names)) < len(names) or leader not in names:
+        raise InvalidRequest(
+            "ensemble.members", names[:8], f"2 to {MEMBERS_MAX} different kernels, {leader!r} too"
+        )
+    weights = [member.weight for member in members]
+    if not all(isfinite(w) and w >= 0 for w in weights) or abs(sum(weights) - 1) > 1e-6:
+        raise InvalidRequest("ensemble.members.weight", weights[:8], "numbers >= 0 that sum to 1")
+
+
+def _renewal(message: kernel_pb2.Renewal, members: tuple[Member, ...]) -> Renewal:
+    if len(message.table) > TABLE_BYTES_MAX:
+        size = f"{len(message.table)} bytes"
+        raise InvalidRequest("ensemble.renewal.table", size, f"at most {TABLE_BYTES_MAX} bytes")
+    if message.rule not in _RULES:
+        raise InvalidRequest("ensemble.renewal.rule", message.rule, " or ".join(Rule))
+    try:
+        table = unpack_table(message.table, source="ensemble.renewal.table")
+    except ArtifactError as error:
+        raise InvalidRequest("ensemble.renewal.table", "damaged", "a packed table") from error
+    if {site.name for site in table.sites} != {member.kernel for member in members}:
+        named = [site.name for site in table.sites][:8]
+        raise InvalidRequest("ensemble.renewal.table", named, "a site for each member")
+    return Renewal(table=table, rule=_RULES[message.rule], phi_weighting=message.phi_weighting)
+
+
+def predicted_to_message(predicted: Predicted) -> kernel_pb2.PredictReply:
+    """Return a prediction as a message."""
+    data = predicted.logits_V.astype("<f4", copy=False).tobytes()
+    return kernel_pb2.PredictReply(logits=data, prompt_nats=predicted.prompt_nats)
+
+
+def predicted_from_message(message: Any, *, vocab_size: int) -> Predicted:
+    """Return the prediction a reply carries.
+
+    Raises:
+        InternalError: It is not about this vocabulary, though the tokenizers are the same.
+    """
+    logits_V = np.frombuffer(message.logits, dtype="<f4")
+    if len(logits_V) != vocab_size:
+        raise InternalError(f"a prediction has {len(logits_V)} logits for {vocab_size} tokens")
+    return Predicted(logits_V, message.prompt_nats)

@@ -1,0 +1,38 @@
+"""What one registry leaves for the next."""
+
+from pathlib import Path
+
+import pytest
+
+from actors.remembering import read_members, write_members
+from actors.spec import Announcement
+
+
+def announcement(member: str, *, pid: int) -> Announcement:
+    return Announcement(
+        member=member,
+        endpoint="127.0.0.1:7000",
+        metrics_endpoint="127.0.0.1:7001",
+        pid=pid,
+        node="here",
+        kernels=("law", "poetry"),
+    )
+
+
+def test_members_are_remembered_as_they_announced_themselves(tmp_path: Path) -> None:
+    told = [announcement("router", pid=1), announcement("kernel-law", pid=2)]
+    write_members(tmp_path / "members.json", told)
+    assert read_members(tmp_path / "members.json") == {each.member: each for each in told}
+    write_members(tmp_path / "members.json", told[:1])
+    assert list(read_members(tmp_path / "members.json")) == ["router"]
+    assert [path.name for path in tmp_path.iterdir()] == ["members.json"]
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "7", "[7]", '[{"member": "router"}]'])
+def test_nobody_is_remembered_from_a_file_that_is_missing_or_damaged(
+    tmp_path: Path, content: str | None
+) -> None:
+    path = tmp_path / "members.json"
+    if content is not None:
+        path.write_text(content)
+    assert read_members(path) == {}
