@@ -4,7 +4,8 @@
 
 Both sides train the same kernels, from the same token files, to the same bits, with one thread
 each, so many at a time as `--at-once` says (one per core), started by the same driver; one side's
-driver has lanes of Ray Train, the other's launches plain processes. The order alternates from round to round.
+driver has lanes of Ray Train, the other's launches plain processes. The order alternates from round
+to round.
 
 `ratio` is Ray's tokens per second over those of plain processes, the time taken from the first
 step of the first kernel to the last step of the last; `ratio_with_startup` takes it from the launch
