@@ -16,6 +16,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
 from typing import Final
 
@@ -80,13 +81,13 @@ class Lanes:
         for lane in lanes:
             lane.close()
         for lane in lanes:
-            lane.left.wait(CLOSE_S)
+            lane.has_left(within_s=CLOSE_S)
 
     def _take(self) -> "_Lane":
         with self._lock:
             while self._idle:
                 lane = self._idle.pop()
-                if not lane.left.is_set():
+                if not lane.has_left():
                     return lane
             number = len(self._lanes)
             lane = _Lane(self._folder / f"lane-{number}", number, self._run)
@@ -105,42 +106,35 @@ class _Lane:
     """One lane, seen by the caller.
 
     Attributes:
-        left: Set when its workers have left.
         num_orders: Kernels it was told to train.
     """
 
     def __init__(self, folder: Path, number: int, run: RunLane) -> None:
-        self.left = threading.Event()
         self.num_orders = 0
         self._folder = folder
-        self._number = number
-        self._run = run
-        self._error: BaseException | None = None
         folder.mkdir(parents=True)
-        # A thread that does not keep the process from ending, should the workers never leave.
-        threading.Thread(target=self._hold, daemon=True).start()
+        # Threads of a pool do not keep the process from ending, should the workers never leave.
+        pool = ThreadPool(1)
+        self._running: AsyncResult[None] = pool.apply_async(run, (number, folder))
+        pool.close()
 
     def train(self, kernel: str) -> None:
         number, self.num_orders = self.num_orders, self.num_orders + 1
         write_json(self._folder / f"order-{number}", {"kernel": kernel})
         done = self._folder / f"done-{number}"
         while not done.exists():
-            if self.left.wait(POLL_S):
+            if self.has_left(within_s=POLL_S):
                 break
-        if self._error is not None and not done.exists():
-            raise self._error
+        if not done.exists():
+            self._running.get()
 
     def close(self) -> None:
         with suppress(OSError):  # on a full disk its workers end with Ray
             (self._folder / "closed").touch()
 
-    def _hold(self) -> None:
-        try:
-            self._run(self._number, self._folder)
-        except BaseException as error:  # noqa: BLE001 - raised where the kernel is waited for
-            self._error = error
-        finally:
-            self.left.set()
+    def has_left(self, *, within_s: float = 0.0) -> bool:
+        self._running.wait(within_s)
+        return self._running.ready()
 
 
 def orders(folder: Path, *, rank: int, should_stop: Callable[[], bool]) -> Iterator[str]:

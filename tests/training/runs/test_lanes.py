@@ -81,7 +81,7 @@ def test_a_stop_ends_lanes_and_nobody_waits_for_what_was_not_begun(tmp_path: Pat
     lanes = Lanes(tmp_path, workers.run)
     lanes.train("a")
     workers.stopping.set()
-    assert lanes._lanes[0].left.wait(20)
+    assert lanes._lanes[0].has_left(within_s=20)
     lanes.train("b")  # a new lane; it may see the stop or the order first
     lanes.close()
     assert [kernel for _, rank, kernel in workers.trained if rank == 0][:1] == ["a"]
@@ -96,7 +96,7 @@ def test_a_lane_that_waits_too_long_is_closed(
     workers = Workers()
     lanes = Lanes(tmp_path, workers.run)
     lanes.train("a")
-    assert lanes._lanes[0].left.wait(20)
+    assert lanes._lanes[0].has_left(within_s=20)
     lanes.train("b")
     lanes.close()
     assert workers.trained == [(0, 0, "a"), (1, 0, "b")]
