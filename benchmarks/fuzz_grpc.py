@@ -29,10 +29,9 @@ from constellation.settings import load_settings
 from constellation.wire import channel, services, status
 from constellation.wire.table_file import load_table
 
-CONNECTIONS = 4
+CONNECTIONS = 2
+"""To each door."""
 TIMEOUT_S = 30.0
-KERNEL_SHARE = 0.3
-"""Of the messages, sent to a kernel instead of the router."""
 
 
 def main() -> None:
@@ -66,15 +65,15 @@ def _arguments() -> argparse.Namespace:
 
 
 def fuzz(doors: dict[str, ServiceDescriptor], *, seed: int, count: int) -> dict[str, Any]:
-    """Send messages to the router, which comes first, and to a kernel; return the counts."""
-    to_kernel = round(count * KERNEL_SHARE)
-    shares = dict(zip(doors, (count - to_kernel, to_kernel), strict=True))
+    """Send every door its share of the messages; return the counts."""
+    connections = [(endpoint, doors[endpoint]) for endpoint in doors for _ in range(CONNECTIONS)]
     started_s = time.monotonic()
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
+    with ThreadPoolExecutor(len(connections)) as pool:
         jobs = [
-            pool.submit(_send, endpoint, service, seed * CONNECTIONS + place, share)
-            for endpoint, service in doors.items()
-            for place, share in enumerate(_parts(shares[endpoint], CONNECTIONS // 2))
+            pool.submit(_send, *connection, seed * len(connections) + place, share)
+            for place, (connection, share) in enumerate(
+                zip(connections, _parts(count, len(connections)), strict=True)
+            )
         ]
         seen: Counter[str] = sum((job.result() for job in jobs), Counter())
     untyped, hung = seen.pop("untyped", 0), seen.pop("hung", 0)
