@@ -3,8 +3,9 @@
     python -m benchmarks.ray_overhead --json
 
 Both sides train the same kernels, from the same token files, to the same bits, with one thread
-each, so many at a time as `--at-once` says, started by the same driver; one side's driver launches
-Ray Train runs, the other's plain processes. The order alternates from round to round.
+each, so many at a time as `--at-once` says (one per core), started by the same driver; one side's
+driver has lanes of Ray Train, the other's launches plain processes. The order alternates from round
+to round.
 
 `ratio` is Ray's tokens per second over those of plain processes, the time taken from the first
 step of the first kernel to the last step of the last; `ratio_with_startup` takes it from the launch
@@ -90,7 +91,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=90.0, help="length of a side, about")
     parser.add_argument("--steps", type=int, help="steps per kernel, in place of --seconds")
-    parser.add_argument("--at-once", type=int, default=len(KERNELS), help="trainings at one time")
+    parser.add_argument("--at-once", type=int, default=os.cpu_count(), help="trainings at one time")
     parser.add_argument("--json", action="store_true", help="accepted for uniformity")
     parser.add_argument("--plan", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--kernel", help=argparse.SUPPRESS)

@@ -1,8 +1,9 @@
-"""The Ray Train shell: one `fit()` per training, in a mode's order. The only file that knows Ray.
+"""The Ray Train shell: its `fit()`s, in a mode's order. The only file that knows Ray.
 
 branch-train is one `fit()` in which every worker does its share; synchronized is one for the one
-kernel; per-actor is one for the seed, if there is one, and one for every kernel, several at a time
-in threads of the driver, each with a storage folder of its own.
+kernel; per-actor is one for the seed, if there is one, and one for every lane, several at a time
+in threads of the driver, each with a storage folder of its own. A lane trains one kernel after the
+other, and a kernel whose lane is lost takes another.
 
 Workers tell the driver by event files, because `ray.train.report` may block them for seconds.
 """
@@ -28,9 +29,10 @@ from constellation.errors import ConstellationError, TrainingError
 from training.progress.events import OnEvent
 from training.recipe_running import WorkersSection
 from training.runs.branch import is_finished, train_kernel, train_share
-from training.runs.driver import drive
+from training.runs.driver import Launch, drive
 from training.runs.event_files import told_to_file
 from training.runs.failures import read_failure, record_failure
+from training.runs.lanes import Lanes, orders
 from training.runs.memory import available_bytes
 from training.runs.room import demand, on_gpu, workers_that_fit
 from training.runs.schedule import Demand, Room
@@ -164,10 +166,10 @@ class _RayRun:
         # Nothing runs beside it, so what it takes was judged just now.
         needs = Demand(kernel=name, workers=num_workers, memory_bytes=0)
         room = Room(workers=num_workers, memory_bytes=self._memory_bytes, max_failures=0)
-        self._drive([needs], room, group)
+        self._drive([needs], room, lambda run: self._fit(run, group, {"run": run}))
 
     def apart(self) -> None:
-        """Train every kernel in a run of its own; the schedule restarts those that are lost."""
+        """Train every kernel by itself, in lanes; the schedule restarts those that are lost."""
         each = self._workers.workers_per_kernel
         demands = [
             demand(self._plan, name, each)
@@ -180,20 +182,25 @@ class _RayRun:
             memory_bytes=self._memory_bytes,
             max_failures=self._workers.max_failures,
         )
-        self._drive(demands, room, _Group(num_workers=each, sharers=places))
+        group = _Group(num_workers=each, sharers=places)
+        lanes = Lanes(
+            _storage(self._plan) / "orders",
+            lambda number, folder: self._fit(f"lane {number}", group, {"orders": str(folder)}),
+        )
+        try:
+            self._drive(demands, room, lanes.train)
+        finally:
+            lanes.close()
 
-    def _drive(self, demands: list[Demand], room: Room, group: _Group) -> None:
-        def launch(name: str) -> None:
-            self._fit(name, group)
-
+    def _drive(self, demands: list[Demand], room: Room, launch: Launch) -> None:
         drive(self._plan, demands, room, launch, self._on_event, check=self._head.check)
 
-    def _fit(self, name: str, group: _Group) -> None:
-        """Do one Ray Train run, with a folder of its own."""
+    def _fit(self, name: str, group: _Group, work: dict[str, str]) -> None:
+        """Do one Ray Train run, with a folder of its own; its workers read in `work` what to do."""
         least, most = group.least, group.num_workers
         trainer = _SparingTrainer(
             train_worker,
-            train_loop_config={"plan": self._plan.to_dict(), "run": name, "sharers": group.sharers},
+            train_loop_config={"plan": self._plan.to_dict(), "sharers": group.sharers, **work},
             torch_config=TorchConfig(backend="nccl" if self._gpu else "gloo"),
             scaling_config=ScalingConfig(
                 # Ray's annotation leaves out the pair that its documentation asks for.
@@ -257,20 +264,31 @@ class _HeadWatch:
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """Do one worker's part of a training; this is what Ray Train calls."""
+    """Do one worker's part of a run or of a lane; this is what Ray Train calls."""
     plan = TrainingPlan.from_dict(config["plan"])
-    run: str = config["run"]
-    failure = plan.failure_file(run)
-    if read_failure(failure) is not None:
-        return  # it would only come again; all workers of the group see this alike
     _set_threads(plan, config["sharers"])
     peers = RayPeers()
+    if "run" in config:
+        _train(plan, config["run"], peers)
+        return
+    folder, should_stop = Path(config["orders"]), plan.stop_file.exists
+    for kernel in orders(folder, rank=peers.rank, should_stop=should_stop):
+        if not _train(plan, kernel, peers):
+            return
+
+
+def _train(plan: TrainingPlan, run: str, peers: RayPeers) -> bool:
+    """Do one worker's part of a training; return whether it is finished."""
+    failure = plan.failure_file(run)
+    if read_failure(failure) is not None:
+        return False  # it would only come again; all workers of the group see this alike
     with told_to_file(plan.checkpoints, f"{run.replace(' ', '-')}-{peers.rank}") as tell:
         try:
             if run == SHARES:
-                train_share(plan, peers, on_progress=tell, should_stop=plan.stop_file.exists)
-            else:
-                train_kernel(plan, run, peers, on_progress=tell, should_stop=plan.stop_file.exists)
+                return train_share(plan, peers, on_progress=tell, should_stop=plan.stop_file.exists)
+            return train_kernel(
+                plan, run, peers, on_progress=tell, should_stop=plan.stop_file.exists
+            )
         except ConstellationError as error:
             record_failure(failure, error)
             raise
