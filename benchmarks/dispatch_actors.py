@@ -11,10 +11,11 @@ from typing import Any
 import grpc
 import ray
 
-from actors import kernel_server, router
-from actors.engine_port import Step
-from actors.kernel import KernelHost
-from actors.router import RouterHost, Snapshot
+from actors.kernel import server as kernel_server
+from actors.kernel.engine_port import Step
+from actors.kernel.host import KernelHost
+from actors.router import host as router
+from actors.router.host import RouterHost, Snapshot
 from actors.spec import RouterOptions
 from constellation.coordizer.coordizer import Coordizer
 from constellation.records import FinishReason, Sampling, Score
@@ -101,7 +102,7 @@ class Writer:
     def __init__(self, kernel_folder: str, coordizer: str) -> None:
         import torch
 
-        from actors.engine import KernelEngine
+        from actors.kernel.engine import KernelEngine
         from constellation.coordizer.artifacts import read_vocabulary
         from constellation.kernel.checkpoint import load_kernel
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from actors.engine import KernelEngine
+from actors.kernel.engine import KernelEngine
 from constellation.client.async_client import AsyncClient
 from constellation.coordizer.artifacts import read_vocabulary
 from constellation.coordizer.coordizer import Coordizer

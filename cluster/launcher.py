@@ -179,7 +179,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
     spec = _spec(settings)
     with ray_running:
         from actors import _ray
-        from actors.registry import RegistryActor
+        from actors.registry.process import RegistryActor
 
         # A table of an earlier constellation here would send the router to processes long gone.
         spec.table_path.unlink(missing_ok=True)

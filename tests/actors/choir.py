@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from actors.engine import KernelEngine
-from actors.kernel import KernelHost
-from actors.kernel_server import KernelServer
-from actors.predicting import Partners
-from actors.router import RouterHost, Snapshot
+from actors.kernel.engine import KernelEngine
+from actors.kernel.host import KernelHost
+from actors.kernel.predicting import Partners
+from actors.kernel.server import KernelServer
+from actors.kernel.stepping import StepLoop
+from actors.router.host import RouterHost, Snapshot
 from actors.spec import RouterOptions
-from actors.stepping import StepLoop
 from constellation.coordizer.bytelevel import byte_characters
 from constellation.coordizer.vocabulary import END_ID, END_TEXT, Vocabulary
 from constellation.geometry import bearing

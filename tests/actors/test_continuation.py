@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from actors.engine import KernelAnswer
-from actors.engine_port import Step
+from actors.kernel.engine import KernelAnswer
+from actors.kernel.engine_port import Step
 from constellation.errors import InvalidPrompt, InvalidRequest
 from constellation.records import FinishReason, Sampling, TokenLogprob
 from tests.actors.test_engine import GREEDY, PROMPT, engine, run, text_of

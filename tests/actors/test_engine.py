@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from actors.engine import KernelAnswer, KernelEngine
-from actors.engine_port import Step
+from actors.kernel.engine import KernelAnswer, KernelEngine
+from actors.kernel.engine_port import Step
 from constellation.coordizer.bytelevel import byte_characters
 from constellation.coordizer.vocabulary import END_ID, END_TEXT, Vocabulary
 from constellation.errors import InvalidPrompt, InvalidRequest

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.engine_port import Step
-from actors.kernel import KernelHost
-from actors.router import RouterHost, Snapshot
+from actors.kernel.engine_port import Step
+from actors.kernel.host import KernelHost
+from actors.router.host import RouterHost, Snapshot
 from actors.spec import RouterOptions
 from constellation.errors import (
     ArtifactError,

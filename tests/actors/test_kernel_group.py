@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from actors.kernel_group import KernelGroup
+from actors.kernel.group import KernelGroup
 from actors.kernel_link import KernelLinks, typed_loss
 from actors.placing import read_placement, write_placement
 from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions

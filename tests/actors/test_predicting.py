@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from actors import predicting
+from actors.kernel import predicting
 from constellation.errors import ConstellationError, InvalidPrompt, InvalidRequest
 from constellation.records import RoutingOptions, Sampling
 from constellation.v1 import kernel_pb2

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from actors.kernel import KernelHost
-from actors.router import RouterHost
+from actors.kernel.host import KernelHost
+from actors.router.host import RouterHost
 from actors.spec import RouterOptions
 from constellation.errors import InvalidRequest, KernelUnavailable, Overloaded
 from constellation.records import Sampling

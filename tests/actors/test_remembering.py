@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.remembering import read_members, write_members
+from actors.registry.remembering import read_members, write_members
 from actors.spec import Announcement
 
 

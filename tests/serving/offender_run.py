@@ -22,7 +22,7 @@ import ray  # noqa: E402
 import torch  # noqa: E402
 
 from actors import _ray  # noqa: E402
-from actors.kernel_process import KernelProcess  # noqa: E402
+from actors.kernel.process import KernelProcess  # noqa: E402
 from actors.placing import write_placement  # noqa: E402
 from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions  # noqa: E402
 from constellation.coordizer.coordizer import Coordizer  # noqa: E402

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.engine import KernelEngine
+from actors.kernel.engine import KernelEngine
 from cluster.state import RunState
 from constellation import Client
 from constellation.client.replies import ConstellationStatus, Reply

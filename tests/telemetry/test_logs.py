@@ -39,11 +39,11 @@ def test_a_record_becomes_one_line_with_its_fields(tmp_path: Path) -> None:
     set_up_logging(path)
     facts = {"kernel": "python", "attempt": 3, "delay_s": 4.0, "path": Path("a/b")}
     mark = {"_of_a_library": 1}
-    logging.getLogger("actors.router").info("kernel\nrestarted", extra=facts | mark)
+    logging.getLogger("actors.router.host").info("kernel\nrestarted", extra=facts | mark)
     (line,) = lines(path)
     assert line["message"] == "kernel\nrestarted"
     assert line["level"] == "info"
-    assert line["logger"] == "actors.router"
+    assert line["logger"] == "actors.router.host"
     assert (line["kernel"], line["attempt"], line["delay_s"]) == ("python", 3, 4.0)
     assert line["path"] == "a/b"
     assert set(line) == {"time", "level", "logger", "message", *facts}

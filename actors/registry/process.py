@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import ray
 
-from actors import _ray, growth
-from actors.exports import Exports
-from actors.heartbeat import ANSWER_S
-from actors.members import Members
-from actors.router import Snapshot
+from actors import _ray
+from actors.registry import growth
+from actors.registry.exports import Exports
+from actors.registry.heartbeat import ANSWER_S
+from actors.registry.members import Members
+from actors.registry.switching import switch
+from actors.router.host import Snapshot
 from actors.spec import Announcement, DeploymentSpec
-from actors.switching import switch
 from constellation.errors import GrowthRefused, ReloadRefused
 from constellation.records import FloatArray, Grown, Reloaded, Table
 from constellation.routing.growth import add_kernel, retire_kernel, spawn_kernel

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from actors.engine_port import Step
+from actors.kernel.engine_port import Step
 from constellation.records import Finish, FinishReason, Piece
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from actors.repeating import Repeating
+from actors.router.repeating import Repeating
 from actors.spec import RouterOptions
 from constellation.errors import ConstellationError
 from constellation.records import RoutingOptions

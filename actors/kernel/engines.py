@@ -2,7 +2,7 @@
 
 import torch
 
-from actors.engine import KernelEngine
+from actors.kernel.engine import KernelEngine
 from actors.spec import DeploymentSpec
 from constellation.coordizer.artifacts import read_vocabulary
 from constellation.coordizer.vocabulary import END_ID

@@ -18,9 +18,9 @@ from typing import Protocol
 
 import numpy as np
 
-from actors.engine_port import Engine, Led, Step
-from actors.predicting import Partners
-from actors.telling import Telling
+from actors.kernel.engine_port import Engine, Led, Step
+from actors.kernel.predicting import Partners
+from actors.kernel.telling import Telling
 from constellation.coordizer.basins import read_folder
 from constellation.errors import ArtifactError, InvalidRequest, KernelUnavailable
 from constellation.records import FloatArray, Mode, Piece, Sampling, Score

@@ -9,8 +9,8 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors import _ray
-from actors.doors import Doors
-from actors.router import RouterHost, Snapshot
+from actors.router.doors import Doors
+from actors.router.host import RouterHost, Snapshot
 from actors.spec import Announcement, DeploymentSpec
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConstellationError, ServiceUnavailable

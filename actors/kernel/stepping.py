@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from actors.engine_port import Answer, Engine, Step
+from actors.kernel.engine_port import Answer, Engine, Step
 from constellation.errors import Cancelled
 from constellation.records import Sampling
 

@@ -10,7 +10,7 @@ import os
 import ray
 
 from actors import _ray
-from actors.kernel_group import KernelGroup
+from actors.kernel.group import KernelGroup
 from actors.placing import read_placement
 from actors.spec import Announcement, DeploymentSpec
 from constellation.telemetry.logs import set_up_logging

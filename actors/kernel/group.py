@@ -1,6 +1,6 @@
 """KernelGroup: the kernels of one process, which join, leave and take new weights while they serve.
 
-A plain class: tests build it without Ray. `actors/kernel_process.py` runs it in an actor.
+A plain class: tests build it without Ray. `actors/kernel/process.py` runs it in an actor.
 """
 
 import asyncio
@@ -10,16 +10,16 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from actors.kernel import KernelHost
-from actors.kernel_server import KernelServer
-from actors.predicting import Partners
+from actors.kernel.host import KernelHost
+from actors.kernel.predicting import Partners
+from actors.kernel.server import KernelServer
+from actors.kernel.stepping import StepLoop
 from actors.spec import DeploymentSpec
-from actors.stepping import StepLoop
 from constellation.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from actors.engine import KernelEngine
-    from actors.engines import Engines
+    from actors.kernel.engine import KernelEngine
+    from actors.kernel.engines import Engines
     from constellation.kernel.stacked_batch import StackedBatch
 
 logger = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class _Loaded:
 def _load(spec: DeploymentSpec, names: tuple[str, ...], *, lenient: bool = False) -> _Loaded:
     """Load kernels; a lenient reader leaves out damaged ones, if others can answer."""
     # torch is imported here, before serving: importing it later would stop the event loop.
-    from actors.engines import Engines
+    from actors.kernel.engines import Engines
 
     loaded = _Loaded(Engines(spec))
     damage: ArtifactError | None = None

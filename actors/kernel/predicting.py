@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 
+from actors.kernel.stepping import Reading, Stepping
 from actors.kernel_link import KernelLink, typed_loss
-from actors.stepping import Reading, Stepping
 from constellation.errors import KernelUnavailable
 from constellation.records import FloatArray
 from constellation.v1 import kernel_pb2

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 
 from actors import _ray
-from actors.kernel_process import KernelActor
+from actors.kernel.process import KernelActor
 from actors.spec import Announcement, DeploymentSpec
 from constellation.errors import ArtifactError, GrowthRefused, IncompatibleKernels
 from constellation.records import Table

@@ -14,11 +14,11 @@ import grpc
 import ray
 
 from actors import _ray
-from actors.heartbeat import ANSWER_S, Heartbeats
-from actors.kernel_process import KernelActor
+from actors.kernel.process import KernelActor
 from actors.placing import read_placement, write_placement
-from actors.remembering import read_members, write_members
-from actors.router_process import RouterActor
+from actors.registry.heartbeat import ANSWER_S, Heartbeats
+from actors.registry.remembering import read_members, write_members
+from actors.router.process import RouterActor
 from actors.spec import Announcement, DeploymentSpec
 from constellation.records import KernelHealth
 from constellation.runtime.placement import Placement

@@ -4,7 +4,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from actors.router import RouterHost
+from actors.router.host import RouterHost
 from actors.spec import DeploymentSpec
 from constellation.wire import channel
 from constellation.wire.access import AccessLog

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import torch
 
-from actors.engine_port import Step
+from actors.kernel.engine_port import Step
 from constellation.coordizer.stream import TextStream
 from constellation.coordizer.vocabulary import END_ID, Vocabulary
 from constellation.errors import InvalidPrompt, InvalidRequest

@@ -1,8 +1,8 @@
-"""KernelHost: one kernel and its mailbox. `actors/kernel_process.py` runs several of them in Ray.
+"""KernelHost: one kernel and its mailbox. `actors/kernel/process.py` runs several of them in Ray.
 
-Requests reach it over gRPC only (`actors/kernel_server.py`). All work on the models of a process
+Requests reach it over gRPC only (`actors/kernel/server.py`). All work on the models of a process
 runs on one thread, where every step gives all running answers their next token
-(`actors/stepping.py`), so that a cancelled one stops within a step.
+(`actors/kernel/stepping.py`), so that a cancelled one stops within a step.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from actors.engine_port import Engine
-from actors.kernel_server import KernelServer
-from actors.leading import Leader
-from actors.predicting import LocalText, Partners
-from actors.stepping import Reading, StepLoop, Stepping
-from actors.telling import Telling
+from actors.kernel.engine_port import Engine
+from actors.kernel.leading import Leader
+from actors.kernel.predicting import LocalText, Partners
+from actors.kernel.server import KernelServer
+from actors.kernel.stepping import Reading, StepLoop, Stepping
+from actors.kernel.telling import Telling
 from constellation.errors import IncompatibleKernels, KernelUnavailable
 from constellation.records import FloatArray, KernelDescription, Piece, Sampling, Score
 from constellation.runtime.admission import Admission

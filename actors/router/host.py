@@ -1,6 +1,6 @@
 """RouterHost: text in, a route by geometry, the kernel's answer out.
 
-`actors/answering.py` calls the kernels; `actors/router_process.py` runs all of it in Ray.
+`actors/router/answering.py` calls the kernels; `actors/router/process.py` runs all of it in Ray.
 """
 
 import math
@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from actors.answering import Answering, Asked, Query
 from actors.kernel_link import KernelLinks
-from actors.ports import Administrator, TextGeometry
-from actors.reception import Reception
+from actors.router.answering import Answering, Asked, Query
+from actors.router.ports import Administrator, TextGeometry
+from actors.router.reception import Reception
 from actors.spec import RouterOptions
 from constellation.errors import (
     ArtifactError,

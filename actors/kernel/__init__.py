@@ -1,0 +1,1 @@
+"""A kernel's process: models, their gRPC server, and texts written with other kernels."""

@@ -1,0 +1,1 @@
+"""The registry's process: who is alive, which kernels there are, the table."""

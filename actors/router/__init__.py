@@ -1,0 +1,1 @@
+"""A router's process: both doors, and the way of every answer."""

@@ -1,0 +1,63 @@
+"""Plain frozen records shared by all floors. They hold facts and check them, nothing else."""
+
+from constellation.records.answers import (
+    STOPS_MAX,
+    Alternative,
+    Finish,
+    FinishReason,
+    Piece,
+    Sampling,
+    Score,
+    Segment,
+    TokenLogprob,
+    transcript,
+)
+from constellation.records.arrays import (
+    FloatArray,
+    TokenArray,
+)
+from constellation.records.kernels import (
+    Grown,
+    KernelDescription,
+    KernelHealth,
+    KernelSite,
+    Reloaded,
+    Split,
+    Table,
+)
+from constellation.records.routing import (
+    Choice,
+    Mode,
+    Route,
+    RoutingOptions,
+    Rule,
+    TokenInfluence,
+)
+
+__all__ = [
+    "STOPS_MAX",
+    "Alternative",
+    "Choice",
+    "Finish",
+    "FinishReason",
+    "FloatArray",
+    "Grown",
+    "KernelDescription",
+    "KernelHealth",
+    "KernelSite",
+    "Mode",
+    "Piece",
+    "Reloaded",
+    "Route",
+    "RoutingOptions",
+    "Rule",
+    "Sampling",
+    "Score",
+    "Segment",
+    "Split",
+    "Table",
+    "TokenArray",
+    "TokenInfluence",
+    "TokenLogprob",
+    "transcript",
+]

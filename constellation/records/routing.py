@@ -1,0 +1,109 @@
+"""Records of where a query goes, and why.
+
+Arrays are numpy, read-only by convention. Shapes: K outcomes of the simplex (64 by default).
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from constellation.records.arrays import FloatArray
+
+
+class Rule(StrEnum):
+    """How a query's basin is compared with a kernel's."""
+
+    GEODESIC = "geodesic"
+    """Fisher-Rao distance between the two basins, radians on the sphere of radius 2, [0, pi]."""
+    BEARING = "bearing"
+    """Angle between their unit log-map directions seen from the background, radians, [0, pi]."""
+
+
+class Mode(StrEnum):
+    """How many kernels answer."""
+
+    NEAREST = "nearest"
+    """One kernel answers."""
+    MIXTURE = "mixture"
+    """The top k write together, weighted by the route, whose weights follow the text."""
+    POSTERIOR = "posterior"
+    """The top k write together, weighted by Bayes from how likely each found the text so far."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoutingOptions:
+    """How one query is to be routed; None takes the router's configuration."""
+
+    rule: Rule | None = None
+    mode: Mode = Mode.NEAREST
+    top_k: int | None = None
+    """Kernels that receive weights, 1 to the number of kernels."""
+    kernel: str | None = None
+    """The kernel that must answer."""
+    refuse_out_of_domain: bool = False
+    explain: bool = False
+    """Name the tokens that moved the basin most."""
+    basin_K: FloatArray | None = None
+    """Route by this point instead of the text's own basin."""
+    handoff: bool = False
+    """Let another kernel go on when the answer moves into its domain; in mode nearest only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One kernel that was considered for a query."""
+
+    kernel: str
+    seat: int | None
+    distance: float
+    """Radians under the route's rule, [0, pi]."""
+    weight: float
+    """Share of the top k in [0, 1]; 0 outside it."""
+    radius: float
+    """The kernel's calibrated radius in radians under the same rule."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenInfluence:
+    """How far one token of the query moved its basin."""
+
+    text: str
+    """The token as text (invalid UTF-8 replaced)."""
+    position: int
+    """Index among the query's tokens, from 0."""
+    shift: float
+    """Fisher-Rao distance in radians between the basin with and without this token."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """The decision for one query, with its reasons."""
+
+    choices: tuple[Choice, ...]
+    """All kernels considered, nearest first."""
+    kernel: str
+    """The kernel that answers."""
+    reason: str
+    """"nearest", "pinned" (the caller named it), "failover" (a nearer one was lost) or "spill"."""
+    rule: Rule
+    """The rule that was used, after any fallback to geodesic."""
+    mode: Mode
+    margin: float
+    """Second distance minus first, radians; 0 when there is one kernel."""
+    out_of_domain: bool
+    """True when the query lies outside every kernel's radius."""
+    no_evidence: bool
+    """True when the text had no token that says anything (its basin is the background)."""
+    num_tokens: int
+    table_version: int
+    influences: tuple[TokenInfluence, ...] = field(default=())
+    """Tokens that moved the basin most, largest first; only when an explanation was asked for."""
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Names of the kernels considered, nearest first."""
+        return tuple(choice.kernel for choice in self.choices)
+
+    @property
+    def distances(self) -> tuple[float, ...]:
+        """Their distances in radians under `rule`, in the same order."""
+        return tuple(choice.distance for choice in self.choices)
