@@ -25,6 +25,7 @@ ROUTER = {
     "constellation_route_load_entropy_ratio": ("gauge", ()),
     "constellation_out_of_domain": ("counter", ()),
     "constellation_failovers": ("counter", ("kernel",)),
+    "constellation_handoffs": ("counter", ("source", "target")),
     "constellation_table_version": ("gauge", ()),
     "constellation_rejected": ("counter", ("reason",)),
 }
