@@ -2,16 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+import tracemalloc
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from actors.kernel.host import KernelHost
 from actors.router.host import RouterHost
+from actors.router.repeating import Repeating
 from actors.spec import RouterOptions
 from constellation.errors import InvalidRequest, KernelUnavailable, Overloaded
-from constellation.records import Sampling
+from constellation.records import Route, Sampling
 from constellation.v1 import kernel_pb2
 from constellation.wire.callers import Caller
 from tests.actors.test_hosts import PLAIN, SAMPLING, Engine, Letters, Sky
@@ -170,3 +172,26 @@ def test_clients_take_turns_in_a_kernels_queue_and_a_full_one_has_room_for_the_m
         kernel.server.thread.close()
 
     asyncio.run(story())
+
+
+def test_what_is_kept_of_a_long_stream_takes_no_more_memory_than_is_counted() -> None:
+    repeating, num_streams = Repeating(), 200
+
+    async def keep() -> None:
+        for number in range(num_streams):
+
+            async def work() -> AsyncGenerator[tuple[Route | None, bytes], None]:
+                for place in range(64):
+                    yield None, f"{number:8} {place:8}".encode()
+
+            caller = Caller(client="me", request_id=str(number), fingerprint=bytes([number]) * 16)
+            async for _ in repeating.stream(caller, work):
+                pass
+
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    asyncio.run(keep())
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    counted = repeating._store.size_bytes
+    assert 0.4 * counted < taken < counted
