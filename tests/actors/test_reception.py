@@ -177,13 +177,12 @@ def test_clients_take_turns_in_a_kernels_queue_and_a_full_one_has_room_for_the_m
 def test_what_is_kept_of_a_long_stream_takes_no_more_memory_than_is_counted() -> None:
     repeating, num_streams = Repeating(), 200
 
+    async def work() -> AsyncGenerator[tuple[Route | None, bytes], None]:
+        for place in range(64):
+            yield None, f"{place:30}".encode()
+
     async def keep() -> None:
         for number in range(num_streams):
-
-            async def work() -> AsyncGenerator[tuple[Route | None, bytes], None]:
-                for place in range(64):
-                    yield None, f"{number:8} {place:8}".encode()
-
             caller = Caller(client="me", request_id=str(number), fingerprint=bytes([number]) * 16)
             async for _ in repeating.stream(caller, work):
                 pass
