@@ -4,8 +4,8 @@
 
 Starts a constellation, sends bodies of `strange_bodies` over a few connections, and counts what
 comes back. `untyped` counts answers that are neither 2xx nor an error object with a status of 4xx
-or 503, and errors that show a traceback; `hung` those that did not come within 30 s; `unexpected` is the
-router's own count of errors that nobody intended. All three should be 0.
+or 503, and errors that show a traceback; `hung` those that did not come within 30 s; `unexpected`
+is the router's own count of errors that nobody intended. All three should be 0.
 """
 
 import argparse
