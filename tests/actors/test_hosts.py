@@ -1,6 +1,7 @@
 """Router and kernels as plain classes over real gRPC, without Ray, and what a loss looks like."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
@@ -117,6 +118,7 @@ class Sky:
             for name, engine in self.engines.items()
         }
         self.router = RouterHost(Letters(), RouterOptions(), token=None)
+        self.heard = threading.Event()
 
     async def __aenter__(self) -> "Sky":
         radii = dict.fromkeys(Rule, 1.0)
@@ -157,15 +159,23 @@ class Sky:
         async for route, reply in self.router.generate(text, SAMPLING, options, timeout_s=20):
             said += [route] if route is not None else []
             said.append(kernel_pb2.KernelGenerateReply.FromString(reply).text)
+            self.heard.set()
         return said
 
-    def die_at_step(self, name: str, number: int) -> None:
-        """Let a kernel's server go away while its model makes its `number`-th step."""
+    def die_at_step(self, name: str, number: int, *, once_heard: bool = False) -> None:
+        """Let a kernel's server go away while its model makes its `number`-th step.
+
+        Args:
+            name: Of the kernel.
+            number: Of the step, from 1.
+            once_heard: Wait there until the caller of a stream has heard something.
+        """
         loop = asyncio.get_running_loop()
         steps = iter(range(1, 1000))
 
         def before_step() -> None:
             if next(steps) == number:
+                assert not once_heard or self.heard.wait(10)
                 stopping = self.kernels[name].server.stop(grace_s=0)
                 asyncio.run_coroutine_threadsafe(stopping, loop).result(timeout=10)
 
@@ -216,7 +226,7 @@ def test_a_kernel_lost_before_its_first_text_is_replaced_by_the_next_nearest() -
 
 def test_a_kernel_lost_in_the_middle_of_a_stream_is_said_and_nothing_repeated() -> None:
     async def story(sky: Sky) -> None:
-        sky.die_at_step("a", 3)
+        sky.die_at_step("a", 3, once_heard=True)
         with pytest.raises(KernelUnavailable, match="'a'"):
             await sky.stream("a")
 

@@ -1,6 +1,7 @@
 """Streams whose kernels die on the way, over real gRPC: what arrives is the undisturbed answer."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -90,6 +91,8 @@ class Sky:
             for name, engine in self.engines.items()
         }
         self.router = RouterHost(Bytes(), RouterOptions(), token=None)
+        self.num_heard = 0
+        self._hears = threading.Condition()
 
     async def __aenter__(self) -> "Sky":
         self.table = Table(
@@ -124,18 +127,34 @@ class Sky:
         async for route, reply in self.router.generate("abc", sampling, options, timeout_s=30):
             routes.append(route)
             pieces.append(convert.piece_from_bytes(reply))
+            with self._hears:
+                self.num_heard += pieces[-1].num_tokens
+                self._hears.notify_all()
         assert routes[0] is not None
         assert routes[1:] == [None] * (len(routes) - 1)
         return Told(routes[0], pieces)
 
-    def die_at_step(self, name: str, number: int) -> None:
-        """Let a kernel's server go away while its model makes its `number`-th step."""
+    def die_at_step(self, name: str, number: int, *, once_heard: int = 1) -> None:
+        """Let a kernel's server go away while its model makes its `number`-th step.
+
+        Before that the caller is waited for until it has heard so many of the kernel's tokens: what
+        is still on its way is lost with the server.
+        """
         loop, steps = asyncio.get_running_loop(), iter(range(1, 1000))
+        heard_before: list[int] = []
 
         def before_step() -> None:
-            if next(steps) == number:
-                stopping = self.kernels[name].server.stop(grace_s=0)
-                asyncio.run_coroutine_threadsafe(stopping, loop).result(timeout=10)
+            step = next(steps)
+            heard_before.append(self.num_heard)
+            if step != number:
+                return
+            if number > 1:
+                with self._hears:
+                    self._hears.wait_for(
+                        lambda: self.num_heard >= heard_before[0] + once_heard, timeout=5
+                    )
+            stopping = self.kernels[name].server.stop(grace_s=0)
+            asyncio.run_coroutine_threadsafe(stopping, loop).result(timeout=10)
 
         self.engines[name].before_step = before_step
 
@@ -180,7 +199,7 @@ def test_a_stream_that_lost_kernels_is_the_undisturbed_one(
 
 def test_the_finish_says_who_wrote_from_where_on_and_why() -> None:
     async def story(sky: Sky) -> None:
-        sky.die_at_step("a", 9)
+        sky.die_at_step("a", 9, once_heard=4)
         told = await sky.stream()
         num_before = told.finish.segments[1].first
         assert told.finish.segments == (

@@ -197,10 +197,14 @@ def test_a_kernel_that_moved_is_found_by_the_new_table() -> None:
 
 def test_a_stream_that_loses_its_kernel_says_so() -> None:
     async def story(served: Served) -> None:
-        served.sky.die_at_step("a", 3)
-        with pytest.raises(KernelUnavailable, match="'a'"):
+        served.sky.die_at_step("a", 3, once_heard=True)
+
+        async def read() -> None:
             async for _ in served.direct.stream("a", tokens_max=8):
-                pass
+                served.sky.heard.set()
+
+        with pytest.raises(KernelUnavailable, match="'a'"):
+            await read()
 
     run(story)
 
