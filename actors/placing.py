@@ -1,8 +1,8 @@
 """The placement on disk, in the run folder: written by the registry, read by who starts again."""
 
 import json
-import os
 
+from actors.run_folder import write_json
 from actors.spec import DeploymentSpec
 from constellation.errors import ArtifactError
 from constellation.runtime.placement import Placement
@@ -27,6 +27,4 @@ def read_placement(spec: DeploymentSpec) -> Placement:
 
 def write_placement(spec: DeploymentSpec, placement: Placement) -> None:
     """Write the placement, whole or not at all."""
-    temporary = spec.placement_path.with_suffix(f".{os.getpid()}.part")
-    temporary.write_text(json.dumps(placement.processes, indent=1), encoding="utf-8")
-    temporary.replace(spec.placement_path)
+    write_json(spec.placement_path, placement.processes)

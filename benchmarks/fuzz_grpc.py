@@ -8,86 +8,40 @@ that show a traceback; `hung` those that did not come within 30 s; `unexpected` 
 count of errors that nobody intended. All three should be 0.
 """
 
-import argparse
-import json
 import sys
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
+from benchmarks import fuzzing
+from benchmarks.fuzzing import TIMEOUT_S, Send
 from benchmarks.strange_messages import strange_calls
-from cluster import lifecycle
-from constellation import Client
-from constellation.settings import load_settings
+from cluster.state import RunState
 from constellation.wire import channel, services, status
 from constellation.wire.table_file import load_table
 
 CONNECTIONS = 2
 """To each door."""
-TIMEOUT_S = 30.0
 
 
 def main() -> None:
     """Run it and print the counts."""
-    arguments = _arguments()
-    with tempfile.TemporaryDirectory() as folder:
-        settings = load_settings(
-            artifacts=arguments.artifacts, run_dir=Path(folder), serve={"port": 0, "http": False}
-        )
-        state = lifecycle.start(settings)
-        try:
-            kernel = load_table(Path(folder) / "table.msgpack").sites[0].endpoint
-            assert kernel is not None
-            doors = {state.endpoint: services.CONSTELLATION, kernel: services.KERNEL}
-            report = fuzz(doors, seed=arguments.seed, count=arguments.count)
-            with Client(state.endpoint) as stars:
-                report["unexpected"] = stars.status().num_unexpected_errors
-                report["answers_after"] = bool(stars.ask("x", tokens_max=1).finish)
-        finally:
-            lifecycle.stop(settings.run_dir)
-    sys.stdout.write(json.dumps(report) + "\n")
+    fuzzing.main(__doc__, _senders)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--artifacts", type=Path, help="what training left")
-    parser.add_argument("--count", type=int, default=100_000, help="messages to send")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="accepted for uniformity")
-    return parser.parse_args()
+def _senders(state: RunState, run_dir: Path) -> Sequence[Send]:
+    kernel = load_table(run_dir / "table.msgpack").sites[0].endpoint
+    assert kernel is not None
+    return senders_to({state.endpoint: services.CONSTELLATION, kernel: services.KERNEL})
 
 
-def fuzz(doors: dict[str, ServiceDescriptor], *, seed: int, count: int) -> dict[str, Any]:
-    """Send every door its share of the messages; return the counts."""
-    connections = [(endpoint, doors[endpoint]) for endpoint in doors for _ in range(CONNECTIONS)]
-    started_s = time.monotonic()
-    with ThreadPoolExecutor(len(connections)) as pool:
-        jobs = [
-            pool.submit(_send, *connection, seed * len(connections) + place, share)
-            for place, (connection, share) in enumerate(
-                zip(connections, _parts(count, len(connections)), strict=True)
-            )
-        ]
-        seen: Counter[str] = sum((job.result() for job in jobs), Counter())
-    untyped, hung = seen.pop("untyped", 0), seen.pop("hung", 0)
-    return {
-        "inputs": count,
-        "untyped": untyped,
-        "hung": hung,
-        "statuses": dict(sorted(seen.items())),
-        "seconds": round(time.monotonic() - started_s, 1),
-    }
-
-
-def _parts(count: int, num_parts: int) -> Sequence[int]:
-    return [len(range(place, count, num_parts)) for place in range(num_parts)]
+def senders_to(doors: dict[str, ServiceDescriptor]) -> Sequence[Send]:
+    """Return what sends messages to these endpoints, each of its service."""
+    return [partial(_send, *door) for door in doors.items() for _ in range(CONNECTIONS)]
 
 
 def _send(endpoint: str, service: ServiceDescriptor, seed: int, count: int) -> Counter[str]:

@@ -8,73 +8,31 @@ or 503, and errors that show a traceback; `hung` those that did not come within 
 is the router's own count of errors that nobody intended. All three should be 0.
 """
 
-import argparse
 import http.client
 import json
 import sys
-import tempfile
-import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks import fuzzing
+from benchmarks.fuzzing import TIMEOUT_S, Send
 from benchmarks.strange_bodies import strange_requests
-from cluster import lifecycle
-from constellation import Client
-from constellation.settings import load_settings
+from cluster.state import RunState
 
 CONNECTIONS = 4
-TIMEOUT_S = 30.0
 
 
 def main() -> None:
     """Run it and print the counts."""
-    arguments = _arguments()
-    with tempfile.TemporaryDirectory() as folder:
-        settings = load_settings(
-            artifacts=arguments.artifacts, run_dir=Path(folder), serve={"port": 0}
-        )
-        state = lifecycle.start(settings)
-        try:
-            assert state.http is not None
-            report = _fuzz(state.http, arguments.seed, arguments.count)
-            with Client(state.endpoint) as stars:
-                report["unexpected"] = stars.status().num_unexpected_errors
-                report["answers_after"] = bool(stars.ask("x", tokens_max=1).finish)
-        finally:
-            lifecycle.stop(settings.run_dir)
-    sys.stdout.write(json.dumps(report) + "\n")
+    fuzzing.main(__doc__, _senders)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--artifacts", type=Path, help="what training left")
-    parser.add_argument("--count", type=int, default=100_000, help="bodies to send")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="accepted for uniformity")
-    return parser.parse_args()
-
-
-def _fuzz(url: str, seed: int, count: int) -> dict[str, Any]:
-    address = urlsplit(url).netloc
-    shares = [len(range(place, count, CONNECTIONS)) for place in range(CONNECTIONS)]
-    started_s = time.monotonic()
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        jobs = [
-            pool.submit(_send, address, seed * CONNECTIONS + place, share)
-            for place, share in enumerate(shares)
-        ]
-        seen: Counter[str] = sum((job.result() for job in jobs), Counter())
-    untyped, hung = seen.pop("untyped", 0), seen.pop("hung", 0)
-    return {
-        "inputs": count,
-        "untyped": untyped,
-        "hung": hung,
-        "statuses": dict(sorted(seen.items())),
-        "seconds": round(time.monotonic() - started_s, 1),
-    }
+def _senders(state: RunState, run_dir: Path) -> Sequence[Send]:
+    assert state.http is not None
+    return [partial(_send, urlsplit(state.http).netloc)] * CONNECTIONS
 
 
 def _send(address: str, seed: int, count: int) -> Counter[str]:

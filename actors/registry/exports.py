@@ -1,13 +1,12 @@
 """What the registry shows of the constellation: its metrics, and where all others' are."""
 
-import json
-import os
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 from prometheus_client import CollectorRegistry
 
 from actors import _ray
+from actors.run_folder import write_json
 from actors.spec import Announcement, DeploymentSpec
 from constellation.geometry import pairwise_distances
 from constellation.records import KernelHealth, Table
@@ -55,6 +54,4 @@ class Exports:
             {"targets": [endpoint], "labels": {"member": name}}
             for name, endpoint in sorted(endpoints.items())
         ]
-        temporary = self._path.with_suffix(f".{os.getpid()}.part")
-        temporary.write_text(json.dumps(groups, indent=1))
-        temporary.replace(self._path)
+        write_json(self._path, groups)

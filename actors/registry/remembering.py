@@ -5,19 +5,17 @@ remembered it can be asked for heartbeats, which tell the two apart within secon
 """
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from actors.run_folder import write_json
 from actors.spec import Announcement
 
 
 def write_members(path: Path, announcements: Iterable[Announcement]) -> None:
     """Write down who is up, whole or not at all."""
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    temporary.write_text(json.dumps([asdict(each) for each in announcements], indent=1))
-    temporary.replace(path)
+    write_json(path, [asdict(each) for each in announcements])
 
 
 def read_members(path: Path) -> dict[str, Announcement]:

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.fuzz_grpc import fuzz
+from benchmarks.fuzz_grpc import senders_to
+from benchmarks.fuzzing import attack
 from benchmarks.strange_messages import strange_calls
 from constellation.v1 import constellation_pb2
 from constellation.wire import services
@@ -15,7 +16,8 @@ BOTH = (services.CONSTELLATION, services.KERNEL)
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_answer_is_a_typed_one(served: Served, seed: int) -> None:
-    report = fuzz({served.endpoint: services.CONSTELLATION}, seed=seed, count=400)
+    senders = senders_to({served.endpoint: services.CONSTELLATION})
+    report = attack(senders, seed=seed, count=400)
     assert (report["untyped"], report["hung"]) == (0, 0)
     assert {"OK", "INVALID_ARGUMENT"} <= set(report["statuses"])
     assert sum(report["statuses"].values()) == report["inputs"] == 400
