@@ -72,7 +72,7 @@ class Recipe:
     """Highest learning rate of a branch."""
     branch_final_share: float = 0.02
     """Its last rate over the highest."""
-    branch_share: float = 0.6
+    branch_share: float = 0.4
     """Share of all steps that the branches together take, in (0, 1)."""
 
     replay_share: float = 0.2

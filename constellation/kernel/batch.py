@@ -24,7 +24,7 @@ from torch.nn import functional
 from constellation.errors import ConfigError
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.prefixes import PrefixStore
-from constellation.kernel.sampling import Sampler, check_prompt, logprobs_of
+from constellation.kernel.sampling import Sampler, check_prompt, likeliest, logprobs_of
 from constellation.kernel.slots import SlotCache, SlotRows
 from constellation.records import FinishReason, Sampling
 
@@ -331,7 +331,7 @@ class Batch:
     def _draw(self, ready: list[Writing], hidden_RC: Tensor) -> list[Written]:
         """Draw the next token of every text."""
         logits_RV = self._logits(hidden_RC, [writing.kernel for writing in ready]).float()
-        greedy_R = logits_RV.argmax(-1).tolist()
+        greedy_R = likeliest(logits_RV)
         written = []
         for index, writing in enumerate(ready):
             sampler = writing.sampler

@@ -22,10 +22,9 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_C: Tensor, epsilon: float) -> Tensor:
-        inverse = x.square().mean(-1, keepdim=True, dtype=torch.float32).add_(epsilon).rsqrt_()
-        unit = x * inverse.to(x.dtype)
+        scaled, unit, inverse = _scaled_unit(x, weight_C, epsilon)
         ctx.save_for_backward(unit, weight_C, inverse)
-        return unit * weight_C
+        return scaled
 
     @staticmethod
     @once_differentiable
@@ -60,5 +59,14 @@ def normalise(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         weight: Shape (C,); without gradients also any that broadcasts against `x`.
         epsilon: Added to the mean square.
     """
+    if not torch.is_grad_enabled():  # the same bits without what `apply` costs
+        return _scaled_unit(x, weight, epsilon)[0]
     normalised = _RMSNorm.apply(x, weight, epsilon)  # type: ignore[no-untyped-call]
     return cast(Tensor, normalised)
+
+
+def _scaled_unit(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the result, and what its backward pass wants: x r, and r of shape (..., 1)."""
+    inverse = x.square().mean(-1, keepdim=True, dtype=torch.float32).add_(epsilon).rsqrt_()
+    unit = x * inverse.to(x.dtype)
+    return unit * weight, unit, inverse

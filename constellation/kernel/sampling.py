@@ -4,7 +4,7 @@ Order: logit bias, repetition penalty, presence and frequency penalties, the end
 temperature, top-k, top-p, min-p. Randomness comes from a generator passed in, so the same seed
 draws the same tokens. What a `Sampler` draws depends on the seed and on how many tokens were
 written, not on who drew those: another kernel that goes on with an answer draws as the first one
-would have. Shapes: V tokens.
+would have. Shapes: R rows, V tokens.
 
 Source: the finaliser of SplitMix64, Steele, Lea and Flood, "Fast splittable pseudorandom number
 generators", OOPSLA 2014.
@@ -13,6 +13,7 @@ generators", OOPSLA 2014.
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -138,11 +139,18 @@ def pick(
         index = torch.tensor([barred], device=logits_V.device)
         logits_V = logits_V.index_fill(0, index, -math.inf)
     if sampling.temperature == 0:
-        return int(logits_V.argmax())
+        return likeliest(logits_V.unsqueeze(0))[0]
     # Double precision, the maximum taken off: a tiny temperature must not become 0 or overflow.
     logits_V = (logits_V - logits_V.max()).double() / sampling.temperature
     p_V = torch.softmax(_kept(logits_V, sampling), -1).cpu()
     return int(torch.multinomial(p_V, 1, generator=generator))
+
+
+def likeliest(logits_RV: Tensor) -> list[int]:
+    """Return the index of each row's highest logit, float32; of equal ones the lowest."""
+    if logits_RV.device.type == "cpu":  # numpy searches at the speed of memory, torch far from it
+        return cast(list[int], logits_RV.detach().numpy().argmax(-1).tolist())
+    return cast(list[int], logits_RV.argmax(-1).tolist())
 
 
 def logprobs_of(
