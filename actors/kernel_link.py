@@ -17,6 +17,48 @@ from constellation.errors import (
 )
 from constellation.records import FloatArray, Score, Table
 from constellation.wire import channel, services, status
+from constellation.wire.tracing import Span
+
+
+async def read(call: Any) -> Any:
+    """Return the next reply of a stream, or grpc's EOF; whoever waits here may be cancelled.
+
+    A read that is itself cancelled is forgotten by grpc with all that it holds, which may be the
+    block of 8 KB in which a reply has just come. So the call is cancelled and the read ends then.
+    """
+    reading = asyncio.ensure_future(call.read())
+    try:
+        return await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        call.cancel()
+        reading.add_done_callback(_hear)
+        raise
+
+
+def _hear(task: asyncio.Task[Any]) -> None:
+    """Take notice of how a read ended that nobody waits for, or it is logged as unheard."""
+    if not task.cancelled():
+        task.exception()
+
+
+class Replies:
+    """The replies of one stream, in order."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __aiter__(self) -> "Replies":
+        return self
+
+    async def __anext__(self) -> bytes:
+        reply: bytes = await read(self._call)
+        if reply is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return reply
+
+    def cancel(self) -> None:
+        """End the call; nothing happens when it is over."""
+        self._call.cancel()
 
 
 class KernelLink:
@@ -29,29 +71,35 @@ class KernelLink:
         self._raw = services.Stub(self._channel, services.KERNEL, raw_replies=True)
         self._stub = services.Stub(self._channel, services.KERNEL)
 
-    def generate(self, request: Any, timeout_s: float) -> Any:
-        """Start an answer; replies come as bytes."""
-        return self._raw.Generate(request, timeout=timeout_s, metadata=self._metadata)
+    def generate(self, request: Any, timeout_s: float, span: Span | None = None) -> Replies:
+        """Start an answer; replies come as bytes. What follows from the call follows `span`."""
+        call = self._raw.Generate(request, timeout=timeout_s, metadata=self._with(span))
+        return Replies(call)
 
-    async def ask(self, request: Any, timeout_s: float) -> bytes:
+    async def ask(self, request: Any, timeout_s: float, span: Span | None = None) -> bytes:
         """Ask for a whole answer, as bytes."""
-        call = self._raw.Ask(request, timeout=timeout_s, metadata=self._metadata)
+        call = self._raw.Ask(request, timeout=timeout_s, metadata=self._with(span))
         reply: bytes = await call
         return reply
 
-    async def score(self, request: Any, timeout_s: float) -> Score:
+    async def score(self, request: Any, timeout_s: float, span: Span | None = None) -> Score:
         """Ask how likely a text is."""
-        reply = await self._stub.Score(request, timeout=timeout_s, metadata=self._metadata)
+        reply = await self._stub.Score(request, timeout=timeout_s, metadata=self._with(span))
         return Score(nats=reply.nats, num_tokens=reply.num_tokens)
 
-    def predict(self, timeout_s: float) -> Any:
+    def predict(self, timeout_s: float, span: Span | None = None) -> Any:
         """Open a stream of predictions."""
-        return self._stub.Predict(timeout=timeout_s, metadata=self._metadata)
+        return self._stub.Predict(timeout=timeout_s, metadata=self._with(span))
 
-    async def token_nats(self, request: Any, timeout_s: float) -> FloatArray:
+    async def token_nats(
+        self, request: Any, timeout_s: float, span: Span | None = None
+    ) -> FloatArray:
         """Ask how likely each token of a text is."""
-        reply = await self._stub.Score(request, timeout=timeout_s, metadata=self._metadata)
+        reply = await self._stub.Score(request, timeout=timeout_s, metadata=self._with(span))
         return np.array(reply.token_nats, dtype=np.float64)
+
+    def _with(self, span: Span | None) -> tuple[tuple[str, str], ...]:
+        return self._metadata if span is None else (*self._metadata, *span.headers)
 
     async def close(self, *, grace_s: float | None) -> None:
         """Close the connection when its calls have ended, after `grace_s` at the latest."""
@@ -116,6 +164,11 @@ class KernelLinks:
             self._num_under_way[kernel] -= 1
             if not self._num_under_way[kernel]:
                 del self._num_under_way[kernel]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is under way."""
+        return not self._num_under_way
 
     def crowded(self, depth: int | None) -> frozenset[str]:
         """Return the kernels with at least `depth` calls under way; None: no number is too many."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from constellation.records import Rule
+from constellation.telemetry.tracing import TracingOptions
 from constellation.wire.channel import Bind, authority
 from constellation.wire.tls import ServerTls
 
@@ -34,6 +35,7 @@ class RouterOptions:
     handoff_tokens: int = 16
     client_requests_max: int | None = None
     client_rate: float | None = None
+    collective_rate: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +93,8 @@ class DeploymentSpec:
     """Write a line for every request."""
     log_prompts: bool = False
     """With what was asked in it."""
+    tracing: TracingOptions | None = None
+    """Where spans of requests go; None makes none."""
     host: str = "127.0.0.1"
     """Address on which kernels and metrics listen."""
 

@@ -33,14 +33,17 @@ from typing import Any
 
 from benchmarks.chaos_deaths import Deaths, recovery_seconds
 from benchmarks.chaos_memory import Memory
-from benchmarks.chaos_replay import Replay, replayable
+from benchmarks.chaos_replay import Replay
+from benchmarks.chaos_together import is_joint
 from benchmarks.chaos_traffic import Asked, Tally, Traffic
 from cluster import lifecycle
 from cluster.state import RunState
 from constellation import Client
-from constellation.client import RouterStatus
-from constellation.runtime.repeats import ANSWERS_MAX
+from constellation.client import AskOptions, RouterStatus
+from constellation.records import Piece
+from constellation.runtime.repeats import ANSWERS_MAX, BYTES_MAX
 from constellation.settings import Settings, load_settings
+from constellation.wire import convert
 
 NUM_PROMPTS = 64
 PROMPT_CHARACTERS = (60, 240)
@@ -49,8 +52,11 @@ PREFIX_MIB = 1
 WARM_SHARE, WARM_MAX_S = 0.15, 60.0
 """Length of the load before the clock runs, of the run's and in seconds."""
 FILL_FROM_S = 300.0
-"""Shorter runs do not fill the spared router's memory of answers: that takes half a minute."""
+"""Shorter runs do not fill the spared router's memory of answers: that takes over a minute."""
 FILLERS = 8
+FILL_TOKENS, FILL_LOGPROBS = 8, 20
+"""What fills it: answers of 4 KB, about as large as those of the traffic are on average, so that
+as many are kept later as at first."""
 _OURS = ("ray::KernelProcess", "ray::RouterProcess", "ray::RegistryProcess", "python")
 
 
@@ -91,7 +97,9 @@ def run(settings: Settings, *, seconds: float, seed: int, say: Any) -> dict[str,
         deaths.close()
         lifecycle.stop(settings.run_dir)
     say("replaying")
-    differences = Replay(settings.artifacts).differences(tally.answers)
+    serve = settings.serve
+    replay = Replay(settings.artifacts, rule=serve.rule, phi_weighting=serve.phi_weighting)
+    differences = replay.differences(tally.answers)
     unexpected = unexpected_errors(settings.run_dir)
     return _report(tally, deaths, memory, differences, unexpected, seconds)
 
@@ -120,11 +128,25 @@ def _warm(state: RunState, deaths: Deaths, *, seconds: float, seed: int) -> None
         pause.wait(min(WARM_MAX_S, WARM_SHARE * seconds))
     if seconds >= FILL_FROM_S:
         spared = next(iter(deaths.spared & {router.name for router in _routers(state)}))
-        endpoint = next(each.endpoint for each in _routers(state) if each.name == spared)
-        with Client(endpoint) as stars, ThreadPoolExecutor(FILLERS) as pool:
-            # A router remembers so many answers to requests with an id, and ours all have one.
-            for _ in pool.map(lambda _: stars.ask("import os", tokens_max=1), range(ANSWERS_MAX)):
-                pass
+        _fill(next(each.endpoint for each in _routers(state) if each.name == spared), state)
+
+
+def _fill(endpoint: str, state: RunState) -> None:
+    """Have a router answer until it remembers all it can: requests with an id, as all of ours."""
+    with Client(endpoint) as stars, ThreadPoolExecutor(FILLERS) as pool:
+
+        def ask(number: int) -> int:
+            kernel = state.kernels[number % len(state.kernels[:2])]
+            options = AskOptions(tokens_max=FILL_TOKENS, logprobs=FILL_LOGPROBS, kernel=kernel)
+            reply = stars.ask("import os", **options)
+            piece = Piece(text=reply.text, num_tokens=0, logprobs=reply.logprobs)
+            return convert.piece_to_message(piece).ByteSize()
+
+        num_bytes = num_asked = 0
+        while num_bytes < BYTES_MAX and num_asked < ANSWERS_MAX:
+            asked = range(num_asked, num_asked + FILLERS)
+            num_bytes += sum(pool.map(ask, asked))
+            num_asked += len(asked)
 
 
 def _routers(state: RunState) -> tuple[RouterStatus, ...]:
@@ -175,9 +197,9 @@ def _report(
         "recovery_seconds_p50": _rounded(statistics.median(kills) if kills else None),
         "hang_seconds_max": _rounded(recovery_seconds(deaths.done, "hang")),
         "requests": sum(tally.seen.values()),
-        "replayed": sum(map(replayable, tally.answers)),
+        "replayed": len(tally.answers),
         "failed_over": sum(map(_taken_over, tally.answers)),
-        "written_together": len(tally.answers) - sum(map(replayable, tally.answers)),
+        "written_together": sum(is_joint(asked.reply) for asked in tally.answers),
         "deaths": len(deaths.done),
         "spared": sorted(deaths.spared),
         "minutes": round(seconds / 60, 2),

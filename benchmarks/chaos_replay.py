@@ -1,7 +1,8 @@
-"""The offline replay of `benchmarks.chaos`: what the kernels of a route write, one alone.
+"""The offline replay of `benchmarks.chaos`: what the kernels of a route write.
 
-Kernels are loaded from the artifacts into this process and write by `Generation`, which shares no
-batch, cache or wire with the engine that served.
+Kernels are loaded from the artifacts into this process. Where one wrote after the other, each
+writes again by `Generation`, which shares no batch, cache or wire with the engine that served.
+Where several wrote together, `benchmarks.chaos_together` says whether they would have.
 """
 
 from collections.abc import Iterable
@@ -10,36 +11,51 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.chaos_together import Together, is_joint, parts
 from benchmarks.chaos_traffic import Asked
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.stream import TextStream
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.generation import Generation
-from constellation.records import Sampling
+from constellation.records import FinishReason, Rule, Sampling
+from constellation.wire.table_file import load_table
 
 
 class Replay:
-    """Writes again what was answered."""
+    """Writes again what was answered.
 
-    def __init__(self, artifacts: Path) -> None:
+    Args:
+        artifacts: Where the kernels, the coordizer and the table lie.
+        rule: By which the routers decided.
+        phi_weighting: Whether a kernel's integration counted.
+    """
+
+    def __init__(
+        self, artifacts: Path, *, rule: Rule = Rule.BEARING, phi_weighting: bool = True
+    ) -> None:
         torch.set_num_threads(1)
         self._artifacts = artifacts
         self._coordizer = Coordizer.load(artifacts / "coordizer")
         self._decoder = lru_cache(maxsize=None)(self._load)
         self._written = lru_cache(maxsize=4096)(self._write)
+        self._together = Together(
+            load_table(artifacts / "table.msgpack"),
+            self._coordizer,
+            self._decoder,
+            rule=rule,
+            phi_weighting=phi_weighting,
+        )
 
     def differences(self, answers: Iterable[Asked]) -> list[str]:
-        """Return a line for every answer that its route's kernels would not have written.
-
-        Those that several kernels wrote together are left out: `replayable`.
-        """
-        asked = filter(replayable, answers)
-        return [line for each in asked if (line := self._difference(each))]
+        """Return a line for every answer that its route's kernels would not have written."""
+        return [line for each in answers if (line := self._difference(each))]
 
     def _difference(self, asked: Asked) -> str:
-        tokens: tuple[int, ...] = ()
         prompt = tuple(int(token) for token in self._coordizer.encode(asked.prompt))
+        if is_joint(asked.reply):
+            return self._difference_together(asked, prompt)
+        tokens: tuple[int, ...] = ()
         for kernel, count in _segments(asked):
             left = asked.tokens_max - len(tokens)
             written = self._written(kernel, prompt + tokens, left)
@@ -52,6 +68,15 @@ class Replay:
             f"{asked.reply.text!r}, replayed {text!r}"
         )
 
+    def _difference_together(self, asked: Asked, prompt: tuple[int, ...]) -> str:
+        reply = asked.reply
+        why = self._together.objection(prompt, reply.tokens, parts(reply), reply.finish.reason)
+        if not why and reply.finish.reason is FinishReason.LENGTH:
+            why = "" if len(reply.tokens) == asked.tokens_max else "it is of another length"
+        if not why and _text(self._coordizer, reply.tokens) != reply.text:
+            why = "the text is not that of the tokens"
+        return why and f"{asked.mode} {parts(reply)} after {asked.prompt[:40]!r}: {why}"
+
     def _write(self, kernel: str, prompt: tuple[int, ...], tokens_max: int) -> tuple[int, ...]:
         sampling = Sampling(tokens_max=tokens_max, temperature=0.0)
         writing = Generation(self._decoder(kernel), prompt, sampling, self._coordizer.end_id)
@@ -61,11 +86,6 @@ class Replay:
 
     def _load(self, kernel: str) -> Decoder:
         return load_kernel(self._artifacts / "kernels" / kernel).decoder
-
-
-def replayable(asked: Asked) -> bool:
-    """Say whether kernels wrote this one after the other, not token by token together."""
-    return not asked.reply.finish.weights
 
 
 def _segments(asked: Asked) -> list[tuple[str, int]]:

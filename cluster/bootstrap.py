@@ -14,6 +14,7 @@ from constellation.settings import apply_environment
 from constellation.wire.channel import LOOPBACK
 
 NAMESPACE = "constellation"
+_PRODUCTS_MAX = "64"
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # requests and weights never pass through it
 
 # Named for other systems, but on every one it keeps the node's address 127.0.0.1; without it Ray
@@ -49,6 +50,10 @@ def _environment(token: str) -> dict[str, str]:
         "RAY_worker_niceness": "0",
         # glibc keeps an arena per thread; Ray's processes have dozens of threads.
         "MALLOC_ARENA_MAX": "1",
+        # torch's library of products keeps one prepared for every number of rows that it has seen,
+        # up to 1,024 of half a megabyte: a kernel would grow by more than it weighs.
+        "LRU_CACHE_CAPACITY": _PRODUCTS_MAX,
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": _PRODUCTS_MAX,
     }
 
 

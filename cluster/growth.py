@@ -7,12 +7,16 @@ from cluster.training_run import with_own_ray
 from constellation.client import Client
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.store import MANIFEST, load_prepared
-from constellation.errors import ConfigError
+from constellation.errors import ConfigError, UnknownKernel
 from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.decoder import Decoder
+from constellation.kernel.hugging_face.files import is_imported, is_model
 from constellation.records import Grown, Table
-from constellation.routing.growth import add_kernel, retire_kernel
+from constellation.routing.growth import add_kernel, retire_kernel, unlearn_text
+from constellation.routing.sites import KernelTexts
 from constellation.wire.table_file import load_table, save_table
-from training.evaluation.growth import GrowthCost, growth_cost
+from constellation.wire.texts_file import load_texts
+from training.evaluation.growth import GrowthCost, ModelReader, growth_cost
 from training.growth import NewKernel, import_new, train_new
 from training.progress.events import OnEvent
 
@@ -39,7 +43,8 @@ def make_kernel(
     Args:
         artifacts: Folder that training wrote.
         name: Of the new kernel.
-        path: A file or folder of text, or the folder of a finished kernel.
+        path: A file or folder of text, or the folder of a finished kernel or of a causal model of
+            `transformers`.
         text: Text of the finished kernel's domain; None when it is trained.
         on_event: Told of the training.
 
@@ -47,7 +52,7 @@ def make_kernel(
         ConfigError: A finished kernel came without text, or text twice.
         ConstellationError: See `training.growth`.
     """
-    finished = (path / "kernel.json").exists()
+    finished = (path / "kernel.json").exists() or is_model(path)
     if finished and text is None:
         raise ConfigError(
             f"{path} is a finished kernel: --text says where its domain lies, and is needed"
@@ -96,6 +101,25 @@ def leave(artifacts: Path, name: str, client: Client | None) -> Grown:
     return Grown(kernel=name, seat=seat, table_version=left.table_version)
 
 
+def forget(artifacts: Path, name: str, source: str, client: Client | None) -> Grown:
+    """Let a kernel route as if it had never read a source of its training text.
+
+    Raises:
+        UnknownKernel: There is none of that name.
+        GrowthRefused: The source does not count for it, or cannot be taken out.
+        ArtifactError: Training kept no record of its text, or that is damaged.
+    """
+    if client is not None:
+        return client.unlearn(name, source)
+    before = load_table(artifacts / TABLE_FILE)
+    names = [site.name for site in before.sites]
+    if name not in names:
+        raise UnknownKernel(name, names)
+    sources = load_texts(artifacts, name, coordizer_hash=before.coordizer_hash)
+    texts = KernelTexts(name=name, corpora=sources)
+    return _store(artifacts, name, unlearn_text(before, texts, source))
+
+
 def _store(artifacts: Path, name: str, table: Table) -> Grown:
     save_table(artifacts / TABLE_FILE, table)
     seat = next((site.seat for site in table.sites if site.name == name), None)
@@ -110,5 +134,9 @@ def _cost(artifacts: Path, corpus: Path, before: Table, after: Table) -> GrowthC
         coordizer=Coordizer.load(artifacts / "coordizer"),
         before=before,
         after=after,
-        kernel=lambda name: load_kernel(artifacts / "kernels" / name).decoder,
+        kernel=lambda name: _reader(artifacts / "kernels" / name),
     )
+
+
+def _reader(folder: Path) -> Decoder | ModelReader:
+    return ModelReader(folder) if is_imported(folder) else load_kernel(folder).decoder

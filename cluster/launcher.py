@@ -27,8 +27,9 @@ from constellation.errors import (
     ConstellationError,
     DeploymentError,
 )
-from constellation.settings import SecuritySettings, Settings, read_token
+from constellation.settings import SecuritySettings, Settings, TracingSettings, read_token
 from constellation.telemetry.logs import set_up_logging
+from constellation.telemetry.tracing import TracingOptions, check_installed
 from constellation.wire.names import check_kernel_name
 from constellation.wire.table_file import load_table
 from constellation.wire.tls import ServerTls, server_tls
@@ -83,6 +84,7 @@ def _spec(settings: Settings) -> Any:
         tls=tls_of(security),
         access_log=settings.log.access,
         log_prompts=settings.log.prompts,
+        tracing=tracing_of(settings.tracing),
     )
 
 
@@ -133,6 +135,18 @@ def tls_of(security: SecuritySettings) -> ServerTls | None:
     if terms is not None:
         terms.context()
     return terms
+
+
+def tracing_of(settings: TracingSettings) -> TracingOptions | None:
+    """Return where spans go, or None for nowhere.
+
+    Raises:
+        ConfigError: The endpoint is no URL, or the packages are missing.
+    """
+    if settings.endpoint is None:
+        return None
+    check_installed()
+    return TracingOptions(endpoint=settings.endpoint, sample_ratio=settings.sample_ratio)
 
 
 def free_ports(settings: Settings) -> tuple[list[int], list[int | None]]:

@@ -266,8 +266,8 @@ class IncompatibleKernels(RequestError):
 
     def __init__(self, kernel: str) -> None:
         super().__init__(
-            f"kernel {kernel!r} was made with another coordizer than the kernels that serve; "
-            "train it from their seed"
+            f"kernel {kernel!r} speaks another vocabulary than those that it would work with; "
+            "train it from their seed, or ask it alone"
         )
         self.kernel = kernel
 

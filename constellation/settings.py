@@ -70,6 +70,9 @@ class ServeSettings(_Section):
     client_rate: float | None = Field(default=None, gt=0, le=1e6)
     """Requests a second of one client that one router takes, of which a second's worth may come
     at once; None: any number."""
+    collective_rate: float | None = Field(default=None, gt=0, le=600)
+    """Prompts a minute, drawn by chance, that a router has every kernel score when it is idle, to
+    measure collective Phi; None keeps none."""
 
 
 class KernelSettings(_Section):
@@ -126,6 +129,16 @@ class LogSettings(_Section):
     """With what was asked in it; otherwise no line holds any text of a request or an answer."""
 
 
+class TracingSettings(_Section):
+    """Spans of requests, by OpenTelemetry (the optional packages `tracing`)."""
+
+    endpoint: str | None = None
+    """URL at which a collector takes traces by OTLP over HTTP, such as
+    http://localhost:4318/v1/traces; None makes none."""
+    sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    """Share of the traces begun here that is kept; callers who send a trace decide about theirs."""
+
+
 class Settings(BaseSettings):
     """The whole configuration, checked."""
 
@@ -145,6 +158,7 @@ class Settings(BaseSettings):
     kernel: KernelSettings = KernelSettings()
     security: SecuritySettings = SecuritySettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(

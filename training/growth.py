@@ -26,10 +26,12 @@ from constellation.errors import (
     TrainingError,
 )
 from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.hugging_face.files import import_model, is_model
 from constellation.records import Table
 from constellation.routing.candidate import fit_candidate
 from constellation.wire.names import check_kernel_name
 from constellation.wire.table_file import SITE_FILE, load_table, save_table
+from constellation.wire.texts_file import save_texts
 from training.ledger import file_sha256, hash_of
 from training.loop.checkpoints import write_json
 from training.loop.data import join_documents
@@ -40,7 +42,7 @@ from training.recipe import CorpusSection, Recipe
 from training.replay import sample_replay
 from training.runs.branch import is_finished
 from training.runs.training_plan import SEED, TrainingPlan
-from training.table import domain_basins, passage_basins
+from training.table import kernel_texts, passage_basins
 
 Trainer = Callable[[TrainingPlan, Recipe, OnEvent], None]
 """Trains all that a plan names, as in `training/pipeline.py`."""
@@ -101,21 +103,26 @@ def train_new(
 
 
 def import_new(artifacts: Path, name: str, kernel: Path, text: Path) -> NewKernel:
-    """Take in a finished kernel of the same vocabulary; its basin is that of the text given.
+    """Take in a finished kernel; its basin is that of the text given.
 
     Args:
         artifacts: The run's folder.
         name: Of the domain and its kernel.
-        kernel: Folder of a whole kernel.
+        kernel: Folder of a whole kernel of the same vocabulary, or of a causal model of
+            `transformers`, which has its own.
         text: A file or folder with text of its domain, some of which calibrates its radii.
 
     Raises:
         IncompatibleKernels: It was trained with another vocabulary.
-        ArtifactError: It is damaged, or an adapter, whose base would stay where it is.
+        ArtifactError: It is damaged, or an adapter, whose base would stay where it is; or a model
+            that cannot be served, as `constellation.kernel.hugging_face.loading.open_model` says.
+        ConfigError: It is a model, and `transformers` is not installed.
         CorpusError: The text cannot be used.
     """
     started_s = time.perf_counter()
     run = _Run(artifacts.resolve(), name)
+    if is_model(kernel):
+        return _import_foreign(run, kernel, text, started_s)
     loaded = load_kernel(kernel)
     if loaded.tokenizer_hash != run.coordizer.tokenizer_hash:
         raise IncompatibleKernels(name)
@@ -123,11 +130,24 @@ def import_new(artifacts: Path, name: str, kernel: Path, text: Path) -> NewKerne
         raise ArtifactError(kernel, "is an adapter; merge it into a whole kernel first")
     corpus = run.read(text, CorpusSection())
     if kernel.resolve() != run.folder:
-        run.check_place_is_free()
-        run.folder.mkdir(parents=True, exist_ok=True)
+        run.clear_place()
+        run.folder.mkdir(parents=True)
         for file in ("weights.safetensors", "kernel.json"):
             shutil.copy(kernel / file, run.folder / file)
         run.record(f"imported {loaded.weights_hash}")
+    return run.finish(corpus, started_s)
+
+
+def _import_foreign(run: "_Run", model: Path, text: Path, started_s: float) -> NewKernel:
+    # Imported here: what it needs is optional.
+    from constellation.kernel.hugging_face.loading import open_model
+
+    open_model(model)  # before anything is written
+    corpus = run.read(text, CorpusSection())
+    if model.resolve() != run.folder:
+        run.clear_place()
+        files = import_model(model, run.folder)
+        run.record(f"imported {files.weights_hash}")
     return run.finish(corpus, started_s)
 
 
@@ -156,6 +176,11 @@ class _Run:
                 f"{self.folder} holds a kernel that is not in the table; take it back with: "
                 f"constellation add {self._name} {self.folder} --text PATH, or move it away"
             )
+
+    def clear_place(self) -> None:
+        """Remove what an earlier kernel of this name left; raises as `check_place_is_free`."""
+        self.check_place_is_free()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def read(self, text: Path, section: CorpusSection) -> PreparedCorpus:
         """Read the domain's text, split it as the section says, and keep it."""
@@ -200,13 +225,14 @@ class _Run:
                 f"domain {self._name!r}",
                 "no held-out document is long enough to calibrate on; add text",
             )
+        texts = kernel_texts(corpus.train, self._name, self.coordizer)
         candidate = fit_candidate(
-            self._name,
-            domain_basins(corpus.train, self._name, self.coordizer),
+            texts,
             passages_NK,
             background_K=self.coordizer.background_K,
             coordizer_hash=self.coordizer.hash,
         )
+        save_texts(self.artifacts, self._name, texts.corpora, coordizer_hash=self.coordizer.hash)
         save_table(self.folder / SITE_FILE, candidate)
         return NewKernel(
             name=self._name,

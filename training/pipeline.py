@@ -25,6 +25,7 @@ from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.decoder import Decoder
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.table_file import SITE_FILE, load_table, save_table
+from constellation.wire.texts_file import save_texts
 from training.evaluation.collective import collective_report
 from training.evaluation.collective_scores import score_collective
 from training.evaluation.cross_domain import score_across
@@ -228,6 +229,10 @@ class _Run:
             observed = self._observe(plan)
             fitted = fit_table(corpus, coordizer, phi_gauges=observed.phi_gauges)
             save_table(self._out / "table.msgpack", fitted.table)
+            texts = [
+                save_texts(self._out, each.name, each.corpora, coordizer_hash=coordizer.hash)
+                for each in fitted.texts
+            ]
             seating = fitted.seating
             write_json(
                 self._out / "table.json",
@@ -241,7 +246,7 @@ class _Run:
                     ),
                 },
             )
-            return [self._out / "table.msgpack", self._out / "table.json"]
+            return [self._out / "table.msgpack", self._out / "table.json", *texts]
 
         inputs = {
             "coordizer": coordizer.hash,

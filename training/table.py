@@ -10,12 +10,19 @@ from constellation.curricula.corpus import Document
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.errors import CorpusError
 from constellation.geometry.assignment import SeatAssignment
+from constellation.geometry.means import sum_hellinger
 from constellation.records import FloatArray, Rule, Table
 from constellation.routing.calibration import calibrate, make_table
 from constellation.routing.sites import KernelTexts, fit_sites
 
 PREFIX_TOKENS = 32
 """Length of the passages that radii and temperatures are calibrated on: a short query's."""
+
+SOURCES_MAX = 4096
+"""Sources of one domain that have records of their own: 512 bytes each, and their names."""
+
+ALL_SOURCES = "all sources"
+"""Name of the one record of a domain that has more."""
 
 PASSAGES_PER_DOCUMENT = 8
 """Calibration passages taken from one held-out document, evenly from its start."""
@@ -26,6 +33,8 @@ class FittedTable:
     """A routing table and what its fitting measured on the dev split."""
 
     table: Table
+    texts: tuple[KernelTexts, ...]
+    """What the kernels' basins are made of, in the order of the table."""
     seating: SeatAssignment | None
     accuracy: Mapping[Rule, float]
     """Share of held-out passages whose nearest kernel is their own."""
@@ -45,10 +54,7 @@ def fit_table(
     Raises:
         CorpusError: A domain has no held-out passage to calibrate on.
     """
-    kernels = [
-        KernelTexts(name=name).learn("train", domain_basins(corpus.train, name, coordizer))
-        for name in corpus.domains
-    ]
+    kernels = tuple(kernel_texts(corpus.train, name, coordizer) for name in corpus.domains)
     fit = fit_sites(kernels, background_K=coordizer.background_K)
     sites = [replace(site, phi_gauge=phi_gauges.get(site.name)) for site in fit.sites]
     passages, labels = passage_basins(corpus.dev, coordizer)
@@ -66,10 +72,27 @@ def fit_table(
     )
     return FittedTable(
         table=table,
+        texts=kernels,
         seating=fit.seating,
         accuracy=calibration.accuracy,
         num_passages=calibration.num_texts,
     )
+
+
+def kernel_texts(documents: Sequence[Document], domain: str, coordizer: Coordizer) -> KernelTexts:
+    """Return what a kernel's basin is made of: a record for each source of a domain.
+
+    A source can be unlearned by its record alone. More than `SOURCES_MAX` of them are kept as one.
+    """
+    basins_NK = domain_basins(documents, domain, coordizer)
+    rows: dict[str, list[int]] = {}
+    own = (document for document in documents if document.domain == domain)
+    for row, document in enumerate(own):
+        rows.setdefault(document.source, []).append(row)
+    if len(rows) > SOURCES_MAX:
+        rows = {ALL_SOURCES: list(range(len(basins_NK)))}
+    corpora = {source: sum_hellinger(basins_NK[taken]) for source, taken in rows.items()}
+    return KernelTexts(name=domain, corpora=corpora)
 
 
 def domain_basins(documents: Sequence[Document], domain: str, coordizer: Coordizer) -> FloatArray:

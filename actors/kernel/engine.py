@@ -101,7 +101,29 @@ class LedAnswer(KernelAnswer):
         return token, self.take(taken)
 
 
-class KernelEngine:
+class BatchEngine:
+    """What all engines that have a batch do with it."""
+
+    blocking = True
+    _batch: Batch
+
+    def step(self, answers: Sequence[KernelAnswer | PredictedText]) -> list[Step | None]:
+        """Write one token of each of these answers; None where a prompt is still being read."""
+        taking_part = {answer.writing: index for index, answer in enumerate(answers)}
+        steps: list[Step | None] = [None] * len(answers)
+        for written in self._batch.step(taking_part):
+            index = taking_part[written.writing]
+            steps[index] = step = answers[index].take(written)
+            if step.reason is not None:  # a stop string: the batch does not know of them
+                self._batch.remove(written.writing)
+        return steps
+
+    def leave(self, answer: KernelAnswer | PredictedText) -> None:
+        """Forget an answer, finished or not."""
+        self._batch.remove(answer.writing)
+
+
+class KernelEngine(BatchEngine):
     """A decoder and the vocabulary it writes in.
 
     Args:
@@ -113,8 +135,6 @@ class KernelEngine:
         stacked: Where it writes together with other kernels, whose options these are; None: by
             itself.
     """
-
-    blocking = True
 
     def __init__(
         self,
@@ -139,7 +159,7 @@ class KernelEngine:
         else:
             self._kernel = stacked.stack.put(loaded.decoder)
             self._batch = stacked
-        self._token_bytes = _token_bytes(vocabulary)
+        self._token_bytes = token_bytes_of(vocabulary)
         self.tokenizer_hash = loaded.tokenizer_hash
         self.weights_hash = loaded.weights_hash
         self.context = loaded.config.context
@@ -212,21 +232,6 @@ class KernelEngine:
         writing = Writing(prompt, sampler, None, [], before)
         return LedAnswer(writing, self._token_bytes, context=context)
 
-    def step(self, answers: Sequence[KernelAnswer | PredictedText]) -> list[Step | None]:
-        """Write one token of each of these answers; None where a prompt is still being read."""
-        taking_part = {answer.writing: index for index, answer in enumerate(answers)}
-        steps: list[Step | None] = [None] * len(answers)
-        for written in self._batch.step(taking_part):
-            index = taking_part[written.writing]
-            steps[index] = step = answers[index].take(written)
-            if step.reason is not None:  # a stop string: the batch does not know of them
-                self._batch.remove(written.writing)
-        return steps
-
-    def leave(self, answer: KernelAnswer | PredictedText) -> None:
-        """Forget an answer, finished or not."""
-        self._batch.remove(answer.writing)
-
     def score(self, tokens: Sequence[int], num_context: int) -> Score:
         """Say how likely `tokens[num_context:]` is after the tokens before.
 
@@ -248,6 +253,7 @@ class KernelEngine:
 
 
 @lru_cache(maxsize=4)
-def _token_bytes(vocabulary: Vocabulary) -> tuple[bytes, ...]:
+def token_bytes_of(vocabulary: Vocabulary) -> tuple[bytes, ...]:
+    """Return the bytes of every token."""
     # Kernels of one process share it: at 50,000 tokens it takes megabytes.
     return vocabulary.token_bytes()

@@ -1,16 +1,28 @@
 """The engines of one process: kernels of the same architecture are stacked, others stand beside."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import torch
 
-from actors.kernel.engine import KernelEngine
+from actors.kernel.engine import KernelEngine, token_bytes_of
 from actors.spec import DeploymentSpec
 from constellation.coordizer.artifacts import read_vocabulary
 from constellation.coordizer.vocabulary import END_ID
-from constellation.errors import ArtifactError
+from constellation.errors import ArtifactError, ConfigError
 from constellation.kernel.checkpoint import LoadedKernel, load_kernel
+from constellation.kernel.hugging_face.files import ModelFiles, is_imported
 from constellation.kernel.prefixes import PrefixStore
+from constellation.kernel.products import Weights
 from constellation.kernel.stack import KernelStack, can_stack
 from constellation.kernel.stacked_batch import StackedBatch
+
+if TYPE_CHECKING:
+    from actors.kernel.hugging_face import HuggingFaceEngine
+    from constellation.kernel.hugging_face.loading import LoadedModel
+
+    AnyEngine = KernelEngine | HuggingFaceEngine
+    ForeignFiles = tuple[LoadedModel, ModelFiles]
 
 
 class Engines:
@@ -18,7 +30,8 @@ class Engines:
 
     A process with room for one kernel maps its weights, which processes of one machine share. One
     with room for several copies them into stacks, in float32; kernels that cannot be stacked, and
-    all in other precisions, are mapped and stepped one after the other.
+    all in other precisions, are mapped and stepped one after the other. Models of `transformers`
+    are each process's own; the library is imported with the first of them.
 
     Args:
         spec: Of the deployment.
@@ -35,13 +48,19 @@ class Engines:
         self._vocabulary_hash = self._vocabulary.sha256()
         self._stacks: list[StackedBatch] = []
 
-    def read(self, kernel: str) -> LoadedKernel:
+    def read(self, kernel: str) -> "LoadedKernel | ForeignFiles":
         """Read a kernel's files; any thread may do that.
 
         Raises:
-            ArtifactError: A file is damaged, or of another vocabulary.
+            ArtifactError: A file is damaged, or of another vocabulary; or the library that reads
+                it is not installed.
         """
         folder = self._spec.artifacts / "kernels" / kernel
+        if is_imported(folder):
+            return _read_foreign(folder, self._options.weights)
+        return self._read_own(folder)
+
+    def _read_own(self, folder: Path) -> LoadedKernel:
         loaded = load_kernel(folder) if self._stacks_kernels else None
         if loaded is None or not can_stack(loaded.decoder):
             loaded = load_kernel(folder, shared=self._spec.weights_dir)
@@ -50,8 +69,10 @@ class Engines:
             raise ArtifactError(folder, f"was trained with another vocabulary than {coordizer}")
         return loaded
 
-    def place(self, loaded: LoadedKernel) -> KernelEngine:
+    def place(self, loaded: "LoadedKernel | ForeignFiles") -> "AnyEngine":
         """Make a kernel's engine; once others answer, only their thread may do that."""
+        if not isinstance(loaded, LoadedKernel):
+            return self._place_foreign(*loaded)
         options = self._options
         return KernelEngine(
             loaded,
@@ -60,6 +81,17 @@ class Engines:
             prefix_bytes=options.prefix_mib * 2**20,
             weights=options.weights,
             stacked=self._stack_for(loaded),
+        )
+
+    def _place_foreign(self, loaded: "LoadedModel", files: ModelFiles) -> "HuggingFaceEngine":
+        from actors.kernel.hugging_face import HuggingFaceEngine
+
+        return HuggingFaceEngine(
+            loaded,
+            files,
+            token_bytes_of(self._vocabulary),
+            prefill_tokens=self._options.prefill_tokens,
+            prefix_bytes=self._options.prefix_mib * 2**20,
         )
 
     @property
@@ -81,3 +113,12 @@ class Engines:
         )
         self._stacks.append(batch)
         return batch
+
+
+def _read_foreign(folder: Path, weights: Weights) -> "ForeignFiles":
+    from constellation.kernel.hugging_face.loading import load_imported
+
+    try:
+        return load_imported(folder, weights=weights)
+    except ConfigError as error:  # the library is missing: this kernel cannot be read here
+        raise ArtifactError(folder, str(error)) from error

@@ -7,6 +7,8 @@ import asyncio
 import ctypes
 import gc
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,8 +20,7 @@ from actors.spec import DeploymentSpec
 from constellation.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from actors.kernel.engine import KernelEngine
-    from actors.kernel.engines import Engines
+    from actors.kernel.engines import AnyEngine, Engines
     from constellation.kernel.stacked_batch import StackedBatch
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class KernelGroup:
         """Drop what `load_next` loaded."""
         self._next = None
 
-    def _host(self, name: str, engine: "KernelEngine") -> None:
+    def _host(self, name: str, engine: "AnyEngine") -> None:
         self._hosts[name] = KernelHost(
             name,
             engine,
@@ -138,7 +139,7 @@ class KernelGroup:
             coordizer_folder=self._spec.artifacts / "coordizer",
         )
 
-    def _loop_of(self, engine: "KernelEngine") -> StepLoop | None:
+    def _loop_of(self, engine: "AnyEngine") -> StepLoop | None:
         """Return what steps an engine's stack; None for one that stands by itself."""
         if engine.stacked is None:
             return None
@@ -153,11 +154,31 @@ class _Loaded:
 
     def __init__(self, maker: "Engines") -> None:
         self.maker = maker
-        self.engines: dict[str, KernelEngine] = {}
+        self.engines: dict[str, AnyEngine] = {}
 
 
 def _load(spec: DeploymentSpec, names: tuple[str, ...], *, lenient: bool = False) -> _Loaded:
     """Load kernels; a lenient reader leaves out damaged ones, if others can answer."""
+    with _collector_off():
+        return _load_all(spec, names, lenient=lenient)
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """Look for no garbage meanwhile, and once at the end.
+
+    Importing torch makes some hundred thousand objects that stay. Python would look through them
+    again and again, which costs a tenth or so of a kernel's start.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        _return_memory()
+
+
+def _load_all(spec: DeploymentSpec, names: tuple[str, ...], *, lenient: bool) -> _Loaded:
     # torch is imported here, before serving: importing it later would stop the event loop.
     from actors.kernel.engines import Engines
 
@@ -173,7 +194,6 @@ def _load(spec: DeploymentSpec, names: tuple[str, ...], *, lenient: bool = False
             damage = error
     if damage is not None and not loaded.engines:
         raise damage
-    _return_memory()
     return loaded
 
 

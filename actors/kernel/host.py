@@ -22,6 +22,7 @@ from constellation.errors import IncompatibleKernels, KernelUnavailable
 from constellation.records import FloatArray, KernelDescription, Piece, Sampling, Score
 from constellation.runtime.admission import Admission
 from constellation.telemetry.metrics import TOKEN_KINDS
+from constellation.wire import tracing
 from constellation.wire.ensembles import Ensemble
 
 
@@ -78,6 +79,7 @@ class KernelHost:
         sampling: Sampling,
         *,
         produced: Sequence[int] = (),
+        num_produced: int | None = None,
         client: str = "",
     ) -> AsyncGenerator[Piece, None]:
         """Continue a prompt, a piece per token, text in whole code points.
@@ -86,24 +88,36 @@ class KernelHost:
             tokens: The prompt.
             sampling: Options of the draws, for the whole answer.
             produced: What other kernels wrote of the answer; the pieces go on after it.
+            num_produced: Tokens of the answer that it counts as; None: as many as it has.
             client: Whose turn is used up when it has to wait.
         """
         started_s = time.monotonic()
+        num_before = len(produced) if num_produced is None else num_produced
+        sampling = sampling.recounted(num_before, len(produced))
+        span = unread = tracing.current()
         async with self._slot(client):
+            if span is not None:
+                span.event("slot taken", {})
             stepping = self._stepping
             reading = await stepping.start(tokens, sampling, produced)
-            telling = Telling(reading.answer.num_prompt_tokens, num_before=len(produced))
+            telling = Telling(reading.answer.num_prompt_tokens, num_before=num_before)
             num_read = telling.num_prompt_tokens + len(produced)
             self._tokens["prompt"].inc(num_read)
             self._cached[reading] = num_read
             try:
                 while telling.reason is None:
                     telling.add(await stepping.next(reading))
+                    if unread is not None:
+                        unread.event("prompt read", {"tokens": num_read})
+                        unread = None
                     self._cached[reading] = telling.num_prompt_tokens + telling.num_tokens
                     if telling.has_text and telling.reason is None:
                         yield telling.piece()
-                self._tokens["completion"].inc(telling.num_tokens - len(produced))
-                yield telling.last_piece(elapsed_s=time.monotonic() - started_s)
+                self._tokens["completion"].inc(telling.num_tokens - num_before)
+                last = telling.last_piece(elapsed_s=time.monotonic() - started_s)
+                if span is not None and last.finish is not None:
+                    span.note(tracing.finish_facts(last.finish))
+                yield last
             finally:
                 self._cached.pop(reading, None)
                 stepping.leave(reading)

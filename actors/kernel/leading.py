@@ -26,6 +26,7 @@ from constellation.errors import ArtifactError, InvalidRequest, KernelUnavailabl
 from constellation.records import FloatArray, Mode, Piece, Sampling, Score
 from constellation.routing.mixture import joint_logits
 from constellation.routing.weighing import Renew, Weighing, joint_nats, renewal
+from constellation.wire import tracing
 from constellation.wire.ensembles import Ensemble, Member, Predicted, Predicting
 
 logger = logging.getLogger(__name__)
@@ -64,12 +65,23 @@ class Together:
         texts: Name -> the text in that kernel's batch, in the order of the weights.
         own: Name of the leader, whose loss is everybody's.
         weighing: Their weights.
+        num_before: Tokens of the answer that others wrote before.
+
+    Attributes:
+        lost: Partners that were left out -> index of the first token written without them.
     """
 
     def __init__(
-        self, led: Led, texts: dict[str, Predicting], own: str, weighing: Weighing
+        self,
+        led: Led,
+        texts: dict[str, Predicting],
+        own: str,
+        weighing: Weighing,
+        *,
+        num_before: int,
     ) -> None:
-        self.lost: list[str] = []
+        self.lost: dict[str, int] = {}
+        self._num_written = num_before
         self._led = led
         self._texts = texts
         self._own = own
@@ -98,6 +110,7 @@ class Together:
         logits_kV = np.stack([predicted[name].logits_V for name in self._texts])
         joint_V, normaliser_k = joint_logits(logits_kV, self._weighing.weights_k[places])
         token, step = self._led.choose(joint_V)
+        self._num_written += step.num_tokens
         if step.reason is None:
             log_prob_k = np.zeros(len(self._names))
             log_prob_k[places] = logits_kV[:, token] - normaliser_k
@@ -126,7 +139,7 @@ class Together:
         logger.warning("partner lost", extra={"kernel": name, "why": str(error)})
         del self._texts[name]
         self._weighing.drop(self._names.index(name))
-        self.lost.append(name)
+        self.lost[name] = self._num_written
 
 
 class Leader:
@@ -165,11 +178,15 @@ class Leader:
         engine = self._kernel.engine
         renew = await self._renew(ensemble)
         async with self._texts(text, engine, ensemble, client, timeout_s) as texts:
+            span = tracing.current()
+            if span is not None:
+                span.event("slots taken", {"kernels": len(texts)})
             context = min(each.context for each in texts.values())
             led = engine.lead(tokens, sampling, produced, context=context)
             weighing = Weighing(ensemble.mode, _weights(ensemble), text, renew)
-            together = Together(led, texts, self._kernel.name, weighing)
-            telling = Telling(led.num_prompt_tokens, num_before=len(produced))
+            num_before = len(produced)
+            together = Together(led, texts, self._kernel.name, weighing, num_before=num_before)
+            telling = Telling(led.num_prompt_tokens, num_before=num_before)
             while telling.reason is None:
                 telling.add(await together.step())
                 if telling.has_text and telling.reason is None:
@@ -178,7 +195,7 @@ class Leader:
         yield telling.last_piece(
             elapsed_s=time.monotonic() - started_s,
             weights=together.weights,
-            lost=tuple(together.lost),
+            lost=together.lost,
         )
 
     async def score(

@@ -11,10 +11,11 @@ from typing import Any
 import grpc
 
 from actors.kernel.stepping import Reading, Stepping
-from actors.kernel_link import KernelLink, typed_loss
+from actors.kernel_link import KernelLink, read, typed_loss
 from constellation.errors import KernelUnavailable
 from constellation.records import FloatArray
 from constellation.v1 import kernel_pb2
+from constellation.wire import tracing
 from constellation.wire.ensembles import (
     MEMBERS_MAX,
     Member,
@@ -94,7 +95,7 @@ async def send(call: Any, request: kernel_pb2.PredictRequest) -> None:
 async def receive(call: Any, kernel: str) -> kernel_pb2.PredictReply:
     """Return the next reply, or raise the error of ours that stands for its loss."""
     try:
-        reply = await call.read()
+        reply = await read(call)
     except grpc.aio.AioRpcError as error:
         raise typed_loss(error, kernel) from error
     if reply is grpc.aio.EOF:
@@ -141,7 +142,8 @@ class Partners:
             tokens=tokens, kernel=member.kernel, client=client, per_token=True
         )
         try:
-            return await (await self.to(member)).token_nats(request, timeout_s)
+            link = await self.to(member)
+            return await link.token_nats(request, timeout_s, tracing.current())
         except grpc.aio.AioRpcError as error:
             raise typed_loss(error, member.kernel) from error
 
@@ -177,7 +179,7 @@ class Partners:
             is_scored=is_scored,
             client=client,
         )
-        call = (await self.to(member)).predict(timeout_s)
+        call = (await self.to(member)).predict(timeout_s, tracing.current())
         try:
             await send(call, kernel_pb2.PredictRequest(start=start))
             joined = await receive(call, member.kernel)

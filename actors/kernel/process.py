@@ -4,6 +4,7 @@ A process that starts again reads from the run folder which kernels those are: t
 it down before anybody joins and after somebody left.
 """
 
+import asyncio
 import logging
 import os
 
@@ -15,6 +16,7 @@ from actors.placing import read_placement
 from actors.spec import Announcement, DeploymentSpec
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.metrics import serve_metrics
+from constellation.telemetry.tracing import open_tracing
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,14 @@ class KernelProcess:
         self._group = KernelGroup(spec)
         await self._group.load(read_placement(spec).processes.get(member, ()))
         server = self._group.server
+        self._tracing = None
+        if spec.tracing is not None:
+            server.guard.tracing = self._tracing = open_tracing(
+                spec.tracing,
+                service="constellation-kernel",
+                instance=member,
+                count=lambda outcome, num: server.metrics.spans.labels(outcome).inc(num),
+            )
         self._endpoint = await server.open(spec.internal_bind, stall_s=spec.kernel.stall_s)
         self._metrics_endpoint, _ = serve_metrics(server.metrics.registry, spec.host)
         told = _ray.announce(spec, await self.where())
@@ -80,6 +90,8 @@ class KernelProcess:
     async def drain(self, grace_s: float) -> None:
         """Refuse new calls and finish the running ones."""
         await self._group.server.stop(grace_s=grace_s)
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
 
 
 KernelActor = ray.remote(KernelProcess)

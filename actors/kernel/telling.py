@@ -45,9 +45,9 @@ class Telling:
         *,
         elapsed_s: float,
         weights: Mapping[str, float] | None = None,
-        lost: tuple[str, ...] = (),
+        lost: Mapping[str, int] | None = None,
     ) -> Piece:
-        """Return the rest, with the finish; `weights` and `lost` as there."""
+        """Return the rest, with the finish; `weights` as there, `lost` with its `lost_at`."""
         assert self.reason is not None
         return self.piece(
             Finish(
@@ -56,6 +56,7 @@ class Telling:
                 num_tokens=self.num_tokens,
                 elapsed_s=elapsed_s,
                 weights=weights or {},
-                lost=lost,
+                lost=tuple(lost or ()),
+                lost_at=tuple((lost or {}).values()),
             )
         )

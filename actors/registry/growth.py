@@ -16,9 +16,12 @@ import ray
 from actors import _ray
 from actors.kernel.process import KernelActor
 from actors.spec import Announcement, DeploymentSpec
-from constellation.errors import ArtifactError, GrowthRefused, IncompatibleKernels
+from constellation.errors import ArtifactError, GrowthRefused, IncompatibleKernels, UnknownKernel
+from constellation.kernel.hugging_face.files import check_model, is_imported
 from constellation.records import Table
+from constellation.routing.sites import KernelTexts
 from constellation.wire.table_file import SITE_FILE, load_table, save_table
+from constellation.wire.texts_file import load_texts
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +51,23 @@ def read_candidate(spec: DeploymentSpec, name: str) -> Table:
     except ArtifactError as error:
         raise GrowthRefused(name, str(error)) from error
     return candidate
+
+
+def read_texts(spec: DeploymentSpec, table: Table, kernel: str) -> KernelTexts:
+    """Return what training kept of a kernel's text.
+
+    Raises:
+        UnknownKernel: The table has no such kernel.
+        GrowthRefused: Nothing was kept, or it is damaged.
+    """
+    names = [site.name for site in table.sites]
+    if kernel not in names:
+        raise UnknownKernel(kernel, names)
+    try:
+        sources = load_texts(spec.artifacts, kernel, coordizer_hash=table.coordizer_hash)
+    except ArtifactError as error:
+        raise GrowthRefused(kernel, str(error)) from error
+    return KernelTexts(name=kernel, corpora=sources)
 
 
 def copy_weights(spec: DeploymentSpec, parent: str, child: str) -> None:
@@ -175,8 +195,12 @@ async def remove(spec: DeploymentSpec, member: str) -> None:
 def _check_weights(folder: Path, coordizer: Path, name: str) -> None:
     """Refuse a whole kernel that is damaged or speaks other tokens; adapters show it when loaded.
 
-    Read here without torch, which would stay in the registry's memory.
+    A model of `transformers` has tokens of its own. Read here without torch, which would stay in
+    the registry's memory.
     """
+    if is_imported(folder):
+        check_model(folder)
+        return
     path = folder / "kernel.json"
     if not path.exists():
         return

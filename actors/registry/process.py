@@ -28,7 +28,7 @@ from actors.router.host import Snapshot
 from actors.spec import Announcement, DeploymentSpec
 from constellation.errors import GrowthRefused, ReloadRefused
 from constellation.records import FloatArray, Grown, Reloaded, Table
-from constellation.routing.growth import add_kernel, retire_kernel, spawn_kernel
+from constellation.routing.growth import add_kernel, retire_kernel, spawn_kernel, unlearn_text
 from constellation.runtime.supervisor import State
 from constellation.telemetry.logs import set_up_logging
 from constellation.wire.names import check_kernel_name
@@ -216,6 +216,21 @@ class RegistryProcess:
                 await self._members.hang_up(member)
                 self._let_go(member, actor)
             return replace(grown, seat=seat)
+
+    async def unlearn(self, name: str, source: str) -> Grown:
+        """Let a kernel route as if it had never read a source of its training text.
+
+        Raises:
+            UnknownKernel: There is none of that name.
+            GrowthRefused: The source does not count for it, or cannot be taken out.
+        """
+        async with self._changing:
+            texts = await asyncio.to_thread(growth.read_texts, self._spec, self._table, name)
+            change = partial(unlearn_text, texts=texts, source=source)
+            table = change(self._table)
+            stored = await asyncio.to_thread(self._changed_on_disk, name, change)
+            await growth.store_table(self._spec, name, stored)
+            return await self._publish_growth(name, table)
 
     def _let_unplaced_leave(self, announcement: Announcement) -> None:
         """Let kernels go that were leaving when this registry, or their process, started again."""

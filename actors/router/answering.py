@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import TypeVar
 
 import grpc
@@ -30,8 +31,9 @@ from constellation.routing.handoff import HandoffRule, HandoffWatch
 from constellation.runtime.relay import Relay
 from constellation.telemetry.metrics import RouterMetrics
 from constellation.v1 import kernel_pb2
-from constellation.wire import convert
+from constellation.wire import convert, tracing
 from constellation.wire.ensembles import Ensemble, ensemble_to_message
+from constellation.wire.tracing import Span
 
 logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
@@ -59,6 +61,8 @@ class Asked:
     sampling: Sampling = field(default_factory=Sampling)
     client: str = ""
     """Who, for kernels whose clients take turns."""
+    span: Span | None = None
+    """Of the request; None without tracing."""
 
     @property
     def is_pinned(self) -> bool:
@@ -72,14 +76,26 @@ class Asked:
         return options.handoff and options.mode is Mode.NEAREST and not self.is_pinned
 
     def request(
-        self, kernel: str, produced: Collection[int], ensemble: Ensemble | None
+        self,
+        kernel: str,
+        produced: Collection[int],
+        ensemble: Ensemble | None,
+        num_produced: int | None = None,
     ) -> kernel_pb2.KernelGenerateRequest:
-        """Return what a kernel is asked, `produced` being written already."""
+        """Return what a kernel is asked.
+
+        Args:
+            kernel: Its name.
+            produced: What is written already, in the coordizer's tokens.
+            ensemble: Who writes with it.
+            num_produced: Tokens that it took to write that; None: as many.
+        """
         return kernel_pb2.KernelGenerateRequest(
             kernel=kernel,
             tokens=self.query.tokens.tolist(),
             sampling=convert.sampling_to_message(self.sampling),
             produced=produced,
+            num_produced=num_produced,
             client=self.client,
             ensemble=None if ensemble is None else ensemble_to_message(ensemble),
         )
@@ -101,11 +117,46 @@ class _Course:
     is_over: bool = False
 
 
+class _Try:
+    """One call of a kernel: a part of the request's span, where there is one."""
+
+    __slots__ = ("_kernel", "_span")
+
+    def __init__(self, span: Span | None, kernel: str) -> None:
+        self._span = span
+        self._kernel = kernel
+
+    def __enter__(self) -> Span | None:
+        return self._span
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._span is not None:
+            if isinstance(error, grpc.aio.AioRpcError):
+                error = typed_loss(error, self._kernel)
+            self._span.end(None if isinstance(error, GeneratorExit) else error)
+
+
+_UNTRACED = _Try(None, "")
+
+
+def _try(request: Span | None, kernel: str) -> _Try:
+    if request is None:
+        return _UNTRACED
+    facts = {"constellation.kernel": kernel, "rpc.system": "grpc"}
+    return _Try(request.child("kernel", facts, is_call=True), kernel)
+
+
 class Answering:
     """Has kernels answer.
 
     Args:
         links: The ways to them.
+        encode: Makes the coordizer's tokens of a text that was written in others.
         decide: Returns the route of a query when these kernels are left out.
         lead: Returns the kernel that is nearest to where an answer is, and by how many radians it
             is nearer than the one that writes; takes the query, the tokens written, the name of
@@ -120,6 +171,7 @@ class Answering:
         self,
         links: KernelLinks,
         *,
+        encode: Callable[[str], TokenArray],
         decide: Callable[[Query, RoutingOptions, set[str]], Route],
         lead: Callable[[Query, list[int], str, RoutingOptions, set[str]], tuple[str, float]],
         gather: Callable[[Route, RoutingOptions], Ensemble | None],
@@ -128,6 +180,7 @@ class Answering:
         handoff: HandoffRule,
     ) -> None:
         self._links = links
+        self._encode = encode
         self._decide = decide
         self._lead = lead
         self._gather = gather
@@ -155,9 +208,10 @@ class Answering:
             return await self._gathered(asked)
         return await self._first_that_answers(
             asked,
-            lambda route, link: link.ask(
+            lambda route, link, span: link.ask(
                 asked.request(route.kernel, (), self._gather(route, asked.options)),
                 asked.deadline_s - time.monotonic(),
+                span,
             ),
         )
 
@@ -178,7 +232,9 @@ class Answering:
 
         return await self._first_that_answers(
             asked,
-            lambda route, link: link.score(request(route), asked.deadline_s - time.monotonic()),
+            lambda route, link, span: link.score(
+                request(route), asked.deadline_s - time.monotonic(), span
+            ),
         )
 
     async def _gathered(self, asked: Asked) -> tuple[Route, bytes]:
@@ -191,7 +247,9 @@ class Answering:
         return route, convert.piece_to_message(convert.join_pieces(pieces)).SerializeToString()
 
     async def _first_that_answers(
-        self, asked: Asked, call: Callable[[Route, KernelLink], Awaitable[ResultT]]
+        self,
+        asked: Asked,
+        call: Callable[[Route, KernelLink, Span | None], Awaitable[ResultT]],
     ) -> tuple[Route, ResultT]:
         """Call the nearest kernel; when it is lost, the next; nothing was said meanwhile."""
         course = _Course(asked)
@@ -200,8 +258,8 @@ class Answering:
             assert course.route is not None
             try:
                 link = self._links.to(kernel)
-                with self._links.counted(kernel):
-                    result = await call(course.route, link)
+                with self._links.counted(kernel), _try(asked.span, kernel) as span:
+                    result = await call(course.route, link, span)
             except (grpc.aio.AioRpcError, KernelUnavailable) as error:
                 self._judge(error, course, kernel, link)
             else:
@@ -214,10 +272,17 @@ class Answering:
         if course.target is not None:
             kernel, reason, course.target = course.target, "handoff", None
         else:
-            route = self._decide(asked.query, asked.options, self._left_out(course))
+            route = tracing.during(
+                asked.span,
+                "route",
+                lambda: self._decide(asked.query, asked.options, self._left_out(course)),
+                tracing.route_facts,
+            )
             kernel, reason = route.kernel, "failover" if relay.started else route.reason
             course.route = route
-        relay.begin(kernel, reason)
+        assert course.route is not None
+        ensemble = self._gather(course.route, asked.options)
+        relay.begin(kernel, reason, None if ensemble is None else ensemble.weights)
         return kernel
 
     def _left_out(self, course: _Course) -> set[str]:
@@ -232,9 +297,11 @@ class Answering:
             asked = course.asked
             assert course.route is not None
             ensemble = self._gather(course.route, asked.options)
-            request = asked.request(kernel, course.relay.produced, ensemble)
-            call = link.generate(request, asked.deadline_s - time.monotonic())
-            with self._links.counted(kernel):
+            relay = course.relay
+            counted = None if relay.has_ids else relay.num_tokens
+            request = asked.request(kernel, self._written(relay), ensemble, counted)
+            with self._links.counted(kernel), _try(asked.span, kernel) as span:
+                call = link.generate(request, asked.deadline_s - time.monotonic(), span)
                 async for reply in call:
                     yield reply
             if not course.is_over:
@@ -249,27 +316,38 @@ class Answering:
     def _noted(self, course: _Course, reply: bytes) -> bytes:
         """Take note of a reply; return it, the last one with who wrote what."""
         message = kernel_pb2.KernelGenerateReply.FromString(reply)
-        course.relay.note(message.tokens, message.num_tokens)
+        course.relay.note(message.text, message.tokens, message.num_tokens)
         course.is_over = message.HasField("finish")
         if course.is_over and course.relay.segments:
             reply += convert.segments_to_message(course.relay.segments).SerializeToString()
         return reply
 
+    def _written(self, relay: Relay) -> list[int]:
+        """Return what was written, in the coordizer's tokens."""
+        return relay.produced if relay.has_ids else self._encode(relay.text).tolist()
+
     def _hands_over(self, course: _Course, kernel: str) -> bool:
         """Say whether the answer is to leave `kernel` for one that has become nearer."""
         watch, relay, asked = course.watch, course.relay, course.asked
-        num_written = len(relay.produced)
-        if watch is None or course.is_over or not relay.can_go_on or not watch.is_due(num_written):
+        num_written = relay.num_tokens
+        if watch is None or course.is_over or not watch.is_due(num_written):
             return False
         nearest, lead = self._lead(
-            asked.query, relay.produced, kernel, asked.options, self._left_out(course)
+            asked.query, self._written(relay), kernel, asked.options, self._left_out(course)
         )
         course.target = watch.look(num_written, nearest, lead)
         if course.target is None:
             return False
         self._metrics.handoffs.labels(kernel, course.target).inc()
-        facts = {"source": kernel, "target": course.target, "lead": lead, "tokens": num_written}
+        facts: dict[str, tracing.Fact] = {
+            "source": kernel,
+            "target": course.target,
+            "lead": lead,
+            "tokens": num_written,
+        }
         logger.info("answer handed over", extra=facts)
+        if asked.span is not None:
+            asked.span.event("handoff", facts)
         return True
 
     def _judge(
@@ -281,12 +359,15 @@ class Answering:
         passing = _CANNOT_GO_ON if relay.started else KernelUnavailable
         if not isinstance(typed, passing):
             raise typed from error
-        facts = {"kernel": kernel, "tokens": len(relay.produced), "why": str(typed)}
+        facts = {"kernel": kernel, "tokens": relay.num_tokens, "why": str(typed)}
         logger.warning("kernel lost", extra=facts)
-        if course.asked.is_pinned or not relay.can_go_on:
+        if course.asked.is_pinned:
             raise typed from error
         partner = getattr(typed, "kernel", kernel)
         if partner != kernel and course.route is not None and partner in course.route.kernels:
             kernel, link = partner, self._links.get(partner)
         course.lost[kernel] = link
         self._metrics.failovers.labels(kernel).inc()
+        if course.asked.span is not None:
+            tokens = relay.num_tokens
+            course.asked.span.event("failover", {"kernel": kernel, "tokens": tokens})

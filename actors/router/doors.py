@@ -1,15 +1,18 @@
 """A router's doors: gRPC, HTTP when it is wanted, and the access log that both write."""
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from actors.router.host import RouterHost
 from actors.spec import DeploymentSpec
+from constellation.telemetry.tracing import open_tracing
 from constellation.wire import channel
 from constellation.wire.access import AccessLog
 
 if TYPE_CHECKING:
+    from constellation.telemetry.spans import OpenTelemetryTracing
     from constellation.wire.http.server import HttpDoor
 
 logger = logging.getLogger(__name__)
@@ -24,12 +27,20 @@ class Doors:
         self._router = router
         self._http: HttpDoor | None = None
         self._pulse: Any = None
+        self._tracing: OpenTelemetryTracing | None = None
 
     async def open(self) -> str:
         """Let callers in; return the host:port where the registry may ask for heartbeats."""
         host, spec = self._host, self._spec
         if spec.access_log:
             host.guard.log = AccessLog(spec.access_log_path(self._router), prompts=spec.log_prompts)
+        if spec.tracing is not None:
+            host.guard.tracing = self._tracing = open_tracing(
+                spec.tracing,
+                service="constellation-router",
+                instance=self._router,
+                count=lambda outcome, num: host.metrics.spans.labels(outcome).inc(num),
+            )
         bind = spec.bind(spec.doors(self._router).listen)
         endpoint = await host.serve(bind, stall_s=spec.kernel.stall_s)
         await self._open_http()
@@ -62,3 +73,5 @@ class Doors:
         await self._host.stop(grace_s=max(0.1, grace_s - (time.monotonic() - started_s)))
         if self._host.guard.log is not None:
             self._host.guard.log.flush()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)

@@ -5,6 +5,7 @@
 
 import math
 import os
+import random
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from actors.kernel_link import KernelLinks
 from actors.router.answering import Answering, Asked, Query
+from actors.router.collective import CollectiveSampler
 from actors.router.ports import Administrator, TextGeometry
 from actors.router.reception import Reception
 from actors.spec import RouterOptions
@@ -41,7 +43,7 @@ from constellation.routing.load import load_entropy_ratio
 from constellation.routing.policy import RoutingPolicy
 from constellation.routing.recent import RecentQueries
 from constellation.telemetry.metrics import RouterMetrics
-from constellation.wire import channel, services
+from constellation.wire import channel, services, tracing
 from constellation.wire.callers import Caller
 from constellation.wire.constellation_service import (
     ConstellationServicer,
@@ -93,8 +95,18 @@ class RouterHost:
         self.guard = services.Guard(lambda reason: self.metrics.rejected.labels(reason).inc())
         self.metrics.load_entropy.set_function(self._load_entropy)
         self._reception = Reception(options, self.metrics)
+        self._collective: CollectiveSampler | None = None
+        if options.collective_rate is not None:
+            self._collective = CollectiveSampler(
+                self._links,
+                coordizer,
+                rate=options.collective_rate,
+                draw=random.random,
+                gauge=self.metrics.collective_phi,
+            )
         self._answering = Answering(
             self._links,
+            encode=coordizer.encode,
             decide=self._decide,
             lead=self._lead,
             gather=self._gather,
@@ -124,6 +136,8 @@ class RouterHost:
         self.metrics.table_version.set(table.version)
         self._links.follow(table)
         self._recent.follow(table)
+        if self._collective is not None:
+            self._collective.follow(self._policy)
 
     async def generate(
         self,
@@ -209,6 +223,7 @@ class RouterHost:
             num_unexpected_errors=self.guard.num_unexpected,
             registry_pid=snapshot.registry_pid,
             routers=snapshot.routers,
+            collective_phi=None if self._collective is None else self._collective.state(),
         )
 
     def terms(self) -> RoutingTerms:
@@ -223,7 +238,10 @@ class RouterHost:
 
     async def reload(self) -> Reloaded:
         """Have every kernel and the table replaced by what training has written since."""
-        return await self._registry().reload()
+        reloaded = await self._registry().reload()
+        if self._collective is not None:
+            self._collective.forget()
+        return reloaded
 
     async def add(self, name: str) -> Grown:
         """Take in a kernel that lies in the artifacts."""
@@ -236,6 +254,10 @@ class RouterHost:
     async def retire(self, name: str) -> Grown:
         """Let a kernel go."""
         return await self._registry().retire(name)
+
+    async def unlearn(self, name: str, source: str) -> Grown:
+        """Let a kernel route as if it had never read a source of its training text."""
+        return await self._registry().unlearn(name, source)
 
     def _registry(self) -> Administrator:
         if self._administrator is None:
@@ -250,10 +272,14 @@ class RouterHost:
         self._server, endpoint = await channel.serve(
             bind, [handler], names, note_refused=self.guard.note_stranger
         )
+        if self._collective is not None:
+            self._collective.start()
         return endpoint
 
     async def stop(self, *, grace_s: float) -> None:
         """Refuse new calls, finish the running ones within `grace_s`, then stop."""
+        if self._collective is not None:
+            await self._collective.stop()
         await self._server.stop(grace_s)
         await self._links.close()
 
@@ -266,12 +292,19 @@ class RouterHost:
         sampling: Sampling = UNUSED,
     ) -> Asked:
         deadline_s = time.monotonic() + self._limit(timeout_s)
+        span = tracing.current()
+        if span is not None and sampling is not UNUSED:
+            span.note(tracing.asked_facts(sampling, options))
+        query = tracing.during(span, "basin", lambda: self._read(text, options))
+        if self._collective is not None and sampling is not UNUSED:
+            self._collective.offer(query.tokens)
         return Asked(
-            query=self._read(text, options),
+            query=query,
             options=options,
             deadline_s=deadline_s,
             sampling=sampling,
             client=caller.client,
+            span=span,
         )
 
     def _read(self, text: str, options: RoutingOptions) -> Query:

@@ -23,6 +23,10 @@ class TextGeometry(Protocol):
         """Return the basin of tokens."""
         ...
 
+    def decode(self, ids: TokenArray) -> bytes:
+        """Return the bytes of tokens."""
+        ...
+
     def influences(self, ids: TokenArray, top: int = 5) -> tuple[TokenInfluence, ...]:
         """Return the tokens that moved the basin most."""
         ...
@@ -66,6 +70,16 @@ class Administrator(Protocol):
         Raises:
             UnknownKernel: There is none of that name.
             GrowthRefused: It is the only one.
+            ServiceUnavailable: The registry is restarting.
+        """
+        ...
+
+    async def unlearn(self, name: str, source: str) -> Grown:
+        """Let a kernel route as if it had never read a source of its training text.
+
+        Raises:
+            UnknownKernel: There is none of that name.
+            GrowthRefused: The source does not count for it, or cannot be taken out.
             ServiceUnavailable: The registry is restarting.
         """
         ...

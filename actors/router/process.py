@@ -48,6 +48,11 @@ class RegistryLink:
         grown: Grown = await self._call("retire", name)
         return grown
 
+    async def unlearn(self, name: str, source: str) -> Grown:
+        """Let a kernel forget a source; errors as the registry's."""
+        grown: Grown = await self._call("unlearn", name, source)
+        return grown
+
     async def _call(self, method: str, *arguments: Any) -> Any:
         registry = _ray.find(_ray.REGISTRY, self._spec.namespace)
         if registry is None:

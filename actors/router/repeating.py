@@ -5,26 +5,22 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
+from actors.router.keeping import Pair, pack, unpack
 from constellation.records import Route
 from constellation.runtime.repeats import Repeats
 from constellation.wire.callers import Caller
 
-Pair = tuple[Route | None, bytes]
-"""The route, in the first only, and a serialised KernelGenerateReply."""
-
 _Key = tuple[str, str]
 
-ROUTE_BYTES = 2048
-"""For a route of eight kernels and its entry; 1,600 were measured."""
-PAIR_BYTES = 100
-"""What every reply takes beside its own bytes."""
+ENTRY_BYTES = 600
+"""What an answer takes beside its own bytes."""
 
 
 class Repeating:
     """Keeps answers by client and request id; requests without an id pass through."""
 
     def __init__(self) -> None:
-        self._store: Repeats[tuple[Pair, ...]] = Repeats()
+        self._store: Repeats[bytes] = Repeats()
         self._over: dict[_Key, asyncio.Event] = {}  # of those under way that others wait for
 
     async def stream(
@@ -69,7 +65,7 @@ class Repeating:
         while True:
             kept = self._store.find(key, fingerprint, now_s=time.monotonic())
             if kept is not None:
-                return kept.answer
+                return unpack(kept.answer)
             if not self._store.is_running(key):
                 return None
             await self._over.setdefault(key, asyncio.Event()).wait()
@@ -84,8 +80,9 @@ class Repeating:
         self._store.begin(key, fingerprint)
         try:
             yield pairs
-            size = ROUTE_BYTES + sum(PAIR_BYTES + len(reply) for _, reply in pairs)
-            self._store.finish(key, tuple(pairs), size_bytes=size, now_s=time.monotonic())
+            block = pack(pairs)
+            size = ENTRY_BYTES + len(block)
+            self._store.finish(key, block, size_bytes=size, now_s=time.monotonic())
         finally:
             self._store.give_up(key)
             if (over := self._over.pop(key, None)) is not None:

@@ -1,4 +1,4 @@
-"""`add`, `remove`, `spawn`: kernels join and leave a constellation, live where it runs."""
+"""`add`, `remove`, `spawn`, `unlearn`: kernels join, leave and move, live where it runs."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,13 +29,17 @@ def register(app: typer.Typer) -> None:
     app.command()(add)
     app.command()(remove)
     app.command()(spawn)
+    app.command()(unlearn)
 
 
 def add(
     name: Name,
     path: Annotated[
         Path,
-        typer.Argument(help="Text of the new domain, a file or folder; or a finished kernel."),
+        typer.Argument(
+            help="Text of the new domain, a file or folder; or a finished kernel's folder, or that "
+            "of a Hugging Face model."
+        ),
     ],
     text: Annotated[
         Path | None,
@@ -53,8 +57,10 @@ def add(
     """Give a constellation a kernel for a new domain, without touching the others.
 
     The kernel is trained from the run's own seed, by the branch stage of its recipe; Ctrl-C writes
-    checkpoints, and the same command goes on from them. Where the constellation runs the kernel
-    joins it live; else `up` serves it. Then held-out text says what it costs the other domains.
+    checkpoints, and the same command goes on from them. A finished kernel, or a causal model that
+    save_pretrained wrote, is copied; --text says where its domain lies. Where the constellation
+    runs the kernel joins it live; else `up` serves it. Then held-out text says what it costs the
+    other domains.
 
     Example: constellation add poems texts/poems
     """
@@ -102,6 +108,33 @@ def remove(
         grown = leave(folder, name, client)
         where = _where(folder, client is not None)
     _print_grown(grown, "left", where, as_json)
+
+
+def unlearn(
+    name: Name,
+    source: Annotated[str, typer.Argument(help="Name of the source, such as a file's.")],
+    artifacts: options.Artifacts = None,
+    run_dir: options.RunDir = None,
+    token_file: options.TokenFile = None,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Let a kernel route as if it had never read a source of its training text.
+
+    Its basin becomes, to the bit, what it would be without that text; no other kernel moves. Its
+    weights stay as they are, and so do its radius and the temperatures. Train again without the
+    text to undo what weights learned from it.
+
+    Example: constellation unlearn poems songs.txt
+    """
+    from cluster.growth import forget
+
+    settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
+    folder = _folder(settings, artifacts)
+    with _served(settings, folder, timeout) as client:
+        grown = forget(folder, name, source, client)
+        where = _where(folder, client is not None)
+    _print_grown(grown, f"routes without {source}", where, as_json)
 
 
 def spawn(

@@ -146,6 +146,7 @@ def _artifacts(folder: Path) -> ArtifactFacts:
 def _problems(folder: Path, names: list[str], coordizer_hash: str) -> list[str]:
     from constellation.coordizer.coordizer import Coordizer
     from constellation.kernel.checkpoint import load_kernel
+    from constellation.kernel.hugging_face.files import check_model, is_imported
 
     problems = []
     speaks = None
@@ -158,6 +159,9 @@ def _problems(folder: Path, names: list[str], coordizer_hash: str) -> list[str]:
         problems.append(str(error))
     for name in names:
         try:
+            if is_imported(folder / "kernels" / name):
+                check_model(folder / "kernels" / name)
+                continue
             hears = load_kernel(folder / "kernels" / name).tokenizer_hash
             if speaks is not None and hears != speaks:
                 problems.append(f"kernel {name!r} was trained with another vocabulary")

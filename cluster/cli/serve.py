@@ -10,6 +10,7 @@ from cluster.cli.connection import configuration, connect
 if TYPE_CHECKING:
     from cluster.state import RunState
     from constellation.client import ConstellationStatus
+    from constellation.records import LiveCollectivePhi
     from constellation.settings import Settings
 
 MEMORY_BUDGET_BYTES = 2_500_000_000
@@ -204,7 +205,23 @@ def summary(answer: "ConstellationStatus", endpoint: str) -> list[str]:
         f"load entropy {answer.load_entropy_ratio:.2f} (1: all kernels equally asked) · "
         f"unexpected errors {answer.num_unexpected_errors}",
         *([f"routers: {' · '.join(routers)}"] if len(routers) > 1 else []),
+        *([] if answer.collective_phi is None else [_together(answer.collective_phi)]),
     ]
+
+
+def _together(found: "LiveCollectivePhi") -> str:
+    from constellation.routing.collective import in_words
+
+    if found.phi_bits is None:
+        needed = found.num_needed
+        return f"collective Phi: {found.num_prompts} of the {needed} prompts that it needs"
+    said = in_words(
+        found.phi_bits, found.interval, found.num_prompts, found.best_kernel, unit="prompts"
+    )
+    return (
+        f"collective Phi: {said}; controls: random routing {found.random_routing_bits:+.4f}, "
+        f"uniform ensemble {found.uniform_ensemble_bits:+.4f}"
+    )
 
 
 def _place(settings: "Settings", endpoint: str | None) -> tuple[str, str | None, int | None]:

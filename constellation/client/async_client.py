@@ -61,18 +61,29 @@ class AsyncClient:
         self._closed = False
 
     async def ask(
-        self, text: str, *, timeout_s: float | None = None, **options: Unpack[AskOptions]
+        self,
+        text: str,
+        *,
+        timeout_s: float | None = None,
+        traceparent: str | None = None,
+        **options: Unpack[AskOptions],
     ) -> Reply:
         """Return the whole answer to `text`."""
         call = requests.ask(text, **options)
-        return await self._perform(call, timeout_s, self._session.timeouts.request_s)
+        return await self._perform(call, timeout_s, self._session.timeouts.request_s, traceparent)
 
     def stream(
-        self, text: str, *, timeout_s: float | None = None, **options: Unpack[AskOptions]
+        self,
+        text: str,
+        *,
+        timeout_s: float | None = None,
+        traceparent: str | None = None,
+        **options: Unpack[AskOptions],
     ) -> "AsyncStream":
         """Return the answer to `text` as an async iterator over its pieces."""
         request = requests.generate(text, **options)
-        attempts = self._session.begin(timeout_s, self._session.timeouts.request_s)
+        request_s = self._session.timeouts.request_s
+        attempts = self._session.begin(timeout_s, request_s, traceparent)
         return AsyncStream(self, request, attempts)
 
     async def route(
@@ -91,11 +102,12 @@ class AsyncClient:
         *,
         context: str = "",
         timeout_s: float | None = None,
+        traceparent: str | None = None,
         **options: Unpack[RouteOptions],
     ) -> TextScore:
         """Return how likely `text` is after `context` under the kernel they route to."""
         call = requests.score(text, context, **options)
-        return await self._perform(call, timeout_s, self._session.timeouts.request_s)
+        return await self._perform(call, timeout_s, self._session.timeouts.request_s, traceparent)
 
     async def status(self, *, timeout_s: float | None = None) -> ConstellationStatus:
         """Return what the kernels are doing."""
@@ -139,6 +151,15 @@ class AsyncClient:
         """
         return await self._change(requests.retire(name), timeout_s)
 
+    async def unlearn(self, kernel: str, source: str, *, timeout_s: float | None = None) -> Grown:
+        """Let a kernel route as if it had never read a source; its weights stay as they are.
+
+        Raises:
+            UnknownKernel: There is none of that name.
+            GrowthRefused: No text of that source counts for it, or it is all that does.
+        """
+        return await self._change(requests.unlearn(kernel, source), timeout_s)
+
     async def healthy(self, *, timeout_s: float = 2.0) -> bool:
         """Say whether a router serves now; never raises for a constellation that is down."""
         for _ in self._session.endpoints:
@@ -180,9 +201,13 @@ class AsyncClient:
         return await self._perform(call, timeout_s, self._session.timeouts.lookup_s)
 
     async def _perform(
-        self, call: Call[ResultT], timeout_s: float | None, default_s: float
+        self,
+        call: Call[ResultT],
+        timeout_s: float | None,
+        default_s: float,
+        traceparent: str | None = None,
     ) -> ResultT:
-        attempts = self._session.begin(timeout_s, default_s)
+        attempts = self._session.begin(timeout_s, default_s, traceparent)
         while True:
             try:
                 way = self._way()
@@ -196,7 +221,7 @@ class AsyncClient:
     def _start(self, way: Way, method: str, request: Any, attempts: Attempts) -> Any:
         remaining_s = attempts.remaining_s(self._session.now_s())
         rpc = getattr(way.stub, method)
-        return rpc(request, timeout=remaining_s, metadata=self._session.metadata)
+        return rpc(request, timeout=remaining_s, metadata=attempts.metadata)
 
     async def _pause(self, attempts: Attempts, error: ConstellationError) -> None:
         self._ways.note(error)

@@ -71,20 +71,31 @@ class AsyncDirectClient:
         self._followed_s = -FOLLOW_S
 
     async def ask(
-        self, text: str, *, timeout_s: float | None = None, **options: Unpack[AskOptions]
+        self,
+        text: str,
+        *,
+        timeout_s: float | None = None,
+        traceparent: str | None = None,
+        **options: Unpack[AskOptions],
     ) -> Reply:
         """Return the whole answer to `text`."""
-        return await self._perform(self._local.ask(text, **options), timeout_s)
+        return await self._perform(self._local.ask(text, **options), timeout_s, traceparent)
 
     def stream(
-        self, text: str, *, timeout_s: float | None = None, **options: Unpack[AskOptions]
+        self,
+        text: str,
+        *,
+        timeout_s: float | None = None,
+        traceparent: str | None = None,
+        **options: Unpack[AskOptions],
     ) -> AsyncStream:
         """Return the answer to `text` as an async iterator over its pieces.
 
         A kernel that is lost after the first piece ends it with `KernelUnavailable`; through a
         router, another kernel goes on.
         """
-        attempts = self._session.begin(timeout_s, self._session.timeouts.request_s)
+        request_s = self._session.timeouts.request_s
+        attempts = self._session.begin(timeout_s, request_s, traceparent)
         message = requests.generate(text, **options)
         return AsyncStream(_Streaming(self, self._local.stream(message)), message, attempts)
 
@@ -94,10 +105,12 @@ class AsyncDirectClient:
         *,
         context: str = "",
         timeout_s: float | None = None,
+        traceparent: str | None = None,
         **options: Unpack[RouteOptions],
     ) -> TextScore:
         """Return how likely `text` is after `context` under the kernel they route to."""
-        return await self._perform(self._local.score(text, context, **options), timeout_s)
+        errand = self._local.score(text, context, **options)
+        return await self._perform(errand, timeout_s, traceparent)
 
     async def route(
         self, text: str, *, timeout_s: float | None = None, **options: Unpack[RouteOptions]
@@ -123,8 +136,11 @@ class AsyncDirectClient:
     ) -> None:
         await self.close()
 
-    async def _perform(self, errand: Errand[ResultT], timeout_s: float | None) -> ResultT:
-        attempts = self._session.begin(timeout_s, self._session.timeouts.request_s)
+    async def _perform(
+        self, errand: Errand[ResultT], timeout_s: float | None, traceparent: str | None
+    ) -> ResultT:
+        request_s = self._session.timeouts.request_s
+        attempts = self._session.begin(timeout_s, request_s, traceparent)
         lost: set[str] = set()
         while True:
             route = None

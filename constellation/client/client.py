@@ -80,27 +80,40 @@ class Client:
         self._closed = threading.Event()
 
     def ask(
-        self, text: str, *, timeout_s: float | None = None, **options: Unpack[AskOptions]
+        self,
+        text: str,
+        *,
+        timeout_s: float | None = None,
+        traceparent: str | None = None,
+        **options: Unpack[AskOptions],
     ) -> Reply:
         """Return the whole answer to `text`.
 
         Args:
             text: The text to continue, 1 byte to 1 MiB of UTF-8.
             timeout_s: Seconds for the whole call; None takes `timeouts.request_s`.
+            traceparent: The span that the call belongs to, as W3C's header of that name; None
+                takes OpenTelemetry's current span, where the program has one.
             options: See `AskOptions`.
 
         Raises:
             RequestError: One of its subclasses says what is wrong and what to do.
         """
         call = requests.ask(text, **options)
-        return self._perform(call, timeout_s, self._session.timeouts.request_s)
+        return self._perform(call, timeout_s, self._session.timeouts.request_s, traceparent)
 
     def stream(
-        self, text: str, *, timeout_s: float | None = None, **options: Unpack[AskOptions]
+        self,
+        text: str,
+        *,
+        timeout_s: float | None = None,
+        traceparent: str | None = None,
+        **options: Unpack[AskOptions],
     ) -> "Stream":
         """Return the answer to `text` as an iterator over its pieces, as they are written."""
         request = requests.generate(text, **options)
-        attempts = self._session.begin(timeout_s, self._session.timeouts.request_s)
+        request_s = self._session.timeouts.request_s
+        attempts = self._session.begin(timeout_s, request_s, traceparent)
         return Stream(self, request, attempts)
 
     def route(
@@ -119,11 +132,12 @@ class Client:
         *,
         context: str = "",
         timeout_s: float | None = None,
+        traceparent: str | None = None,
         **options: Unpack[RouteOptions],
     ) -> TextScore:
         """Return how likely `text` is after `context` under the kernel they route to."""
         call = requests.score(text, context, **options)
-        return self._perform(call, timeout_s, self._session.timeouts.request_s)
+        return self._perform(call, timeout_s, self._session.timeouts.request_s, traceparent)
 
     def status(self, *, timeout_s: float | None = None) -> ConstellationStatus:
         """Return what the kernels are doing."""
@@ -167,6 +181,15 @@ class Client:
         """
         return self._change(requests.retire(name), timeout_s)
 
+    def unlearn(self, kernel: str, source: str, *, timeout_s: float | None = None) -> Grown:
+        """Let a kernel route as if it had never read a source; its weights stay as they are.
+
+        Raises:
+            UnknownKernel: There is none of that name.
+            GrowthRefused: No text of that source counts for it, or it is all that does.
+        """
+        return self._change(requests.unlearn(kernel, source), timeout_s)
+
     def healthy(self, *, timeout_s: float = 2.0) -> bool:
         """Say whether a router serves now; never raises for a constellation that is down."""
         for _ in self._session.endpoints:
@@ -202,8 +225,14 @@ class Client:
     def _look_up(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
         return self._perform(call, timeout_s, self._session.timeouts.lookup_s)
 
-    def _perform(self, call: Call[ResultT], timeout_s: float | None, default_s: float) -> ResultT:
-        attempts = self._session.begin(timeout_s, default_s)
+    def _perform(
+        self,
+        call: Call[ResultT],
+        timeout_s: float | None,
+        default_s: float,
+        traceparent: str | None = None,
+    ) -> ResultT:
+        attempts = self._session.begin(timeout_s, default_s, traceparent)
         while True:
             way = self._way()
             try:
@@ -217,7 +246,7 @@ class Client:
     def _start(self, way: Way, method: str, request: Any, attempts: Attempts) -> Any:
         remaining_s = attempts.remaining_s(self._session.now_s())
         rpc = getattr(way.stub, method)
-        return rpc(request, timeout=remaining_s, metadata=self._session.metadata)
+        return rpc(request, timeout=remaining_s, metadata=attempts.metadata)
 
     def _way(self) -> Way:
         return self._ways.current()

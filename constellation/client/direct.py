@@ -101,20 +101,31 @@ class DirectClient:
         self._followed_s = -FOLLOW_S
 
     def ask(
-        self, text: str, *, timeout_s: float | None = None, **options: Unpack[AskOptions]
+        self,
+        text: str,
+        *,
+        timeout_s: float | None = None,
+        traceparent: str | None = None,
+        **options: Unpack[AskOptions],
     ) -> Reply:
         """Return the whole answer to `text`; arguments and errors as for `Client.ask`."""
-        return self._perform(self._local.ask(text, **options), timeout_s)
+        return self._perform(self._local.ask(text, **options), timeout_s, traceparent)
 
     def stream(
-        self, text: str, *, timeout_s: float | None = None, **options: Unpack[AskOptions]
+        self,
+        text: str,
+        *,
+        timeout_s: float | None = None,
+        traceparent: str | None = None,
+        **options: Unpack[AskOptions],
     ) -> Stream:
         """Return the answer to `text` as an iterator over its pieces.
 
         A kernel that is lost after the first piece ends it with `KernelUnavailable`; through a
         router, another kernel goes on.
         """
-        attempts = self._session.begin(timeout_s, self._session.timeouts.request_s)
+        request_s = self._session.timeouts.request_s
+        attempts = self._session.begin(timeout_s, request_s, traceparent)
         message = requests.generate(text, **options)
         return Stream(_Streaming(self, self._local.stream(message), attempts), message, attempts)
 
@@ -124,10 +135,12 @@ class DirectClient:
         *,
         context: str = "",
         timeout_s: float | None = None,
+        traceparent: str | None = None,
         **options: Unpack[RouteOptions],
     ) -> TextScore:
         """Return how likely `text` is after `context` under the kernel they route to."""
-        return self._perform(self._local.score(text, context, **options), timeout_s)
+        errand = self._local.score(text, context, **options)
+        return self._perform(errand, timeout_s, traceparent)
 
     def route(
         self, text: str, *, timeout_s: float | None = None, **options: Unpack[RouteOptions]
@@ -153,8 +166,11 @@ class DirectClient:
     ) -> None:
         self.close()
 
-    def _perform(self, errand: Errand[ResultT], timeout_s: float | None) -> ResultT:
-        attempts = self._session.begin(timeout_s, self._session.timeouts.request_s)
+    def _perform(
+        self, errand: Errand[ResultT], timeout_s: float | None, traceparent: str | None
+    ) -> ResultT:
+        request_s = self._session.timeouts.request_s
+        attempts = self._session.begin(timeout_s, request_s, traceparent)
         lost: set[str] = set()
         while True:
             route = None

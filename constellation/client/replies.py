@@ -13,6 +13,7 @@ from constellation.records import (
     Finish,
     FloatArray,
     Grown,
+    LiveCollectivePhi,
     Piece,
     Reloaded,
     Route,
@@ -37,6 +38,8 @@ class Reply:
     """One for each token written, when `logprobs` were asked for."""
     tokens: tuple[int, ...] = ()
     """Ids of the tokens written; empty when the kernel does not say them."""
+    trace_id: str = ""
+    """The request's trace at the router, 32 hexadecimal digits; empty without tracing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +52,8 @@ class TextScore:
     num_bytes: int
     """UTF-8 bytes scored."""
     route: Route
+    trace_id: str = ""
+    """As in `Reply`."""
 
     @property
     def bits_per_byte(self) -> float:
@@ -119,6 +124,8 @@ class ConstellationStatus:
     """Exceptions that were nobody's intention; the bar is 0."""
     routers: tuple[RouterStatus, ...] = ()
     """All routers, the one that was asked too."""
+    collective_phi: LiveCollectivePhi | None = None
+    """What the router measured of the kernels together; None when it does not."""
 
 
 @dataclass(slots=True)
@@ -129,6 +136,7 @@ class Answer:
     finish: Finish | None = None
     started: bool = False
     """True from the first token on; after it the call is not repeated."""
+    trace_id: str = ""
     _texts: list[str] = field(default_factory=list)
     _logprobs: list[TokenLogprob] = field(default_factory=list)
     _tokens: list[int] = field(default_factory=list)
@@ -137,6 +145,7 @@ class Answer:
         """Take in the next message and return it as a piece."""
         if message.HasField("route"):
             self.route = convert.route_from_message(message.route)
+            self.trace_id = message.trace_id
         if message.HasField("finish"):
             self.finish = convert.finish_from_message(message.finish)
         self.started |= bool(message.text) or message.num_tokens > 0
@@ -162,6 +171,7 @@ class Answer:
             finish=self.finish,
             logprobs=tuple(self._logprobs),
             tokens=tuple(self._tokens),
+            trace_id=self.trace_id,
         )
 
 
@@ -184,6 +194,7 @@ def score(message: constellation_pb2.ScoreReply) -> TextScore:
         num_tokens=message.num_tokens,
         num_bytes=message.num_bytes,
         route=convert.route_from_message(message.route),
+        trace_id=message.trace_id,
     )
 
 
@@ -208,6 +219,11 @@ def status(message: constellation_pb2.StatusReply) -> ConstellationStatus:
         load_entropy_ratio=message.load_entropy_ratio,
         num_unexpected_errors=message.num_unexpected_errors,
         routers=tuple(_router(router) for router in message.routers),
+        collective_phi=(
+            convert.collective_phi_from_message(message.collective_phi)
+            if message.HasField("collective_phi")
+            else None
+        ),
     )
 
 
@@ -219,7 +235,8 @@ def reloaded(message: constellation_pb2.ReloadReply) -> Reloaded:
 def grown(
     message: constellation_pb2.AddReply
     | constellation_pb2.SpawnReply
-    | constellation_pb2.RetireReply,
+    | constellation_pb2.RetireReply
+    | constellation_pb2.UnlearnReply,
 ) -> Grown:
     """Read what a kernel that joined or left changed."""
     seat = message.grown.seat if message.grown.HasField("seat") else None

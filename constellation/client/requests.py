@@ -28,7 +28,7 @@ from constellation.records import (
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
 from constellation.wire.callers import check_request_id
-from constellation.wire.names import check_kernel_name
+from constellation.wire.names import check_kernel_name, check_source_name
 
 ResultT = TypeVar("ResultT")
 
@@ -206,6 +206,15 @@ def retire(name: str) -> Call[Grown]:
     """Ask to let a kernel go."""
     request = constellation_pb2.RetireRequest(name=_encodable("name", name))
     return Call("Retire", request, replies.grown, repeatable=False)
+
+
+def unlearn(kernel: str, source: str) -> Call[Grown]:
+    """Ask to take a source out of where a kernel routes from."""
+    request = constellation_pb2.UnlearnRequest(
+        kernel=_encodable("kernel", kernel),
+        source=_encodable("source", check_source_name("source", source)),
+    )
+    return Call("Unlearn", request, replies.grown, repeatable=False)
 
 
 def _encodable(field: str, text: str) -> str:

@@ -86,6 +86,8 @@ class Attempts:
     """Seconds to go on while the service cannot be reached."""
     deadline_s: float
     """When the whole call must be over, on the caller's clock."""
+    metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """What accompanies every try: the token, and the trace that the call belongs to."""
     num_failed: int = 0
     _unreachable_since_s: float | None = field(default=None)
 

@@ -9,6 +9,7 @@ import grpc
 
 from constellation import settings
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts, check_timeout
+from constellation.client.tracing import trace_headers
 from constellation.errors import ConfigError, ConstellationError
 from constellation.wire import channel, status
 from constellation.wire.tls import ClientTls, client_tls
@@ -33,10 +34,23 @@ class Session:
     tls: ClientTls | None = None
     """Whom to trust and what to show; None speaks plain text."""
 
-    def begin(self, timeout_s: float | None, default_s: float) -> Attempts:
-        """Start the tries of one call; its deadline starts to run."""
+    def begin(
+        self, timeout_s: float | None, default_s: float, traceparent: str | None = None
+    ) -> Attempts:
+        """Start the tries of one call; its deadline starts to run.
+
+        Args:
+            timeout_s: Seconds for all of them; None takes `default_s`.
+            default_s: Seconds for all of them when the caller says nothing.
+            traceparent: As for `trace_headers`.
+        """
         total_s = check_timeout(timeout_s, default_s)
-        return Attempts(self.retries, self.timeouts.connect_s, self.now_s() + total_s)
+        return Attempts(
+            self.retries,
+            self.timeouts.connect_s,
+            self.now_s() + total_s,
+            (*self.metadata, *trace_headers(traceparent)),
+        )
 
     def pause_s(self, attempts: Attempts, error: ConstellationError) -> float:
         """Return how long to wait before the next try, or raise `error`."""

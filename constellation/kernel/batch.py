@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from constellation.errors import ConfigError
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network import Network
 from constellation.kernel.prefixes import PrefixStore
 from constellation.kernel.sampling import Sampler, check_prompt, likeliest, logprobs_of
 from constellation.kernel.slots import SlotCache, SlotRows
@@ -119,7 +119,7 @@ class Batch:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: Network,
         *,
         end_id: int | None,
         prefill_tokens: int = PREFILL_TOKENS,

@@ -7,15 +7,47 @@ Shapes: N layers, B sequences, H heads, T new positions, L visible positions, D 
 """
 
 from itertools import accumulate
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from constellation.errors import ConfigError, InvalidPrompt
-from constellation.kernel.config import KernelConfig
 
 
-def first_passes(config: KernelConfig) -> list[int]:
+class CachedShape(Protocol):
+    """What storage for keys and values needs to know of a network; `KernelConfig` says it."""
+
+    @property
+    def context(self) -> int:
+        """Tokens that can be read and written together, but for the last one written."""
+        ...
+
+    @property
+    def num_layers(self) -> int:
+        """Layers with keys and values."""
+        ...
+
+    @property
+    def num_heads(self) -> int:
+        """Heads that have keys and values of their own."""
+        ...
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of a head."""
+        ...
+
+    def num_passes(self) -> int:
+        """Return how often a token passes a layer, all layers together."""
+        ...
+
+    def loops_of(self, layer: int) -> int:
+        """Return how often it passes this one."""
+        ...
+
+
+def first_passes(config: CachedShape) -> list[int]:
     """Return where each layer's passes begin among those of all layers, and where the last end."""
     return list(accumulate(map(config.loops_of, range(config.num_layers)), initial=0))
 
@@ -33,7 +65,7 @@ class KVCache:
 
     def __init__(
         self,
-        config: KernelConfig,
+        config: CachedShape,
         *,
         batch: int = 1,
         dtype: torch.dtype = torch.float32,

@@ -18,9 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from constellation.errors import ArtifactError, ConfigError
+from constellation.errors import ArtifactError, ConfigError, IncompatibleKernels
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
+from constellation.kernel.hugging_face.files import is_imported
 from constellation.kernel.mapping import map_bytes, mapped_tensors
 
 WEIGHTS_FILE: Final = "weights.safetensors"
@@ -102,7 +103,10 @@ def load_kernel(
     Raises:
         ArtifactError: If a file is missing or damaged, the two do not belong together, or a weight
             is not finite.
+        IncompatibleKernels: If it is a model of `transformers`, which speaks other tokens.
     """
+    if is_imported(Path(folder)):
+        raise IncompatibleKernels(Path(folder).name)
     if not (Path(folder) / KERNEL_FILE).exists():
         # Here, because the adapters' files read their base with this very function.
         from constellation.kernel.adapters.files import is_adapter, load_adapted

@@ -3,34 +3,17 @@
 Source: Efron (1979) for the bootstrap.
 """
 
-from dataclasses import asdict, dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from constellation.records import Measurement
+
+__all__ = ["RESAMPLES", "Measurement", "bootstrap_interval"]
+
 RESAMPLES: Final = 1000
 """Bootstrap resamples behind an interval."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """One measured statistic."""
-
-    value: float | None
-    """The statistic; None where it is undefined."""
-    method: str
-    """How it was computed, in words."""
-    n: int
-    """Independent units behind it: positions, texts or heads, as the method says."""
-    null: float | None
-    """The same statistic where the effect is absent by construction."""
-    interval: tuple[float, float] | None
-    """95 % interval of the value; None where it cannot be given."""
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as plain JSON values."""
-        return asdict(self)
 
 
 def bootstrap_interval(values: Tensor, seed: int) -> tuple[float, float] | None:

@@ -30,20 +30,27 @@ class Sampler:
         prompt_ids: Tokens that the sequence goes on from.
         end_id: The token that ends a text; None if there is none.
         vocab_size: V.
+        other_ends: Tokens that end a text too.
 
     Raises:
         InvalidRequest: If a token of the prompt or of the bias is not in the vocabulary.
     """
 
     def __init__(
-        self, sampling: Sampling, prompt_ids: Sequence[int], end_id: int | None, vocab_size: int
+        self,
+        sampling: Sampling,
+        prompt_ids: Sequence[int],
+        end_id: int | None,
+        vocab_size: int,
+        *,
+        other_ends: Sequence[int] = (),
     ) -> None:
         _check_tokens("prompt_ids", prompt_ids, vocab_size)
         _check_tokens("logit_bias", sampling.logit_bias, vocab_size)
         self.sampling = sampling
         self._generator = generator_for(sampling)
         self._seed = self._generator.initial_seed()
-        self._end_id = end_id
+        self._ends = other_ends if end_id is None else (end_id, *other_ends)
         self._vocab_size = vocab_size
         self._seen = set(prompt_ids)
         self._written: Counter[int] = Counter()
@@ -68,7 +75,7 @@ class Sampler:
             generator=self._generator,
             seen=self._seen,
             written=self._written,
-            barred=self._end_id if self._holds_end() else None,
+            barred=self._ends if self._holds_end() else (),
         )
 
     def note(self, token: int) -> None:
@@ -89,7 +96,7 @@ class Sampler:
             self.note(token)
 
     def _holds_end(self) -> bool:
-        return self._num_written < self.sampling.tokens_min and self._end_id is not None
+        return self._num_written < self.sampling.tokens_min and bool(self._ends)
 
 
 def _mixed(seed: int, position: int) -> int:
@@ -117,7 +124,7 @@ def pick(
     generator: torch.Generator,
     seen: Iterable[int] = (),
     written: Mapping[int, int] | None = None,
-    barred: int | None = None,
+    barred: Sequence[int] = (),
 ) -> int:
     """Draw one token.
 
@@ -127,7 +134,7 @@ def pick(
         generator: Advanced by one draw, or not at all at temperature 0.
         seen: Tokens that the repetition penalty weighs down.
         written: How often tokens were written, for the presence and frequency penalties.
-        barred: A token that is not drawn.
+        barred: Tokens that are not drawn.
 
     Returns:
         The token's index. At temperature 0 ties go to the lowest index.
@@ -135,8 +142,8 @@ def pick(
     logits_V = _biased(logits_V.float(), sampling.logit_bias)
     logits_V = _penalised(logits_V, sampling.repetition_penalty, seen)
     logits_V = _lowered(logits_V, sampling, written or {})
-    if barred is not None:
-        index = torch.tensor([barred], device=logits_V.device)
+    if barred:
+        index = torch.tensor(barred, device=logits_V.device)
         logits_V = logits_V.index_fill(0, index, -math.inf)
     if sampling.temperature == 0:
         return likeliest(logits_V.unsqueeze(0))[0]

@@ -12,14 +12,14 @@ from torch.nn import functional
 
 from constellation.errors import ConfigError, InvalidPrompt, InvalidRequest
 from constellation.kernel import loss
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network import Network
 
 WINDOWS_PER_BATCH = 8
 """Windows read in one forward pass."""
 
 
 @torch.inference_mode()
-def token_nats(decoder: Decoder, ids: Sequence[int], *, stride: int | None = None) -> Tensor:
+def token_nats(decoder: Network, ids: Sequence[int], *, stride: int | None = None) -> Tensor:
     """Return -ln p(token | what comes before it) for every token but the first.
 
     A text longer than the context is read in overlapping windows; each counts only tokens no
@@ -86,7 +86,7 @@ def _windows(tokens: Tensor, context: int, stride: int) -> tuple[Tensor, Tensor]
     return inputs, targets
 
 
-def _counted_nats(decoder: Decoder, inputs_WT: Tensor, targets_WT: Tensor) -> Tensor:
+def _counted_nats(decoder: Network, inputs_WT: Tensor, targets_WT: Tensor) -> Tensor:
     device = decoder.embedding.device
     hidden_WTC = decoder.hidden(inputs_WT.to(device))
     counted = (targets_WT != loss.IGNORED).to(device)

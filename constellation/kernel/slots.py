@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from constellation.errors import ConfigError, InvalidPrompt
-from constellation.kernel.cache import LayerCache, first_passes
-from constellation.kernel.config import KernelConfig
+from constellation.kernel.cache import CachedShape, LayerCache, first_passes
 
 ROOM_LEAST = 64
 """Positions a row has room for from the start; less where the context is shorter."""
@@ -30,7 +29,7 @@ class SlotCache:
 
     def __init__(
         self,
-        config: KernelConfig,
+        config: CachedShape,
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
@@ -171,6 +170,18 @@ class SlotRows:
             return tuple(LayerCache(store, self.length) for store in stores)
         places = (self._row_B, self._positions_B)
         return tuple(RaggedCache(store, places, self._bias_B11L) for store in stores)
+
+    def bias(self, num_new: int) -> Tensor:
+        """Return what is added to the logits of `num_new` tokens, for which room was reserved.
+
+        Returns:
+            0 where a token sees a position, -inf where it does not; shape (B, 1, 1, L), or
+            (1, 1, T, L) when all rows are equally long.
+        """
+        if self._bias_B11L is not None:
+            return self._bias_B11L
+        bias_TL = self._slots.zeros(num_new, self.length + num_new).fill_(-math.inf)
+        return bias_TL.triu_(self.length + 1)[None, None]
 
     def advance(self, num_new: int) -> None:
         """Count `num_new` positions that every layer has appended."""

@@ -25,6 +25,10 @@ from constellation.records.kernels import (
     Split,
     Table,
 )
+from constellation.records.measurements import (
+    LiveCollectivePhi,
+    Measurement,
+)
 from constellation.records.routing import (
     Choice,
     Mode,
@@ -45,6 +49,8 @@ __all__ = [
     "KernelDescription",
     "KernelHealth",
     "KernelSite",
+    "LiveCollectivePhi",
+    "Measurement",
     "Mode",
     "Piece",
     "Reloaded",

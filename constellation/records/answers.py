@@ -1,7 +1,7 @@
 """Records of answers: how they are to be written, and what was written."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from constellation.errors import InvalidRequest
@@ -9,6 +9,8 @@ from constellation.records.checks import check_range, is_within
 
 STOPS_MAX = 8
 """Stop strings of one request."""
+TOKENS_MAX = 4096
+"""Tokens of one answer."""
 
 
 class FinishReason(StrEnum):
@@ -77,7 +79,7 @@ class Sampling:
     """Likeliest tokens named with every token, 0 to 20; None leaves log-probabilities out."""
 
     def __post_init__(self) -> None:
-        check_range("tokens_max", self.tokens_max, low=1, high=4096, kind=int)
+        check_range("tokens_max", self.tokens_max, low=1, high=TOKENS_MAX, kind=int)
         check_range("temperature", self.temperature, low=0, high=2)
         check_range("top_p", self.top_p, low=1e-6, high=1)
         check_range("min_p", self.min_p, low=0, high=1 - 1e-6)
@@ -96,6 +98,21 @@ class Sampling:
         if self.stop:
             _check_stop(self.stop)
 
+    def recounted(self, before: int, now: int) -> "Sampling":
+        """Return the options for an answer whose first tokens are counted anew.
+
+        The same number of tokens is left to be written, within the ranges above.
+
+        Args:
+            before: Tokens written so far, in the vocabulary of who wrote them.
+            now: How many the same text makes in the vocabulary of who goes on.
+        """
+        if before == now:
+            return self
+        tokens_max = min(max(1, self.tokens_max - before + now), TOKENS_MAX)
+        tokens_min = min(max(0, self.tokens_min - before + now), tokens_max)
+        return replace(self, tokens_max=tokens_max, tokens_min=tokens_min)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
@@ -106,6 +123,9 @@ class Segment:
     """Index of its first token among the answer's, from 0."""
     reason: str
     """Why it wrote: as in `Route`, or "handoff" (it lies nearer to what was written)."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Kernels that wrote it together, led by this one -> weight before its first token; empty when
+    one wrote."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +140,8 @@ class Finish:
     """Kernels that wrote it together -> weight at the last token; empty when one kernel wrote."""
     lost: tuple[str, ...] = ()
     """Those of them that were lost on the way and left out from then on."""
+    lost_at: tuple[int, ...] = ()
+    """For each of `lost`: index of the first token written without it, from 0."""
     segments: tuple[Segment, ...] = ()
     """Who wrote which part, in order, when kernels took over; empty: the route's kernel."""
 

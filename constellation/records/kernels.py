@@ -74,6 +74,8 @@ class KernelSite:
     """host:port of its gRPC server; None while it is down."""
     split: Split | None = None
     """How a spawned kernel came to be; None for one that has text of its own."""
+    unlearned: tuple[str, ...] = ()
+    """Sources of its training text that no longer count for its basin, in the order they went."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

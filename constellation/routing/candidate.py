@@ -18,8 +18,7 @@ RADIUS_QUANTILE = 0.99
 
 
 def fit_candidate(
-    name: str,
-    basins_NK: FloatArray,
+    texts: KernelTexts,
     held_out_NK: FloatArray,
     *,
     background_K: FloatArray,
@@ -28,8 +27,7 @@ def fit_candidate(
     """Return the table of one kernel alone, for `growth.add_kernel`.
 
     Args:
-        name: Of the kernel.
-        basins_NK: Basins of its training texts, at least one.
+        texts: What the kernel's basin is made of, at least one text.
         held_out_NK: Basins of passages of its domain that it did not learn from, at least one; its
             radii are calibrated on them.
         background_K: pi of the coordizer that made them.
@@ -39,8 +37,9 @@ def fit_candidate(
         ConfigError: There are no texts or no passages, or they lie at the background.
     """
     if not len(held_out_NK):
-        raise ConfigError(f"kernel {name!r} has no held-out passage to calibrate on; add text")
-    texts = KernelTexts(name=name).learn("train", basins_NK)
+        raise ConfigError(
+            f"kernel {texts.name!r} has no held-out passage to calibrate on; add text"
+        )
     (site,) = fit_sites([texts], background_K=background_K, seats=False).sites
     radii = {
         rule: float(

@@ -23,12 +23,19 @@ from constellation.geometry.seats import nearest_free_seat
 from constellation.geometry.simplex import distance
 from constellation.records import FloatArray, KernelSite, Rule, Split, Table
 from constellation.routing.discovery import discover
+from constellation.routing.sites import KernelTexts
 
 KERNELS_MAX = NUM_ROOTS
 """Kernels of one table: each has a seat of its own."""
 
 SPLIT_QUERIES_MIN = 16
 """Queries that a split needs at least: fewer say little about where two halves lie."""
+
+UNLEARNED_MAX = 256
+"""Sources that one kernel may have unlearned: the table names them, and goes to every router."""
+
+SOURCES_SHOWN = 5
+"""Sources named when the one that is asked for is not there."""
 
 _APART_MIN = 1e-3
 """Radians under both rules between the sites of parent and child, so that both get queries."""
@@ -136,6 +143,55 @@ def retire_kernel(table: Table, name: str) -> Table:
     heir = _heir(table, leaving)
     staying = (site for site in table.sites if site.name != name)
     return _next(table, tuple(_without(site, leaving, heir) for site in staying))
+
+
+def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
+    """Return the table in which a kernel routes as if it had never read a source.
+
+    Its basin and bearing are, to the bit, those of the kernel's other sources under the table's
+    coordinates and background; all other kernels keep every bit. Radii and temperatures, which
+    held-out text calibrated, stay. What the kernel's weights learned is not undone.
+
+    Args:
+        table: The kernels that serve.
+        texts: What training kept of the kernel's text, whatever was unlearned since.
+        source: Name of one of its sources.
+
+    Raises:
+        UnknownKernel: The table has no such kernel.
+        GrowthRefused: There is no such source, it is the last one, the kernel shares its queries
+            with a spawned one, or the record is not that of this table.
+    """
+    name = texts.name
+    before = _site(table, name)
+    if before.split is not None or any(
+        site.split is not None and site.split.parent == name for site in table.sites
+    ):
+        raise GrowthRefused(name, "it shares its queries with a spawned kernel; remove that first")
+    kept = {key: each for key, each in texts.corpora.items() if key not in before.unlearned}
+    counted = replace(texts, corpora=kept)
+    if not kept or not np.array_equal(counted.basin(), before.basin_K):
+        raise GrowthRefused(name, "what training kept of its text is not this table's; train again")
+    if source not in kept:
+        shown = ", ".join(sorted(kept)[:SOURCES_SHOWN])
+        raise GrowthRefused(
+            name, f"no text of {source!r} counts for it; of {len(kept)} sources the first: {shown}"
+        )
+    if len(kept) == 1:
+        raise GrowthRefused(name, f"{source!r} is all its text; remove the kernel instead")
+    if len(before.unlearned) >= UNLEARNED_MAX:
+        raise GrowthRefused(name, f"{UNLEARNED_MAX} sources are unlearned already; train again")
+    basin_K = counted.unlearn(source).basin()
+    bearing_K = bearing(basin_K, table.background_K)
+    if not has_bearing(bearing_K):
+        raise GrowthRefused(name, "the rest of its text lies at the background")
+    after = replace(
+        before,
+        basin_K=basin_K,
+        bearing_K=bearing_K,
+        unlearned=(*before.unlearned, source),
+    )
+    return _next(table, tuple(after if site is before else site for site in table.sites))
 
 
 def _without(site: KernelSite, leaving: KernelSite, heir: str | None) -> KernelSite:

@@ -6,6 +6,7 @@ from closed sets (kernels, modes, outcomes, error classes), never from ids.
 
 from collections.abc import Callable
 from contextlib import suppress
+from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -75,7 +76,14 @@ class RouterMetrics:
         self.table_version = Gauge(
             prefix + "table_version", "Version of the table in use.", registry=registry
         )
+        self.collective_phi = Gauge(
+            prefix + "collective_phi_bits",
+            "Best single kernel minus constellation, bits per byte of sampled prompts; or NaN.",
+            registry=registry,
+        )
+        self.collective_phi.set(nan)
         self.rejected = rejected_counter(registry)
+        self.spans = spans_counter(registry)
 
 
 TOKEN_KINDS = ("prompt", "completion", "score")
@@ -119,6 +127,7 @@ class KernelMetrics:
             registry=registry,
         )
         self.rejected = rejected_counter(registry)
+        self.spans = spans_counter(registry)
 
     def forget(self, kernel: str) -> None:
         """Stop to export what was said of a kernel that has left."""
@@ -172,6 +181,16 @@ def rejected_counter(registry: CollectorRegistry) -> Counter:
         "constellation_rejected_total",
         "Requests refused, by error class; InternalError is a mistake of ours.",
         ["reason"],
+        registry=registry,
+    )
+
+
+def spans_counter(registry: CollectorRegistry) -> Counter:
+    """Return the counter of spans, by what became of them."""
+    return Counter(
+        "constellation_spans_total",
+        "Spans that the collector took (exported), did not take (failed), or that found no room.",
+        ["outcome"],
         registry=registry,
     )
 

@@ -106,7 +106,7 @@ class TokenLogprob(_message.Message):
     def __init__(self, token: _Optional[int] = ..., text: _Optional[bytes] = ..., logprob: _Optional[float] = ..., top: _Optional[_Iterable[_Union[Alternative, _Mapping]]] = ...) -> None: ...
 
 class Finish(_message.Message):
-    __slots__ = ("reason", "num_prompt_tokens", "num_tokens", "elapsed", "segments", "weights", "lost")
+    __slots__ = ("reason", "num_prompt_tokens", "num_tokens", "elapsed", "segments", "weights", "lost", "lost_at")
     REASON_FIELD_NUMBER: _ClassVar[int]
     NUM_PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +114,7 @@ class Finish(_message.Message):
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
+    LOST_AT_FIELD_NUMBER: _ClassVar[int]
     reason: FinishReason
     num_prompt_tokens: int
     num_tokens: int
@@ -121,7 +122,8 @@ class Finish(_message.Message):
     segments: _containers.RepeatedCompositeFieldContainer[Segment]
     weights: _containers.RepeatedCompositeFieldContainer[KernelWeight]
     lost: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., num_prompt_tokens: _Optional[int] = ..., num_tokens: _Optional[int] = ..., elapsed: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., segments: _Optional[_Iterable[_Union[Segment, _Mapping]]] = ..., weights: _Optional[_Iterable[_Union[KernelWeight, _Mapping]]] = ..., lost: _Optional[_Iterable[str]] = ...) -> None: ...
+    lost_at: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., num_prompt_tokens: _Optional[int] = ..., num_tokens: _Optional[int] = ..., elapsed: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., segments: _Optional[_Iterable[_Union[Segment, _Mapping]]] = ..., weights: _Optional[_Iterable[_Union[KernelWeight, _Mapping]]] = ..., lost: _Optional[_Iterable[str]] = ..., lost_at: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class KernelWeight(_message.Message):
     __slots__ = ("kernel", "weight")
@@ -132,11 +134,13 @@ class KernelWeight(_message.Message):
     def __init__(self, kernel: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class Segment(_message.Message):
-    __slots__ = ("kernel", "first", "reason")
+    __slots__ = ("kernel", "first", "reason", "weights")
     KERNEL_FIELD_NUMBER: _ClassVar[int]
     FIRST_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     kernel: str
     first: int
     reason: str
-    def __init__(self, kernel: _Optional[str] = ..., first: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    weights: _containers.RepeatedCompositeFieldContainer[KernelWeight]
+    def __init__(self, kernel: _Optional[str] = ..., first: _Optional[int] = ..., reason: _Optional[str] = ..., weights: _Optional[_Iterable[_Union[KernelWeight, _Mapping]]] = ...) -> None: ...

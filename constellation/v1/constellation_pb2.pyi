@@ -40,20 +40,22 @@ class GenerateRequest(_message.Message):
     def __init__(self, prompt: _Optional[str] = ..., sampling: _Optional[_Union[_common_pb2.Sampling, _Mapping]] = ..., routing: _Optional[_Union[Routing, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class GenerateReply(_message.Message):
-    __slots__ = ("route", "text", "num_tokens", "finish", "logprobs", "tokens")
+    __slots__ = ("route", "text", "num_tokens", "finish", "logprobs", "tokens", "trace_id")
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     route: RouteDecision
     text: str
     num_tokens: int
     finish: _common_pb2.Finish
     logprobs: _containers.RepeatedCompositeFieldContainer[_common_pb2.TokenLogprob]
     tokens: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., text: _Optional[str] = ..., num_tokens: _Optional[int] = ..., finish: _Optional[_Union[_common_pb2.Finish, _Mapping]] = ..., logprobs: _Optional[_Iterable[_Union[_common_pb2.TokenLogprob, _Mapping]]] = ..., tokens: _Optional[_Iterable[int]] = ...) -> None: ...
+    trace_id: str
+    def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., text: _Optional[str] = ..., num_tokens: _Optional[int] = ..., finish: _Optional[_Union[_common_pb2.Finish, _Mapping]] = ..., logprobs: _Optional[_Iterable[_Union[_common_pb2.TokenLogprob, _Mapping]]] = ..., tokens: _Optional[_Iterable[int]] = ..., trace_id: _Optional[str] = ...) -> None: ...
 
 class ScoreRequest(_message.Message):
     __slots__ = ("context", "text", "routing")
@@ -66,16 +68,18 @@ class ScoreRequest(_message.Message):
     def __init__(self, context: _Optional[str] = ..., text: _Optional[str] = ..., routing: _Optional[_Union[Routing, _Mapping]] = ...) -> None: ...
 
 class ScoreReply(_message.Message):
-    __slots__ = ("route", "nats", "num_tokens", "num_bytes")
+    __slots__ = ("route", "nats", "num_tokens", "num_bytes", "trace_id")
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     NATS_FIELD_NUMBER: _ClassVar[int]
     NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
     NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     route: RouteDecision
     nats: float
     num_tokens: int
     num_bytes: int
-    def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., nats: _Optional[float] = ..., num_tokens: _Optional[int] = ..., num_bytes: _Optional[int] = ...) -> None: ...
+    trace_id: str
+    def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., nats: _Optional[float] = ..., num_tokens: _Optional[int] = ..., num_bytes: _Optional[int] = ..., trace_id: _Optional[str] = ...) -> None: ...
 
 class RouteRequest(_message.Message):
     __slots__ = ("text", "routing")
@@ -164,7 +168,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("table_version", "coordizer_hash", "kernels", "router_pid", "uptime", "load_entropy_ratio", "num_unexpected_errors", "registry_pid", "routers")
+    __slots__ = ("table_version", "coordizer_hash", "kernels", "router_pid", "uptime", "load_entropy_ratio", "num_unexpected_errors", "registry_pid", "routers", "collective_phi")
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     COORDIZER_HASH_FIELD_NUMBER: _ClassVar[int]
     KERNELS_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +178,7 @@ class StatusReply(_message.Message):
     NUM_UNEXPECTED_ERRORS_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_PID_FIELD_NUMBER: _ClassVar[int]
     ROUTERS_FIELD_NUMBER: _ClassVar[int]
+    COLLECTIVE_PHI_FIELD_NUMBER: _ClassVar[int]
     table_version: int
     coordizer_hash: str
     kernels: _containers.RepeatedCompositeFieldContainer[KernelStatus]
@@ -183,7 +188,28 @@ class StatusReply(_message.Message):
     num_unexpected_errors: int
     registry_pid: int
     routers: _containers.RepeatedCompositeFieldContainer[RouterStatus]
-    def __init__(self, table_version: _Optional[int] = ..., coordizer_hash: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelStatus, _Mapping]]] = ..., router_pid: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load_entropy_ratio: _Optional[float] = ..., num_unexpected_errors: _Optional[int] = ..., registry_pid: _Optional[int] = ..., routers: _Optional[_Iterable[_Union[RouterStatus, _Mapping]]] = ...) -> None: ...
+    collective_phi: CollectivePhi
+    def __init__(self, table_version: _Optional[int] = ..., coordizer_hash: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelStatus, _Mapping]]] = ..., router_pid: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load_entropy_ratio: _Optional[float] = ..., num_unexpected_errors: _Optional[int] = ..., registry_pid: _Optional[int] = ..., routers: _Optional[_Iterable[_Union[RouterStatus, _Mapping]]] = ..., collective_phi: _Optional[_Union[CollectivePhi, _Mapping]] = ...) -> None: ...
+
+class CollectivePhi(_message.Message):
+    __slots__ = ("num_prompts", "num_needed", "phi_bits", "low", "high", "random_routing_bits", "uniform_ensemble_bits", "best_kernel")
+    NUM_PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    NUM_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    PHI_BITS_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    RANDOM_ROUTING_BITS_FIELD_NUMBER: _ClassVar[int]
+    UNIFORM_ENSEMBLE_BITS_FIELD_NUMBER: _ClassVar[int]
+    BEST_KERNEL_FIELD_NUMBER: _ClassVar[int]
+    num_prompts: int
+    num_needed: int
+    phi_bits: float
+    low: float
+    high: float
+    random_routing_bits: float
+    uniform_ensemble_bits: float
+    best_kernel: str
+    def __init__(self, num_prompts: _Optional[int] = ..., num_needed: _Optional[int] = ..., phi_bits: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., random_routing_bits: _Optional[float] = ..., uniform_ensemble_bits: _Optional[float] = ..., best_kernel: _Optional[str] = ...) -> None: ...
 
 class RouterStatus(_message.Message):
     __slots__ = ("name", "endpoint", "up", "pid", "num_restarts")
@@ -290,6 +316,20 @@ class RetireRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class RetireReply(_message.Message):
+    __slots__ = ("grown",)
+    GROWN_FIELD_NUMBER: _ClassVar[int]
+    grown: GrownTable
+    def __init__(self, grown: _Optional[_Union[GrownTable, _Mapping]] = ...) -> None: ...
+
+class UnlearnRequest(_message.Message):
+    __slots__ = ("kernel", "source")
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    kernel: str
+    source: str
+    def __init__(self, kernel: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
+
+class UnlearnReply(_message.Message):
     __slots__ = ("grown",)
     GROWN_FIELD_NUMBER: _ClassVar[int]
     grown: GrownTable

@@ -9,6 +9,7 @@ from constellation.records import (
     FloatArray,
     Grown,
     KernelHealth,
+    LiveCollectivePhi,
     Reloaded,
     Route,
     RoutingOptions,
@@ -19,9 +20,9 @@ from constellation.records import (
     TokenArray,
 )
 from constellation.v1 import constellation_pb2, kernel_pb2
-from constellation.wire import access, convert
+from constellation.wire import access, convert, tracing
 from constellation.wire.callers import Caller, client_of, grpc_caller
-from constellation.wire.names import check_kernel_name
+from constellation.wire.names import check_kernel_name, check_source_name
 from constellation.wire.services import write
 from constellation.wire.table_file import pack_table
 
@@ -53,6 +54,8 @@ class RouterState:
     registry_pid: int
     routers: tuple[RouterHealth, ...] = ()
     """All routers, this one too; empty before the registry has told of them."""
+    collective_phi: LiveCollectivePhi | None = None
+    """What it measured of its kernels together; None when it does not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +139,10 @@ class RouterPort(Protocol):
         """Let a kernel go."""
         ...
 
+    async def unlearn(self, name: str, source: str) -> Grown:
+        """Let a kernel route as if it had never read a source."""
+        ...
+
 
 class ConstellationServicer:
     """One method per RPC of ConstellationService."""
@@ -160,7 +167,7 @@ class ConstellationServicer:
         async with aclosing(pieces):
             async for route, reply in pieces:
                 if route is not None:
-                    access.note_route(route)
+                    _note_route(route)
                 await write(context, _with_route(route, reply), stall_s=self._stall_s)
         _note_end(reply)
 
@@ -176,7 +183,7 @@ class ConstellationServicer:
             timeout_s=context.time_remaining(),
             caller=grpc_caller(context, request, "Ask"),
         )
-        access.note_route(route)
+        _note_route(route)
         _note_end(reply)
         return _with_route(route, reply)
 
@@ -192,13 +199,14 @@ class ConstellationServicer:
             timeout_s=context.time_remaining(),
             caller=Caller(client=client_of(context)),
         )
-        access.note_route(route)
+        _note_route(route)
         access.note(tokens=score.num_tokens)
         return constellation_pb2.ScoreReply(
             route=convert.route_to_message(route),
             nats=score.nats,
             num_tokens=score.num_tokens,
             num_bytes=len(text.encode()),
+            trace_id=_trace_id(),
         )
 
     async def Route(  # noqa: N802
@@ -262,6 +270,14 @@ class ConstellationServicer:
         grown = await self._host.retire(request.name)
         return constellation_pb2.RetireReply(grown=_grown_message(grown))
 
+    async def Unlearn(  # noqa: N802
+        self, request: constellation_pb2.UnlearnRequest, context: Any
+    ) -> constellation_pb2.UnlearnReply:
+        """Let a kernel route as if it had never read a source."""
+        source = check_source_name("source", request.source)
+        grown = await self._host.unlearn(request.kernel, source)
+        return constellation_pb2.UnlearnReply(grown=_grown_message(grown))
+
     async def Table(  # noqa: N802
         self, request: constellation_pb2.TableRequest, context: Any
     ) -> constellation_pb2.TableReply:
@@ -283,19 +299,33 @@ def _grown_message(grown: Grown) -> constellation_pb2.GrownTable:
     )
 
 
+def _note_route(route: Route) -> None:
+    access.note_route(route)
+    tracing.note_route(route)
+
+
 def _note_end(reply: bytes) -> None:
-    """Add the tokens of an answer, which its last reply counts, to its line in the access log."""
-    if access.wanted():
+    """Add the tokens of an answer, which its last reply counts, to its log line and its span."""
+    if access.wanted() or tracing.current() is not None:
         message = kernel_pb2.KernelGenerateReply.FromString(reply)
         if message.HasField("finish"):
-            access.note_finish(convert.finish_from_message(message.finish))
+            finish = convert.finish_from_message(message.finish)
+            access.note_finish(finish)
+            tracing.note_finish(finish)
+
+
+def _trace_id() -> str:
+    span = tracing.current()
+    return "" if span is None else span.trace_id
 
 
 def _with_route(route: Route | None, reply: bytes) -> bytes:
     if route is None:
         return reply
     # Protobuf messages merge by concatenation: the kernel's bytes keep their field numbers.
-    message = constellation_pb2.GenerateReply(route=convert.route_to_message(route))
+    message = constellation_pb2.GenerateReply(
+        route=convert.route_to_message(route), trace_id=_trace_id()
+    )
     return bytes(message.SerializeToString()) + reply
 
 
@@ -309,6 +339,8 @@ def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
         registry_pid=state.registry_pid,
     )
     reply.uptime.FromNanoseconds(round(state.uptime_s * 1e9))
+    if state.collective_phi is not None:
+        reply.collective_phi.CopyFrom(convert.collective_phi_to_message(state.collective_phi))
     for router in state.routers:
         reply.routers.add(
             name=router.name,

@@ -14,6 +14,7 @@ from constellation.records import (
     FinishReason,
     FloatArray,
     KernelDescription,
+    LiveCollectivePhi,
     Mode,
     Piece,
     Route,
@@ -196,8 +197,8 @@ def piece_to_message(piece: Piece) -> kernel_pb2.KernelGenerateReply:
         for kernel, weight in finish.weights.items():
             reply.finish.weights.add(kernel=kernel, weight=weight)
         reply.finish.lost.extend(finish.lost)
-        for each in finish.segments:
-            reply.finish.segments.add(kernel=each.kernel, first=each.first, reason=each.reason)
+        reply.finish.lost_at.extend(finish.lost_at)
+        reply.finish.segments.extend(map(_segment_to_message, finish.segments))
     for logprob in piece.logprobs:
         message = reply.logprobs.add(
             token=logprob.token, text=logprob.text, logprob=logprob.logprob
@@ -261,8 +262,14 @@ def finish_from_message(message: common_pb2.Finish) -> Finish:
         elapsed_s=message.elapsed.ToNanoseconds() / 1e9,
         weights={share.kernel: share.weight for share in message.weights},
         lost=tuple(message.lost),
+        lost_at=tuple(message.lost_at),
         segments=tuple(
-            Segment(kernel=each.kernel, first=each.first, reason=each.reason)
+            Segment(
+                kernel=each.kernel,
+                first=each.first,
+                reason=each.reason,
+                weights={share.kernel: share.weight for share in each.weights},
+            )
             for each in message.segments
         ),
     )
@@ -274,9 +281,45 @@ def segments_to_message(segments: Iterable[Segment]) -> constellation_pb2.Genera
     Protobuf merges messages whose bytes follow each other, so the last reply stays as it is.
     """
     reply = constellation_pb2.GenerateReply()
-    for each in segments:
-        reply.finish.segments.add(kernel=each.kernel, first=each.first, reason=each.reason)
+    reply.finish.segments.extend(map(_segment_to_message, segments))
     return reply
+
+
+def _segment_to_message(segment: Segment) -> common_pb2.Segment:
+    message = common_pb2.Segment(kernel=segment.kernel, first=segment.first, reason=segment.reason)
+    for kernel, weight in segment.weights.items():
+        message.weights.add(kernel=kernel, weight=weight)
+    return message
+
+
+def collective_phi_to_message(found: LiveCollectivePhi) -> constellation_pb2.CollectivePhi:
+    """Return what kernels are worth together as a message."""
+    low, high = found.interval or (None, None)
+    return constellation_pb2.CollectivePhi(
+        num_prompts=found.num_prompts,
+        num_needed=found.num_needed,
+        phi_bits=found.phi_bits,
+        low=low,
+        high=high,
+        random_routing_bits=found.random_routing_bits,
+        uniform_ensemble_bits=found.uniform_ensemble_bits,
+        best_kernel=found.best_kernel,
+    )
+
+
+def collective_phi_from_message(message: constellation_pb2.CollectivePhi) -> LiveCollectivePhi:
+    """Return the record of what kernels are worth together."""
+    if not message.HasField("phi_bits"):
+        return LiveCollectivePhi(num_prompts=message.num_prompts, num_needed=message.num_needed)
+    return LiveCollectivePhi(
+        num_prompts=message.num_prompts,
+        num_needed=message.num_needed,
+        phi_bits=message.phi_bits,
+        interval=(message.low, message.high),
+        random_routing_bits=message.random_routing_bits,
+        uniform_ensemble_bits=message.uniform_ensemble_bits,
+        best_kernel=message.best_kernel,
+    )
 
 
 def description_to_message(description: KernelDescription) -> kernel_pb2.DescribeReply:

@@ -58,6 +58,11 @@ class Ensemble:
     renewal: Renewal | None = None
     """None leaves the weights of a mixture as they are."""
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Kernel -> its weight before the first token."""
+        return {member.kernel: member.weight for member in self.members}
+
 
 def ensemble_of(
     route: Route, table: Table, *, top_k: int, rule: Rule, phi_weighting: bool, follows_text: bool

@@ -37,9 +37,13 @@ class KernelPort(Protocol):
         sampling: Sampling,
         *,
         produced: Sequence[int] = (),
+        num_produced: int | None = None,
         client: str = "",
     ) -> AsyncGenerator[Piece, None]:
-        """Continue a prompt, after what others `produced` of the answer, when it is our turn."""
+        """Continue a prompt, after what others `produced` of the answer, when it is our turn.
+
+        That counts as `num_produced` tokens of the answer; None: as many as it has.
+        """
         ...
 
     async def score(self, tokens: Sequence[int], num_context: int, *, client: str = "") -> Score:
@@ -140,7 +144,11 @@ class KernelServicer:
                 timeout_s=_time_left_s(context),
             )
         return kernel.generate(
-            request.tokens, sampling, produced=request.produced, client=_client(request, context)
+            request.tokens,
+            sampling,
+            produced=request.produced,
+            num_produced=request.num_produced or None,
+            client=_client(request, context),
         )
 
     async def Score(  # noqa: N802

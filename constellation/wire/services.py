@@ -24,7 +24,7 @@ from constellation.errors import (
     Unauthenticated,
 )
 from constellation.v1 import constellation_pb2, kernel_pb2
-from constellation.wire import access, status
+from constellation.wire import access, status, tracing
 from constellation.wire.access import AccessLog
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def _encode(message: Message | bytes) -> bytes:
 class Guard:
     """Turns whatever a handler raises into an error of ours, and counts what nobody intended.
 
-    Both doors of a process share one, and with it the access log, if there is to be one.
+    Both doors of a process share one, and with it the access log and the tracing, if there is any.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Guard:
     ) -> None:
         self._count_rejected = count_rejected
         self.log = log
+        self.tracing: tracing.Tracing | None = None
         self.num_unexpected = 0
 
     def typed(self, error: Exception) -> ConstellationError:
@@ -97,6 +98,7 @@ class Guard:
             error = InternalError(error_id)
         self._count_rejected(type(error).__name__)
         access.note(error=type(error).__name__)
+        tracing.note_refusal(type(error).__name__)
         return error
 
     def note_stranger(self, path: str) -> None:
@@ -129,11 +131,19 @@ def _check(request: Any) -> Any:
     return request
 
 
-def _guarded(method: Callable[..., Awaitable[Any]], guard: Guard) -> Callable[..., Awaitable[Any]]:
+def _guarded(
+    method: Callable[..., Awaitable[Any]], guard: Guard, method_path: str
+) -> Callable[..., Awaitable[Any]]:
+    name, is_traced = method_path.strip("/"), method.__name__ in tracing.TRACED
+
     async def handle(request: Any, context: Any) -> Any:
         with access.Entry(guard.log, "grpc", method.__name__) as entry:
             try:
-                reply = await method(_check(request), context)
+                work = method(_check(request), context)
+                if guard.tracing is not None and is_traced:
+                    headers, facts = context.invocation_metadata(), tracing.rpc_facts(name)
+                    work = tracing.traced(guard.tracing, name, headers, facts, work)
+                reply = await work
             except (asyncio.CancelledError, grpc.aio.AbortError):
                 raise
             except Exception as error:  # noqa: BLE001 - the one place that answers for all handlers
@@ -175,7 +185,7 @@ def handlers(service: ServiceDescriptor, servicer: object, guard: Guard) -> grpc
     for method in service.methods:
         make = getattr(grpc, f"{_arity(method)}_rpc_method_handler")
         table[method.name] = make(
-            _guarded(getattr(servicer, method.name), guard),
+            _guarded(getattr(servicer, method.name), guard, path(method)),
             request_deserializer=_decoder(GetMessageClass(method.input_type)),
             response_serializer=_encode,
         )

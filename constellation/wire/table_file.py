@@ -103,10 +103,12 @@ def _by_rule(values: dict[str, float]) -> dict[Rule, float]:
 
 
 def _pack_site(site: KernelSite) -> dict[str, Any]:
-    # Written for spawned kernels only: the tables of others are what they were without it.
+    # Written where there is something to say: the tables of others are what they were without it.
     split = {} if site.split is None else {"split": _pack_split(site.split)}
+    unlearned = {"unlearned": list(site.unlearned)} if site.unlearned else {}
     return {
         **split,
+        **unlearned,
         "name": site.name,
         "basin": _floats(site.basin_K),
         "bearing": _floats(site.bearing_K),
@@ -146,4 +148,5 @@ def _unpack_site(content: dict[str, Any]) -> KernelSite:
         phi_gauge=content["phi_gauge"],
         endpoint=content["endpoint"],
         split=None if split is None else _unpack_split(split),
+        unlearned=tuple(content.get("unlearned", ())),
     )

@@ -60,7 +60,7 @@ async def predict(
         ([start(tokens=[257])], InvalidRequest, "257"),
         ([start(), token(257)], InvalidRequest, "token"),
         ([start(tokens=[5] * 63), token(5), token(5)], InvalidRequest, "64 tokens"),
-        ([start(tokenizer_hash="other")], ConstellationError, "coordizer"),
+        ([start(tokenizer_hash="other")], ConstellationError, "vocabulary"),
         ([start(kernel="z")], ConstellationError, "'z'"),
     ],
 )

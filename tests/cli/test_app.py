@@ -32,6 +32,7 @@ COMMANDS = [
     ("add",),
     ("remove",),
     ("spawn",),
+    ("unlearn",),
     ("validate",),
     ("merge",),
     ("measure-beta",),

@@ -9,6 +9,7 @@ import pytest
 
 from constellation.errors import GrowthRefused
 from constellation.wire.table_file import load_table, pack_table
+from constellation.wire.texts_file import load_texts
 from tests.cli.conftest import Run
 from tests.cli.test_serving_commands import write_own_state
 from tests.support.artifacts import PROMPTS
@@ -53,6 +54,22 @@ def test_a_finished_kernel_joins_and_leaves_the_artifacts(run: Run, own: Path) -
     assert bits(own) == before
 
 
+def test_a_kernel_forgets_a_source_in_the_artifacts(run: Run, own: Path) -> None:
+    before = load_table(own / "table.msgpack")
+    told = json.loads(run("unlearn", "mail", "first half", "--artifacts", own, "--json").stdout)
+    table = load_table(own / "table.msgpack")
+    assert told["table_version"] == table.version == before.version + 1
+    assert told["seat"] == before.sites[0].seat
+    (rest,) = load_texts(own, "mail", coordizer_hash=table.coordizer_hash).keys() - {"first half"}
+    roots = load_texts(own, "mail", coordizer_hash=table.coordizer_hash)[rest]
+    assert table.sites[0].basin_K.tobytes() == roots.mean().tobytes()
+    assert table.sites[0].unlearned == ("first half",)
+    assert [site.name for site in table.sites] == list(PROMPTS)
+    again = run("unlearn", "mail", rest, "--artifacts", own)
+    assert again.exit_code == 1
+    assert "is all its text" in again.stderr
+
+
 def test_what_it_cost_is_shown_as_a_table(run: Run, own: Path) -> None:
     kernel = own / "kernels" / "mail"
     shown = run("add", "poems", kernel, "--text", "verse", "--artifacts", own).stdout
@@ -70,6 +87,8 @@ def test_what_it_cost_is_shown_as_a_table(run: Run, own: Path) -> None:
         (("add", "mail", "own/kernels/mail", "--text", "verse"), "already"),
         (("add", "../poems", "own/kernels/mail", "--text", "verse"), "name is '../poems'"),
         (("remove", "poems"), "no kernel is named 'poems'"),
+        (("unlearn", "poems", "first half"), "no kernel is named 'poems'"),
+        (("unlearn", "mail", "third half"), "first half, second half"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_changes_nothing(
@@ -94,8 +113,14 @@ def test_where_it_runs_the_constellation_itself_is_asked(run: Run, served: Serve
     }
     spawned = run("spawn", "python", "python-2")
     assert "python-2 shares the queries of python, live · table version 6" in spawned.stdout
+    forgot = run("unlearn", "python", "a.txt")
+    assert "python routes without a.txt, live" in forgot.stdout
     calls = [(name, detail) for name, detail, _ in served.router.calls]
-    assert calls == [("poems", "retire"), ("python-2", ("spawn", "python"))]
+    assert calls == [
+        ("poems", "retire"),
+        ("python-2", ("spawn", "python")),
+        ("python", ("unlearn", "a.txt")),
+    ]
 
 
 def test_a_refusal_is_said_once_and_not_tried_again(run: Run, served: Served) -> None:

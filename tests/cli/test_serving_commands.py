@@ -13,6 +13,7 @@ from cluster.cli.serve import summary
 from cluster.state import RunState, own_start_time, write_state
 from constellation import Client
 from constellation.errors import ReloadRefused
+from constellation.records import LiveCollectivePhi
 from constellation.wire.constellation_service import RouterHealth
 from tests.cli.conftest import Run
 from tests.wire.fakes import NAMES, Served
@@ -173,3 +174,36 @@ def test_status_names_every_router_when_there_are_several(
     assert "routers: router at h:1 process 12 · router-2 at h:2 down" in shown
     told = json.loads(run("status", "--json", "--endpoint", served.endpoint).stdout)
     assert [router["num_restarts"] for router in told["routers"]] == [0, 1]
+
+
+def test_status_says_collective_phi_where_a_router_measures_it(
+    run: Run, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = served.router.state()
+
+    def shown(found: LiveCollectivePhi) -> str:
+        state = replace(plain, collective_phi=found)
+        monkeypatch.setattr(served.router, "state", lambda: state)
+        return " ".join(run("status", "--endpoint", served.endpoint).stdout.split())
+
+    assert "collective Phi" not in run("status", "--endpoint", served.endpoint).stdout
+    few = LiveCollectivePhi(num_prompts=3, num_needed=8)
+    assert "collective Phi: 3 of the 8 prompts that it needs" in shown(few)
+    found = LiveCollectivePhi(
+        num_prompts=64,
+        num_needed=8,
+        phi_bits=0.1,
+        interval=(0.04, 0.16),
+        random_routing_bits=-0.2,
+        uniform_ensemble_bits=-0.05,
+        best_kernel="prose",
+    )
+    said = shown(found)
+    assert "phi_bits is +0.1000 bits per byte (+0.0400 to +0.1600, 95 %, 64 prompts)" in said
+    assert "emergent" in said
+    assert "random routing -0.2000, uniform ensemble -0.0500" in said
+    told = json.loads(run("status", "--json", "--endpoint", served.endpoint).stdout)
+    assert told["collective_phi"]["interval"] == [0.04, 0.16]
+    null = shown(replace(found, interval=(-0.04, 0.16)))
+    assert "emergent" not in null
+    assert "no difference from prose alone is shown" in null

@@ -15,8 +15,10 @@ def test_each_change_reaches_the_router_and_says_what_it_changed(
     assert stars.add("poems") == Grown(kernel="poems", seat=17, table_version=6)
     assert stars.spawn("law", "law-2") == Grown(kernel="law-2", seat=None, table_version=6)
     assert stars.retire("law") == Grown(kernel="law", seat=0, table_version=6)
+    assert stars.unlearn("law", "a.txt") == Grown(kernel="law", seat=0, table_version=6)
     calls = [(name, detail) for name, detail, _ in served.router.calls]
-    assert calls == [("poems", "add"), ("law-2", ("spawn", "law")), ("law", "retire")]
+    changes = [("poems", "add"), ("law-2", ("spawn", "law")), ("law", "retire")]
+    assert calls == [*changes, ("law", ("unlearn", "a.txt"))]
 
 
 @pytest.mark.parametrize("name", ["", "../law", "a/b", "A", ".law", "x" * 65, "a\n", "a b"])
@@ -46,6 +48,7 @@ def test_a_change_whose_reply_is_lost_is_not_asked_for_again(served: Served, sta
         lambda: stars.add("poems"),
         lambda: stars.spawn("law", "law-2"),
         lambda: stars.retire("law"),
+        lambda: stars.unlearn("law", "a.txt"),
     ):
         served.router.failures.append(ServiceUnavailable("the registry", "it is restarting"))
         before = len(served.router.calls)

@@ -21,7 +21,7 @@ def test_basin_bearing_and_radii_are_those_of_a_joint_fit(seed: int) -> None:
     joint = calibrate(
         sites, np.concatenate([held_NK, basins(seed, 5)]), labels, background_K=BACKGROUND
     )
-    table = fit_candidate("own", own_NK, held_NK, background_K=BACKGROUND, coordizer_hash="x")
+    table = fit_candidate(texts[0], held_NK, background_K=BACKGROUND, coordizer_hash="x")
     (site,) = table.sites
     np.testing.assert_array_equal(site.basin_K, sites[0].basin_K)
     np.testing.assert_allclose(site.bearing_K, sites[0].bearing_K, atol=1e-15)
@@ -30,7 +30,7 @@ def test_basin_bearing_and_radii_are_those_of_a_joint_fit(seed: int) -> None:
 
 
 def test_it_needs_text_and_passages() -> None:
-    none = np.empty((0, 8))
-    for texts, held in ((none, basins(0, 2)), (basins(0, 2), none)):
+    own = KernelTexts(name="own")
+    for texts, held in ((own, basins(0, 2)), (own.learn("a", basins(0, 2)), np.empty((0, 8)))):
         with pytest.raises(ConfigError, match="own"):
-            fit_candidate("own", texts, held, background_K=BACKGROUND, coordizer_hash="x")
+            fit_candidate(texts, held, background_K=BACKGROUND, coordizer_hash="x")

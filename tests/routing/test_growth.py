@@ -19,11 +19,14 @@ from constellation.routing.calibration import site_distances
 from constellation.routing.growth import (
     KERNELS_MAX,
     SPLIT_QUERIES_MIN,
+    UNLEARNED_MAX,
     add_kernel,
     retire_kernel,
     spawn_kernel,
+    unlearn_text,
 )
 from constellation.routing.policy import RoutingPolicy
+from constellation.routing.sites import KernelTexts
 from constellation.wire.table_file import pack_table, unpack_table
 from tests.routing.tables import BACKGROUND, basins, table
 
@@ -299,3 +302,83 @@ def test_routes_say_the_version_that_decided() -> None:
     after = add_kernel(table(basins(0, 3)), candidate(5))
     route: Route = RoutingPolicy(after).decide(basins(1, 1)[0], num_tokens=9)
     assert route.table_version == after.version == 8
+
+
+# --- unlearn ------------------------------------------------------------------------------------
+
+SOURCES = ("books", "letters", "notes", "songs")
+
+
+def texts_of(seed: int, *names: str) -> KernelTexts:
+    """Return a kernel's record with these sources; each has the same texts whatever others are."""
+    texts = KernelTexts(name="k0")
+    for name in names:
+        texts = texts.learn(name, basins(seed + SOURCES.index(name), 7))
+    return texts
+
+
+def table_of(seed: int, texts: KernelTexts) -> Table:
+    """Return a table whose first kernel has this text."""
+    made = table(basins(seed + 50, 4))
+    basin_K = texts.basin()
+    first = replace(made.sites[0], basin_K=basin_K, bearing_K=bearing(basin_K, BACKGROUND))
+    return replace(made, sites=(first, *made.sites[1:]))
+
+
+@given(seeds, st.permutations(SOURCES), st.integers(1, 3), rules)
+@settings(max_examples=40)
+def test_what_was_unlearned_is_to_the_bit_as_if_never_read(
+    seed: int, order: list[str], count: int, rule: Rule
+) -> None:
+    texts = texts_of(seed, *SOURCES)
+    before = after = table_of(seed, texts)
+    for source in order[:count]:
+        after = unlearn_text(unpack_table(pack_table(after)), texts, source)
+    never = table_of(seed, texts_of(seed, *order[count:]))
+    assert kept(before, after, "k0")
+    assert after.sites[0].unlearned == tuple(order[:count])
+    assert after.version == before.version + count
+    forgot = replace(after.sites[0], unlearned=())
+    assert bits(replace(after, sites=(forgot, *after.sites[1:]))) == bits(never)
+    # The route as a whole is what it would have been: by any query, under both rules.
+    queries_NK = basins(seed + 99, 60)
+    assert moves(never, after, queries_NK, rule) == set()
+    assert all("k0" in pair for pair in moves(before, after, queries_NK, rule))
+
+
+def test_what_cannot_be_unlearned_is_refused_and_says_why() -> None:
+    texts = texts_of(0, *SOURCES)
+    made = table_of(0, texts)
+    forgot = unlearn_text(made, texts, "books")
+    for source in ("books", "poems"):  # gone already, never there
+        with pytest.raises(GrowthRefused, match=r"of 3 sources the first: letters, notes, songs"):
+            unlearn_text(forgot, texts, source)
+    with pytest.raises(GrowthRefused, match="not this table's"):
+        unlearn_text(made, texts_of(1, *SOURCES), "books")
+    alone = texts_of(0, "books")
+    with pytest.raises(GrowthRefused, match="all its text"):
+        unlearn_text(table_of(0, alone), alone, "books")
+    with pytest.raises(UnknownKernel):
+        unlearn_text(made, replace(texts, name="k9"), "books")
+    full = replace(made.sites[0], unlearned=tuple(f"gone-{n}" for n in range(UNLEARNED_MAX)))
+    with pytest.raises(GrowthRefused, match=f"{UNLEARNED_MAX} sources"):
+        unlearn_text(replace(made, sites=(full, *made.sites[1:])), texts, "books")
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_a_kernel_that_shares_its_queries_keeps_its_text_until_the_other_has_left(
+    rule: Rule,
+) -> None:
+    texts = texts_of(3, *SOURCES)
+    made = table_of(3, texts)
+    spawned = spawn_kernel(made, "k0", "child", queries_of(made, "k0", 1, rule))
+    with pytest.raises(GrowthRefused, match="spawned"):
+        unlearn_text(spawned, texts, "books")
+    with pytest.raises(GrowthRefused, match="spawned"):
+        unlearn_text(spawned, replace(texts, name="child"), "books")
+    alone = retire_kernel(spawned, "child")
+    assert bits(unlearn_text(alone, texts, "books")) == bits(unlearn_text(made, texts, "books"))
+    # In the other order the kernel's memory of its text outlives the split.
+    forgot = unlearn_text(made, texts, "books")
+    again = spawn_kernel(forgot, "k0", "child", queries_of(forgot, "k0", 1, rule))
+    assert bits(retire_kernel(again, "child")) == bits(forgot)

@@ -56,7 +56,7 @@ def test_any_breaks_anywhere_give_the_undisturbed_answer(
         relay.begin(f"kernel {number}", "failover")
         for said, tokens, ends in pieces(script, stops, relay.produced)[:num_pieces]:
             assert not ended
-            relay.note(tokens, len(tokens))
+            relay.note(said, tokens, len(tokens))
             text += said
             ended = ends
         if ended:
@@ -64,7 +64,8 @@ def test_any_breaks_anywhere_give_the_undisturbed_answer(
     assert ended
     assert text == "".join(said for said, _, _ in whole)
     assert relay.produced == [token for _, tokens, _ in whole for token in tokens]
-    assert relay.can_go_on
+    assert relay.has_ids
+    assert relay.text == text
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), min_size=1, max_size=12))
@@ -72,7 +73,7 @@ def test_segments_say_for_every_token_who_wrote_it(turns: list[tuple[str, int]])
     relay, writers = Relay(), []
     for kernel, num_tokens in turns:
         relay.begin(kernel, "failover")
-        relay.note([7] * num_tokens, num_tokens)
+        relay.note("", [7] * num_tokens, num_tokens)
         writers += [kernel] * num_tokens
     segments = relay.segments
     if not segments:
@@ -93,7 +94,7 @@ def test_segments_say_for_every_token_who_wrote_it(turns: list[tuple[str, int]])
 def test_one_kernel_that_wrote_all_is_no_list_of_segments() -> None:
     relay = Relay()
     relay.begin("a", "nearest")
-    relay.note([1, 2], 2)
+    relay.note("xy", [1, 2], 2)
     assert relay.segments == ()
     relay.begin("b", "failover")
     relay.begin("c", "failover")  # "b" was lost before it wrote
@@ -104,8 +105,26 @@ def test_one_kernel_that_wrote_all_is_no_list_of_segments() -> None:
 
 
 @pytest.mark.parametrize("tokens", [(), (5,)])
-def test_without_the_ids_of_all_tokens_nobody_can_go_on(tokens: tuple[int, ...]) -> None:
+def test_without_the_ids_of_all_tokens_others_go_on_by_the_text(tokens: tuple[int, ...]) -> None:
     relay = Relay()
-    relay.note(tokens, 2)
+    relay.begin("a", "nearest")
+    relay.note("say ", (1,), 1)
+    assert relay.has_ids
+    relay.begin("b", "failover")
+    relay.note("it", tokens, 2)
+    relay.begin("c", "failover")
     assert relay.started
-    assert not relay.can_go_on
+    assert not relay.has_ids
+    assert (relay.text, relay.num_tokens) == ("say it", 3)
+    assert [segment.first for segment in relay.segments] == [0, 1, 3]
+
+
+def test_kernels_that_write_together_begin_a_segment_even_under_the_same_leader() -> None:
+    relay = Relay()
+    relay.begin("a", "nearest", {"a": 0.75, "b": 0.25})
+    relay.note("x", [1], 1)
+    relay.begin("a", "failover", {"a": 0.5, "c": 0.5})
+    assert relay.segments == (
+        Segment(kernel="a", first=0, reason="nearest", weights={"a": 0.75, "b": 0.25}),
+        Segment(kernel="a", first=1, reason="failover", weights={"a": 0.5, "c": 0.5}),
+    )

@@ -27,8 +27,10 @@ from constellation.errors import (
     UnknownKernel,
 )
 from constellation.records import Table
+from constellation.routing.sites import KernelTexts
 from constellation.settings import Settings
 from constellation.wire.table_file import SITE_FILE, load_table, pack_table, save_table
+from constellation.wire.texts_file import load_texts
 from tests.serving.load import Load
 from tests.support.artifacts import PROMPTS
 from tests.support.candidates import PROMPT, make_candidate
@@ -241,6 +243,38 @@ def test_names_that_are_taken_unknown_or_lead_elsewhere_are_refused(stars: Clien
         (lambda: stars.spawn("nobody", "somebody"), UnknownKernel),
         (lambda: stars.retire("nobody"), UnknownKernel),
         (lambda: stars.retire("../mail"), UnknownKernel),
+        (lambda: stars.unlearn("nobody", "first half"), UnknownKernel),
+        (lambda: stars.unlearn("../mail", "first half"), UnknownKernel),
+        (lambda: stars.unlearn("mail", "nothing"), GrowthRefused),
+        (lambda: stars.unlearn("mail", ""), InvalidRequest),
     ):
         with pytest.raises(error):
             call()  # type: ignore[no-untyped-call]
+
+
+def test_a_kernel_forgets_a_source_under_load_and_after_a_restart(
+    constellation: RunState, settings: Settings, artifacts: Path, stars: Client, poems: Path
+) -> None:
+    """On a kernel that is there for this test; the others keep every bit."""
+    served, stored = settings.run_dir / "table.msgpack", artifacts / "table.msgpack"
+    stars.add("poems")
+    before = load_table(served)
+    said = say(stars, "poems")
+    with Load(constellation.endpoint, retries=None) as load:
+        forgot = stars.unlearn("poems", "text-0")
+    assert set(load.outcomes) == {"ok"}
+    after = load_table(served)
+    assert forgot.table_version == after.version > before.version
+    assert bits(replace(after, sites=after.sites[:-1])) == bits(
+        replace(before, sites=before.sites[:-1])
+    )
+    sources = load_texts(artifacts, "poems", coordizer_hash=after.coordizer_hash)
+    del sources["text-0"]
+    never = KernelTexts(name="poems", corpora=sources)
+    assert after.sites[-1].basin_K.tobytes() == never.basin().tobytes()
+    assert after.sites[-1].basin_K.tobytes() != before.sites[-1].basin_K.tobytes()
+    assert load_table(stored).sites[-1].unlearned == ("text-0",)  # by which a restart finds it
+    assert load_table(stored).sites[-1].basin_K.tobytes() == never.basin().tobytes()
+    assert say(stars, "poems") == said  # its weights are what they were
+    with pytest.raises(GrowthRefused, match="text-0"):
+        stars.unlearn("poems", "text-0")

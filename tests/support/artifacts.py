@@ -17,6 +17,7 @@ from constellation.kernel.decoder import Decoder
 from constellation.routing.calibration import calibrate, make_table
 from constellation.routing.sites import KernelTexts, fit_sites
 from constellation.wire.table_file import save_table
+from constellation.wire.texts_file import save_texts
 
 MODULES = {
     "mail": ("email.message", "email.header", "mailbox"),
@@ -44,7 +45,7 @@ def build_artifacts(folder: Path, *, steps: int = 40) -> Path:
     coordizer.save(folder / "coordizer")
     for seed, (name, parts) in enumerate(documents.items()):
         _train_kernel(folder / "kernels" / name, coordizer, parts, seed=seed, steps=steps)
-    _write_table(folder / "table.msgpack", coordizer, documents)
+    _write_table(folder, coordizer, documents)
     return folder
 
 
@@ -75,11 +76,15 @@ def _train_kernel(
     save_kernel(folder, decoder, tokenizer_hash=coordizer.tokenizer_hash, facts={"steps": steps})
 
 
-def _write_table(path: Path, coordizer: Coordizer, documents: dict[str, list[str]]) -> None:
+def _write_table(folder: Path, coordizer: Coordizer, documents: dict[str, list[str]]) -> None:
     kernels, held_basins, held_labels = [], [], []
     for name, parts in documents.items():
         basins_NK = np.stack([coordizer.basin(coordizer.encode(part)) for part in parts])
-        kernels.append(KernelTexts(name=name).learn("train", basins_NK[1::2]))
+        texts = KernelTexts(name=name)
+        for source, rows in (("first half", slice(1, None, 4)), ("second half", slice(3, None, 4))):
+            texts = texts.learn(source, basins_NK[rows])
+        kernels.append(texts)
+        save_texts(folder, name, texts.corpora, coordizer_hash=coordizer.hash)
         held_basins.append(basins_NK[::2])
         held_labels += [name] * len(basins_NK[::2])
     background_K = coordizer.background_K
@@ -88,6 +93,6 @@ def _write_table(path: Path, coordizer: Coordizer, documents: dict[str, list[str
         sites, np.concatenate(held_basins), held_labels, background_K=background_K
     )
     save_table(
-        path,
+        folder / "table.msgpack",
         make_table(sites, calibration, background_K=background_K, coordizer_hash=coordizer.hash),
     )

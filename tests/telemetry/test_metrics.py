@@ -27,7 +27,9 @@ ROUTER = {
     "constellation_failovers": ("counter", ("kernel",)),
     "constellation_handoffs": ("counter", ("source", "target")),
     "constellation_table_version": ("gauge", ()),
+    "constellation_collective_phi_bits": ("gauge", ()),
     "constellation_rejected": ("counter", ("reason",)),
+    "constellation_spans": ("counter", ("outcome",)),
 }
 KERNEL = {
     "constellation_tokens": ("counter", ("kernel", "kind")),
@@ -37,6 +39,7 @@ KERNEL = {
     "constellation_kv_cache_usage_ratio": ("gauge", ("kernel",)),
     "constellation_kernel_kappa": ("gauge", ("kernel",)),
     "constellation_rejected": ("counter", ("reason",)),
+    "constellation_spans": ("counter", ("outcome",)),
 }
 REGISTRY = {
     "constellation_kernel_up": ("gauge", ("kernel",)),

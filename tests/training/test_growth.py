@@ -3,6 +3,7 @@
 import random
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,13 @@ from constellation.errors import (
 )
 from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.kernel.decoder import Decoder
+from constellation.kernel.hugging_face.files import check_model
 from constellation.records import Table
 from constellation.routing.growth import add_kernel, retire_kernel
 from constellation.wire.table_file import load_table, pack_table, save_table
+from tests.support.hugging_face import build_model, qwen2
 from tests.training.test_pipeline import alone, recipe
-from training.evaluation.growth import GrowthCost, growth_cost
+from training.evaluation.growth import GrowthCost, ModelReader, growth_cost
 from training.growth import NewKernel, import_new, train_new
 from training.ledger import file_sha256
 from training.loop.step import Alone
@@ -225,6 +228,54 @@ def test_what_does_not_fit_is_refused(artifacts: Path, forge: Path, tmp_path: Pa
     with pytest.raises(IncompatibleKernels, match="forge"):
         import_new(artifacts, "forge", stranger, forge)
     assert not (artifacts / "kernels" / "forge").exists()
+
+
+def test_a_model_of_transformers_is_brought_along_and_costs_the_others_nothing(
+    artifacts: Path, forge: Path, tmp_path: Path
+) -> None:
+    build_model(tmp_path / "model", partial(qwen2, context=256), seed=3)
+    before = files(artifacts)
+    new = import_new(artifacts, "forge", tmp_path / "model", forge)
+    assert {name: digest for name, digest in files(artifacts).items() if name in before} == before
+    path = artifacts / "kernels" / "forge"
+    assert check_model(path).weights_hash in (artifacts / "added/forge/added.json").read_text()
+    old = load_table(artifacts / "table.msgpack")
+    table = add_kernel(old, new.candidate)
+    assert retire_kernel(table, "forge").sites == old.sites
+    folder = artifacts / "kernels"
+    costs = [
+        growth_cost(
+            load_prepared(artifacts / text).test,
+            coordizer=Coordizer.load(artifacts / "coordizer"),
+            before=old,
+            after=table,
+            kernel=lambda name: (
+                ModelReader(path) if name == "forge" else load_kernel(folder / name).decoder
+            ),
+        )
+        for text in ("corpus", "added/forge")
+    ]
+    others, own = costs
+    assert others is not None
+    assert others.ratio <= 1.005
+    assert own is not None
+    assert own.num_moved == own.num_documents
+    assert own.after > 8.0  # of a model drawn at random, in bits per byte
+    with pytest.raises(IncompatibleKernels, match="forge"):
+        load_kernel(path)
+    again = import_new(artifacts, "forge", path, forge)
+    assert pack_table(again.candidate) == pack_table(new.candidate)
+
+
+def test_a_model_that_is_damaged_leaves_nothing_behind(
+    artifacts: Path, forge: Path, tmp_path: Path
+) -> None:
+    build_model(tmp_path / "model", qwen2)
+    (tmp_path / "model" / "config.json").write_text("{")
+    before = files(artifacts)
+    with pytest.raises(ArtifactError, match=r"config\.json"):
+        import_new(artifacts, "forge", tmp_path / "model", forge)
+    assert files(artifacts) == before
 
 
 def test_a_table_of_the_new_kernel_alone_cannot_be_taken_for_the_run(

@@ -237,6 +237,10 @@ class FakeRouter:
         self._enter(name, "retire", None)
         return Grown(kernel=name, seat=0, table_version=6)
 
+    async def unlearn(self, name: str, source: str) -> Grown:
+        self._enter(name, ("unlearn", source), None)
+        return Grown(kernel=name, seat=0, table_version=6)
+
     def terms(self) -> RoutingTerms:
         return RoutingTerms(table=self.table, rule=Rule.BEARING, top_k=2, phi_weighting=True)
 
@@ -266,6 +270,7 @@ class FakeKernel:
         sampling: Sampling,
         *,
         produced: Sequence[int] = (),
+        num_produced: int | None = None,
         client: str = "",
     ) -> AsyncGenerator[Piece, None]:
         for token in tokens[len(produced) :]:

@@ -16,12 +16,16 @@ from tests.wire.http.doors import Door
 
 SEGMENTS = (
     Segment(kernel="python", first=0, reason="nearest"),
-    Segment(kernel="law", first=17, reason="failover"),
+    Segment(kernel="law", first=17, reason="failover", weights={"law": 0.75, "mail": 0.25}),
     Segment(kernel="poetry", first=40, reason="handoff"),
 )
 segments = st.lists(
     st.builds(
-        Segment, kernel=st.text(max_size=9), first=st.integers(0, 4096), reason=st.text(max_size=9)
+        Segment,
+        kernel=st.text(max_size=9),
+        first=st.integers(0, 4096),
+        reason=st.text(max_size=9),
+        weights=st.dictionaries(st.text(max_size=9), st.floats(0, 1), max_size=3),
     ),
     max_size=4,
 )
@@ -51,7 +55,13 @@ def test_segments_after_the_last_reply_are_part_of_one_message(
 def test_http_tells_the_segments_with_the_end_of_an_answer_and_only_when_there_are_some() -> None:
     route = FakeRouter().decide(convert.routing_from_message(constellation_pb2.Routing()))
     expected: list[dict[str, Any]] = [
-        {"kernel": each.kernel, "first": each.first, "reason": each.reason} for each in SEGMENTS
+        {
+            "kernel": each.kernel,
+            "first": each.first,
+            "reason": each.reason,
+            "weights": dict(each.weights),
+        }
+        for each in SEGMENTS
     ]
     for is_chat in (True, False):
         writer = Writer(id="1", created_s=0, model="constellation", is_chat=is_chat)

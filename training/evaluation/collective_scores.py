@@ -3,9 +3,7 @@
 Shapes: N documents, M kernels, T tokens.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,45 +11,16 @@ from torch import Tensor
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
-from constellation.errors import ConfigError, CorpusError
+from constellation.errors import CorpusError
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.scoring import token_nats
-from constellation.records import FloatArray
+from constellation.routing.collective import CollectiveScores, uniform_nats
 from constellation.routing.policy import RoutingPolicy
 from training.evaluation.evaluate import PREFIX_TOKENS
 from training.evaluation.parallel import side_by_side
 
 DOCUMENTS_PER_DOMAIN = 16
 """Held-out documents of a domain that every kernel scores: the cost is documents x kernels."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class CollectiveScores:
-    """Cross-entropy of documents, in nats summed over the scored tokens."""
-
-    kernels: tuple[str, ...]
-    """Names, at least one."""
-    single_NM: FloatArray
-    """Each document under each kernel."""
-    routed_N: FloatArray
-    """Each document under the kernel it was routed to."""
-    ensemble_N: FloatArray
-    """Each document under the average of all kernels' probabilities, token by token."""
-    num_bytes_N: FloatArray
-    """Bytes of the scored tokens, above 0."""
-
-    def __post_init__(self) -> None:
-        num_documents, num_kernels = self.single_NM.shape
-        if num_documents < 1 or num_kernels < 1 or num_kernels != len(self.kernels):
-            raise ConfigError(
-                f"scores of shape {self.single_NM.shape} do not fit {len(self.kernels)} kernels; "
-                "need one document and one kernel or more"
-            )
-        for values_N in (self.routed_N, self.ensemble_N, self.num_bytes_N):
-            if values_N.shape != (num_documents,) or not np.isfinite(values_N).all():
-                raise ConfigError(f"need a finite score for each of {num_documents} documents")
-        if not (np.isfinite(self.single_NM).all() and (self.num_bytes_N > 0).all()):
-            raise ConfigError("scores must be finite, and every document must have bytes")
 
 
 def score_collective(
@@ -86,7 +55,7 @@ def score_collective(
         return (
             single_M.tolist(),
             float(single_M[names.index(chosen)]),
-            float(_mixed(single_MT).sum()),
+            float(uniform_nats(single_MT.numpy()).sum()),
             len(coordizer.decode(ids[PREFIX_TOKENS:])),
         )
 
@@ -122,9 +91,3 @@ def _chosen(
 def _nats(decoder: Decoder, ids: list[int], end_id: int) -> Tensor:
     """Return the nats of each token after the prefix; the end token opens the document."""
     return token_nats(decoder, [end_id, *ids])[PREFIX_TOKENS:].double()
-
-
-def _mixed(single_MT: Tensor) -> Tensor:
-    """Return the nats of each token under the mean of the kernels' probabilities."""
-    mixed_T: Tensor = math.log(len(single_MT)) - torch.logsumexp(-single_MT, dim=0)
-    return mixed_T

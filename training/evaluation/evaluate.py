@@ -15,15 +15,16 @@ from constellation.curricula.corpus import Document
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.scoring import token_nats
 from constellation.records import FloatArray, TokenArray
+from constellation.routing import collective
 from constellation.routing.policy import RoutingPolicy
 from training.evaluation.parallel import side_by_side
 
 PREFIX_TOKENS = 32
 """Tokens that a document is routed by."""
 
-BOOTSTRAP_DRAWS = 2000
+BOOTSTRAP_DRAWS = collective.BOOTSTRAP_DRAWS
 
-INTERVAL_DOCUMENTS_MIN = 8
+INTERVAL_DOCUMENTS_MIN = collective.INTERVAL_TEXTS_MIN
 """Fewer documents get no bootstrap interval: it would be far too narrow."""
 
 MODELS = ("constellation", "seed", "unigram", "oracle_label")

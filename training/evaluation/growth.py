@@ -7,13 +7,14 @@ those that the new kernel draws to itself can cost anything: no other route chan
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
 from constellation.kernel.decoder import Decoder
-from constellation.records import Table
+from constellation.records import Table, TokenArray
 from constellation.routing.policy import RoutingPolicy
 from training.evaluation.evaluate import (
     INTERVAL_DOCUMENTS_MIN,
@@ -22,6 +23,9 @@ from training.evaluation.evaluate import (
     scored_nats,
 )
 from training.evaluation.parallel import side_by_side
+
+READ_MAX = 1024
+"""Tokens read of a document when all who read it have a vocabulary of their own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,13 +47,35 @@ class GrowthCost:
         return self.after / self.before
 
 
+class ModelReader:
+    """A model of `transformers` among the kernels, which reads texts in tokens of its own.
+
+    Args:
+        folder: Of an imported model.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Imported here: what it needs is optional.
+        from constellation.kernel.hugging_face.loading import load_imported
+
+        self._loaded, _ = load_imported(folder)
+
+    def nats(self, ids: TokenArray, coordizer: Coordizer) -> float:
+        """Return the nats of a document's text after the prefix, which is read and not scored."""
+        from constellation.kernel.hugging_face.scoring import score_text
+
+        parts = (ids[:PREFIX_TOKENS], ids[PREFIX_TOKENS:])
+        context, text = (coordizer.decode(part).decode(errors="replace") for part in parts)
+        return score_text(self._loaded, context, text).nats
+
+
 def growth_cost(
     documents: Sequence[Document],
     *,
     coordizer: Coordizer,
     before: Table,
     after: Table,
-    kernel: Callable[[str], Decoder],
+    kernel: Callable[[str], Decoder | ModelReader],
 ) -> GrowthCost | None:
     """Score held-out documents with the table before and after.
 
@@ -73,14 +99,15 @@ def growth_cost(
         [policy.decide(basin_K, num_tokens=PREFIX_TOKENS).kernel for policy in policies]
         for basin_K in basins
     ]
-    decoders = {name: kernel(name) for name in sorted({each for pair in routes for each in pair})}
-    context = min(decoder.config.context for decoder in decoders.values())
+    readers = {name: kernel(name) for name in sorted({each for pair in routes for each in pair})}
+    own = [reader for reader in readers.values() if isinstance(reader, Decoder)]
+    context = min((decoder.config.context for decoder in own), default=READ_MAX)
 
     def score(number: int) -> tuple[float, float]:
         ids = long_enough[number][:context]
         old, new = routes[number]
-        nats = scored_nats(decoders[old], ids, coordizer)
-        return nats, nats if old == new else scored_nats(decoders[new], ids, coordizer)
+        nats = _nats(readers[old], ids, coordizer)
+        return nats, nats if old == new else _nats(readers[new], ids, coordizer)
 
     nats_N2 = np.array(side_by_side(score, range(len(routes))))
     bytes_N = np.array([len(coordizer.decode(ids[PREFIX_TOKENS:context])) for ids in long_enough])
@@ -94,3 +121,9 @@ def growth_cost(
         after=float(bits_2[1]),
         interval=(low_high[0], low_high[1]) if len(routes) >= INTERVAL_DOCUMENTS_MIN else None,
     )
+
+
+def _nats(reader: Decoder | ModelReader, ids: TokenArray, coordizer: Coordizer) -> float:
+    if isinstance(reader, ModelReader):
+        return reader.nats(ids, coordizer)
+    return scored_nats(reader, ids, coordizer)

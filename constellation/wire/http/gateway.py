@@ -8,7 +8,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -17,7 +17,7 @@ from aiohttp import web
 
 from constellation.errors import InvalidRequest, ServiceUnavailable, UnknownKernel
 from constellation.records import Finish, Piece, Route, RoutingOptions
-from constellation.wire import access, convert
+from constellation.wire import access, convert, tracing
 from constellation.wire.callers import Caller, check_request_id, client_of_transport, fingerprint
 from constellation.wire.constellation_service import RouterPort
 from constellation.wire.http import bodies, kinds, openapi, replies
@@ -129,12 +129,27 @@ class Gateway:
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Answer a conversation."""
         asked = bodies.chat(await self._body(request))
-        return await self._answer(request, asked, is_chat=True)
+        return await self._traced(request, "chat", self._answer(request, asked, is_chat=True))
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """Go on from a text."""
         asked = bodies.completion(await self._body(request))
-        return await self._answer(request, asked, is_chat=False)
+        work = self._answer(request, asked, is_chat=False)
+        return await self._traced(request, "text_completion", work)
+
+    async def _traced(
+        self, request: web.Request, operation: str, work: Awaitable[web.StreamResponse]
+    ) -> web.StreamResponse:
+        """Return what `work` comes to, with a span when there is tracing."""
+        if self._guard.tracing is None:
+            return await work
+        facts = {
+            "http.request.method": request.method,
+            "http.route": request.path,
+            "gen_ai.operation.name": operation,
+        }
+        name, headers = f"{request.method} {request.path}", request.headers.items()
+        return await tracing.traced(self._guard.tracing, name, headers, facts, work)
 
     async def _body(self, request: web.Request) -> kinds.Body:
         # A page from elsewhere may send a browser's form here, but not JSON.
@@ -156,6 +171,9 @@ class Gateway:
         self, request: web.Request, asked: bodies.Completion, *, is_chat: bool
     ) -> web.StreamResponse:
         access.note_prompt(asked.prompt)
+        span = tracing.current()
+        if span is not None:
+            request[TRACE_ID] = span.trace_id
         writer = replies.Writer(
             id=f"{'chatcmpl' if is_chat else 'cmpl'}-{secrets.token_hex(12)}",
             created_s=int(time.time()),
@@ -245,11 +263,14 @@ class Gateway:
 
 
 def request_headers(request: web.Request) -> dict[str, str]:
-    """Return the headers of every reply: the id under which the access log knows the request."""
-    return {"x-request-id": request[REQUEST_ID]}
+    """Return the headers of every reply: the ids under which log and collector know the request."""
+    trace_id = request.get(TRACE_ID)
+    traced = {} if trace_id is None else {"x-trace-id": trace_id}
+    return {"x-request-id": request[REQUEST_ID], **traced}
 
 
 REQUEST_ID = web.RequestKey("request_id", str)
+TRACE_ID = web.RequestKey("trace_id", str)
 
 
 def cut(request: web.Request) -> NoReturn:
@@ -273,8 +294,10 @@ async def _caller(request: web.Request) -> Caller:
 def _note(route: Route | None, piece: Piece) -> None:
     if route is not None:
         access.note_route(route)
+        tracing.note_route(route)
     if piece.finish is not None:
         access.note_finish(piece.finish)
+        tracing.note_finish(piece.finish)
 
 
 def _event(content: Any) -> bytes:

@@ -162,7 +162,8 @@ def _writers(finish: Finish | None) -> Json:
     if finish.segments:
         told["segments"] = [asdict(each) for each in finish.segments]
     if finish.weights:
-        told |= {"weights": dict(finish.weights), "lost": list(finish.lost)}
+        told["weights"] = dict(finish.weights)
+        told |= {"lost": list(finish.lost), "lost_at": list(finish.lost_at)}
     return told
 
 

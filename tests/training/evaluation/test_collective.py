@@ -15,11 +15,12 @@ from constellation.errors import ConfigError, CorpusError
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.measurement import Measurement
 from constellation.routing.calibration import calibrate, make_table
+from constellation.routing.collective import CollectiveScores
 from constellation.routing.policy import RoutingPolicy
 from constellation.routing.sites import KernelTexts, fit_sites
 from tests.training.tiny import CONFIG
 from training.evaluation.collective import CollectivePhi, collective_phi, collective_report
-from training.evaluation.collective_scores import CollectiveScores, score_collective
+from training.evaluation.collective_scores import score_collective
 from training.evaluation.evaluate import PREFIX_TOKENS
 
 KERNELS = ("a", "b", "c", "d")

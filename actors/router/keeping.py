@@ -1,0 +1,58 @@
+"""Answers as single blocks of bytes, which is how a router keeps them for requests sent again.
+
+A route and a hundred replies are two hundred objects. Thousands of such answers that come and go
+leave holes between them that nothing else fits in: a router's memory grew by 1.5 MB a minute, with
+as much kept as before. One block for each leaves none, and its size is known to the byte. msgpack
+and not protobuf, since that takes a third of the time and this is in the way of every answer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
+
+import msgpack
+
+from constellation.records import Choice, Mode, Route, Rule, TokenInfluence
+
+Pair = tuple[Route | None, bytes]
+"""The route, in the first only, and a serialised KernelGenerateReply."""
+
+
+def _getter(record: type) -> Callable[[Any], tuple[Any, ...]]:
+    return attrgetter(*(each.name for each in fields(record)))
+
+
+_PARTS = {"choices": Choice, "influences": TokenInfluence}
+_FIELDS = tuple(each.name for each in fields(Route) if each.name not in _PARTS)
+_read_route = attrgetter(*_FIELDS)
+_read_part = {name: _getter(record) for name, record in _PARTS.items()}
+
+
+def pack(pairs: Sequence[Pair]) -> bytes:
+    """Return an answer as one block."""
+    route = pairs[0][0] if pairs else None
+    replies = [reply for _, reply in pairs]
+    packed: bytes = msgpack.packb((None if route is None else _flat(route), replies))
+    return packed
+
+
+def unpack(block: bytes) -> tuple[Pair, ...]:
+    """Return the answer that `pack` made a block of."""
+    flat, replies = msgpack.unpackb(block)
+    first = None if flat is None else _route(*flat)
+    return tuple((first if place == 0 else None, reply) for place, reply in enumerate(replies))
+
+
+def _flat(route: Route) -> tuple[Any, ...]:
+    parts = (tuple(map(read, getattr(route, name))) for name, read in _read_part.items())
+    return _read_route(route), *parts
+
+
+def _route(values: list[Any], *parts: list[Any]) -> Route:
+    facts = dict(zip(_FIELDS, values, strict=True))
+    facts |= {"rule": Rule(facts["rule"]), "mode": Mode(facts["mode"])}
+    for (name, record), rows in zip(_PARTS.items(), parts, strict=True):
+        names = [each.name for each in fields(record)]
+        facts[name] = tuple(record(**dict(zip(names, row, strict=True))) for row in rows)
+    return Route(**facts)
