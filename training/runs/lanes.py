@@ -151,7 +151,8 @@ def orders(folder: Path, *, rank: int, should_stop: Callable[[], bool]) -> Itera
     for number in itertools.count():
         order, go, end = (folder / name for name in (f"order-{number}", f"go-{number}", "end"))
         while rank > 0 and not go.exists():
-            if end.exists():
+            # Looked at again: the first worker may have gone on and left between the two looks.
+            if end.exists() and not go.exists():
                 return
             pause.wait(POLL_S)
         while rank == 0 and not order.exists():
