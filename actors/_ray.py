@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,14 @@ def node_name() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def watch(member: str, namespace: str, *, interval_s: float, stop: threading.Event) -> None:
+def watch(
+    member: str,
+    namespace: str,
+    *,
+    interval_s: float,
+    stop: threading.Event,
+    ray_lives: Callable[[], bool],
+) -> None:
     """Ask an actor for its state until `stop` is set; restart it when it no longer answers.
 
     Ray restarts an actor whose process dies; this one may live and hang, and it supervises all
@@ -135,6 +143,9 @@ def watch(member: str, namespace: str, *, interval_s: float, stop: threading.Eve
     """
     misses, pid, node = 0, 0, ""
     while not stop.wait(interval_s):
+        if not ray_lives():
+            logger.error("Ray has ended, and all members with it")
+            return
         handle = find(member, namespace)
         reference: Any = handle.state.remote() if handle is not None else None
         answered, _ = ray.wait([reference], timeout=interval_s) if reference else ([], [])

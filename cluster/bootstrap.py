@@ -5,15 +5,20 @@ import logging
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import psutil
+
+from cluster.fork_server.running import fork_server, forking_interpreter
 from constellation.errors import DeploymentError
 from constellation.settings import apply_environment
 from constellation.wire.channel import LOOPBACK
 
 NAMESPACE = "constellation"
+RAY_WORKER = "ray._private.workers.default_worker"
+"""What Ray's workers run."""
 _PRODUCTS_MAX = "64"
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # requests and weights never pass through it
 
@@ -59,7 +64,12 @@ def _environment(token: str) -> dict[str, str]:
 
 @contextmanager
 def local_ray(
-    *, num_cpus: int, dashboard: bool, namespace: str = NAMESPACE, folder: Path | None = None
+    *,
+    num_cpus: int,
+    dashboard: bool,
+    namespace: str = NAMESPACE,
+    folder: Path | None = None,
+    preloaded: Sequence[str] = (),
 ) -> Iterator[Path]:
     """Run a Ray of our own on loopback, behind a token nobody else knows; stop it at the end.
 
@@ -69,6 +79,8 @@ def local_ray(
         dashboard: Ray Train logs errors without it; serving does not need it.
         namespace: Where named actors live.
         folder: For logs and sockets, with a short path; None makes one and removes it afterwards.
+        preloaded: Modules that workers have imported when they start, since they are forked from
+            one process; none: every worker is a Python of its own. On Linux; elsewhere each is.
 
     Yields:
         Ray's folder for logs and sockets.
@@ -79,28 +91,45 @@ def local_ray(
     prepare_environment()
     import ray  # after the environment is set: Ray reads it at import
 
+    forks = bool(preloaded) and sys.platform == "linux"
     with nullcontext(folder) if folder else ray_folder() as temporary:
         try:
-            ray.init(
-                num_cpus=num_cpus,
-                namespace=namespace,
-                include_dashboard=dashboard,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-                _temp_dir=str(temporary),
-                _node_ip_address="127.0.0.1",
-            )
+            with forking_interpreter(temporary) if forks else nullcontext():
+                ray.init(
+                    num_cpus=num_cpus,
+                    namespace=namespace,
+                    include_dashboard=dashboard,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=True,
+                    _temp_dir=str(temporary),
+                    _node_ip_address="127.0.0.1",
+                )
         except Exception as error:  # Ray raises Exception itself when a process of its own is late
             ray.shutdown()
             raise DeploymentError(
                 f"Ray did not start: {error}; try again when the machine is less busy"
             ) from error
         try:
-            yield temporary
+            job = ray.get_runtime_context().get_job_id()
+            modules = (RAY_WORKER, *preloaded)
+            with fork_server(raylet().pid, temporary, modules, job=job) if forks else nullcontext():
+                yield temporary
         finally:
             ray.shutdown()
+
+
+def raylet() -> psutil.Process:
+    """Return the process that starts the workers of the Ray that this process runs.
+
+    Raises:
+        DeploymentError: There is none.
+    """
+    for child in psutil.Process().children(recursive=True):
+        if child.name() == "raylet":
+            return child
+    raise DeploymentError("no raylet runs below this process: it has no Ray, or that has ended")
 
 
 @contextmanager

@@ -12,13 +12,15 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cluster.bootstrap import NAMESPACE, joined_ray, local_ray
+import psutil
+
+from cluster.bootstrap import NAMESPACE, joined_ray, local_ray, raylet
 from cluster.state import RunState, own_start_time, remove_state, write_state
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import (
@@ -41,6 +43,18 @@ GRACE_S = 5.0
 WATCH_S = 1.0
 """Seconds between two questions to the registry; it may take as long to answer."""
 _PORT_MAX = 65_535
+PRELOADED = (
+    "actors.kernel.group",
+    "actors.kernel.engines",
+    "actors.router.host",
+    "actors.router.doors",
+    "actors.router.ports",
+    "actors.registry.heartbeat",
+    "constellation.wire.http.gateway",
+    "constellation.wire.http.server",
+)
+"""What Ray's workers import for a constellation of our own kernels, but for the modules that define
+actors: these draw a random number, and all workers would go on from it with the same ids."""
 
 
 def kernels_of(artifacts: Path) -> tuple[str, ...]:
@@ -186,7 +200,9 @@ def _listening(host: str, port: int, flag: str) -> Iterator[int]:
 def hold(settings: Settings, address: str | None, report: Any, stop: threading.Event) -> None:
     """Start the constellation, report its endpoint, watch over it until `stop` is set."""
     ray_running: AbstractContextManager[Any] = (
-        local_ray(num_cpus=0, dashboard=False) if address is None else joined_ray(address)
+        local_ray(num_cpus=0, dashboard=False, preloaded=PRELOADED)
+        if address is None
+        else joined_ray(address)
     )
     # Everything that can be wrong with the configuration is found before Ray starts.
     kernels = kernels_of(settings.artifacts)
@@ -195,6 +211,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
         from actors import _ray
         from actors.registry.process import RegistryActor
 
+        ray_lives = _alive(raylet()) if address is None else lambda: True
         # A table of an earlier constellation here would send the router to processes long gone.
         spec.table_path.unlink(missing_ok=True)
         spec.members_path.unlink(missing_ok=True)
@@ -218,10 +235,17 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 ),
             )
             report({"endpoint": endpoints[0]})
-            _ray.watch(_ray.REGISTRY, spec.namespace, interval_s=WATCH_S, stop=stop)
+            _ray.watch(
+                _ray.REGISTRY, spec.namespace, interval_s=WATCH_S, stop=stop, ray_lives=ray_lives
+            )
         finally:
             _ray.tear_down(spec, grace_s=GRACE_S)
             remove_state(settings.run_dir)
+
+
+def _alive(process: psutil.Process) -> Callable[[], bool]:
+    """Return what says whether a process of ours has not ended."""
+    return lambda: process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def main() -> None:

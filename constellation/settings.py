@@ -237,3 +237,9 @@ def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
 def apply_environment(changes: Mapping[str, str]) -> None:
     """Set variables that a library reads from this process's environment."""
     os.environ.update(changes)
+
+
+def replace_environment(variables: Mapping[str, str]) -> None:
+    """Give this process these variables and no others."""
+    os.environ.clear()
+    os.environ.update(variables)

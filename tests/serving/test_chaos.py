@@ -16,6 +16,8 @@ from tests.support.artifacts import PROMPTS
 
 pytestmark = pytest.mark.ray
 
+ANSWERS_MIN = 60
+
 
 def test_nothing_is_lost_or_wrong_while_members_are_killed(
     constellation: RunState, settings: Settings
@@ -25,16 +27,17 @@ def test_nothing_is_lost_or_wrong_while_members_are_killed(
     deaths = Deaths(constellation, seed=1)
     prompts = list(PROMPTS.values())
     with Traffic(constellation.endpoints, constellation.http, prompts, seed=1) as traffic:
-        for victim in ("kernel mail", "router", "registry"):
-            _, members = deaths.wait_whole({}, started_s=time.monotonic())
-            deaths.do("kill", {victim: members[victim]})
+        # Whoever is killed is back so soon that a single round sees few answers.
+        while len(traffic.tally.answers) <= ANSWERS_MIN:
+            for victim in ("kernel mail", "router", "registry"):
+                _, members = deaths.wait_whole({}, started_s=time.monotonic())
+                deaths.do("kill", {victim: members[victim]})
     deaths.close()
     tally = traffic.tally
     seconds = {death.members[0]: round(death.seconds, 2) for death in deaths.done}
     sys.stdout.write(json.dumps({**seconds, **tally.seen}) + "\n")
     assert (tally.lost, tally.untyped, list(tally.examples)) == (0, 0, [])
     assert set(unexpected_errors(settings.run_dir)) == known
-    assert len(tally.answers) > 30
     assert Replay(settings.artifacts).differences(tally.answers) == []
 
 

@@ -1,0 +1,1 @@
+"""Workers of our own Ray are forked from a process that has imported all they need."""

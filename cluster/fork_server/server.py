@@ -1,0 +1,191 @@
+"""The process from which workers are forked: it imports modules, then waits for orders.
+
+Run as `python -m cluster.fork_server.server SOCKET RAYLET MODULE ...`. It says one byte on its
+standard output once it listens, and ends when the process RAYLET ends.
+
+A worker imports for two seconds of a processor and holds 140 MB of that for itself; forked, it
+starts in some hundredths of a second and shares the pages that it does not change. A process of
+one thread can be forked safely; the imports start none, and this is checked.
+"""
+
+import gc
+import logging
+import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from cluster.fork_server.client import FORKED, HEADER
+from constellation.errors import DeploymentError
+from constellation.settings import replace_environment
+
+logger = logging.getLogger(__name__)
+
+READY: Final = b"+"
+"""What is said once orders are taken."""
+
+_ORDER_S = 5.0
+_ORDER_BYTES_MAX = 4 * 2**20
+_WAITING_MAX = 512
+_CREDENTIALS = struct.Struct("3i")  # process, user, group: man 7 unix
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """A worker that is wanted."""
+
+    arguments: list[str]
+    """The program's path, and what it is told."""
+    environment: dict[str, str]
+    """All of its variables."""
+    descriptors: list[int]
+    """Its standard input, output and errors, open here."""
+    score: int
+    """Its `oom_score_adj`, from -1000 to 1000."""
+
+
+def main() -> None:
+    """Import, serve, and in every worker that is forked go on as that."""
+    path, raylet, *modules = sys.argv[1:]
+    ready = os.dup(1)
+    os.dup2(2, 1)  # whatever an import prints is for the log
+    preload(modules)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen(_WAITING_MAX)
+        watched = os.pidfd_open(int(raylet))
+        os.write(ready, READY)
+        os.close(ready)
+        order = serve(listening, watched)
+    if order is not None:
+        become(order, watched)
+
+
+def preload(modules: list[str]) -> None:
+    """Import modules, and leave what they made out of all later searches for garbage.
+
+    Raises:
+        DeploymentError: An import started a thread, which no fork would have.
+    """
+    gc.disable()
+    for module in modules:
+        import_module(module)
+    gc.freeze()
+    if (threads := len(os.listdir("/proc/self/task"))) > 1:
+        raise DeploymentError(
+            f"importing {', '.join(modules)} started {threads - 1} threads; workers cannot be "
+            "forked from a process that has any"
+        )
+
+
+def serve(listening: socket.socket, watched: int) -> Order | None:
+    """Fork a worker for every order; return its order in the worker.
+
+    Args:
+        listening: Where orders come in.
+        watched: Descriptor of the process that the server does not outlive (man 2 pidfd_open).
+
+    Returns:
+        None in the server, when that process has ended.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries them
+    while True:
+        ready, _, _ = select.select([listening.fileno(), watched], [], [])
+        if watched in ready:
+            return None
+        connection, _ = listening.accept()
+        with connection:
+            connection.settimeout(_ORDER_S)
+            order = _read(connection)
+            if order is None:
+                continue
+            if os.fork() == 0:
+                return order
+            _close(order.descriptors)
+            with suppress(OSError):  # it was killed while it waited
+                connection.sendall(FORKED)
+
+
+def become(order: Order, watched: int) -> None:
+    """Run the ordered program in this process, as if it had just been started.
+
+    Args:
+        order: What to run.
+        watched: Descriptor of the process that this one does not outlive. Ray's workers see that
+            by their parent, which here is the server.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setpgid(0, 0)  # as Ray does with each of its workers
+    Path("/proc/self/oom_score_adj").write_text(str(order.score))
+    for standard, descriptor in enumerate(order.descriptors):
+        os.dup2(descriptor, standard)
+        os.close(descriptor)
+    replace_environment(order.environment)
+    gc.enable()
+    threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
+    sys.argv = order.arguments
+    runpy.run_path(order.arguments[0], run_name="__main__")
+
+
+def _end_with(watched: int) -> None:
+    select.select([watched], [], [])
+    os._exit(1)  # what Ray does when it finds its raylet gone
+
+
+def _read(connection: socket.socket) -> Order | None:
+    """Return what is ordered; None when it is no client of ours, or one that no longer waits."""
+    peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    if _CREDENTIALS.unpack(peer)[1] != os.getuid():
+        return None
+    descriptors: list[int] = []
+    try:
+        header, descriptors, _, _ = socket.recv_fds(connection, HEADER.size, 3)
+        score, *sizes = HEADER.unpack(header)
+        told, environment = _received(connection, *sizes)
+        # One that has waited too long closes, and starts its worker itself: there must not be two.
+        closed, _, _ = select.select([connection], [], [], 0)
+        if len(descriptors) == 3 and not closed:
+            return _order(told, environment, descriptors, score)
+    except (OSError, EOFError, struct.error):
+        logger.warning("an order was not understood", exc_info=True)
+    _close(descriptors)
+    return None
+
+
+def _received(connection: socket.socket, *sizes: int) -> list[bytes]:
+    if sum(sizes) > _ORDER_BYTES_MAX:
+        raise EOFError(f"an order of {sum(sizes)} bytes; at most {_ORDER_BYTES_MAX} are read")
+    with connection.makefile("rb") as stream:
+        parts = [stream.read(size) for size in sizes]
+    if [len(part) for part in parts] != list(sizes):
+        raise EOFError("an order ended early")
+    return parts
+
+
+def _order(told: bytes, environment: bytes, descriptors: list[int], score: int) -> Order:
+    pairs = (each.partition(b"=") for each in environment.split(b"\0") if each)
+    return Order(
+        arguments=[os.fsdecode(each) for each in told.split(b"\0")],
+        environment={os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs},
+        descriptors=descriptors,
+        score=score,
+    )
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()
