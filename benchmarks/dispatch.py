@@ -8,7 +8,8 @@ every client and writes the access log. The order of the systems alternates from
 figures are medians over the rounds. Client, router and kernels share the machine.
 
 * `direct_ratio`: calls/s of the library's direct client over those of its client, 8 at once;
-* `metrics_ratio`: calls/s with metrics, token, limits and access log over those without, 8 at once;
+* `metrics_ratio`: calls/s over those without metrics, all else being there, 8 at once;
+* `equipment_ratio`: calls/s over those without metrics, token, limits and access log, 8 at once;
 * `stream_overhead_ms`: `benchmarks/dispatch_streams.py` says what it is.
 """
 
@@ -38,7 +39,9 @@ from constellation.wire.table_file import pack_table
 CONCURRENCIES = (1, 8, 64)
 TOKENS = 64
 NUM_TEXTS = 1200
-ONLY_AT = {"constellation_8_bare": (8,), "client_8": (8,), "direct_8": (8,)}
+ONLY_AT = dict.fromkeys(
+    ("constellation_8_uncounted", "constellation_8_bare", "client_8", "direct_8"), (8,)
+)
 """Systems that are measured at some concurrencies only."""
 _handles: list[Any] = []  # actors die with their last handle
 SERVE_ENVIRONMENT = {
@@ -165,7 +168,7 @@ def _start(arguments: argparse.Namespace, coordizer: Coordizer, folder: str) -> 
         "echo": partial(dispatch_calls.echo, ray.get(echo.serve.remote())),
     }
     token = dispatch_actors.TOKEN
-    endpoint, table = _constellation(8, coordizer, folder, equipped=True)
+    endpoint, table = _constellation(8, coordizer, folder)
     systems["constellation_8"] = partial(dispatch_calls.routed, endpoint, token)
     systems["client_8"] = partial(dispatch_calls.client, endpoint, token)
     systems["direct_8"] = partial(dispatch_calls.direct, endpoint, token, coordizer)
@@ -173,29 +176,32 @@ def _start(arguments: argparse.Namespace, coordizer: Coordizer, folder: str) -> 
     serve_peer.start(f"{folder}/coordizer", table, port=port, http_port=_free_port())
     direct = serve_peer.direct_endpoint() if arguments.serve == "direct" else None
     systems["serve"] = partial(dispatch_calls.serve, direct or f"127.0.0.1:{port}")
-    endpoint, _ = _constellation(240, coordizer, folder, equipped=True)
+    endpoint, _ = _constellation(240, coordizer, folder)
     systems["constellation_240"] = partial(dispatch_calls.routed, endpoint, token)
-    endpoint, _ = _constellation(8, coordizer, folder, equipped=False)
+    endpoint, _ = _constellation(8, coordizer, folder, metrics=False)
+    systems["constellation_8_uncounted"] = partial(dispatch_calls.routed, endpoint, token)
+    endpoint, _ = _constellation(8, coordizer, folder, metrics=False, doors=False)
     systems["constellation_8_bare"] = partial(dispatch_calls.routed, endpoint, None)
     return systems
 
 
 def _constellation(
-    num_kernels: int, coordizer: Coordizer, folder: str, *, equipped: bool
+    num_kernels: int, coordizer: Coordizer, folder: str, **without: bool
 ) -> tuple[str, bytes]:
     """Start kernels and a router; return where it listens and its table."""
     import ray
 
-    from benchmarks.dispatch_actors import KernelsActor, RouterActor
+    from benchmarks.dispatch_actors import Equipment, KernelsActor, RouterActor
 
+    equipment = Equipment(**without)
     names = [f"k{index:03d}" for index in range(num_kernels)]
-    hosts = [KernelsActor.remote(names[i::PROCESSES], equipped=equipped) for i in range(PROCESSES)]
+    hosts = [KernelsActor.remote(names[i::PROCESSES], equipment) for i in range(PROCESSES)]
     endpoint_of: dict[str, str] = {}
     for served in ray.get([host.serve.remote() for host in hosts]):
         endpoint_of |= served
     table = _table(coordizer, [endpoint_of[name] for name in names], seed=num_kernels)
     router = RouterActor.remote(
-        f"{folder}/coordizer", f"{folder}/access-{num_kernels}.jsonl", equipped=equipped
+        f"{folder}/coordizer", f"{folder}/access-{num_kernels}.jsonl", equipment
     )
     _handles.extend([*hosts, router])
     endpoint: str = ray.get(router.serve.remote(table))
@@ -205,13 +211,13 @@ def _constellation(
 def _stream(coordizer: Coordizer, folder: str, texts: list[str]) -> dict[str, Any]:
     import ray
 
-    from benchmarks.dispatch_actors import TOKEN, RouterActor, WriterActor
+    from benchmarks.dispatch_actors import TOKEN, Equipment, RouterActor, WriterActor
 
     kernel = Path(folder) / "kernel"
     dispatch_streams.write_kernel(kernel, coordizer)
     writer = WriterActor.remote(str(kernel), f"{folder}/coordizer")
     table = _table(coordizer, [ray.get(writer.serve.remote())], seed=1)
-    router = RouterActor.remote(f"{folder}/coordizer", f"{folder}/access.jsonl", equipped=True)
+    router = RouterActor.remote(f"{folder}/coordizer", f"{folder}/access.jsonl", Equipment())
     _handles.extend([writer, router])
     endpoint = ray.get(router.serve.remote(table))
     return dispatch_streams.measure(kernel, Path(folder) / "coordizer", endpoint, TOKEN, texts)
@@ -240,7 +246,10 @@ def _report(
         "kernels_240_ratio": ratio("constellation_240", "constellation_8", 64, "calls_per_second"),
         "echo_ratio_64": ratio("constellation_8", "echo", 64, "calls_per_second"),
         "direct_ratio": ratio("direct_8", "client_8", 8, "calls_per_second"),
-        "metrics_ratio": ratio("constellation_8", "constellation_8_bare", 8, "calls_per_second"),
+        "metrics_ratio": ratio(
+            "constellation_8", "constellation_8_uncounted", 8, "calls_per_second"
+        ),
+        "equipment_ratio": ratio("constellation_8", "constellation_8_bare", 8, "calls_per_second"),
         **streams,
         "serve_path": arguments.serve,
         "rounds": arguments.rounds,

@@ -5,6 +5,7 @@ The router and the kernel hosts are the product's own classes; only the engine d
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,20 +72,29 @@ class Silent:
         return self
 
 
-def _equip(equipped: bool) -> channel.Bind:
-    """Return where to listen; what is not equipped has no token and, from here on, no metrics."""
-    if not equipped:
-        # This process is the actor's own. The product has no switch for it.
-        router.RouterMetrics = Silent  # type: ignore[attr-defined]
-        kernel_server.KernelMetrics = Silent  # type: ignore[attr-defined]
-    return channel.Bind(token=TOKEN if equipped else None)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Equipment:
+    """What a constellation does beside answering."""
+
+    metrics: bool = True
+    """It counts."""
+    doors: bool = True
+    """It wants a token, has limits for every client, and writes the access log."""
+
+    def bind(self) -> channel.Bind:
+        """Return where to listen; without metrics this process has none from here on."""
+        if not self.metrics:
+            # This process is the actor's own. The product has no switch for it.
+            router.RouterMetrics = Silent  # type: ignore[attr-defined]
+            kernel_server.KernelMetrics = Silent  # type: ignore[attr-defined]
+        return channel.Bind(token=TOKEN if self.doors else None)
 
 
 class Kernels:
     """Several no-op kernels, each with its own gRPC server and port."""
 
-    def __init__(self, names: Sequence[str], *, equipped: bool) -> None:
-        self._bind = _equip(equipped)
+    def __init__(self, names: Sequence[str], equipment: Equipment) -> None:
+        self._bind = equipment.bind()
         self._hosts = {
             name: KernelHost(name, NoEngine(), slots=256, queue_max=4096) for name in names
         }
@@ -112,24 +122,21 @@ class Writer:
         self._host = KernelHost("k000", engine, slots=4, queue_max=64)
 
     async def serve(self) -> str:
-        return await self._host.server.open(_equip(True), stall_s=STALL_S)
+        return await self._host.server.open(Equipment().bind(), stall_s=STALL_S)
 
 
 class Router:
-    """The product's router on a table of choice.
+    """The product's router on a table of choice."""
 
-    Equipped, it counts, wants a token, has limits for every client and writes the access log.
-    """
-
-    def __init__(self, coordizer: str, log: str, *, equipped: bool) -> None:
-        self._bind = _equip(equipped)
-        limits = {"client_requests_max": 4096, "client_rate": 1e6} if equipped else {}
+    def __init__(self, coordizer: str, log: str, equipment: Equipment) -> None:
+        self._bind = equipment.bind()
+        limits = {"client_requests_max": 4096, "client_rate": 1e6} if equipment.doors else {}
         self._host = RouterHost(
             Coordizer.load(Path(coordizer)),
             RouterOptions(requests_max=4096, **limits),
             token=self._bind.token,
         )
-        if equipped:
+        if equipment.doors:
             self._host.guard.log = AccessLog(Path(log))
 
     async def serve(self, table: bytes) -> str:

@@ -20,19 +20,21 @@ _MIB: Final = 2**20
 class Overheads:
     """Memory that processes need beside weights and caches, in bytes.
 
-    Measured as private and proportional memory (USS, PSS) of an idle `constellation up` with
-    three toy kernels, Linux x86-64, Python 3.11, Ray 2.60, torch 2.13 for the CPU, glibc with two
-    arenas, 2026-11-20: 196 MiB USS and 209 MiB PSS per kernel, 79 + 81 MiB for registry and
-    router, 89 MiB for the launcher, 338 MiB for Ray's seven processes.
+    Measured as private and proportional memory (USS, PSS) of a `constellation up` with three toy
+    kernels that had given 150 answers each, Linux x86-64, Python 3.11, Ray 2.60, torch 2.13 for
+    the CPU, 2026-11-22: 45 MiB USS and 77 MiB PSS per kernel (39 USS before the first answer), 39
+    and 41 MiB USS for registry and router, 191 MiB that they all share with the fork server, 22 MiB
+    USS for that, 87 MiB for the launcher, 341 MiB for Ray's seven processes. Where workers are not
+    forked (another system than Linux, a cluster that somebody else started) a kernel takes 196.
     """
 
-    kernel_bytes: int = 196 * _MIB
+    kernel_bytes: int = 45 * _MIB
     """One kernel process: Python, Ray's worker, torch, gRPC; what it does not share."""
-    shared_bytes: int = 40 * _MIB
-    """Libraries that all kernel processes map together."""
-    router_bytes: int = 81 * _MIB
-    registry_bytes: int = 79 * _MIB
-    daemons_bytes: int = (338 + 89) * _MIB
+    shared_bytes: int = (191 + 22) * _MIB
+    """What all processes that are forked share, and the process that they are forked from."""
+    router_bytes: int = 41 * _MIB
+    registry_bytes: int = 39 * _MIB
+    daemons_bytes: int = (341 + 87) * _MIB
     """Ray's own processes and the launcher."""
 
     @property
