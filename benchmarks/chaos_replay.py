@@ -15,9 +15,9 @@ from benchmarks.chaos_together import Together, is_joint, parts
 from benchmarks.chaos_traffic import Asked
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.stream import TextStream
-from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.generation import Generation
+from constellation.kernel.opening import open_kernel
 from constellation.records import FinishReason, Rule, Sampling
 from constellation.wire.table_file import load_table
 
@@ -85,7 +85,7 @@ class Replay:
         return tuple(writing.produced)
 
     def _load(self, kernel: str) -> Decoder:
-        return load_kernel(self._artifacts / "kernels" / kernel).decoder
+        return open_kernel(self._artifacts / "kernels" / kernel).decoder
 
 
 def _segments(asked: Asked) -> list[tuple[str, int]]:

@@ -31,8 +31,8 @@ import numpy as np
 import torch
 
 from constellation.coordizer.coordizer import Coordizer
-from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.decoder import Decoder
+from constellation.kernel.opening import open_kernel
 from constellation.kernel.scoring import token_nats
 from constellation.records import FloatArray, Mode, Rule, Table
 from constellation.routing.handoff import WINDOW, HandoffRule, HandoffWatch
@@ -77,7 +77,7 @@ class Constellation:
         self.table: Table = load_table(artifacts / "table.msgpack")
         self.names = [site.name for site in self.table.sites]
         self.decoders: list[Decoder] = [
-            load_kernel(artifacts / "kernels" / name).decoder for name in self.names
+            open_kernel(artifacts / "kernels" / name).decoder for name in self.names
         ]
         self.context = min(decoder.config.context for decoder in self.decoders)
         self.policy = RoutingPolicy(self.table, rule=Rule.BEARING)

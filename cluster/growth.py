@@ -8,9 +8,11 @@ from constellation.client import Client
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.store import MANIFEST, load_prepared
 from constellation.errors import ConfigError, UnknownKernel
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.adapters.files import is_adapter
+from constellation.kernel.checkpoint import KERNEL_FILE
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.hugging_face.files import is_imported, is_model
+from constellation.kernel.opening import open_kernel
 from constellation.records import Grown, Table
 from constellation.routing.growth import add_kernel, retire_kernel, unlearn_text
 from constellation.routing.sites import KernelTexts
@@ -43,8 +45,8 @@ def make_kernel(
     Args:
         artifacts: Folder that training wrote.
         name: Of the new kernel.
-        path: A file or folder of text, or the folder of a finished kernel or of a causal model of
-            `transformers`.
+        path: A file or folder of text, or the folder of a finished kernel, be it whole or an
+            adapter, or of a causal model of `transformers`.
         text: Text of the finished kernel's domain; None when it is trained.
         on_event: Told of the training.
 
@@ -52,7 +54,7 @@ def make_kernel(
         ConfigError: A finished kernel came without text, or text twice.
         ConstellationError: See `training.growth`.
     """
-    finished = (path / "kernel.json").exists() or is_model(path)
+    finished = (path / KERNEL_FILE).exists() or is_adapter(path) or is_model(path)
     if finished and text is None:
         raise ConfigError(
             f"{path} is a finished kernel: --text says where its domain lies, and is needed"
@@ -139,4 +141,4 @@ def _cost(artifacts: Path, corpus: Path, before: Table, after: Table) -> GrowthC
 
 
 def _reader(folder: Path) -> Decoder | ModelReader:
-    return ModelReader(folder) if is_imported(folder) else load_kernel(folder).decoder
+    return ModelReader(folder) if is_imported(folder) else open_kernel(folder).decoder

@@ -97,7 +97,7 @@ class KernelSettings(_Section):
     that are written beside it, where two tokens are nearly equally likely."""
     per_actor: int = Field(default=1, ge=1, le=240)
     """Kernels that one process serves; those of one architecture are stacked and stepped together,
-    in float32."""
+    in float32, and adapters over one base in any precision."""
 
 
 class SecuritySettings(_Section):

@@ -1,7 +1,8 @@
 """One more kernel for a finished run: trained as a branch of its seed, or brought along finished.
 
-It leaves `kernels/NAME/` with weights and `site.msgpack`, by which it can join, and its text in
-`added/NAME/`. Coordizer, seed, table and the other kernels are read and not written.
+It leaves `kernels/NAME/` with weights and `site.msgpack`, by which it can join, its text in
+`added/NAME/`, and the base of an adapter in `bases/`. Coordizer, seed, table and the other kernels
+are read and not written.
 """
 
 import json
@@ -25,7 +26,14 @@ from constellation.errors import (
     IncompatibleKernels,
     TrainingError,
 )
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.adapters.files import (
+    AdaptedKernel,
+    base_folder_of,
+    copy_adapter,
+    is_adapter,
+    load_adapted,
+)
+from constellation.kernel.checkpoint import KERNEL_FILE, WEIGHTS_FILE, LoadedKernel, load_kernel
 from constellation.kernel.hugging_face.files import import_model, is_model
 from constellation.records import Table
 from constellation.routing.candidate import fit_candidate
@@ -49,6 +57,9 @@ Trainer = Callable[[TrainingPlan, Recipe, OnEvent], None]
 
 RECORD = "added.json"
 """In the folder of an added kernel's text: what its training was made from."""
+
+BASES = "bases"
+"""Folder of the bases of added adapters, each under the hash of its weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,17 +116,20 @@ def train_new(
 def import_new(artifacts: Path, name: str, kernel: Path, text: Path) -> NewKernel:
     """Take in a finished kernel; its basin is that of the text given.
 
+    The base of an adapter is copied too, once for all adapters over it, to `bases/` under its hash.
+
     Args:
         artifacts: The run's folder.
         name: Of the domain and its kernel.
-        kernel: Folder of a whole kernel of the same vocabulary, or of a causal model of
-            `transformers`, which has its own.
+        kernel: Folder of a whole kernel of the same vocabulary, or of an adapter that says where
+            its base lies, or of a causal model of `transformers`, which has its own.
         text: A file or folder with text of its domain, some of which calibrates its radii.
 
     Raises:
         IncompatibleKernels: It was trained with another vocabulary.
-        ArtifactError: It is damaged, or an adapter, whose base would stay where it is; or a model
-            that cannot be served, as `constellation.kernel.hugging_face.loading.open_model` says.
+        ArtifactError: It is damaged, or an adapter that does not belong to the base it names; or a
+            model that cannot be served, as `constellation.kernel.hugging_face.loading.open_model`
+            says.
         ConfigError: It is a model, and `transformers` is not installed.
         CorpusError: The text cannot be used.
     """
@@ -123,19 +137,32 @@ def import_new(artifacts: Path, name: str, kernel: Path, text: Path) -> NewKerne
     run = _Run(artifacts.resolve(), name)
     if is_model(kernel):
         return _import_foreign(run, kernel, text, started_s)
-    loaded = load_kernel(kernel)
+    loaded = load_adapted(kernel) if is_adapter(kernel) else load_kernel(kernel)
     if loaded.tokenizer_hash != run.coordizer.tokenizer_hash:
         raise IncompatibleKernels(name)
-    if not (kernel / "kernel.json").exists():
-        raise ArtifactError(kernel, "is an adapter; merge it into a whole kernel first")
     corpus = run.read(text, CorpusSection())
     if kernel.resolve() != run.folder:
         run.clear_place()
-        run.folder.mkdir(parents=True)
-        for file in ("weights.safetensors", "kernel.json"):
-            shutil.copy(kernel / file, run.folder / file)
+        if isinstance(loaded, AdaptedKernel):
+            base_folder = run.keep_base(base_folder_of(kernel), loaded.base)
+            copy_adapter(kernel, run.folder, base_folder=base_folder)
+        else:
+            _copy_whole(kernel, run.folder)
         run.record(f"imported {loaded.weights_hash}")
     return run.finish(corpus, started_s)
+
+
+def _holds(folder: Path, weights_hash: str) -> bool:
+    try:
+        return load_kernel(folder).weights_hash == weights_hash
+    except ArtifactError:  # nothing lies there, or not all of it
+        return False
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    for file in (WEIGHTS_FILE, KERNEL_FILE):
+        shutil.copy(source / file, target / file)
 
 
 def _import_foreign(run: "_Run", model: Path, text: Path, started_s: float) -> NewKernel:
@@ -181,6 +208,18 @@ class _Run:
         """Remove what an earlier kernel of this name left; raises as `check_place_is_free`."""
         self.check_place_is_free()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def keep_base(self, source: Path, base: LoadedKernel) -> Path:
+        """Return where an adapter's base lies among the artifacts, copied there if it is new."""
+        folder = self.artifacts / BASES / base.weights_hash
+        if _holds(folder, base.weights_hash):
+            return folder
+        part = folder.with_name(f".{folder.name}.part")
+        for leftover in (part, folder):
+            shutil.rmtree(leftover, ignore_errors=True)
+        _copy_whole(source, part)
+        part.rename(folder)
+        return folder
 
     def read(self, text: Path, section: CorpusSection) -> PreparedCorpus:
         """Read the domain's text, split it as the section says, and keep it."""

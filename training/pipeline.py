@@ -23,6 +23,7 @@ from constellation.curricula.store import load_prepared
 from constellation.errors import TrainingError
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.decoder import Decoder
+from constellation.kernel.opening import open_kernel
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.table_file import SITE_FILE, load_table, save_table
 from constellation.wire.texts_file import save_texts
@@ -329,10 +330,10 @@ class _Run:
         return None if plan.seed_job is None else self._decoder(plan, SEED)
 
     def _decoder(self, plan: TrainingPlan, name: str) -> Decoder:
-        return load_kernel(plan.kernel_folder(name)).decoder
+        return open_kernel(plan.kernel_folder(name)).decoder
 
     def _facts(self, plan: TrainingPlan, name: str) -> dict[str, object]:
-        kernel = load_kernel(plan.kernel_folder(name))
+        kernel = open_kernel(plan.kernel_folder(name))
         return {**kernel.facts, "num_parameters": kernel.config.num_parameters()}
 
 

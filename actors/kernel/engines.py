@@ -1,5 +1,10 @@
-"""The engines of one process: kernels of the same architecture are stacked, others stand beside."""
+"""The engines of one process: kernels are stacked with others like them, or stand beside.
 
+Whole kernels stack with those of their architecture, adapters with those over the same base.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +15,20 @@ from actors.spec import DeploymentSpec
 from constellation.coordizer.artifacts import read_vocabulary
 from constellation.coordizer.vocabulary import END_ID
 from constellation.errors import ArtifactError, ConfigError
+from constellation.kernel.adapters.files import (
+    AdaptedKernel,
+    is_adapter,
+    load_adapted,
+    load_base,
+    read_adapter,
+)
+from constellation.kernel.adapters.stack import AdapterStack, can_stack_adapters
 from constellation.kernel.checkpoint import LoadedKernel, load_kernel
 from constellation.kernel.hugging_face.files import ModelFiles, is_imported
 from constellation.kernel.prefixes import PrefixStore
 from constellation.kernel.products import Weights
 from constellation.kernel.stack import KernelStack, can_stack
-from constellation.kernel.stacked_batch import StackedBatch
+from constellation.kernel.stacked_batch import Stack, StackedBatch
 
 if TYPE_CHECKING:
     from actors.kernel.hugging_face import HuggingFaceEngine
@@ -30,8 +43,10 @@ class Engines:
 
     A process with room for one kernel maps its weights, which processes of one machine share. One
     with room for several copies them into stacks, in float32; kernels that cannot be stacked, and
-    all in other precisions, are mapped and stepped one after the other. Models of `transformers`
-    are each process's own; the library is imported with the first of them.
+    all in other precisions, are mapped and stepped one after the other. Adapters are stacked over
+    their base in any precision; it is mapped once, and is one of them when it is a kernel of the
+    process too and comes after the first of them. Models of `transformers` are each process's own;
+    the library is imported with the first of them.
 
     Args:
         spec: Of the deployment.
@@ -46,7 +61,13 @@ class Engines:
         self._options = spec.kernel
         self._vocabulary = read_vocabulary(spec.artifacts / "coordizer")
         self._vocabulary_hash = self._vocabulary.sha256()
+        self._bases: dict[str, LoadedKernel] = {}
         self._stacks: list[StackedBatch] = []
+
+    def in_order(self, kernels: Iterable[str]) -> list[str]:
+        """Return kernels as they are best placed: adapters before those that may be their bases."""
+        folder = self._spec.artifacts / "kernels"
+        return sorted(kernels, key=lambda kernel: not is_adapter(folder / kernel))
 
     def read(self, kernel: str) -> "LoadedKernel | ForeignFiles":
         """Read a kernel's files; any thread may do that.
@@ -61,13 +82,30 @@ class Engines:
         return self._read_own(folder)
 
     def _read_own(self, folder: Path) -> LoadedKernel:
-        loaded = load_kernel(folder) if self._stacks_kernels else None
-        if loaded is None or not can_stack(loaded.decoder):
-            loaded = load_kernel(folder, shared=self._spec.weights_dir)
+        loaded = self._read_adapter(folder) if is_adapter(folder) else self._read_whole(folder)
         if loaded.tokenizer_hash != self._vocabulary_hash:
             coordizer = self._spec.artifacts / "coordizer"
             raise ArtifactError(folder, f"was trained with another vocabulary than {coordizer}")
         return loaded
+
+    def _read_whole(self, folder: Path) -> LoadedKernel:
+        shared = self._spec.weights_dir
+        loaded = load_kernel(folder, shared=None if self._stacks_whole else shared)
+        base = self._bases.get(loaded.weights_hash)
+        if base is not None and self._stacks_over(base):
+            return replace(loaded, decoder=base.decoder)
+        if self._stacks_whole and not can_stack(loaded.decoder):
+            return load_kernel(folder, shared=shared)
+        return loaded
+
+    def _read_adapter(self, folder: Path) -> AdaptedKernel:
+        """Read an adapter, and its base unless another adapter's is the same."""
+        wanted = read_adapter(folder).base_hash
+        base = self._bases.get(wanted)
+        if base is None:
+            base = load_base(folder, shared=self._spec.weights_dir)
+            base = self._bases.setdefault(base.weights_hash, base)  # another thread may have
+        return load_adapted(folder, base=base)
 
     def place(self, loaded: "LoadedKernel | ForeignFiles") -> "AnyEngine":
         """Make a kernel's engine; once others answer, only their thread may do that."""
@@ -95,24 +133,37 @@ class Engines:
         )
 
     @property
-    def _stacks_kernels(self) -> bool:
+    def _stacks_whole(self) -> bool:
         return self._options.per_actor > 1 and self._options.weights == "float32"
 
+    def _stacks_over(self, base: LoadedKernel) -> bool:
+        return self._options.per_actor > 1 and can_stack_adapters(base.decoder)
+
     def _stack_for(self, loaded: LoadedKernel) -> StackedBatch | None:
-        if not self._stacks_kernels or not can_stack(loaded.decoder):
-            return None
         for batch in self._stacks:
             if batch.stack.fits(loaded.decoder):
                 return batch
+        stack = self._new_stack(loaded)
+        if stack is None:
+            return None
         prefix_bytes = self._options.prefix_mib * 2**20
         batch = StackedBatch(
-            KernelStack(loaded.decoder),
+            stack,
             end_id=END_ID,
             prefill_tokens=self._options.prefill_tokens,
             prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,
         )
-        self._stacks.append(batch)
+        # Adapters' come first: a base that is a kernel too belongs with them.
+        self._stacks.insert(0 if isinstance(stack, AdapterStack) else len(self._stacks), batch)
         return batch
+
+    def _new_stack(self, loaded: LoadedKernel) -> Stack | None:
+        if isinstance(loaded, AdaptedKernel):
+            weights = self._options.weights
+            base = loaded.base
+            return AdapterStack(base.decoder, weights=weights) if self._stacks_over(base) else None
+        can = self._stacks_whole and can_stack(loaded.decoder)
+        return KernelStack(loaded.decoder) if can else None
 
 
 def _read_foreign(folder: Path, weights: Weights) -> "ForeignFiles":

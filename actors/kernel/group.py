@@ -184,16 +184,18 @@ def _load_all(spec: DeploymentSpec, names: tuple[str, ...], *, lenient: bool) ->
 
     loaded = _Loaded(Engines(spec))
     damage: ArtifactError | None = None
-    for name in names:
+    engines = loaded.engines
+    for name in loaded.maker.in_order(names):
         try:
-            loaded.engines[name] = loaded.maker.place(loaded.maker.read(name))
+            engines[name] = loaded.maker.place(loaded.maker.read(name))
         except ArtifactError as error:
             if not lenient:
                 raise
             logger.error("kernel is damaged", extra={"kernel": name, "error": str(error)})
             damage = error
-    if damage is not None and not loaded.engines:
+    if damage is not None and not engines:
         raise damage
+    loaded.engines = {name: engines[name] for name in names if name in engines}
     return loaded
 
 

@@ -194,13 +194,13 @@ def _checks(
         raise ConfigError("--min-phi measures the hidden states of a kernel; give --kernel")
     from constellation.coordizer.coordizer import Coordizer
     from constellation.curricula.conversation_checks import AlignmentCheck, PhiCheck
-    from constellation.kernel.checkpoint import load_kernel
+    from constellation.kernel.opening import open_kernel
 
     loaded = Coordizer.load(coordizer)
     phi = None
     if min_phi is not None and kernel is not None:
         phi = PhiCheck(
-            kernel=load_kernel(kernel), coordizer=loaded, phi_min=min_phi, keep_short=keep_short
+            kernel=open_kernel(kernel), coordizer=loaded, phi_min=min_phi, keep_short=keep_short
         )
     alignment = None
     if check_alignment:

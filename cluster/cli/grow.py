@@ -37,8 +37,8 @@ def add(
     path: Annotated[
         Path,
         typer.Argument(
-            help="Text of the new domain, a file or folder; or a finished kernel's folder, or that "
-            "of a Hugging Face model."
+            help="Text of the new domain, a file or folder; or the folder of a finished kernel, of "
+            "an adapter, or of a Hugging Face model."
         ),
     ],
     text: Annotated[
@@ -57,10 +57,10 @@ def add(
     """Give a constellation a kernel for a new domain, without touching the others.
 
     The kernel is trained from the run's own seed, by the branch stage of its recipe; Ctrl-C writes
-    checkpoints, and the same command goes on from them. A finished kernel, or a causal model that
-    save_pretrained wrote, is copied; --text says where its domain lies. Where the constellation
-    runs the kernel joins it live; else `up` serves it. Then held-out text says what it costs the
-    other domains.
+    checkpoints, and the same command goes on from them. A finished kernel, an adapter with its
+    base, or a causal model that save_pretrained wrote, is copied; --text says where its domain
+    lies. Where the constellation runs the kernel joins it live; else `up` serves it. Then held-out
+    text says what it costs the other domains.
 
     Example: constellation add poems texts/poems
     """

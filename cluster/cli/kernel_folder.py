@@ -51,9 +51,9 @@ def load(folder: Path, coordizer: Path | None = None) -> KernelFolder:
         ArtifactError: One cannot be read, or the kernel was trained with another coordizer.
     """
     from constellation.coordizer.coordizer import Coordizer
-    from constellation.kernel.checkpoint import load_kernel
+    from constellation.kernel.opening import open_kernel
 
-    kernel = load_kernel(folder)
+    kernel = open_kernel(folder)
     run = run_of(folder)
     if coordizer is None:
         if run is None:

@@ -145,8 +145,8 @@ def _artifacts(folder: Path) -> ArtifactFacts:
 
 def _problems(folder: Path, names: list[str], coordizer_hash: str) -> list[str]:
     from constellation.coordizer.coordizer import Coordizer
-    from constellation.kernel.checkpoint import load_kernel
     from constellation.kernel.hugging_face.files import check_model, is_imported
+    from constellation.kernel.opening import open_kernel
 
     problems = []
     speaks = None
@@ -162,7 +162,7 @@ def _problems(folder: Path, names: list[str], coordizer_hash: str) -> list[str]:
             if is_imported(folder / "kernels" / name):
                 check_model(folder / "kernels" / name)
                 continue
-            hears = load_kernel(folder / "kernels" / name).tokenizer_hash
+            hears = open_kernel(folder / "kernels" / name).tokenizer_hash
             if speaks is not None and hears != speaks:
                 problems.append(f"kernel {name!r} was trained with another vocabulary")
         except ArtifactError as error:

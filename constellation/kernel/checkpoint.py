@@ -91,10 +91,10 @@ def save_kernel(
 def load_kernel(
     folder: Path | str, *, dtype: torch.dtype | None = None, shared: Path | None = None
 ) -> LoadedKernel:
-    """Read a kernel.
+    """Read a whole kernel; `constellation.kernel.opening` also reads adapters.
 
     Args:
-        folder: Where `save_kernel` wrote, or `save_adapter` beside the base.
+        folder: Where `save_kernel` wrote.
         dtype: Of the weights in memory; None keeps the file's. Couplings stay in float32.
         shared: A folder where weights are kept for all processes of a machine, which map them
             (see `constellation.kernel.mapping`): they take no gradients, and a process that
@@ -107,12 +107,6 @@ def load_kernel(
     """
     if is_imported(Path(folder)):
         raise IncompatibleKernels(Path(folder).name)
-    if not (Path(folder) / KERNEL_FILE).exists():
-        # Here, because the adapters' files read their base with this very function.
-        from constellation.kernel.adapters.files import is_adapter, load_adapted
-
-        if is_adapter(folder):
-            return load_adapted(folder, dtype=dtype, shared=shared)
     description = _read_description(Path(folder) / KERNEL_FILE)
     path = Path(folder) / WEIGHTS_FILE
     weights = _read(path)

@@ -40,6 +40,9 @@ NARROW_ROWS = 2
 """Rows up to which W x^T is the faster form in float32."""
 INT8_ROWS = 4
 """Rows up to which the int8 operator is faster than bfloat16."""
+INT8_INPUTS = 16
+"""The int8 operator reads past the end of matrices whose inputs are no multiple of this; those are
+multiplied as bfloat16."""
 _ROWS_EXPECTED = 8  # what a layout is chosen for; other numbers of rows are nearly as fast
 
 
@@ -105,7 +108,8 @@ class RoundedProduct:
             scale_O1 = self._scale_O.float().unsqueeze(1)
             whole_OI = (weight_OI / scale_O1).round().clamp(-127, 127)
             weight_OI = whole_OI * scale_O1
-            if hasattr(torch, "_weight_int8pack_mm"):
+            fits = weight_OI.shape[1] % INT8_INPUTS == 0
+            if fits and hasattr(torch, "_weight_int8pack_mm"):
                 self._whole_OI = whole_OI.to(torch.int8)
         self._laid_out = LaidOut(weight_OI.to(torch.bfloat16), None)
 

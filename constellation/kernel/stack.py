@@ -5,8 +5,9 @@ Between attention layers the residual stream is in the order of kernels, so that
 batched (`grouped.py`); within attention it is in the order of the cache. A kernel's numbers are
 copied into the stack once; nothing else holds them.
 
-Kernels with layers that recur, of the style `post_norm`, with a frozen input or with an adapter
-cannot be stacked: they are stepped side by side, each by a batch of its own.
+Kernels with layers that recur, of the style `post_norm` or with a frozen input cannot be stacked:
+they are stepped side by side, each by a batch of its own. Adapters over one base have a stack of
+another kind (`constellation.kernel.adapters.stack`).
 
 Shapes: N kernels, B rows, T tokens, L layers, M norms of all layers, H heads, C channels, V tokens.
 """
@@ -47,17 +48,21 @@ class Storage:
 
     Attributes:
         values: Shape (N or more, ...).
+
+    Args:
+        like: One kernel's.
+        spare: For how many kernels it has room for one more when it grows, at least.
     """
 
-    def __init__(self, like: Tensor) -> None:
+    def __init__(self, like: Tensor, *, spare: int) -> None:
         self.values = like.new_empty(0, *like.shape)
+        self._spare = spare
 
     def put(self, kernel: int, value: Tensor) -> None:
         """Copy a kernel's own in."""
         held = self.values
         if kernel >= len(held):
-            # Memory that nothing was written to costs nothing on a CPU; elsewhere it does.
-            room = len(held) if held.device.type == "cpu" else len(held) // 16
+            room = len(held) // self._spare
             self.values = held.new_empty(max(kernel + 1, len(held) + room), *held.shape[1:])
             self.values[: len(held)] = held
         self.values[kernel] = value
@@ -173,7 +178,9 @@ class KernelStack(Decoder):
         self._padded = like.embedding.device.type != "cpu" if padded is None else padded
         self._lookup = Lookup()
         for name, tensor in _numbers(like).items():
-            self._lookup.storages[name] = Storage(tensor)
+            # Memory that nothing was written to costs nothing on a CPU; elsewhere it does.
+            spare = 1 if tensor.device.type == "cpu" else 16
+            self._lookup.storages[name] = Storage(tensor, spare=spare)
         self._look_up()
         self.embedding = nn.Parameter(like.embedding.new_empty(0), requires_grad=False)
 

@@ -1,13 +1,51 @@
-"""Writing texts of many kernels at once: a `Batch` whose every text has a kernel of its own."""
+"""Writing texts of many kernels at once: a `Batch` whose every text has a kernel of its own.
 
-from collections.abc import Sequence
+Shapes: B rows of a pass, T tokens, C channels, R hidden states, V tokens of the vocabulary.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from torch import Tensor
 
 from constellation.kernel.batch import PREFILL_TOKENS, Batch
+from constellation.kernel.decoder import Decoder, Memory
+from constellation.kernel.network import Network
 from constellation.kernel.prefixes import PrefixStore
 from constellation.kernel.slots import SlotRows
-from constellation.kernel.stack import KernelStack
+
+
+class Stack(Network, Protocol):
+    """Kernels that are read in one pass: whole ones (`KernelStack`), or adapters over one base."""
+
+    @property
+    def kernels(self) -> Collection[int]:
+        """Places that are taken."""
+        ...
+
+    def fits(self, decoder: Decoder) -> bool:
+        """Return whether a kernel can be one of them."""
+        ...
+
+    def put(self, decoder: Decoder) -> int:
+        """Copy in what is a kernel's own; return its place."""
+        ...
+
+    def drop(self, kernel: int) -> None:
+        """Let the next kernel have this place."""
+        ...
+
+    def alone(self, kernel: int) -> Network:
+        """Return one of the kernels."""
+        ...
+
+    def hidden_of(self, tokens_BT: Tensor, cache: Memory | None, kernels: Sequence[int]) -> Tensor:
+        """Return the final hidden states of rows of these kernels, shape (B, T, C)."""
+        ...
+
+    def logits_of(self, hidden_RC: Tensor, kernels: Sequence[int]) -> Tensor:
+        """Return the logits of hidden states of these kernels, shape (R, V)."""
+        ...
 
 
 class StackedBatch(Batch):
@@ -22,7 +60,7 @@ class StackedBatch(Batch):
 
     def __init__(
         self,
-        stack: KernelStack,
+        stack: Stack,
         *,
         end_id: int | None,
         prefill_tokens: int = PREFILL_TOKENS,

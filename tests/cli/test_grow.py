@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 from constellation.errors import GrowthRefused
+from constellation.kernel.adapters.attach import attach
+from constellation.kernel.adapters.files import save_adapter
+from constellation.kernel.adapters.lora import LoraConfig
+from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.opening import open_kernel
 from constellation.wire.table_file import load_table, pack_table
 from constellation.wire.texts_file import load_texts
 from tests.cli.conftest import Run
@@ -52,6 +57,19 @@ def test_a_finished_kernel_joins_and_leaves_the_artifacts(run: Run, own: Path) -
     assert removed.exit_code == 0, removed.stderr
     assert "poems left, in" in removed.stdout
     assert bits(own) == before
+
+
+def test_an_adapter_joins_the_artifacts_with_its_base(run: Run, own: Path, tmp_path: Path) -> None:
+    shutil.copytree(own / "kernels" / "mail", tmp_path / "base")
+    base = load_kernel(tmp_path / "base")
+    adapted = attach(base.decoder, LoraConfig(rank=2))
+    save_adapter(tmp_path / "adapter", adapted, base=base, base_folder=tmp_path / "base")
+    added = run("add", "poems", "adapter", "--text", "verse", "--artifacts", own)
+    assert added.exit_code == 0, added.stderr
+    shutil.rmtree(tmp_path / "base")
+    assert open_kernel(own / "kernels" / "poems").tokenizer_hash == base.tokenizer_hash
+    assert (own / "bases" / base.weights_hash / "kernel.json").exists()
+    assert load_table(own / "table.msgpack").sites[-1].name == "poems"
 
 
 def test_a_kernel_forgets_a_source_in_the_artifacts(run: Run, own: Path) -> None:

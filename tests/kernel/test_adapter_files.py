@@ -15,6 +15,7 @@ from constellation.kernel.adapters.attach import Adapted, AdapterConfig, attach
 from constellation.kernel.adapters.coordinate import CoordinateConfig
 from constellation.kernel.adapters.files import (
     ADAPTER_FILE,
+    copy_adapter,
     load_adapter,
     read_adapter,
     save_adapter,
@@ -23,6 +24,7 @@ from constellation.kernel.adapters.lora import LoraConfig
 from constellation.kernel.checkpoint import LoadedKernel, load_kernel, save_kernel
 from constellation.kernel.config import PRESETS
 from constellation.kernel.decoder import Decoder
+from constellation.kernel.opening import open_kernel
 from tests.kernel.conftest import MakeKernel
 from tests.kernel.test_adapters import disturbed, each_kind
 
@@ -58,21 +60,30 @@ def test_a_folder_with_an_adapter_opens_as_a_kernel(
     base: LoadedKernel, tmp_path: Path, tokens_BT: Tensor
 ) -> None:
     adapted = stored(base, tmp_path / "a")
-    opened = load_kernel(tmp_path / "a")
+    opened = open_kernel(tmp_path / "a")
     assert torch.equal(opened.decoder(tokens_BT), adapted.decoder.eval()(tokens_BT))
     assert opened.tokenizer_hash == base.tokenizer_hash
     assert opened.weights_hash != base.weights_hash
     assert opened.facts == {"n": 1}
-    plain = load_kernel(tmp_path / "base")
+    plain = open_kernel(tmp_path / "base")
     assert plain.weights_hash == base.weights_hash
-    half = load_kernel(tmp_path / "a", dtype=torch.bfloat16).decoder
+    half = open_kernel(tmp_path / "a", dtype=torch.bfloat16).decoder
     assert half(tokens_BT).dtype == torch.bfloat16
+
+
+def test_a_copy_says_where_the_base_lies_from_there(base: LoadedKernel, tmp_path: Path) -> None:
+    adapted = stored(base, tmp_path / "a")
+    copy_adapter(tmp_path / "a", tmp_path / "far" / "away", base_folder=tmp_path / "base")
+    opened = open_kernel(tmp_path / "far" / "away")
+    state = opened.decoder.state_dict()
+    assert all(torch.equal(state[name], number) for name, number in adapted.state().items())
+    assert read_adapter(tmp_path / "far" / "away").base == "../../base"
 
 
 def test_an_adapter_without_a_place_needs_its_base(base: LoadedKernel, tmp_path: Path) -> None:
     save_adapter(tmp_path / "a", attach(base.decoder, LORA), base=base)
     with pytest.raises(ArtifactError, match="does not say where its base lies"):
-        load_kernel(tmp_path / "a")
+        open_kernel(tmp_path / "a")
 
 
 def test_the_wrong_base_is_refused(
@@ -152,7 +163,7 @@ def test_wrong_metadata_are_refused(
         metadata = file.metadata()
     save_file(load_file(path), path, metadata | change)
     with pytest.raises(ArtifactError, match=message):
-        load_kernel(tmp_path / "a")
+        open_kernel(tmp_path / "a")
 
 
 def test_nan_in_a_file_is_refused(base: LoadedKernel, tmp_path: Path) -> None:

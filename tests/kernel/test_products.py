@@ -104,6 +104,17 @@ def test_rounded_products_are_those_of_the_rounded_matrix(
         torch.testing.assert_close(product.double(), expected + bias_O, atol=0.1, rtol=2**-7)
 
 
+@pytest.mark.parametrize("num_in", [1, 16, 24, 40, 48])
+def test_inputs_of_any_number_are_multiplied_in_int8(num_in: int) -> None:
+    generator = torch.Generator().manual_seed(num_in)
+    for rows in (1, 3):
+        weight_OI = torch.randn(24, num_in, generator=generator)
+        x_RI = torch.randn(rows, num_in, generator=generator)
+        expected = x_RI.bfloat16().double() @ rounded_by_hand(weight_OI, int8=True).T
+        product = RoundedProduct(weight_OI, None, int8=True)(x_RI)
+        torch.testing.assert_close(product.double(), expected, rtol=0.03, atol=0.15)
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize(("weights", "bound"), [("bfloat16", 0.03), ("int8", 0.06)])
 def test_rounded_kernels_say_nearly_the_same(

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.store import load_prepared
@@ -18,9 +19,13 @@ from constellation.errors import (
     InvalidRequest,
     TrainingError,
 )
+from constellation.kernel.adapters.attach import attach
+from constellation.kernel.adapters.files import save_adapter
+from constellation.kernel.adapters.lora import LoraConfig
 from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.hugging_face.files import check_model
+from constellation.kernel.opening import open_kernel
 from constellation.records import Table
 from constellation.routing.growth import add_kernel, retire_kernel
 from constellation.wire.table_file import load_table, pack_table, save_table
@@ -265,6 +270,63 @@ def test_a_model_of_transformers_is_brought_along_and_costs_the_others_nothing(
         load_kernel(path)
     again = import_new(artifacts, "forge", path, forge)
     assert pack_table(again.candidate) == pack_table(new.candidate)
+
+
+def an_adapter(artifacts: Path, folder: Path, *, seed: int = 0) -> Path:
+    """Write an adapter over a copy of the run's seed that lies beside it; return its folder."""
+    shutil.copytree(artifacts / "seed", folder.parent / "base", dirs_exist_ok=True)
+    base = load_kernel(folder.parent / "base")
+    adapted = attach(base.decoder, LoraConfig(rank=2), seed=seed)
+    adapted.load({name: number + 0.1 for name, number in adapted.state().items()})
+    save_adapter(folder, adapted, base=base, base_folder=folder.parent / "base")
+    return folder
+
+
+def test_adapters_are_brought_along_with_their_base_once(
+    artifacts: Path, forge: Path, tmp_path: Path
+) -> None:
+    before = files(artifacts)
+    elsewhere = an_adapter(artifacts, tmp_path / "far" / "away")
+    wanted = open_kernel(elsewhere).decoder.state_dict()
+    new = import_new(artifacts, "forge", elsewhere, forge)
+    import_new(artifacts, "smithy", an_adapter(artifacts, tmp_path / "far" / "too", seed=1), forge)
+    assert {name: digest for name, digest in files(artifacts).items() if name in before} == before
+    shutil.rmtree(tmp_path / "far")
+    shutil.move(artifacts, tmp_path / "moved")
+    moved = tmp_path / "moved"
+    (kept,) = (moved / "bases").iterdir()
+    assert kept.name == load_kernel(moved / "seed").weights_hash
+    found = open_kernel(moved / "kernels" / "forge")
+    assert all(torch.equal(found.decoder.state_dict()[key], wanted[key]) for key in wanted)
+    other = open_kernel(moved / "kernels" / "smithy")
+    assert other.weights_hash != found.weights_hash
+    again = import_new(moved, "forge", moved / "kernels" / "forge", forge)
+    assert pack_table(again.candidate) == pack_table(new.candidate)
+
+
+def test_a_base_that_is_not_whole_is_copied_again(
+    artifacts: Path, forge: Path, tmp_path: Path
+) -> None:
+    elsewhere = an_adapter(artifacts, tmp_path / "far" / "away")
+    import_new(artifacts, "forge", elsewhere, forge)
+    (kept,) = (artifacts / "bases").iterdir()
+    (kept / "kernel.json").unlink()
+    import_new(artifacts, "forge", elsewhere, forge)
+    assert open_kernel(artifacts / "kernels" / "forge").tokenizer_hash
+
+
+def test_an_adapter_that_does_not_belong_to_its_base_leaves_nothing_behind(
+    artifacts: Path, forge: Path, tmp_path: Path
+) -> None:
+    elsewhere = an_adapter(artifacts, tmp_path / "far" / "away")
+    shutil.copytree(artifacts / "kernels" / "sea", tmp_path / "far" / "base", dirs_exist_ok=True)
+    before = files(artifacts)
+    with pytest.raises(ArtifactError, match="belongs to the base"):
+        import_new(artifacts, "forge", elsewhere, forge)
+    shutil.rmtree(tmp_path / "far" / "base")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        import_new(artifacts, "forge", elsewhere, forge)
+    assert files(artifacts) == before
 
 
 def test_a_model_that_is_damaged_leaves_nothing_behind(

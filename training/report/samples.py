@@ -18,6 +18,7 @@ from constellation.errors import ArtifactError
 from constellation.kernel.checkpoint import LoadedKernel, load_kernel
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.generation import generate
+from constellation.kernel.opening import open_kernel
 from constellation.records import Sampling, TokenArray
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.table_file import load_table
@@ -73,7 +74,7 @@ def ensure_samples(folder: Path) -> Mapping[str, Any] | None:
     if not all((folder / part).is_dir() for part in ("kernels", "coordizer", "corpus")):
         return None
     names = sorted(path.name for path in (folder / "kernels").iterdir() if path.is_dir())
-    kernels = {name: load_kernel(folder / "kernels" / name) for name in names}
+    kernels = {name: open_kernel(folder / "kernels" / name) for name in names}
     seed = load_kernel(folder / "seed") if (folder / "seed").is_dir() else None
     hashes = {name: kernel.weights_hash for name, kernel in kernels.items()}
     if seed is not None:

@@ -15,6 +15,7 @@ from constellation.kernel.adapters.attach import Adapted
 from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
+from constellation.kernel.opening import open_kernel
 from training.loop.data import Windows
 from training.loop.job import JobResult
 from training.loop.loop import run_job
@@ -100,7 +101,7 @@ def is_finished(plan: TrainingPlan, name: str) -> bool:
     if not folder.is_dir():
         return False
     try:
-        return load_kernel(folder).facts.get("run_key") == plan.key
+        return open_kernel(folder).facts.get("run_key") == plan.key
     except ArtifactError:
         return False
 

@@ -13,9 +13,10 @@ from torch import Tensor
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError, ConfigError, InvalidPrompt
 from constellation.kernel.adapters.files import ADAPTER_FILE
-from constellation.kernel.checkpoint import KERNEL_FILE, load_kernel
+from constellation.kernel.checkpoint import KERNEL_FILE
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.generation import generate
+from constellation.kernel.opening import open_kernel
 from constellation.records import Sampling
 from training.transfer import hugging_face
 
@@ -154,7 +155,7 @@ def load_teacher(folder: Path, coordizer: Coordizer) -> Teacher:
         ConfigError: It speaks other tokens: let it write text instead.
     """
     if _is_kernel(folder):
-        kernel = load_kernel(folder)
+        kernel = open_kernel(folder)
         if kernel.tokenizer_hash != coordizer.tokenizer_hash:
             raise ConfigError(_other_tokens(folder))
         return KernelTeacher(kernel.decoder)
@@ -182,7 +183,7 @@ def load_writer(folder: Path, coordizer: Coordizer | None = None) -> Writer:
         )
     if coordizer is None:
         raise ConfigError(f"{folder} is a kernel; give the coordizer whose tokens it speaks")
-    kernel = load_kernel(folder)
+    kernel = open_kernel(folder)
     if kernel.tokenizer_hash != coordizer.tokenizer_hash:
         raise ArtifactError(folder, "it speaks the tokens of another coordizer; give its own")
     return KernelWriter(kernel.decoder, coordizer)

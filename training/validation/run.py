@@ -13,9 +13,10 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.curricula.store import load_prepared
 from constellation.errors import ArtifactError, ConfigError
-from constellation.kernel.checkpoint import LoadedKernel, load_kernel
+from constellation.kernel.checkpoint import LoadedKernel
 from constellation.kernel.config import PRESETS
 from constellation.kernel.decoder import Decoder
+from constellation.kernel.opening import open_kernel
 from constellation.kernel.probe_set import ProbeSet
 from constellation.kernel.signature_extract import kernel_basins
 from constellation.wire.table_file import load_table
@@ -165,7 +166,7 @@ class _RunFolder:
 
     def basins(self, name: str, path: Path) -> np.ndarray:
         """Return a kernel's basins of held-out texts of its own domain, shape (N, K)."""
-        kernel = load_kernel(path)
+        kernel = open_kernel(path)
         probe = ProbeSet.of(
             self._texts(name),
             self.coordizer,

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from constellation.errors import ArtifactError
-from constellation.kernel.checkpoint import LoadedKernel, load_kernel
+from constellation.kernel.checkpoint import LoadedKernel
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.generation import generate
 from constellation.kernel.measurement import bootstrap_interval
+from constellation.kernel.opening import open_kernel
 from constellation.records import FloatArray, Sampling
 from training.validation.check import Check, not_applicable
 from training.validation.held_out import HeldOut, Scores, score
@@ -36,7 +37,7 @@ def read_kernel(folder: Path) -> tuple[LoadedKernel | None, Check]:
     """Read a kernel; whole files whose hash is the one written beside them."""
     name = "files and hash"
     try:
-        kernel = load_kernel(folder)
+        kernel = open_kernel(folder)
     except ArtifactError as error:
         return None, Check(name=name, passed=False, detail=str(error))
     detail = f"weights have sha256 {kernel.weights_hash[:16]}..., as {folder.name} says"

@@ -74,13 +74,31 @@ def attach(base: Decoder, config: AdapterConfig, *, seed: int = 0) -> Adapted:
     Raises:
         ConfigError: If the base already has an adapter, or a target is not one of its matrices.
     """
-    view = _frozen_view(base)
+    view = frozen_view(base)
     generator = torch.Generator().manual_seed(seed)
     if isinstance(config, LoraConfig):
         install_lora(view.blocks, config, generator)
     else:
         install_coordinates(view.blocks, view.config.width, config, generator)
     return Adapted(decoder=view.train(base.training), config=config)
+
+
+def frozen_view(base: Decoder) -> Decoder:
+    """Return a copy of the modules around the same storage, without gradients.
+
+    Raises:
+        ConfigError: If the base already has an adapter.
+    """
+    if any(isinstance(module, LowRank | Coordinates) for module in base.modules()):
+        raise ConfigError("the kernel already has an adapter; merge it, or attach to its base")
+    # What is in the memo is not copied: the modules are new, the tensors are not.
+    memo: dict[int, object] = {
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False)
+        for parameter in base.parameters()
+    }
+    memo |= {id(buffer): buffer for buffer in base.buffers()}
+    memo[id(base.config)] = base.config
+    return copy.deepcopy(base, memo)
 
 
 def merged(adapted: Adapted) -> Decoder:
@@ -110,17 +128,3 @@ def _moved(start: Decoder, adapted: Adapted, sign: float) -> Decoder:
         weight.copy_(weight.float() + sign * part.delta())
     plain.load_state_dict(state, assign=True)
     return plain.requires_grad_().train(start.training)
-
-
-def _frozen_view(base: Decoder) -> Decoder:
-    """Return a copy of the modules around the same storage, without gradients."""
-    if any(isinstance(module, LowRank | Coordinates) for module in base.modules()):
-        raise ConfigError("the kernel already has an adapter; merge it, or attach to its base")
-    # What is in the memo is not copied: the modules are new, the tensors are not.
-    memo: dict[int, object] = {
-        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False)
-        for parameter in base.parameters()
-    }
-    memo |= {id(buffer): buffer for buffer in base.buffers()}
-    memo[id(base.config)] = base.config
-    return copy.deepcopy(base, memo)

@@ -1,7 +1,7 @@
 """An adapter on disk: one safetensors file of kilobytes whose metadata name the base it belongs to.
 
 A folder with such a file and no `kernel.json` is a kernel too: the file says where its base lies,
-and `load_kernel` reads both.
+and `constellation.kernel.opening` reads both.
 """
 
 import hashlib
@@ -50,6 +50,14 @@ class AdapterFile:
     """The adapter's numbers."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdaptedKernel(LoadedKernel):
+    """An adapter and its base as one kernel."""
+
+    base: LoadedKernel
+    """Whose tensors it shares."""
+
+
 def save_adapter(
     folder: Path | str,
     adapted: Adapted,
@@ -64,7 +72,7 @@ def save_adapter(
         folder: Made if it is missing.
         adapted: Whose own numbers are written; the base's are not.
         base: What it was attached to.
-        base_folder: Where the base lies, to be found again by `load_kernel`; stored relative to
+        base_folder: Where the base lies, to be found again by `open_kernel`; stored relative to
             `folder`. None: the reader must bring the base.
         facts: JSON values for people and reports.
 
@@ -134,9 +142,19 @@ def load_adapter(path: Path | str, base: LoadedKernel) -> Adapted:
 
 
 def load_adapted(
-    folder: Path | str, *, dtype: torch.dtype | None = None, shared: Path | None = None
-) -> LoadedKernel:
-    """Read an adapter and its base as one kernel, live: what `load_kernel` does with such a folder.
+    folder: Path | str,
+    *,
+    base: LoadedKernel | None = None,
+    dtype: torch.dtype | None = None,
+    shared: Path | None = None,
+) -> AdaptedKernel:
+    """Read an adapter and its base as one kernel, live: what `open_kernel` does with such a folder.
+
+    Args:
+        folder: Of the adapter.
+        base: Where the base was read before; None reads it, as `load_base` does.
+        dtype: As for `load_base`.
+        shared: As for `load_base`.
 
     Returns:
         The adapter's facts, and as `weights_hash` the sha256 of its file, which names the base's.
@@ -144,14 +162,16 @@ def load_adapted(
     Raises:
         ArtifactError: As `open_adapter`.
     """
-    base, adapted = open_adapter(folder, dtype=dtype, shared=shared)
     path = _file(folder)
-    return LoadedKernel(
-        decoder=adapted.decoder,
+    stored = read_adapter(path)
+    base = base or load_base(path, dtype=dtype, shared=shared)
+    return AdaptedKernel(
+        base=base,
+        decoder=_on_base(path, stored, base).decoder,
         config=base.config,
         tokenizer_hash=base.tokenizer_hash,
         weights_hash=hashlib.sha256(path.read_bytes()).hexdigest(),
-        facts=read_adapter(path).facts,
+        facts=stored.facts,
     )
 
 
@@ -160,26 +180,64 @@ def is_adapter(folder: Path | str) -> bool:
     return (Path(folder) / ADAPTER_FILE).exists() and not (Path(folder) / KERNEL_FILE).exists()
 
 
-def open_adapter(
-    folder: Path | str, *, dtype: torch.dtype | None = None, shared: Path | None = None
-) -> tuple[LoadedKernel, Adapted]:
+def open_adapter(folder: Path | str) -> tuple[LoadedKernel, Adapted]:
     """Read an adapter and the base that it names, and put the one on the other.
-
-    Args:
-        folder: Of the adapter.
-        dtype: Of the base's weights in memory; None keeps the file's.
-        shared: Where the base's weights are kept for all processes; as for `load_kernel`.
 
     Raises:
         ArtifactError: If a file is missing or damaged, the two do not belong together, or the
             adapter does not say where its base lies.
     """
-    path = _file(folder)
+    base = load_base(folder)
+    return base, load_adapter(folder, base)
+
+
+def base_folder_of(path: Path | str) -> Path:
+    """Return where an adapter's file, or the one in a folder, says that its base lies.
+
+    Raises:
+        ArtifactError: If it is missing or damaged, or does not say so.
+    """
+    path = _file(path)
     stored = read_adapter(path)
     if not stored.base:
         raise ArtifactError(path, "it does not say where its base lies; load it with the base")
-    base = load_kernel(path.parent / stored.base, dtype=dtype, shared=shared)
-    return base, _on_base(path, stored, base)
+    return path.parent / stored.base
+
+
+def load_base(
+    path: Path | str, *, dtype: torch.dtype | None = None, shared: Path | None = None
+) -> LoadedKernel:
+    """Read the base that an adapter's file, or the one in a folder, names.
+
+    Args:
+        path: Of the adapter.
+        dtype: Of the base's weights in memory; None keeps the file's.
+        shared: Where the base's weights are kept for all processes; as for `load_kernel`.
+
+    Raises:
+        ArtifactError: As `base_folder_of`, and as `load_kernel`.
+    """
+    return load_kernel(base_folder_of(path), dtype=dtype, shared=shared)
+
+
+def copy_adapter(source: Path | str, folder: Path | str, *, base_folder: Path | str) -> Path:
+    """Write an adapter's file to another folder, atomically; return it.
+
+    Args:
+        source: The file, or its folder.
+        folder: Made if it is missing.
+        base_folder: Where its base lies for the copy, which says so relative to itself.
+
+    Raises:
+        ArtifactError: If it is missing or damaged.
+    """
+    source, path = _file(source), Path(folder) / ADAPTER_FILE
+    stored = read_adapter(source)
+    with safe_open(source, framework="pt") as file:
+        metadata = file.metadata() | {"base": os.path.relpath(base_folder, folder)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, save(dict(stored.state), metadata))
+    return path
 
 
 def _on_base(path: Path, stored: AdapterFile, base: LoadedKernel) -> Adapted:

@@ -17,6 +17,7 @@ from constellation.kernel.adapters.files import ADAPTER_FILE, read_adapter
 from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
+from constellation.kernel.opening import open_kernel
 from constellation.wire.table_file import load_table
 from tests.training import tiny
 from training.loop.objective import Objective, ObjectiveConfig
@@ -90,7 +91,7 @@ def test_branches_can_be_adapters_on_the_seed(
         assert [path.name for path in folder.iterdir()] == [ADAPTER_FILE]
         assert read_adapter(folder).base_hash == seed.weights_hash
         assert result.report["kernels"][name]["adapter_parameters"] < 4000
-        adapted, base = load_kernel(folder).decoder.state_dict(), seed.decoder.state_dict()
+        adapted, base = open_kernel(folder).decoder.state_dict(), seed.decoder.state_dict()
         assert all(torch.equal(adapted[key], tensor) for key, tensor in base.items())
     bits = result.report["held_out"]["bits_per_byte"]
     assert bits["constellation"] < bits["seed"]
