@@ -190,9 +190,9 @@ def _logits(decoder: Decoder, tokens: list[int]) -> FloatArray:
 
 
 def _nats(logits_kTV: FloatArray, prompt: list[int]) -> FloatArray:
-    """Return -ln p of the prompt under each kernel, but for its first token."""
+    """Return -ln p of the prompt's tokens but the first under each kernel, shape (k, P - 1)."""
     before_kTV = torch.from_numpy(logits_kTV[:, : len(prompt) - 1]).double()
     following_T = torch.tensor(prompt[1:])[None, :, None].expand(len(before_kTV), -1, 1)
     log_p_kT1 = before_kTV.log_softmax(-1).gather(-1, following_T)
-    nats_k: FloatArray = -log_p_kT1.sum((1, 2)).numpy()
-    return nats_k
+    nats_kP: FloatArray = -log_p_kT1.squeeze(2).numpy()
+    return nats_kP

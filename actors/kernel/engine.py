@@ -82,7 +82,8 @@ class PredictedText:
         """Return the step that a prediction makes."""
         assert written.logits_V is not None
         logits_V = written.logits_V.cpu().numpy()
-        return Step("", 0, predicted=Predicted(logits_V, self.writing.prompt_nats))
+        nats, self.writing.prompt_nats = self.writing.prompt_nats, []  # with the first only
+        return Step("", 0, predicted=Predicted(logits_V, nats))
 
 
 class LedAnswer(KernelAnswer):

@@ -105,8 +105,8 @@ class Together:
         places = [place for place, name in enumerate(self._names) if name in self._texts]
         if not self._has_begun:
             self._has_begun = True
-            nats_k = np.array([predicted[name].prompt_nats for name in self._names])
-            self._weighing.hear_prompt(nats_k)
+            nats_kP = np.array([predicted[name].prompt_nats for name in self._names])
+            self._weighing.hear_prompt(nats_kP)
         logits_kV = np.stack([predicted[name].logits_V for name in self._texts])
         joint_V, normaliser_k = joint_logits(logits_kV, self._weighing.weights_k[places])
         token, step = self._led.choose(joint_V)

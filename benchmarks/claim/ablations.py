@@ -4,11 +4,12 @@ Nothing is trained here. Every line is a ratio to the dense model, or to the rul
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
 from benchmarks.claim import rules
-from benchmarks.claim.apply import fisher_nats, kept_nats
+from benchmarks.claim.apply import POSTERIOR_EXPERTS, fisher_nats, kept_nats
 from benchmarks.claim.bootstrap import ratio
 from benchmarks.claim.experiment import Outcome
 from benchmarks.claim.models import DOMAINS
@@ -29,6 +30,7 @@ def ablate(outcome: Outcome) -> dict[str, object]:
         "phi_weighting": _phi_weighting(outcome, fitted),
         "rule": _rule(outcome, fitted),
         "top_k": _top_k(outcome, fitted),
+        "switch": _switch(outcome, fitted),
         "seats": _seats(fitted),
     }
 
@@ -96,6 +98,18 @@ def _top_k(outcome: Outcome, fitted: list[FittedTable]) -> dict[str, object]:
             )
             found[name][str(top_k)] = ratio(outcome.sample, nats_SD, outcome.nats["dense"])
     return dict(found)
+
+
+def _switch(outcome: Outcome, fitted: list[FittedTable]) -> dict[str, object]:
+    """Return what a posterior costs that believes in one kernel for a whole text."""
+    plain = partial(rules.posterior, switch=0)
+    nats_SD = np.array(
+        [
+            list(map(plain, score.experts[DOMAINS], route.weights(POSTERIOR_EXPERTS)))
+            for score, route in zip(outcome.scores, _routes(outcome, fitted), strict=True)
+        ]
+    )
+    return {"without_over_with": ratio(outcome.sample, nats_SD, outcome.nats["posterior"])}
 
 
 def _seats(fitted: list[FittedTable]) -> dict[str, object]:

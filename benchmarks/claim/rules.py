@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.claim.material import PREFIX_TOKENS
 from constellation.records import FloatArray
-from constellation.routing.mixture import mixture_log_probs, posterior_weights
+from constellation.routing.mixture import SWITCH, mixture_log_probs, posterior_weights
 
 RENEW_TOKENS = 32
 """Tokens after which a renewed route is decided again."""
@@ -48,13 +48,18 @@ def mixture(nats_MT: FloatArray, weights_M: FloatArray) -> float:
     return float(-mixture_log_probs(-nats_MT[active, PREFIX_TOKENS:], weights_M[active]).sum())
 
 
-def posterior(nats_MT: FloatArray, prior_M: FloatArray) -> float:
+def posterior(nats_MT: FloatArray, prior_M: FloatArray, *, switch: float = SWITCH) -> float:
     """Return the nats of the mixture whose weights follow Bayes, the prefix's tokens included.
 
     Kernels of prior 0 are not read at all.
+
+    Args:
+        nats_MT: Nats of each token under each kernel.
+        prior_M: Weights of the route.
+        switch: Probability that the text changes its kernel at a token; 0: plain Bayes.
     """
     active = np.flatnonzero(prior_M)
     log_probs_kT = -nats_MT[active]
-    weights_kT = posterior_weights(prior_M[active], log_probs_kT)[:, :-1]
+    weights_kT = posterior_weights(prior_M[active], log_probs_kT, switch=switch)[:, :-1]
     scored = slice(PREFIX_TOKENS, None)
     return float(-mixture_log_probs(log_probs_kT[:, scored], weights_kT[:, scored]).sum())

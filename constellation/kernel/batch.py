@@ -83,8 +83,8 @@ class Prediction(Writing):
 
     is_scored: bool = False
     """Whether `prompt_nats` is wanted; such a prompt is read to its beginning."""
-    prompt_nats: float = 0.0
-    """-ln p of the prompt but for its first token, which nothing precedes."""
+    prompt_nats: list[float] = field(default_factory=list)
+    """-ln p of each of the prompt's tokens but the first, which nothing precedes."""
 
     def tell(self, token: int) -> None:
         """Take the token that was chosen; it is read in the next step."""
@@ -311,15 +311,15 @@ class Batch:
             del writing.unread[: held_P2HLD.shape[3]]
 
     def _score(self, prediction: Prediction, hidden_TC: Tensor) -> None:
-        """Add up how unlikely the prompt's tokens were that follow those just read."""
+        """Note how unlikely the prompt's tokens were that follow those just read."""
         stop = len(prediction.prompt_ids) - len(prediction.unread) + 1
         following = prediction.prompt_ids[stop - len(hidden_TC) : stop]
         if following:
             kernels = [prediction.kernel] * len(following)
             logits_TV = self._logits(hidden_TC[: len(following)], kernels).double()
             target_T = torch.tensor(following, device=logits_TV.device)
-            nats = functional.cross_entropy(logits_TV, target_T, reduction="sum")
-            prediction.prompt_nats += float(nats)
+            nats_T = functional.cross_entropy(logits_TV, target_T, reduction="none")
+            prediction.prompt_nats += nats_T.tolist()
 
     def _keep_prompt(self, writing: Writing) -> None:
         row = writing.row

@@ -1,18 +1,24 @@
 """Combine the next-token distributions of several kernels: pure functions.
 
 `mixture` averages probabilities with the route's weights; `posterior` re-weights kernels by how
-well each predicted the text so far. Works in natural logarithms throughout.
+well each predicted the text so far, of which the latest counts most: a text may change its kernel.
+Works in natural logarithms throughout.
 
 Shapes: k kernels, T positions, V tokens.
 """
 
-from typing import Any
+import math
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from constellation.errors import ConfigError
 from constellation.records import FloatArray
+
+SWITCH: Final = 0.03
+"""Probability that a text changes its kernel at a token; then the route's weights say to which.
+Chosen on two development corpora (docs/log.md); plain Bayes is 0."""
 
 
 def mixture_log_probs(log_probs_kV: NDArray[Any], weights_k: NDArray[Any]) -> FloatArray:
@@ -66,14 +72,47 @@ def joint_logits(logits_kV: NDArray[Any], weights_k: NDArray[Any]) -> tuple[Floa
     return joint_V, normaliser_k
 
 
-def posterior_weights(prior_k: NDArray[Any], log_likelihood_kT: NDArray[Any]) -> FloatArray:
+def after_token(
+    log_weights_k: NDArray[Any],
+    log_prob_k: NDArray[Any],
+    log_prior_k: NDArray[Any],
+    *,
+    switch: float = SWITCH,
+) -> FloatArray:
+    """Return the logarithms of the weights for the next token, by Bayes.
+
+        w'_k = w_k p_k(x) / sum_j w_j p_j(x)
+        next_k = (1 - switch) w'_k + switch prior_k
+
+    Source: Herbster and Warmuth (1998), fixed share; here the share follows the prior.
+
+    Args:
+        log_weights_k: Of the weights with which the token was expected; -inf is allowed.
+        log_prob_k: Log probability that each kernel gave the token, finite.
+        log_prior_k: Of the route's weights; -inf is allowed.
+        switch: Probability that the text changes its kernel here, in [0, 1).
+    """
+    heard_k: FloatArray = log_weights_k + log_prob_k
+    heard_k -= _log_sum(heard_k)
+    if switch == 0:
+        return heard_k
+    changed: FloatArray = np.logaddexp(
+        heard_k + math.log1p(-switch), log_prior_k + math.log(switch)
+    )
+    return changed
+
+
+def posterior_weights(
+    prior_k: NDArray[Any], log_likelihood_kT: NDArray[Any], *, switch: float = SWITCH
+) -> FloatArray:
     """Return the weight of each kernel before every position, by Bayes from the text so far.
 
-        w_k(t) ~ prior_k * prod_{s < t} p_k(x_s)
+    Without a switch it is prior_k * prod_{s < t} p_k(x_s), normalised.
 
     Args:
         prior_k: Weights of the route, >= 0, sum 1, shape (k,).
         log_likelihood_kT: Log probability each kernel gave each token, shape (k, T), finite.
+        switch: As for `after_token`.
 
     Returns:
         Weights that sum to 1 over kernels, shape (k, T + 1); column 0 is the prior, the last one
@@ -84,10 +123,11 @@ def posterior_weights(prior_k: NDArray[Any], log_likelihood_kT: NDArray[Any]) ->
     """
     prior = _checked_weights(prior_k, log_likelihood_kT.shape[0])
     with np.errstate(divide="ignore"):
-        start_k1 = np.log(prior)[:, None]
-    evidence_kT = np.cumsum(log_likelihood_kT, axis=1, dtype=np.float64)
-    score_kT = np.concatenate([start_k1, start_k1 + evidence_kT], axis=1)
-    posterior: FloatArray = np.exp(score_kT - _log_sum(score_kT))
+        log_prior_k = np.log(prior)
+    columns = [log_prior_k]
+    for log_prob_k in log_likelihood_kT.T.astype(np.float64):
+        columns.append(after_token(columns[-1], log_prob_k, log_prior_k, switch=switch))
+    posterior: FloatArray = np.exp(np.stack(columns, axis=1))
     return posterior
 
 

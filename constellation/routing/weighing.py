@@ -2,10 +2,11 @@
 
 In mode *mixture* they are the route's, and every 8 tokens those of a route for the last 128. In
 mode *posterior* the route's come first, and Bayes moves them by how likely each kernel found the
-text. Pure: what reads the text, and what folds it into a basin, is handed in.
+text, the latest of it above all. Pure: what reads the text, and what folds it into a basin, is
+handed in.
 
-Shapes: k kernels, T tokens of a text, S tokens of it that are scored, V tokens of the vocabulary,
-K outcomes.
+Shapes: k kernels, T tokens of a text, P of its prompt but the first, S tokens that are scored,
+V tokens of the vocabulary, K outcomes.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from constellation.errors import ConfigError
 from constellation.records import FloatArray, Mode, Rule, Table
-from constellation.routing.mixture import mixture_log_probs, posterior_weights
+from constellation.routing.mixture import after_token, mixture_log_probs, posterior_weights
 from constellation.routing.policy import RoutingPolicy
 
 RENEW_EVERY = 8
@@ -81,26 +82,25 @@ class Weighing:
         self._num_written = 0
         self._renew = renew
         self._present_k = np.ones(len(weights_k), dtype=bool)
-        with np.errstate(divide="ignore"):
-            self._log_weights_k: FloatArray = np.log(np.asarray(weights_k, dtype=np.float64))
-        self.weights_k = self._normalised()
+        self._log_prior_k = self._log_weights_k = self._left(weights_k)
+        self.weights_k: FloatArray = np.exp(self._log_weights_k)
 
-    def hear_prompt(self, nats_k: NDArray[Any]) -> None:
-        """Take how unlikely each kernel found the prompt; a mixture does not ask."""
+    def hear_prompt(self, nats_kP: NDArray[Any]) -> None:
+        """Take how unlikely each kernel found the prompt's tokens; a mixture does not ask."""
         if self._mode is Mode.POSTERIOR:
-            self._log_weights_k -= nats_k
-            self.weights_k = self._normalised()
+            for nats_k in np.asarray(nats_kP, dtype=np.float64).T:
+                self._hear(-nats_k)
+            self.weights_k = np.exp(self._log_weights_k)
 
     def note(self, token: int, log_prob_k: NDArray[Any]) -> None:
         """Take the token that was chosen and how likely each kernel found it."""
         self._text.append(token)
         self._num_written += 1
         if self._mode is Mode.POSTERIOR:
-            self._log_weights_k += log_prob_k
+            self._hear(log_prob_k)
         elif self._renew is not None and self._num_written % RENEW_EVERY == 0:
-            with np.errstate(divide="ignore"):
-                self._log_weights_k = np.log(self._renew(self._text[-RENEW_TOKENS:]))
-        self.weights_k = self._normalised()
+            self._log_weights_k = self._left(self._renew(self._text[-RENEW_TOKENS:]))
+        self.weights_k = np.exp(self._log_weights_k)
 
     def drop(self, place: int) -> None:
         """Leave a kernel out from now on; the others share its weight in proportion.
@@ -111,16 +111,21 @@ class Weighing:
         self._present_k[place] = False
         if not self._present_k.any():
             raise ConfigError("no kernel is left to weigh")
-        self.weights_k = self._normalised()
+        self._log_prior_k = self._left(np.exp(self._log_prior_k))
+        self._log_weights_k = self._left(self.weights_k)
+        self.weights_k = np.exp(self._log_weights_k)
 
-    def _normalised(self) -> FloatArray:
-        log_k = np.where(self._present_k, self._log_weights_k, -np.inf)
-        top = log_k.max()
-        if not np.isfinite(top):  # those that are left had no weight at all
-            log_k, top = np.where(self._present_k, 0.0, -np.inf), 0.0
-        weights_k: FloatArray = np.exp(log_k - top)
-        weights_k /= weights_k.sum()
-        return weights_k
+    def _hear(self, log_prob_k: NDArray[Any]) -> None:
+        self._log_weights_k = after_token(self._log_weights_k, log_prob_k, self._log_prior_k)
+
+    def _left(self, weights_k: NDArray[Any]) -> FloatArray:
+        """Return the logarithms of weights that those who are left share in proportion."""
+        left_k = np.where(self._present_k, np.asarray(weights_k, dtype=np.float64), 0.0)
+        if not left_k.any():  # those that are left had no weight at all
+            left_k = self._present_k.astype(np.float64)
+        with np.errstate(divide="ignore"):
+            log_k: FloatArray = np.log(left_k / left_k.sum())
+        return log_k
 
 
 def joint_nats(

@@ -118,14 +118,14 @@ class PredictStart(_message.Message):
     def __init__(self, kernel: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., tokenizer_hash: _Optional[str] = ..., is_scored: bool = ..., client: _Optional[str] = ...) -> None: ...
 
 class PredictReply(_message.Message):
-    __slots__ = ("context", "logits", "prompt_nats")
+    __slots__ = ("context", "logits", "prompt_token_nats")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     LOGITS_FIELD_NUMBER: _ClassVar[int]
-    PROMPT_NATS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKEN_NATS_FIELD_NUMBER: _ClassVar[int]
     context: int
     logits: bytes
-    prompt_nats: float
-    def __init__(self, context: _Optional[int] = ..., logits: _Optional[bytes] = ..., prompt_nats: _Optional[float] = ...) -> None: ...
+    prompt_token_nats: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, context: _Optional[int] = ..., logits: _Optional[bytes] = ..., prompt_token_nats: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class DescribeRequest(_message.Message):
     __slots__ = ("kernel",)

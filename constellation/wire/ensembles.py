@@ -3,6 +3,7 @@
 Shapes: V tokens of the vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Protocol
@@ -101,8 +102,8 @@ class Predicted:
 
     logits_V: NDArray[np.float32]
     """Unnormalised log-probabilities."""
-    prompt_nats: float = 0.0
-    """With the first, when it was asked for: -ln p of the prompt's tokens but the first."""
+    prompt_nats: Sequence[float] = ()
+    """With the first, when it was asked for: -ln p of each of the prompt's tokens but the first."""
 
 
 class Predicting(Protocol):
@@ -191,7 +192,7 @@ def _renewal(message: kernel_pb2.Renewal, members: tuple[Member, ...]) -> Renewa
 def predicted_to_message(predicted: Predicted) -> kernel_pb2.PredictReply:
     """Return a prediction as a message."""
     data = predicted.logits_V.astype("<f4", copy=False).tobytes()
-    return kernel_pb2.PredictReply(logits=data, prompt_nats=predicted.prompt_nats)
+    return kernel_pb2.PredictReply(logits=data, prompt_token_nats=predicted.prompt_nats)
 
 
 def predicted_from_message(message: Any, *, vocab_size: int) -> Predicted:
@@ -203,4 +204,4 @@ def predicted_from_message(message: Any, *, vocab_size: int) -> Predicted:
     logits_V = np.frombuffer(message.logits, dtype="<f4")
     if len(logits_V) != vocab_size:
         raise InternalError(f"a prediction has {len(logits_V)} logits for {vocab_size} tokens")
-    return Predicted(logits_V, message.prompt_nats)
+    return Predicted(logits_V, tuple(message.prompt_token_nats))

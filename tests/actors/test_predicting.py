@@ -95,7 +95,8 @@ def test_who_asks_ends_the_prediction_and_the_slot_is_free() -> None:
         replies = await predict(choir, [start(is_scored=True), token(9), token(11)])
         assert [reply.context for reply in replies] == [64, 0, 0, 0]
         assert [len(reply.logits) for reply in replies] == [0, *[257 * 4] * 3]
-        assert replies[1].prompt_nats > 0
+        assert [len(reply.prompt_token_nats) for reply in replies] == [0, 2, 0, 0]
+        assert all(nats > 0 for nats in replies[1].prompt_token_nats)
         await choir.settled()
 
     sing(story, {"a": decoder(0)})

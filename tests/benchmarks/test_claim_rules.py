@@ -6,6 +6,7 @@ import pytest
 from benchmarks.claim import rules
 from benchmarks.claim.material import PREFIX_TOKENS
 from constellation.records import FloatArray
+from constellation.routing.mixture import SWITCH, posterior_weights
 
 T = PREFIX_TOKENS + 3 * rules.RENEW_TOKENS - 5
 
@@ -60,17 +61,34 @@ def test_a_kernel_without_weight_does_not_matter(rule: object) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_posterior_pays_no_more_than_its_doubt_about_the_best_kernel(seed: int) -> None:
-    """Bayes: nats of all tokens <= those of any kernel + ln(1 / its prior), prefix included."""
+def test_a_posterior_pays_no_more_than_its_doubts(seed: int) -> None:
+    """Nats of all tokens <= any kernel's, plus its doubt at first and that it stays, at each."""
+    rng = np.random.default_rng(seed)
+    nats_MT = rng.exponential(2.0, (4, T)) + np.array([[0], [1], [1], [2]])
+    prior_M = rng.dirichlet(np.ones(4))
+    joint = _joint_nats(nats_MT, prior_M)
+    doubts = -np.log(prior_M) - (T - 1) * np.log(1 - SWITCH)
+    assert (joint <= nats_MT.sum(axis=1) + doubts).all()
+    prefix = _joint_nats(nats_MT[:, :PREFIX_TOKENS], prior_M)
+    assert rules.posterior(nats_MT, prior_M) == pytest.approx(joint - prefix)
+
+
+def _joint_nats(nats_MT: FloatArray, prior_M: FloatArray) -> float:
+    weights_MT = posterior_weights(prior_M, -nats_MT)[:, :-1]
+    return float(-np.log((weights_MT * np.exp(-nats_MT)).sum(axis=0)).sum())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_a_switch_a_posterior_is_plain_bayes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     nats_MT = rng.exponential(2.0, (4, T))
     prior_M = rng.dirichlet(np.ones(4))
     joint = -np.log((prior_M * np.exp(-nats_MT.sum(axis=1))).sum())
     prefix = -np.log((prior_M * np.exp(-nats_MT[:, :PREFIX_TOKENS].sum(axis=1))).sum())
-    assert rules.posterior(nats_MT, prior_M) == pytest.approx(joint - prefix)
+    assert rules.posterior(nats_MT, prior_M, switch=0) == pytest.approx(joint - prefix)
 
 
 def test_a_posterior_turns_to_the_kernel_that_the_prefix_favours() -> None:
     nats_MT = _constant(1.0, 3.0)
-    late = rules.posterior(nats_MT, np.array([0.01, 0.99]))
+    late = rules.posterior(nats_MT, np.array([0.01, 0.99]), switch=0)
     assert late == pytest.approx(1.0 * (T - PREFIX_TOKENS), rel=1e-6)

@@ -137,7 +137,7 @@ def test_what_is_chosen_elsewhere_is_predicted_as_by_each_alone(make_kernel: Mak
             for one, other, batch in zip(joint, single, batches, strict=True):
                 (wanted,) = batch.step([other])
                 torch.testing.assert_close(found[one], wanted.logits_V, rtol=1e-3, atol=1e-3)
-                assert one.prompt_nats == pytest.approx(other.prompt_nats, rel=1e-4)
+                assert one.prompt_nats == pytest.approx(other.prompt_nats, rel=1e-3)
                 one.tell(token)
                 other.tell(token)
 

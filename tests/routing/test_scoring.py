@@ -1,5 +1,6 @@
 """Mixtures for scoring, the load metric, and windows of text."""
 
+from itertools import pairwise, product
 from math import log
 
 import numpy as np
@@ -38,11 +39,37 @@ def test_weights_may_differ_by_position() -> None:
     np.testing.assert_allclose(mixed[2], log_probs[1, 2], atol=1e-12)
 
 
-@given(st.integers(0, 1000), st.integers(1, 5), st.integers(0, 12))
-def test_the_posterior_is_bayes_step_by_step(seed: int, count: int, length: int) -> None:
+@given(st.integers(0, 1000), st.integers(1, 3), st.integers(0, 4), st.sampled_from([0, 0.03, 0.5]))
+def test_the_posterior_is_that_of_all_ways_to_take_turns(
+    seed: int, count: int, length: int, switch: float
+) -> None:
+    """Every sequence of kernels has a probability; given the text, who comes next?"""
     rng = np.random.default_rng(seed)
     prior, likelihood = rng.dirichlet(np.ones(count)), rng.normal(-3, 2, (count, length))
-    weights = posterior_weights(prior, likelihood)
+    expected = np.zeros(count)
+    for turns in product(range(count), repeat=length + 1):
+        probability = prior[turns[0]]
+        for place, (kernel, following) in enumerate(pairwise(turns)):
+            stays = (1 - switch) * (kernel == following)
+            probability *= np.exp(likelihood[kernel, place]) * (stays + switch * prior[following])
+        expected[turns[-1]] += probability
+    weights = posterior_weights(prior, likelihood, switch=switch)
+    np.testing.assert_allclose(weights[:, -1], expected / expected.sum(), atol=1e-9)
+
+
+def test_a_kernel_that_was_wrong_for_long_is_soon_right_again() -> None:
+    likelihood = np.repeat([[-1.0, -4.0], [-4.0, -1.0]], 300, axis=1)  # the text changes half-way
+    weights = posterior_weights(np.array([0.5, 0.5]), likelihood)
+    assert weights[0, 300] > 0.98
+    assert weights[1, 305] > 0.98
+    assert posterior_weights(np.array([0.5, 0.5]), likelihood, switch=0)[1, 500] < 1e-9
+
+
+@given(st.integers(0, 1000), st.integers(1, 5), st.integers(0, 12))
+def test_without_a_switch_it_is_plain_bayes(seed: int, count: int, length: int) -> None:
+    rng = np.random.default_rng(seed)
+    prior, likelihood = rng.dirichlet(np.ones(count)), rng.normal(-3, 2, (count, length))
+    weights = posterior_weights(prior, likelihood, switch=0)
     current = prior
     for position in range(length + 1):
         np.testing.assert_allclose(weights[:, position], current, atol=1e-9)

@@ -34,7 +34,7 @@ def test_scoring_a_text_is_writing_it(
     weights_k = random.dirichlet(np.ones(3))
     renew = by_sum if renews else None
     weighing = Weighing(mode, weights_k, tokens[:num_context], renew)
-    weighing.hear_prompt(nats_kT[:, :num_context].sum(axis=1))
+    weighing.hear_prompt(nats_kT[:, :num_context])
     written = []
     for token, nats_k in zip(tokens[num_context:], nats_kT.T[num_context:], strict=True):
         written.append(-np.log(weighing.weights_k @ np.exp(-nats_k)))
@@ -63,7 +63,7 @@ def test_a_posterior_is_bayes_over_all_that_was_heard(seed: int) -> None:
     random = np.random.default_rng(seed)
     weights_k, nats_kT = random.dirichlet(np.ones(4)), random.exponential(3, (4, 12))
     weighing = Weighing(Mode.POSTERIOR, weights_k, [1, 2, 3, 4])
-    weighing.hear_prompt(nats_kT[:, :4].sum(axis=1))
+    weighing.hear_prompt(nats_kT[:, :4])
     for nats_k in nats_kT.T[4:]:
         weighing.note(0, -nats_k)
     expected = posterior_weights(weights_k, -nats_kT)[:, -1]
