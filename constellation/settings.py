@@ -98,6 +98,9 @@ class KernelSettings(_Section):
     per_actor: int = Field(default=1, ge=1, le=240)
     """Kernels that one process serves; those of one architecture are stacked and stepped together,
     in float32."""
+    compile: bool = False
+    """Compile the writing of new tokens by `torch.compile`, beside the first answers; for kernels
+    that are neither stacked nor recurrent nor models of others."""
 
 
 class SecuritySettings(_Section):
