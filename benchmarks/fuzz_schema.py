@@ -92,6 +92,7 @@ class Rounds:
             while seen["inputs"] < count:
                 seen += self._round(described, seed + num_rounds, is_first=num_rounds == 0)
                 num_rounds += 1
+                sys.stderr.write(f"round {num_rounds}: {dict(seen)}\n")
         return seen
 
     def _fetch(self, path: str) -> Any:
