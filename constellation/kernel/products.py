@@ -69,7 +69,7 @@ class LaidOut:
         """Return the product, shape (R, O), in the precision of the matrix."""
         if not self._is_laid_out:
             return functional.linear(x_RI, self._weight_OI, self._bias_O)
-        if torch.compiler.is_compiling():  # a compiler cannot see into the layout
+        if torch.compiler.is_dynamo_compiling():  # which cannot see into the layout
             product_RO: Tensor = torch.ops.constellation.laid_out(x_RI, self._number, self._num_out)
             return product_RO
         return torch.ops.mkldnn._linear_pointwise(  # type: ignore[no-any-return]

@@ -25,12 +25,14 @@ CONFIG = KernelConfig(
 
 
 def compiled(decoder: Decoder) -> CompiledDecoder:
-    """Compile in a thread, as a kernel's process does."""
+    """Compile in a thread, as a kernel's process does, and write meanwhile."""
     network = CompiledDecoder(decoder)
     assert not network.is_compiled
     thread = threading.Thread(target=network.compile)
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        assert texts(network, 0) == texts(decoder, 0)
+        thread.join(0.5)
     assert network.is_compiled
     return network
 
