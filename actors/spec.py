@@ -50,6 +50,7 @@ class KernelOptions:
     prefix_mib: int = 16
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
     per_actor: int = 1
+    compile: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -146,7 +146,7 @@ def train_side_by_side(text: Text, seed: int, steps: int) -> dict[str, Run]:
     return runs
 
 
-def in_turn(calls: Sequence[Callable[[], None]], num_rounds: int) -> None:
+def in_turn(calls: Sequence[Callable[[], object]], num_rounds: int) -> None:
     """Make every call once per round, each round starting with the next one."""
     for turn in range(num_rounds):
         first = turn % len(calls)

@@ -21,7 +21,7 @@ TIMEOUT_S = 30.0
 
 Send = Callable[[int, int], Counter[str]]
 """Sends inputs, given a seed and how many; returns how often they came to what, "untyped" and
-"hung" counted beside that."""
+"hung" counted beside that, and "inputs" where it is not for the caller to say how many they are."""
 
 
 def main(description: str, senders_to: Callable[[RunState, Path], Sequence[Send]]) -> None:
@@ -29,10 +29,21 @@ def main(description: str, senders_to: Callable[[RunState, Path], Sequence[Send]
 
     Args:
         description: Of the benchmark; its first line is shown by --help.
+        senders_to: As for `run`.
+    """
+    run(parser(description).parse_args(), senders_to)
+
+
+def run(
+    arguments: argparse.Namespace, senders_to: Callable[[RunState, Path], Sequence[Send]]
+) -> None:
+    """Do what `main` does by arguments that were read.
+
+    Args:
+        arguments: Those of `parser`.
         senders_to: Returns what sends, one a connection; takes the constellation and its run
             folder.
     """
-    arguments = _arguments(description)
     with tempfile.TemporaryDirectory() as folder:
         settings = load_settings(
             artifacts=arguments.artifacts, run_dir=Path(folder), serve={"port": 0}
@@ -61,7 +72,7 @@ def attack(senders: Sequence[Send], *, seed: int, count: int) -> dict[str, Any]:
         seen: Counter[str] = sum((job.result() for job in jobs), Counter())
     untyped, hung = seen.pop("untyped", 0), seen.pop("hung", 0)
     return {
-        "inputs": count,
+        "inputs": seen.pop("inputs", count),
         "untyped": untyped,
         "hung": hung,
         "statuses": dict(sorted(seen.items())),
@@ -69,10 +80,11 @@ def attack(senders: Sequence[Send], *, seed: int, count: int) -> dict[str, Any]:
     }
 
 
-def _arguments(description: str) -> argparse.Namespace:
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return what reads the arguments of all of them."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--artifacts", type=Path, help="what training left")
     parser.add_argument("--count", type=int, default=100_000, help="inputs to send")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="accepted for uniformity")
-    return parser.parse_args()
+    return parser

@@ -17,8 +17,11 @@ number of tokens in float32 with the same threads, in turns whose order alternat
 `transformers_ratio_B` and `floor_ratio_B` are their seconds over ours at batch B, above 1 where we
 are faster: medians over rounds of processor seconds, which other programs disturb least; the same
 of wall seconds stands beside them. Reading the prompt is timed too. `int8_ratio_1` is bfloat16's
-seconds over int8's. With `--kernel`, `--coordizer` (folders of a training run) and `--text` there
-is also `int8_bpb_ratio`: the kernel's bits per byte of the text in int8 over those in float32.
+seconds over int8's. `--llama-cpp PYTHON` names an interpreter that has `llama-cpp-python` and
+`gguf`; then llama.cpp writes from the same weights in float32 in the same turns, and
+`llama_cpp_ratio_B` is its processor time over ours: median, least and most. With `--kernel`,
+`--coordizer` (folders of a training run) and `--text` there is also `int8_bpb_ratio`: the kernel's
+bits per byte of the text in int8 over those in float32.
 
     python -m benchmarks.generate --json
 """
@@ -37,6 +40,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.attention_ablation import in_turn, summary
+from benchmarks.llama_cpp_turns import LlamaCpp, llama_cpp
 from benchmarks.train_speed import Clock
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.vocabulary import END_ID
@@ -173,8 +177,17 @@ def floor(decoder: Decoder, batch: int, num_tokens: int) -> None:
 
 
 def compare(options: argparse.Namespace, batch: int) -> dict[str, object]:
-    """Time the three sides at one batch size."""
+    """Time the sides at one batch size."""
     plain = Decoder(shape_of(options), seed=0).eval()
+    if options.llama_cpp is None:
+        return compare_with(options, plain, batch, None)
+    with llama_cpp(options.llama_cpp, plain, num_threads=options.threads) as peer:
+        return compare_with(options, plain, batch, peer)
+
+
+def compare_with(
+    options: argparse.Namespace, plain: Decoder, batch: int, peer: LlamaCpp | None
+) -> dict[str, object]:
     llama = as_llama(plain)
     decoder = prepare(plain)
     prompts = prompts_of(plain.config, batch, options.prompt)
@@ -187,13 +200,21 @@ def compare(options: argparse.Namespace, batch: int) -> dict[str, object]:
     }
     same = share_equal(ours(decoder, prompts, num), theirs(llama, prompts, num, "dynamic"))
     clocks = {name: Clock() for name in sides}
-    in_turn(
-        [lambda name=name: clocks[name].time(sides[name]) for name in sides],  # type: ignore[misc]
-        options.rounds + 1,
-    )
+    turns: list[Callable[[], object]] = [
+        lambda name=name: clocks[name].time(sides[name])  # type: ignore[misc]
+        for name in sides
+    ]
+    if peer is not None:
+        clocks["llama_cpp"] = peer.clock  # which its own process reads
+        turns.append(lambda: peer.turn(prompts, num))
+    in_turn(turns, options.rounds + 1)
     for clock in clocks.values():  # the first round warms up
         del clock.processor_s[0], clock.wall_s[0]
-    return figures(clocks, batch, num) | {f"tokens_equal_{batch}": same}
+    found = figures(clocks, batch, num) | {f"tokens_equal_{batch}": same}
+    if peer is not None:
+        mine = ours(decoder, prompts, num)
+        found[f"llama_cpp_tokens_equal_{batch}"] = share_equal(mine, peer.turn(prompts, num))
+    return found
 
 
 def compare_rounded(options: argparse.Namespace) -> dict[str, object]:
@@ -247,6 +268,14 @@ def figures(clocks: dict[str, Clock], batch: int, num_tokens: int) -> dict[str, 
             ratios = [a / b for a, b in zip(values, seconds["ours"], strict=True)]
             found[f"{name}_ratio_{batch}{suffix}"] = round(statistics.median(ratios), 4)
             found[f"{name}_ratio_{batch}{suffix}_spread"] = summary(ratios)
+        if "llama_cpp" in seconds:
+            pairs = zip(seconds["llama_cpp"], seconds["ours"], strict=True)
+            ratios = [a / b for a, b in pairs]
+            found[f"llama_cpp_ratio_{batch}{suffix}"] = {
+                "value": round(statistics.median(ratios), 4),
+                "low": round(min(ratios), 4),
+                "high": round(max(ratios), 4),
+            }
         found[f"step_ms_{batch}{suffix}"] = {
             name: round(1e3 * statistics.median(values) / num_tokens, 3)
             for name, values in seconds.items()
@@ -266,6 +295,7 @@ def main() -> None:
     parser.add_argument("--kernel", type=Path, default=None, help="folder of a trained kernel")
     parser.add_argument("--coordizer", type=Path, default=None, help="folder of its coordizer")
     parser.add_argument("--text", type=Path, default=None, help="held-out text")
+    parser.add_argument("--llama-cpp", default=None, help="interpreter that has llama-cpp-python")
     parser.add_argument("--json", action="store_true", help="print only the JSON line")
     options = parser.parse_args()
     if len({option is None for option in (options.kernel, options.coordizer, options.text)}) > 1:

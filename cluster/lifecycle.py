@@ -12,6 +12,7 @@ from pathlib import Path
 from cluster.launcher import READY_S, kernels_of, ports_of, tls_of
 from cluster.state import RunState, require_running, running
 from constellation.errors import DeploymentError
+from constellation.kernel.compiler import check_compiler
 from constellation.settings import Settings, child_environment, read_token
 from constellation.wire.channel import Bind
 
@@ -28,7 +29,8 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
 
     Raises:
         DeploymentError: One runs already, or it did not come up; names the log.
-        ConfigError: The address to listen on needs a token.
+        ConfigError: The address to listen on needs a token, or there is no compiler and one is
+            wanted.
         ArtifactError: Nothing was trained yet, or a file is damaged.
     """
     already = running(settings.run_dir)
@@ -41,6 +43,8 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
     token = read_token(settings.security.token_file)
     Bind(host=settings.serve.host, port=settings.serve.port, token=token)
     ports_of(settings)
+    if settings.kernel.compile:
+        check_compiler()
     tls_of(settings.security)
     log_folder = settings.run_dir / "logs"
     log_folder.mkdir(parents=True, exist_ok=True)

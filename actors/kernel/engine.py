@@ -11,7 +11,9 @@ from constellation.coordizer.vocabulary import END_ID, Vocabulary
 from constellation.errors import InvalidPrompt, InvalidRequest
 from constellation.kernel.batch import PREFILL_TOKENS, Batch, Prediction, Writing, Written
 from constellation.kernel.checkpoint import LoadedKernel
+from constellation.kernel.decoder import Decoder
 from constellation.kernel.kappa import kappa_learned
+from constellation.kernel.network import Network
 from constellation.kernel.prefixes import PrefixStore
 from constellation.kernel.products import Weights, prepare
 from constellation.kernel.sampling import Sampler
@@ -102,6 +104,17 @@ class LedAnswer(KernelAnswer):
         return token, self.take(taken)
 
 
+def _compiled(decoder: Decoder) -> Network:
+    # Imported where it is wanted: torch's compiler takes 200 MB.
+    from constellation.kernel.compiled import CompiledDecoder, can_compile
+
+    if not can_compile(decoder):
+        return decoder
+    compiled = CompiledDecoder(decoder)
+    compiled.compile_beside()
+    return compiled
+
+
 class BatchEngine:
     """What all engines that have a batch do with it."""
 
@@ -133,6 +146,8 @@ class KernelEngine(BatchEngine):
         prefill_tokens: Prompt tokens read in one step beside the tokens that are written.
         prefix_bytes: Memory for prompts that were read, whose beginnings are not read again.
         weights: How matrices are held: "float32", "bfloat16" or "int8".
+        compiled: Whether its writing is compiled, in a thread beside what it does until then; left
+            as it is where that cannot be, see `can_compile`.
         stacked: Where it writes together with other kernels, whose options these are; None: by
             itself.
     """
@@ -145,6 +160,7 @@ class KernelEngine(BatchEngine):
         prefill_tokens: int = PREFILL_TOKENS,
         prefix_bytes: int = 0,
         weights: Weights = "float32",
+        compiled: bool = False,
         stacked: StackedBatch | None = None,
     ) -> None:
         self.stacked = stacked
@@ -152,7 +168,7 @@ class KernelEngine(BatchEngine):
         if stacked is None:
             self._decoder = prepare(loaded.decoder, weights)
             self._batch = Batch(
-                self._decoder,
+                _compiled(self._decoder) if compiled else self._decoder,
                 end_id=END_ID,
                 prefill_tokens=prefill_tokens,
                 prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,

@@ -118,6 +118,7 @@ class Engines:
             prefill_tokens=options.prefill_tokens,
             prefix_bytes=options.prefix_mib * 2**20,
             weights=options.weights,
+            compiled=options.compile,
             stacked=self._stack_for(loaded),
         )
 

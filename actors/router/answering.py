@@ -17,9 +17,9 @@ from typing import TypeVar
 import grpc
 
 from actors.kernel_link import KernelLink, KernelLinks, typed_loss
+from actors.router.reading import Query
 from constellation.errors import InvalidPrompt, KernelUnavailable, Overloaded
 from constellation.records import (
-    FloatArray,
     Mode,
     Route,
     RoutingOptions,
@@ -40,14 +40,6 @@ ResultT = TypeVar("ResultT")
 
 _CANNOT_GO_ON = (KernelUnavailable, Overloaded, InvalidPrompt)
 """A kernel is lost, has no slot free, or its context is too short for what was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A text as the router reads it."""
-
-    tokens: TokenArray
-    basin_K: FloatArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,9 +15,10 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from actors.kernel_link import KernelLinks
-from actors.router.answering import Answering, Asked, Query
+from actors.router.answering import Answering, Asked
 from actors.router.collective import CollectiveSampler
 from actors.router.ports import Administrator, TextGeometry
+from actors.router.reading import Query, Reader
 from actors.router.reception import Reception
 from actors.spec import RouterOptions
 from constellation.errors import (
@@ -53,11 +54,9 @@ from constellation.wire.constellation_service import (
 )
 from constellation.wire.ensembles import Ensemble, ensemble_of
 
-INFLUENCES = 5
-"""Tokens named in an explanation."""
-
 OURSELVES = Caller()
 UNUSED = Sampling()
+PLAIN = RoutingOptions()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +94,7 @@ class RouterHost:
         self.guard = services.Guard(lambda reason: self.metrics.rejected.labels(reason).inc())
         self.metrics.load_entropy.set_function(self._load_entropy)
         self._reception = Reception(options, self.metrics)
+        self._reader = Reader(coordizer, waiting_max=options.requests_max)
         self._collective: CollectiveSampler | None = None
         if options.collective_rate is not None:
             self._collective = CollectiveSampler(
@@ -153,7 +153,7 @@ class RouterHost:
 
         async def work() -> AsyncGenerator[tuple[Route | None, bytes], None]:
             with self._reception.place():
-                asked = self._asked(prompt, options, timeout_s, caller, sampling)
+                asked = await self._asked(prompt, options, timeout_s, caller, sampling)
                 async with aclosing(self._answering.generate(asked)) as answer:
                     async for pair in answer:
                         yield pair
@@ -178,7 +178,7 @@ class RouterHost:
 
         async def work() -> tuple[Route, bytes]:
             with self._reception.place():
-                asked = self._asked(prompt, options, timeout_s, caller, sampling)
+                asked = await self._asked(prompt, options, timeout_s, caller, sampling)
                 return await self._answering.ask(asked)
 
         with self._reception.visit(options, caller):
@@ -195,20 +195,23 @@ class RouterHost:
     ) -> tuple[Route, Score]:
         """Say how likely `text` is after `context`, which also routes it unless it is empty."""
         with self._reception.visit(options, caller), self._reception.place():
-            asked = self._asked(context or text, options, timeout_s, caller)
-            before = asked.query.tokens.tolist() if context else []
-            scored = (self._coordizer.encode(text) if context else asked.query.tokens).tolist()
-            return await self._answering.score(asked, before, scored)
+            asked = await self._asked(context or text, options, timeout_s, caller)
+            routed = asked.query.tokens.tolist()
+            if not context:
+                return await self._answering.score(asked, [], routed)
+            left_s = asked.deadline_s - time.monotonic()
+            scored = await self._reader.tokens(text, timeout_s=left_s)
+            return await self._answering.score(asked, routed, scored.tolist())
 
-    def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
+    async def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
         """Return where a text would go and its basin."""
-        query = self._read(text, options)
+        query = await self._reader.query(text, options, timeout_s=self._options.timeout_s)
         return self._decide(query, options, set()), query.basin_K
 
-    def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
+    async def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
         """Return a text's basin and tokens."""
-        tokens = self._coordizer.encode(text)
-        return self._coordizer.basin(tokens), tokens
+        query = await self._reader.query(text, PLAIN, timeout_s=self._options.timeout_s)
+        return query.basin_K, query.tokens
 
     def state(self) -> RouterState:
         """Say what the router knows."""
@@ -281,9 +284,10 @@ class RouterHost:
         if self._collective is not None:
             await self._collective.stop()
         await self._server.stop(grace_s)
+        self._reader.close()
         await self._links.close()
 
-    def _asked(
+    async def _asked(
         self,
         text: str,
         options: RoutingOptions,
@@ -291,11 +295,12 @@ class RouterHost:
         caller: Caller,
         sampling: Sampling = UNUSED,
     ) -> Asked:
-        deadline_s = time.monotonic() + self._limit(timeout_s)
+        limit_s = self._limit(timeout_s)
+        deadline_s = time.monotonic() + limit_s
         span = tracing.current()
         if span is not None and sampling is not UNUSED:
             span.note(tracing.asked_facts(sampling, options))
-        query = tracing.during(span, "basin", lambda: self._read(text, options))
+        query = await self._reader.query(text, options, timeout_s=limit_s, span=span)
         if self._collective is not None and sampling is not UNUSED:
             self._collective.offer(query.tokens)
         return Asked(
@@ -306,11 +311,6 @@ class RouterHost:
             client=caller.client,
             span=span,
         )
-
-    def _read(self, text: str, options: RoutingOptions) -> Query:
-        tokens = self._coordizer.encode(text)
-        given_K = options.basin_K
-        return Query(tokens, self._coordizer.basin(tokens) if given_K is None else given_K)
 
     def _decide(self, query: Query, options: RoutingOptions, excluded: set[str]) -> Route:
         self._ready()
@@ -327,10 +327,7 @@ class RouterHost:
         )
         if route.out_of_domain:
             self._meet_stranger(route, options)
-        if options.explain:
-            named = self._coordizer.influences(query.tokens, INFLUENCES)
-            route = replace(route, influences=named)
-        return route
+        return replace(route, influences=query.influences) if options.explain else route
 
     def _lead(
         self,

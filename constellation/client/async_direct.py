@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -28,15 +29,20 @@ from constellation.records import Route
 from constellation.v1 import constellation_pb2
 from constellation.wire import convert
 from constellation.wire.channel import open_async_channel
+from constellation.wire.long_texts import LongTexts
 
 logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
+
+TEXTS_MAX = 1024
+"""Long texts that may be read or wait for it."""
 
 
 class AsyncDirectClient:
     """Asks kernels from asyncio code; arguments, replies and errors as in `DirectClient`.
 
-    Reading a text, some tenths of a millisecond for one of 64 tokens, happens in the event loop.
+    Reading a text, some tenths of a millisecond for one of 64 tokens, happens in the event loop;
+    texts beyond `LONG_CHARACTERS`, and explanations, are read in a thread.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class AsyncDirectClient:
         self._session = self._routers._session
         check_same_machine(self._session.endpoints)
         self._local = LocalRouter(coordizer)
+        self._texts = LongTexts("this client", waiting_max=TEXTS_MAX)
         self._kernels = KernelWays(lambda each: open_async_channel(each, None))
         self._followed_s = -FOLLOW_S
 
@@ -79,7 +86,10 @@ class AsyncDirectClient:
         **options: Unpack[AskOptions],
     ) -> Reply:
         """Return the whole answer to `text`."""
-        return await self._perform(self._local.ask(text, **options), timeout_s, traceparent)
+        request_s = self._session.timeouts.request_s
+        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        read = partial(self._local.ask, text, **options)
+        return await self._perform(await self._read(text, read, attempts, options), attempts)
 
     def stream(
         self,
@@ -97,7 +107,10 @@ class AsyncDirectClient:
         request_s = self._session.timeouts.request_s
         attempts = self._session.begin(timeout_s, request_s, traceparent)
         message = requests.generate(text, **options)
-        return AsyncStream(_Streaming(self, self._local.stream(message)), message, attempts)
+        self._local.check(message)
+        read = partial(self._local.stream, message)
+        start = partial(self._read, text, read, attempts, options)
+        return AsyncStream(_Streaming(self, start), message, attempts)
 
     async def score(
         self,
@@ -109,18 +122,24 @@ class AsyncDirectClient:
         **options: Unpack[RouteOptions],
     ) -> TextScore:
         """Return how likely `text` is after `context` under the kernel they route to."""
-        errand = self._local.score(text, context, **options)
-        return await self._perform(errand, timeout_s, traceparent)
+        request_s = self._session.timeouts.request_s
+        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        read = partial(self._local.score, text, context, **options)
+        errand = await self._read(text + context, read, attempts, options)
+        return await self._perform(errand, attempts)
 
     async def route(
         self, text: str, *, timeout_s: float | None = None, **options: Unpack[RouteOptions]
     ) -> Route:
         """Return where `text` would go, and why; nobody is asked but for the table."""
-        await self._follow(self._session.begin(timeout_s, self._session.timeouts.lookup_s))
-        return self._local.route(text, **options)
+        attempts = self._session.begin(timeout_s, self._session.timeouts.lookup_s)
+        await self._follow(attempts)
+        read = partial(self._local.question, text, **options)
+        return self._local.decide(await self._read(text, read, attempts, options), ())[0]
 
     async def close(self) -> None:
         """Cancel what is running and close the connections."""
+        self._texts.close()
         await self._routers.close()
         for channel in self._kernels.channels():
             await channel.close()
@@ -136,11 +155,22 @@ class AsyncDirectClient:
     ) -> None:
         await self.close()
 
-    async def _perform(
-        self, errand: Errand[ResultT], timeout_s: float | None, traceparent: str | None
+    async def _read(
+        self,
+        text: str,
+        read: Callable[[], ResultT],
+        attempts: Attempts,
+        options: RouteOptions | AskOptions,
     ) -> ResultT:
-        request_s = self._session.timeouts.request_s
-        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        """Return what `read` makes of a text; a long one leaves the event loop to others."""
+        return await self._texts.read(
+            text,
+            read,
+            timeout_s=attempts.remaining_s(self._session.now_s()),
+            is_slow=options.get("explain", False),
+        )
+
+    async def _perform(self, errand: Errand[ResultT], attempts: Attempts) -> ResultT:
         lost: set[str] = set()
         while True:
             route = None
@@ -204,9 +234,12 @@ class AsyncDirectClient:
 class _Streaming:
     """What a stream takes for its client: every start of it decides anew."""
 
-    def __init__(self, client: AsyncDirectClient, errand: Errand[Reply]) -> None:
+    def __init__(
+        self, client: AsyncDirectClient, read: Callable[[], Awaitable[Errand[Reply]]]
+    ) -> None:
         self._client = client
-        self._errand = errand
+        self._read = read
+        self._errand: Errand[Reply] | None = None
         self._route: Route | None = None
         self._lost: set[str] = set()
 
@@ -228,9 +261,10 @@ class _Streaming:
         """Start the answer; return its call, with whom, and why."""
         client = self._client
         await client._follow(attempts)
-        self._route, endpoint = client._local.decide(self._errand.question, self._lost)
+        errand = self._errand = self._errand or await self._read()
+        self._route, endpoint = client._local.decide(errand.question, self._lost)
         way = client._kernels.to(endpoint)
-        return client._start(way, self._errand, self._route, attempts), way, self._route
+        return client._start(way, errand, self._route, attempts), way, self._route
 
 
 class _Call:

@@ -147,7 +147,7 @@ class DirectClient:
     ) -> Route:
         """Return where `text` would go, and why; nobody is asked but for the table."""
         self._follow(self._session.begin(timeout_s, self._session.timeouts.lookup_s))
-        return self._local.route(text, **options)
+        return self._local.decide(self._local.question(text, **options), ())[0]
 
     def close(self) -> None:
         """Cancel what is running and close the connections."""

@@ -68,6 +68,8 @@ class Question:
     tokens: TokenArray
     basin_K: FloatArray
     options: RoutingOptions
+    influences: tuple[TokenInfluence, ...] = ()
+    """The tokens that moved the basin most, where an explanation was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +134,12 @@ class LocalRouter:
         down = frozenset(site.name for site in table.sites if site.endpoint is None)
         self._held = _Held(policy, endpoints, down)
 
-    def route(self, text: str, **options: Unpack[RouteOptions]) -> Route:
-        """Return where a text would go, and why."""
+    def question(self, text: str, **options: Unpack[RouteOptions]) -> Question:
+        """Return what `decide` needs to say where a text would go, and why."""
         request: constellation_pb2.RouteRequest = requests.route(text, **options).request
         routing = convert.routing_from_message(request.routing)
         text = convert.check_text("text", text, empty_allowed=routing.basin_K is not None)
-        return self.decide(self._read(text, routing), ())[0]
+        return self._read(text, routing)
 
     def ask(self, text: str, **options: Unpack[AskOptions]) -> Errand[Reply]:
         """Say what to do for a whole answer to `text`."""
@@ -147,6 +149,11 @@ class LocalRouter:
     def stream(self, message: constellation_pb2.GenerateRequest) -> Errand[Reply]:
         """Say what to do for an answer in pieces."""
         return self._generate(message, "Generate")
+
+    def check(self, message: constellation_pb2.GenerateRequest) -> None:
+        """Refuse at once what `stream` refuses."""
+        convert.check_text("prompt", message.prompt)
+        _check_way(convert.routing_from_message(message.routing))
 
     def score(self, text: str, context: str, **options: Unpack[RouteOptions]) -> Errand[TextScore]:
         """Say what to do to learn how likely `text` is after `context`."""
@@ -202,7 +209,7 @@ class LocalRouter:
                 {choice.kernel: choice.radius for choice in route.choices},
             )
         if options.explain:
-            route = replace(route, influences=self._reader.influences(question.tokens))
+            route = replace(route, influences=question.influences)
         return route, held.endpoints[route.kernel]
 
     def _generate(self, message: constellation_pb2.GenerateRequest, method: str) -> Errand[Reply]:
@@ -218,13 +225,23 @@ class LocalRouter:
         return Errand(question, method, to, _whole)
 
     def _read(self, text: str, options: RoutingOptions) -> Question:
-        if options.mode is not Mode.NEAREST:
-            raise InvalidRequest("mode", options.mode, "nearest; other modes go through a router")
-        if options.handoff:
-            raise InvalidRequest("handoff", True, "False; handing over goes through a router")
+        _check_way(options)
         tokens = self._reader.encode(text)
         given_K = options.basin_K
-        return Question(tokens, self._reader.basin(tokens) if given_K is None else given_K, options)
+        return Question(
+            tokens,
+            self._reader.basin(tokens) if given_K is None else given_K,
+            options,
+            self._reader.influences(tokens) if options.explain else (),
+        )
+
+
+def _check_way(options: RoutingOptions) -> None:
+    """Refuse what only a router can do."""
+    if options.mode is not Mode.NEAREST:
+        raise InvalidRequest("mode", options.mode, "nearest; other modes go through a router")
+    if options.handoff:
+        raise InvalidRequest("handoff", True, "False; handing over goes through a router")
 
 
 def _whole(route: Route, message: constellation_pb2.GenerateReply) -> Reply:

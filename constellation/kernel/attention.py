@@ -133,21 +133,8 @@ class Attention(nn.Module):
             Shape (B, T, C).
         """
         query, key, value = self.project(x_BTC, phases_T11D, scale_TSH1)
-        if cache is not None:
-            key, value = cache.append(key, value)
-        num_new, num_visible = query.shape[2], key.shape[2]
-        mask = None if cache is None else cache.bias_B11L
-        if num_new > 1:
-            mask = _mask(num_new, num_visible, query.device)
-        mixed = functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            is_causal=num_new == num_visible > 1,
-            scale=self.logit_scale,
-        )
-        return cast(Tensor, self.out(mixed.transpose(1, 2).reshape(x_BTC.shape)))
+        mix = attend if cache is None or cache.attend is None else cache.attend
+        return cast(Tensor, self.out(mix(query, key, value, cache, self.logit_scale)))
 
     @property
     def logit_scale(self) -> float:
@@ -176,6 +163,39 @@ class Attention(nn.Module):
         return simplex_roots(v_BTSHD, scale_TSH1, sharpness=self.config.simplex_scale)
 
 
+def attend(
+    query_BHTD: Tensor,
+    key_BHTD: Tensor,
+    value_BHTD: Tensor,
+    cache: LayerCache | None,
+    logit_scale: float,
+) -> Tensor:
+    """Return the values that each query sees, weighted, heads side by side, shape (B, T, C).
+
+    Args:
+        query_BHTD: Of the new positions.
+        key_BHTD: Of the new positions.
+        value_BHTD: Of the new positions.
+        cache: Keys and values of earlier positions; the new ones are appended.
+        logit_scale: Factor of the products of queries and keys.
+    """
+    if cache is not None:
+        key_BHTD, value_BHTD = cache.append(key_BHTD, value_BHTD)
+    num_new, num_visible = query_BHTD.shape[2], key_BHTD.shape[2]
+    mask = None if cache is None else cache.bias_B11L
+    if num_new > 1:
+        mask = _mask(num_new, num_visible, query_BHTD.device)
+    mixed_BHTD = functional.scaled_dot_product_attention(
+        query_BHTD,
+        key_BHTD,
+        value_BHTD,
+        attn_mask=mask,
+        is_causal=num_new == num_visible > 1,
+        scale=logit_scale,
+    )
+    return mixed_BHTD.transpose(1, 2).flatten(2)
+
+
 def rotate(v_BTSHD: Tensor, phases_T11D: Tensor) -> Tensor:
     """Turn adjacent pairs of channels by their position's phases: one complex product.
 
@@ -184,12 +204,17 @@ def rotate(v_BTSHD: Tensor, phases_T11D: Tensor) -> Tensor:
 
     Args:
         v_BTSHD: float32.
-        phases_T11D: Complex, D / 2 entries.
+        phases_T11D: Complex, D / 2 entries; or their real and imaginary parts in one more
+            dimension, which compilers understand.
 
     Returns:
         Shape of `v_BTSHD`.
     """
     pairs = v_BTSHD.view(*v_BTSHD.shape[:-1], -1, 2)
+    if not phases_T11D.is_complex():
+        (real, imaginary), (cosine, sine) = pairs.unbind(-1), phases_T11D.unbind(-1)
+        turned = (real * cosine - imaginary * sine, real * sine + imaginary * cosine)
+        return torch.stack(turned, -1).flatten(-2)
     return torch.view_as_real(torch.view_as_complex(pairs) * phases_T11D).flatten(-2)
 
 

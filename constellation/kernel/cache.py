@@ -6,6 +6,7 @@ of earlier positions left.
 Shapes: N layers, B sequences, H heads, T new positions, L visible positions, D channels of a head.
 """
 
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Protocol
 
@@ -120,9 +121,11 @@ class LayerCache:
     Attributes:
         bias_B11L: Added to the logits of a single new token: -inf where a sequence has no key;
             None when all are equally long.
+        attend: Does what `attention.attend` does in its place; None: it is done there.
     """
 
     bias_B11L: Tensor | None = None
+    attend: Callable[..., Tensor] | None = None
 
     def __init__(self, store: Tensor, length: int) -> None:
         self._store = store

@@ -90,11 +90,8 @@ class Decoder(nn.Module):
             cache: What was read before; the new positions are appended to it.
             depths: Counts the passes through recurrent layers; the caller's own.
         """
-        positions = self._reserve(tokens_BT.shape[1], cache)
-        x_BTC, phases = self._placed(tokens_BT, positions)
-        scales: Sequence[Tensor | None] = [None] * len(self.blocks)
-        if self.coupling is not None:
-            scales = self.coupling(positions).unbind(0)
+        positions = self.reserve(tokens_BT.shape[1], cache)
+        x_BTC, phases, scales = self.begin(tokens_BT, positions)
         for index, block in enumerate(self.blocks):
             caches = None if cache is None else cache.layer(index)
             if isinstance(block, RecurrentBlock):
@@ -104,7 +101,31 @@ class Decoder(nn.Module):
                 x_BTC = block(x_BTC, phases, scales[index], layer_cache)
         if cache is not None:
             cache.advance(tokens_BT.shape[1])
-        return self._normalised(x_BTC)
+        return self.normalised(x_BTC)
+
+    def begin(
+        self, tokens_BT: Tensor, positions: Positions
+    ) -> tuple[Tensor, Tensor | None, Sequence[Tensor | None]]:
+        """Return what the blocks take: the stream, rotary phases, and every layer's couplings."""
+        x_BTC, phases = self._placed(tokens_BT, positions)
+        if self.coupling is None:
+            return x_BTC, phases, [None] * len(self.blocks)
+        return x_BTC, phases, self.coupling(positions).unbind(0)
+
+    def normalised(self, x_BTC: Tensor) -> Tensor:
+        """Return the stream after the last norm; `post_norm` has normalised it already."""
+        return x_BTC if self.norm is None else cast(Tensor, self.norm(x_BTC))
+
+    def reserve(self, num_new: int, cache: Memory | None) -> Positions:
+        """Return the places of the new tokens, if they fit; errors as `forward`."""
+        start = 0 if cache is None else cache.length
+        if not 1 <= num_new <= self.config.context - start:
+            length = 0 if num_new == 0 else start + num_new
+            raise InvalidPrompt(length=length, limit=self.config.context)
+        if cache is None:
+            return slice(0, num_new)
+        cache.reserve(num_new)
+        return cache.positions(num_new)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of the next token, shape (..., V), of final hidden states (..., C)."""
@@ -187,21 +208,6 @@ class Decoder(nn.Module):
             return x_BTC, rotary_phases(self.config, tokens_BT.device)[positions]
         return x_BTC + self.positions[positions], None
 
-    def _normalised(self, x_BTC: Tensor) -> Tensor:
-        """Return the stream after the last norm; `post_norm` has normalised it already."""
-        return x_BTC if self.norm is None else cast(Tensor, self.norm(x_BTC))
-
     def _readout(self, x_RC: Tensor) -> Tensor:
         """Return the logits that the residual stream stands for between passes, shape (R, V)."""
-        return self.logits(self._normalised(x_RC))
-
-    def _reserve(self, num_new: int, cache: Memory | None) -> Positions:
-        """Return the places of the new tokens, if they fit."""
-        start = 0 if cache is None else cache.length
-        if not 1 <= num_new <= self.config.context - start:
-            length = 0 if num_new == 0 else start + num_new
-            raise InvalidPrompt(length=length, limit=self.config.context)
-        if cache is None:
-            return slice(0, num_new)
-        cache.reserve(num_new)
-        return cache.positions(num_new)
+        return self.logits(self.normalised(x_RC))

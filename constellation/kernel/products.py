@@ -23,7 +23,9 @@ Shapes: R rows, I inputs, O outputs.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal
+from itertools import count
+from typing import Any, ClassVar, Literal
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +49,14 @@ _ROWS_EXPECTED = 8  # what a layout is chosen for; other numbers of rows are nea
 
 
 class LaidOut:
-    """x W^T + b of a matrix that does not change any more, for any number of rows."""
+    """x W^T + b of a matrix that does not change any more, for any number of rows.
+
+    Attributes:
+        by_number: Those that live, for operators of compiled code.
+    """
+
+    by_number: ClassVar[WeakValueDictionary[int, "LaidOut"]] = WeakValueDictionary()
+    _numbers: ClassVar[Iterator[int]] = count()
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor | None) -> None:
         self._bias_O = bias_O
@@ -55,11 +64,17 @@ class LaidOut:
         self._weight_OI = weight_OI
         if self._is_laid_out:
             self._weight_OI = torch.ops.mkldnn._reorder_linear_weight(weight_OI, _ROWS_EXPECTED)
+        self._number = next(self._numbers)
+        self._num_out = len(weight_OI)
+        self.by_number[self._number] = self
 
     def __call__(self, x_RI: Tensor) -> Tensor:
         """Return the product, shape (R, O), in the precision of the matrix."""
         if not self._is_laid_out:
             return functional.linear(x_RI, self._weight_OI, self._bias_O)
+        if torch.compiler.is_dynamo_compiling():  # which cannot see into the layout
+            product_RO: Tensor = torch.ops.constellation.laid_out(x_RI, self._number, self._num_out)
+            return product_RO
         return torch.ops.mkldnn._linear_pointwise(  # type: ignore[no-any-return]
             x_RI, self._weight_OI, self._bias_O, "none", [], ""
         )

@@ -107,11 +107,11 @@ class RouterPort(Protocol):
         """Say how likely `text` is after `context`."""
         ...
 
-    def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
+    async def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
         """Return where a text would go and its basin."""
         ...
 
-    def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
+    async def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
         """Return a text's basin and tokens."""
         ...
 
@@ -215,7 +215,7 @@ class ConstellationServicer:
         """Say where a query would go, and why."""
         options = convert.routing_from_message(request.routing)
         text = convert.check_text("text", request.text, empty_allowed=options.basin_K is not None)
-        route, basin_K = self._host.route(text, options)
+        route, basin_K = await self._host.route(text, options)
         return constellation_pb2.RouteReply(
             route=convert.route_to_message(route), basin=convert.point_to_message(basin_K)
         )
@@ -224,7 +224,7 @@ class ConstellationServicer:
         self, request: constellation_pb2.BasinRequest, context: Any
     ) -> constellation_pb2.BasinReply:
         """Turn a text into tokens and a point of the simplex."""
-        basin_K, tokens = self._host.basin(
+        basin_K, tokens = await self._host.basin(
             convert.check_text("text", request.text, empty_allowed=True)
         )
         return constellation_pb2.BasinReply(

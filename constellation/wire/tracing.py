@@ -113,6 +113,22 @@ def during(
         part.end(failure)
 
 
+async def during_wait(
+    span: Span | None, name: str, work: Callable[[], Awaitable[ResultT]]
+) -> ResultT:
+    """Return what `work` comes to, as a part of `span`; others may go on meanwhile."""
+    if span is None:
+        return await work()
+    part, failure = span.child(name, {}), None
+    try:
+        return await work()
+    except Exception as error:
+        failure = error
+        raise
+    finally:
+        part.end(failure)
+
+
 def rpc_facts(path: str) -> Facts:
     """Return what is told of a call of an RPC, by its HTTP/2 path."""
     service, _, method = path.strip("/").partition("/")

@@ -310,7 +310,7 @@ def test_a_partner_lost_on_the_way_is_left_out_and_named(mode: Mode) -> None:
 def test_a_partner_that_is_lost_before_the_first_token_is_replaced() -> None:
     async def story(choir: Choir) -> None:
         options = RoutingOptions(mode=Mode.MIXTURE, top_k=2)
-        whole = choir.router.route(TEXT, options)[0]
+        whole = (await choir.router.route(TEXT, options))[0]
         lost = whole.choices[1].kernel
         await choir.servers[lost].stop(grace_s=0)
         route, reply = await choir.ask(TEXT, GREEDY, options)
@@ -327,7 +327,7 @@ def test_a_partner_that_is_lost_before_the_first_token_is_replaced() -> None:
 def test_a_leader_that_is_lost_is_replaced_by_the_next() -> None:
     async def story(choir: Choir) -> None:
         options = RoutingOptions(mode=Mode.MIXTURE, top_k=2)
-        leader = choir.router.route(TEXT, options)[0].kernel
+        leader = (await choir.router.route(TEXT, options))[0].kernel
         await choir.servers[leader].stop(grace_s=0)
         route, reply = await choir.ask(TEXT, GREEDY, options)
         assert (route.reason, leader in route.kernels) == ("failover", False)

@@ -13,8 +13,8 @@ import pytest
 from actors.kernel.engine_port import Step
 from actors.kernel.host import KernelHost
 from actors.kernel.hugging_face import HuggingFaceEngine
-from actors.router.answering import Query
 from actors.router.host import RouterHost
+from actors.router.reading import Query
 from actors.spec import RouterOptions
 from constellation.errors import IncompatibleKernels
 from constellation.kernel.hugging_face.files import import_model

@@ -182,12 +182,12 @@ class FakeRouter:
         await self.hold.wait()
         return self.decide(options), Score(nats=2.5 * len(text), num_tokens=len(text.split()))
 
-    def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
+    async def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
         self._enter(text, None, options)
         basin_K = options.basin_K if options.basin_K is not None else self.basin_of(text)
         return self.decide(options), basin_K
 
-    def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
+    async def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
         self._enter(text, None, None)
         return self.basin_of(text), np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int32)
 

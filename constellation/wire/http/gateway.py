@@ -119,7 +119,7 @@ class Gateway:
         access.note_prompt("\n".join(asked.inputs))
         basins_NK, num_tokens = [], 0
         for text in asked.inputs:
-            basin_K, tokens = self._host.basin(text)
+            basin_K, tokens = await self._host.basin(text)
             basins_NK.append(basin_K)
             num_tokens += len(tokens)
             await asyncio.sleep(0)  # others' answers go on between two texts
@@ -181,7 +181,7 @@ class Gateway:
             is_chat=is_chat,
             include_usage=asked.include_usage,
         )
-        routing = self._routing(asked)
+        routing = await self._routing(asked)
         caller = await _caller(request)
         if asked.stream:
             return await self._stream(request, asked, routing, caller, writer)
@@ -192,10 +192,10 @@ class Gateway:
         _note(route, piece)
         return respond(writer.whole(route, piece))
 
-    def _routing(self, asked: bodies.Completion) -> RoutingOptions:
+    async def _routing(self, asked: bodies.Completion) -> RoutingOptions:
         if asked.turn is None or asked.turn == asked.prompt:
             return asked.routing
-        basin_K, _ = self._host.basin(asked.turn)
+        basin_K, _ = await self._host.basin(asked.turn)
         return replace(asked.routing, basin_K=basin_K)
 
     async def _stream(

@@ -223,6 +223,14 @@ def test_the_description_knows_every_endpoint(door: Door) -> None:
             assert answer.status in (200, 400), path
 
 
+def test_the_description_claims_nothing_of_events_that_they_break() -> None:
+    """A stream is events, not one string, which is what a checker read a `type: string` as."""
+    for path in ("/v1/chat/completions", "/v1/completions"):
+        answers = openapi.document()["paths"][path]["post"]["responses"]["200"]["content"]
+        assert answers["text/event-stream"] == {}
+        assert answers["application/json"]["schema"]["type"] == "object"
+
+
 def test_health_says_whether_anybody_can_answer(door: Door) -> None:
     assert door.call("GET", "/health").body == {"status": "serving"}
     with Door() as other:
