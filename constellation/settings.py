@@ -97,14 +97,10 @@ class KernelSettings(_Section):
     that are written beside it, where two tokens are nearly equally likely."""
     per_actor: int = Field(default=1, ge=1, le=240)
     """Kernels that one process serves; those of one architecture are stacked and stepped together,
-<<<<<<< HEAD
     in float32, and adapters over one base in any precision."""
-=======
-    in float32."""
     compile: bool = False
     """Compile the writing of new tokens by `torch.compile`, beside the first answers; for kernels
     that are neither stacked nor recurrent nor models of others."""
->>>>>>> 5438a0b09398d3ba727f8250c88cdf20402c723b
 
 
 class SecuritySettings(_Section):
