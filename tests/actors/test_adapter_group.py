@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import actors.kernel.engines
-from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions
+from actors.spec import DeploymentSpec
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.coordizer.vocabulary import END_ID
@@ -21,7 +21,7 @@ from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.generation import Generation
 from constellation.kernel.opening import open_kernel
 from constellation.kernel.scoring import token_nats
-from tests.actors.test_kernel_group import PROMPT, SAMPLING, Sky, run, save
+from tests.actors.test_kernel_group import PROMPT, SAMPLING, Sky, one_process, run, save
 from tests.coordizer.corpora import DOCUMENTS, LABELS
 from tests.kernel.test_adapters import disturbed
 
@@ -41,15 +41,7 @@ def coordizer() -> Coordizer:
 @pytest.fixture
 def spec(tmp_path: Path, coordizer: Coordizer) -> DeploymentSpec:
     """Write a base, adapters over it, and another kernel of its architecture."""
-    coordizer.save(tmp_path / "artifacts" / "coordizer")
-    spec = DeploymentSpec(
-        namespace="test",
-        artifacts=tmp_path / "artifacts",
-        run_dir=tmp_path / "run",
-        routers=(RouterDoors(member="router", listen=("127.0.0.1", 0)),),
-        router=RouterOptions(),
-        kernel=KernelOptions(per_actor=8),
-    )
+    spec = one_process(tmp_path, coordizer)
     save(spec, coordizer, "base", seed=0)
     save(spec, coordizer, "whole", seed=5)
     for seed, name in enumerate(ADAPTERS):

@@ -41,18 +41,23 @@ def coordizer() -> Coordizer:
     return train_coordizer(DOCUMENTS, LABELS, vocab_size=300)
 
 
-@pytest.fixture
-def spec(tmp_path: Path, coordizer: Coordizer) -> DeploymentSpec:
-    """Write three kernels that can be stacked and two that cannot."""
-    coordizer.save(tmp_path / "artifacts" / "coordizer")
-    spec = DeploymentSpec(
+def one_process(folder: Path, coordizer: Coordizer) -> DeploymentSpec:
+    """Return a deployment with room for eight kernels in a process, and no kernel yet."""
+    coordizer.save(folder / "artifacts" / "coordizer")
+    return DeploymentSpec(
         namespace="test",
-        artifacts=tmp_path / "artifacts",
-        run_dir=tmp_path / "run",
+        artifacts=folder / "artifacts",
+        run_dir=folder / "run",
         routers=(RouterDoors(member="router", listen=("127.0.0.1", 0)),),
         router=RouterOptions(),
         kernel=KernelOptions(per_actor=8),
     )
+
+
+@pytest.fixture
+def spec(tmp_path: Path, coordizer: Coordizer) -> DeploymentSpec:
+    """Write three kernels that can be stacked and two that cannot."""
+    spec = one_process(tmp_path, coordizer)
     for seed, name in enumerate(STACKED):
         save(spec, coordizer, name, seed=seed)
     save(spec, coordizer, "recurrent", seed=7, recurrent_layers=(0,), loops_max=3)

@@ -23,7 +23,7 @@ from constellation.kernel.stacked_batch import StackedBatch
 from constellation.records import Sampling
 from tests.kernel.conftest import NETWORKS, MakeKernel
 from tests.kernel.test_adapters import disturbed
-from tests.kernel.test_stack import drawn_request
+from tests.kernel.test_stack import written_in_company
 
 END = 3
 CPU = torch.device("cpu")
@@ -79,18 +79,7 @@ def test_texts_of_many_adapters_are_what_each_writes_alone(
             prefill_tokens=rng.choice([1, 5, 50]),
             prefixes=PrefixStore(200_000, tokens_min=3) if seed != 1 else None,
         )
-        waiting = [(rng.randrange(len(CONFIGS)), *drawn_request(rng, n)) for n in range(16)]
-        kept, doomed = [], []
-        while waiting or len(batch):
-            while waiting and rng.random() < 0.6:
-                kernel, prompt, sampling = waiting.pop()
-                writing = batch.add(prompt, sampling, kernel=kernel)
-                kept.append((writing, kernel, prompt, sampling))
-                if rng.random() < 0.3:
-                    doomed.append(batch.add(prompt[::-1], sampling, kernel=rng.randrange(8)))
-            if doomed and rng.random() < 0.5:
-                batch.remove(doomed.pop())
-            batch.step([each[0] for each in kept if rng.random() < 0.8] + doomed)
+        kept = written_in_company(batch, rng, num_kernels=len(decoders), num_texts=16)
         for writing, kernel, prompt, sampling in kept:
             assert writing.produced == alone(decoders[kernel], prompt, sampling, END)
 

@@ -8,6 +8,7 @@ import torch
 from constellation.errors import ConfigError
 from constellation.kernel.adapters.attach import attach
 from constellation.kernel.adapters.lora import LoraConfig
+from constellation.kernel.batch import Writing
 from constellation.kernel.cache import KVCache
 from constellation.kernel.config import ATTENTION_KINDS, AttentionKind
 from constellation.kernel.decoder import Decoder
@@ -45,6 +46,26 @@ def drawn_request(rng: random.Random, index: int) -> tuple[list[int], Sampling]:
     return prompt, Sampling(tokens_max=length, seed=index, temperature=1.3, top_p=0.9)
 
 
+def written_in_company(
+    batch: StackedBatch, rng: random.Random, *, num_kernels: int, num_texts: int
+) -> list[tuple[Writing, int, list[int], Sampling]]:
+    """Write drawn texts of drawn kernels, which join by chance, beside others that leave early."""
+    waiting = [(rng.randrange(num_kernels), *drawn_request(rng, n)) for n in range(num_texts)]
+    kept, doomed = [], []
+    while waiting or len(batch):
+        while waiting and rng.random() < 0.6:
+            kernel, prompt, sampling = waiting.pop()
+            writing = batch.add(prompt, sampling, kernel=kernel)
+            kept.append((writing, kernel, prompt, sampling))
+            if rng.random() < 0.3:
+                other = rng.randrange(num_kernels)
+                doomed.append(batch.add(prompt[::-1], sampling, kernel=other))
+        if doomed and rng.random() < 0.5:
+            batch.remove(doomed.pop())
+        batch.step([each[0] for each in kept if rng.random() < 0.8] + doomed)
+    return kept
+
+
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_texts_of_many_kernels_are_what_each_writes_alone(
@@ -59,18 +80,7 @@ def test_texts_of_many_kernels_are_what_each_writes_alone(
             prefill_tokens=rng.choice([1, 5, 50]),
             prefixes=PrefixStore(200_000, tokens_min=3) if seed else None,
         )
-        waiting = [(rng.randrange(5), *drawn_request(rng, index)) for index in range(25)]
-        kept, doomed = [], []
-        while waiting or len(batch):
-            while waiting and rng.random() < 0.6:
-                kernel, prompt, sampling = waiting.pop()
-                writing = batch.add(prompt, sampling, kernel=kernel)
-                kept.append((writing, kernel, prompt, sampling))
-                if rng.random() < 0.3:
-                    doomed.append(batch.add(prompt[::-1], sampling, kernel=rng.randrange(5)))
-            if doomed and rng.random() < 0.5:
-                batch.remove(doomed.pop())
-            batch.step([each[0] for each in kept if rng.random() < 0.8] + doomed)
+        kept = written_in_company(batch, rng, num_kernels=5, num_texts=25)
         for writing, kernel, prompt, sampling in kept:
             assert writing.produced == alone(decoders[kernel], prompt, sampling)
 
