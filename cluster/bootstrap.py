@@ -6,15 +6,22 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import psutil
 
-from cluster.fork_server.running import fork_server, forking_interpreter
+from cluster.fork_server.running import (
+    fork_server,
+    forking_interpreter,
+    is_runnable,
+    write_interpreter,
+)
 from constellation.errors import DeploymentError
 from constellation.settings import apply_environment
 from constellation.wire.channel import LOOPBACK
+
+logger = logging.getLogger(__name__)
 
 NAMESPACE = "constellation"
 RAY_WORKER = "ray._private.workers.default_worker"
@@ -91,10 +98,10 @@ def local_ray(
     prepare_environment()
     import ray  # after the environment is set: Ray reads it at import
 
-    forks = bool(preloaded) and sys.platform == "linux"
     with nullcontext(folder) if folder else ray_folder() as temporary:
+        interpreter = _interpreter(temporary) if preloaded else None
         try:
-            with forking_interpreter(temporary) if forks else nullcontext():
+            with forking_interpreter(interpreter) if interpreter else nullcontext():
                 ray.init(
                     num_cpus=num_cpus,
                     namespace=namespace,
@@ -112,12 +119,28 @@ def local_ray(
                 f"Ray did not start: {error}; try again when the machine is less busy"
             ) from error
         try:
-            job = ray.get_runtime_context().get_job_id()
-            modules = (RAY_WORKER, *preloaded)
-            with fork_server(raylet().pid, temporary, modules, job=job) if forks else nullcontext():
+            with _forking(temporary, preloaded) if interpreter else nullcontext():
                 yield temporary
         finally:
             ray.shutdown()
+
+
+def _interpreter(folder: Path) -> Path | None:
+    """Return what has Ray's workers forked; None where each has to be a Python of its own."""
+    if sys.platform != "linux":
+        return None
+    command = write_interpreter(folder)
+    if is_runnable(command):
+        return command
+    logger.warning("workers are not forked: no program runs there", extra={"path": str(command)})
+    return None
+
+
+def _forking(folder: Path, preloaded: Sequence[str]) -> AbstractContextManager[None]:
+    import ray
+
+    job = ray.get_runtime_context().get_job_id()
+    return fork_server(raylet().pid, folder, (RAY_WORKER, *preloaded), job=job)
 
 
 def raylet() -> psutil.Process:

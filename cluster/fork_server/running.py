@@ -22,21 +22,36 @@ _READY_S: Final = 60.0
 _END_S: Final = 5.0
 
 
-@contextmanager
-def forking_interpreter(folder: Path) -> Iterator[None]:
-    """Let a Ray that is started meanwhile run its Python through the client of a fork server.
-
-    Ray starts all its Python by the path in `sys.executable`, and offers no setting for it.
+def write_interpreter(folder: Path) -> Path:
+    """Write the program that orders workers, and is Python for all else; return its path.
 
     Args:
         folder: Ray's.
     """
     command = folder / _COMMAND
     command.parent.mkdir(mode=0o700, exist_ok=True)
-    python = sys.executable
-    words = (python, "-I", "-S", client.__file__, str(folder / SOCKET))
+    words = (sys.executable, "-I", "-S", client.__file__, str(folder / SOCKET))
     command.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     command.chmod(0o700)
+    return command
+
+
+def is_runnable(command: Path) -> bool:
+    """Say whether a written interpreter runs: folders for temporary files may hold no programs."""
+    try:
+        done = subprocess.run([command, "-c", ""], timeout=_READY_S, check=False)
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+@contextmanager
+def forking_interpreter(command: Path) -> Iterator[None]:
+    """Let a Ray that is started meanwhile run its Python by a written interpreter.
+
+    Ray starts all its Python by the path in `sys.executable`, and offers no setting for it.
+    """
+    python = sys.executable
     sys.executable = str(command)
     try:
         yield
@@ -50,7 +65,7 @@ def fork_server(raylet: int, folder: Path, modules: Sequence[str], *, job: str) 
 
     Args:
         raylet: Id of the process that starts the workers, which they do not outlive.
-        folder: Ray's, as told to `forking_interpreter`.
+        folder: Ray's, as told to `write_interpreter`.
         modules: What workers have imported when they start.
         job: Ray's name of the job whose workers they are, in hexadecimal digits.
 

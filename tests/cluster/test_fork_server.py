@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from cluster.fork_server import client, server
+from cluster.fork_server import running as running_server
 from cluster.launcher import PRELOADED
 from constellation.settings import child_environment
 
@@ -97,6 +98,16 @@ def test_all_else_is_python(tmp_path: Path) -> None:
     done = run(tmp_path / "nobody", "-c", "import sys; print(sys.flags.isolated, sys.argv)", "1")
     assert done.stdout.decode().strip() == "0 ['-c', '1']"
     assert done.stderr == b""
+
+
+def test_an_interpreter_that_may_not_run_is_found_out(tmp_path: Path) -> None:
+    command = running_server.write_interpreter(tmp_path)
+    assert running_server.is_runnable(command)
+    command.chmod(0o600)  # as on a file system that is mounted without programs
+    assert not running_server.is_runnable(command)
+    command.chmod(0o700)
+    command.write_text("#!/nowhere/sh\n")
+    assert not running_server.is_runnable(command)
 
 
 def test_without_a_server_a_worker_starts_by_itself(tmp_path: Path, worker: Path) -> None:
