@@ -24,7 +24,7 @@ from constellation.wire.channel import LOOPBACK
 logger = logging.getLogger(__name__)
 
 NAMESPACE = "constellation"
-RAY_WORKER = "ray._private.workers.default_worker"
+_RAY_WORKER = "ray._private.workers.default_worker"
 """What Ray's workers run."""
 _PRODUCTS_MAX = "64"
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # requests and weights never pass through it
@@ -87,13 +87,14 @@ def local_ray(
         namespace: Where named actors live.
         folder: For logs and sockets, with a short path; None makes one and removes it afterwards.
         preloaded: Modules that workers have imported when they start, since they are forked from
-            one process; none: every worker is a Python of its own. On Linux; elsewhere each is.
+            one process; none: every worker is a Python of its own. So it is where the system is not
+            Linux, or no program runs from the folder.
 
     Yields:
         Ray's folder for logs and sockets.
 
     Raises:
-        DeploymentError: Ray does not start.
+        DeploymentError: Ray, or the process from which workers are forked, does not start.
     """
     prepare_environment()
     import ray  # after the environment is set: Ray reads it at import
@@ -140,7 +141,7 @@ def _forking(folder: Path, preloaded: Sequence[str]) -> AbstractContextManager[N
     import ray
 
     job = ray.get_runtime_context().get_job_id()
-    return fork_server(raylet().pid, folder, (RAY_WORKER, *preloaded), job=job)
+    return fork_server(raylet().pid, folder, (_RAY_WORKER, *preloaded), job=job)
 
 
 def raylet() -> psutil.Process:

@@ -40,7 +40,7 @@ def is_runnable(command: Path) -> bool:
     """Say whether a written interpreter runs: folders for temporary files may hold no programs."""
     try:
         done = subprocess.run([command, "-c", ""], timeout=_READY_S, check=False)
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
 
@@ -90,7 +90,7 @@ def fork_server(raylet: int, folder: Path, modules: Sequence[str], *, job: str) 
         _wait_for(process, folder / LOG)
         yield
     finally:
-        process.terminate()
+        process.kill()  # it holds nothing, and one that was stopped would not hear a request
         process.wait(timeout=_END_S)
 
 

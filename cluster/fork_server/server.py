@@ -121,8 +121,8 @@ def become(order: Order, watched: int) -> None:
 
     Args:
         order: What to run.
-        watched: Descriptor of the process that this one does not outlive. Ray's workers see that
-            by their parent, which here is the server.
+        watched: Descriptor of the process that this one does not outlive. Ray's workers look for
+            its id, which stays until somebody has waited for it.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setpgid(0, 0)  # as Ray does with each of its workers
