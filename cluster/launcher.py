@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from cluster.bootstrap import NAMESPACE, joined_ray, local_ray, raylet
-from cluster.state import RunState, own_start_time, remove_state, write_state
+from cluster.state import RunState, own_start_mark, remove_state, write_state
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import (
     ArtifactError,
@@ -226,7 +226,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 settings.run_dir,
                 RunState(
                     pid=os.getpid(),
-                    started=own_start_time(),
+                    started=own_start_mark(),
                     endpoint=endpoints[0],
                     endpoints=endpoints,
                     http=spec.http_url,

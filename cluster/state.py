@@ -11,6 +11,12 @@ from constellation.errors import ArtifactError, DeploymentError
 
 STATE_FILE = "constellation.json"
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_ENDED = frozenset("ZXx")
+"""States of a process that has ended and of which only the entry is left."""
+_START_TIME = 18
+"""Place of field 22 of /proc/PID/stat after field 3."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunState:
@@ -18,8 +24,8 @@ class RunState:
 
     pid: int
     """Process id of the launcher that everything else descends from."""
-    started: float
-    """The launcher's start time in seconds since the epoch: process ids are used again."""
+    started: str
+    """Which process had the id: process ids are used again. As `start_mark` gives it."""
     endpoint: str
     """host:port for clients, of the first router."""
     artifacts: str
@@ -31,17 +37,31 @@ class RunState:
 
     def alive(self) -> bool:
         """Return True while the launcher that wrote this runs."""
-        try:
-            process = psutil.Process(self.pid)
-            zombie = process.status() == psutil.STATUS_ZOMBIE
-            return abs(process.create_time() - self.started) < 1 and not zombie
-        except psutil.NoSuchProcess:
-            return False
+        return start_mark(self.pid) == self.started
 
 
-def own_start_time() -> float:
-    """Return when this process started, seconds since the epoch."""
-    return float(psutil.Process(os.getpid()).create_time())
+def start_mark(pid: int) -> str | None:
+    """Return what tells a process from every other that has or had its id; None when it has ended.
+
+    The mark names the boot of the machine and the ticks from that boot to the process's start. A
+    time of day would change with every correction of the clock.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # man 5 proc: the name may hold blanks and ends at the last parenthesis; state is field 3.
+    state, *rest = stat.rpartition(")")[2].split()
+    if state in _ENDED:
+        return None
+    return f"{_BOOT_ID.read_text(encoding='utf-8').strip()} {rest[_START_TIME]}"
+
+
+def own_start_mark() -> str:
+    """Return `start_mark` of this process."""
+    mark = start_mark(os.getpid())
+    assert mark is not None  # this process runs
+    return mark
 
 
 def write_state(run_dir: Path, state: RunState) -> None:

@@ -181,7 +181,7 @@ def test_a_running_constellation_is_asked(run: Run, served: Served) -> None:
     folder.mkdir(parents=True)
     running = state.RunState(
         pid=os.getpid(),
-        started=state.own_start_time(),
+        started=state.own_start_mark(),
         endpoint=served.endpoint,
         artifacts="x",
         kernels=("law",),
@@ -196,7 +196,7 @@ def test_a_running_constellation_is_asked(run: Run, served: Served) -> None:
 def test_a_state_file_that_was_left_behind_is_told(run: Run, content: str | None) -> None:
     folder = Path("runs/local")
     folder.mkdir(parents=True)
-    gone = state.RunState(pid=2**22, started=0, endpoint="h:1", artifacts="x", kernels=())
+    gone = state.RunState(pid=2**22, started="", endpoint="h:1", artifacts="x", kernels=())
     state.write_state(folder, gone)
     if content is not None:
         (folder / state.STATE_FILE).write_text(content)

@@ -10,7 +10,7 @@ import pytest
 from cluster.cli.connection import configuration
 from cluster.cli.render import kernels_table
 from cluster.cli.serve import summary
-from cluster.state import RunState, own_start_time, write_state
+from cluster.state import RunState, own_start_mark, write_state
 from constellation import Client
 from constellation.errors import ReloadRefused
 from constellation.records import LiveCollectivePhi
@@ -23,7 +23,7 @@ def write_own_state(run_dir: Path, endpoint: str) -> None:
     """Write the state file of a constellation whose launcher is this process."""
     run_dir.mkdir(parents=True, exist_ok=True)
     state = RunState(
-        pid=os.getpid(), started=own_start_time(), endpoint=endpoint, artifacts="x", kernels=NAMES
+        pid=os.getpid(), started=own_start_mark(), endpoint=endpoint, artifacts="x", kernels=NAMES
     )
     write_state(run_dir, state)
 
