@@ -20,6 +20,7 @@ from typing import IO, Any, Final
 
 from cluster.bootstrap import local_ray, ray_folder
 from constellation.errors import ConstellationError, DeploymentError, TrainingError
+from training.machine_limits import usable_cores
 from training.progress.events import OnEvent, from_json, to_json
 from training.recipe_running import WorkersSection
 from training.runs.failures import from_values, to_values
@@ -137,7 +138,7 @@ def _train(
     plan: TrainingPlan, workers: WorkersSection, folder: Path, tell: Callable[[str], None]
 ) -> None:
     # Ray Train fills its log with errors when there is no dashboard.
-    with local_ray(num_cpus=os.cpu_count() or 1, dashboard=True, folder=folder):
+    with local_ray(num_cpus=usable_cores(), dashboard=True, folder=folder):
         from training.runs.ray_trainer import train_with_ray
 
         outcome: ConstellationError | None = None

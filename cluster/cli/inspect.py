@@ -87,22 +87,21 @@ def plan(
 
     Example: constellation plan --preset qig-23m --kernels 8 --memory 16
     """
-    import psutil
-
     from cluster.cli import machine
     from cluster.cli.plan_training import plan_training
     from cluster.planning import Load, Machine, make_plan
     from constellation.kernel.config import PRESETS
+    from training.machine_limits import usable_cores, usable_memory
 
     if changes and train is None:
         raise ConfigError("--set changes the recipe of --train; give both")
-    free = psutil.virtual_memory().available if memory is None else int(memory * 1e9)
+    free = usable_memory().available_bytes if memory is None else int(memory * 1e9)
     if train is not None:
         fits = plan_training(
             train,
             changes or (),
             memory_bytes=free,
-            num_cores=machine.num_cores(),
+            num_cores=usable_cores(),
             measure=measure,
             as_json=as_json,
         )
@@ -119,7 +118,7 @@ def plan(
         ),
         Machine(
             memory_bytes=free,
-            num_cores=machine.num_cores(),
+            num_cores=usable_cores(),
             decode_tokens_per_second=machine.decode_speed(config) if measure else None,
         ),
     )

@@ -1,6 +1,5 @@
 """What this machine is and what lies on it: the facts behind `plan` and `doctor`."""
 
-import os
 import shutil
 import socket
 import sys
@@ -20,6 +19,7 @@ from cluster.diagnosis import (
     parse_requirement,
 )
 from constellation.errors import ArtifactError, ConstellationError
+from training.machine_limits import usable_cores, usable_memory
 
 if TYPE_CHECKING:
     from constellation.kernel.config import KernelConfig
@@ -37,14 +37,14 @@ def look(settings: "Settings") -> MachineFacts:
         line for line in metadata.requires(DISTRIBUTION) or [] if "extra ==" not in line
     ]
     names = [found[0] for found in map(parse_requirement, requirements) if found]
-    memory = psutil.virtual_memory()
+    memory = usable_memory()
     return MachineFacts(
         python=sys.version_info[:3],
         packages={name: _version(name) for name in names},
         requirements=requirements,
-        memory_free=memory.available,
-        memory_total=memory.total,
-        num_cores=num_cores(),
+        memory_free=memory.available_bytes,
+        memory_total=memory.total_bytes,
+        num_cores=usable_cores(),
         gpus=_gpus(),
         shared_free=shutil.disk_usage(_SHARED).free if _SHARED.exists() else None,
         disk_free=shutil.disk_usage(Path.cwd()).free,
@@ -53,11 +53,6 @@ def look(settings: "Settings") -> MachineFacts:
         run=_run(settings),
         artifacts=_artifacts(settings.artifacts),
     )
-
-
-def num_cores() -> int:
-    """Return the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(distribution: str) -> str | None:

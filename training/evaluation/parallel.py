@@ -4,7 +4,6 @@ Splitting every small operation over the cores makes them wait for each other al
 costs several times the work itself when something else runs on the machine.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,16 +11,18 @@ from typing import TypeVar
 
 import torch
 
+from training.machine_limits import usable_cores
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Return `[work(item) for item in items]`, computed in as many threads as there are CPUs.
+    """Return `[work(item) for item in items]`, computed in one thread for every usable core.
 
     Torch releases Python's lock while it computes; within `work` it uses one thread.
     """
-    with _one_thread_each(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with _one_thread_each(), ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(work, items))
 
 

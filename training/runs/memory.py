@@ -1,4 +1,4 @@
-"""How much memory the training of one kernel takes, by formula; beside it the machine's own.
+"""How much memory the training of one kernel takes, by formula.
 
     peak = process + weights + gradients + optimiser + max(activations, checkpoint)
 
@@ -6,13 +6,11 @@ While a step runs its activations are alive; while a checkpoint is written two c
 it holds are, and no activations. The factors per token and layer were read off the tensors that
 autograd keeps, and the process off real runs (docs/log.md, 2026-11-21); tests compare both.
 
-Pure formulas but for `available_bytes`. Shapes: C channels, M hidden channels of the MLP.
+Pure formulas. Shapes: C channels, M hidden channels of the MLP.
 """
 
 from dataclasses import dataclass
 from typing import Final
-
-import psutil
 
 from constellation.errors import ConfigError
 from constellation.kernel.config import KernelConfig
@@ -106,8 +104,3 @@ def layer_bytes_per_token(config: KernelConfig, *, bfloat16: bool) -> int:
     """
     channels = _CHANNELS[config.attention, bfloat16] * config.width
     return (_HALF_BYTES if bfloat16 else _FLOAT_BYTES) * (channels + 4 * config.mlp_width)
-
-
-def available_bytes() -> int:
-    """Return the memory that this machine can give to new processes without swapping."""
-    return int(psutil.virtual_memory().available)

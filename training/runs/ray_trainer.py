@@ -9,7 +9,6 @@ Workers tell the driver by event files, because `ray.train.report` may block the
 """
 
 import logging
-import os
 import shutil
 import socket
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from torch import Tensor
 
 from constellation.errors import ConstellationError, TrainingError
+from training.machine_limits import usable_cores, usable_memory
 from training.progress.events import OnEvent
 from training.recipe_running import WorkersSection
 from training.runs.branch import is_finished, train_kernel, train_share
@@ -33,7 +33,6 @@ from training.runs.driver import Launch, drive
 from training.runs.event_files import told_to_file
 from training.runs.failures import read_failure, record_failure
 from training.runs.lanes import Lanes, orders
-from training.runs.memory import available_bytes
 from training.runs.room import demand, on_gpu, workers_that_fit
 from training.runs.schedule import Demand, Room
 from training.runs.training_plan import SEED, SHARES, TrainingPlan
@@ -139,7 +138,9 @@ class _RayRun:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._places = max(1, int(resources.get("GPU" if self._gpu else "CPU", 1)))
         limit_gb = workers.memory_limit_gb
-        self._memory_bytes = available_bytes() if limit_gb is None else round(limit_gb * 1e9)
+        self._memory_bytes = (
+            usable_memory().available_bytes if limit_gb is None else round(limit_gb * 1e9)
+        )
 
     def together(self, name: str) -> None:
         """Do one training with all workers; Ray Train itself restarts those that are lost."""
@@ -297,7 +298,7 @@ def _train(plan: TrainingPlan, run: str, peers: RayPeers) -> bool:
 def _set_threads(plan: TrainingPlan, sharers: int) -> None:
     """Share this machine's CPUs out to the workers that run at the same time."""
     beside = max(sharers, ray.train.get_context().get_local_world_size())
-    torch.set_num_threads(plan.threads or max(1, (os.cpu_count() or 1) // beside))
+    torch.set_num_threads(plan.threads or max(1, usable_cores() // beside))
 
 
 def _storage(plan: TrainingPlan) -> Path:
