@@ -115,15 +115,18 @@ class RouterHost:
             handoff=HandoffRule(margin=options.handoff_margin, tokens=options.handoff_tokens),
         )
 
-    async def update(self, snapshot: Snapshot) -> None:
+    async def update(self, snapshot: Snapshot) -> int:
         """Route by this table from now on; requests under way finish where they are.
+
+        Returns:
+            The version in use: a greater one than that of `snapshot` when that is outdated.
 
         Raises:
             ArtifactError: The table belongs to another coordizer.
         """
         table = snapshot.table
         if self._snapshot is not None and table.version < self._snapshot.table.version:
-            return  # an older registry's last word
+            return self._snapshot.table.version  # an older registry's last word
         if table.coordizer_hash != self._coordizer.hash:
             raise ArtifactError("table", "was made with another coordizer than this router's")
         self._policy = RoutingPolicy(
@@ -138,6 +141,7 @@ class RouterHost:
         self._recent.follow(table)
         if self._collective is not None:
             self._collective.follow(self._policy)
+        return table.version
 
     async def generate(
         self,
