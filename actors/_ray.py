@@ -6,6 +6,7 @@ the one that created them takes nobody along.
 
 import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -28,6 +29,7 @@ REGISTRY = "registry"
 
 REASON_CHARACTERS_MAX = 300
 """Ray tells at length what may have happened to a process."""
+_OUR_ERROR = re.compile(r"^constellation\.errors\.\w+: ")
 _MISSES_MAX = 3
 _START_ROUNDS = 10
 
@@ -120,7 +122,9 @@ def reason_of(error: RayActorError) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    return lines[-1] if error.actor_init_failed else " ".join(lines)[:REASON_CHARACTERS_MAX]
+    if error.actor_init_failed:
+        return _OUR_ERROR.sub("", lines[-1])
+    return " ".join(lines)[:REASON_CHARACTERS_MAX]
 
 
 def announce(spec: DeploymentSpec, announcement: Announcement) -> bool:

@@ -45,7 +45,7 @@ from constellation.wire.names import check_kernel_name
 from constellation.wire.table_file import load_table
 from constellation.wire.tls import ServerTls, server_tls
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("cluster.launcher")  # which runs as __main__
 
 READY_S = 120.0
 """Seconds all actors may take to come up."""

@@ -75,9 +75,9 @@ def _hash_of(folder: Path) -> str:
 
 def _reserve(folder: Path, num_bytes: int) -> None:
     """Take that much and give it back at once: what is free says nothing of quotas."""
-    if num_bytes > _free_bytes(folder):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with tempfile.TemporaryFile(dir=folder) as file:
+        if num_bytes > _free_bytes(folder):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         try:
             os.posix_fallocate(file.fileno(), 0, num_bytes)
         except OSError as error:
