@@ -6,6 +6,7 @@ the one that created them takes nobody along.
 
 import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 REGISTRY = "registry"
 """Actor name of the registry."""
 
+REASON_CHARACTERS_MAX = 300
+"""Ray tells at length what may have happened to a process."""
+_OUR_ERROR = re.compile(r"^constellation\.errors\.\w+: ")
 _MISSES_MAX = 3
 _START_ROUNDS = 10
 
@@ -60,8 +64,8 @@ def create(actor_class: Any, member: str, spec: DeploymentSpec, *arguments: Any)
     ).remote(spec, *arguments)
 
 
-def restart(member: str, namespace: str, *, pid: int = 0, node: str = "") -> None:
-    """Kill an actor's process so that Ray starts it again.
+def restart(member: str, namespace: str, *, pid: int = 0, node: str = "") -> bool:
+    """Kill an actor's process so that Ray starts it again; False when there is no such actor.
 
     Ray asks a process to end and kills it five seconds later; one that hangs does not hear. Where
     its process is known and on this machine, it is killed at once.
@@ -69,10 +73,12 @@ def restart(member: str, namespace: str, *, pid: int = 0, node: str = "") -> Non
     if is_alive(pid, node):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        return
+        return True
     handle = find(member, namespace)
-    if handle is not None:
-        ray.kill(handle, no_restart=False)
+    if handle is None:
+        return False
+    ray.kill(handle, no_restart=False)
+    return True
 
 
 def is_alive(pid: int, node: str) -> bool:
@@ -104,11 +110,21 @@ def wait_for(reference: Any, *, timeout_s: float, what: str) -> Any:
     except GetTimeoutError as error:
         raise DeploymentError(f"{what} did not answer within {timeout_s:.0f} s") from error
     except RayActorError as error:
-        raise DeploymentError(f"{what} is gone: {error}") from error
+        raise DeploymentError(f"{what} is gone: {reason_of(error)}") from error
     except RayTaskError as error:
         if isinstance(error.cause, ConstellationError):
             raise error.cause from error
         raise
+
+
+def reason_of(error: RayActorError) -> str:
+    """Return why an actor died, in a line: for one that could not start, what it raised."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if error.actor_init_failed:
+        return _OUR_ERROR.sub("", lines[-1])
+    return " ".join(lines)[:REASON_CHARACTERS_MAX]
 
 
 def announce(spec: DeploymentSpec, announcement: Announcement) -> bool:
@@ -135,16 +151,36 @@ def watch(
     interval_s: float,
     stop: threading.Event,
     ray_lives: Callable[[], bool],
+    can_start: Callable[[], bool],
+    start: Callable[[], object],
+    meanwhile: Callable[[], object],
 ) -> None:
-    """Ask an actor for its state until `stop` is set; restart it when it no longer answers.
+    """Ask the registry for its state until `stop` is set; restart it when it no longer answers.
 
     Ray restarts an actor whose process dies; this one may live and hang, and it supervises all
     the others.
+
+    Args:
+        member: The registry's actor name.
+        namespace: Of the deployment.
+        interval_s: Seconds between two questions, and that an answer may take.
+        stop: Ends this.
+        ray_lives: Says whether Ray's process on this machine lives; its end ends this.
+        can_start: Says whether Ray can start processes. When it cannot and a member is down, this
+            ends, so that whoever started the constellation can start it anew.
+        start: Starts the registry when there is none: Ray restarts none that could not start.
+        meanwhile: Called before every question.
     """
     misses, pid, node = 0, 0, ""
+    down: list[str] = []
     while not stop.wait(interval_s):
+        meanwhile()
         if not ray_lives():
             logger.error("Ray has ended, and all members with it")
+            return
+        if (down or misses >= _MISSES_MAX) and not can_start():
+            facts = {"down": down or [member]}
+            logger.error("Ray's folder was removed and members are down: ending", extra=facts)
             return
         handle = find(member, namespace)
         reference: Any = handle.state.remote() if handle is not None else None
@@ -154,9 +190,13 @@ def watch(
             with suppress(RayActorError, RayTaskError):  # it died meanwhile
                 state: Any = ray.get(reference)
                 pid, node = state["registry_pid"], state["node"]
-        elif misses >= _MISSES_MAX:
-            logger.warning("member restarted", extra={"member": member, "reason": "hangs"})
-            restart(member, namespace, pid=pid, node=node)
+                members = state["members"].items()
+                down = [name for name, each in members if each["state"] != "up"]
+        elif misses >= _MISSES_MAX and can_start():
+            reason = "hangs" if handle is not None else "could not start"
+            logger.warning("member restarted", extra={"member": member, "reason": reason})
+            if not restart(member, namespace, pid=pid, node=node):
+                start()
             misses, pid = -_START_ROUNDS, 0  # it may take its time to start
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from actors.background import begin
 from constellation.errors import (
     Cancelled,
     ConstellationError,
@@ -119,7 +120,6 @@ class KernelLinks:
         self._token = token
         self._grace_s = grace_s
         self._links: dict[str, KernelLink] = {}
-        self._closing: set[asyncio.Task[None]] = set()
         self.down: frozenset[str] = frozenset()
         """Kernels of the table that nobody can reach now."""
         self._num_under_way: Counter[str] = Counter()
@@ -136,9 +136,7 @@ class KernelLinks:
         self.down = frozenset(site.name for site in table.sites if site.endpoint is None)
         for link in old.values():
             # Calls under way finish, or fail by themselves when the process is gone.
-            closing = asyncio.create_task(link.close(grace_s=self._grace_s))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            begin("closing", link.close(grace_s=self._grace_s))
 
     def get(self, kernel: str) -> KernelLink | None:
         """Return the way to a kernel; None while it is down."""

@@ -1,18 +1,18 @@
 """The placement on disk, in the run folder: written by the registry, read by who starts again."""
 
 import json
+import logging
 
-from actors.run_folder import write_json
 from actors.spec import DeploymentSpec
-from constellation.errors import ArtifactError
 from constellation.runtime.placement import Placement
+
+logger = logging.getLogger(__name__)
 
 
 def read_placement(spec: DeploymentSpec) -> Placement:
-    """Return the placement as it was last written; an empty one before that.
+    """Return the placement as it was last written; an empty one when it cannot be read.
 
-    Raises:
-        ArtifactError: The file is damaged.
+    A registry then places the kernels anew, and has processes serve whom they lack.
     """
     path = spec.placement_path
     try:
@@ -21,10 +21,6 @@ def read_placement(spec: DeploymentSpec) -> Placement:
     except FileNotFoundError:
         placed = {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ArtifactError(path, f"is no placement of kernels: {error}") from error
+        logger.error("placement is not read", extra={"path": str(path), "reason": str(error)})
+        placed = {}
     return Placement(spec.kernel.per_actor, placed)
-
-
-def write_placement(spec: DeploymentSpec, placement: Placement) -> None:
-    """Write the placement, whole or not at all."""
-    write_json(spec.placement_path, placement.processes)

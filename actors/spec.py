@@ -142,6 +142,11 @@ class DeploymentSpec:
         return self.run_dir / "members.json"
 
     @property
+    def targets_path(self) -> Path:
+        """Where every process serves its metrics, for Prometheus; written by the registry."""
+        return self.run_dir / "metrics_targets.json"
+
+    @property
     def stored_table_path(self) -> Path:
         """The table among the artifacts: which kernels there are, without endpoints."""
         return self.artifacts / "table.msgpack"

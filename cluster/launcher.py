@@ -6,6 +6,7 @@ ends on SIGTERM or SIGINT.
 """
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,15 @@ from typing import Any
 import psutil
 
 from cluster.bootstrap import NAMESPACE, joined_ray, local_ray, raylet
-from cluster.state import RunState, own_start_mark, remove_state, write_state
+from cluster.last_words import last_words
+from cluster.state import (
+    STATE_FILE,
+    RunState,
+    own_start_mark,
+    pack_state,
+    remove_state,
+    write_state,
+)
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import (
     ArtifactError,
@@ -35,6 +44,8 @@ from constellation.telemetry.tracing import TracingOptions, check_installed
 from constellation.wire.names import check_kernel_name
 from constellation.wire.table_file import load_table
 from constellation.wire.tls import ServerTls, server_tls
+
+logger = logging.getLogger("cluster.launcher")  # which runs as __main__
 
 READY_S = 120.0
 """Seconds all actors may take to come up."""
@@ -207,40 +218,79 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
     # Everything that can be wrong with the configuration is found before Ray starts.
     kernels = kernels_of(settings.artifacts)
     spec = _spec(settings)
-    with ray_running:
+    with ray_running as ray_folder:
         from actors import _ray
         from actors.registry.process import RegistryActor
+        from actors.run_folder import KeptFiles
 
         ray_lives = _alive(raylet()) if address is None else lambda: True
         # A table of an earlier constellation here would send the router to processes long gone.
-        spec.table_path.unlink(missing_ok=True)
-        spec.members_path.unlink(missing_ok=True)
-        spec.placement_path.unlink(missing_ok=True)
-        shutil.rmtree(spec.weights_dir, ignore_errors=True)
+        _clear(spec)
         registry = _ray.create(RegistryActor, _ray.REGISTRY, spec)
         try:
-            _ray.wait_for(registry.ready.remote(), timeout_s=READY_S, what="the constellation")
+            _wait_until_ready(registry, ray_folder)
             # A router's own word is where it answers heartbeats, which TLS makes another place.
             endpoints = tuple(doors.endpoint for doors in spec.routers)
-            write_state(
-                settings.run_dir,
-                RunState(
-                    pid=os.getpid(),
-                    started=own_start_mark(),
-                    endpoint=endpoints[0],
-                    endpoints=endpoints,
-                    http=spec.http_url,
-                    artifacts=str(settings.artifacts),
-                    kernels=kernels,
-                ),
+            state = RunState(
+                pid=os.getpid(),
+                started=own_start_mark(),
+                endpoint=endpoints[0],
+                endpoints=endpoints,
+                http=spec.http_url,
+                artifacts=str(settings.artifacts),
+                kernels=kernels,
             )
+            write_state(settings.run_dir, state)
             report({"endpoint": endpoints[0]})
+            files = KeptFiles()
+            files.keep(settings.run_dir.resolve() / STATE_FILE, pack_state(state))
             _ray.watch(
-                _ray.REGISTRY, spec.namespace, interval_s=WATCH_S, stop=stop, ray_lives=ray_lives
+                _ray.REGISTRY,
+                spec.namespace,
+                interval_s=WATCH_S,
+                stop=stop,
+                ray_lives=ray_lives,
+                can_start=_can_start(ray_folder),
+                start=lambda: _ray.create(RegistryActor, _ray.REGISTRY, spec),
+                meanwhile=files.write,
             )
         finally:
             _ray.tear_down(spec, grace_s=GRACE_S)
             remove_state(settings.run_dir)
+
+
+def _clear(spec: Any) -> None:
+    """Remove what an earlier constellation left: its table names processes that are long gone."""
+    for path in (spec.table_path, spec.members_path, spec.placement_path):
+        path.unlink(missing_ok=True)
+    for path in spec.run_dir.glob(".*.part"):  # of writers that were killed
+        path.unlink(missing_ok=True)
+    shutil.rmtree(spec.weights_dir, ignore_errors=True)
+
+
+def _wait_until_ready(registry: Any, ray_folder: Path | None) -> None:
+    """Wait until all members are up.
+
+    Raises:
+        DeploymentError: They do not come up; with what processes said on their standard error.
+    """
+    from actors import _ray
+
+    try:
+        _ray.wait_for(registry.ready.remote(), timeout_s=READY_S, what="the constellation")
+    except DeploymentError as error:
+        said = [] if ray_folder is None else last_words(ray_folder)
+        logger.error("did not come up", extra={"reason": str(error), "said": said})
+        # What could not start has said why; who was silent may have died before it could.
+        if said and " did not start: " not in str(error):
+            raise DeploymentError(f"{error}; the last that a process said: {said[0]}") from error
+        raise
+
+
+def _can_start(ray_folder: Path | None) -> Callable[[], bool]:
+    """Return what says whether Ray can start processes: they reach it by sockets in its folder."""
+    sockets = [] if ray_folder is None else list(ray_folder.glob("session_2*/sockets/*"))
+    return lambda: all(path.exists() for path in sockets)
 
 
 def _alive(process: psutil.Process) -> Callable[[], bool]:
@@ -268,8 +318,11 @@ def main() -> None:
             signal.signal(number, lambda *_: stop.set())
         try:
             hold(settings, request["address"], report, stop)
-        except ConstellationError as error:
-            report({"error": str(error)})
+        except (ConstellationError, OSError) as error:
+            logger.error("not started, or ended", extra={"reason": str(error)})
+            sys.stderr.write(f"{error}\n")
+            with suppress(OSError):  # nobody waits any more
+                report({"error": str(error)})
             raise SystemExit(1) from error
 
 

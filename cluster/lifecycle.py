@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cluster.launcher import READY_S, kernels_of, ports_of, tls_of
+from cluster.room import check_room
 from cluster.state import RunState, require_running, running
 from constellation.errors import DeploymentError
 from constellation.kernel.compiler import check_compiler
@@ -46,6 +47,7 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
     if settings.kernel.compile:
         check_compiler()
     tls_of(settings.security)
+    check_room(settings)
     log_folder = settings.run_dir / "logs"
     log_folder.mkdir(parents=True, exist_ok=True)
     message = _spawn(settings, address, log_folder / "launcher.log")
@@ -76,9 +78,18 @@ def _spawn(settings: Settings, address: str | None, log: Path) -> dict[str, str]
     if not line:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        return {"error": f"the launcher ended or hung before the constellation was up; see {log}"}
+        return {"error": f"the launcher ended or hung before the constellation was up{_said(log)}"}
     message: dict[str, str] = json.loads(line)
     return message
+
+
+def _said(log: Path) -> str:
+    """Return the last line of what the launcher said on its standard error, for an error."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return f": {lines[-1]}" if lines else ""
 
 
 def stop(run_dir: Path) -> RunState:

@@ -1,6 +1,7 @@
 """The state file of a running constellation: how the command line finds it again."""
 
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 import psutil
 
 from constellation.errors import ArtifactError, DeploymentError
+from constellation.files import write_whole
+
+logger = logging.getLogger(__name__)
 
 STATE_FILE = "constellation.json"
 
@@ -64,17 +68,23 @@ def own_start_mark() -> str:
     return mark
 
 
+def pack_state(state: RunState) -> bytes:
+    """Return what the state file holds."""
+    return json.dumps(asdict(state), indent=1).encode() + b"\n"
+
+
 def write_state(run_dir: Path, state: RunState) -> None:
     """Write the state file, whole or not at all."""
-    path = run_dir / STATE_FILE
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(asdict(state), indent=1) + "\n")
-    temporary.replace(path)
+    write_whole(run_dir / STATE_FILE, pack_state(state))
 
 
 def remove_state(run_dir: Path) -> None:
-    """Remove the state file."""
-    (run_dir / STATE_FILE).unlink(missing_ok=True)
+    """Remove the state file; one that cannot be removed names a process that is gone."""
+    try:
+        (run_dir / STATE_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        facts = {"path": str(run_dir / STATE_FILE), "reason": error.strerror}
+        logger.warning("state file is not removed", extra=facts)
 
 
 def running(run_dir: Path) -> RunState | None:
@@ -87,7 +97,7 @@ def running(run_dir: Path) -> RunState | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         listed = {name: tuple(content[name]) for name in ("kernels", "endpoints")}
         state = RunState(**{**content, **listed})
     except (ValueError, TypeError, KeyError) as error:

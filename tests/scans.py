@@ -97,6 +97,20 @@ def unbounded_queues(source: str) -> list[int]:
     )
 
 
+def background_tasks(source: str) -> list[int]:
+    """Find tasks of asyncio that are started beside their caller; those of a group are awaited."""
+    tree = ast.parse(source)
+    names = frozenset({"create_task", "ensure_future"})
+    attributes = {
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in names
+        and "group" not in _last_name(node.value)
+    }
+    return sorted(attributes | set(_from_imports(tree, "asyncio", names)))
+
+
 def _calls_method(call: ast.Call, methods: frozenset[str]) -> bool:
     return (
         isinstance(call.func, ast.Attribute)

@@ -112,6 +112,12 @@ def test_every_queue_has_a_limit() -> None:
     assert found_by(scans.unbounded_queues, sources(*PACKAGES, "benchmarks")) == set()
 
 
+def test_only_one_file_starts_background_tasks() -> None:
+    """There their end is logged and counted. The link's read is awaited by its caller."""
+    found = found_by(scans.background_tasks, sources(*PACKAGES))
+    assert found == {"actors/background.py", "actors/kernel_link.py"}
+
+
 PLANTED: list[tuple[Scan, str]] = [
     (scans.environment_reads, "import os\nos.environ['HOME']"),
     (scans.environment_reads, "import os as system\nsystem.getenv('HOME')"),
@@ -130,6 +136,9 @@ PLANTED: list[tuple[Scan, str]] = [
         "rpc = getattr(self._stub, name)\nrpc(request, metadata=())",
     ),
     (scans.unbounded_queues, "import asyncio\nwaiting = asyncio.Queue()"),
+    (scans.background_tasks, "import asyncio\nasyncio.create_task(work())"),
+    (scans.background_tasks, "loop = get_running_loop()\nloop.create_task(work())"),
+    (scans.background_tasks, "from asyncio import ensure_future"),
     (scans.unbounded_queues, "from queue import SimpleQueue\nwaiting = SimpleQueue()"),
 ]
 
@@ -150,6 +159,7 @@ INNOCENT: list[tuple[Scan, str]] = [
         "stub.Score(request, timeout=1.0)\nkernel_pb2.Score()\nScore()",
     ),
     (scans.unbounded_queues, "asyncio.Queue(maxsize=8)\nqueue.Queue(8)"),
+    (scans.background_tasks, "async with TaskGroup() as group:\n    group.create_task(work())"),
 ]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from actors.background import begin
 from actors.kernel.engine_port import Answer, Engine, Step
 from constellation.errors import Cancelled
 from constellation.records import Sampling
@@ -119,7 +120,7 @@ class StepLoop:
         """Let an answer take part from the next step on."""
         self._readings.append(reading)
         if self._task is None:
-            self._task = asyncio.create_task(self._run())
+            self._task = begin("stepping", self._run())
         self._caught_up.set()
 
     def leave(self, reading: Reading) -> None:
@@ -133,6 +134,17 @@ class StepLoop:
         self._caught_up.set()
 
     async def _run(self) -> None:
+        try:
+            await self._step_all()
+        except BaseException as error:  # or readers would wait for a loop that is no more
+            for reading in self._readings:
+                reading.fail(error)
+            self._readings.clear()
+            raise
+        finally:
+            self._task = None
+
+    async def _step_all(self) -> None:
         while self._readings:
             ready = [r for r in self._readings if not (r.is_ahead or r.is_over or r.rests)]
             if ready:
@@ -140,7 +152,6 @@ class StepLoop:
             else:
                 self._caught_up.clear()
                 await self._caught_up.wait()
-        self._task = None
 
     async def _step_together(self, ready: list[Reading]) -> None:
         answers = [reading.answer for reading in ready]

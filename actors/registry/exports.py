@@ -6,7 +6,6 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from actors import _ray
-from actors.run_folder import write_json
 from actors.spec import Announcement, DeploymentSpec
 from constellation.geometry import pairwise_distances
 from constellation.records import KernelHealth, Table
@@ -17,7 +16,6 @@ class Exports:
     """Metrics of the registry, and the list by which Prometheus finds every process."""
 
     def __init__(self, spec: DeploymentSpec) -> None:
-        self._path = spec.run_dir / "metrics_targets.json"
         self._metrics = RegistryMetrics(CollectorRegistry())
         self._endpoint, _ = serve_metrics(self._metrics.registry, spec.host)
         self._counted: dict[str, int] = {}  # restarts already in the metric
@@ -46,12 +44,11 @@ class Exports:
         self._counted.pop(kernel, None)
         self._metrics.forget(kernel)
 
-    def write_targets(self, announcements: Iterable[Announcement]) -> None:
-        """Write the Prometheus file_sd list of every process's /metrics, whole or not at all."""
+    def targets(self, announcements: Iterable[Announcement]) -> list[dict[str, object]]:
+        """Return the list of every process's /metrics as Prometheus' file_sd reads it."""
         endpoints = {_ray.REGISTRY: self._endpoint}
         endpoints |= {each.member: each.metrics_endpoint for each in announcements}
-        groups = [
+        return [
             {"targets": [endpoint], "labels": {"member": name}}
             for name, endpoint in sorted(endpoints.items())
         ]
-        write_json(self._path, groups)

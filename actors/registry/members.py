@@ -7,17 +7,17 @@ the supervisor decides; here it is asked and obeyed. Nothing here knows of table
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import ray
 
 from actors import _ray
+from actors.background import begin
 from actors.kernel.process import KernelActor
-from actors.placing import read_placement, write_placement
 from actors.registry.heartbeat import ANSWER_S, Heartbeats
-from actors.registry.remembering import read_members, write_members
+from actors.registry.remembering import read_members
 from actors.router.process import RouterActor
 from actors.spec import Announcement, DeploymentSpec
 from constellation.records import KernelHealth
@@ -32,14 +32,14 @@ class Members:
     """Creates the actors, asks them how they are, restarts those that hang."""
 
     def __init__(
-        self, spec: DeploymentSpec, kernels: Iterable[str], on_change: Callable[[], object]
+        self, spec: DeploymentSpec, placement: Placement, on_change: Callable[[], object]
     ) -> None:
         """Create the actors that are not there yet.
 
         Args:
             spec: Of the deployment.
-            kernels: Names of the kernels.
-            on_change: Called when somebody was lost.
+            placement: Which members serve which kernels.
+            on_change: Called when somebody was lost, or could not start.
         """
         self._spec = spec
         self._on_change = on_change
@@ -48,19 +48,22 @@ class Members:
         self._health: dict[str, KernelHealth] = {}
         self.announcements: dict[str, Announcement] = {}
         """Member -> where it listens, as it said itself."""
-        self.placement = read_placement(spec).fitted(kernels)
+        self.failures: dict[str, str] = {}
+        """Member -> why it could not start, when it could not the last time."""
+        self.placement = placement
         """Which members serve which kernels."""
-        write_placement(spec, self.placement)
         self.routers = tuple(doors.member for doors in spec.routers)
         """Members that are routers."""
         self.actors = {
-            member: _ray.create(RouterActor, member, spec, member) for member in self.routers
+            member: self._create(member) for member in (*self.routers, *placement.processes)
         }
         """Member -> handle."""
-        for member in self.placement.processes:
-            self.actors[member] = _ray.create(KernelActor, member, spec, member)
         for member in self.actors:
             self._supervisor.expect(member, now_s=time.monotonic())
+
+    def _create(self, member: str) -> Any:
+        actor_class = RouterActor if member in self.routers else KernelActor
+        return _ray.create(actor_class, member, self._spec, member)
 
     def strays(self) -> dict[str, Any]:
         """Return actors that were joining or leaving when the registry before this one died."""
@@ -74,7 +77,7 @@ class Members:
         hangs does neither: it is taken to be where it was, and heartbeats will show.
         """
         remembered = read_members(self._spec.members_path)
-        asked = {asyncio.create_task(_where(actor)): name for name, actor in self.actors.items()}
+        asked = {begin("asking", _where(actor)): name for name, actor in self.actors.items()}
         answered, silent = await asyncio.wait(asked, timeout=ANSWER_S)
         for task in silent:
             task.cancel()
@@ -86,11 +89,11 @@ class Members:
                 self.note(announcement)
         return bool(answered)
 
-    def remember(self) -> None:
-        """Write down for the next registry who is up."""
+    @property
+    def up(self) -> list[Announcement]:
+        """Where everybody listens who is up."""
         up = {state.name for state in self.states if state.state is State.UP}
-        known = [each for name, each in self.announcements.items() if name in up]
-        write_members(self._spec.members_path, known)
+        return [each for name, each in self.announcements.items() if name in up]
 
     def note(self, announcement: Announcement) -> bool:
         """Take note of where a member listens; say whether that is news."""
@@ -106,12 +109,8 @@ class Members:
         if news:
             logger.info("member up", extra={"member": member, "pid": announcement.pid})
             self.announcements[member] = announcement
+            self.failures.pop(member, None)
         return news
-
-    def place(self, placement: Placement) -> None:
-        """Let processes that start serve these kernels."""
-        write_placement(self._spec, placement)
-        self.placement = placement
 
     def take_in(self, actor: Any, announcement: Announcement) -> None:
         """Watch over a process as it is now that a kernel has joined it."""
@@ -129,7 +128,7 @@ class Members:
             The process it is in, that process's actor, and whether others are left there.
         """
         member = self.placement.of(kernel)
-        self.place(self.placement.left(kernel))
+        self.placement = self.placement.left(kernel)
         self._health.pop(kernel, None)
         if member in self.placement.processes:
             return member, self.actors[member], True
@@ -145,6 +144,13 @@ class Members:
         """Return kernels that a process serves although they have left."""
         placed = self.placement.processes.get(announcement.member, ())
         return tuple(kernel for kernel in announcement.kernels if kernel not in placed)
+
+    def missing(self, member: str) -> tuple[str, ...]:
+        """Return kernels that a process does not serve although they are placed there."""
+        announcement = self.announcements.get(member)
+        served = () if announcement is None else announcement.kernels
+        placed = self.placement.processes.get(member, ())
+        return tuple(kernel for kernel in placed if kernel not in served)
 
     def endpoint_of(self, kernel: str) -> str | None:
         """Return where a kernel is served; None while it is down."""
@@ -215,6 +221,7 @@ class Members:
             return
         state = self.state(member)
         if state.state is not State.UP or state.endpoint is None:
+            await self._check_start(member)
             return
         endpoint = state.endpoint
         try:
@@ -225,6 +232,19 @@ class Members:
         else:
             if member in self.actors:
                 self._supervisor.answered(member)
+
+    async def _check_start(self, member: str) -> None:
+        """Start a member anew that could not start: Ray starts again who died, not who raised."""
+        if _ray.find(member, self._spec.namespace) is not None:
+            return
+        if member not in self.failures:
+            self.failures[member] = reason = await _last_words(self.actors[member])
+            logger.error("member did not start", extra={"member": member, "reason": reason})
+            self._on_change()
+        if member in self.actors:  # it may have left meanwhile
+            for command in self._supervisor.ended(member, now_s=time.monotonic()):
+                del self.failures[member]
+                self._obey(command)
 
     async def _ask(self, member: str, endpoint: str) -> None:
         if member in self.routers:
@@ -259,7 +279,20 @@ class Members:
 
     def _obey(self, command: Restart, *, pid: int = 0, node: str = "") -> None:
         logger.warning("member restarted", extra={"member": command.name, "reason": command.reason})
-        _ray.restart(command.name, self._spec.namespace, pid=pid, node=node)
+        if not _ray.restart(command.name, self._spec.namespace, pid=pid, node=node):
+            self.actors[command.name] = self._create(command.name)
+
+
+async def _last_words(actor: Any) -> str:
+    """Return why an actor has ended, as far as Ray knows."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            await actor.where.remote()
+    except ray.exceptions.RayActorError as error:
+        return _ray.reason_of(error)
+    except TimeoutError:
+        pass
+    return "Ray does not say why"
 
 
 async def _where(actor: Any) -> Announcement | None:

@@ -8,7 +8,6 @@ artifacts which kernels there are, finds their actors by name and goes on.
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
@@ -19,20 +18,24 @@ import numpy as np
 import ray
 
 from actors import _ray
+from actors.background import begin, repeat
+from actors.placing import read_placement
 from actors.registry import growth
 from actors.registry.exports import Exports
 from actors.registry.heartbeat import ANSWER_S
 from actors.registry.members import Members
+from actors.registry.persistence import Persistence
 from actors.registry.switching import switch
+from actors.registry.tables import first_table, stored_table
 from actors.router.host import Snapshot
 from actors.spec import Announcement, DeploymentSpec
-from constellation.errors import GrowthRefused, ReloadRefused
+from constellation.errors import DeploymentError, GrowthRefused, ReloadRefused
 from constellation.records import FloatArray, Grown, Reloaded, Table
 from constellation.routing.growth import add_kernel, retire_kernel, spawn_kernel, unlearn_text
+from constellation.runtime.placement import Placement
 from constellation.runtime.supervisor import State
 from constellation.telemetry.logs import set_up_logging
 from constellation.wire.names import check_kernel_name
-from constellation.wire.table_file import load_table, save_table
 
 logger = logging.getLogger(__name__)
 
@@ -50,44 +53,51 @@ class RegistryProcess:
         set_up_logging(spec.log_path(_ray.REGISTRY))
         self._spec = spec
         self._leaving: dict[str, asyncio.Task[None]] = {}
-        self._all_up = asyncio.Event()
+        self._published = asyncio.Event()
         self._changing = asyncio.Lock()
-        self._table = await asyncio.to_thread(self._load_table)
+        self._files = Persistence(spec)
+        self._table = await asyncio.to_thread(first_table, spec)
         self._exports = Exports(spec)
         self._exports.describe(self._table)
         names = [site.name for site in self._table.sites]
-        self._members = Members(spec, names, self._publish)
+        placement = read_placement(spec).fitted(names)
+        # Written first: a process that starts finds its kernels there.
+        self._files.keep_placement(placement)
+        await self._files.write()
+        self._members = Members(spec, placement, self._publish)
         for member, actor in self._members.strays().items():
             self._let_go(member, actor)
         if await self._members.find_survivors():
             # All at once: one by one would take the others from the routers' tables meanwhile.
             self._publish()
             for announcement in self._members.announcements.values():
-                self._let_unplaced_leave(announcement)
-        self._watch = asyncio.create_task(self._run())
-
-    def _load_table(self) -> Table:
-        trained = self._stored_table()
-        version = trained.version
-        if self._spec.table_path.exists():  # a restart: versions only ever rise
-            version = max(version, load_table(self._spec.table_path).version)
-        return replace(trained, version=version + 1)
-
-    def _stored_table(self) -> Table:
-        """Return the table of the artifacts, by which a restart finds the same kernels."""
-        stored = load_table(self._spec.stored_table_path)
-        return replace(stored, sites=tuple(replace(site, endpoint=None) for site in stored.sites))
+                self._agree(announcement)
+        self._watch = begin("supervision", repeat("heartbeats", self._check_all, HEARTBEAT_S))
+        begin("persistence", repeat("run folder", self._files.write_next, 0.0))
 
     async def announced(self, announcement: Announcement) -> None:
         """Take note of where an actor listens: called by it when it has started."""
         if self._members.note(announcement):
             self._publish()
-            self._let_unplaced_leave(announcement)
+            self._agree(announcement)
 
     async def ready(self) -> dict[str, Any]:
-        """Wait until every member is up; return what `state` returns."""
-        await self._all_up.wait()
+        """Wait until every member is up; return what `state` returns.
+
+        Raises:
+            DeploymentError: One of them could not start; says why.
+        """
+        while not self._is_whole:
+            for member, reason in self._members.failures.items():
+                raise DeploymentError(f"{member} did not start: {reason}")
+            self._published.clear()
+            await self._published.wait()
         return await self.state()
+
+    @property
+    def _is_whole(self) -> bool:
+        served = all(site.endpoint is not None for site in self._table.sites)
+        return served and all(m.state is State.UP for m in self._members.states)
 
     async def state(self) -> dict[str, Any]:
         """Return endpoints and processes of all members."""
@@ -129,7 +139,7 @@ class RegistryProcess:
 
     async def _fitting_table(self) -> Table:
         """Return what training wrote when its coordizer and kernels are those that serve."""
-        table = await asyncio.to_thread(self._stored_table)
+        table = await asyncio.to_thread(stored_table, self._spec)
         sites = {site.name: site for site in table.sites}
         served = [site.name for site in self._table.sites]
         if set(sites) != set(served):
@@ -184,15 +194,21 @@ class RegistryProcess:
         actor = self._members.actors.get(member)
         try:
             # Written first: a process that dies meanwhile starts again with all its kernels.
-            self._members.place(after)
+            await self._place(after)
             actor, announcement = await growth.start_kernel(self._spec, member, actor, name)
             await growth.store_table(self._spec, name, stored)
         except GrowthRefused:
-            self._members.place(before)
+            await self._place(before)
             await growth.withdraw(self._spec, member, self._members.actors.get(member), name)
             raise
         self._members.take_in(actor, announcement)
         return await self._publish_growth(name, change(self._table))
+
+    async def _place(self, placement: Placement) -> None:
+        """Let processes that start serve these kernels."""
+        self._members.placement = placement
+        self._files.keep_placement(placement)
+        await self._files.write()
 
     async def retire(self, name: str) -> Grown:
         """Let a kernel go: first its queries go elsewhere, then it finishes what it is doing.
@@ -232,10 +248,31 @@ class RegistryProcess:
             await growth.store_table(self._spec, name, stored)
             return await self._publish_growth(name, table)
 
-    def _let_unplaced_leave(self, announcement: Announcement) -> None:
-        """Let kernels go that were leaving when this registry, or their process, started again."""
+    def _agree(self, announcement: Announcement) -> None:
+        """Have a process serve the kernels that are placed there, and no others.
+
+        It serves others when they were leaving as this registry, or the process, started again; and
+        it lacks some when it could not read the run folder.
+        """
+        member = announcement.member
         for kernel in self._members.unplaced(announcement):
-            self._let_leave(kernel, self._members.actors[announcement.member])
+            self._let_leave(kernel, self._members.actors[member])
+        if self._members.missing(member):
+            begin("completion", self._complete(member))
+
+    async def _complete(self, member: str) -> None:
+        """Let a process serve the kernels that it lacks."""
+        async with self._changing:
+            for kernel in self._members.missing(member):
+                actor = self._members.actors[member]
+                try:
+                    _, announcement = await growth.start_kernel(self._spec, member, actor, kernel)
+                except GrowthRefused as error:
+                    facts = {"kernel": kernel, "reason": str(error)}
+                    logger.error("kernel is not served", extra=facts)
+                else:
+                    self._members.take_in(actor, announcement)
+            self._publish()
 
     def _let_go(self, member: str, actor: Any) -> None:
         """Let a process end when it has finished what it is doing."""
@@ -246,13 +283,13 @@ class RegistryProcess:
         self._wait_for(kernel, growth.let_leave(self._spec, kernel, actor))
 
     def _wait_for(self, name: str, leaving: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(leaving)
+        task = begin("leaving", leaving)
         self._leaving[name] = task
         task.add_done_callback(lambda _: self._leaving.pop(name, None))
 
     def _changed_on_disk(self, name: str, change: Change) -> Table:
         """Return what the table of the artifacts becomes; served and stored kernels agree."""
-        stored = self._stored_table()
+        stored = stored_table(self._spec)
         if {site.name for site in stored.sites} != set(self._members.kernels):
             raise GrowthRefused(
                 name,
@@ -274,12 +311,9 @@ class RegistryProcess:
         self._watch.cancel()
         await self._members.drain(grace_s)
 
-    async def _run(self) -> None:
-        while True:
-            started_s = time.monotonic()
-            await self._members.check_all()
-            self._tell_routers()
-            await asyncio.sleep(max(0.0, HEARTBEAT_S - (time.monotonic() - started_s)))
+    async def _check_all(self) -> None:
+        await self._members.check_all()
+        self._tell_routers()
 
     async def _publish_and_wait(self) -> None:
         """Publish the next version; return when every router has taken it."""
@@ -290,7 +324,7 @@ class RegistryProcess:
                 await told
 
     def _publish(self) -> Any:
-        """Make the next version of the table from who is up, store it, tell the routers.
+        """Make the next version of the table from who is up; tell the routers, and have it written.
 
         Returns:
             What can be awaited for every router's having taken it or having died.
@@ -303,14 +337,13 @@ class RegistryProcess:
                 replace(site, endpoint=members.endpoint_of(site.name)) for site in self._table.sites
             ),
         )
-        save_table(self._spec.table_path, self._table)
-        members.remember()
-        self._exports.write_targets(members.announcements.values())
+        told = self._tell_routers()
         self._exports.count(self._table.version, members.health())
-        served = all(site.endpoint is not None for site in self._table.sites)
-        if served and all(m.state is State.UP for m in members.states):
-            self._all_up.set()
-        return self._tell_routers()
+        self._published.set()
+        self._files.keep_placement(members.placement)
+        targets = self._exports.targets(members.announcements.values())
+        self._files.keep(self._table, members.up, targets)
+        return told
 
     def _tell_routers(self) -> Any:
         snapshot = Snapshot(
@@ -319,10 +352,28 @@ class RegistryProcess:
             registry_pid=os.getpid(),
             routers=self._members.router_health(),
         )
-        told = [
-            self._members.actors[name].update.remote(snapshot) for name in self._members.routers
-        ]
-        return asyncio.gather(*told, return_exceptions=True)
+        told = asyncio.gather(
+            *(self._members.actors[name].update.remote(snapshot) for name in self._members.routers),
+            return_exceptions=True,
+        )
+        told.add_done_callback(self._hear)
+        return told
+
+    def _hear(self, told: "asyncio.Future[list[Any]]") -> None:
+        """See what became of a table: a router's own may be newer, and no error may be unseen."""
+        if told.cancelled():
+            return
+        newest = self._table.version
+        for router, answer in zip(self._members.routers, told.result(), strict=True):
+            if isinstance(answer, int):
+                newest = max(newest, answer)
+            elif not isinstance(answer, ray.exceptions.RayActorError):  # one that is down
+                facts = {"router": router, "reason": repr(answer)}
+                logger.error("router did not take the table", extra=facts)
+        if newest > self._table.version:
+            # The run folder was lost, and with it how far this registry's predecessor had counted.
+            self._table = replace(self._table, version=newest)
+            self._publish()
 
 
 RegistryActor = ray.remote(RegistryProcess)

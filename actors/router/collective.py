@@ -18,6 +18,7 @@ import grpc
 import numpy as np
 from prometheus_client import Gauge
 
+from actors.background import begin, repeat
 from actors.kernel_link import KernelLinks, typed_loss
 from actors.router.ports import TextGeometry
 from constellation.errors import ConstellationError
@@ -138,7 +139,9 @@ class CollectiveSampler:
 
     def start(self) -> None:
         """Sample from now on; needs a running event loop."""
-        self._task = asyncio.create_task(self._run())
+        self._task = begin(
+            "collective phi", repeat("collective phi sample", self.sample, self._period_s)
+        )
 
     async def stop(self) -> None:
         """Sample no more."""
@@ -163,11 +166,6 @@ class CollectiveSampler:
                 self._found = found
                 self._gauge.set(found.phi_bits.value or 0.0)
         return True
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._period_s)
-            await self.sample()
 
     async def _score(
         self, tokens: TokenArray, names: list[str], policy: RoutingPolicy

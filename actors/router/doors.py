@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.router.host import RouterHost
 from actors.spec import DeploymentSpec
+from constellation.telemetry.metrics import WRITE_FAILURES
 from constellation.telemetry.tracing import open_tracing
 from constellation.wire import channel
 from constellation.wire.access import AccessLog
@@ -33,7 +34,11 @@ class Doors:
         """Let callers in; return the host:port where the registry may ask for heartbeats."""
         host, spec = self._host, self._spec
         if spec.access_log:
-            host.guard.log = AccessLog(spec.access_log_path(self._router), prompts=spec.log_prompts)
+            host.guard.log = AccessLog(
+                spec.access_log_path(self._router),
+                prompts=spec.log_prompts,
+                on_lost=WRITE_FAILURES.labels("access").inc,
+            )
         if spec.tracing is not None:
             host.guard.tracing = self._tracing = open_tracing(
                 spec.tracing,

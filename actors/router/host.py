@@ -57,6 +57,8 @@ from constellation.wire.ensembles import Ensemble, ensemble_of
 OURSELVES = Caller()
 UNUSED = Sampling()
 PLAIN = RoutingOptions()
+SILENT_S = 5.0
+"""Seconds without a word of the registry, which speaks twice a second, until it counts as down."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +90,7 @@ class RouterHost:
         self._recent = RecentQueries()
         self._policy: RoutingPolicy | None = None
         self._snapshot: Snapshot | None = None
+        self._heard_s = 0.0
         self._num_routed: dict[str, int] = {}
         self._started_s = time.monotonic()
         self.metrics = RouterMetrics(CollectorRegistry())
@@ -115,15 +118,17 @@ class RouterHost:
             handoff=HandoffRule(margin=options.handoff_margin, tokens=options.handoff_tokens),
         )
 
-    async def update(self, snapshot: Snapshot) -> None:
-        """Route by this table from now on; requests under way finish where they are.
+    async def update(self, snapshot: Snapshot) -> int:
+        """Route by this table from now on; return the version in use, newer than an outdated one.
+
+        Requests under way finish where they are.
 
         Raises:
             ArtifactError: The table belongs to another coordizer.
         """
         table = snapshot.table
         if self._snapshot is not None and table.version < self._snapshot.table.version:
-            return  # an older registry's last word
+            return self._snapshot.table.version  # an older registry's last word
         if table.coordizer_hash != self._coordizer.hash:
             raise ArtifactError("table", "was made with another coordizer than this router's")
         self._policy = RoutingPolicy(
@@ -132,12 +137,13 @@ class RouterHost:
             top_k=min(self._options.top_k, len(table.sites)),
             phi_weighting=self._options.phi_weighting,
         )
-        self._snapshot = snapshot
+        self._snapshot, self._heard_s = snapshot, time.monotonic()
         self.metrics.table_version.set(table.version)
         self._links.follow(table)
         self._recent.follow(table)
         if self._collective is not None:
             self._collective.follow(self._policy)
+        return table.version
 
     async def generate(
         self,
@@ -215,7 +221,7 @@ class RouterHost:
 
     def state(self) -> RouterState:
         """Say what the router knows."""
-        snapshot = self._ready()
+        snapshot, silent_s = self._ready(), time.monotonic() - self._heard_s
         return RouterState(
             table=snapshot.table,
             health=snapshot.health,
@@ -224,7 +230,7 @@ class RouterHost:
             uptime_s=time.monotonic() - self._started_s,
             load_entropy_ratio=self._load_entropy(),
             num_unexpected_errors=self.guard.num_unexpected,
-            registry_pid=snapshot.registry_pid,
+            registry_pid=snapshot.registry_pid if silent_s < SILENT_S else 0,
             routers=snapshot.routers,
             collective_phi=None if self._collective is None else self._collective.state(),
         )
@@ -380,16 +386,10 @@ class RouterHost:
             self._recent.note(route.kernel, query.basin_K)
         self._num_routed[route.kernel] = self._num_routed.get(route.kernel, 0) + 1
         self.metrics.routes.labels(route.kernel, route.reason).inc()
-        self.metrics.distance.observe(_chosen_distance(route))
+        chosen = (choice.distance for choice in route.choices if choice.kernel == route.kernel)
+        self.metrics.distance.observe(next(chosen, math.nan))
         self.metrics.margin.observe(route.margin)
 
     def _load_entropy(self) -> float:
         names = [site.name for site in self._snapshot.table.sites] if self._snapshot else []
         return load_entropy_ratio({name: self._num_routed.get(name, 0) for name in names}) or 0.0
-
-
-def _chosen_distance(route: Route) -> float:
-    for choice in route.choices:
-        if choice.kernel == route.kernel:
-            return choice.distance
-    return math.nan

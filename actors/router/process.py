@@ -11,13 +11,13 @@ from ray.exceptions import RayActorError, RayTaskError
 from actors import _ray
 from actors.router.doors import Doors
 from actors.router.host import RouterHost, Snapshot
+from actors.run_folder import last_table
 from actors.spec import Announcement, DeploymentSpec
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConstellationError, ServiceUnavailable
 from constellation.records import FloatArray, Grown, Reloaded
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.metrics import serve_metrics
-from constellation.wire.table_file import load_table
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +76,9 @@ class RouterProcess:
         self._host = RouterHost(
             coordizer, spec.router, token=spec.token, administrator=RegistryLink(spec)
         )
-        if spec.table_path.exists():
+        table = last_table(spec.table_path)
+        if table is not None:
             # A router that restarts answers at once, from the last table, registry or not.
-            table = load_table(spec.table_path)
             await self._host.update(Snapshot(table=table, health={}, registry_pid=0))
         self._doors = Doors(self._host, spec, name)
         endpoint = await self._doors.open()
@@ -97,9 +97,9 @@ class RouterProcess:
         """Say where this router listens."""
         return self._announcement
 
-    async def update(self, snapshot: Snapshot) -> None:
-        """Take a new table from the registry."""
-        await self._host.update(snapshot)
+    async def update(self, snapshot: Snapshot) -> int:
+        """Take a new table from the registry; return the version that is in use now."""
+        return await self._host.update(snapshot)
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new calls and finish the running ones."""

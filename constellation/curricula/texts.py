@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from constellation.errors import CorpusError
+from constellation.files import write_whole
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -41,12 +42,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     Raises:
         CorpusError: The file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
-        temporary.replace(path)
+        write_whole(path, "".join(f"{line}\n" for line in lines).encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CorpusError(path, f"it cannot be written: {error.strerror}") from error

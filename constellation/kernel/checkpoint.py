@@ -7,7 +7,7 @@ pair is whole, anything else is refused.
 
 import hashlib
 import json
-import os
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from constellation.errors import ArtifactError, ConfigError, IncompatibleKernels
+from constellation.files import write_whole
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.hugging_face.files import is_imported
 from constellation.kernel.mapping import map_bytes, mapped_tensors
+from constellation.telemetry.metrics import WRITE_FAILURES
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 KERNEL_FILE: Final = "kernel.json"
@@ -98,7 +102,8 @@ def load_kernel(
         dtype: Of the weights in memory; None keeps the file's. Couplings stay in float32.
         shared: A folder where weights are kept for all processes of a machine, which map them
             (see `constellation.kernel.mapping`): they take no gradients, and a process that
-            writes to them dies. None: they are the caller's own.
+            writes to them dies. Where the folder cannot be written, they are the process's own,
+            which is logged. None: they are the caller's own.
 
     Raises:
         ArtifactError: If a file is missing or damaged, the two do not belong together, or a weight
@@ -114,11 +119,9 @@ def load_kernel(
     if weights_hash != description["weights_sha256"]:
         raise ArtifactError(path, f"its sha256 is not the one in {KERNEL_FILE}; copy both again")
     config = _config(Path(folder) / KERNEL_FILE, description["config"])
-    if shared is None:
+    state = None if shared is None else _mapped(shared, weights_hash, weights)
+    if state is None:
         state = _tensors(path, weights)
-    else:
-        kept = _kept(shared, weights_hash, weights)
-        state = mapped_tensors(kept, map_bytes(kept))
     del weights
     decoder = _assemble(path, config, state, dtype)
     return LoadedKernel(
@@ -130,13 +133,22 @@ def load_kernel(
     )
 
 
-def _kept(shared: Path, weights_hash: str, weights: bytes) -> Path:
-    """Return where these bytes lie under their hash, for nobody to write to any more."""
+def _mapped(shared: Path, weights_hash: str, weights: bytes) -> dict[str, Tensor] | None:
+    """Return the tensors of a copy of these bytes under their hash, which is never written to.
+
+    None where the folder cannot hold the copy: a kernel that restarts on a full disk is to answer
+    all the same, at the price of memory of its own.
+    """
     path = shared / f"{weights_hash}.safetensors"
-    if not path.exists() or _read(path) != weights:  # a machine that went down may have cut it
-        shared.mkdir(parents=True, exist_ok=True)
-        write_whole(path, weights)
-    return path
+    try:
+        if not path.exists() or path.read_bytes() != weights:  # a power cut may have cut it
+            write_whole(path, weights)
+        return mapped_tensors(path, map_bytes(path))
+    except OSError as error:
+        WRITE_FAILURES.labels("weights").inc()
+        facts = {"path": str(path), "reason": error.strerror}
+        logger.warning("weights are not shared: no copy can be kept", extra=facts)
+        return None
 
 
 def _assemble(
@@ -208,18 +220,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ArtifactError(path, f"it cannot be read: {error.strerror}") from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -10,7 +10,6 @@ Shapes: K outcomes of the simplex, N layers, H heads.
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import msgpack
 import numpy as np
 
 from constellation.errors import ArtifactError, ConfigError, InvalidBasin
+from constellation.files import write_whole
 from constellation.geometry import FISHER_RAO_RADIUS, check_simplex, has_bearing
 from constellation.kernel.measurement import Measurement
 from constellation.records import FloatArray
@@ -120,15 +120,9 @@ def save_signature(path: Path, signature: Signature) -> None:
     Raises:
         ArtifactError: The file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("wb") as file:
-            file.write(pack_signature(signature))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, pack_signature(signature))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ArtifactError(path, f"cannot be written: {error.strerror}") from error
 
 

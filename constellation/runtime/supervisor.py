@@ -30,12 +30,20 @@ class SupervisorConfig:
     """Seconds a member may take to announce itself before it is restarted."""
     backoff_max_s: float = 300.0
     """Longest patience with a member that never comes up; it doubles from `start_s`."""
+    retry_s: float = 2.0
+    """Seconds until a member is started anew whose process ended before it served."""
+    retry_max_s: float = 30.0
+    """Longest of these pauses; they double from `retry_s`."""
 
     def __post_init__(self) -> None:
         if self.misses_max < 1 or not 0 < self.start_s <= self.backoff_max_s:
             raise ConfigError(
                 "need misses_max >= 1 and 0 < start_s <= backoff_max_s, got "
                 f"{self.misses_max}, {self.start_s}, {self.backoff_max_s}"
+            )
+        if not 0 < self.retry_s <= self.retry_max_s:
+            raise ConfigError(
+                f"need 0 < retry_s <= retry_max_s, got {self.retry_s}, {self.retry_max_s}"
             )
 
 
@@ -107,6 +115,20 @@ class Supervisor:
             return []
         self._lose(member, now_s)
         return [Restart(name, f"missed {self.config.misses_max} heartbeats")]
+
+    def ended(self, name: str, *, now_s: float) -> list[Restart]:
+        """Note that a member has no process and that nobody else will start one.
+
+        Returns:
+            The member's restart when its pause is over; it is longer after every failure.
+        """
+        member = self.members[name]
+        pause_s = min(self.config.retry_s * 2**member.num_failed_starts, self.config.retry_max_s)
+        if member.state is not State.STARTING or now_s - member.since_s < pause_s:
+            return []
+        member.num_failed_starts += 1
+        member.since_s = now_s
+        return [Restart(name, "ended before it served")]
 
     def overdue(self, *, now_s: float) -> list[Restart]:
         """Return restarts of the members that take too long to come up."""

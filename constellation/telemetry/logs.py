@@ -2,7 +2,12 @@
 
 import json
 import logging
+import sys
+from contextlib import suppress
 from pathlib import Path
+
+from constellation.files import append_whole
+from constellation.telemetry.metrics import WRITE_FAILURES
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -29,10 +34,32 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(content, default=str)
 
 
+class AppendingHandler(logging.Handler):
+    """Appends each record to a file that it opens for it.
+
+    So a log that was removed or put aside is begun anew. A record that cannot be written goes to
+    standard error and is counted; nobody fails because a disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        line = self.format(record) + "\n"
+        try:
+            append_whole(self._path, line.encode())
+        except OSError:
+            WRITE_FAILURES.labels("log").inc()
+            with suppress(OSError):  # which may be a file on the same disk
+                sys.stderr.write(line)
+
+
 def set_up_logging(path: Path | None, *, level: int = logging.INFO) -> None:
     """Send our packages' logs to `path` (append), or to stderr when it is None."""
     handler: logging.Handler
-    handler = logging.StreamHandler() if path is None else logging.FileHandler(path)
+    handler = logging.StreamHandler() if path is None else AppendingHandler(path)
     handler.setFormatter(JsonFormatter())
     for name in ("constellation", "actors", "training", "cluster"):
         logger = logging.getLogger(name)

@@ -13,6 +13,21 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _RADIANS = (*tuple(0.05 * step for step in range(1, 20)), 1.2, 1.5, 2.0, 2.5, 3.15)
 
+WRITE_FAILURES = Counter(
+    "constellation_write_failures_total",
+    "Writes to the run folder that failed, by file.",
+    ["file"],
+    registry=None,
+)
+"""One for the process, in every catalogue: files are written where no catalogue is at hand."""
+BACKGROUND_FAILURES = Counter(
+    "constellation_background_failures_total",
+    "Background tasks that ended by an error, by task; a mistake of ours.",
+    ["task"],
+    registry=None,
+)
+"""One for the process, in every catalogue."""
+
 
 class RouterMetrics:
     """What a router exports."""
@@ -84,6 +99,8 @@ class RouterMetrics:
         self.collective_phi.set(nan)
         self.rejected = rejected_counter(registry)
         self.spans = spans_counter(registry)
+        self.write_failures = _shared(WRITE_FAILURES, registry)
+        self.background_failures = _shared(BACKGROUND_FAILURES, registry)
 
 
 TOKEN_KINDS = ("prompt", "completion", "score")
@@ -128,6 +145,8 @@ class KernelMetrics:
         )
         self.rejected = rejected_counter(registry)
         self.spans = spans_counter(registry)
+        self.write_failures = _shared(WRITE_FAILURES, registry)
+        self.background_failures = _shared(BACKGROUND_FAILURES, registry)
 
     def forget(self, kernel: str) -> None:
         """Stop to export what was said of a kernel that has left."""
@@ -167,12 +186,19 @@ class RegistryMetrics:
         self.table_version = Gauge(
             prefix + "table_version", "Version of the newest table.", registry=registry
         )
+        self.write_failures = _shared(WRITE_FAILURES, registry)
+        self.background_failures = _shared(BACKGROUND_FAILURES, registry)
 
     def forget(self, kernel: str) -> None:
         """Stop to export what was said of a kernel that has left."""
         for metric in (self.up, self.restarts, self.phi):
             with suppress(KeyError):  # not every kernel has been measured
                 metric.remove(kernel)
+
+
+def _shared(counter: Counter, registry: CollectorRegistry) -> Counter:
+    registry.register(counter)
+    return counter
 
 
 def rejected_counter(registry: CollectorRegistry) -> Counter:

@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from constellation.files import append_whole
 from constellation.records import Finish, Route
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,12 @@ class AccessLog:
     """Appends lines to a file that is kept below `file_bytes_max`, and one older file."""
 
     def __init__(
-        self, path: Path, *, prompts: bool = False, file_bytes_max: int = FILE_BYTES_MAX
+        self,
+        path: Path,
+        *,
+        prompts: bool = False,
+        file_bytes_max: int = FILE_BYTES_MAX,
+        on_lost: Callable[[], object] = lambda: None,
     ) -> None:
         """Name the file; nothing is opened before the first line.
 
@@ -37,10 +44,12 @@ class AccessLog:
             path: The file.
             prompts: Write down what was asked, too.
             file_bytes_max: Size in bytes at which a new file is begun.
+            on_lost: Called when lines could not be written.
         """
         self.prompts = prompts
         self._path = path
         self._bytes_max = file_bytes_max
+        self._on_lost = on_lost
         self._lines: list[str] = []
         self._num_characters = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -64,12 +73,11 @@ class AccessLog:
         if not lines:
             return
         try:
-            with self._path.open("a", encoding="ascii") as file:
-                file.write("".join(lines))
-                size = file.tell()
+            size = append_whole(self._path, "".join(lines).encode("ascii"))
             if size >= self._bytes_max:
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
         except OSError as error:  # a full disk is no reason to refuse anybody
+            self._on_lost()
             facts = {"path": str(self._path), "lines": len(lines), "why": error.strerror}
             logger.warning("access log lost", extra=facts)
 

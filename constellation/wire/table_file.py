@@ -6,7 +6,6 @@ A damaged basin would still be numbers and route wrongly without a sign; hence t
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import msgpack
 import numpy as np
 
 from constellation.errors import ArtifactError
+from constellation.files import write_whole
 from constellation.geometry.simplex import FISHER_RAO_RADIUS
 from constellation.records import KernelSite, Rule, Split, Table
 
@@ -52,12 +52,7 @@ def unpack_table(data: bytes, *, source: object = "table") -> Table:
 
 def save_table(path: Path, table: Table) -> None:
     """Write the table so that a reader sees the old one or the new one, never half of it."""
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    with temporary.open("wb") as file:
-        file.write(pack_table(table))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_whole(path, pack_table(table))
 
 
 def load_table(path: Path) -> Table:

@@ -7,7 +7,6 @@ file says all and is replaced whole. Shapes: K outcomes of the simplex.
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import msgpack
 import numpy as np
 
 from constellation.errors import ArtifactError
+from constellation.files import write_whole
 from constellation.geometry.means import HellingerSum
 
 SCHEMA_VERSION = 1
@@ -45,13 +45,8 @@ def save_texts(
     )
     digest = hashlib.sha256(content).digest()
     path = texts_path(artifacts, kernel)
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    with temporary.open("wb") as file:
-        file.write(msgpack.packb({"schema": SCHEMA_VERSION, "sha256": digest, "content": content}))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    envelope = {"schema": SCHEMA_VERSION, "sha256": digest, "content": content}
+    write_whole(path, bytes(msgpack.packb(envelope)))
     return path
 
 

@@ -49,6 +49,7 @@ class Engine:
         self.go.set()
         self.threads: set[str] = set()
         self.broken = False
+        self.too_few = False
 
     def start(
         self, tokens: Sequence[int], sampling: Sampling, produced: Sequence[int] = ()
@@ -64,7 +65,7 @@ class Engine:
         if self.broken:
             raise RuntimeError("the model broke")
         self.steps.append([answer.letter for answer in answers])
-        return [answer.say() for answer in answers]
+        return [] if self.too_few else [answer.say() for answer in answers]
 
     def leave(self, answer: Word) -> None:
         self.left.append(answer.letter)
@@ -220,5 +221,18 @@ def test_metrics_count_tokens_and_what_is_held() -> None:
         assert value("constellation_inter_token_seconds_count") == 5
         for kind, num in (("prompt", 1), ("completion", 5)):
             assert value("constellation_tokens_total", {**kernel, "kind": kind}) == num
+
+    asyncio.run(story())
+
+
+def test_readers_are_told_when_the_loop_itself_breaks_and_the_next_answer_has_another() -> None:
+    async def story() -> None:
+        engine = Engine()
+        host = host_of(engine)
+        engine.too_few = True
+        with pytest.raises(ValueError, match="zip"):
+            await asyncio.wait_for(whole(host, "a"), timeout=10)
+        engine.too_few = False
+        assert await whole(host, "b") == "bbbbb"
 
     asyncio.run(story())

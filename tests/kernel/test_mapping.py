@@ -16,6 +16,7 @@ from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.mapping import map_bytes, mapped_tensors
 from tests.kernel.conftest import MakeKernel
+from tests.support.disks import files_of_at_most
 
 TOKENS_BT = torch.tensor([[5, 9, 2, 60]])
 
@@ -149,6 +150,19 @@ def test_what_is_kept_is_written_again_when_it_was_damaged(saved: Path, tmp_path
     cut.write_bytes(kept.read_bytes()[:-5])
     cut.replace(kept)
     assert torch.equal(load_kernel(saved, shared=tmp_path / "kept").decoder(TOKENS_BT), before)
+
+
+def test_where_no_copy_can_be_kept_a_kernel_is_read_into_memory_of_its_own(
+    saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with files_of_at_most(1000):
+        loaded = load_kernel(saved, shared=tmp_path / "kept")
+    assert torch.equal(loaded.decoder(TOKENS_BT), load_kernel(saved).decoder(TOKENS_BT))
+    assert not any(parameter.requires_grad for parameter in loaded.decoder.parameters())
+    assert list((tmp_path / "kept").iterdir()) == []
+    assert [record.message for record in caplog.records] == [
+        "weights are not shared: no copy can be kept"
+    ]
 
 
 def test_every_kind_of_number_and_tensors_at_odd_places_are_read(tmp_path: Path) -> None:

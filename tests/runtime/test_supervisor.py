@@ -137,3 +137,15 @@ def test_up_means_an_address_and_starting_means_none(events: list[str], misses_m
 def test_patience_that_makes_no_sense_is_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="misses_max >= 1"):
         SupervisorConfig(**changes)  # type: ignore[arg-type]
+
+
+def test_a_member_that_could_not_start_is_started_anew_after_pauses_that_double() -> None:
+    made = supervisor(retry_s=2.0, retry_max_s=8.0)
+    assert made.ended("k", now_s=1.0) == []
+    starts = [at for at in range(60) if made.ended("k", now_s=float(at))]
+    assert starts == [2, 6, 14, 22, 30, 38, 46, 54]
+    up(made, now_s=60.0)
+    assert made.ended("k", now_s=1000.0) == []  # it is up
+    made.refused("k", AT, now_s=1000.0)
+    assert made.ended("k", now_s=1001.0) == []
+    assert made.ended("k", now_s=1002.0) == [Restart("k", "ended before it served")]

@@ -23,11 +23,11 @@ import torch  # noqa: E402
 
 from actors import _ray  # noqa: E402
 from actors.kernel.process import KernelProcess  # noqa: E402
-from actors.placing import write_placement  # noqa: E402
+from actors.run_folder import as_json  # noqa: E402
 from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions  # noqa: E402
 from constellation.coordizer.coordizer import Coordizer  # noqa: E402
 from constellation.errors import DeploymentError  # noqa: E402
-from constellation.runtime.placement import Placement  # noqa: E402
+from constellation.files import write_whole  # noqa: E402
 from constellation.v1 import kernel_pb2  # noqa: E402
 from constellation.wire import channel, services  # noqa: E402
 from tests.support.artifacts import PROMPTS  # noqa: E402
@@ -60,7 +60,7 @@ def deployment(artifacts: Path, folder: Path) -> DeploymentSpec:
         kernel=KernelOptions(),
     )
     (spec.run_dir / "logs").mkdir(parents=True)
-    write_placement(spec, Placement(1, MEMBERS))
+    write_whole(spec.placement_path, as_json(MEMBERS))
     return spec
 
 

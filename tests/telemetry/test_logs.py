@@ -91,3 +91,19 @@ def test_times_carry_their_offset() -> None:
     time = json.loads(JsonFormatter().format(record))["time"]
     assert time[4] == "-"
     assert time[-5] in "+-"
+
+
+def test_a_record_that_cannot_be_written_goes_to_stderr_and_the_next_to_a_new_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "logs" / "log.jsonl"
+    set_up_logging(path)
+    logging.getLogger("actors").info("first")
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.write_text("no folder")
+    logging.getLogger("actors").info("second")
+    assert json.loads(capsys.readouterr().err)["message"] == "second"
+    path.parent.unlink()
+    logging.getLogger("actors").info("third")
+    assert [line["message"] for line in lines(path)] == ["third"]

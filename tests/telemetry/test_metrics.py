@@ -30,6 +30,8 @@ ROUTER = {
     "constellation_collective_phi_bits": ("gauge", ()),
     "constellation_rejected": ("counter", ("reason",)),
     "constellation_spans": ("counter", ("outcome",)),
+    "constellation_write_failures": ("counter", ("file",)),
+    "constellation_background_failures": ("counter", ("task",)),
 }
 KERNEL = {
     "constellation_tokens": ("counter", ("kernel", "kind")),
@@ -40,6 +42,8 @@ KERNEL = {
     "constellation_kernel_kappa": ("gauge", ("kernel",)),
     "constellation_rejected": ("counter", ("reason",)),
     "constellation_spans": ("counter", ("outcome",)),
+    "constellation_write_failures": ("counter", ("file",)),
+    "constellation_background_failures": ("counter", ("task",)),
 }
 REGISTRY = {
     "constellation_kernel_up": ("gauge", ("kernel",)),
@@ -47,6 +51,8 @@ REGISTRY = {
     "constellation_kernel_phi_ratio": ("gauge", ("kernel",)),
     "constellation_basin_spread_radians": ("gauge", ()),
     "constellation_table_version": ("gauge", ()),
+    "constellation_write_failures": ("counter", ("file",)),
+    "constellation_background_failures": ("counter", ("task",)),
 }
 CATALOGUES = [(RouterMetrics, ROUTER), (KernelMetrics, KERNEL), (RegistryMetrics, REGISTRY)]
 

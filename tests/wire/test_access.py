@@ -13,6 +13,7 @@ from constellation.client.retries import RetryPolicy
 from constellation.errors import InvalidRequest, Unauthenticated
 from constellation.wire.access import AccessLog, Entry, note
 from constellation.wire.channel import Bind
+from tests.support.disks import files_of_at_most
 from tests.wire.fakes import Served
 from tests.wire.http.doors import Door
 
@@ -156,3 +157,22 @@ def test_without_a_log_nothing_is_noted() -> None:
     with Entry(None, "http", "GET /health") as entry:
         note(kernel="python")
     assert entry.facts == {}
+
+
+def test_a_log_goes_on_in_a_folder_that_was_removed_and_has_no_half_line(tmp_path: Path) -> None:
+    path, lost = tmp_path / "logs" / "access.jsonl", []
+    log = AccessLog(path, on_lost=lambda: lost.append(1))
+
+    async def write(method: str) -> None:
+        log.write({"method": method})
+        log.flush()
+
+    asyncio.run(write("first"))
+    with files_of_at_most(path.stat().st_size + 3):
+        asyncio.run(write("too much"))
+    assert [line["method"] for line in lines(path)] == ["first"]
+    assert lost == [1]
+    path.unlink()
+    path.parent.rmdir()
+    asyncio.run(write("later"))
+    assert [line["method"] for line in lines(path)] == ["later"]

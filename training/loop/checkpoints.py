@@ -7,7 +7,6 @@ best, and the newest good one stay; a damaged file is passed over for the one be
 import json
 import logging
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from constellation.errors import TrainingError
+from constellation.files import write_whole
 from constellation.kernel.decoder import Decoder
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class CheckpointFolder:
         }
         path = self.folder / f"step-{step:08d}.safetensors"
         try:
-            write_atomically(path, save(tensors, metadata=facts))
+            write_whole(path, save(tensors, metadata=facts))
         except OSError as error:
             raise TrainingError(
                 f"cannot write checkpoint {path}: {error.strerror}; the one before it is intact, "
@@ -192,29 +192,9 @@ def _place(key: str, parameter: Tensor, optimiser: torch.optim.Optimizer) -> tor
     return torch.device("cpu") if counts else parameter.device
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write JSON atomically."""
-    write_atomically(path, json.dumps(value, indent=2, sort_keys=True).encode() + b"\n")
+    write_whole(path, json.dumps(value, indent=2, sort_keys=True).encode() + b"\n")
 
 
 def _collect(decoder: Decoder, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from constellation.errors import ArtifactError
-from training.loop.checkpoints import write_atomically
+from constellation.files import write_whole
 from training.report.facts import BETA, REPORT, RUN, VALIDATION, RunFacts, read_facts
 from training.report.markdown import to_markdown
 from training.report.plots import Plot, draw_plots
@@ -44,7 +44,7 @@ def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
     summary, plots = _make(facts, samples, path)
     summary["plots"] = [asdict(plot) for plot in plots]
     try:
-        write_atomically(path, to_markdown(summary, plots).encode())
+        write_whole(path, to_markdown(summary, plots).encode())
     except OSError as error:
         raise ArtifactError(path, f"cannot be written: {error.strerror}") from error
     return WrittenReport(path=path, summary=summary, plots=tuple(plots))

@@ -18,10 +18,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from constellation.errors import ArtifactError, ConfigError
+from constellation.files import write_whole
 from constellation.kernel.adapters.attach import Adapted, AdapterConfig, attach
 from constellation.kernel.adapters.coordinate import CoordinateConfig
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.checkpoint import KERNEL_FILE, LoadedKernel, load_kernel, write_whole
+from constellation.kernel.checkpoint import KERNEL_FILE, LoadedKernel, load_kernel
 
 ADAPTER_FILE: Final = "adapter.safetensors"
 FORMAT: Final = "1"

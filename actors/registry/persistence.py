@@ -1,0 +1,60 @@
+"""What the registry writes into the run folder, for processes that start later.
+
+It is written beside what the registry does, never before: routers learn of a change from the
+registry, and wait for no disk. A folder that was removed, or had no room, is made whole again as
+soon as that can be.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from actors.registry.remembering import pack_members
+from actors.run_folder import KeptFiles, as_json
+from actors.spec import Announcement, DeploymentSpec
+from constellation.records import Table
+from constellation.runtime.placement import Placement
+from constellation.wire.table_file import pack_table
+
+LOOK_S = 0.5
+"""Seconds between two looks whether all files are there; changes are written at once."""
+
+
+class Persistence:
+    """The registry's files: table, members, placement, and where metrics are served."""
+
+    def __init__(self, spec: DeploymentSpec) -> None:
+        self._spec = spec
+        self._files = KeptFiles()
+        self._changed = asyncio.Event()
+        self._writing = asyncio.Lock()
+
+    def keep_placement(self, placement: Placement) -> None:
+        """Have a process that starts find there which kernels it serves."""
+        self._files.keep(self._spec.placement_path, as_json(placement.processes))
+        self._changed.set()
+
+    def keep(
+        self,
+        table: Table,
+        up: Iterable[Announcement],
+        targets: Iterable[Mapping[str, object]],
+    ) -> None:
+        """Have a router that starts find the table, and a registry who was up; keep the targets."""
+        self._files.keep(self._spec.table_path, pack_table(table))
+        self._files.keep(self._spec.members_path, pack_members(up))
+        self._files.keep(self._spec.targets_path, as_json(list(targets)))
+        self._changed.set()
+
+    async def write(self) -> None:
+        """Write what is not on the disk; what cannot be written is left for later."""
+        async with self._writing:
+            await asyncio.to_thread(self._files.write)
+
+    async def write_next(self) -> None:
+        """Wait for a change, or for the time of the next look, and write."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                await self._changed.wait()
+        self._changed.clear()
+        await self.write()
