@@ -17,7 +17,7 @@ import ray
 import ray.util
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from actors.spec import ROUTER, Announcement, DeploymentSpec
+from actors.spec import ROUTER, Announcement, DeploymentSpec, StartState
 from constellation.errors import ConstellationError, DeploymentError
 from constellation.runtime.placement import is_kernel_member
 
@@ -135,11 +135,12 @@ def watch(
     interval_s: float,
     stop: threading.Event,
     ray_lives: Callable[[], bool],
+    starts: Callable[[], StartState],
 ) -> None:
     """Ask an actor for its state until `stop` is set; restart it when it no longer answers.
 
     Ray restarts an actor whose process dies; this one may live and hang, and it supervises all
-    the others.
+    the others. Each question says how processes can be started, for its status and metrics.
     """
     misses, pid, node = 0, 0, ""
     while not stop.wait(interval_s):
@@ -147,7 +148,8 @@ def watch(
             logger.error("Ray has ended, and all members with it")
             return
         handle = find(member, namespace)
-        reference: Any = handle.state.remote() if handle is not None else None
+        now = starts()
+        reference: Any = handle.state.remote(now) if handle is not None else None
         answered, _ = ray.wait([reference], timeout=interval_s) if reference else ([], [])
         misses = 0 if answered else misses + 1
         if answered:

@@ -20,7 +20,8 @@ from typing import Any
 
 import psutil
 
-from cluster.bootstrap import NAMESPACE, joined_ray, local_ray, raylet
+from cluster.bootstrap import ADVICE, NAMESPACE, OwnRay, joined_ray, local_ray, raylet
+from cluster.exposure import check_loopback
 from cluster.state import RunState, own_start_time, remove_state, write_state
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import (
@@ -32,6 +33,7 @@ from constellation.errors import (
 from constellation.settings import SecuritySettings, Settings, TracingSettings, read_token
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.tracing import TracingOptions, check_installed
+from constellation.wire.channel import LOOPBACK
 from constellation.wire.names import check_kernel_name
 from constellation.wire.table_file import load_table
 from constellation.wire.tls import ServerTls, server_tls
@@ -199,19 +201,21 @@ def _listening(host: str, port: int, flag: str) -> Iterator[int]:
 
 def hold(settings: Settings, address: str | None, report: Any, stop: threading.Event) -> None:
     """Start the constellation, report its endpoint, watch over it until `stop` is set."""
-    ray_running: AbstractContextManager[Any] = (
-        local_ray(num_cpus=0, dashboard=False, preloaded=PRELOADED)
+    preloaded = PRELOADED if settings.cluster.fork_workers else ()
+    ray_running: AbstractContextManager[OwnRay | None] = (
+        local_ray(num_cpus=0, dashboard=False, preloaded=preloaded)
         if address is None
         else joined_ray(address)
     )
     # Everything that can be wrong with the configuration is found before Ray starts.
     kernels = kernels_of(settings.artifacts)
     spec = _spec(settings)
-    with ray_running:
+    with ray_running as own:
         from actors import _ray
         from actors.registry.process import RegistryActor
+        from actors.spec import StartState
 
-        ray_lives = _alive(raylet()) if address is None else lambda: True
+        ray_lives = _alive(raylet()) if own is not None else lambda: True
         # A table of an earlier constellation here would send the router to processes long gone.
         spec.table_path.unlink(missing_ok=True)
         spec.members_path.unlink(missing_ok=True)
@@ -220,6 +224,8 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
         registry = _ray.create(RegistryActor, _ray.REGISTRY, spec)
         try:
             _ray.wait_for(registry.ready.remote(), timeout_s=READY_S, what="the constellation")
+            if own is not None:
+                check_loopback(ADVICE, open_ports=_open_ports(spec))
             # A router's own word is where it answers heartbeats, which TLS makes another place.
             endpoints = tuple(doors.endpoint for doors in spec.routers)
             write_state(
@@ -236,11 +242,24 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
             )
             report({"endpoint": endpoints[0]})
             _ray.watch(
-                _ray.REGISTRY, spec.namespace, interval_s=WATCH_S, stop=stop, ray_lives=ray_lives
+                _ray.REGISTRY,
+                spec.namespace,
+                interval_s=WATCH_S,
+                stop=stop,
+                ray_lives=ray_lives,
+                starts=StartState if own is None else own.check,
             )
         finally:
             _ray.tear_down(spec, grace_s=GRACE_S)
             remove_state(settings.run_dir)
+
+
+def _open_ports(spec: Any) -> set[int]:
+    """Return the ports at which routers answer clients of other machines, if they are to."""
+    doors = {
+        each for router in spec.routers for each in (router.listen, router.http_listen) if each
+    }
+    return {port for host, port in doors if host not in LOOPBACK}
 
 
 def _alive(process: psutil.Process) -> Callable[[], bool]:

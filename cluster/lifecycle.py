@@ -5,11 +5,11 @@ import os
 import select
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 from cluster.launcher import READY_S, kernels_of, ports_of, tls_of
+from cluster.python import module_command
 from cluster.state import RunState, require_running, running
 from constellation.errors import DeploymentError
 from constellation.kernel.compiler import check_compiler
@@ -60,7 +60,7 @@ def _spawn(settings: Settings, address: str | None, log: Path) -> dict[str, str]
     with os.fdopen(reader) as pipe, log.open("ab") as output:
         # The launcher forks itself away from us, so this returns at once.
         subprocess.run(
-            [sys.executable, "-m", "cluster.launcher", str(writer)],
+            module_command("cluster.launcher", str(writer)),
             input=json.dumps(request).encode(),
             stdout=output,
             stderr=output,

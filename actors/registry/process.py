@@ -25,7 +25,7 @@ from actors.registry.heartbeat import ANSWER_S
 from actors.registry.members import Members
 from actors.registry.switching import switch
 from actors.router.host import Snapshot
-from actors.spec import Announcement, DeploymentSpec
+from actors.spec import Announcement, DeploymentSpec, StartState
 from constellation.errors import GrowthRefused, ReloadRefused
 from constellation.records import FloatArray, Grown, Reloaded, Table
 from constellation.routing.growth import add_kernel, retire_kernel, spawn_kernel, unlearn_text
@@ -49,6 +49,7 @@ class RegistryProcess:
     async def __init__(self, spec: DeploymentSpec) -> None:  # type: ignore[misc]
         set_up_logging(spec.log_path(_ray.REGISTRY))
         self._spec = spec
+        self._starts = StartState()
         self._leaving: dict[str, asyncio.Task[None]] = {}
         self._all_up = asyncio.Event()
         self._changing = asyncio.Lock()
@@ -89,8 +90,15 @@ class RegistryProcess:
         await self._all_up.wait()
         return await self.state()
 
-    async def state(self) -> dict[str, Any]:
-        """Return endpoints and processes of all members."""
+    async def state(self, starts: StartState | None = None) -> dict[str, Any]:
+        """Return endpoints and processes of all members.
+
+        Args:
+            starts: How processes can be started now; None: as before.
+        """
+        if starts is not None:
+            self._starts = starts
+            self._exports.show_starts(starts)
         return {
             "table_version": self._table.version,
             "registry_pid": os.getpid(),
@@ -318,6 +326,7 @@ class RegistryProcess:
             health=self._members.health(),
             registry_pid=os.getpid(),
             routers=self._members.router_health(),
+            start_problem=self._starts.problem,
         )
         told = [
             self._members.actors[name].update.remote(snapshot) for name in self._members.routers

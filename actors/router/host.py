@@ -68,6 +68,8 @@ class Snapshot:
     registry_pid: int
     routers: tuple[RouterHealth, ...] = ()
     """All that serve clients."""
+    start_problem: str = ""
+    """What is wrong with how processes are started; empty when nothing is."""
 
 
 class RouterHost:
@@ -226,6 +228,7 @@ class RouterHost:
             num_unexpected_errors=self.guard.num_unexpected,
             registry_pid=snapshot.registry_pid,
             routers=snapshot.routers,
+            start_problem=snapshot.start_problem,
             collective_phi=None if self._collective is None else self._collective.state(),
         )
 

@@ -47,6 +47,8 @@ REGISTRY = {
     "constellation_kernel_phi_ratio": ("gauge", ("kernel",)),
     "constellation_basin_spread_radians": ("gauge", ()),
     "constellation_table_version": ("gauge", ()),
+    "constellation_process_start_possible": ("gauge", ()),
+    "constellation_fork_server_up": ("gauge", ()),
 }
 CATALOGUES = [(RouterMetrics, ROUTER), (KernelMetrics, KERNEL), (RegistryMetrics, REGISTRY)]
 
