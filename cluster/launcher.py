@@ -22,6 +22,7 @@ import psutil
 
 from cluster.bootstrap import ADVICE, NAMESPACE, OwnRay, joined_ray, local_ray, raylet
 from cluster.exposure import check_loopback
+from cluster.python import keep_others_from_writing
 from cluster.state import RunState, own_start_time, remove_state, write_state
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import (
@@ -270,10 +271,11 @@ def _alive(process: psutil.Process) -> Callable[[], bool]:
 def main() -> None:
     """Read settings from standard input, go to the background, run, report on the descriptor."""
     request = json.loads(sys.stdin.read())
+    keep_others_from_writing()
     if os.fork():
         os._exit(0)
     os.setsid()  # it outlives the terminal
-    with os.fdopen(int(sys.argv[1]), "w") as pipe:
+    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as pipe:
 
         def report(message: dict[str, Any]) -> None:
             pipe.write(json.dumps(message) + "\n")

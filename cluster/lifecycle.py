@@ -47,7 +47,8 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
         check_compiler()
     tls_of(settings.security)
     log_folder = settings.run_dir / "logs"
-    log_folder.mkdir(parents=True, exist_ok=True)
+    # Only its user reads logs, unless somebody opened the folder to others before.
+    log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     message = _spawn(settings, address, log_folder / "launcher.log")
     if "error" in message:
         raise DeploymentError(f"{message['error']} (log: {log_folder})")
@@ -57,28 +58,47 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
 def _spawn(settings: Settings, address: str | None, log: Path) -> dict[str, str]:
     request = {"settings": settings.model_dump(mode="json"), "address": address}
     reader, writer = os.pipe()
-    with os.fdopen(reader) as pipe, log.open("ab") as output:
-        # The launcher forks itself away from us, so this returns at once.
-        subprocess.run(
-            module_command("cluster.launcher", str(writer)),
-            input=json.dumps(request).encode(),
-            stdout=output,
-            stderr=output,
-            pass_fds=(writer,),
-            env=child_environment({}),
-            check=True,
-            timeout=STOP_S,
-        )
-        os.close(writer)
-        pid = int(json.loads(pipe.readline())["pid"])
+    with os.fdopen(reader, encoding="utf-8") as pipe:
+        try:
+            _run_launcher(json.dumps(request), writer, log)
+            pid = int(json.loads(pipe.readline())["pid"])
+        except (OSError, ValueError, subprocess.SubprocessError):
+            return {"error": f"the launcher ended before it was in the background{_said(log)}"}
         ready, _, _ = select.select([pipe], [], [], READY_S + STOP_S)
         line = pipe.readline() if ready else ""
     if not line:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        return {"error": f"the launcher ended or hung before the constellation was up; see {log}"}
+        return {"error": f"the launcher ended or hung before the constellation was up{_said(log)}"}
     message: dict[str, str] = json.loads(line)
     return message
+
+
+def _run_launcher(request: str, writer: int, log: Path) -> None:
+    """Run the launcher until it goes on in the background, which is at once."""
+    try:
+        with log.open("ab") as output:
+            subprocess.run(
+                module_command("cluster.launcher", str(writer)),
+                input=request.encode(),
+                stdout=output,
+                stderr=output,
+                pass_fds=(writer,),
+                env=child_environment({}),
+                check=True,
+                timeout=STOP_S,
+            )
+    finally:
+        os.close(writer)
+
+
+def _said(log: Path) -> str:
+    """Return the last line of what the launcher said on its standard error, for an error."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return f": {lines[-1]}" if lines else ""
 
 
 def stop(run_dir: Path) -> RunState:

@@ -1,5 +1,6 @@
-"""How to run a module of ours as a process of its own."""
+"""How our processes run: modules of ours as processes of their own, and what they write."""
 
+import os
 import sys
 
 
@@ -10,3 +11,8 @@ def module_command(module: str, *arguments: str) -> list[str]:
     `secrets.py` or `queue.py` where they work, and whoever can write there could have code run.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def keep_others_from_writing() -> None:
+    """Have nothing that this process and its children write be open to other users' writing."""
+    os.umask(os.umask(0o022) | 0o022)

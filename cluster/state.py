@@ -48,7 +48,7 @@ def write_state(run_dir: Path, state: RunState) -> None:
     """Write the state file, whole or not at all."""
     path = run_dir / STATE_FILE
     temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(asdict(state), indent=1) + "\n")
+    temporary.write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
 
 
@@ -67,7 +67,7 @@ def running(run_dir: Path) -> RunState | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         listed = {name: tuple(content[name]) for name in ("kernels", "endpoints")}
         state = RunState(**{**content, **listed})
     except (ValueError, TypeError, KeyError) as error:

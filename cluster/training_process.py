@@ -20,7 +20,7 @@ from typing import IO, Any, Final
 
 from cluster.bootstrap import local_ray
 from cluster.private_folder import private_folder
-from cluster.python import module_command
+from cluster.python import keep_others_from_writing, module_command
 from constellation.errors import ConstellationError, DeploymentError, TrainingError
 from training.progress.events import OnEvent, from_json, to_json
 from training.recipe_running import WorkersSection
@@ -75,7 +75,7 @@ def _start() -> tuple[subprocess.Popen[str], IO[str]]:
         module_command("cluster.training_process", str(writer)),
         stdin=subprocess.PIPE,
         stdout=2,  # what Ray prints is not our output
-        text=True,
+        encoding="utf-8",
         pass_fds=(writer,),
         start_new_session=True,  # Ctrl-C reaches it through us, once
     )
@@ -119,6 +119,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def main() -> None:
     """Read the order from standard input, train, tell on the descriptor."""
+    keep_others_from_writing()
     order = json.loads(sys.stdin.readline())
     plan = TrainingPlan.from_dict(order["plan"])
     workers = WorkersSection.model_validate(order["workers"])

@@ -231,7 +231,7 @@ def read_token(file: Path | None) -> str | None:
     if file is None:
         return None
     try:
-        token = file.read_text().split("\n", 1)[0].strip()
+        token = file.read_text(encoding="utf-8").split("\n", 1)[0].strip()
     except OSError as error:
         raise ConfigError(f"token file {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:

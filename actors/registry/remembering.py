@@ -21,7 +21,7 @@ def write_members(path: Path, announcements: Iterable[Announcement]) -> None:
 def read_members(path: Path) -> dict[str, Announcement]:
     """Return member -> what it announced; empty when nobody wrote anything."""
     try:
-        entries = json.loads(path.read_text())
+        entries = json.loads(path.read_text(encoding="utf-8"))
         told = [Announcement(**{**each, "kernels": tuple(each["kernels"])}) for each in entries]
     except (OSError, ValueError, TypeError, KeyError):
         return {}  # nobody did, or the disk is damaged; then all are asked, and waited for

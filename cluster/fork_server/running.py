@@ -156,5 +156,7 @@ class ForkServer:
             log = ""
         last = log.strip().splitlines()[-1:]
         code = self._process.returncode
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        how = (
+            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        )
         return "".join(last) or f"it {how}"
