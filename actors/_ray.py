@@ -18,7 +18,7 @@ import ray
 import ray.util
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from actors.spec import ROUTER, Announcement, DeploymentSpec
+from actors.spec import ROUTER, Announcement, DeploymentSpec, StartState
 from constellation.errors import ConstellationError, DeploymentError
 from constellation.runtime.placement import is_kernel_member
 
@@ -151,7 +151,7 @@ def watch(
     interval_s: float,
     stop: threading.Event,
     ray_lives: Callable[[], bool],
-    can_start: Callable[[], bool],
+    starts: Callable[[], StartState],
     start: Callable[[], object],
     meanwhile: Callable[[], object],
 ) -> None:
@@ -166,8 +166,9 @@ def watch(
         interval_s: Seconds between two questions, and that an answer may take.
         stop: Ends this.
         ray_lives: Says whether Ray's process on this machine lives; its end ends this.
-        can_start: Says whether Ray can start processes. When it cannot and a member is down, this
-            ends, so that whoever started the constellation can start it anew.
+        starts: Says how processes can be started now, which the registry shows in its status and
+            metrics. When none can be and a member is down, this ends, so that whoever started the
+            constellation can start it anew.
         start: Starts the registry when there is none: Ray restarts none that could not start.
         meanwhile: Called before every question.
     """
@@ -178,12 +179,13 @@ def watch(
         if not ray_lives():
             logger.error("Ray has ended, and all members with it")
             return
-        if (down or misses >= _MISSES_MAX) and not can_start():
+        now = starts()
+        if (down or misses >= _MISSES_MAX) and not now.can_start:
             facts = {"down": down or [member]}
             logger.error("Ray's folder was removed and members are down: ending", extra=facts)
             return
         handle = find(member, namespace)
-        reference: Any = handle.state.remote() if handle is not None else None
+        reference: Any = handle.state.remote(now) if handle is not None else None
         answered, _ = ray.wait([reference], timeout=interval_s) if reference else ([], [])
         misses = 0 if answered else misses + 1
         if answered:
@@ -192,7 +194,7 @@ def watch(
                 pid, node = state["registry_pid"], state["node"]
                 members = state["members"].items()
                 down = [name for name, each in members if each["state"] != "up"]
-        elif misses >= _MISSES_MAX and can_start():
+        elif misses >= _MISSES_MAX and now.can_start:
             reason = "hangs" if handle is not None else "could not start"
             logger.warning("member restarted", extra={"member": member, "reason": reason})
             if not restart(member, namespace, pid=pid, node=node):

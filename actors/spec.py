@@ -175,3 +175,15 @@ class Announcement:
     """Name of the machine."""
     kernels: tuple[str, ...] = ()
     """Whom it serves, if it serves kernels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartState:
+    """How processes of members can be started now, as the launcher sees it."""
+
+    can_start: bool = True
+    """False: Ray's folder is gone, and whoever dies stays away."""
+    forked: bool | None = None
+    """They are forked from the fork server; None when they are not meant to be."""
+    problem: str = ""
+    """What is wrong, and what follows from it; empty when all is as it should be."""

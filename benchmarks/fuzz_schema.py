@@ -84,10 +84,13 @@ class Rounds:
         """Send at least `count` cases; return how often they came to what."""
         seen: Counter[str] = Counter()
         with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "hooks.py").write_text(HOOKS)
-            (Path(folder) / "schemathesis.toml").write_text('hooks = "hooks.py"\n')
+            (Path(folder) / "hooks.py").write_text(HOOKS, encoding="utf-8")
+            (Path(folder) / "schemathesis.toml").write_text(
+                'hooks = "hooks.py"\n', encoding="utf-8"
+            )
             described = Path(folder) / "openapi.json"
-            described.write_text(json.dumps(narrowed(self._fetch("openapi.json"), self._models())))
+            schema = narrowed(self._fetch("openapi.json"), self._models())
+            described.write_text(json.dumps(schema), encoding="utf-8")
             num_rounds = 0
             while seen["inputs"] < count:
                 seen += self._round(described, seed + num_rounds, is_first=num_rounds == 0)
@@ -121,7 +124,7 @@ class Rounds:
             [self._program, "run", str(described), "--continue-on-failure", "--no-shrink"]
             + [f"--{name}={value}" for name, value in options.items()],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=ROUND_S,
             cwd=described.parent,
             check=False,
@@ -152,7 +155,7 @@ def narrowed(document: Any, models: Sequence[str]) -> Any:
 
 def recorders(told: Path) -> Iterator[Any]:
     """Return what was sent and came back, operation by operation."""
-    with told.open() as lines:
+    with told.open(encoding="utf-8") as lines:
         for line in lines:
             finished = json.loads(line).get("ScenarioFinished")
             if finished is not None:

@@ -240,7 +240,7 @@ def compare_rounded(options: argparse.Namespace) -> dict[str, object]:
 
 def int8_loss(kernel: Path, coordizer: Path, text: Path) -> dict[str, object]:
     """Return what rounding to int8 costs a trained kernel."""
-    read = text.read_text()
+    read = text.read_text(encoding="utf-8")
     ids = [END_ID, *Coordizer.load(coordizer).encode(read).tolist()]
     nats = [
         float(token_nats(prepare(load_kernel(kernel).decoder, weights), ids).sum())

@@ -56,7 +56,7 @@ def llama_cpp(python: str, decoder: Decoder, *, num_threads: int) -> Iterator[Ll
         np.savez(weights, **_weights(decoder), facts=np.array(json.dumps(_facts(decoder))))
         command = [python, str(PEER), str(weights), str(num_threads)]
         with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
         ) as process:
             yield LlamaCpp(process)  # leaving closes its input, which ends it
 

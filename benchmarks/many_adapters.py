@@ -125,7 +125,7 @@ def memory_ratio(options: argparse.Namespace, base: Decoder) -> dict[str, object
             [*command, "--memory-of", name, "--held", str(options.held)],
             check=True,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
     found: dict[str, object] = json.loads(ended.stdout)
     return found

@@ -158,7 +158,7 @@ def memory_ratio(options: argparse.Namespace) -> dict[str, object]:
             [*command, "--kernels", counts[0], str(options.kernels[-1])],
             check=True,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
     found: dict[str, object] = json.loads(ended.stdout)
     return found
@@ -188,7 +188,9 @@ def memory_bytes(device: torch.device) -> int:
         return torch.cuda.memory_allocated()
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    (kib,) = re.findall(r"^Pss: +(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.M)
+    (kib,) = re.findall(
+        r"^Pss: +(\d+) kB", Path("/proc/self/smaps_rollup").read_text(encoding="utf-8"), re.M
+    )
     return int(kib) * 1024
 
 

@@ -139,7 +139,9 @@ class Constellation:
 
 def read_texts(files: Sequence[Path], coordizer: Coordizer, context: int) -> list[Text]:
     """Return the documents that are long enough, cut at what kernels read together."""
-    records = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    records = [
+        json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()
+    ]
     encoded = coordizer.encode_batch([record["text"] for record in records])
     return [
         Text((str(record["domain"]),), (number,), ids[:context].tolist())

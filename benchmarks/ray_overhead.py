@@ -185,7 +185,7 @@ def _with_ray(plan: TrainingPlan, at_once: int) -> Measured:
 def _with_plain_processes(plan: TrainingPlan, at_once: int) -> Measured:
     watch = _Stopwatch()
     path = Path(plan.out) / "plan.json"
-    path.write_text(json.dumps(plan.to_dict()))
+    path.write_text(json.dumps(plan.to_dict()), encoding="utf-8")
 
     def launch(kernel: str) -> None:
         command = [sys.executable, "-m", "benchmarks.ray_overhead", "--plan", str(path)]
@@ -201,7 +201,7 @@ def _with_plain_processes(plan: TrainingPlan, at_once: int) -> Measured:
 def _train_plain(path: Path, kernel: str) -> None:
     """Train one kernel in this process, as a Ray worker would."""
     torch.set_num_threads(1)
-    plan = TrainingPlan.from_dict(json.loads(path.read_text()))
+    plan = TrainingPlan.from_dict(json.loads(path.read_text(encoding="utf-8")))
     with told_to_file(plan.checkpoints, f"{kernel}-0") as tell:
         train_kernel(plan, kernel, Alone(), on_progress=tell, should_stop=plan.stop_file.exists)
 

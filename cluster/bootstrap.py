@@ -1,24 +1,25 @@
 """The only file that calls ray.init. Starts a Ray of our own on loopback, or joins a cluster."""
 
+import contextlib
 import functools
 import logging
 import secrets
 import sys
-import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Final
 
 import psutil
 
-from cluster.fork_server.running import (
-    fork_server,
-    forking_interpreter,
-    is_runnable,
-    write_interpreter,
-)
+from actors.spec import StartState
+from cluster import ray_versions
+from cluster.exposure import check_loopback
+from cluster.fork_server.running import ForkServer, worker_command
+from cluster.private_folder import held, private_folder, ray_part
 from constellation.errors import DeploymentError
-from constellation.settings import apply_environment
+from constellation.settings import apply_environment, clear_environment
 from constellation.wire.channel import LOOPBACK
 
 logger = logging.getLogger(__name__)
@@ -33,10 +34,26 @@ _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # requests and weights never pass throu
 # replaces loopback by the machine's address and all its servers listen everywhere.
 _LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
+_LATE: Final = "timed out"
+"""What Ray says when a process of its own was not ready in time."""
+
+_UNFORKED: Final = (
+    "processes that start now take seconds longer and share no memory, since none can be forked"
+)
+
+ADVICE: Final = (
+    f"install a Ray that was tried: pip install 'ray[default,train]{ray_versions.TRIED}', or join "
+    "a Ray that you protect yourself: constellation up --address"
+)
+"""The way out when a Ray of our own listens beyond loopback."""
+
 
 @functools.cache
 def prepare_environment() -> None:
     """Set the variables that Ray reads when it is imported; once, before this process does that.
+
+    Variables of Ray that were set before are removed. They are meant for another Ray: among them
+    are the address of a cluster to join, and that of a database to keep the state in.
 
     The token is drawn once per process, because Ray remembers the first it sees.
     """
@@ -44,6 +61,7 @@ def prepare_environment() -> None:
         raise DeploymentError(
             "Ray was imported before its environment was set; call prepare_environment() first"
         )
+    clear_environment("RAY_")
     apply_environment(_environment(secrets.token_hex(32)))
 
 
@@ -54,6 +72,8 @@ def _environment(token: str) -> dict[str, str]:
         "RAY_AUTH_TOKEN": token,
         "RAY_USAGE_STATS_ENABLED": "0",
         **_LOOPBACK_ONLY,
+        # Under `uv run` it would replace the command of the workers, and upload the working folder.
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         # Nobody reads them, and every controller and worker would count.
         "RAY_TRAIN_METRICS_ENABLED": "0",
         # Nobody takes this machine away from itself; the watcher is a process for every run.
@@ -69,6 +89,38 @@ def _environment(token: str) -> dict[str, str]:
     }
 
 
+class OwnRay:
+    """A Ray of our own that runs, and the watch over what it needs to start processes."""
+
+    def __init__(self, folder: Path, forks: ForkServer | None) -> None:
+        """Note which files Ray cannot do without.
+
+        Args:
+            folder: The private folder.
+            forks: From where workers are forked; None: every worker is a Python of its own.
+        """
+        self.folder = ray_part(folder)
+        """Where Ray has its logs and sockets."""
+        self._forks = forks
+        self._sockets = tuple(self.folder.glob("session_2*/sockets/*"))
+
+    def check(self) -> StartState:
+        """Look after the fork server; return how processes can be started now. Never waits."""
+        if self._forks is not None:
+            self._forks.check(time.monotonic())
+        if not all(path.exists() for path in self._sockets):
+            return StartState(
+                can_start=False,
+                forked=None if self._forks is None else False,
+                problem=f"no process can be started again, since {self.folder} was emptied; "
+                "restart with: constellation down, up",
+            )
+        if self._forks is None:
+            return StartState()
+        problem = self._forks.problem
+        return StartState(forked=not problem, problem=problem and f"{_UNFORKED}: {problem}")
+
+
 @contextmanager
 def local_ray(
     *,
@@ -77,7 +129,7 @@ def local_ray(
     namespace: str = NAMESPACE,
     folder: Path | None = None,
     preloaded: Sequence[str] = (),
-) -> Iterator[Path]:
+) -> Iterator[OwnRay]:
     """Run a Ray of our own on loopback, behind a token nobody else knows; stop it at the end.
 
     Args:
@@ -85,63 +137,72 @@ def local_ray(
             our actors claim none.
         dashboard: Ray Train logs errors without it; serving does not need it.
         namespace: Where named actors live.
-        folder: For logs and sockets, with a short path; None makes one and removes it afterwards.
+        folder: A private folder for logs and sockets; None makes one and removes it afterwards.
         preloaded: Modules that workers have imported when they start, since they are forked from
-            one process; none: every worker is a Python of its own. So it is where the system is not
-            Linux, or no program runs from the folder.
-
-    Yields:
-        Ray's folder for logs and sockets.
+            one process. Empty: every worker is a Python of its own, as it is where no worker can be
+            forked.
 
     Raises:
-        DeploymentError: Ray, or the process from which workers are forked, does not start.
+        DeploymentError: Ray does not start.
+        NotOnLoopback: A process of Ray's listens where other machines can reach it.
     """
     prepare_environment()
+    if note := ray_versions.untried():
+        logger.warning(note)
+    with nullcontext(folder) if folder else private_folder() as private, held(private):
+        command = worker_command(private) if preloaded else None
+        try:
+            _start(private, command, num_cpus=num_cpus, dashboard=dashboard, namespace=namespace)
+            check_loopback(ADVICE)
+            with _forking(private, preloaded) if command else nullcontext() as forks:
+                yield OwnRay(private, forks)
+        finally:
+            import ray
+
+            ray.shutdown()
+
+
+def _start(
+    private: Path, command: str | None, *, num_cpus: int, dashboard: bool, namespace: str
+) -> None:
     import ray  # after the environment is set: Ray reads it at import
 
-    with nullcontext(folder) if folder else ray_folder() as temporary:
-        interpreter = _interpreter(temporary) if preloaded else None
-        try:
-            with forking_interpreter(interpreter) if interpreter else nullcontext():
-                ray.init(
-                    num_cpus=num_cpus,
-                    namespace=namespace,
-                    include_dashboard=dashboard,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    configure_logging=True,
-                    _temp_dir=str(temporary),
-                    _node_ip_address="127.0.0.1",
-                )
-        except Exception as error:  # Ray raises Exception itself when a process of its own is late
-            ray.shutdown()
-            raise DeploymentError(
-                f"Ray did not start: {error}; try again when the machine is less busy"
-            ) from error
-        try:
-            with _forking(temporary, preloaded) if interpreter else nullcontext():
-                yield temporary
-        finally:
-            ray.shutdown()
+    try:
+        # Ray's processes, and what they start, search their working directory for modules.
+        with contextlib.chdir(ray_part(private)):
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                namespace=namespace,
+                include_dashboard=dashboard,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+                runtime_env={"py_executable": command} if command else None,
+                _temp_dir=str(ray_part(private)),
+                _node_ip_address="127.0.0.1",
+            )
+    except Exception as error:  # Ray raises Exception itself when a process of its own is late
+        raise DeploymentError(f"Ray did not start: {error}{_hint(error)}") from error
 
 
-def _interpreter(folder: Path) -> Path | None:
-    """Return what has Ray's workers forked; None where each has to be a Python of its own."""
-    if sys.platform != "linux":
-        return None
-    command = write_interpreter(folder)
-    if is_runnable(command):
-        return command
-    logger.warning("workers are not forked: no program runs there", extra={"path": str(command)})
-    return None
+def _hint(error: Exception) -> str:
+    late = _LATE in str(error).lower()
+    return "; try again when the machine is less busy" if late else ""
 
 
-def _forking(folder: Path, preloaded: Sequence[str]) -> AbstractContextManager[None]:
+@contextmanager
+def _forking(private: Path, preloaded: Sequence[str]) -> Iterator[ForkServer]:
     import ray
 
     job = ray.get_runtime_context().get_job_id()
-    return fork_server(raylet().pid, folder, (_RAY_WORKER, *preloaded), job=job)
+    forks = ForkServer(raylet().pid, private, (_RAY_WORKER, *preloaded), job=job)
+    try:
+        forks.start(time.monotonic())
+        yield forks
+    finally:
+        forks.close()
 
 
 def raylet() -> psutil.Process:
@@ -154,16 +215,6 @@ def raylet() -> psutil.Process:
         if child.name() == "raylet":
             return child
     raise DeploymentError("no raylet runs below this process: it has no Ray, or that has ended")
-
-
-@contextmanager
-def ray_folder() -> Iterator[Path]:
-    """Make a folder for Ray's logs and sockets, and remove it at the end.
-
-    Ray's socket paths must stay short, so it lies directly under the system's.
-    """
-    with tempfile.TemporaryDirectory(prefix="cst", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 @contextmanager

@@ -5,9 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cluster.ray_versions import TRIED, untried
+
 _GIB = 2**30
 _MIB = 2**20
-_REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?\s*(?:>=|==)\s*([0-9.]+)")
+_NAME = re.compile(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?")
+_LEAST = re.compile(r"(?:>=|==)\s*([0-9.]+)")
 
 MEMORY_BYTES_MIN = _GIB
 """Below this not even a few small kernels start."""
@@ -103,6 +106,7 @@ def diagnose(facts: MachineFacts) -> list[Finding]:
     return [
         check_python(facts.python),
         *check_packages(facts.packages, facts.requirements),
+        *check_ray_version(facts.packages.get("ray")),
         check_memory(facts.memory_free, facts.memory_total),
         check_cores(facts.num_cores),
         check_gpus(facts.gpus),
@@ -125,8 +129,8 @@ def check_python(version: tuple[int, int, int]) -> Finding:
 
 def parse_requirement(line: str) -> tuple[str, str] | None:
     """Return name and least version of a plain requirement; None for conditional ones."""
-    found = _REQUIREMENT.match(line)
-    return None if found is None or ";" in line else (found[1], found[2])
+    name, least = _NAME.match(line), _LEAST.search(line)
+    return None if name is None or least is None or ";" in line else (name[1], least[1])
 
 
 def check_packages(
@@ -144,6 +148,13 @@ def check_packages(
             good.append(f"{name} {found}")
     if good:
         yield _ok("packages", ", ".join(good))
+
+
+def check_ray_version(found: str | None) -> Iterator[Finding]:
+    """Judge a Ray that is there, but newer or older than what was tried."""
+    note = None if found is None else untried(found)
+    if note is not None:
+        yield _warn("ray version", note, f"pip install 'ray[default,train]{TRIED}'")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

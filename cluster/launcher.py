@@ -21,8 +21,10 @@ from typing import Any
 
 import psutil
 
-from cluster.bootstrap import NAMESPACE, joined_ray, local_ray, raylet
+from cluster.bootstrap import ADVICE, NAMESPACE, OwnRay, joined_ray, local_ray, raylet
+from cluster.exposure import check_loopback
 from cluster.last_words import last_words
+from cluster.python import keep_others_from_writing
 from cluster.state import (
     STATE_FILE,
     RunState,
@@ -41,6 +43,7 @@ from constellation.errors import (
 from constellation.settings import SecuritySettings, Settings, TracingSettings, read_token
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.tracing import TracingOptions, check_installed
+from constellation.wire.channel import LOOPBACK
 from constellation.wire.names import check_kernel_name
 from constellation.wire.table_file import load_table
 from constellation.wire.tls import ServerTls, server_tls
@@ -210,25 +213,29 @@ def _listening(host: str, port: int, flag: str) -> Iterator[int]:
 
 def hold(settings: Settings, address: str | None, report: Any, stop: threading.Event) -> None:
     """Start the constellation, report its endpoint, watch over it until `stop` is set."""
-    ray_running: AbstractContextManager[Any] = (
-        local_ray(num_cpus=0, dashboard=False, preloaded=PRELOADED)
+    preloaded = PRELOADED if settings.cluster.fork_workers else ()
+    ray_running: AbstractContextManager[OwnRay | None] = (
+        local_ray(num_cpus=0, dashboard=False, preloaded=preloaded)
         if address is None
         else joined_ray(address)
     )
     # Everything that can be wrong with the configuration is found before Ray starts.
     kernels = kernels_of(settings.artifacts)
     spec = _spec(settings)
-    with ray_running as ray_folder:
+    with ray_running as own:
         from actors import _ray
         from actors.registry.process import RegistryActor
         from actors.run_folder import KeptFiles
+        from actors.spec import StartState
 
-        ray_lives = _alive(raylet()) if address is None else lambda: True
+        ray_lives = _alive(raylet()) if own is not None else lambda: True
         # A table of an earlier constellation here would send the router to processes long gone.
         _clear(spec)
         registry = _ray.create(RegistryActor, _ray.REGISTRY, spec)
         try:
-            _wait_until_ready(registry, ray_folder)
+            _wait_until_ready(registry, own)
+            if own is not None:
+                check_loopback(ADVICE, open_ports=_open_ports(spec))
             # A router's own word is where it answers heartbeats, which TLS makes another place.
             endpoints = tuple(doors.endpoint for doors in spec.routers)
             state = RunState(
@@ -250,7 +257,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 interval_s=WATCH_S,
                 stop=stop,
                 ray_lives=ray_lives,
-                can_start=_can_start(ray_folder),
+                starts=StartState if own is None else own.check,
                 start=lambda: _ray.create(RegistryActor, _ray.REGISTRY, spec),
                 meanwhile=files.write,
             )
@@ -268,7 +275,7 @@ def _clear(spec: Any) -> None:
     shutil.rmtree(spec.weights_dir, ignore_errors=True)
 
 
-def _wait_until_ready(registry: Any, ray_folder: Path | None) -> None:
+def _wait_until_ready(registry: Any, own: OwnRay | None) -> None:
     """Wait until all members are up.
 
     Raises:
@@ -279,7 +286,7 @@ def _wait_until_ready(registry: Any, ray_folder: Path | None) -> None:
     try:
         _ray.wait_for(registry.ready.remote(), timeout_s=READY_S, what="the constellation")
     except DeploymentError as error:
-        said = [] if ray_folder is None else last_words(ray_folder)
+        said = [] if own is None else last_words(own.folder)
         logger.error("did not come up", extra={"reason": str(error), "said": said})
         # What could not start has said why; who was silent may have died before it could.
         if said and " did not start: " not in str(error):
@@ -287,10 +294,12 @@ def _wait_until_ready(registry: Any, ray_folder: Path | None) -> None:
         raise
 
 
-def _can_start(ray_folder: Path | None) -> Callable[[], bool]:
-    """Return what says whether Ray can start processes: they reach it by sockets in its folder."""
-    sockets = [] if ray_folder is None else list(ray_folder.glob("session_2*/sockets/*"))
-    return lambda: all(path.exists() for path in sockets)
+def _open_ports(spec: Any) -> set[int]:
+    """Return the ports at which routers answer clients of other machines, if they are to."""
+    doors = {
+        each for router in spec.routers for each in (router.listen, router.http_listen) if each
+    }
+    return {port for host, port in doors if host not in LOOPBACK}
 
 
 def _alive(process: psutil.Process) -> Callable[[], bool]:
@@ -301,10 +310,11 @@ def _alive(process: psutil.Process) -> Callable[[], bool]:
 def main() -> None:
     """Read settings from standard input, go to the background, run, report on the descriptor."""
     request = json.loads(sys.stdin.read())
+    keep_others_from_writing()
     if os.fork():
         os._exit(0)
     os.setsid()  # it outlives the terminal
-    with os.fdopen(int(sys.argv[1]), "w") as pipe:
+    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as pipe:
 
         def report(message: dict[str, Any]) -> None:
             pipe.write(json.dumps(message) + "\n")

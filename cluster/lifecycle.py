@@ -5,11 +5,11 @@ import os
 import select
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 from cluster.launcher import READY_S, kernels_of, ports_of, tls_of
+from cluster.python import module_command
 from cluster.room import check_room
 from cluster.state import RunState, require_running, running
 from constellation.errors import DeploymentError
@@ -49,7 +49,8 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
     tls_of(settings.security)
     check_room(settings)
     log_folder = settings.run_dir / "logs"
-    log_folder.mkdir(parents=True, exist_ok=True)
+    # Only its user reads logs, unless somebody opened the folder to others before.
+    log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     message = _spawn(settings, address, log_folder / "launcher.log")
     if "error" in message:
         raise DeploymentError(f"{message['error']} (log: {log_folder})")
@@ -59,20 +60,12 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
 def _spawn(settings: Settings, address: str | None, log: Path) -> dict[str, str]:
     request = {"settings": settings.model_dump(mode="json"), "address": address}
     reader, writer = os.pipe()
-    with os.fdopen(reader) as pipe, log.open("ab") as output:
-        # The launcher forks itself away from us, so this returns at once.
-        subprocess.run(
-            [sys.executable, "-m", "cluster.launcher", str(writer)],
-            input=json.dumps(request).encode(),
-            stdout=output,
-            stderr=output,
-            pass_fds=(writer,),
-            env=child_environment({}),
-            check=True,
-            timeout=STOP_S,
-        )
-        os.close(writer)
-        pid = int(json.loads(pipe.readline())["pid"])
+    with os.fdopen(reader, encoding="utf-8") as pipe:
+        try:
+            _run_launcher(json.dumps(request), writer, log)
+            pid = int(json.loads(pipe.readline())["pid"])
+        except (OSError, ValueError, subprocess.SubprocessError):
+            return {"error": f"the launcher ended before it was in the background{_said(log)}"}
         ready, _, _ = select.select([pipe], [], [], READY_S + STOP_S)
         line = pipe.readline() if ready else ""
     if not line:
@@ -81,6 +74,24 @@ def _spawn(settings: Settings, address: str | None, log: Path) -> dict[str, str]
         return {"error": f"the launcher ended or hung before the constellation was up{_said(log)}"}
     message: dict[str, str] = json.loads(line)
     return message
+
+
+def _run_launcher(request: str, writer: int, log: Path) -> None:
+    """Run the launcher until it goes on in the background, which is at once."""
+    try:
+        with log.open("ab") as output:
+            subprocess.run(
+                module_command("cluster.launcher", str(writer)),
+                input=request.encode(),
+                stdout=output,
+                stderr=output,
+                pass_fds=(writer,),
+                env=child_environment({}),
+                check=True,
+                timeout=STOP_S,
+            )
+    finally:
+        os.close(writer)
 
 
 def _said(log: Path) -> str:

@@ -18,7 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
-from cluster.bootstrap import local_ray, ray_folder
+from cluster.bootstrap import local_ray
+from cluster.private_folder import private_folder
+from cluster.python import keep_others_from_writing, module_command
 from constellation.errors import ConstellationError, DeploymentError, TrainingError
 from training.machine_limits import usable_cores
 from training.progress.events import OnEvent, from_json, to_json
@@ -49,7 +51,7 @@ def train_in_process(plan: TrainingPlan, workers: WorkersSection, on_event: OnEv
         KeyboardInterrupt: Ctrl-C was pressed; checkpoints are written, run again to resume. A
             second one does not wait.
     """
-    with ray_folder() as folder:
+    with private_folder() as folder:
         process, lines = _start()
         try:
             order = {"plan": plan.to_dict(), "workers": workers.model_dump(), "folder": str(folder)}
@@ -71,10 +73,10 @@ def train_in_process(plan: TrainingPlan, workers: WorkersSection, on_event: OnEv
 def _start() -> tuple[subprocess.Popen[str], IO[str]]:
     reader, writer = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cluster.training_process", str(writer)],
+        module_command("cluster.training_process", str(writer)),
         stdin=subprocess.PIPE,
         stdout=2,  # what Ray prints is not our output
-        text=True,
+        encoding="utf-8",
         pass_fds=(writer,),
         start_new_session=True,  # Ctrl-C reaches it through us, once
     )
@@ -118,6 +120,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def main() -> None:
     """Read the order from standard input, train, tell on the descriptor."""
+    keep_others_from_writing()
     order = json.loads(sys.stdin.readline())
     plan = TrainingPlan.from_dict(order["plan"])
     workers = WorkersSection.model_validate(order["workers"])

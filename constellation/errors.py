@@ -106,6 +106,23 @@ class DeploymentError(ConstellationError):
     """A constellation cannot be started, reached or stopped."""
 
 
+class NotOnLoopback(DeploymentError):
+    """A process of ours listens where other machines can reach it, and was not told to.
+
+    Attributes:
+        process: Its name and id.
+        address: host:port at which it listens.
+    """
+
+    def __init__(self, process: str, *, address: str, advice: str) -> None:
+        super().__init__(
+            f"{process} listens at {address}, which other machines can reach, so everything was "
+            f"stopped again; {advice}"
+        )
+        self.process = process
+        self.address = address
+
+
 class RequestError(ConstellationError):
     """One request failed; the service is well."""
 

@@ -122,6 +122,14 @@ class SecuritySettings(_Section):
     """PEM file with the private key of `client_certificate`."""
 
 
+class ClusterSettings(_Section):
+    """How processes are started, in a Ray of our own."""
+
+    fork_workers: bool = True
+    """Fork the processes of kernels, routers and registry from one that has imported all they need:
+    they start sooner and share its memory. Where it cannot run they start without it."""
+
+
 class LogSettings(_Section):
     """What is written down of requests."""
 
@@ -160,6 +168,7 @@ class Settings(BaseSettings):
     serve: ServeSettings = ServeSettings()
     kernel: KernelSettings = KernelSettings()
     security: SecuritySettings = SecuritySettings()
+    cluster: ClusterSettings = ClusterSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
 
@@ -222,7 +231,7 @@ def read_token(file: Path | None) -> str | None:
     if file is None:
         return None
     try:
-        token = file.read_text().split("\n", 1)[0].strip()
+        token = file.read_text(encoding="utf-8").split("\n", 1)[0].strip()
     except OSError as error:
         raise ConfigError(f"token file {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -235,6 +244,12 @@ def read_token(file: Path | None) -> str | None:
 def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a process we start: ours with `changes`."""
     return {**os.environ, **changes}
+
+
+def clear_environment(prefix: str) -> None:
+    """Remove the variables whose names begin with `prefix` from this process's environment."""
+    for name in [name for name in os.environ if name.startswith(prefix)]:
+        del os.environ[name]
 
 
 def apply_environment(changes: Mapping[str, str]) -> None:

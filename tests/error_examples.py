@@ -31,6 +31,7 @@ EXAMPLES: dict[type[errors.ConstellationError], st.SearchStrategy[errors.Constel
         limit=seconds,
     ),
     errors.DeploymentError: st.builds(errors.DeploymentError, texts),
+    errors.NotOnLoopback: st.builds(errors.NotOnLoopback, names, address=names, advice=texts),
     errors.RequestError: st.builds(errors.RequestError, texts),
     errors.InvalidRequest: st.builds(
         errors.InvalidRequest, names, st.one_of(texts, st.floats(), st.none()), texts

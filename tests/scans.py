@@ -111,6 +111,47 @@ def background_tasks(source: str) -> list[int]:
     return sorted(attributes | set(_from_imports(tree, "asyncio", names)))
 
 
+def text_without_encoding(source: str) -> list[int]:
+    """Find text that is read or written in whatever encoding the locale has.
+
+    These are `read_text` and `write_text`, what opens a file in a mode without "b", and what runs a
+    program with `text=True`, each without an encoding.
+    """
+    return sorted(
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and _handles_text(node)
+        and "encoding" not in {keyword.arg for keyword in node.keywords}
+        and not any(isinstance(each, ast.Constant) and each.value == "utf-8" for each in node.args)
+    )
+
+
+def modules_run_with_the_working_directory(source: str) -> list[int]:
+    """Find commands that run a module by `sys.executable, "-m"` without -P before it."""
+    return sorted(
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.List | ast.Tuple)
+        and [ast.unparse(each) for each in node.elts[:2]] == ["sys.executable", "'-m'"]
+    )
+
+
+def _handles_text(call: ast.Call) -> bool:
+    name = _last_name(call.func)
+    if name in {"read_text", "write_text"}:
+        return isinstance(call.func, ast.Attribute)
+    if name in {"open", "fdopen"}:
+        modes = [
+            each.value
+            for each in (*call.args, *(keyword.value for keyword in call.keywords))
+            if isinstance(each, ast.Constant) and isinstance(each.value, str)
+        ]
+        of_text = [mode for mode in modes if mode and set(mode) <= set("rwax+t")]
+        return bool(of_text) or (isinstance(call.func, ast.Name) and not modes)
+    return "text" in {keyword.arg for keyword in call.keywords} and name in {"run", "Popen"}
+
+
 def _calls_method(call: ast.Call, methods: frozenset[str]) -> bool:
     return (
         isinstance(call.func, ast.Attribute)

@@ -118,6 +118,16 @@ def test_only_one_file_starts_background_tasks() -> None:
     assert found == {"actors/background.py", "actors/kernel_link.py"}
 
 
+def test_no_text_is_read_or_written_in_the_encoding_of_the_locale() -> None:
+    assert found_by(scans.text_without_encoding, sources(*PACKAGES, "benchmarks")) == set()
+
+
+def test_no_module_is_run_with_the_working_directory_on_its_path() -> None:
+    """People keep files such as `secrets.py` where they work: `module_command` looks past them."""
+    found = found_by(scans.modules_run_with_the_working_directory, sources(*PACKAGES))
+    assert found == set()
+
+
 PLANTED: list[tuple[Scan, str]] = [
     (scans.environment_reads, "import os\nos.environ['HOME']"),
     (scans.environment_reads, "import os as system\nsystem.getenv('HOME')"),
@@ -135,6 +145,13 @@ PLANTED: list[tuple[Scan, str]] = [
         lambda s: scans.calls_without_timeout(s, frozenset()),
         "rpc = getattr(self._stub, name)\nrpc(request, metadata=())",
     ),
+    (scans.text_without_encoding, "path.read_text()"),
+    (scans.text_without_encoding, "path.write_text(content, errors='replace')"),
+    (scans.text_without_encoding, "path.open('w')"),
+    (scans.text_without_encoding, "with open(path) as file:\n    pass"),
+    (scans.text_without_encoding, "os.fdopen(number, 'w')"),
+    (scans.text_without_encoding, "subprocess.run(command, text=True)"),
+    (scans.modules_run_with_the_working_directory, "run([sys.executable, '-m', 'x', 'y'])"),
     (scans.unbounded_queues, "import asyncio\nwaiting = asyncio.Queue()"),
     (scans.background_tasks, "import asyncio\nasyncio.create_task(work())"),
     (scans.background_tasks, "loop = get_running_loop()\nloop.create_task(work())"),
@@ -158,6 +175,12 @@ INNOCENT: list[tuple[Scan, str]] = [
         lambda s: scans.calls_without_timeout(s, frozenset({"Score"})),
         "stub.Score(request, timeout=1.0)\nkernel_pb2.Score()\nScore()",
     ),
+    (
+        scans.text_without_encoding,
+        "path.read_text(encoding='utf-8')\npath.read_text('utf-8')\npath.open('rb')\nslots.open()\n"
+        "os.open(path, flags)\nread_text(argument)\nsubprocess.run(command)",
+    ),
+    (scans.modules_run_with_the_working_directory, "[sys.executable, '-P', '-m', 'x']"),
     (scans.unbounded_queues, "asyncio.Queue(maxsize=8)\nqueue.Queue(8)"),
     (scans.background_tasks, "async with TaskGroup() as group:\n    group.create_task(work())"),
 ]

@@ -141,7 +141,8 @@ def test_a_child_gets_our_environment_with_the_changes(monkeypatch: pytest.Monke
 
 def test_every_setting_is_documented() -> None:
     sections = [settings.Settings, settings.ServeSettings, settings.KernelSettings]
-    sections += [settings.SecuritySettings, settings.LogSettings, settings.TracingSettings]
+    sections += [settings.SecuritySettings, settings.ClusterSettings]
+    sections += [settings.LogSettings, settings.TracingSettings]
     for section in sections:
         for name, field in section.model_fields.items():
             nested = field.annotation in sections

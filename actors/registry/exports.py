@@ -1,12 +1,13 @@
 """What the registry shows of the constellation: its metrics, and where all others' are."""
 
 from collections.abc import Iterable, Mapping
+from math import nan
 
 import numpy as np
 from prometheus_client import CollectorRegistry
 
 from actors import _ray
-from actors.spec import Announcement, DeploymentSpec
+from actors.spec import Announcement, DeploymentSpec, StartState
 from constellation.geometry import pairwise_distances
 from constellation.records import KernelHealth, Table
 from constellation.telemetry.metrics import RegistryMetrics, serve_metrics
@@ -38,6 +39,11 @@ class Exports:
             news = health.num_restarts - self._counted.get(kernel, 0)
             self._metrics.restarts.labels(kernel).inc(news)
             self._counted[kernel] = health.num_restarts
+
+    def show_starts(self, starts: StartState) -> None:
+        """Show whether processes can be started, and whether they are forked as they should be."""
+        self._metrics.can_start.set(starts.can_start)
+        self._metrics.fork_server_up.set(nan if starts.forked is None else starts.forked)
 
     def forget(self, kernel: str) -> None:
         """Show a kernel that has left no more."""

@@ -28,7 +28,7 @@ from actors.registry.persistence import Persistence
 from actors.registry.switching import switch
 from actors.registry.tables import first_table, stored_table
 from actors.router.host import Snapshot
-from actors.spec import Announcement, DeploymentSpec
+from actors.spec import Announcement, DeploymentSpec, StartState
 from constellation.errors import DeploymentError, GrowthRefused, ReloadRefused
 from constellation.records import FloatArray, Grown, Reloaded, Table
 from constellation.routing.growth import add_kernel, retire_kernel, spawn_kernel, unlearn_text
@@ -52,6 +52,7 @@ class RegistryProcess:
     async def __init__(self, spec: DeploymentSpec) -> None:  # type: ignore[misc]
         set_up_logging(spec.log_path(_ray.REGISTRY))
         self._spec = spec
+        self._starts = StartState()
         self._leaving: dict[str, asyncio.Task[None]] = {}
         self._published = asyncio.Event()
         self._changing = asyncio.Lock()
@@ -99,8 +100,15 @@ class RegistryProcess:
         served = all(site.endpoint is not None for site in self._table.sites)
         return served and all(m.state is State.UP for m in self._members.states)
 
-    async def state(self) -> dict[str, Any]:
-        """Return endpoints and processes of all members."""
+    async def state(self, starts: StartState | None = None) -> dict[str, Any]:
+        """Return endpoints and processes of all members.
+
+        Args:
+            starts: How processes can be started now; None: as before.
+        """
+        if starts is not None:
+            self._starts = starts
+            self._exports.show_starts(starts)
         return {
             "table_version": self._table.version,
             "registry_pid": os.getpid(),
@@ -351,6 +359,7 @@ class RegistryProcess:
             health=self._members.health(),
             registry_pid=os.getpid(),
             routers=self._members.router_health(),
+            start_problem=self._starts.problem,
         )
         told = asyncio.gather(
             *(self._members.actors[name].update.remote(snapshot) for name in self._members.routers),

@@ -70,6 +70,8 @@ class Snapshot:
     registry_pid: int
     routers: tuple[RouterHealth, ...] = ()
     """All that serve clients."""
+    start_problem: str = ""
+    """What is wrong with how processes are started; empty when nothing is."""
 
 
 class RouterHost:
@@ -232,6 +234,7 @@ class RouterHost:
             num_unexpected_errors=self.guard.num_unexpected,
             registry_pid=snapshot.registry_pid if silent_s < SILENT_S else 0,
             routers=snapshot.routers,
+            start_problem=snapshot.start_problem,
             collective_phi=None if self._collective is None else self._collective.state(),
         )
 

@@ -26,6 +26,7 @@ from cluster.cli import (
     train,
     validate,
 )
+from cluster.python import keep_others_from_writing
 from constellation.errors import ConfigError, ConstellationError
 
 EXIT_FAILED = 1
@@ -96,6 +97,7 @@ def _root(
 
 def main() -> None:
     """Run the command line of this process."""
+    keep_others_from_writing()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character must not end an answer.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # both are text files

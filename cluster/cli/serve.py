@@ -99,8 +99,11 @@ def up(
 
 def _start(settings: "Settings", address: str | None) -> "RunState":
     from cluster import lifecycle
+    from cluster.ray_versions import untried
 
     console = render.stderr()
+    if address is None and (note := untried()):
+        console.print(f"warning: {note}", style="yellow", soft_wrap=True)
     try:
         with console.status("starting kernels, router and registry ..."):
             return lifecycle.start(settings, address=address)
@@ -206,6 +209,7 @@ def summary(answer: "ConstellationStatus", endpoint: str) -> list[str]:
         f"unexpected errors {answer.num_unexpected_errors}",
         *([f"routers: {' · '.join(routers)}"] if len(routers) > 1 else []),
         *([] if answer.collective_phi is None else [_together(answer.collective_phi)]),
+        *([f"warning: {answer.start_problem}"] if answer.start_problem else []),
     ]
 
 

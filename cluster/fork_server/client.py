@@ -39,7 +39,7 @@ def ordered(server: str, arguments: list[str]) -> bool:
     """
     told = b"\0".join(map(os.fsencode, arguments))
     environment = Path("/proc/self/environ").read_bytes()
-    score = int(Path("/proc/self/oom_score_adj").read_text())
+    score = int(Path("/proc/self/oom_score_adj").read_text(encoding="utf-8"))
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_ANSWER_S)

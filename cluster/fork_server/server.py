@@ -126,7 +126,7 @@ def become(order: Order, watched: int) -> None:
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setpgid(0, 0)  # as Ray does with each of its workers
-    Path("/proc/self/oom_score_adj").write_text(str(order.score))
+    Path("/proc/self/oom_score_adj").write_text(str(order.score), encoding="utf-8")
     for standard, descriptor in enumerate(order.descriptors):
         os.dup2(descriptor, standard)
         os.close(descriptor)

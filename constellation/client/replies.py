@@ -126,6 +126,8 @@ class ConstellationStatus:
     """All routers, the one that was asked too."""
     collective_phi: LiveCollectivePhi | None = None
     """What the router measured of the kernels together; None when it does not."""
+    start_problem: str = ""
+    """What is wrong with how processes are started, such as slowly; empty when nothing is."""
 
 
 @dataclass(slots=True)
@@ -224,6 +226,7 @@ def status(message: constellation_pb2.StatusReply) -> ConstellationStatus:
             if message.HasField("collective_phi")
             else None
         ),
+        start_problem=message.start_problem,
     )
 
 

@@ -188,6 +188,18 @@ class RegistryMetrics:
         )
         self.write_failures = _shared(WRITE_FAILURES, registry)
         self.background_failures = _shared(BACKGROUND_FAILURES, registry)
+        self.can_start = Gauge(
+            prefix + "process_start_possible",
+            "1 while a process that dies can be started again; 0: Ray's folder was emptied.",
+            registry=registry,
+        )
+        self.can_start.set(1)
+        self.fork_server_up = Gauge(
+            prefix + "fork_server_up",
+            "1 while processes are forked, 0 when they start slowly instead; NaN: not wanted here.",
+            registry=registry,
+        )
+        self.fork_server_up.set(nan)
 
     def forget(self, kernel: str) -> None:
         """Stop to export what was said of a kernel that has left."""

@@ -168,7 +168,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("table_version", "coordizer_hash", "kernels", "router_pid", "uptime", "load_entropy_ratio", "num_unexpected_errors", "registry_pid", "routers", "collective_phi")
+    __slots__ = ("table_version", "coordizer_hash", "kernels", "router_pid", "uptime", "load_entropy_ratio", "num_unexpected_errors", "registry_pid", "routers", "collective_phi", "start_problem")
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     COORDIZER_HASH_FIELD_NUMBER: _ClassVar[int]
     KERNELS_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +179,7 @@ class StatusReply(_message.Message):
     REGISTRY_PID_FIELD_NUMBER: _ClassVar[int]
     ROUTERS_FIELD_NUMBER: _ClassVar[int]
     COLLECTIVE_PHI_FIELD_NUMBER: _ClassVar[int]
+    START_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     table_version: int
     coordizer_hash: str
     kernels: _containers.RepeatedCompositeFieldContainer[KernelStatus]
@@ -189,7 +190,8 @@ class StatusReply(_message.Message):
     registry_pid: int
     routers: _containers.RepeatedCompositeFieldContainer[RouterStatus]
     collective_phi: CollectivePhi
-    def __init__(self, table_version: _Optional[int] = ..., coordizer_hash: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelStatus, _Mapping]]] = ..., router_pid: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load_entropy_ratio: _Optional[float] = ..., num_unexpected_errors: _Optional[int] = ..., registry_pid: _Optional[int] = ..., routers: _Optional[_Iterable[_Union[RouterStatus, _Mapping]]] = ..., collective_phi: _Optional[_Union[CollectivePhi, _Mapping]] = ...) -> None: ...
+    start_problem: str
+    def __init__(self, table_version: _Optional[int] = ..., coordizer_hash: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelStatus, _Mapping]]] = ..., router_pid: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load_entropy_ratio: _Optional[float] = ..., num_unexpected_errors: _Optional[int] = ..., registry_pid: _Optional[int] = ..., routers: _Optional[_Iterable[_Union[RouterStatus, _Mapping]]] = ..., collective_phi: _Optional[_Union[CollectivePhi, _Mapping]] = ..., start_problem: _Optional[str] = ...) -> None: ...
 
 class CollectivePhi(_message.Message):
     __slots__ = ("num_prompts", "num_needed", "phi_bits", "low", "high", "random_routing_bits", "uniform_ensemble_bits", "best_kernel")

@@ -56,6 +56,8 @@ class RouterState:
     """All routers, this one too; empty before the registry has told of them."""
     collective_phi: LiveCollectivePhi | None = None
     """What it measured of its kernels together; None when it does not."""
+    start_problem: str = ""
+    """What is wrong with how processes are started; empty when nothing is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -337,6 +339,7 @@ def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
         load_entropy_ratio=state.load_entropy_ratio,
         num_unexpected_errors=state.num_unexpected_errors,
         registry_pid=state.registry_pid,
+        start_problem=state.start_problem,
     )
     reply.uptime.FromNanoseconds(round(state.uptime_s * 1e9))
     if state.collective_phi is not None:

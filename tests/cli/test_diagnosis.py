@@ -28,8 +28,8 @@ GIB = 2**30
 RUNNING = RunFacts(endpoint="127.0.0.1:50051", pid=7, alive=True, answers=True)
 WELL = MachineFacts(
     python=(3, 12, 1),
-    packages={"numpy": "2.4.0", "torch": "2.13.0+cpu"},
-    requirements=["numpy>=2.0", "torch>=2.6"],
+    packages={"numpy": "2.4.0", "ray": "2.60.1", "torch": "2.13.0+cpu"},
+    requirements=["numpy>=2.0", "torch>=2.6", "ray[default,train]<2.61,>=2.60"],
     memory_free=8 * GIB,
     memory_total=16 * GIB,
     num_cores=4,
@@ -54,8 +54,10 @@ def test_nothing_is_wrong_with_a_good_machine() -> None:
     ("change", "subject", "level"),
     [
         ({"python": (3, 10, 9)}, "python", Level.FAIL),
-        ({"packages": {"numpy": "1.26.4", "torch": "2.6"}}, "numpy", Level.FAIL),
-        ({"packages": {"numpy": "2.0.0", "torch": None}}, "torch", Level.FAIL),
+        ({"packages": {**WELL.packages, "numpy": "1.26.4"}}, "numpy", Level.FAIL),
+        ({"packages": {**WELL.packages, "torch": None}}, "torch", Level.FAIL),
+        ({"packages": {**WELL.packages, "ray": "2.61.0"}}, "ray version", Level.WARN),
+        ({"packages": {**WELL.packages, "ray": "3.0.0rc1"}}, "ray version", Level.WARN),
         ({"memory_free": GIB // 2}, "memory", Level.FAIL),
         ({"memory_free": 2 * GIB}, "memory", Level.WARN),
         ({"num_cores": 1}, "cores", Level.WARN),
@@ -104,6 +106,7 @@ def test_accelerators_are_named_but_not_needed() -> None:
     ("line", "parsed"),
     [
         ("ray[default,train]>=2.60", ("ray", "2.60")),
+        ("ray[default,train]<2.61,>=2.60", ("ray", "2.60")),
         ("grpcio-tools==1.71.2", ("grpcio-tools", "1.71.2")),
         ('ruff>=0.9; extra == "dev"', None),
         ("anything", None),

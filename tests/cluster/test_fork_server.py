@@ -3,6 +3,8 @@
 import json
 import os
 import select
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,8 +18,9 @@ import psutil
 import pytest
 
 from cluster.fork_server import client, server
-from cluster.fork_server import running as running_server
+from cluster.fork_server.running import SOCKET, ForkServer, worker_command
 from cluster.launcher import PRELOADED
+from cluster.python import module_command
 from constellation.settings import child_environment
 
 # It says who it is, and whether it found "fractions" imported.
@@ -45,9 +48,9 @@ def running(
     path: Path, *modules: str, watched: int | None = None, changes: dict[str, str] | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a server until the end of the block."""
-    words = [sys.executable, "-m", server.__name__, str(path), str(watched or os.getpid())]
+    arguments = (str(path), str(watched or os.getpid()), *modules)
     process = subprocess.Popen(
-        [*words, *modules],
+        module_command(server.__name__, *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=child_environment({"OPENBLAS_NUM_THREADS": "1", **(changes or {})}),
@@ -100,14 +103,26 @@ def test_all_else_is_python(tmp_path: Path) -> None:
     assert done.stderr == b""
 
 
-def test_an_interpreter_that_may_not_run_is_found_out(tmp_path: Path) -> None:
-    command = running_server.write_interpreter(tmp_path)
-    assert running_server.is_runnable(command)
-    command.chmod(0o600)  # as on a file system that is mounted without programs
-    assert not running_server.is_runnable(command)
-    command.chmod(0o700)
-    command.write_text("#!/nowhere/sh\n")
-    assert not running_server.is_runnable(command)
+def test_no_file_in_the_temporary_folder_is_needed_to_start_a_worker(
+    tmp_path: Path, worker: Path
+) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    command = worker_command(folder)
+    assert command is not None
+    folder.rmdir()
+    shell = f"exec {command} {shlex.quote(str(worker))} 1"  # as Ray has it run
+    done = subprocess.run(
+        ["bash", "-c", shell], capture_output=True, input=b"", check=True, timeout=60
+    )
+    assert json.loads(done.stdout)["arguments"] == ["1"]
+
+
+def test_where_there_is_no_shell_for_the_command_no_worker_is_forked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert worker_command(tmp_path) is None
 
 
 def test_without_a_server_a_worker_starts_by_itself(tmp_path: Path, worker: Path) -> None:
@@ -218,3 +233,68 @@ def test_workers_draw_different_ids(tmp_path: Path) -> None:
         drawn = [run(path, str(program)).stdout for _ in range(3)]
     assert all(drawn)
     assert len(set(drawn)) == 3
+
+
+@pytest.fixture
+def forks(tmp_path: Path) -> Iterator[ForkServer]:
+    """Return a fork server that has not started."""
+    made = ForkServer(os.getpid(), tmp_path, ("fractions",), job="01000000")
+    yield made
+    made.close()
+
+
+def ready(forks: ForkServer, now_s: float) -> bool:
+    """Start what is due, wait for it, and say whether workers can be forked."""
+    forks.start(now_s)
+    return not forks.problem
+
+
+def test_a_fork_server_that_dies_is_started_again(
+    tmp_path: Path, forks: ForkServer, worker: Path
+) -> None:
+    assert ready(forks, 0.0)
+    first = json.loads(run(tmp_path / SOCKET, str(worker)).stdout)["parent"]
+    assert psutil.Process(first).cwd() == str(tmp_path)  # not where people keep their files
+    ended = os.pidfd_open(first)
+    os.kill(first, signal.SIGKILL)
+    select.select([ended], [], [], 30)
+    os.close(ended)
+    forks.check(100.0)
+    assert forks.problem == "it was ended by SIGKILL"
+    assert ready(forks, 101.0)
+    assert json.loads(run(tmp_path / SOCKET, str(worker)).stdout)["parent"] not in (first, 0)
+
+
+def test_a_fork_server_whose_socket_was_removed_is_started_again(
+    tmp_path: Path, forks: ForkServer, worker: Path
+) -> None:
+    assert ready(forks, 0.0)
+    shutil.rmtree(tmp_path / "forks")
+    forks.check(100.0)
+    assert forks.problem == "its socket was removed"
+    assert ready(forks, 101.0)
+    assert json.loads(run(tmp_path / SOCKET, str(worker)).stdout)["preloaded"]
+
+
+def test_a_fork_server_that_cannot_start_says_why_and_is_tried_ever_more_rarely(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    forks = ForkServer(os.getpid(), tmp_path, ("no_such_module",), job="01000000")
+    tries, now_s = [], 0.0
+    while len(tries) < 3:
+        before = len(caplog.records)
+        forks.start(now_s)
+        tries += [now_s] * (len(caplog.records) > before)
+        now_s += 1.0
+    forks.close()
+    assert forks.problem == "ModuleNotFoundError: No module named 'no_such_module'"
+    assert tries[0] == 0
+    assert 1 <= tries[1] - tries[0] < tries[2] - tries[1]
+    reasons = {record.__dict__["reason"] for record in caplog.records}
+    assert reasons == {forks.problem}
+
+
+def test_a_fork_server_for_which_there_is_no_room_says_so(tmp_path: Path) -> None:
+    forks = ForkServer(os.getpid(), tmp_path / "gone", (), job="01000000")
+    forks.start(0.0)
+    assert "No such file or directory" in forks.problem

@@ -97,7 +97,7 @@ def said(actor: Any, tokens: list[int]) -> tuple[int, str]:
 def main() -> None:
     spec = deployment(Path(sys.argv[1]), Path(sys.argv[2]))
     tokens = Coordizer.load(spec.artifacts / "coordizer").encode(PROMPTS["mail"]).tolist()
-    with local_ray(num_cpus=0, dashboard=False) as folder:
+    with local_ray(num_cpus=0, dashboard=False) as own:
         offender = _ray.create(ray.remote(Offender), "kernel-mail", spec, "kernel-mail")
         neighbour = _ray.create(ray.remote(KernelProcess), "kernel-twin", spec, "kernel-twin")
         seen: dict[str, Any] = {
@@ -109,7 +109,7 @@ def main() -> None:
             ray.get(offender.write_in_place.remote(), timeout=60)
         seen["neighbour_after"] = said(neighbour, tokens)
         seen["offender_after"] = said(offender, tokens)
-        ended = folder.glob(f"session_latest/logs/worker-*-{seen['offender'][0]}.err")
+        ended = own.folder.glob(f"session_latest/logs/worker-*-{seen['offender'][0]}.err")
         seen["end"] = "".join(path.read_text() for path in ended)
         for member in MEMBERS:
             _ray.remove(member, NAMESPACE)

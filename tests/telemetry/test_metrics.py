@@ -53,6 +53,8 @@ REGISTRY = {
     "constellation_table_version": ("gauge", ()),
     "constellation_write_failures": ("counter", ("file",)),
     "constellation_background_failures": ("counter", ("task",)),
+    "constellation_process_start_possible": ("gauge", ()),
+    "constellation_fork_server_up": ("gauge", ()),
 }
 CATALOGUES = [(RouterMetrics, ROUTER), (KernelMetrics, KERNEL), (RegistryMetrics, REGISTRY)]
 

@@ -258,6 +258,7 @@ class FakeRouter:
             load_entropy_ratio=0.75,
             num_unexpected_errors=0,
             registry_pid=13,
+            start_problem="none can be forked",
         )
 
 

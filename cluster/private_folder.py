@@ -1,0 +1,141 @@
+"""The folder of a Ray of our own, for its sockets and logs: only its user may enter it.
+
+Ray opens the folder that it is given to every user (mode 0777, no sticky bit), so that another user
+could put his own files in the place of Ray's. Therefore Ray gets a folder inside one of ours, which
+Ray does not touch and which has mode 0700.
+
+Whoever uses the folder holds a shared lock on it (man 2 flock). systemd-tmpfiles leaves what lies
+in a locked folder alone, however old it is, and a folder that nobody holds was left by a process
+that was killed: the next start removes it.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from constellation.errors import DeploymentError
+
+logger = logging.getLogger(__name__)
+
+PREFIX: Final = "cst"
+"""What the names of these folders begin with."""
+_RAY: Final = "r"
+_SOCKET_BYTES_MAX: Final = 107
+"""Longest path of a socket (man 7 unix)."""
+_LONGEST: Final = (
+    f"/{PREFIX}12345678/{_RAY}/session_2026-11-30_12-34-56_123456_4194304/sockets/plasma_store"
+)
+"""What comes after the folder for temporary files in Ray's longest socket path."""
+_OTHERS: Final = ("/tmp", "/var/tmp")
+"""Where to go when the folder that the environment names will not do."""
+
+
+def ray_part(folder: Path) -> Path:
+    """Return the folder inside `folder` that Ray is given."""
+    return folder / _RAY
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Make a folder that only its user may enter, with Ray's part in it; remove it at the end.
+
+    Folders that killed processes of the same user left are removed first.
+
+    Raises:
+        DeploymentError: No folder for temporary files will do; names each and says why.
+    """
+    base = find_base([tempfile.gettempdir(), *_OTHERS])
+    sweep(base)
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=base, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with held(folder):
+            ray_part(folder).mkdir(mode=0o700)  # last, for `sweep` takes only folders with it
+            yield folder
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep cleaners of old files, and `sweep`, away from a folder meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        except OSError as error:  # some network file systems have no locks
+            logger.warning(
+                "the folder cannot be locked: a cleaner of old files may empty it",
+                extra={"path": str(folder), "reason": error.strerror},
+            )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def sweep(base: Path) -> None:
+    """Remove the folders in `base` that killed processes of this user left.
+
+    What belongs to another user, what a link leads to and what somebody holds stays.
+    """
+    for folder in sorted(base.glob(f"{PREFIX}*")):
+        with suppress(OSError):  # somebody removes it at the same time, or holds it
+            _remove_left(folder)
+
+
+def _remove_left(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid() or not ray_part(folder).is_dir():
+            return
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+        logger.info("removed what a killed process left", extra={"path": str(folder)})
+    finally:
+        os.close(descriptor)
+
+
+def find_base(candidates: list[str]) -> Path:
+    """Return the first folder for temporary files in which Ray can keep its sockets safely.
+
+    Raises:
+        DeploymentError: There is none; names each and says why.
+    """
+    reasons = []
+    for candidate in dict.fromkeys(candidates):
+        reason = unfit(Path(candidate))
+        if reason is None:
+            return Path(candidate).resolve()
+        logger.warning("not taken for temporary files", extra={"path": candidate, "reason": reason})
+        reasons.append(f"{candidate} {reason}")
+    raise DeploymentError(
+        f"Ray needs a folder for its sockets, and none will do: {'; '.join(reasons)}; set TMPDIR "
+        "to a folder with a short path that only you may write to"
+    )
+
+
+def unfit(folder: Path) -> str | None:
+    """Say why Ray cannot keep its sockets in a folder; None when it can."""
+    try:
+        path = folder.resolve(strict=True)
+        owners = {0, os.geteuid(), os.stat("/").st_uid}  # root is another number in a container
+        for part in (path, *path.parents):
+            found = part.stat()
+            if found.st_uid not in owners:
+                return f"belongs to another user, as far as {part} goes"
+            if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
+                return f"lets other users replace what lies in {part}"
+    except OSError as error:
+        return f"cannot be looked at ({error.strerror})"
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        return "is no folder that this user may write to"
+    if not str(path).isascii():
+        return "has letters in its path that Ray cannot read"
+    room = _SOCKET_BYTES_MAX - len(_LONGEST)
+    if len(str(path)) > room:
+        return f"has a path of {len(str(path))} letters, more than the {room} that sockets leave"
+    return None
