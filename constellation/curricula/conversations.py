@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from constellation.curricula.corpus import Skipped
+from constellation.curricula.json_lines import BadLine, check_text, parse_line, text_problem
 from constellation.curricula.texts import write_lines
 from constellation.errors import CorpusError
 from constellation.records import transcript
@@ -89,8 +90,8 @@ def read_conversations(path: Path, *, skips_max: int = 100) -> Conversations:
                     continue
                 try:
                     found.append(_parse(raw, number))
-                except _Wrong as wrong:
-                    skipped.append(Skipped(source=f"line {number}", reason=str(wrong)))
+                except BadLine as bad:
+                    skipped.append(Skipped(source=f"line {number}", reason=str(bad)))
                 if len(skipped) > skips_max:
                     raise CorpusError(path, _too_many(skipped, skips_max))
     except OSError as error:
@@ -119,28 +120,19 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
         yield raw
 
 
-class _Wrong(Exception):
-    """A line is no conversation; the message says why."""
-
-
 def _parse(raw: bytes, line: int) -> Conversation:
     if len(raw) > LINE_BYTES_MAX:
-        raise _Wrong(f"over the limit of {LINE_BYTES_MAX} bytes")
-    try:
-        entry = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise _Wrong(f"not UTF-8 at byte {error.start}") from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise _Wrong(f"not JSON: {error}") from error
+        raise BadLine(f"over the limit of {LINE_BYTES_MAX} bytes")
+    entry = parse_line(raw)
     messages = entry.get("messages") if isinstance(entry, dict) else None
     if not isinstance(messages, list):
-        raise _Wrong('no "messages" entry that is a list')
+        raise BadLine('no "messages" entry that is a list')
     parsed = tuple(_message(value, place) for place, value in enumerate(messages, start=1))
     _check_turns([message.role for message in parsed])
     metadata = entry.get("metadata")
     domain = metadata.get("domain") if isinstance(metadata, dict) else None
     return Conversation(
-        messages=parsed, line=line, domain=domain if isinstance(domain, str) else None
+        messages=parsed, line=line, domain=check_text(domain) if isinstance(domain, str) else None
     )
 
 
@@ -148,13 +140,11 @@ def _message(value: Any, place: int) -> Message:
     role = value.get("role") if isinstance(value, dict) else None
     content = value.get("content") if isinstance(value, dict) else None
     if role not in ROLES:
-        raise _Wrong(f"message {place} has the role {role!r}; allowed: {', '.join(ROLES)}")
+        raise BadLine(f"message {place} has the role {role!r}; allowed: {', '.join(ROLES)}")
     if not isinstance(content, str) or not content.strip():
-        raise _Wrong(f"message {place} has no content")
-    try:
-        content.encode()
-    except UnicodeEncodeError as error:
-        raise _Wrong(f"message {place} holds half a character (a lone surrogate)") from error
+        raise BadLine(f"message {place} has no content")
+    if problem := text_problem(content):
+        raise BadLine(f"message {place} {problem}")
     return Message(role=role, content=content)
 
 
@@ -164,9 +154,9 @@ def _check_turns(roles: list[str]) -> None:
         expected = ("user", "assistant")[place % 2]
         if role != expected:
             number = 1 + place + len(roles) - len(spoken)
-            raise _Wrong(f"message {number} is the {role}'s; it is the {expected}'s turn")
+            raise BadLine(f"message {number} is the {role}'s; it is the {expected}'s turn")
     if not spoken or spoken[-1] != "assistant":
-        raise _Wrong("it does not end with a reply")
+        raise BadLine("it does not end with a reply")
 
 
 def _too_many(skipped: list[Skipped], skips_max: int) -> str:

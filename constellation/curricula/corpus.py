@@ -23,8 +23,8 @@ class Document:
     """Name of its domain, 1 to 64 characters of a-z, 0-9, '-', '_', '.'; one kernel is trained
     per domain."""
     source: str
-    """What the text was cut from, such as "net/client.py"; a source is never split over
-    train, dev and test."""
+    """What the text was cut from, such as "net/client.py", or what its record names as "source"; a
+    source is never split over train, dev and test."""
     part: int = 0
     """Index of this piece within its source, from 0."""
 
@@ -162,15 +162,14 @@ def _read_file(
         return []
     found: list[Document] = []
     for record in records:
-        source = f"{name}:{record.line}" if record.line else name
+        source = record.source or (f"{name}:{record.line}" if record.line else name)
         if record.problem:
             skip(source, record.problem)
         elif not record.text.strip():
             skip(source, "empty text")
         else:
-            found.append(
-                Document(text=record.text, domain=_name(record.domain or domain), source=source)
-            )
+            named = _name(record.domain or domain)
+            found.append(Document(text=record.text, domain=named, source=source, part=record.part))
     return found
 
 

@@ -1,12 +1,13 @@
 """Turn one file into text records, by its suffix. Knows nothing of domains or limits."""
 
 import importlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+
+from constellation.curricula.json_lines import BadLine, check_text, parse_line
 
 # fmt: off
 TEXT_SUFFIXES = frozenset({
@@ -29,6 +30,10 @@ class Record:
     text: str = ""
     domain: str | None = None
     """Domain named by the record itself, if any."""
+    source: str | None = None
+    """Source named by the record itself, as the records of a prepared corpus do."""
+    part: int = 0
+    """Index of the piece within that source, from 0."""
     line: int | None = None
     """Line of a JSON-lines file, from 1; None for a whole file."""
     problem: str | None = None
@@ -78,16 +83,28 @@ def _read_json_lines(path: Path) -> Iterator[Record]:
 
 def _json_record(raw: bytes, line: int) -> Record:
     try:
-        entry = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return Record(line=line, problem=f"not UTF-8 at byte {error.start}")
-    except (json.JSONDecodeError, RecursionError) as error:
-        return Record(line=line, problem=f"not JSON: {error}")
+        return _record_of(parse_line(raw), line)
+    except BadLine as bad:
+        return Record(line=line, problem=str(bad))
+
+
+def _record_of(entry: Any, line: int) -> Record:
     if not isinstance(entry, dict) or not isinstance(entry.get("text"), str):
-        return Record(line=line, problem='no "text" entry that is a string')
+        raise BadLine('no "text" entry that is a string')
     metadata = entry.get("metadata")
-    domain = metadata.get("domain") if isinstance(metadata, dict) else None
-    return Record(text=entry["text"], domain=domain if isinstance(domain, str) else None, line=line)
+    part = entry.get("part")
+    return Record(
+        text=check_text(entry["text"]),
+        domain=_word(metadata.get("domain")) if isinstance(metadata, dict) else None,
+        source=_word(entry.get("source")),
+        part=part if type(part) is int and part >= 0 else 0,
+        line=line,
+    )
+
+
+def _word(value: Any) -> str | None:
+    """Return a name that a record gives; None when there is none."""
+    return check_text(value) if isinstance(value, str) and value else None
 
 
 def _read_pdf(path: Path) -> Iterator[Record]:

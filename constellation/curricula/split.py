@@ -46,45 +46,59 @@ def split(documents: Sequence[Document], config: SplitConfig) -> dict[str, list[
         by_domain[document.domain].append(document)
     shares: dict[str, list[Document]] = {name: [] for name in SPLITS}
     for domain in sorted(by_domain):
-        units = list(_cut_into_sections(by_domain[domain], config.section_share_max))
+        units = list(_units(by_domain[domain], config.section_share_max))
         if len(units) < len(SPLITS):
             raise CorpusError(
                 f"domain {domain!r}",
                 f"{len(units)} documents, but train, dev and test need at least one each",
             )
         for unit, name in zip(units, _assign(units, config), strict=True):
-            shares[name].append(unit)
+            shares[name] += unit
     return shares
 
 
-def _cut_into_sections(documents: list[Document], share_max: float) -> Iterable[Document]:
-    """Yield documents, the dominant ones as numbered sections."""
-    limit = max(4000, int(share_max * sum(len(document.text) for document in documents)))
+def _units(documents: list[Document], share_max: float) -> Iterable[list[Document]]:
+    """Yield what is shared out as one: all documents of a source, the dominant ones one by one."""
+    total = sum(len(document.text) for document in documents)
+    by_source: defaultdict[str, list[Document]] = defaultdict(list)
     for document in documents:
-        if len(document.text) <= limit:
+        by_source[document.source].append(document)
+    for source, group in by_source.items():
+        if len(group) > 1 and sum(len(one.text) for one in group) <= share_max * total:
+            yield group
+            continue
+        sections = list(_cut_into_sections(group, max(4000, int(share_max * total))))
+        for number, section in enumerate(sections):
+            alone = len(sections) == 1
+            yield [section if alone else replace(section, source=f"{source}#{number}")]
+
+
+def _cut_into_sections(documents: list[Document], chars_max: int) -> Iterable[Document]:
+    """Yield documents, the long ones in sections."""
+    for document in documents:
+        if len(document.text) <= chars_max:
             yield document
             continue
-        sections = chunk(document.text, chars_min=max(1, limit // 2), chars_max=limit)
-        for number, text in enumerate(sections):
-            yield replace(document, text=text, source=f"{document.source}#{number}")
+        for text in chunk(document.text, chars_min=max(1, chars_max // 2), chars_max=chars_max):
+            yield replace(document, text=text)
 
 
-def _assign(units: list[Document], config: SplitConfig) -> list[str]:
+def _assign(units: list[list[Document]], config: SplitConfig) -> list[str]:
     """Return the split of each unit of one domain; every split gets at least one.
 
     In the order of their hashes units go to test and dev until those have their share of the
     characters, rounded to whole units; the rest is for training.
     """
     order = sorted(range(len(units)), key=lambda i: _place(units[i]))
-    total = sum(len(unit.text) for unit in units)
+    sizes = [sum(len(document.text) for document in unit) for unit in units]
+    total = sum(sizes)
     room = {"test": config.test_share * total, "dev": config.dev_share * total}
     names = ["train"] * len(units)
     for i in order:
-        size = len(units[i].text)
-        name = next((name for name in room if size / 2 <= room[name]), None)
+        name = next((name for name in room if sizes[i] / 2 <= room[name]), None)
         if name is not None:
             names[i] = name
-            room[name] -= size
+            room[name] -= sizes[i]
     for name in SPLITS:
         if name not in names:  # few and long documents: take the first that can be spared
             spare = next(i for i in order if names.count(names[i]) > 1)
@@ -92,6 +106,7 @@ def _assign(units: list[Document], config: SplitConfig) -> list[str]:
     return names
 
 
-def _place(unit: Document) -> bytes:
-    """Return a sort key that depends on the text alone, not on names or order."""
-    return hashlib.sha256(unit.text.encode()).digest()
+def _place(unit: list[Document]) -> bytes:
+    """Return a sort key that depends on the texts alone, not on names or order."""
+    digests = sorted(hashlib.sha256(document.text.encode()).digest() for document in unit)
+    return digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()

@@ -64,6 +64,23 @@ def test_json_lines_give_a_document_per_line_and_metadata_may_name_the_domain(
     ]
 
 
+def test_a_record_that_names_its_source_keeps_the_name_and_the_place_in_the_source(
+    tmp_path: Path,
+) -> None:
+    lines = [
+        {"text": "one", "domain": "law", "source": "act1.txt", "part": 2},
+        {"text": "two", "source": 7, "part": "x"},
+        {"text": "three", "source": "", "part": -1},
+    ]
+    write(tmp_path / "train.jsonl", "\n".join(map(json.dumps, lines)))
+    found = [(d.text, d.source, d.part) for d in read_corpus(tmp_path).documents]
+    assert found == [
+        ("one", "act1.txt", 2),
+        ("two", "train.jsonl:2", 0),
+        ("three", "train.jsonl:3", 0),
+    ]
+
+
 def test_html_gives_its_visible_text(tmp_path: Path) -> None:
     page = "<html><style>p{}</style><p>Fish &amp; chips</p><script>var x;</script><p>Tea</p>"
     write(tmp_path / "menu.html", page)
@@ -73,7 +90,9 @@ def test_html_gives_its_visible_text(tmp_path: Path) -> None:
 
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", b"\xef\xbb\xbfhello")
-    assert read_corpus(tmp_path).documents[0].text == "hello"
+    write(tmp_path / "b.jsonl", b'\xef\xbb\xbf{"text": "first record"}\n{"text": "second"}')
+    texts = [document.text for document in read_corpus(tmp_path).documents]
+    assert texts == ["hello", "first record", "second"]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +104,12 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
         ("bad.jsonl", b'{"text": 3}', 'no "text" entry'),
         ("bad.jsonl", b'{"text": "\xff"}', "not UTF-8"),
         ("bad.jsonl", b"[" * 100_000, "not JSON"),
+        ("bad.jsonl", rb'{"text": "\ud83d"}', "half a character"),
+        ("bad.jsonl", rb'{"text": "a", "source": "\ud83d"}', "half a character"),
+        ("bad.jsonl", rb'{"text": "a", "metadata": {"domain": "\ud83d"}}', "half a character"),
+        ("bad.jsonl", rb'{"text": "a\u0000b"}', "NUL"),
+        ("bad.jsonl", b'{"text": "a", "id": ' + b"1" * 5000 + b"}", "not JSON: Exceeds the limit"),
+        ("bad.jsonl", b'{"text": NaN}', 'no "text" entry'),
         ("bad.txt", b" \n\t", "empty text"),
     ],
 )

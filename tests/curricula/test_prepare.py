@@ -118,6 +118,22 @@ def test_the_split_does_not_depend_on_order_or_on_other_domains() -> None:
         }
 
 
+def test_documents_of_one_source_lie_in_one_split_unless_the_source_dominates() -> None:
+    few = [
+        dataclasses.replace(document(3 * i + j), source=f"book {i}")
+        for i in range(40)
+        for j in range(3)
+    ]
+    shares = split(few, SplitConfig())
+    places = {(d.source, name) for name, documents in shares.items() for d in documents}
+    assert len(places) == 40
+    most = [dataclasses.replace(document(i, count=20), source="dump") for i in range(60)]
+    dominant = split(most, SplitConfig())
+    assert all(dominant.values())
+    sources = [d.source for documents in dominant.values() for d in documents]
+    assert sorted(sources) == sorted(f"dump#{i}" for i in range(60))
+
+
 def test_each_split_has_about_its_share_of_the_text() -> None:
     documents = [document(i, count=200 + 10 * (i % 7)) for i in range(200)]
     shares = split(documents, SplitConfig(dev_share=0.2, test_share=0.1))
