@@ -24,6 +24,7 @@ from constellation.geometry.simplex import distance
 from constellation.records import FloatArray, KernelSite, Rule, Split, Table
 from constellation.routing.discovery import discover
 from constellation.routing.sites import KernelTexts
+from constellation.routing.sources import nearest_names, parts_of
 
 KERNELS_MAX = NUM_ROOTS
 """Kernels of one table: each has a seat of its own."""
@@ -47,7 +48,8 @@ def add_kernel(table: Table, candidate: Table) -> Table:
     Args:
         table: The kernels that serve.
         candidate: A table of the new kernel alone, of the same coordizer: its basin, its radii
-            and its phi gauge count, the rest is found here.
+            and its phi gauge count, and of one that was here before also what it unlearned and,
+            while it is free, its seat; the rest is found here.
 
     Raises:
         IncompatibleKernels: It belongs to another coordizer.
@@ -66,15 +68,14 @@ def add_kernel(table: Table, candidate: Table) -> Table:
         raise GrowthRefused(
             site.name, "its text lies at the background or has no radius; give it other text"
         )
-    seats = _seats(table)
-    basins = [other.basin_K for other in table.sites]
     joined = KernelSite(
         name=site.name,
         basin_K=site.basin_K,
         bearing_K=bearing_K,
         radii=site.radii,
-        seat=None if seats is None else free_seat(site.basin_K, np.stack(basins), seats),
+        seat=_seat_of(site, table),
         phi_gauge=site.phi_gauge,
+        unlearned=site.unlearned,
     )
     return _next(table, (*table.sites, joined))
 
@@ -155,7 +156,7 @@ def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
     Args:
         table: The kernels that serve.
         texts: What training kept of the kernel's text, whatever was unlearned since.
-        source: Name of one of its sources.
+        source: Name of one of its sources, or of a file that was cut into several: all go.
 
     Raises:
         UnknownKernel: The table has no such kernel.
@@ -172,16 +173,25 @@ def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
     counted = replace(texts, corpora=kept)
     if not kept or not np.array_equal(counted.basin(), before.basin_K):
         raise GrowthRefused(name, "what training kept of its text is not this table's; train again")
-    if source not in kept:
-        shown = ", ".join(sorted(kept)[:SOURCES_SHOWN])
+    gone = parts_of(source, kept)
+    if not gone:
+        near = ", ".join(nearest_names(source, kept, most=SOURCES_SHOWN))
+        first = ", ".join(sorted(kept)[:SOURCES_SHOWN])
         raise GrowthRefused(
-            name, f"no text of {source!r} counts for it; of {len(kept)} sources the first: {shown}"
+            name,
+            f"no text of {source!r} counts for it; nearest names: {near}; of {len(kept)} sources "
+            f"the first: {first}; all of them: constellation sources {name}",
         )
-    if len(kept) == 1:
+    if len(gone) == len(kept):
         raise GrowthRefused(name, f"{source!r} is all its text; remove the kernel instead")
-    if len(before.unlearned) >= UNLEARNED_MAX:
-        raise GrowthRefused(name, f"{UNLEARNED_MAX} sources are unlearned already; train again")
-    basin_K = counted.unlearn(source).basin()
+    if len(before.unlearned) + len(gone) > UNLEARNED_MAX:
+        raise GrowthRefused(
+            name,
+            f"{source!r} is {len(gone)} of its sources, and {len(before.unlearned)} are unlearned "
+            f"already; the table names at most {UNLEARNED_MAX} sources; train again without them",
+        )
+    left = {key: each for key, each in kept.items() if key not in gone}
+    basin_K = replace(texts, corpora=left).basin()
     bearing_K = bearing(basin_K, table.background_K)
     if not has_bearing(bearing_K):
         raise GrowthRefused(name, "the rest of its text lies at the background")
@@ -189,7 +199,7 @@ def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
         before,
         basin_K=basin_K,
         bearing_K=bearing_K,
-        unlearned=(*before.unlearned, source),
+        unlearned=(*before.unlearned, *gone),
     )
     return _next(table, tuple(after if site is before else site for site in table.sites))
 
@@ -264,6 +274,16 @@ def _check_new(table: Table, name: str) -> None:
         raise GrowthRefused(name, "the name is taken; choose another, or remove that kernel first")
     if len(table.sites) >= KERNELS_MAX:
         raise GrowthRefused(name, f"there are {KERNELS_MAX} kernels already; remove one first")
+
+
+def _seat_of(site: KernelSite, table: Table) -> int | None:
+    """Return the seat of a kernel that joins: its former one, or the free one that fits best."""
+    seats = _seats(table)
+    if seats is None:
+        return None
+    if site.seat is not None and site.seat not in seats:
+        return site.seat
+    return free_seat(site.basin_K, np.stack([other.basin_K for other in table.sites]), seats)
 
 
 def _seats(table: Table) -> Sequence[int] | None:
