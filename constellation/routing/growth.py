@@ -99,7 +99,7 @@ def spawn_kernel(table: Table, parent: str, child: str, queries_NK: FloatArray) 
         GrowthRefused: The child's name is taken, the table is full, there are too few queries,
             or they are too much alike to be told apart.
     """
-    before = _site(table, parent)
+    before = site_of(table, parent)
     _check_new(table, child)
     if len(queries_NK) < SPLIT_QUERIES_MIN:
         raise GrowthRefused(
@@ -138,7 +138,7 @@ def retire_kernel(table: Table, name: str) -> Table:
         UnknownKernel: No kernel has this name.
         GrowthRefused: It is the only one.
     """
-    leaving = _site(table, name)
+    leaving = site_of(table, name)
     if len(table.sites) == 1:
         raise GrowthRefused(name, "it is the only kernel; add another first")
     heir = _heir(table, leaving)
@@ -164,7 +164,7 @@ def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
             with a spawned one, or the record is not that of this table.
     """
     name = texts.name
-    before = _site(table, name)
+    before = site_of(table, name)
     if before.split is not None or any(
         site.split is not None and site.split.parent == name for site in table.sites
     ):
@@ -262,7 +262,12 @@ def _alike(one: KernelSite, other: KernelSite) -> bool:
     return float(min(apart)) < _APART_MIN
 
 
-def _site(table: Table, name: str) -> KernelSite:
+def site_of(table: Table, name: str) -> KernelSite:
+    """Return the site of a kernel.
+
+    Raises:
+        UnknownKernel: No kernel has this name.
+    """
     for site in table.sites:
         if site.name == name:
             return site
