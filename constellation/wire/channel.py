@@ -98,6 +98,15 @@ def credentials(token: str | None) -> tuple[tuple[str, str], ...]:
     return () if token is None else (("authorization", f"Bearer {token}"),)
 
 
+def presented_token(header: str) -> bytes:
+    """Return the token in an `Authorization` header; nothing when the scheme is another.
+
+    Schemes are read without regard to letter case, as HTTP has it.
+    """
+    scheme, _, token = header.partition(" ")
+    return token.strip().encode(errors="replace") if scheme.lower() == "bearer" else b""
+
+
 class TokenGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """Finds the handler of a call that carries the token, and refuses others, in constant time.
 
@@ -111,7 +120,7 @@ class TokenGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         handlers: Sequence[grpc.GenericRpcHandler],
     ) -> None:
         """Take the secret, what is to be told the path of refused calls, and who is guarded."""
-        self._expected = f"Bearer {token}".encode()
+        self._expected = token.encode()
         self._note = note
         self._handlers = tuple(handlers)
         self._refusals = {
@@ -124,11 +133,11 @@ class TokenGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the handler of a call, or what answers it with `Unauthenticated`."""
         handler = self._find(handler_call_details)
-        presented = ""
+        presented = b""
         for name, value in handler_call_details.invocation_metadata:
             if name == "authorization":
-                presented = str(value)
-        if hmac.compare_digest(presented.encode(), self._expected):
+                presented = presented_token(str(value))
+        if hmac.compare_digest(presented, self._expected):
             return handler
         self._note(handler_call_details.method)
         if handler is None:
