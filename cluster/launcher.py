@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from cluster.bootstrap import NAMESPACE, joined_ray, local_ray, raylet
+from cluster.open_files import raise_open_files
 from cluster.state import RunState, own_start_time, remove_state, write_state
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import (
@@ -263,6 +264,7 @@ def main() -> None:
         report({"pid": os.getpid()})
         settings = Settings(**request["settings"])
         set_up_logging(settings.run_dir / "logs" / "launcher.jsonl")
+        raise_open_files()  # what starts from here on inherits it
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())

@@ -170,8 +170,9 @@ class MessageTooLarge(RequestError):
         limit_bytes: Largest message accepted.
     """
 
-    def __init__(self, *, limit_bytes: int) -> None:
-        super().__init__(f"the message is over the limit of {limit_bytes} bytes; send less text")
+    def __init__(self, *, limit_bytes: int, what: str = "message") -> None:
+        way_out = "ask for less at once" if what == "reply" else "send less text"
+        super().__init__(f"the {what} is over the limit of {limit_bytes} bytes; {way_out}")
         self.limit_bytes = limit_bytes
 
 

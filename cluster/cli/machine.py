@@ -19,6 +19,7 @@ from cluster.diagnosis import (
     RunFacts,
     parse_requirement,
 )
+from cluster.open_files import open_files_limit
 from constellation.errors import ArtifactError, ConstellationError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def look(settings: "Settings") -> MachineFacts:
         memory_free=memory.available,
         memory_total=memory.total,
         num_cores=num_cores(),
+        open_files=open_files_limit(),
         gpus=_gpus(),
         shared_free=shutil.disk_usage(_SHARED).free if _SHARED.exists() else None,
         disk_free=shutil.disk_usage(Path.cwd()).free,

@@ -16,6 +16,14 @@ from constellation.wire.tls import ClientTls, ServerTls
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 """Largest message either side accepts; texts are limited to 1 MiB above it."""
 
+CALLS_WAITING_MAX = 65_536
+"""Calls that may wait for their handler to begin, as many as `serve.requests_max` may allow.
+
+grpc's own limit is 1,000, beyond which it drops calls at random: the caller hears CANCELLED,
+without details, and nobody counts it. The limit that callers meet is `serve.requests_max`, whose
+refusal is typed and says when to come back.
+"""
+
 TOKEN_LENGTH_MIN = 16
 """Fewest characters of a secret that a server accepts as its own."""
 
@@ -47,6 +55,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.server.max_pending_requests", CALLS_WAITING_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", CALLS_WAITING_MAX),
 )
 
 
