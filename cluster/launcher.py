@@ -33,6 +33,7 @@ from constellation.errors import (
 from constellation.settings import SecuritySettings, Settings, TracingSettings, read_token
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.tracing import TracingOptions, check_installed
+from constellation.wire.channel import authority
 from constellation.wire.names import check_kernel_name
 from constellation.wire.table_file import load_table
 from constellation.wire.tls import ServerTls, server_tls
@@ -188,11 +189,13 @@ def free_ports(settings: Settings) -> tuple[list[int], list[int | None]]:
 @contextmanager
 def _listening(host: str, port: int, flag: str) -> Iterator[int]:
     """Hold a port, one that the system chooses for 0, and return it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        server = socket.create_server((host, port))
+        server = socket.create_server((host, port), family=family)
     except OSError as error:
+        where = authority(host, port)
         raise DeploymentError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with {flag}"
+            f"cannot listen on {where}: {error.strerror}; choose another with {flag}"
         ) from error
     with server:
         yield server.getsockname()[1]

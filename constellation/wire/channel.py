@@ -227,8 +227,8 @@ def _listen(server: grpc.aio.Server, bind: Bind) -> str:
             port = server.add_secure_port(wanted, terms)
     except RuntimeError as error:
         raise DeploymentError(
-            f"cannot listen on {bind.host}:{bind.port}: the port is taken or the address is not "
-            "this machine's; choose another with --port"
+            f"cannot listen on {wanted}: the port is taken or the address is not this machine's; "
+            "choose another with --port"
         ) from error
     return authority(bind.host, port)
 

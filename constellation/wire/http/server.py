@@ -111,8 +111,8 @@ class HttpDoor:
         except OSError as error:
             await self._runner.cleanup()
             raise DeploymentError(
-                f"cannot listen on {self._bind.host}:{self._bind.port}: the port is taken or the "
-                "address is not this machine's; choose another with --http-port"
+                f"cannot listen on {authority(self._bind.host, self._bind.port)}: the port is "
+                "taken or the address is not this machine's; choose another with --http-port"
             ) from error
         return authority(self._bind.host, self._listener.sockets[0].getsockname()[1])
 
