@@ -18,6 +18,8 @@ MEMORY_BYTES_COMFORT = 2_500_000_000
 """Eight small kernels, router, registry and Ray's daemons."""
 SHARED_BYTES_MIN = 128 * _MIB
 """Ray's object store of 100 MiB lies in shared memory, with room to spare."""
+OPEN_FILES_MIN = 4_096
+"""As many callers as requests, connections of HTTP and logs that settings allow by default."""
 DISK_BYTES_MIN = _GIB
 """A small training run and its checkpoints."""
 
@@ -91,6 +93,8 @@ class MachineFacts:
     memory_free: int
     memory_total: int
     num_cores: int
+    open_files: int
+    """Files, connections among them, that a process may have open."""
     gpus: tuple[str, ...]
     shared_free: int | None
     disk_free: int
@@ -109,6 +113,7 @@ def diagnose(facts: MachineFacts) -> list[Finding]:
         *check_ray_version(facts.packages.get("ray")),
         check_memory(facts.memory_free, facts.memory_total),
         check_cores(facts.num_cores),
+        check_open_files(facts.open_files),
         check_gpus(facts.gpus),
         check_shared(facts.shared_free),
         check_disk(facts.disk_free),
@@ -182,6 +187,15 @@ def check_cores(num_cores: int) -> Finding:
     if num_cores < 2:
         return _warn("cores", detail, "it works, but kernels wait for each other")
     return _ok("cores", detail)
+
+
+def check_open_files(limit: int) -> Finding:
+    """Judge how many connections a process can hold, each of which is an open file."""
+    detail = f"{limit} at most in one process"
+    if limit < OPEN_FILES_MIN:
+        mend = f"callers beyond that hear nothing; ask for more: ulimit -Hn {OPEN_FILES_MIN}"
+        return _warn("open files", detail, mend)
+    return _ok("open files", detail)
 
 
 def check_gpus(gpus: Sequence[str]) -> Finding:

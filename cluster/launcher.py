@@ -24,6 +24,7 @@ import psutil
 from cluster.bootstrap import ADVICE, NAMESPACE, OwnRay, joined_ray, local_ray, raylet
 from cluster.exposure import check_loopback
 from cluster.last_words import last_words
+from cluster.open_files import raise_open_files
 from cluster.python import keep_others_from_writing
 from cluster.state import (
     STATE_FILE,
@@ -43,7 +44,7 @@ from constellation.errors import (
 from constellation.settings import SecuritySettings, Settings, TracingSettings, read_token
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.tracing import TracingOptions, check_installed
-from constellation.wire.channel import LOOPBACK
+from constellation.wire.channel import LOOPBACK, authority
 from constellation.wire.names import check_kernel_name
 from constellation.wire.table_file import load_table
 from constellation.wire.tls import ServerTls, server_tls
@@ -201,11 +202,13 @@ def free_ports(settings: Settings) -> tuple[list[int], list[int | None]]:
 @contextmanager
 def _listening(host: str, port: int, flag: str) -> Iterator[int]:
     """Hold a port, one that the system chooses for 0, and return it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        server = socket.create_server((host, port))
+        server = socket.create_server((host, port), family=family)
     except OSError as error:
+        where = authority(host, port)
         raise DeploymentError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with {flag}"
+            f"cannot listen on {where}: {error.strerror}; choose another with {flag}"
         ) from error
     with server:
         yield server.getsockname()[1]
@@ -323,6 +326,7 @@ def main() -> None:
         report({"pid": os.getpid()})
         settings = Settings(**request["settings"])
         set_up_logging(settings.run_dir / "logs" / "launcher.jsonl")
+        raise_open_files()  # what starts from here on inherits it
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())

@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from constellation.client import AsyncClient, Client
+    from constellation.client import AsyncClient, AsyncDirectClient, Client, DirectClient
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["AsyncClient", "AsyncDirectClient", "Client", "DirectClient"]
 
-_HOME = {"AsyncClient": "constellation.client", "Client": "constellation.client"}
+_HOME = dict.fromkeys(__all__, "constellation.client")
 
 
 def __getattr__(name: str) -> Any:

@@ -187,8 +187,9 @@ class MessageTooLarge(RequestError):
         limit_bytes: Largest message accepted.
     """
 
-    def __init__(self, *, limit_bytes: int) -> None:
-        super().__init__(f"the message is over the limit of {limit_bytes} bytes; send less text")
+    def __init__(self, *, limit_bytes: int, what: str = "message") -> None:
+        way_out = "ask for less at once" if what == "reply" else "send less text"
+        super().__init__(f"the {what} is over the limit of {limit_bytes} bytes; {way_out}")
         self.limit_bytes = limit_bytes
 
 
@@ -197,14 +198,21 @@ class Overloaded(RequestError):
 
     Attributes:
         what: The queue or limit, such as "kernel 'python'".
-        depth: Requests waiting or running there.
+        depth: Requests waiting or running there, or what else is counted.
         retry_after_s: Seconds to wait before another try is worth making.
     """
 
     retryable = True
 
-    def __init__(self, what: str, *, depth: int, retry_after_s: float) -> None:
-        super().__init__(f"{what} has {depth} requests waiting; retry in {retry_after_s:.2f} s")
+    def __init__(
+        self,
+        what: str,
+        *,
+        depth: int,
+        retry_after_s: float,
+        counted: str = "requests waiting",
+    ) -> None:
+        super().__init__(f"{what} has {depth} {counted}; retry in {retry_after_s:.2f} s")
         self.what = what
         self.depth = depth
         self.retry_after_s = retry_after_s

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from constellation.errors import DeploymentError, InvalidRequest
 
 if TYPE_CHECKING:
+    from cluster.state import RunState
     from constellation.client import Client
     from constellation.settings import Settings
 
@@ -40,46 +41,82 @@ def configuration(
     )
 
 
+def running_here(settings: "Settings") -> "RunState | None":
+    """Return the constellation that runs from the run folder, or None.
+
+    Raises:
+        DeploymentError: Nothing runs from a run folder that was named, by a flag or a setting: who
+            names one means what runs there, and nothing else.
+    """
+    from cluster.state import running
+
+    state = running(settings.run_dir)
+    if state is None and "run_dir" in settings.model_fields_set:
+        raise DeploymentError(
+            f"nothing runs from {settings.run_dir}; start one there with: constellation up "
+            f"--run-dir {settings.run_dir}, or name another run folder"
+        )
+    return state
+
+
 def connect(
-    settings: "Settings", endpoint: str | None = None, timeout_s: float | None = None
+    settings: "Settings",
+    endpoint: str | None = None,
+    timeout_s: float | None = None,
+    *,
+    changes: bool = False,
 ) -> "Client":
     """Return a client of the constellation that is meant.
 
     Args:
         settings: Where it runs, and the token file.
         endpoint: host:port, or several with commas; None finds the routers that run from
-            `settings.run_dir`, else tries the configured address.
+            `settings.run_dir`, else tries the configured address, and says so.
         timeout_s: For each call; None takes the client's defaults.
+        changes: The constellation is to be changed: then the configured address is not tried,
+            since anybody's may answer there.
 
     Raises:
-        DeploymentError: No endpoint was given, and nothing runs.
+        DeploymentError: No endpoint was given, and nothing runs, or not from the run folder.
     """
     from constellation.client import Client, Timeouts
     from constellation.settings import read_token
+    from constellation.wire.channel import authority
 
     known = endpoint or _running_endpoints(settings)
+    if known is None and changes:
+        raise DeploymentError(
+            f"nothing runs from {settings.run_dir}; name the constellation to change by --run-dir "
+            "or --endpoint"
+        )
     limits = {} if timeout_s is None else {"request_s": timeout_s, "lookup_s": timeout_s}
+    default = authority(settings.serve.host, settings.serve.port or 1)
     client = Client(
-        known or f"{settings.serve.host}:{settings.serve.port or 1}",
+        known or default,
         token=read_token(settings.security.token_file),
         ca=settings.security.ca,
         certificate=settings.security.client_certificate,
         key=settings.security.client_key,
         timeouts=Timeouts(**limits),
     )
-    if known is None and not client.healthy(timeout_s=_LOOK_S):
+    if known is not None:
+        return client
+    if not client.healthy(timeout_s=_LOOK_S):
         client.close()
         raise DeploymentError(
-            f"nothing runs from {settings.run_dir} and nobody answers at {settings.serve.host}:"
-            f"{settings.serve.port}; start one with: constellation up, or name one by --endpoint"
+            f"nothing runs from {settings.run_dir} and nobody answers at {default}; start one "
+            "with: constellation up, or name one by --endpoint"
         )
+    print(
+        f"nothing runs from {settings.run_dir}; asking whoever serves at the default address "
+        f"{default}",
+        file=sys.stderr,
+    )
     return client
 
 
 def _running_endpoints(settings: "Settings") -> str | None:
-    from cluster.state import running
-
-    state = running(settings.run_dir)
+    state = running_here(settings)
     return None if state is None else ",".join(state.endpoints or (state.endpoint,))
 
 

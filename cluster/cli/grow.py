@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.cli import options, render
-from cluster.cli.connection import configuration, connect
+from cluster.cli.connection import configuration, connect, running_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,17 +192,15 @@ def spawn(
     Example: constellation spawn python python-2
     """
     settings = configuration(run_dir=run_dir, token_file=token_file)
-    with connect(settings, endpoint, timeout) as client:
+    with connect(settings, endpoint, timeout, changes=True) as client:
         grown = client.spawn(parent, name)
     _print_grown(grown, f"shares the queries of {parent}", "live", as_json)
 
 
 def _folder(settings: "Settings", artifacts: Path | None) -> Path:
     """Return the artifacts that are meant: those given, else those that are served from here."""
-    from cluster.state import running
-
-    state = running(settings.run_dir) if artifacts is None else None
-    return Path(state.artifacts) if state is not None else settings.artifacts
+    state = running_here(settings)
+    return settings.artifacts if artifacts is not None or state is None else Path(state.artifacts)
 
 
 @contextmanager
@@ -210,9 +208,7 @@ def _served(
     settings: "Settings", artifacts: Path, timeout_s: float | None
 ) -> "Iterator[Client | None]":
     """Yield a client of the constellation that runs from these artifacts; None when none does."""
-    from cluster.state import running
-
-    state = running(settings.run_dir)
+    state = running_here(settings)
     if state is None or Path(state.artifacts).resolve() != artifacts.resolve():
         yield None
         return

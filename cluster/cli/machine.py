@@ -18,6 +18,7 @@ from cluster.diagnosis import (
     RunFacts,
     parse_requirement,
 )
+from cluster.open_files import open_files_limit
 from constellation.errors import ArtifactError, ConstellationError
 from training.machine_limits import usable_cores, usable_memory
 
@@ -45,6 +46,7 @@ def look(settings: "Settings") -> MachineFacts:
         memory_free=memory.available_bytes,
         memory_total=memory.total_bytes,
         num_cores=usable_cores(),
+        open_files=open_files_limit(),
         gpus=_gpus(),
         shared_free=shutil.disk_usage(_SHARED).free if _SHARED.exists() else None,
         disk_free=shutil.disk_usage(Path.cwd()).free,

@@ -184,7 +184,7 @@ def reload(
     Example: constellation reload
     """
     settings = configuration(run_dir=run_dir, token_file=token_file)
-    with connect(settings, endpoint, timeout) as client:
+    with connect(settings, endpoint, timeout, changes=True) as client:
         reloaded = client.reload()
     if as_json:
         render.print_json({"table_version": reloaded.table_version, "kernels": reloaded.kernels})
@@ -231,11 +231,12 @@ def _together(found: "LiveCollectivePhi") -> str:
 def _place(settings: "Settings", endpoint: str | None) -> tuple[str, str | None, int | None]:
     """Return the endpoint that was asked; where it is ours also its URL and the launcher."""
     from cluster.state import running
+    from constellation.wire.channel import authority
 
     state = running(settings.run_dir)
     if state is not None and endpoint in (None, state.endpoint):
         return state.endpoint, state.http, state.pid
-    return endpoint or f"{settings.serve.host}:{settings.serve.port}", None, None
+    return endpoint or authority(settings.serve.host, settings.serve.port), None, None
 
 
 def _memory(launcher: int | None, router: int) -> int | None:

@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from constellation.client import requests
+from constellation.client.ownership import NotCopied, Owner
 from constellation.client.replies import Answer, ConstellationStatus, Reply, TextBasin, TextScore
 from constellation.client.requests import AskOptions, Call, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
@@ -26,10 +27,11 @@ from constellation.wire.channel import open_async_channel
 ResultT = TypeVar("ResultT")
 
 
-class AsyncClient:
+class AsyncClient(NotCopied):
     """Asks a constellation from asyncio code; arguments, retries and errors as in `Client`.
 
-    Connects on first use, in the loop that runs then, and belongs to that loop.
+    Connects on first use, in the loop that runs then, and belongs to that loop: another one gets
+    a `ConfigError`.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class AsyncClient:
         )
         tls = self._session.tls
         self._ways = Ways(self._session.endpoints, lambda each: open_async_channel(each, tls))
+        self._owner = Owner()
         self._closed = False
 
     async def ask(
@@ -162,6 +165,7 @@ class AsyncClient:
 
     async def healthy(self, *, timeout_s: float = 2.0) -> bool:
         """Say whether a router serves now; never raises for a constellation that is down."""
+        self._owner.check_loop()
         for _ in self._session.endpoints:
             try:
                 way = self._way()
@@ -175,6 +179,8 @@ class AsyncClient:
     async def close(self) -> None:
         """Cancel what is running and close the connections."""
         self._closed = True
+        if not self._owner.is_here():
+            return  # connections end with the loop that they belong to
         for channel in self._ways.channels():
             await channel.close()
 
@@ -192,6 +198,7 @@ class AsyncClient:
     def _way(self) -> Way:
         if self._closed:
             raise Cancelled("the client is closed")
+        self._owner.check_loop()
         return self._ways.current()
 
     async def _change(self, call: Call[Grown], timeout_s: float | None) -> Grown:
@@ -253,7 +260,7 @@ class _Caller(Protocol):
     async def _pause(self, attempts: Attempts, error: ConstellationError) -> None: ...
 
 
-class AsyncStream:
+class AsyncStream(NotCopied):
     """One answer while it is written: iterate over its pieces. `close` cancels it."""
 
     def __init__(
@@ -320,9 +327,10 @@ class AsyncStream:
     async def _receive(self) -> constellation_pb2.GenerateReply:
         if self._cancelled:
             raise Cancelled("the stream is closed")
+        way = self._client._way()  # refuses in another loop
         if self._call is None or self._way is None:
             self._loop = asyncio.get_running_loop()
-            self._way = way = self._client._way()
+            self._way = way
             self._call = self._client._start(way, "Generate", self._request, self._attempts)
         message = await self._client._translated(self._call.read(), self._way)
         if not isinstance(message, constellation_pb2.GenerateReply):  # grpc.aio.EOF

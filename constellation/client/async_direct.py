@@ -20,6 +20,7 @@ from constellation.client.local import (
     check_same_machine,
     kernel_lost,
 )
+from constellation.client.ownership import NotCopied
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
@@ -38,7 +39,7 @@ TEXTS_MAX = 1024
 """Long texts that may be read or wait for it."""
 
 
-class AsyncDirectClient:
+class AsyncDirectClient(NotCopied):
     """Asks kernels from asyncio code; arguments, replies and errors as in `DirectClient`.
 
     Reading a text, some tenths of a millisecond for one of 64 tokens, happens in the event loop;

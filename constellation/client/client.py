@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from constellation.client import requests
+from constellation.client.ownership import NotCopied
 from constellation.client.replies import Answer, ConstellationStatus, Reply, TextBasin, TextScore
 from constellation.client.requests import AskOptions, Call, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
@@ -26,7 +27,7 @@ from constellation.wire.channel import open_channel
 ResultT = TypeVar("ResultT")
 
 
-class Client:
+class Client(NotCopied):
     """Asks a constellation. Safe to share between threads; close it, or use `with`.
 
     Every call has a deadline. Failures that may pass by themselves (a router or kernel that is
@@ -284,7 +285,7 @@ class _Caller(Protocol):
     def _pause(self, attempts: Attempts, error: ConstellationError) -> None: ...
 
 
-class Stream:
+class Stream(NotCopied):
     """One answer while it is written: iterate over its pieces. `close` cancels it."""
 
     def __init__(

@@ -22,6 +22,7 @@ from constellation.client.local import (
     check_same_machine,
     kernel_lost,
 )
+from constellation.client.ownership import NotCopied
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
@@ -43,7 +44,7 @@ FOLLOW_WAIT_S = 1.0
 """Seconds that a router may take to hand out its table when an older one is at hand."""
 
 
-class DirectClient:
+class DirectClient(NotCopied):
     """Asks the kernels of a constellation on this machine. Close it, or use `with`.
 
     Replies, routes and errors are those of `Client`. Routers are needed for the first table, and to

@@ -41,15 +41,21 @@ class Timeouts:
 class RetryPolicy:
     """How often a retryable failure is tried again.
 
-    With the defaults the pauses add up to about 5 s: a killed router is back after about 2 s.
+    With the defaults the pauses add up to about 5 s: a killed router is back after about 2 s. A
+    service that is full is asked again until the deadline, less and less often.
     """
 
     attempts_max: int = 24
-    """Tries in all, 1 or more; 1 never retries."""
+    """Tries in all, 1 or more; 1 never retries. Refusals by a full service (`Overloaded`) are not
+    counted, unless this is 1."""
     delay_first_s: float = 0.1
     """Longest first pause in seconds; the pause is drawn between 0 and this."""
     delay_max_s: float = 0.5
     """Longest later pause in seconds; the longest pause doubles up to this."""
+    delay_full_max_s: float = 4.0
+    """The same for a service that is full, where it is more than delay_max_s: seconds beyond the
+    time that the service asks for. Many callers that come back often would take the time in which
+    others could be answered."""
 
     def __post_init__(self) -> None:
         if self.attempts_max < 1:
@@ -59,8 +65,10 @@ class RetryPolicy:
                 "need 0 < delay_first_s <= delay_max_s, got "
                 f"{self.delay_first_s} and {self.delay_max_s}"
             )
+        if not 0 < self.delay_full_max_s < math.inf:
+            raise ConfigError(f"delay_full_max_s is {self.delay_full_max_s}; allowed: above 0")
 
-    def delay_s(self, num_failed: int, draw: float) -> float:
+    def delay_s(self, num_failed: int, draw: float, *, is_full: bool = False) -> float:
         """Return the pause after the `num_failed`-th failure, counted from 1.
 
             draw * min(delay_max_s, delay_first_s * 2^(num_failed - 1))
@@ -68,13 +76,15 @@ class RetryPolicy:
         Args:
             num_failed: Failures so far, 1 or more.
             draw: Uniform in [0, 1).
+            is_full: The failure was a refusal by a full service.
 
         Returns:
-            Seconds, in [0, delay_max_s).
+            Seconds, in [0, delay_max_s), or below delay_full_max_s where that counts.
         """
         # The exponent is bounded because 2.0 ** 1024 overflows.
         ceiling = self.delay_first_s * 2.0 ** min(num_failed - 1, 64)
-        return draw * min(self.delay_max_s, ceiling)
+        longest = max(self.delay_max_s, self.delay_full_max_s) if is_full else self.delay_max_s
+        return draw * min(longest, ceiling)
 
 
 @dataclass(slots=True)
@@ -89,6 +99,7 @@ class Attempts:
     metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """What accompanies every try: the token, and the trace that the call belongs to."""
     num_failed: int = 0
+    _num_counted: int = 0  # of these, those that attempts_max counts
     _unreachable_since_s: float | None = field(default=None)
 
     def remaining_s(self, now_s: float) -> float:
@@ -116,10 +127,12 @@ class Attempts:
         self.num_failed += 1
         if not error.retryable or isinstance(error, DeadlineExceeded):
             raise error
-        pause = self.policy.delay_s(self.num_failed, draw)
+        is_full = isinstance(error, Overloaded)
+        pause = self.policy.delay_s(self.num_failed, draw, is_full=is_full)
         if isinstance(error, Overloaded):
             pause += error.retry_after_s
-        if self.num_failed >= self.policy.attempts_max:
+        self._num_counted += not is_full or self.policy.attempts_max == 1
+        if self._num_counted >= self.policy.attempts_max:
             raise error
         if now_s + pause >= min(self.deadline_s, self._give_up_s(error, now_s)):
             raise error

@@ -10,6 +10,7 @@ from typing import Any
 
 from grpc_health.v1 import health_pb2_grpc
 
+from constellation.client.ownership import Owner
 from constellation.errors import ConstellationError, ServiceUnavailable
 from constellation.v1 import constellation_pb2, kernel_pb2
 from constellation.wire.services import CONSTELLATION, KERNEL, Stub, path
@@ -40,9 +41,11 @@ class Ways:
         self._open_channel = open_channel
         self._opened: dict[str, Way] = {}
         self._taken = self._endpoints[0]
+        self._owner = Owner()
 
     def current(self) -> Way:
         """Return the way that is taken now; it is opened when it is taken for the first time."""
+        self._owner.check_process()
         endpoint = self._taken
         way = self._opened.get(endpoint)
         if way is None:

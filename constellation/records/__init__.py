@@ -2,6 +2,7 @@
 
 from constellation.records.answers import (
     STOPS_MAX,
+    TOKENS_MAX,
     Alternative,
     Finish,
     FinishReason,
@@ -40,6 +41,7 @@ from constellation.records.routing import (
 
 __all__ = [
     "STOPS_MAX",
+    "TOKENS_MAX",
     "Alternative",
     "Choice",
     "Finish",

@@ -35,7 +35,7 @@ class TracingOptions:
     """Share of the traces begun here that is kept, in [0, 1]; callers decide about theirs."""
 
     def __post_init__(self) -> None:
-        if not self.endpoint.startswith(_SCHEMES):
+        if not self.endpoint.lower().startswith(_SCHEMES):
             raise ConfigError(
                 f"tracing.endpoint is {self.endpoint!r}; give a URL such as "
                 "http://localhost:4318/v1/traces"

@@ -16,6 +16,14 @@ from constellation.wire.tls import ClientTls, ServerTls
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 """Largest message either side accepts; texts are limited to 1 MiB above it."""
 
+CALLS_WAITING_MAX = 65_536
+"""Calls that may wait for their handler to begin, as many as `serve.requests_max` may allow.
+
+grpc's own limit is 1,000, beyond which it drops calls at random: the caller hears CANCELLED,
+without details, and nobody counts it. The limit that callers meet is `serve.requests_max`, whose
+refusal is typed and says when to come back.
+"""
+
 TOKEN_LENGTH_MIN = 16
 """Fewest characters of a secret that a server accepts as its own."""
 
@@ -47,6 +55,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.server.max_pending_requests", CALLS_WAITING_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", CALLS_WAITING_MAX),
 )
 
 
@@ -98,6 +108,15 @@ def credentials(token: str | None) -> tuple[tuple[str, str], ...]:
     return () if token is None else (("authorization", f"Bearer {token}"),)
 
 
+def presented_token(header: str) -> bytes:
+    """Return the token in an `Authorization` header; nothing when the scheme is another.
+
+    Schemes are read without regard to letter case, as HTTP has it.
+    """
+    scheme, _, token = header.partition(" ")
+    return token.strip().encode(errors="replace") if scheme.lower() == "bearer" else b""
+
+
 class TokenGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """Finds the handler of a call that carries the token, and refuses others, in constant time.
 
@@ -111,7 +130,7 @@ class TokenGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         handlers: Sequence[grpc.GenericRpcHandler],
     ) -> None:
         """Take the secret, what is to be told the path of refused calls, and who is guarded."""
-        self._expected = f"Bearer {token}".encode()
+        self._expected = token.encode()
         self._note = note
         self._handlers = tuple(handlers)
         self._refusals = {
@@ -124,11 +143,11 @@ class TokenGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the handler of a call, or what answers it with `Unauthenticated`."""
         handler = self._find(handler_call_details)
-        presented = ""
+        presented = b""
         for name, value in handler_call_details.invocation_metadata:
             if name == "authorization":
-                presented = str(value)
-        if hmac.compare_digest(presented.encode(), self._expected):
+                presented = presented_token(str(value))
+        if hmac.compare_digest(presented, self._expected):
             return handler
         self._note(handler_call_details.method)
         if handler is None:
@@ -208,8 +227,8 @@ def _listen(server: grpc.aio.Server, bind: Bind) -> str:
             port = server.add_secure_port(wanted, terms)
     except RuntimeError as error:
         raise DeploymentError(
-            f"cannot listen on {bind.host}:{bind.port}: the port is taken or the address is not "
-            "this machine's; choose another with --port"
+            f"cannot listen on {wanted}: the port is taken or the address is not this machine's; "
+            "choose another with --port"
         ) from error
     return authority(bind.host, port)
 

@@ -42,6 +42,11 @@ STATUS_OF: dict[type[errors.ConstellationError], grpc.StatusCode] = {
 }
 """Every request error and its status; a test walks the tree and finds none missing."""
 
+# What grpc says of a call that ended on the caller's own side.
+_ENDED_HERE = ("Locally cancelled", "Channel closed", "Channel is closed")
+# Replies that are too large; requests are "CLIENT: Sent" and "SERVER: Received".
+_REPLIES_TOO_LARGE = ("CLIENT: Received", "SERVER: Sent")
+
 _CLASS_NAMED = {kind.__name__: kind for kind in STATUS_OF}
 
 
@@ -145,11 +150,34 @@ def _from_code(
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded("the deadline passed before the answer was complete")
     if code is grpc.StatusCode.CANCELLED:
-        return errors.Cancelled("the call was cancelled")
+        return _cancelled(text, endpoint)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
-        return errors.MessageTooLarge(limit_bytes=limit_bytes)
+        what = "reply" if any(said in text for said in _REPLIES_TOO_LARGE) else "message"
+        return errors.MessageTooLarge(limit_bytes=limit_bytes, what=what)
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return errors.Unauthenticated()
     if code is grpc.StatusCode.UNAVAILABLE:
-        return errors.ServiceUnavailable(endpoint, text)
+        return _unavailable(text, endpoint)
     return errors.InternalError(f"status {code.name}: {text}")
+
+
+def _cancelled(text: str, endpoint: str) -> errors.ConstellationError:
+    """Return who ended a call: we here, or the server before a handler had an answer."""
+    if any(said in text for said in _ENDED_HERE):
+        return errors.Cancelled("the call was cancelled")
+    reason = "it dropped the call before an answer, since it has too many calls or is stopping"
+    return errors.ServiceUnavailable(endpoint, reason)
+
+
+def _unavailable(text: str, endpoint: str) -> errors.ConstellationError:
+    if "http1.x server" in text:
+        return errors.InvalidRequest(
+            "endpoint",
+            endpoint,
+            "the port of gRPC; an HTTP server answers there, such as the one for OpenAI's clients, "
+            "whose port is by default the one after gRPC's",
+        )
+    if "before receiving SETTINGS" in text:
+        reason = "it takes no new connection: it hangs, or has as many open files as it may have"
+        return errors.ServiceUnavailable(endpoint, reason)
+    return errors.ServiceUnavailable(endpoint, text)

@@ -58,6 +58,15 @@ def test_a_port_that_is_taken_is_named_with_its_flag() -> None:
         launcher.free_ports(settings(port=0, http_port=server.getsockname()[1]))
 
 
+def test_ports_of_an_address_of_ip_version_6_are_found_and_named_in_brackets() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(DeploymentError, match=rf"cannot listen on \[::1\]:{port}"):
+            launcher.free_ports(settings(host="::1", port=0, http_port=port))
+    ports, _ = launcher.free_ports(settings(host="::1", port=0))
+    assert ports[0] > 0
+
+
 def test_every_door_has_a_port_of_its_own() -> None:
     with pytest.raises(ConfigError, match="both want port 7001"):
         launcher.ports_of(settings(port=7000, http_port=7001, routers=2))

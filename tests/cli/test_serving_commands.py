@@ -97,7 +97,65 @@ def test_the_configured_address_is_tried_when_nothing_runs_from_here(
     run: Run, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONSTELLATION_SERVE__PORT", served.endpoint.rpartition(":")[2])
-    assert run("ask", "x").stdout == "x\n"
+    result = run("ask", "x")
+    assert result.stdout == "x\n"
+    assert result.stderr.startswith(
+        f"nothing runs from runs/local; asking whoever serves at the default address "
+        f"{served.endpoint}\n"
+    )
+
+
+CHANGES = [
+    ("reload",),
+    ("spawn", "python", "python-2"),
+    ("add", "poems", "verse"),
+    ("remove", "python"),
+    ("unlearn", "python", "a.txt"),
+]
+
+
+@pytest.mark.parametrize("command", [("reload",), ("spawn", "python", "python-2")])
+def test_what_changes_a_constellation_does_not_take_whoever_serves_at_the_default_address(
+    run: Run, served: Served, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("CONSTELLATION_SERVE__PORT", served.endpoint.rpartition(":")[2])
+    result = run(*command)
+    assert result.exit_code == 1
+    assert "by --run-dir or --endpoint" in result.stderr
+    assert served.router.calls == []
+    assert run(*command, "--endpoint", served.endpoint).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command", [*CHANGES, ("status",), ("ask", "x"), ("route", "x"), ("chat",)], ids=" ".join
+)
+@pytest.mark.parametrize("named_by", ["flag", "variable"])
+def test_a_run_folder_that_is_named_and_from_which_nothing_runs_is_an_error(
+    run: Run,
+    served: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    named_by: str,
+) -> None:
+    monkeypatch.setenv("CONSTELLATION_SERVE__PORT", served.endpoint.rpartition(":")[2])
+    Path("verse").mkdir()
+    if named_by == "flag":
+        result = run(*command, "--run-dir", "runs/locla")
+    else:
+        monkeypatch.setenv("CONSTELLATION_RUN_DIR", "runs/locla")
+        result = run(*command)
+    assert result.exit_code == 1
+    assert "nothing runs from runs/locla" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert served.router.calls == []
+
+
+def test_an_address_of_ip_version_6_is_named_in_brackets(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSTELLATION_SERVE__HOST", "::1")
+    monkeypatch.setenv("CONSTELLATION_SERVE__PORT", "1")
+    assert "nobody answers at [::1]:1;" in run("status").stderr
 
 
 @pytest.mark.parametrize("command", [("status",), ("ask", "x"), ("route", "x"), ("chat",)])

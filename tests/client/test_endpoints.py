@@ -6,10 +6,19 @@ from typing import Any
 
 import pytest
 
+from constellation.client import RetryPolicy
 from constellation.client.ways import Ways
-from constellation.errors import ConfigError, KernelUnavailable, ServiceUnavailable
+from constellation.errors import (
+    ConfigError,
+    InvalidRequest,
+    KernelUnavailable,
+    MessageTooLarge,
+    ServiceUnavailable,
+)
+from constellation.wire.channel import MESSAGE_BYTES_MAX
 from tests.client.conftest import MakeClient
 from tests.wire.fakes import Served
+from tests.wire.http.doors import Door
 
 
 @pytest.fixture
@@ -40,6 +49,22 @@ def test_only_the_router_that_is_taken_can_be_lost() -> None:
     for _ in range(8):  # callers that lost the same one
         ways.note(lost("a:1"))
     assert ways.current().endpoint == "b:2"
+
+
+def test_the_port_of_http_is_named_as_what_it_is_at_once(make_client: MakeClient) -> None:
+    with Door() as door:
+        stars = make_client(door.endpoint, retries=RetryPolicy())
+        for call in (stars.ask, stars.route):
+            with pytest.raises(InvalidRequest, match="the port of gRPC; an HTTP server answers"):
+                call("a")
+
+
+def test_an_answer_beyond_the_size_of_a_message_is_not_blamed_on_the_text(
+    served: Served, make_client: MakeClient
+) -> None:
+    served.router.num_repeats = 8
+    with pytest.raises(MessageTooLarge, match=r"the reply is over .* ask for less at once"):
+        make_client(served.endpoint).ask("x" * (MESSAGE_BYTES_MAX // 7))
 
 
 class FakeChannel:

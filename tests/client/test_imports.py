@@ -29,9 +29,10 @@ def test_the_package_itself_imports_nothing_heavy() -> None:
 
 
 def test_the_package_lists_what_it_exports() -> None:
-    assert {"AsyncClient", "Client"} <= set(dir(constellation))
-    assert constellation.Client.__name__ == "Client"
-    assert constellation.AsyncClient.__name__ == "AsyncClient"
+    names = {"AsyncClient", "AsyncDirectClient", "Client", "DirectClient"}
+    assert names == set(constellation.__all__) <= set(dir(constellation))
+    for name in names:
+        assert getattr(constellation, name).__name__ == name
 
 
 def test_a_name_the_package_does_not_have_is_an_attribute_error() -> None:

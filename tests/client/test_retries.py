@@ -63,6 +63,27 @@ def test_attempts_max_counts_the_first_try_too(attempts_max: int) -> None:
         tries.pause_s(LOST, now_s=0, draw=0)
 
 
+@given(st.lists(draws, max_size=500))
+def test_a_full_service_is_asked_until_the_deadline_less_and_less_often(drawn: list[float]) -> None:
+    tries, now_s = attempts(RetryPolicy(attempts_max=2), deadline_s=120), 0.0
+    error = Overloaded("q", depth=1, retry_after_s=0.01)
+    for count, draw in enumerate(drawn):
+        try:
+            pause = tries.pause_s(error, now_s=now_s, draw=draw)
+        except Overloaded:
+            assert now_s > 120 - 4.01
+            break
+        assert pause == 0.01 + draw * min(4, 0.1 * 2 ** min(count, 9))
+        now_s += pause
+
+
+def test_one_try_is_one_try_also_with_a_full_service() -> None:
+    with pytest.raises(Overloaded):
+        attempts(RetryPolicy(attempts_max=1)).pause_s(
+            Overloaded("q", depth=1, retry_after_s=0.01), now_s=0, draw=0
+        )
+
+
 @given(draws, st.floats(0, 20), st.floats(0, 20))
 def test_no_pause_reaches_the_deadline(draw: float, now_s: float, deadline_s: float) -> None:
     tries = attempts(deadline_s=deadline_s)
@@ -137,6 +158,8 @@ def test_time_left_is_counted_to_the_deadline() -> None:
         {"delay_first_s": 2, "delay_max_s": 1},
         {"delay_max_s": math.inf},
         {"delay_max_s": math.nan},
+        {"delay_full_max_s": 0},
+        {"delay_full_max_s": math.inf},
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:

@@ -317,8 +317,15 @@ class FakeKernels:
 class Served:
     """A real server in its own thread and loop, with both services. Use with `with`."""
 
-    def __init__(self, bind: Bind | None = None, *, stall_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        bind: Bind | None = None,
+        *,
+        stall_s: float = 20.0,
+        router: FakeRouter | None = None,
+    ) -> None:
         self.stall_s = stall_s
+        self.router = router or FakeRouter()
         self._bind = bind or Bind()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -374,7 +381,6 @@ class Served:
 
     async def _start(self) -> None:
         if not self.endpoint:
-            self.router = FakeRouter()
             self.guard = Guard(lambda reason: self.router.rejected.update([reason]))
         services = [
             handlers(

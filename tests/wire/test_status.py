@@ -90,7 +90,9 @@ def test_a_foreign_client_finds_when_to_retry() -> None:
     ("code", "text", "kind"),
     [
         (grpc.StatusCode.DEADLINE_EXCEEDED, "", errors.DeadlineExceeded),
-        (grpc.StatusCode.CANCELLED, "", errors.Cancelled),
+        (grpc.StatusCode.CANCELLED, "Locally cancelled by application!", errors.Cancelled),
+        (grpc.StatusCode.CANCELLED, "Channel closed!", errors.Cancelled),
+        (grpc.StatusCode.CANCELLED, "CANCELLED", errors.ServiceUnavailable),
         (grpc.StatusCode.UNAVAILABLE, "refused", errors.ServiceUnavailable),
         (grpc.StatusCode.UNAUTHENTICATED, "", errors.Unauthenticated),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "is larger than max", errors.MessageTooLarge),

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from constellation.errors import ArtifactError
 from constellation.records import Split, Table
-from constellation.wire.table_file import load_table, pack_table, save_table, unpack_table
+from constellation.wire.table_file import (
+    TABLE_BYTES_MAX,
+    load_table,
+    pack_table,
+    save_table,
+    unpack_table,
+)
 from tests.wire.fakes import make_table
 
 TABLE = make_table()
@@ -39,6 +45,24 @@ def test_a_table_survives_its_file_bit_for_bit(tmp_path: Path) -> None:
     save_table(path, TABLE)
     assert_same(load_table(path), TABLE)
     assert pack_table(load_table(path)) == PACKED
+
+
+def test_a_table_that_would_not_be_read_is_not_written(tmp_path: Path) -> None:
+    """What is served must still be there at the next start."""
+    path = tmp_path / "table.msgpack"
+    save_table(path, TABLE)
+    site = TABLE.sites[0]
+    size = len(pack_table(replace(TABLE, sites=(site,) * 2))) - len(
+        pack_table(replace(TABLE, sites=(site,)))
+    )
+    most = TABLE_BYTES_MAX // size
+    for num_kernels in (most + 2, most * 2):
+        with pytest.raises(ArtifactError, match=f"of {num_kernels} kernels .* serve fewer"):
+            save_table(path, replace(TABLE, sites=(site,) * num_kernels))
+    assert_same(load_table(path), TABLE)
+    assert list(tmp_path.iterdir()) == [path]
+    save_table(path, replace(TABLE, sites=(site,) * (most - 2)))
+    assert len(load_table(path).sites) == most - 2
 
 
 def test_what_a_parent_gave_up_survives_the_file_and_others_are_written_as_before(

@@ -6,11 +6,11 @@ so that nobody gets an answer that quietly ignores what was asked.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from constellation.errors import InvalidRequest
-from constellation.records import STOPS_MAX, Mode, RoutingOptions, Rule, Sampling
+from constellation.errors import InvalidPrompt, InvalidRequest
+from constellation.records import STOPS_MAX, TOKENS_MAX, Mode, RoutingOptions, Rule, Sampling
 from constellation.wire import convert
 from constellation.wire.http import kinds
 from constellation.wire.http.prompts import MESSAGES, chat_prompt
@@ -64,17 +64,30 @@ def _is_token(name: str) -> bool:
     return name.isascii() and name.isdigit() and str(int(name[:9])) == name
 
 
+_NO_LIMIT = -1
+"""What some clients send as `max_tokens` or `top_k` when they mean no limit."""
+_TOKENS_MAX = kinds.Kind(
+    allowed=f"a whole number from 1 on, or -1 for no limit; above {TOKENS_MAX} it counts as that",
+    schema={"anyOf": [{"const": _NO_LIMIT}, {"type": "integer", "minimum": 1}]},
+    accepts=lambda value: (
+        isinstance(value, int)
+        and (value >= 1 or value == _NO_LIMIT)
+        and not isinstance(value, bool)
+    ),
+)
+_TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+
 _SAMPLING: Mapping[str, kinds.Kind] = {
     "temperature": kinds.number(0, 2),
     "top_p": kinds.number(1e-6, 1),
-    "max_tokens": kinds.integer(1, 4096),
-    "min_tokens": kinds.integer(0, 4096),
+    "max_tokens": _TOKENS_MAX,
+    "min_tokens": kinds.integer(0, TOKENS_MAX),
     "stop": kinds.any_of(_STOP, kinds.list_of(_STOP, 0, STOPS_MAX)),
     "seed": kinds.integer(0, 2**63 - 1),
     "presence_penalty": kinds.number(-2, 2),
     "frequency_penalty": kinds.number(-2, 2),
     "logit_bias": _BIAS,
-    "top_k": kinds.integer(1, 65_536),
+    "top_k": kinds.integer(_NO_LIMIT, 65_536),  # 0 and -1: all tokens, as if it were not given
     "min_p": kinds.number(0, 1 - 1e-6),
     "repetition_penalty": kinds.number(0.5, 2),
 }
@@ -98,7 +111,7 @@ _NO_TOOLS = "kernels call no tools"
 CHAT: Final[Mapping[str, kinds.Kind]] = {
     **_COMMON,
     "messages": MESSAGES,
-    "max_completion_tokens": kinds.integer(1, 4096),
+    "max_completion_tokens": _TOKENS_MAX,
     "logprobs": kinds.flag(),
     "top_logprobs": kinds.integer(0, 20),
     "safety_identifier": _IGNORED,
@@ -138,7 +151,14 @@ EMBEDDINGS: Final[Mapping[str, kinds.Kind]] = {
         schema={"enum": [MODEL]},
         accepts=lambda value: isinstance(value, str) and value == MODEL,
     ),
-    "input": kinds.any_of(_TEXT, kinds.list_of(_TEXT, 1, INPUTS_MAX)),
+    "input": kinds.Kind(
+        allowed=f"a text, or a list of 1 to {INPUTS_MAX} texts",
+        schema=kinds.any_of(_TEXT, kinds.list_of(_TEXT, 1, INPUTS_MAX)).schema,
+        # What the list holds is `embeddings`'s to check, whose error names the place in it.
+        accepts=lambda value: (
+            _TEXT.accepts(value) or (isinstance(value, list) and 1 <= len(value) <= INPUTS_MAX)
+        ),
+    ),
     "encoding_format": kinds.Kind(
         allowed="float or base64",
         schema={"enum": [None, "float", "base64"]},
@@ -162,6 +182,8 @@ class Completion:
     routing: RoutingOptions
     stream: bool
     include_usage: bool
+    adjusted: Mapping[str, int] = field(default_factory=dict)
+    """Limits that were asked for beyond what there is -> what counts instead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,16 +198,31 @@ def parse(data: bytes) -> kinds.Body:
     """Return the JSON object in `data`, or raise `InvalidRequest`."""
     try:
         body = json.loads(data.decode(), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, numbers without end
-        raise InvalidRequest("the body", str(error)[:80], "a JSON object in UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("the body", _why_broken(error), "a JSON object in UTF-8") from None
     if not isinstance(body, dict):
-        raise InvalidRequest("the body", type(body).__name__, "a JSON object")
+        raise kinds.refused("the body", body, "a JSON object")
     _check_nesting(body)
     return body
 
 
+def _why_broken(error: ValueError | RecursionError) -> str:
+    """Return why bytes are no JSON, without the words of Python's."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"no UTF-8 at byte {error.start}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON at line {error.lineno}, column {error.colno}"
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    return str(error)[:80] if isinstance(error, _NoJson) else "a number of too many digits"
+
+
+class _NoJson(ValueError):
+    """What Python's reader takes for JSON and is none."""
+
+
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise _NoJson(f"no JSON: {name}")
 
 
 def _check_nesting(body: Any) -> None:
@@ -202,14 +239,10 @@ def chat(body: kinds.Body) -> Completion:
     """Read a request to /v1/chat/completions."""
     given = kinds.check(body, CHAT)
     said = chat_prompt(kinds.required(given, "messages", CHAT))
-    if "max_completion_tokens" in given:
-        limit = given.pop("max_completion_tokens")
-        if given.setdefault("max_tokens", limit) != limit:
-            raise InvalidRequest("max_tokens", given["max_tokens"], "what max_completion_tokens is")
     top = given.pop("top_logprobs", None)
     wanted = given.pop("logprobs", False)
     if top is not None and not wanted:
-        raise InvalidRequest("top_logprobs", top, "null, or with logprobs true")
+        raise kinds.refused("top_logprobs", top, "null, or with logprobs true")
     return _completion(given, CHAT, said.prompt, said.turn, (top or 0) if wanted else None)
 
 
@@ -229,9 +262,11 @@ def _completion(
     logprobs: int | None,
 ) -> Completion:
     model = kinds.required(given, "model", known)
+    adjusted = _adjust_limits(given)
     streaming = given.get("stream", False)
     if "stream_options" in given and not streaming:
-        raise InvalidRequest("stream_options", given["stream_options"], "null, or with stream true")
+        wanted = given["stream_options"]
+        raise kinds.refused("stream_options", wanted, "null, or with stream true")
     options = kinds.check(given.get("stream_options", {}), _STREAM_OPTIONS, path="stream_options.")
     return Completion(
         model=model,
@@ -241,7 +276,27 @@ def _completion(
         routing=_routing(given.get("constellation", {}), model),
         stream=streaming,
         include_usage=options.get("include_usage", False),
+        adjusted=adjusted,
     )
+
+
+def _adjust_limits(given: dict[str, Any]) -> dict[str, int]:
+    """Make one limit of tokens of two fields, and no `top_k` of one that means all tokens.
+
+    Returns:
+        Limits that were brought down to what there is, and what counts.
+    """
+    if given.get("top_k", 1) < 1:
+        del given["top_k"]
+    adjusted = {}
+    for name in _TOKEN_LIMITS:
+        if name in given and not 1 <= given[name] <= TOKENS_MAX:
+            adjusted[name] = given[name] = TOKENS_MAX
+    if "max_completion_tokens" in given:
+        limit = given.pop("max_completion_tokens")
+        if given.setdefault("max_tokens", limit) != limit:
+            raise kinds.refused("max_tokens", given["max_tokens"], "what max_completion_tokens is")
+    return adjusted
 
 
 def _sampling(given: dict[str, Any], logprobs: int | None) -> Sampling:
@@ -258,8 +313,8 @@ def _sampling(given: dict[str, Any], logprobs: int | None) -> Sampling:
         return Sampling(**values, logprobs=logprobs)
     except InvalidRequest as error:
         named = {ours: theirs for theirs, ours in _SAMPLING_NAMES.items()}
-        field = named.get(error.field, error.field)
-        raise InvalidRequest(field, values.get(error.field), error.allowed) from None
+        name = named.get(error.field, error.field)
+        raise kinds.refused(name, given.get(name), error.allowed) from None
 
 
 def _routing(body: kinds.Body, model: str) -> RoutingOptions:
@@ -276,8 +331,19 @@ def embeddings(body: kinds.Body) -> Embeddings:
     given = kinds.check(body, EMBEDDINGS)
     kinds.required(given, "model", EMBEDDINGS)
     texts = kinds.required(given, "input", EMBEDDINGS)
-    inputs = (texts,) if isinstance(texts, str) else tuple(texts)
-    return Embeddings(
-        inputs=tuple(convert.check_text("input", text) for text in inputs),
-        base64=given.get("encoding_format") == "base64",
-    )
+    if isinstance(texts, str):
+        inputs: tuple[str, ...] = (convert.check_text("input", texts),)
+    else:
+        inputs = tuple(_batched(text, f"input[{place}]") for place, text in enumerate(texts))
+    return Embeddings(inputs=inputs, base64=given.get("encoding_format") == "base64")
+
+
+def _batched(text: Any, path: str) -> str:
+    """Return one text of several, or raise the error that names its place."""
+    if not _TEXT.accepts(text):
+        raise kinds.refused(path, text, _TEXT.allowed)
+    try:
+        return convert.check_text("input", text)
+    except InvalidPrompt as error:
+        allowed = f"a text of 1 to {error.limit} {error.unit}"
+        raise kinds.refused(path, text, allowed) from None

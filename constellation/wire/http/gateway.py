@@ -79,12 +79,12 @@ class Gateway:
         self._created_s = int(time.time())
 
     def routes(self) -> list[web.RouteDef]:
-        """Return what is served where."""
+        """Return what is served where; HEAD is answered wherever GET is."""
         return [
-            web.get("/health", self.health, allow_head=False),
-            web.get("/openapi.json", self.describe, allow_head=False),
-            web.get("/v1/models", self.models, allow_head=False),
-            web.get("/v1/models/{model}", self.model, allow_head=False),
+            web.get("/health", self.health),
+            web.get("/openapi.json", self.describe),
+            web.get("/v1/models", self.models),
+            web.get("/v1/models/{model}", self.model),
             web.post("/v1/chat/completions", self.chat),
             web.post("/v1/completions", self.complete),
             web.post("/v1/embeddings", self.embed),
@@ -156,7 +156,7 @@ class Gateway:
         if request.content_type != "application/json":
             raise InvalidRequest("Content-Type", request.content_type[:64], "application/json")
         coding = request.headers.get("Content-Encoding", "identity")
-        if coding != "identity":
+        if coding.lower() != "identity":
             raise InvalidRequest("Content-Encoding", coding, "identity")
         try:
             async with asyncio.timeout(self.stall_s):
@@ -164,7 +164,7 @@ class Gateway:
         except TimeoutError:
             raise web.HTTPRequestTimeout from None
         except (ConnectionError, web.RequestPayloadError) as error:
-            raise InvalidRequest("the body", type(error).__name__, "a whole one") from None
+            raise InvalidRequest("the body", "cut off", "a whole one") from error
         return bodies.parse(data)
 
     async def _answer(
@@ -180,6 +180,7 @@ class Gateway:
             model=asked.model,
             is_chat=is_chat,
             include_usage=asked.include_usage,
+            adjusted=asked.adjusted,
         )
         routing = await self._routing(asked)
         caller = await _caller(request)

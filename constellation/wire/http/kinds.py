@@ -1,10 +1,12 @@
 """Kinds of values in a JSON body: one declaration checks them and describes them.
 
-`null` counts as not given everywhere, as OpenAI's clients mean it.
+`null` counts as not given everywhere, as OpenAI's clients mean it: also in a field that is not
+known here, since clients send all fields that they know. Errors speak JSON: null, not None.
 """
 
+import difflib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,33 @@ Body = Mapping[str, Any]
 
 TEXT_SHOWN_MAX = 256
 """Longest text of a field that is no prompt."""
+
+
+class _Bare(str):
+    """A text that an error shows without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def refused(field: str, value: Any, allowed: str) -> InvalidRequest:
+    """Return the error for a field that holds what it may not; the value is shown as JSON."""
+    text = json.dumps(value, ensure_ascii=False)
+    return InvalidRequest(field, _Bare(text if encodable(text) else json.dumps(value)), allowed)
+
+
+def missing(field: str, allowed: str) -> InvalidRequest:
+    """Return the error for a field that must be given and is not, or is null."""
+    return InvalidRequest(field, _Bare("missing"), allowed)
+
+
+def unknown(field: str, name: str, known: Iterable[str]) -> InvalidRequest:
+    """Return the error for a field that is not known here, with the known one most like it."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "/openapi.json lists the fields that are known"
+    return InvalidRequest(field, _Bare("unknown"), f"no field of this name; {hint}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,14 +176,12 @@ def check(body: Body, fields: Mapping[str, Kind], *, path: str = "") -> dict[str
     """
     given = {}
     for name, value in body.items():
-        if name not in fields:
-            raise InvalidRequest(
-                f"{path}{shortened(name)}", value, "nothing, since no such field is known here"
-            )
         if value is None:
             continue
+        if name not in fields:
+            raise unknown(f"{path}{shortened(name)}", name[:TEXT_SHOWN_MAX], fields)
         if not fields[name].accepts(value):
-            raise InvalidRequest(f"{path}{name}", value, fields[name].allowed)
+            raise refused(f"{path}{name}", value, fields[name].allowed)
         given[name] = value
     return given
 
@@ -162,7 +189,7 @@ def check(body: Body, fields: Mapping[str, Kind], *, path: str = "") -> dict[str
 def required(given: Body, name: str, fields: Mapping[str, Kind], *, path: str = "") -> Any:
     """Return a field that must be given, or raise `InvalidRequest`."""
     if name not in given:
-        raise InvalidRequest(f"{path}{name}", None, fields[name].allowed)
+        raise missing(f"{path}{name}", fields[name].allowed)
     return given[name]
 
 

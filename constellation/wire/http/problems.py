@@ -7,12 +7,13 @@ other. The object names our class and its facts beside OpenAI's fields.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
 from constellation import errors
 from constellation.wire import status
+from constellation.wire.http.bodies import MODEL
 
 _STATUS: Mapping[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -64,6 +65,8 @@ class Problem:
 
 def problem(error: errors.ConstellationError) -> Problem:
     """Return what a caller hears of `error`, one of the classes that `wire.status` knows."""
+    if isinstance(error, errors.UnknownKernel):
+        error = _with_constellation(error)
     kind = type(error)
     code = http_status(kind)
     said = {
@@ -74,6 +77,14 @@ def problem(error: errors.ConstellationError) -> Problem:
         "constellation": {"error": kind.__name__, **_facts(error)},
     }
     return Problem(status=code, content={"error": said}, headers=_headers(error))
+
+
+def _with_constellation(error: errors.UnknownKernel) -> errors.UnknownKernel:
+    """Return the error as HTTP means it: the constellation is a model, too, the one to use."""
+    known = [MODEL, *(name for name in error.known if name != MODEL)]
+    message = f"no model is named {error.kernel!r}; there are: {', '.join(known)}"
+    facts = {"kernel": error.kernel, "known": known}
+    return cast("errors.UnknownKernel", errors.rebuild(errors.UnknownKernel, message, facts))
 
 
 def http_problem(code: int, message: str, headers: Mapping[str, str] | None = None) -> Problem:

@@ -8,7 +8,6 @@ decides where the query goes; what was said before is context.
 from dataclasses import dataclass
 from typing import Any
 
-from constellation.errors import InvalidRequest
 from constellation.records import transcript
 from constellation.wire import convert
 from constellation.wire.http import kinds
@@ -16,7 +15,8 @@ from constellation.wire.http import kinds
 MESSAGES_MAX = 4096
 """Most messages of one conversation."""
 
-_ROLES = ("system", "developer", "user", "assistant")
+_ANSWERS = "assistant"
+_ROLES = ("system", "developer", "user", _ANSWERS)
 _NO_TOOLS = "kernels call no tools"
 _TEXT = kinds.Kind(
     allowed="a text that UTF-8 can carry",
@@ -50,8 +50,8 @@ _MESSAGE = {
         },
         accepts=lambda value: isinstance(value, list) or _TEXT.accepts(value),
     ),
+    "name": kinds.text(0),  # says who speaks, as the role does; neither leaves a mark
     # Clients send a reply's message back with what stands in it.
-    "name": kinds.only(why="roles leave no mark in a prompt"),
     "refusal": kinds.only(why="kernels refuse nothing in words"),
     "annotations": kinds.only([], why="kernels cite nothing"),
     "audio": kinds.only(why="kernels write text"),
@@ -63,7 +63,7 @@ MESSAGES = kinds.Kind(
     allowed=f"a list of 1 to {MESSAGES_MAX} messages",
     schema={
         "type": "array",
-        "items": kinds.object_schema(_MESSAGE, "role", "content"),
+        "items": kinds.object_schema(_MESSAGE, "role"),
         "minItems": 1,
         "maxItems": MESSAGES_MAX,
     },
@@ -101,9 +101,11 @@ def chat_prompt(messages: list[Any]) -> ChatPrompt:
 
 def _read(message: Any, path: str) -> tuple[str, str]:
     if not isinstance(message, dict):
-        raise InvalidRequest(path, message, "an object with role and content")
+        raise kinds.refused(path, message, "an object with role and content")
     given = kinds.check(message, _MESSAGE, path=f"{path}.")
     role: str = kinds.required(given, "role", _MESSAGE, path=f"{path}.")
+    if role == _ANSWERS:  # an answer may have said nothing, and clients send that back as null
+        given.setdefault("content", "")
     content = kinds.required(given, "content", _MESSAGE, path=f"{path}.")
     if isinstance(content, str):
         return role, content
@@ -114,7 +116,7 @@ def _read(message: Any, path: str) -> tuple[str, str]:
 
 def _part(part: Any, path: str) -> str:
     if not isinstance(part, dict):
-        raise InvalidRequest(path, part, "an object with type and text")
+        raise kinds.refused(path, part, "an object with type and text")
     given = kinds.check(part, _PART, path=f"{path}.")
     kinds.required(given, "type", _PART, path=f"{path}.")
     text: str = kinds.required(given, "text", _PART, path=f"{path}.")

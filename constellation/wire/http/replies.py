@@ -4,14 +4,13 @@ No input or output here: ids and times come from the caller. Shapes: K outcomes 
 """
 
 import base64
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from constellation.records import (
-    Alternative,
     Finish,
     FinishReason,
     FloatArray,
@@ -21,6 +20,7 @@ from constellation.records import (
     TokenLogprob,
 )
 from constellation.wire.http.bodies import MODEL
+from constellation.wire.http.logprobs import CompletionLogprobs, chat_logprobs
 
 Json = dict[str, Any]
 
@@ -53,7 +53,11 @@ class Writer:
     is_chat: bool
     include_usage: bool = False
     """In chunks: name the usage, in one more of them at the end."""
-    _offset: int = 0  # characters written, for text_offset
+    adjusted: Mapping[str, int] = field(default_factory=dict)
+    """Limits of the request that count for less than was asked -> what counts."""
+    _fingerprint: Json = field(default_factory=dict)
+    _num_characters: int = 0
+    _completion_logprobs: CompletionLogprobs = field(default_factory=CompletionLogprobs)
 
     def whole(self, route: Route, piece: Piece) -> Json:
         """Return a whole answer."""
@@ -64,17 +68,17 @@ class Writer:
             **self._head(kind, route),
             "choices": [choice],
             "usage": usage(piece.finish),
-            "constellation": {"route": asdict(route), **_writers(piece.finish)},
+            "constellation": {**self._opening(route), **_writers(piece.finish)},
         }
 
     def chunk(self, route: Route | None, piece: Piece) -> Json:
-        """Return one piece of an answer; the first one has the route."""
+        """Return one piece of an answer; the first one has the route and what was adjusted."""
         kind = "chat.completion.chunk" if self.is_chat else "text_completion"
         choice = self._choice("delta", piece, opening=route is not None)
         content = {**self._head(kind, route), "choices": [choice]}
         if self.include_usage:
             content["usage"] = None
-        told = {} if route is None else {"route": asdict(route)}
+        told = {} if route is None else self._opening(route)
         if told := told | _writers(piece.finish):
             content["constellation"] = told
         return content
@@ -85,14 +89,21 @@ class Writer:
         return {**self._head(kind, None), "choices": [], "usage": usage(finish)}
 
     def _head(self, kind: str, route: Route | None) -> Json:
+        if route is not None:  # only the first chunk comes with it; all of them have the field
+            self._fingerprint = fingerprint(route.table_version)
         head = {"id": self.id, "object": kind, "created": self.created_s, "model": self.model}
-        return head if route is None else {**head, **fingerprint(route.table_version)}
+        return {**head, **self._fingerprint}
+
+    def _opening(self, route: Route) -> Json:
+        adjusted = {"adjusted": dict(self.adjusted)} if self.adjusted else {}
+        return {"route": asdict(route), **adjusted}
 
     def _choice(self, key: str, piece: Piece, *, opening: bool = True) -> Json:
         finish = piece.finish
+        self._num_characters += len(piece.text)
         choice: Json = {
             "index": 0,
-            "logprobs": self._logprobs(piece.logprobs),
+            "logprobs": self._logprobs(piece.logprobs, is_last=finish is not None),
             "finish_reason": None if finish is None else _FINISH[finish.reason],
         }
         if not self.is_chat:
@@ -103,43 +114,18 @@ class Writer:
             choice[key] = {"content": piece.text} if piece.text else {}
         return choice
 
-    def _logprobs(self, logprobs: Sequence[TokenLogprob]) -> Json | None:
+    def _logprobs(self, logprobs: Sequence[TokenLogprob], *, is_last: bool) -> Json | None:
         if not logprobs:
             return None
         if self.is_chat:
-            content = [
-                {**_token(each), "top_logprobs": [_token(other) for other in each.top]}
-                for each in logprobs
-            ]
-            return {"content": content, "refusal": None}
-        return self._completion_logprobs(logprobs)
-
-    def _completion_logprobs(self, logprobs: Sequence[TokenLogprob]) -> Json:
-        texts, offsets = [_text(each.text) for each in logprobs], []
-        for text in texts:
-            offsets.append(self._offset)
-            self._offset += len(text)
-        return {
-            "tokens": texts,
-            "token_logprobs": [each.logprob for each in logprobs],
-            "top_logprobs": [
-                {_text(other.text): other.logprob for other in each.top} for each in logprobs
-            ],
-            "text_offset": offsets,
-        }
+            return chat_logprobs(logprobs)
+        length = self._num_characters if is_last else None
+        return self._completion_logprobs.take(logprobs, num_characters=length)
 
 
 def fingerprint(table_version: int) -> Json:
     """Return the field that changes when answers may: the version of the table."""
     return {"system_fingerprint": f"table-{table_version}"}
-
-
-def _text(data: bytes) -> str:
-    return data.decode(errors="replace")
-
-
-def _token(token: TokenLogprob | Alternative) -> Json:
-    return {"token": _text(token.text), "logprob": token.logprob, "bytes": list(token.text)}
 
 
 def models(table: Table, created_s: int) -> Json:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 
 from constellation.errors import (
     ConstellationError,
@@ -24,7 +25,13 @@ from constellation.errors import (
     Unauthenticated,
 )
 from constellation.wire import access
-from constellation.wire.channel import LOOPBACK, MESSAGE_BYTES_MAX, Bind, authority
+from constellation.wire.channel import (
+    LOOPBACK,
+    MESSAGE_BYTES_MAX,
+    Bind,
+    authority,
+    presented_token,
+)
 from constellation.wire.http.gateway import (
     REQUEST_ID,
     Gateway,
@@ -51,7 +58,11 @@ _REFUSED_S = 1.0
 """Seconds a connection beyond the limit may take to hear that it is."""
 _OPEN_PATHS = frozenset({"/health"})
 _OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_REASON = {400: "this is not HTTP/1.1", 404: "there is nothing here; see /openapi.json"}
+_REASON = {
+    400: "this is not HTTP/1.1",
+    404: "there is nothing here; see /openapi.json",
+    431: "the head of the request is too long: a line of it may have 8190 bytes",
+}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -74,7 +85,7 @@ class HttpDoor:
         self._stall_s = gateway.stall_s
         self._bind = bind
         self._connections_max = connections_max
-        self._expected = f"Bearer {bind.token}".encode()
+        self._expected = (bind.token or "").encode()
         app = web.Application(client_max_size=MESSAGE_BYTES_MAX, middlewares=[self._middleware])
         app.add_routes(gateway.routes())
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
@@ -100,8 +111,8 @@ class HttpDoor:
         except OSError as error:
             await self._runner.cleanup()
             raise DeploymentError(
-                f"cannot listen on {self._bind.host}:{self._bind.port}: the port is taken or the "
-                "address is not this machine's; choose another with --http-port"
+                f"cannot listen on {authority(self._bind.host, self._bind.port)}: the port is "
+                "taken or the address is not this machine's; choose another with --http-port"
             ) from error
         return authority(self._bind.host, self._listener.sockets[0].getsockname()[1])
 
@@ -174,7 +185,7 @@ class HttpDoor:
             raise InvalidRequest("the Host header", named, "localhost, 127.0.0.1 or [::1]")
         if self._bind.token is None or request.path in _OPEN_PATHS:
             return
-        presented = request.headers.get("Authorization", "").encode(errors="replace")
+        presented = presented_token(request.headers.get("Authorization", ""))
         if not hmac.compare_digest(presented, self._expected):
             raise Unauthenticated
 
@@ -215,6 +226,8 @@ class _Connection(web.RequestHandler):
         """Return what the caller hears, without what was raised; the connection closes then."""
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is under way")
+        if isinstance(exc, LineTooLong):
+            status = 431
         if status >= 500:  # handlers answer for their errors, so this is a mistake of the server
             logger.error("unexpected error", exc_info=exc)
         response = refusal(http_problem(status, _reason(status)))
@@ -226,7 +239,9 @@ class _Refusal(asyncio.Protocol):
     """A connection beyond the limit: its first bytes are answered with `Overloaded`."""
 
     def __init__(self, limit: int) -> None:
-        error: ConstellationError = Overloaded("the HTTP door", depth=limit, retry_after_s=1.0)
+        error: ConstellationError = Overloaded(
+            "the HTTP door", depth=limit, retry_after_s=1.0, counted="connections open"
+        )
         said = problem(error)
         body = encode(said.content)
         lines = [

@@ -99,7 +99,7 @@ class Door:
         """Make one request; a body that is no bytes is sent as JSON."""
         sent = dict(headers or {})
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        if data is not None:
+        if data is not None and "content-type" not in map(str.lower, sent):
             sent.setdefault("Content-Type", "application/json")
         if context is None:
             connection = http.client.HTTPConnection(*self.address, timeout=10)
@@ -112,5 +112,5 @@ class Door:
         finally:
             connection.close()
         got = {name.lower(): value for name, value in response.getheaders()}
-        is_json = got.get("content-type", "").startswith("application/json")
+        is_json = bool(content) and got.get("content-type", "").startswith("application/json")
         return Answer(response.status, json.loads(content) if is_json else content, got)

@@ -60,6 +60,27 @@ def test_null_is_the_same_as_nothing() -> None:
     assert chat(**dict.fromkeys(names)) == chat()
 
 
+def test_null_is_nothing_in_fields_that_are_not_known_too() -> None:
+    assert complete(thinking=None, constellation={"colour": None}) == complete()
+    parts = [{"type": "text", "text": "hello", "cache_control": None}]
+    spoken = {"role": "user", "content": parts, "reasoning_content": None}
+    assert chat(messages=[spoken]) == chat()
+
+
+def test_a_limit_of_tokens_beyond_the_highest_counts_as_the_highest_and_the_reply_says_so() -> None:
+    """Presets of editors ask for 8,192 tokens, or for -1, which means no limit."""
+    for asked in (4097, 10**30, -1):
+        for read, name in ((complete, "max_tokens"), (chat, "max_completion_tokens")):
+            got = read(**{name: asked})
+            assert (got.sampling.tokens_max, got.adjusted) == (4096, {name: 4096})
+    assert complete(max_tokens=4096).adjusted == complete().adjusted == {}
+
+
+@pytest.mark.parametrize("top_k", [0, -1, None])
+def test_a_top_k_that_clients_turn_off_keeps_all_tokens(top_k: int | None) -> None:
+    assert complete(top_k=top_k).sampling.top_k is None
+
+
 def test_one_stop_string_needs_no_list() -> None:
     assert complete(stop="\n").sampling.stop == ("\n",)
 
@@ -105,6 +126,18 @@ def test_a_conversation_is_its_texts_each_with_a_line_break() -> None:
     assert asked.turn == "three\n"
 
 
+def test_an_answer_that_said_nothing_and_names_of_speakers_are_read() -> None:
+    """Clients send a conversation back with null for what is not there."""
+    asked = chat(
+        messages=[
+            {"role": "user", "content": "one", "name": "ann"},
+            {"role": "assistant", "content": None, "reasoning_content": None, "audio": None},
+            {"role": "user", "content": "two"},
+        ]
+    )
+    assert asked.prompt == "one\n\ntwo\n"
+
+
 def test_without_a_word_of_the_user_everything_decides_the_route() -> None:
     asked = chat(messages=[{"role": "developer", "content": "law"}])
     assert asked.turn == asked.prompt == "law\n"
@@ -129,12 +162,12 @@ WRONG_MESSAGES: dict[str, tuple[Any, str]] = {
     "no role": ([{"content": "x"}], r"messages\[0\]\.role"),
     "role": ([{"role": "tool", "content": "x"}], r"messages\[0\]\.role"),
     "role of another type": ([{"role": ["user"], "content": "x"}], r"messages\[0\]\.role"),
-    "no content": ([*USER, {"role": "assistant", "content": None}], r"messages\[1\]\.content"),
+    "no content": ([*USER, {"role": "user", "content": None}], r"messages\[1\]\.content"),
     "tool calls": (
         [{"role": "assistant", "content": "x", "tool_calls": [{}]}],
         r"messages\[0\]\.tool_calls",
     ),
-    "name": ([{"role": "user", "content": "x", "name": "ann"}], r"messages\[0\]\.name"),
+    "name": ([{"role": "user", "content": "x", "name": 7}], r"messages\[0\]\.name"),
     "unknown": ([{"role": "user", "content": "x", "mood": 1}], r"messages\[0\]\.mood"),
     "half a character": ([{"role": "user", "content": "\ud800"}], r"messages\[0\]\.content"),
     "image": (
@@ -188,7 +221,9 @@ REFUSED: dict[str, Any] = {
     "temperature": 2.1,
     "top_p": 0,
     "max_tokens": 0,
-    "max_completion_tokens": 4097,
+    "max_completion_tokens": 0,
+    "min_tokens": 4097,
+    "top_k": -2,
     "seed": -1,
     "presence_penalty": "1",
     "frequency_penalty": -2.5,
@@ -225,6 +260,29 @@ def test_a_field_that_is_missing_is_named(name: str) -> None:
         bodies.completion(body)
 
 
+SAID = {
+    "unknown": ({"temprature": 1}, "temprature is unknown; allowed: .* did you mean temperature?"),
+    "unknown and like nothing": ({"zzz": 1}, "zzz is unknown; .* /openapi.json lists"),
+    "missing": ({"model": None}, "model is missing; allowed: a text"),
+    "out of range": ({"temperature": 3}, "temperature is 3; allowed: a number from 0 to 2"),
+    "truth": ({"temperature": True}, "temperature is true; allowed"),
+    "null inside": ({"stop": ["a", None]}, r'stop is \["a", null\]; allowed'),
+    "an object": ({"logit_bias": {"5": 1e308}}, r'logit_bias is \{"5": 1e\+308\}; allowed'),
+    "a letter": ({"stream": "é"}, 'stream is "é"; allowed: true or false'),
+    "half a letter": ({"stream": "\ud83d"}, r'stream is "\\ud83d"; allowed: true or false'),
+    "many ids": ({"logit_bias": {str(n): 1 for n in range(301)}}, r'logit_bias is \{"0": 1, "1"'),
+    "no truth": ({"n": False}, "n is false; allowed: null, 1: one answer"),
+}
+
+
+@pytest.mark.parametrize(("fields", "said"), SAID.values(), ids=SAID)
+def test_errors_tell_unknown_missing_and_out_of_range_apart_in_words_of_json(
+    fields: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{said}"):
+        complete(**fields)
+
+
 BROKEN = {
     "nothing": b"",
     "no object": b"[]",
@@ -238,10 +296,14 @@ BROKEN = {
 }
 
 
+PYTHONS_WORDS = ("codec", "Expecting", "char ", "list", "dict", "limit", "set_int_max", "None")
+
+
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
 def test_bytes_that_are_no_json_object_are_refused(data: bytes) -> None:
-    with pytest.raises(InvalidRequest, match="the body"):
+    with pytest.raises(InvalidRequest, match="the body") as caught:
         bodies.parse(data)
+    assert not [word for word in PYTHONS_WORDS if word in str(caught.value)]
 
 
 # --- embeddings -----------------------------------------------------------------------------------
@@ -254,6 +316,15 @@ def test_embeddings_take_one_text_or_many() -> None:
     )
     assert (one.inputs, one.base64) == (("a",), False)
     assert (many.inputs, many.base64) == (("a", "b"), True)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "x" * (TEXT_BYTES_MAX + 1), None, 7, ["a"], "\ud83d"], ids=lambda v: str(v)[:5]
+)
+def test_the_wrong_text_of_a_batch_is_named_by_its_place(wrong: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"^input\[2\] is ") as caught:
+        bodies.embeddings({"model": "constellation", "input": ["a", "b", wrong, "c"]})
+    assert caught.value.field == "input[2]"
 
 
 @pytest.mark.parametrize(

@@ -118,9 +118,72 @@ def test_the_client_decodes_what_it_asks_for_by_itself(client: openai.OpenAI, do
 
 
 def test_an_unknown_model_is_not_found(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="no kernel is named 'nobody'") as caught:
+    with pytest.raises(openai.NotFoundError, match="no model is named 'nobody'") as caught:
         client.completions.create(model="nobody", prompt="x")
     assert caught.value.code == "model_not_found"
+
+
+def test_an_unknown_model_is_answered_with_those_that_there_are(client: openai.OpenAI) -> None:
+    """`constellation` is the one to use, and stands first, whoever says that a name is unknown."""
+    with pytest.raises(openai.NotFoundError) as asked:
+        client.completions.create(model="gpt-4", prompt="x")
+    with pytest.raises(openai.NotFoundError) as looked_up:
+        client.models.retrieve("gpt-4")
+    for caught in (asked, looked_up):
+        assert caught.value.body["constellation"]["known"] == ["constellation", *NAMES]
+        assert f"there are: constellation, {NAMES[0]}" in str(caught.value)
+
+
+def test_a_conversation_with_nothing_in_it_but_null_is_read(client: openai.OpenAI) -> None:
+    messages: list[Any] = [
+        {"role": "user", "content": "one", "name": "ann"},
+        {"role": "assistant", "content": None, "reasoning_content": None, "tool_calls": None},
+        {"role": "user", "content": "two"},
+    ]
+    reply = client.chat.completions.create(
+        model="constellation", messages=messages, extra_body={"thinking": None}
+    )
+    assert reply.choices[0].message.content == "one\n\ntwo\n"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_preset_that_asks_for_too_much_is_answered_and_told(
+    client: openai.OpenAI, door: Door, stream: bool
+) -> None:
+    said = client.chat.completions.create(
+        model="constellation",
+        messages=USER,
+        max_tokens=32_768,
+        stream=stream,
+        extra_body={"top_k": -1},
+    )
+    first = next(iter(said)) if stream else said
+    assert first.constellation["adjusted"] == {"max_tokens": 4096}
+    sampling = door.router.calls[-1][1]
+    assert (sampling.tokens_max, sampling.top_k) == (4096, None)
+
+
+def test_every_chunk_says_which_table_routed_it(client: openai.OpenAI) -> None:
+    chunks = client.completions.create(
+        model="constellation", prompt="a b", stream=True, stream_options={"include_usage": True}
+    )
+    assert {chunk.system_fingerprint for chunk in chunks} == {"table-5"}
+
+
+def test_the_empty_text_of_a_batch_is_named(client: openai.OpenAI) -> None:
+    with pytest.raises(
+        openai.BadRequestError, match=r"input\[1\] is \\?\"\\?\"; allowed"
+    ) as caught:
+        client.embeddings.create(model="constellation", input=["a", "", "b"])
+    assert caught.value.param == "input[1]"
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/models/python", "/openapi.json"])
+def test_head_is_answered_as_get_is_without_the_body(door: Door, path: str) -> None:
+    head, get = door.call("HEAD", path), door.call("GET", path)
+    assert (head.status, get.status) == (200, 200)
+    assert head.headers["content-length"] == get.headers["content-length"]
+    assert door.call("HEAD", "/v1/models/nobody").status == 404
 
 
 def test_a_bad_parameter_is_named(client: openai.OpenAI) -> None:

@@ -75,6 +75,26 @@ def test_the_token_opens_the_door_and_health_needs_none(guarded: Door) -> None:
     assert guarded.call("GET", "/health").status == 200
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer "])
+def test_the_scheme_is_read_without_regard_to_letter_case(guarded: Door, scheme: str) -> None:
+    assert ask(guarded, Authorization=f"{scheme} {TOKEN}").status == 200
+    assert ask(guarded, Authorization=f"{scheme} {TOKEN}x").status == 401
+    guarded.router.calls.clear()
+
+
+def test_names_and_words_of_headers_are_read_without_regard_to_letter_case(door: Door) -> None:
+    headers = {
+        "CONTENT-TYPE": "Application/JSON; Charset=UTF-8",
+        "content-encoding": "Identity",
+        "IDEMPOTENCY-KEY": "one",
+        "X-REQUEST-ID": "mine",
+    }
+    data = json.dumps(ASKED).encode()
+    answer = door.call("POST", "/v1/completions", data, headers=headers)
+    assert (answer.status, answer.headers["x-request-id"]) == (200, "mine")
+    assert door.router.callers[-1].request_id == "one"
+
+
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1:1", "[::1]:8", "[::1]"])
 def test_names_of_loopback_are_answered(door: Door, host: str) -> None:
     assert ask(door, Host=host).status == 200
@@ -139,6 +159,7 @@ def test_connections_beyond_the_limit_are_told_to_come_back() -> None:
         assert reply.startswith(b"HTTP/1.1 429 ")
         assert b"Retry-After: 1\r\n" in reply
         assert problem_in(reply)["constellation"]["depth"] == 3
+        assert "3 connections open" in problem_in(reply)["message"]
         held.close()
         door.wait_until_idle()
         assert door.call("GET", "/health").status == 200
@@ -151,9 +172,23 @@ BROKEN = {
     "bad length": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
     "two lengths": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n"
     b"Content-Length: 2\r\n\r\n",
-    "long line": b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 }
+
+
+LONG = {
+    "target": b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", LONG.values(), ids=LONG)
+def test_a_head_that_is_too_long_has_a_status_and_a_sentence_of_its_own(
+    door: Door, data: bytes
+) -> None:
+    reply = exchange(door, data)
+    assert reply[:13] in (b"HTTP/1.1 431 ", b"HTTP/1.0 431 ")
+    assert "8190 bytes" in problem_in(reply)["message"]
 
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
