@@ -66,13 +66,16 @@ CHARACTERS = (range(0x3000), range(0x1F000, 0x1FC00))
 """Code points whose names are read: alphabets, signs, pictures; no ideographs."""
 
 _COMMENTS = {
-    ".h": re.compile(r"/\*.*?\*/|^[ \t]*//[^\n]*\n", re.DOTALL | re.MULTILINE),
+    ".h": re.compile(
+        r"/\*.*?\*/|^[ \t]*//[^\n]*\n|^(?:#else\n)?#[^\n]*TORCH_STABLE_ONLY[^\n]*\n",
+        re.DOTALL | re.MULTILINE,
+    ),
     ".proto": re.compile(r"\A(?:/\*.*?\*/|(?://[^\n]*\n)+)", re.DOTALL),
     ".py": re.compile(r"^[ \t]*#[^\n]*\n", re.MULTILINE),
     ".yaml": re.compile(r"^[ \t]*#[^\n]*\n", re.MULTILINE),
 }
-"""Suffix -> what is left out. Of `.proto` only what opens a file, its copyright: there comments are
-most of the text."""
+"""Suffix -> what is left out: comments, and of headers the lines that packaging wraps around each.
+Of `.proto` only what opens a file, its copyright: there comments are most of the text."""
 
 _TYPED = re.compile(r"^ *(?:>>>|\.\.\.).*\n?", re.MULTILINE)
 _GAP = re.compile(r"\n(?:[ \t]*\n)+")
