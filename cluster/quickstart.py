@@ -81,6 +81,11 @@ def _ask(state: RunState, settings: Settings, console: Console) -> None:
         certificate=security.client_certificate,
         key=security.client_key,
     ) as stars:
+        console.print(
+            "\nThree questions. Each goes to the kernel whose training text lies nearest to it "
+            "(distances in radians, from 0 to 3.14).",
+            soft_wrap=True,
+        )
         for domain, question in QUESTIONS:
             reply = stars.ask(question, tokens_max=TOKENS_MAX, seed=0, explain=True)
             _print_reply(domain, question, reply, console)
@@ -96,12 +101,11 @@ def _print_reply(domain: str, question: str, reply: Reply, console: Console) -> 
 
 
 def route_in_words(route: Route) -> str:
-    """Return why a kernel answers: how far the nearest kernels are, and which words count most."""
+    """Return why a kernel answers: how far the nearest kernels are, and which tokens count most."""
     shown = ", ".join(f"{each.kernel} {each.distance:.2f}" for each in route.choices[:4])
     words = ", ".join(repr(influence.text) for influence in route.influences)
     return (
-        f"{route.kernel} answers ({route.reason}); distances in radians: {shown}; "
-        f"words that count most: {words}"
+        f"why {route.kernel}: {route.reason}; distances: {shown}; tokens that count most: {words}"
     )
 
 
