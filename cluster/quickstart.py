@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from cluster import lifecycle
-from cluster.cli.train import figures
+from cluster.cli.render import visible
+from cluster.cli.train import arrivals, figures
 from cluster.state import RunState, running
 from cluster.training_run import train_recipe
 from constellation import Client
 from constellation.client.replies import Reply
 from constellation.errors import ConstellationError
+from constellation.records import Route
 from constellation.settings import Settings, load_settings, read_token
 from training.progress.live_table import LiveTable
 from training.recipe_file import load_recipe
@@ -24,8 +26,8 @@ from training.recipe_file import load_recipe
 RECIPE = "starter"
 
 QUESTIONS = (
-    ("reference", "The with statement is used to wrap the execution of a block with"),
-    ("network", "async def open_connection(host, port):\n    reader = StreamReader("),
+    ("python", "class Stack:\n    def push(self, item):\n"),
+    ("cpp", "template <typename T>\nclass Stack {\n public:\n"),
     ("licences", "Permission is hereby granted to use, copy, modify and distribute this software"),
 )
 """Domain and text of the three questions, fixed before anything was trained."""
@@ -42,6 +44,7 @@ def main() -> None:
         report = _train(settings, console)
         state = _start(settings, console)
         console.print(figures(report["held_out"]))
+        console.print(arrivals(report["held_out"]), soft_wrap=True)
         _ask(state, settings, console)
     except ConstellationError as error:
         console.print(f"[red]error:[/] {error}", soft_wrap=True)
@@ -78,6 +81,11 @@ def _ask(state: RunState, settings: Settings, console: Console) -> None:
         certificate=security.client_certificate,
         key=security.client_key,
     ) as stars:
+        console.print(
+            "\nThree questions. Each goes to the kernel whose training text lies nearest to it "
+            "(distances in radians, from 0 to 3.14).",
+            soft_wrap=True,
+        )
         for domain, question in QUESTIONS:
             reply = stars.ask(question, tokens_max=TOKENS_MAX, seed=0, explain=True)
             _print_reply(domain, question, reply, console)
@@ -85,13 +93,19 @@ def _ask(state: RunState, settings: Settings, console: Console) -> None:
 
 def _print_reply(domain: str, question: str, reply: Reply, console: Console) -> None:
     route = reply.route
-    console.print(f"\n[bold cyan]{domain}[/]  {escape(question)}[green]{escape(reply.text)}[/]")
-    distances = "  ".join(f"{c.kernel} {c.distance:.2f}" for c in route.choices[:4])
-    moved = " ".join(repr(influence.text) for influence in route.influences)
-    console.print(
-        f"[dim]-> {route.kernel} ({route.reason}, {route.rule}); radians: {distances}; "
-        f"margin {route.margin:.2f}; moved most by {escape(moved)}[/]",
-        soft_wrap=True,
+    console.print(f"\n[bold]A question of {domain}:[/]")
+    console.print(escape(question), soft_wrap=True)
+    console.print(f"[bold cyan]{route.kernel} goes on:[/]")
+    console.print(f"[green]{escape(visible(reply.text))}[/]", soft_wrap=True)
+    console.print(f"[dim]{escape(route_in_words(route))}[/]", soft_wrap=True)
+
+
+def route_in_words(route: Route) -> str:
+    """Return why a kernel answers: how far the nearest kernels are, and which tokens count most."""
+    shown = ", ".join(f"{each.kernel} {each.distance:.2f}" for each in route.choices[:4])
+    words = ", ".join(repr(influence.text) for influence in route.influences)
+    return (
+        f"why {route.kernel}: {route.reason}; distances: {shown}; tokens that count most: {words}"
     )
 
 
@@ -99,7 +113,7 @@ def _say_how_to_go_on(state: RunState, console: Console) -> None:
     console.print(
         "\nIt goes on in the background. Ask it, look inside, stop it:\n"
         "  .venv/bin/constellation ask 'def read_header(self):'\n"
-        "  .venv/bin/constellation route 'import socket' --explain\n"
+        "  .venv/bin/constellation route 'the Riemann zeta function' --explain\n"
         "  .venv/bin/constellation status\n"
         "  .venv/bin/constellation down"
     )

@@ -129,8 +129,9 @@ def _print_result(result: "TrainingResult") -> None:
     )
     console.print(
         f"\nheld out: {held_out['num_documents']} documents, {held_out['num_bytes']:,} bytes · "
-        f"{gain}{held_out['routing_accuracy']:.1%} routed to their own kernel"
+        f"{gain}".rstrip(" ·")
     )
+    console.print(arrivals(held_out))
     console.print(f"{len(result.kernels)} kernels in {result.out}, {result.seconds:.0f} s")
     console.print(f"report: {result.out / 'report.md'}")
 
@@ -138,11 +139,23 @@ def _print_result(result: "TrainingResult") -> None:
 def figures(held_out: dict[str, Any]) -> "Table":
     """Return a table of held-out bits per byte, one row per domain and one for all text."""
     shown = [name for name in MODELS if name in held_out["bits_per_byte"]]
-    titles = [MODELS[name] for name in shown]
-    made = render.table("bits per byte", *titles, "routed right", numbers=(*titles, "routed right"))
+    titles = [*(MODELS[name] for name in shown), "documents", "arrive"]
+    made = render.table("bits per byte", *titles, numbers=titles)
     rows = [*held_out["domains"].items(), ("all", held_out)]
     for name, values in rows:
         bits = [f"{values['bits_per_byte'][model]:.3f}" for model in shown]
         style = "bold" if name == "all" else None
-        made.add_row(name, *bits, f"{values['routing_accuracy']:.1%}", style=style)
+        routed = (str(values["num_documents"]), f"{values['routing_accuracy']:.1%}")
+        made.add_row(name, *bits, *routed, style=style)
     return made
+
+
+def arrivals(held_out: dict[str, Any]) -> str:
+    """Return a sentence on how many held-out documents the router gives to their own kernel."""
+    shares = {name: values["routing_accuracy"] for name, values in held_out["domains"].items()}
+    fewest = min(shares, key=lambda name: shares[name])
+    return (
+        f"{held_out['routing_accuracy']:.1%} of {held_out['num_documents']} held-out documents "
+        f"arrive at their own kernel, routed by their first {held_out['prefix_tokens']} tokens; "
+        f"fewest of {fewest}: {shares[fewest]:.1%}"
+    )

@@ -1,201 +1,271 @@
-"""The starter corpus: text that every machine with Python has, in eight domains.
+"""The starter corpus: text that is on every machine with this project, in eight domains.
 
-Reference topics of `pydoc`, docstrings, four kinds of source, character tables, and the licence
-texts of Python and of installed packages. Nothing is downloaded, no package is imported.
+The text comes with Python's standard library and with packages that this project needs to run.
+Nothing is downloaded and no package is imported: files are read where they lie, all of each that
+the tables below name. Domains of code hold code: comments and docstrings are left out, since their
+prose would stand in every domain.
 """
 
 import ast
 import importlib.metadata
+import importlib.util
+import inspect
 import re
 import sysconfig
+import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from constellation.curricula.corpus import Corpus, Document
 from constellation.errors import CorpusError
 
-DOMAIN_BYTES_MIN = 60_000
+DOMAIN_BYTES_MIN = 100_000
 """A domain with less text than this is not worth a kernel."""
 
-SOURCE_PATTERNS: dict[str, tuple[str, ...]] = {
-    "network": (
-        "asyncio/*.py",
-        "email/*.py",
-        "ftplib.py",
-        "http/*.py",
-        "imaplib.py",
-        "poplib.py",
-        "selectors.py",
-        "smtplib.py",
-        "socket.py",
-        "socketserver.py",
-        "ssl.py",
-        "urllib/*.py",
-        "wsgiref/*.py",
-        "xmlrpc/*.py",
-    ),
-    "numbers": (
-        "_pydecimal.py",
-        "_pydatetime.py",
-        "_pylong.py",
-        "_strptime.py",
-        "bisect.py",
-        "calendar.py",
-        "colorsys.py",
-        "datetime.py",
-        "fractions.py",
-        "heapq.py",
-        "numbers.py",
-        "random.py",
-        "statistics.py",
-        "zoneinfo/*.py",
-    ),
-    "testing": (
-        "bdb.py",
-        "cProfile.py",
-        "doctest.py",
-        "pdb.py",
-        "profile.py",
-        "pstats.py",
-        "timeit.py",
-        "trace.py",
-        "unittest/*.py",
-    ),
-    "markup": ("html/*.py", "plistlib.py", "xml/*/*.py", "xml/*.py"),
-    "charmaps": ("encodings/*.py",),
-}
-"""Domain -> files of the standard library whose source is its text."""
+Patterns = tuple[tuple[str, str], ...]
+"""Package, and a pattern for files in its folder."""
 
+CPP: Patterns = (("torch", "include/c10/core/*.h"), ("torch", "include/c10/util/*.h"))
+MATHEMATICS: Patterns = (
+    ("mpmath", "function_docs.py"),
+    ("numpy", "linalg/*.py"),
+    ("scipy", "special/*.py"),
+    ("sympy", "functions/*/*.py"),
+)
+PROTOBUF: Patterns = (
+    *(
+        ("google", f"{folder}/**/*.proto")
+        for folder in ("api", "cloud", "gapic", "logging", "longrunning", "rpc", "type")
+    ),
+    ("tensorboardX", "proto/*.proto"),
+)
+YAML: Patterns = (
+    ("ray", "autoscaler/**/*.yaml"),
+    ("torch", "_export/**/*.yaml"),
+    ("torchgen", "packaged/**/*.yaml"),
+)
+
+PYTHON = (
+    *("asyncio/*.py", "collections/*.py", "json/*.py"),
+    *("*datetime.py", "argparse.py", "bisect.py", "calendar.py", "contextlib.py", "copy.py"),
+    *("csv.py", "dataclasses.py", "difflib.py", "enum.py", "fractions.py", "functools.py"),
+    *("graphlib.py", "heapq.py", "queue.py", "random.py", "sched.py", "shlex.py", "shutil.py"),
+    *("socket.py", "statistics.py", "string.py", "tempfile.py", "textwrap.py", "threading.py"),
+    "uuid.py",
+)
+"""Files of the standard library."""
+
+LICENCES = (
+    *("aiohappyeyeballs", "aiohttp", "distlib", "fonttools", "grpcio", "matplotlib", "numpy"),
+    *("pandas", "pillow", "pyarrow", "scipy", "setuptools", "sympy", "torch"),
+)
+"""Distributions whose licences, and those of what they contain, are read beside Python's own."""
+
+CHARACTERS = (range(0x3000), range(0x1F000, 0x1FC00))
+"""Code points whose names are read: alphabets, signs, pictures; no ideographs."""
+
+_COMMENTS = {
+    ".h": re.compile(
+        r"/\*.*?\*/|^[ \t]*//[^\n]*\n|^(?:#else\n)?#[^\n]*TORCH_STABLE_ONLY[^\n]*\n",
+        re.DOTALL | re.MULTILINE,
+    ),
+    ".proto": re.compile(r"\A(?:/\*.*?\*/|(?://[^\n]*\n)+)", re.DOTALL),
+    ".py": re.compile(r"^[ \t]*#[^\n]*\n", re.MULTILINE),
+    ".yaml": re.compile(r"^[ \t]*#[^\n]*\n", re.MULTILINE),
+}
+"""Suffix -> what is left out: comments, and of headers the lines that packaging wraps around each.
+Of `.proto` only what opens a file, its copyright: there comments are most of the text."""
+
+_TYPED = re.compile(r"^ *(?:>>>|\.\.\.).*\n?", re.MULTILINE)
+_GAP = re.compile(r"\n(?:[ \t]*\n)+")
+_SENTENCE = re.compile(r"\w[.:](?:\s|$)")
+_NUMBERED = re.compile(r"-[0-9A-F]{3,}$")
 _LICENCE_NAME = re.compile(r"(?i)^(licen[cs]e|copying|notice)([-_.].*)?$")
-_NOT_LIBRARY = frozenset({"site-packages", "dist-packages", "__pycache__", "test", "tests"})
 _PROSE_CHARS_MIN = 200
+_NAMES_PER_DOCUMENT = 64
 
 
 def starter_corpus() -> Corpus:
-    """Collect the starter corpus from the running Python.
+    """Collect the starter corpus from the running Python and its packages.
 
     Returns:
-        Documents of eight domains: "charmaps", "docstrings", "licences", "markup", "network",
-        "numbers", "reference", "testing". One document is one source file, topic or licence.
+        Documents of eight domains: "cpp" (headers of torch), "licences", "mathematics" (what
+        mpmath, numpy, scipy and sympy say of their functions), "protobuf" (message definitions),
+        "python" (source), "reference" (the manual of the language, without its code), "unicode"
+        (names of characters), "yaml". One document is one file, topic, or list of names.
 
     Raises:
-        CorpusError: This Python has no readable standard library, or too little of a domain.
+        CorpusError: This machine has too little text of a domain.
     """
-    library = Path(sysconfig.get_path("stdlib"))
-    if not (library / "encodings").is_dir():
-        raise CorpusError(
-            library,
-            "the standard library's source is not here as files; "
-            "give a folder of text per domain instead (`corpus.paths` in the recipe)",
-        )
-    documents = [
-        *_reference_topics(),
-        *_sources(library),
-        *_docstrings(library),
-        *_licences(library),
-    ]
+    documents = (
+        *_files("cpp", CPP),
+        *_licences(),
+        *_mathematics(),
+        *_files("protobuf", PROTOBUF),
+        *_python(),
+        *_reference(),
+        *_unicode(),
+        *_files("yaml", YAML),
+    )
     _check_sizes(documents)
-    return Corpus(documents=tuple(documents))
+    return Corpus(documents=documents)
+
+
+ORIGINS = {
+    "cpp": "the package torch",
+    "licences": "the packages " + ", ".join(LICENCES),
+    "mathematics": "the packages mpmath, numpy, scipy and sympy",
+    "protobuf": "the packages googleapis-common-protos and tensorboardX",
+    "python": "the source of Python's standard library",
+    "reference": "Python's module pydoc_data",
+    "unicode": "Python's module unicodedata",
+    "yaml": "the packages torch and ray",
+}
+"""Domain -> what its text comes with."""
 
 
 def _check_sizes(documents: Iterable[Document]) -> None:
-    sizes = dict.fromkeys((*SOURCE_PATTERNS, "docstrings", "licences", "reference"), 0)
+    sizes = dict.fromkeys(ORIGINS, 0)
     for document in documents:
         sizes[document.domain] += len(document.text.encode())
-    small = {name: size for name, size in sizes.items() if size < DOMAIN_BYTES_MIN}
+    small = [name for name, size in sizes.items() if size < DOMAIN_BYTES_MIN]
     if small:
-        found = ", ".join(f"{name} {size}" for name, size in sorted(small.items()))
+        found = "; ".join(f"{name} {sizes[name]}, which {ORIGINS[name]} bring" for name in small)
         raise CorpusError(
             "starter corpus",
-            f"this Python has too little text in some domains (bytes: {found}; each needs "
-            f"{DOMAIN_BYTES_MIN}); install its full standard library, or give a folder of text "
-            "per domain instead (`corpus.paths` in the recipe)",
+            f"this machine has too little text in some domains (bytes: {found}; each needs "
+            f"{DOMAIN_BYTES_MIN}); install what is missing, or give a folder of text per domain "
+            "instead (`corpus.paths` in the recipe)",
         )
 
 
-def _reference_topics() -> Iterator[Document]:
-    """Yield the language reference as `help("topics")` shows it."""
+def _files(domain: str, patterns: Patterns) -> Iterator[Document]:
+    """Yield the files of packages without their comments."""
+    for source, path in _paths(patterns):
+        text = _read(path)
+        if text is not None:
+            code = _COMMENTS[path.suffix].sub("", text)
+            yield Document(text=code, domain=domain, source=source)
+
+
+def _mathematics() -> Iterator[Document]:
+    """Yield, per module, its long strings: docstrings and tables of them, without typed code."""
+    for source, path in _paths(MATHEMATICS):
+        text = _read(path)
+        strings = (inspect.cleandoc(string) for string in _long_strings(text or ""))
+        words = "\n\n\n".join(_TYPED.sub("", string) for string in strings)
+        if words:
+            yield Document(text=words, domain="mathematics", source=f"{source}:docs")
+
+
+def _long_strings(source: str) -> Iterator[str]:
+    for node in ast.walk(_parse(source)):
+        value = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(value, str) and len(value) >= _PROSE_CHARS_MIN:
+            yield value
+
+
+def _python() -> Iterator[Document]:
+    """Yield source files of the standard library without comments and docstrings."""
+    library = Path(sysconfig.get_path("stdlib"))
+    for path in sorted({path for pattern in PYTHON for path in library.glob(pattern)}):
+        text = _read(path)
+        if text is not None:
+            code = _COMMENTS[".py"].sub("", _without_docstrings(text))
+            yield Document(text=code, domain="python", source=path.relative_to(library).as_posix())
+
+
+def _without_docstrings(source: str) -> str:
+    """Return a module's source without the lines of its docstrings.
+
+    A docstring that is the whole body of a function stays: without it the code would not parse.
+    """
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(_parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if len(node.body) > 1 else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                end = first.end_lineno or first.lineno
+                lines[first.lineno - 1 : end] = [""] * (end - first.lineno + 1)
+    return "".join(lines)
+
+
+def _reference() -> Iterator[Document]:
+    """Yield the prose of the language reference, which `help("topics")` shows."""
     try:
         from pydoc_data.topics import topics
-    except ModuleNotFoundError as error:
-        raise CorpusError("pydoc_data.topics", "this Python has no reference topics") from error
+    except ModuleNotFoundError:
+        return
     for name in sorted(topics):
-        yield Document(text=topics[name], domain="reference", source=f"topics/{name}")
+        yield Document(text=_prose(topics[name]), domain="reference", source=f"topics/{name}")
 
 
-def _sources(library: Path) -> Iterator[Document]:
-    """Yield the source files of the domains that consist of source."""
-    for domain, patterns in SOURCE_PATTERNS.items():
-        for path in sorted({path for pattern in patterns for path in library.glob(pattern)}):
-            text = _read(path)
-            if text is not None:
-                source = path.relative_to(library).as_posix()
-                yield Document(text=text, domain=domain, source=source)
+def _prose(topic: str) -> str:
+    """Return the paragraphs with a sentence in them, without the code that a colon announces."""
+    kept: list[str] = []
+    is_code = False
+    for paragraph in _GAP.split(topic):
+        announced = is_code or (bool(kept) and kept[-1].endswith(":"))
+        is_code = announced and paragraph.startswith("   ")
+        if not is_code and ">>>" not in paragraph and _SENTENCE.search(paragraph):
+            kept.append(paragraph.rstrip())
+    return "\n\n".join(kept)
 
 
-def _docstrings(library: Path) -> Iterator[Document]:
-    """Yield, per module that no other domain uses, its docstrings as one text."""
-    for path in sorted(library.rglob("*.py")):
-        inner = path.relative_to(library)
-        if _NOT_LIBRARY & set(inner.parts) or len(inner.parts) > 2 or _is_source(inner):
-            continue
-        text = _docstrings_of(path)
-        if len(text) >= _PROSE_CHARS_MIN:
-            yield Document(text=text, domain="docstrings", source=f"{inner.as_posix()}:docs")
+def _unicode() -> Iterator[Document]:
+    """Yield names of characters, a few dozen a document, those that are mere numbers left out."""
+    lines = [
+        f"U+{code:04X} {name}\n"
+        for code in (code for block in CHARACTERS for code in block)
+        if (name := unicodedata.name(chr(code), "")) and not _NUMBERED.search(name)
+    ]
+    for start in range(0, len(lines), _NAMES_PER_DOCUMENT):
+        names = lines[start : start + _NAMES_PER_DOCUMENT]
+        first = names[0].split()[0]
+        yield Document(text="".join(names), domain="unicode", source=f"unicode/{first}")
 
 
-def _is_source(inner: Path) -> bool:
-    # Matching from the right would let "html/*.py" match "x/html/a.py"; depth rules that out.
-    name = PurePosixPath(inner.as_posix())
-    return any(
-        name.match(pattern) and len(name.parts) == pattern.count("/") + 1
-        for patterns in SOURCE_PATTERNS.values()
-        for pattern in patterns
-    )
+def _licences() -> Iterator[Document]:
+    """Yield the licence of Python and those that come with the named distributions."""
+    found = {"python/LICENSE.txt": Path(sysconfig.get_path("stdlib")) / "LICENSE.txt"}
+    for name in LICENCES:
+        try:
+            files = importlib.metadata.distribution(name).files or ()
+        except importlib.metadata.PackageNotFoundError:
+            continue  # the others may be enough
+        for file in files:
+            if "dist-info" in file.as_posix() and _LICENCE_NAME.match(file.name):
+                found[file.as_posix()] = Path(str(file.locate()))
+    for source, path in sorted(found.items()):
+        text = _read(path)
+        if text is not None:
+            yield Document(text=text, domain="licences", source=source)
 
 
-def _docstrings_of(path: Path) -> str:
-    """Return the docstrings of a module, its classes and functions, each under its name."""
-    source = _read(path)
-    if source is None:
-        return ""
+def _paths(patterns: Patterns) -> Iterator[tuple[str, Path]]:
+    """Yield name and path of the files of packages, as far as they are installed."""
+    for package, pattern in patterns:
+        spec = importlib.util.find_spec(package)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            for path in sorted(Path(folder).glob(pattern)):
+                yield f"{package}/{path.relative_to(folder).as_posix()}", path
+
+
+def _parse(source: str) -> ast.Module:
+    """Return the syntax tree, empty for what this Python does not understand."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old modules hold escapes that warn
-            tree = ast.parse(source)
+            return ast.parse(source)
     except (SyntaxError, ValueError):
-        return ""  # some library files are bad on purpose
-    parts = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            words = ast.get_docstring(node)
-            if words:
-                name = path.stem if isinstance(node, ast.Module) else f"{path.stem}.{node.name}"
-                parts.append(f"{name}\n\n{words}\n")
-    return "\n".join(parts)
-
-
-def _licences(library: Path) -> Iterator[Document]:
-    """Yield the licence of Python and those of the installed packages."""
-    own = _read(library / "LICENSE.txt")
-    if own is not None:
-        yield Document(text=own, domain="licences", source="python/LICENSE.txt")
-    found: dict[str, Path] = {}
-    for package in importlib.metadata.distributions():
-        for file in package.files or ():
-            if "dist-info" in file.as_posix() and _LICENCE_NAME.match(file.name):
-                found.setdefault(file.as_posix(), Path(str(package.locate_file(file))))
-    for name in sorted(found):
-        text = _read(found[name])
-        if text is not None:
-            yield Document(text=text, domain="licences", source=name)
+        return ast.Module(body=[], type_ignores=[])
 
 
 def _read(path: Path) -> str | None:
     """Return the file's text, or None when it is missing or not UTF-8.
 
-    A few library files are in other encodings on purpose; they are no loss.
+    A few files are in other encodings on purpose; they are no loss.
     """
     try:
         return path.read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cluster.cli.train import MODELS, figures, renew_served
+from cluster.cli.train import MODELS, arrivals, figures, renew_served
 from constellation.errors import ReloadRefused
 from tests.cli.conftest import Run
 from tests.cli.test_serving_commands import write_own_state
@@ -14,20 +14,33 @@ from tests.wire.fakes import Served
 from training.evaluation import evaluate
 
 
-def _report(bits: float) -> dict[str, object]:
+def _report(bits: float, arrive: float = 0.25) -> dict[str, object]:
     return {
         "bits_per_byte": {name: bits + index for index, name in enumerate(MODELS)},
-        "routing_accuracy": 0.25,
+        "num_documents": 24,
+        "prefix_tokens": 32,
+        "routing_accuracy": arrive,
     }
+
+
+def _held_out() -> dict[str, object]:
+    return {**_report(1.5), "domains": {"sea": _report(2.5), "sky": _report(3.5, 0.125)}}
 
 
 def test_the_figures_have_a_row_per_domain_and_one_for_all() -> None:
     text = io.StringIO()
-    held_out = {**_report(1.5), "domains": {"sea": _report(2.5), "sky": _report(3.5)}}
-    Console(file=text, width=140).print(figures(held_out))
+    Console(file=text, width=140).print(figures(_held_out()))
     rows = [line.split() for line in text.getvalue().splitlines()[1:]]
     assert [row[0] for row in rows] == ["sea", "sky", "all"]
-    assert rows[2][1:] == ["1.500", "2.500", "3.500", "4.500", "25.0%"]
+    assert rows[2][1:] == ["1.500", "2.500", "3.500", "4.500", "24", "25.0%"]
+    assert rows[1][-2:] == ["24", "12.5%"]
+
+
+def test_how_many_documents_arrive_is_said_in_all_and_where_they_are_fewest() -> None:
+    assert arrivals(_held_out()) == (
+        "25.0% of 24 held-out documents arrive at their own kernel, routed by their first 32 "
+        "tokens; fewest of sky: 12.5%"
+    )
 
 
 def test_every_model_of_the_report_is_shown() -> None:
