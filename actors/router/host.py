@@ -326,7 +326,7 @@ class RouterHost:
         assert self._policy is not None
         route = self._policy.decide(
             query.basin_K,
-            num_tokens=len(query.tokens),
+            num_tokens=len(query.evidence),
             rule=options.rule,
             top_k=options.top_k,
             pinned=options.kernel,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from actors.router.ports import TextGeometry
+from constellation.coordizer.evidence import evidence_tokens
 from constellation.records import FloatArray, RoutingOptions, TokenArray, TokenInfluence
 from constellation.wire import tracing
 from constellation.wire.long_texts import LongTexts
@@ -17,6 +18,9 @@ class Query:
     """A text as the router reads it."""
 
     tokens: TokenArray
+    """All tokens: what a kernel reads."""
+    evidence: TokenArray
+    """Tokens that the basin is folded from: without white space at the ends of the text."""
     basin_K: FloatArray
     influences: tuple[TokenInfluence, ...] = ()
     """The tokens that moved the basin most, where an explanation was asked for."""
@@ -69,9 +73,11 @@ class Reader:
 
     def _read(self, text: str, options: RoutingOptions) -> Query:
         tokens = self._coordizer.encode(text)
+        counted = evidence_tokens(text, tokens, self._coordizer.encode)
         given_K = options.basin_K
         return Query(
             tokens,
-            self._coordizer.basin(tokens) if given_K is None else given_K,
-            self._coordizer.influences(tokens, INFLUENCES) if options.explain else (),
+            counted,
+            self._coordizer.basin(counted) if given_K is None else given_K,
+            self._coordizer.influences(counted, INFLUENCES) if options.explain else (),
         )

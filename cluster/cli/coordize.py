@@ -85,10 +85,13 @@ def encode(
 
     Example: constellation coordize encode 'import asyncio'
     """
+    from constellation.coordizer.evidence import evidence_tokens
+
     folder = coordizer or configuration(artifacts=artifacts).artifacts / "coordizer"
     loaded = _load(folder)
-    tokens = loaded.encode(read_text(text))
-    basin_K = loaded.basin(tokens).tolist()
+    given = read_text(text)
+    tokens = loaded.encode(given)
+    basin_K = loaded.basin(evidence_tokens(given, tokens, loaded.encode)).tolist()
     pieces = [loaded.decode_text([token]) for token in tokens.tolist()]
     if as_json:
         render.print_json({"tokens": tokens, "pieces": pieces, "basin": basin_K})

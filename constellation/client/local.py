@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from constellation.client import requests
 from constellation.client.replies import Answer, Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
+from constellation.coordizer.evidence import evidence_tokens
 from constellation.errors import (
     ArtifactError,
     ConfigError,
@@ -66,6 +67,9 @@ class Question:
     """A text as a router would read it."""
 
     tokens: TokenArray
+    """All tokens: what a kernel reads."""
+    evidence: TokenArray
+    """Tokens that the basin is folded from: without white space at the ends of the text."""
     basin_K: FloatArray
     options: RoutingOptions
     influences: tuple[TokenInfluence, ...] = ()
@@ -197,7 +201,7 @@ class LocalRouter:
             raise ServiceUnavailable("the routers", "no table has come from them yet")
         route = held.policy.decide(
             question.basin_K,
-            num_tokens=len(question.tokens),
+            num_tokens=len(question.evidence),
             rule=options.rule,
             top_k=options.top_k,
             pinned=options.kernel,
@@ -227,12 +231,14 @@ class LocalRouter:
     def _read(self, text: str, options: RoutingOptions) -> Question:
         _check_way(options)
         tokens = self._reader.encode(text)
+        counted = evidence_tokens(text, tokens, self._reader.encode)
         given_K = options.basin_K
         return Question(
             tokens,
-            self._reader.basin(tokens) if given_K is None else given_K,
+            counted,
+            self._reader.basin(counted) if given_K is None else given_K,
             options,
-            self._reader.influences(tokens) if options.explain else (),
+            self._reader.influences(counted) if options.explain else (),
         )
 
 

@@ -20,6 +20,7 @@ from typing import Final
 import torch
 
 from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.evidence import evidence
 from constellation.curricula.conversations import Conversation
 from constellation.errors import ConfigError
 from constellation.geometry import distance
@@ -165,7 +166,8 @@ def mismatched_distance(
 def _distance(asked: str, replied: str, coordizer: Coordizer) -> float:
     return float(
         distance(
-            coordizer.basin(coordizer.encode(asked)), coordizer.basin(coordizer.encode(replied))
+            coordizer.basin(coordizer.encode(evidence(asked))),
+            coordizer.basin(coordizer.encode(evidence(replied))),
         )
     )
 

@@ -1,17 +1,21 @@
-"""Sites made ready for one query at a time: what a router asks thousands of times a second.
+"""Sites made ready for queries: one at a time for a router, many at once for calibration.
 
 The same distances and angles as `distance` and `angle`, with everything that does not depend on
 the query computed once. numpy only, float64 only.
-Letters: K outcomes, M sites, R rows that are near the query.
+Letters: K outcomes, M sites, N queries, R rows that are near the query.
 """
 
 from dataclasses import dataclass
+from math import asin, sqrt
 
 import numpy as np
 
 from constellation.errors import InvalidBasin
 from constellation.geometry.bearings import BEARING_MIN
 from constellation.records import FloatArray
+
+_BLOCK_ELEMENTS = 2**20
+"""Numbers of one temporary array at most, about: 8 MiB."""
 
 _COSINE_NEAR = 0.99
 """Above it an arccosine loses digits (1e-16 / sine), and the chord is used in its place."""
@@ -41,6 +45,10 @@ class SiteIndex:
             equal to the query.
         """
         return 2 * _angles_between_units(np.sqrt(query_K), self.root_MK)
+
+    def distances_of(self, query_NK: FloatArray) -> FloatArray:
+        """Return the distances of many queries to every site, shape (N, M), as `distances` does."""
+        return 2 * _angles_of_units(np.sqrt(query_NK), self.root_MK)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +83,15 @@ class BearingIndex:
         direction_K: FloatArray = difference_K + square / 2 * self.background_root_K
         return direction_K / np.sqrt(direction_K @ direction_K)
 
+    def evidence(self, query_K: FloatArray) -> float:
+        """Return how far one query lies from the background: |log_pi(q)|, radians in [0, pi].
+
+        Args:
+            query_K: Simplex point, float64, shape (K,).
+        """
+        difference_K = np.sqrt(query_K) - self.background_root_K
+        return 4 * asin(min(1.0, sqrt(float(difference_K @ difference_K)) / 2))
+
     def angles(self, bearing_K: FloatArray) -> FloatArray:
         """Return the angle of one unit bearing to every site's bearing.
 
@@ -85,6 +102,10 @@ class BearingIndex:
             Radians, shape (M,), in [0, pi], within 1e-13 of `angle`, near both ends too.
         """
         return _angles_between_units(bearing_K, self.bearing_MK)
+
+    def angles_of(self, bearing_NK: FloatArray) -> FloatArray:
+        """Return the angles of many unit bearings to every site's, shape (N, M), as `angles`."""
+        return _angles_of_units(bearing_NK, self.bearing_MK)
 
 
 def _angles_between_units(unit_K: FloatArray, unit_MK: FloatArray) -> FloatArray:
@@ -98,6 +119,26 @@ def _angles_between_units(unit_K: FloatArray, unit_MK: FloatArray) -> FloatArray
         half_R = np.arcsin(np.sqrt(np.einsum("rk,rk->r", chord_RK, chord_RK)) / 2)
         radians_M[near] = np.where(sign_R > 0, 2 * half_R, np.pi - 2 * half_R)
     return radians_M
+
+
+def _angles_of_units(unit_NK: FloatArray, unit_MK: FloatArray) -> FloatArray:
+    """Return all angles between two sets of unit vectors; memory is the result and a constant."""
+    radians_NM = np.empty((len(unit_NK), len(unit_MK)))
+    rows = max(1, _BLOCK_ELEMENTS // len(unit_MK))
+    for start in range(0, len(unit_NK), rows):
+        block_NK = unit_NK[start : start + rows]
+        cosine_NM = block_NK @ unit_MK.T
+        np.arccos(np.clip(cosine_NM, -1, 1), out=radians_NM[start : start + rows])
+        queries, sites = np.nonzero(np.abs(cosine_NM) > _COSINE_NEAR)
+        pairs = max(1, _BLOCK_ELEMENTS // unit_MK.shape[1])
+        for first in range(0, len(queries), pairs):
+            query_R, site_R = queries[first : first + pairs], sites[first : first + pairs]
+            sign_R = np.sign(cosine_NM[query_R, site_R])
+            chord_RK = unit_MK[site_R] - sign_R[:, None] * block_NK[query_R]
+            half_R = np.arcsin(np.sqrt(np.einsum("rk,rk->r", chord_RK, chord_RK)) / 2)
+            angle_R = np.where(sign_R > 0, 2 * half_R, np.pi - 2 * half_R)
+            radians_NM[start + query_R, site_R] = angle_R
+    return radians_NM
 
 
 def _require_table(table_MK: FloatArray) -> None:

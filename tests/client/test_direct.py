@@ -136,6 +136,21 @@ def test_a_refusal_is_that_of_the_routed_client(
     run(story)
 
 
+@pytest.mark.parametrize("around", ["{}\n", "{}  ", "\n {}", "  {}\r\n"])
+def test_white_space_around_a_text_moves_no_route_whoever_decides(around: str) -> None:
+    async def story(served: Served) -> None:
+        plain = await served.routed.route("ba", explain=True)
+        assert plain.num_tokens == 2
+        text = around.format("ba")
+        assert await served.routed.route(text, explain=True) == plain
+        assert await served.both("route", text, explain=True) == [plain] * 2
+        assert (await served.routed.basin(text)).basin_K.tobytes() == (
+            await served.routed.basin("ba")
+        ).basin_K.tobytes()
+
+    run(story)
+
+
 @pytest.mark.parametrize("options", [{"mode": "mixture"}, {"handoff": True}])
 def test_what_only_routers_do_is_refused(options: dict[str, Any]) -> None:
     async def story(served: Served) -> None:

@@ -52,3 +52,21 @@ def test_a_query_at_the_background_has_no_bearing() -> None:
 def test_an_index_of_something_else_than_a_float64_table_is_refused(table: np.ndarray) -> None:
     with pytest.raises(InvalidBasin, match=r"give float64 \(M, K\), M >= 1"):
         SiteIndex.of(table)
+
+
+@pytest.mark.parametrize("num_queries", [1, 7, 300])
+def test_many_queries_at_once_are_measured_as_one_by_one(num_queries: int) -> None:
+    sites_MK, queries_NK = simplex(1, 20, 64), simplex(2, num_queries, 64)
+    queries_NK[0] = sites_MK[3]  # exactly at a site, where an arccosine has no digits
+    background_K = simplex(3, 64)
+    index = SiteIndex.of(sites_MK)
+    alone_NM = np.stack([index.distances(query_K) for query_K in queries_NK])
+    np.testing.assert_allclose(index.distances_of(queries_NK), alone_NM, rtol=0, atol=1e-13)
+    assert index.distances_of(queries_NK)[0, 3] < 1e-13
+    bearings = BearingIndex.of(bearing(sites_MK, background_K), background_K)
+    seen_NK = bearing(queries_NK, background_K)
+    alone_NM = np.stack([bearings.angles(bearing_K) for bearing_K in seen_NK])
+    np.testing.assert_allclose(bearings.angles_of(seen_NK), alone_NM, rtol=0, atol=1e-13)
+    for query_K in queries_NK:
+        far = float(distance(query_K, background_K))
+        assert bearings.evidence(query_K) == pytest.approx(far, abs=1e-13)

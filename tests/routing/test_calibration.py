@@ -6,6 +6,7 @@ import pytest
 from constellation.errors import ConfigError
 from constellation.geometry.simplex import distance, geodesic
 from constellation.records import Rule
+from constellation.routing import calibration
 from constellation.routing.calibration import (
     TEMPERATURE_RANGE,
     calibrate,
@@ -50,6 +51,19 @@ def test_the_temperature_stays_in_range_when_the_nearest_is_always_right() -> No
     assert fit_temperature(distances_NM, np.array([1, 0])) <= TEMPERATURE_RANGE[1]
 
 
+def test_more_texts_than_are_compared_with_every_kernel_are_thinned_out_evenly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sites, texts, labels = scene(0.6)
+    whole = calibrate(sites, texts, labels, background_K=BACKGROUND)
+    monkeypatch.setattr(calibration, "TEXTS_MAX", 31)
+    thinned = calibrate(sites, texts, labels, background_K=BACKGROUND)
+    assert (whole.num_texts, thinned.num_texts) == (60, 30)
+    assert thinned.radii == whole.radii  # these need a kernel's own texts alone
+    for rule in Rule:
+        assert thinned.temperatures[rule] == pytest.approx(whole.temperatures[rule], rel=0.3)
+
+
 def test_noisier_text_gives_a_higher_temperature() -> None:
     fits = []
     for noise in (0.2, 0.8):
@@ -87,7 +101,7 @@ def test_texts_without_a_bearing_are_measured_by_geodesics() -> None:
     mixed = np.stack([texts[0], BACKGROUND])
     by_bearing = site_distances(mixed, sites, background_K=BACKGROUND, rule=Rule.BEARING)
     by_geodesic = site_distances(mixed, sites, background_K=BACKGROUND, rule=Rule.GEODESIC)
-    np.testing.assert_array_equal(by_bearing[1], by_geodesic[1])
+    np.testing.assert_allclose(by_bearing[1], by_geodesic[1], rtol=0, atol=1e-13)
     assert not np.allclose(by_bearing[0], by_geodesic[0])
 
 
