@@ -216,6 +216,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
         from actors.registry.process import RegistryActor
         from actors.spec import StartState
 
+        starts = StartState if own is None else own.check
         ray_lives = _alive(raylet()) if own is not None else lambda: True
         # A table of an earlier constellation here would send the router to processes long gone.
         spec.table_path.unlink(missing_ok=True)
@@ -223,6 +224,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
         spec.placement_path.unlink(missing_ok=True)
         shutil.rmtree(spec.weights_dir, ignore_errors=True)
         registry = _ray.create(RegistryActor, _ray.REGISTRY, spec)
+        registry.state.remote(starts())
         try:
             _ray.wait_for(registry.ready.remote(), timeout_s=READY_S, what="the constellation")
             if own is not None:
@@ -248,7 +250,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 interval_s=WATCH_S,
                 stop=stop,
                 ray_lives=ray_lives,
-                starts=StartState if own is None else own.check,
+                starts=starts,
             )
         finally:
             _ray.tear_down(spec, grace_s=GRACE_S)
