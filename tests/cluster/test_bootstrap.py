@@ -7,7 +7,7 @@ import pytest
 
 from cluster import bootstrap
 from cluster.ray_versions import TRIED, untried
-from constellation.settings import child_environment, clear_environment
+from constellation.settings import absolute_module_paths, child_environment, clear_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +39,18 @@ def test_variables_of_one_program_are_removed_and_no_others(
         monkeypatch.setenv(name, "x")
     clear_environment("TEST_RAY_")
     assert {name for name in child_environment({}) if name.startswith("TEST_")} == {"TEST_RAILWAY"}
+
+
+def test_module_paths_mean_the_same_in_every_folder_and_none_is_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", ":/absolute::lib:")
+    absolute_module_paths()
+    assert child_environment({})["PYTHONPATH"] == f"/absolute:{tmp_path / 'lib'}"
+    monkeypatch.delenv("PYTHONPATH")
+    absolute_module_paths()
+    assert "PYTHONPATH" not in child_environment({})
 
 
 @pytest.mark.parametrize(

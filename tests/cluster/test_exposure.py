@@ -1,4 +1,4 @@
-"""What listens is found by asking the system, whoever listens and however the address is written."""
+"""What listens is found by asking the system, whoever listens and however it is written."""
 
 import subprocess
 import sys
