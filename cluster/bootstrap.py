@@ -19,7 +19,7 @@ from cluster.exposure import check_loopback
 from cluster.fork_server.running import ForkServer, worker_command
 from cluster.private_folder import held, private_folder, ray_part
 from constellation.errors import DeploymentError
-from constellation.settings import apply_environment, clear_environment
+from constellation.settings import absolute_module_paths, apply_environment, clear_environment
 from constellation.wire.channel import LOOPBACK
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ def prepare_environment() -> None:
             "Ray was imported before its environment was set; call prepare_environment() first"
         )
     clear_environment("RAY_")
+    absolute_module_paths()
     apply_environment(_environment(secrets.token_hex(32)))
 
 

@@ -33,7 +33,7 @@ def listening() -> Iterator[tuple[psutil.Process, str, int]]:
     Children of children are looked at, too.
     """
     own = psutil.Process()
-    for process in (own, *own.children(recursive=True)):
+    for process in (*own.children(recursive=True), own):
         try:
             connections = process.net_connections("tcp")
         except (psutil.NoSuchProcess, psutil.ZombieProcess):

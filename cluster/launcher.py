@@ -231,10 +231,12 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
         from actors.run_folder import KeptFiles
         from actors.spec import StartState
 
+        starts = StartState if own is None else own.check
         ray_lives = _alive(raylet()) if own is not None else lambda: True
         # A table of an earlier constellation here would send the router to processes long gone.
         _clear(spec)
         registry = _ray.create(RegistryActor, _ray.REGISTRY, spec)
+        registry.state.remote(starts())
         try:
             _wait_until_ready(registry, own)
             if own is not None:
@@ -260,7 +262,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 interval_s=WATCH_S,
                 stop=stop,
                 ray_lives=ray_lives,
-                starts=StartState if own is None else own.check,
+                starts=starts,
                 start=lambda: _ray.create(RegistryActor, _ray.REGISTRY, spec),
                 meanwhile=files.write,
             )

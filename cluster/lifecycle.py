@@ -62,7 +62,7 @@ def _spawn(settings: Settings, address: str | None, log: Path) -> dict[str, str]
     reader, writer = os.pipe()
     with os.fdopen(reader, encoding="utf-8") as pipe:
         try:
-            _run_launcher(json.dumps(request), writer, log)
+            _run_launcher(json.dumps(request), environment_of(settings), writer, log)
             pid = int(json.loads(pipe.readline())["pid"])
         except (OSError, ValueError, subprocess.SubprocessError):
             return {"error": f"the launcher ended before it was in the background{_said(log)}"}
@@ -76,7 +76,19 @@ def _spawn(settings: Settings, address: str | None, log: Path) -> dict[str, str]
     return message
 
 
-def _run_launcher(request: str, writer: int, log: Path) -> None:
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the environment of the launcher, and of all processes below it.
+
+    What `torch.compile` makes is code that later starts load. By default it lies under a name that
+    anybody can guess among the temporary files, where another user could put his own first.
+    """
+    compiled = settings.run_dir.resolve() / "compiled"
+    return child_environment(
+        {"TORCHINDUCTOR_CACHE_DIR": str(compiled)} if settings.kernel.compile else {}
+    )
+
+
+def _run_launcher(request: str, environment: dict[str, str], writer: int, log: Path) -> None:
     """Run the launcher until it goes on in the background, which is at once."""
     try:
         with log.open("ab") as output:
@@ -86,7 +98,7 @@ def _run_launcher(request: str, writer: int, log: Path) -> None:
                 stdout=output,
                 stderr=output,
                 pass_fds=(writer,),
-                env=child_environment({}),
+                env=environment,
                 check=True,
                 timeout=STOP_S,
             )

@@ -252,6 +252,16 @@ def clear_environment(prefix: str) -> None:
         del os.environ[name]
 
 
+def absolute_module_paths() -> None:
+    """Make the entries of PYTHONPATH mean the same in every folder, for processes we start.
+
+    An empty entry means the working directory, mostly without anybody's wish; it is left out.
+    """
+    if (paths := os.environ.get("PYTHONPATH")) is not None:
+        entries = [os.path.abspath(entry) for entry in paths.split(os.pathsep) if entry]
+        os.environ["PYTHONPATH"] = os.pathsep.join(entries)
+
+
 def apply_environment(changes: Mapping[str, str]) -> None:
     """Set variables that a library reads from this process's environment."""
     os.environ.update(changes)
