@@ -23,6 +23,7 @@ import psutil
 
 from cluster.bootstrap import NAMESPACE, joined_ray, local_ray, raylet
 from cluster.last_words import last_words
+from cluster.metrics_door import MetricsDoor
 from cluster.state import (
     STATE_FILE,
     RunState,
@@ -218,7 +219,8 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
     # Everything that can be wrong with the configuration is found before Ray starts.
     kernels = kernels_of(settings.artifacts)
     spec = _spec(settings)
-    with ray_running as ray_folder:
+    metrics = MetricsDoor()
+    with metrics.open(settings), ray_running as ray_folder:
         from actors import _ray
         from actors.registry.process import RegistryActor
         from actors.run_folder import KeptFiles
@@ -237,6 +239,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 endpoint=endpoints[0],
                 endpoints=endpoints,
                 http=spec.http_url,
+                metrics=metrics.endpoint,
                 artifacts=str(settings.artifacts),
                 kernels=kernels,
             )
@@ -244,6 +247,11 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
             report({"endpoint": endpoints[0]})
             files = KeptFiles()
             files.keep(settings.run_dir.resolve() / STATE_FILE, pack_state(state))
+
+            def meanwhile(told: dict[str, Any]) -> None:
+                files.write()
+                metrics.targets = told.get("metrics", metrics.targets)
+
             _ray.watch(
                 _ray.REGISTRY,
                 spec.namespace,
@@ -252,7 +260,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 ray_lives=ray_lives,
                 can_start=_can_start(ray_folder),
                 start=lambda: _ray.create(RegistryActor, _ray.REGISTRY, spec),
-                meanwhile=files.write,
+                meanwhile=meanwhile,
             )
         finally:
             _ray.tear_down(spec, grace_s=GRACE_S)

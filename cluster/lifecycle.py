@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cluster.launcher import READY_S, kernels_of, ports_of, tls_of
+from cluster.metrics_door import metrics_port_of
 from cluster.room import check_room
 from cluster.state import RunState, require_running, running
 from constellation.errors import DeploymentError
@@ -44,6 +45,7 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
     token = read_token(settings.security.token_file)
     Bind(host=settings.serve.host, port=settings.serve.port, token=token)
     ports_of(settings)
+    metrics_port_of(settings)
     if settings.kernel.compile:
         check_compiler()
     tls_of(settings.security)

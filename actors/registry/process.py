@@ -105,6 +105,7 @@ class RegistryProcess:
             "table_version": self._table.version,
             "registry_pid": os.getpid(),
             "node": _ray.node_name(),
+            "metrics": self._exports.endpoints(self._members.announcements.values()),
             "members": {
                 m.name: {
                     "state": str(m.state),
