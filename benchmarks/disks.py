@@ -296,7 +296,7 @@ class Stage:
 
 
 def _uncounted(before: ConstellationStatus, after: ConstellationStatus) -> list[str]:
-    """Return whose restart was not counted, unless who counts began anew himself."""
+    """Return whose restart was not counted, unless the file was lost with the registry."""
     if before.registry_pid != after.registry_pid:
         return []
     old = {each.name: each for each in before.kernels}

@@ -82,8 +82,11 @@ def missing_from(run_dir: Path, state: RunState, status: ConstellationStatus) ->
             found.append("the table is not the one that is served")
     except ConstellationError as error:
         found.append(str(error))
+    remembered = json.loads((run_dir / "members.json").read_text())
     members = {
-        each["member"]: each["pid"] for each in json.loads((run_dir / "members.json").read_text())
+        each["announcement"]["member"]: each["announcement"]["pid"]
+        for each in remembered
+        if each["up"]
     }
     if sorted(members.values()) != sorted(pids_of(status)):
         found.append(f"members.json has {members}, served are {sorted(pids_of(status))}")

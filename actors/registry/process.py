@@ -343,7 +343,7 @@ class RegistryProcess:
         self._published.set()
         self._files.keep_placement(members.placement)
         targets = self._exports.targets(members.announcements.values())
-        self._files.keep(self._table, members.up, targets)
+        self._files.keep(self._table, members.remembered(), targets)
         return told
 
     def _tell_routers(self) -> Any:
