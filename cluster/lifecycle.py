@@ -51,8 +51,11 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
     tls_of(settings.security)
     check_room(settings)
     log_folder = settings.run_dir / "logs"
-    log_folder.mkdir(parents=True, exist_ok=True)
-    message = _spawn(settings, address, log_folder / "launcher.log")
+    try:
+        log_folder.mkdir(parents=True, exist_ok=True)
+        message = _spawn(settings, address, log_folder / "launcher.log")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DeploymentError(f"the launcher did not start: {error}") from error
     if "error" in message:
         raise DeploymentError(f"{message['error']} (log: {log_folder})")
     return require_running(settings.run_dir)
@@ -60,35 +63,40 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
 
 def _spawn(settings: Settings, address: str | None, log: Path) -> dict[str, str]:
     request = {"settings": settings.model_dump(mode="json"), "address": address}
+    num_said = log.stat().st_size if log.exists() else 0
     reader, writer = os.pipe()
     with os.fdopen(reader) as pipe, log.open("ab") as output:
         # The launcher forks itself away from us, so this returns at once.
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "cluster.launcher", str(writer)],
             input=json.dumps(request).encode(),
             stdout=output,
             stderr=output,
             pass_fds=(writer,),
             env=child_environment({}),
-            check=True,
+            check=False,
             timeout=STOP_S,
         )
         os.close(writer)
-        pid = int(json.loads(pipe.readline())["pid"])
+        first = pipe.readline() if done.returncode == 0 else ""
+        if not first:
+            return {"error": f"the launcher did not start{_said(log, num_said)}"}
+        pid = int(json.loads(first)["pid"])
         ready, _, _ = select.select([pipe], [], [], READY_S + STOP_S)
         line = pipe.readline() if ready else ""
     if not line:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        return {"error": f"the launcher ended or hung before the constellation was up{_said(log)}"}
+        said = _said(log, num_said)
+        return {"error": f"the launcher ended or hung before the constellation was up{said}"}
     message: dict[str, str] = json.loads(line)
     return message
 
 
-def _said(log: Path) -> str:
-    """Return the last line of what the launcher said on its standard error, for an error."""
+def _said(log: Path, num_before: int) -> str:
+    """Return the last line that the launcher wrote after so many bytes, for the end of an error."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = log.read_bytes()[num_before:].decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
     return f": {lines[-1]}" if lines else ""
