@@ -153,7 +153,7 @@ def watch(
     ray_lives: Callable[[], bool],
     starts: Callable[[], StartState],
     start: Callable[[], object],
-    meanwhile: Callable[[], object],
+    meanwhile: Callable[[dict[str, Any]], object],
 ) -> None:
     """Ask the registry for its state until `stop` is set; restart it when it no longer answers.
 
@@ -170,12 +170,13 @@ def watch(
             metrics. When none can be and a member is down, this ends, so that whoever started the
             constellation can start it anew.
         start: Starts the registry when there is none: Ray restarts none that could not start.
-        meanwhile: Called before every question.
+        meanwhile: Called before every question with the latest answer, which is empty at first.
     """
     misses, pid, node = 0, 0, ""
     down: list[str] = []
+    state: dict[str, Any] = {}
     while not stop.wait(interval_s):
-        meanwhile()
+        meanwhile(state)
         if not ray_lives():
             logger.error("Ray has ended, and all members with it")
             return
@@ -190,7 +191,7 @@ def watch(
         misses = 0 if answered else misses + 1
         if answered:
             with suppress(RayActorError, RayTaskError):  # it died meanwhile
-                state: Any = ray.get(reference)
+                state = ray.get(reference)
                 pid, node = state["registry_pid"], state["node"]
                 members = state["members"].items()
                 down = [name for name, each in members if each["state"] != "up"]

@@ -84,10 +84,8 @@ class Deaths:
 
     def do(self, kind: str, victims: dict[str, int]) -> Death:
         """Signal these members; return when all is whole again."""
-        number = signal.SIGKILL if kind == "kill" else signal.SIGSTOP
         started_s = time.monotonic()
-        for pid in set(victims.values()):
-            self._signal(pid, number)
+        self.send(kind, victims)
         if kind == "pause":
             self._pause.wait(_STOPPED_S)
             for pid in set(victims.values()):
@@ -97,6 +95,12 @@ class Deaths:
         death = Death(tuple(sorted(victims)), kind, seconds)
         self.done.append(death)
         return death
+
+    def send(self, kind: str, victims: dict[str, int]) -> None:
+        """Signal these members and return at once."""
+        number = signal.SIGKILL if kind == "kill" else signal.SIGSTOP
+        for pid in set(victims.values()):
+            self._signal(pid, number)
 
     def wait_whole(
         self, replaced: dict[str, int], *, started_s: float

@@ -24,6 +24,7 @@ import psutil
 from cluster.bootstrap import ADVICE, NAMESPACE, OwnRay, joined_ray, local_ray, raylet
 from cluster.exposure import check_loopback
 from cluster.last_words import last_words
+from cluster.metrics_door import MetricsDoor
 from cluster.open_files import raise_open_files
 from cluster.python import keep_others_from_writing
 from cluster.state import (
@@ -225,7 +226,8 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
     # Everything that can be wrong with the configuration is found before Ray starts.
     kernels = kernels_of(settings.artifacts)
     spec = _spec(settings)
-    with ray_running as own:
+    metrics = MetricsDoor()
+    with metrics.open(settings), ray_running as own:
         from actors import _ray
         from actors.registry.process import RegistryActor
         from actors.run_folder import KeptFiles
@@ -249,6 +251,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 endpoint=endpoints[0],
                 endpoints=endpoints,
                 http=spec.http_url,
+                metrics=metrics.endpoint,
                 artifacts=str(settings.artifacts),
                 kernels=kernels,
             )
@@ -256,6 +259,11 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
             report({"endpoint": endpoints[0]})
             files = KeptFiles()
             files.keep(settings.run_dir.resolve() / STATE_FILE, pack_state(state))
+
+            def meanwhile(told: dict[str, Any]) -> None:
+                files.write()
+                metrics.targets = told.get("metrics", metrics.targets)
+
             _ray.watch(
                 _ray.REGISTRY,
                 spec.namespace,
@@ -264,7 +272,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 ray_lives=ray_lives,
                 starts=starts,
                 start=lambda: _ray.create(RegistryActor, _ray.REGISTRY, spec),
-                meanwhile=files.write,
+                meanwhile=meanwhile,
             )
         finally:
             _ray.tear_down(spec, grace_s=GRACE_S)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cluster.launcher import READY_S, kernels_of, ports_of, tls_of
+from cluster.metrics_door import metrics_port_of
 from cluster.python import module_command
 from cluster.room import check_room
 from cluster.state import RunState, require_running, running
@@ -44,14 +45,18 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
     token = read_token(settings.security.token_file)
     Bind(host=settings.serve.host, port=settings.serve.port, token=token)
     ports_of(settings)
+    metrics_port_of(settings)
     if settings.kernel.compile:
         check_compiler()
     tls_of(settings.security)
     check_room(settings)
     log_folder = settings.run_dir / "logs"
-    # Only its user reads logs, unless somebody opened the folder to others before.
-    log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    message = _spawn(settings, address, log_folder / "launcher.log")
+    try:
+        # Only its user reads logs, unless somebody opened the folder to others before.
+        log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        message = _spawn(settings, address, log_folder / "launcher.log")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DeploymentError(f"the launcher did not start: {error}") from error
     if "error" in message:
         raise DeploymentError(f"{message['error']} (log: {log_folder})")
     return require_running(settings.run_dir)
@@ -59,19 +64,21 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
 
 def _spawn(settings: Settings, address: str | None, log: Path) -> dict[str, str]:
     request = {"settings": settings.model_dump(mode="json"), "address": address}
+    num_said = log.stat().st_size if log.exists() else 0
     reader, writer = os.pipe()
     with os.fdopen(reader, encoding="utf-8") as pipe:
-        try:
-            _run_launcher(json.dumps(request), environment_of(settings), writer, log)
-            pid = int(json.loads(pipe.readline())["pid"])
-        except (OSError, ValueError, subprocess.SubprocessError):
-            return {"error": f"the launcher ended before it was in the background{_said(log)}"}
+        code = _run_launcher(json.dumps(request), environment_of(settings), writer, log)
+        first = pipe.readline() if code == 0 else ""
+        if not first:
+            return {"error": f"the launcher did not start{_said(log, num_said)}"}
+        pid = int(json.loads(first)["pid"])
         ready, _, _ = select.select([pipe], [], [], READY_S + STOP_S)
         line = pipe.readline() if ready else ""
     if not line:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        return {"error": f"the launcher ended or hung before the constellation was up{_said(log)}"}
+        said = _said(log, num_said)
+        return {"error": f"the launcher ended or hung before the constellation was up{said}"}
     message: dict[str, str] = json.loads(line)
     return message
 
@@ -88,28 +95,28 @@ def environment_of(settings: Settings) -> dict[str, str]:
     )
 
 
-def _run_launcher(request: str, environment: dict[str, str], writer: int, log: Path) -> None:
-    """Run the launcher until it goes on in the background, which is at once."""
+def _run_launcher(request: str, environment: dict[str, str], writer: int, log: Path) -> int:
+    """Run the launcher until it forks itself away, which is at once; return its exit code."""
     try:
         with log.open("ab") as output:
-            subprocess.run(
+            return subprocess.run(
                 module_command("cluster.launcher", str(writer)),
                 input=request.encode(),
                 stdout=output,
                 stderr=output,
                 pass_fds=(writer,),
                 env=environment,
-                check=True,
+                check=False,
                 timeout=STOP_S,
-            )
+            ).returncode
     finally:
         os.close(writer)
 
 
-def _said(log: Path) -> str:
-    """Return the last line of what the launcher said on its standard error, for an error."""
+def _said(log: Path, num_before: int) -> str:
+    """Return the last line that the launcher wrote after so many bytes, for the end of an error."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = log.read_bytes()[num_before:].decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
     return f": {lines[-1]}" if lines else ""

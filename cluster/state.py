@@ -36,6 +36,8 @@ class RunState:
     kernels: tuple[str, ...]
     http: str | None = None
     """Base URL for OpenAI's clients; None without HTTP."""
+    metrics: str | None = None
+    """host:port of the metrics of all processes together."""
     endpoints: tuple[str, ...] = ()
     """host:port of every router, the first one's first; empty means `endpoint` alone."""
 

@@ -47,6 +47,9 @@ class ServeSettings(_Section):
     system choose."""
     http_connections_max: int = Field(default=512, ge=1, le=65_536)
     """HTTP connections that may be open; the next one is told when to come back."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65_535)
+    """TCP port on loopback for the metrics of all processes together; None takes `port` + 200, 0
+    lets the system choose."""
     rule: Rule = Rule.BEARING
     """How a query's basin is compared with a kernel's."""
     top_k: int = Field(default=2, ge=1, le=240)

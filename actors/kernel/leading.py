@@ -280,13 +280,22 @@ class Leader:
         return await self._partners.token_nats(member, tokens, client=client, timeout_s=timeout_s)
 
     async def _renew(self, ensemble: Ensemble) -> Renew | None:
-        """Return what renews the weights, in the order of the members."""
+        """Return what renews the weights, in the order of the members.
+
+        Raises:
+            KernelUnavailable: The coordinates cannot be read, or are others than the table's: it
+                cannot lead, and another may have read them before.
+        """
         asked = ensemble.renewal
         if asked is None or self._coordizer_folder is None:
             return None
-        folder, known_as = await asyncio.to_thread(read_folder, self._coordizer_folder)
+        try:
+            folder, known_as = await asyncio.to_thread(read_folder, self._coordizer_folder)
+        except ArtifactError as error:
+            raise KernelUnavailable(self._kernel.name, f"it cannot lead: {error}") from error
         if known_as != asked.table.coordizer_hash:
-            raise ArtifactError(self._coordizer_folder, "is another than the table was made with")
+            reason = f"it cannot lead: {self._coordizer_folder} is another than the table's"
+            raise KernelUnavailable(self._kernel.name, reason)
         renew = renewal(
             asked.table, rule=asked.rule, phi_weighting=asked.phi_weighting, fold=folder.fold
         )

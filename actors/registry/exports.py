@@ -52,9 +52,12 @@ class Exports:
 
     def targets(self, announcements: Iterable[Announcement]) -> list[dict[str, object]]:
         """Return the list of every process's /metrics as Prometheus' file_sd reads it."""
-        endpoints = {_ray.REGISTRY: self._endpoint}
-        endpoints |= {each.member: each.metrics_endpoint for each in announcements}
         return [
             {"targets": [endpoint], "labels": {"member": name}}
-            for name, endpoint in sorted(endpoints.items())
+            for name, endpoint in sorted(self.endpoints(announcements).items())
         ]
+
+    def endpoints(self, announcements: Iterable[Announcement]) -> dict[str, str]:
+        """Return member -> host:port of its /metrics, the registry's own too."""
+        others = {each.member: each.metrics_endpoint for each in announcements}
+        return {_ray.REGISTRY: self._endpoint, **others}

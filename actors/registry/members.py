@@ -17,7 +17,7 @@ from actors import _ray
 from actors.background import begin
 from actors.kernel.process import KernelActor
 from actors.registry.heartbeat import ANSWER_S, Heartbeats
-from actors.registry.remembering import read_members
+from actors.registry.remembering import Remembered, read_members
 from actors.router.process import RouterActor
 from actors.spec import Announcement, DeploymentSpec
 from constellation.records import KernelHealth
@@ -58,8 +58,9 @@ class Members:
             member: self._create(member) for member in (*self.routers, *placement.processes)
         }
         """Member -> handle."""
+        self._remembered = read_members(spec.members_path)
         for member in self.actors:
-            self._supervisor.expect(member, now_s=time.monotonic())
+            self._expect(member)
 
     def _create(self, member: str) -> Any:
         actor_class = RouterActor if member in self.routers else KernelActor
@@ -76,24 +77,40 @@ class Members:
         Actors that are only starting do not answer yet; they announce themselves later. One that
         hangs does neither: it is taken to be where it was, and heartbeats will show.
         """
-        remembered = read_members(self._spec.members_path)
+        remembered = {name: each for name, each in self._remembered.items() if each.up}
         asked = {begin("asking", _where(actor)): name for name, actor in self.actors.items()}
         answered, silent = await asyncio.wait(asked, timeout=ANSWER_S)
         for task in silent:
             task.cancel()
             if asked[task] in remembered:
-                self.note(remembered[asked[task]])
+                self.note(remembered[asked[task]].announcement)
         for task in answered:
             announcement = task.result()
             if announcement is not None:
                 self.note(announcement)
         return bool(answered)
 
-    @property
-    def up(self) -> list[Announcement]:
-        """Where everybody listens who is up."""
-        up = {state.name for state in self.states if state.state is State.UP}
-        return [each for name, each in self.announcements.items() if name in up]
+    def remembered(self) -> list[Remembered]:
+        """Return what the next registry is to know of everybody who ever announced himself."""
+        known = [(self.state(name), each) for name, each in self.announcements.items()]
+        return [
+            Remembered(
+                announcement=announcement,
+                num_restarts=state.num_restarts,
+                up=state.state is State.UP,
+            )
+            for state, announcement in known
+        ]
+
+    def _expect(self, member: str) -> None:
+        """Wait for a member, and count on from what an earlier registry knew of it."""
+        known = self._remembered.get(member)
+        self._supervisor.expect(
+            member,
+            now_s=time.monotonic(),
+            pid=0 if known is None else known.announcement.pid,
+            num_restarts=0 if known is None else known.num_restarts,
+        )
 
     def note(self, announcement: Announcement) -> bool:
         """Take note of where a member listens; say whether that is news."""

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from actors.registry.remembering import pack_members
+from actors.registry.remembering import Remembered, pack_members
 from actors.run_folder import KeptFiles, as_json
-from actors.spec import Announcement, DeploymentSpec
+from actors.spec import DeploymentSpec
 from constellation.records import Table
 from constellation.runtime.placement import Placement
 from constellation.wire.table_file import pack_table
@@ -37,12 +37,12 @@ class Persistence:
     def keep(
         self,
         table: Table,
-        up: Iterable[Announcement],
+        members: Iterable[Remembered],
         targets: Iterable[Mapping[str, object]],
     ) -> None:
-        """Have a router that starts find the table, and a registry who was up; keep the targets."""
+        """Have a router that starts find the table, a registry the members, Prometheus all."""
         self._files.keep(self._spec.table_path, pack_table(table))
-        self._files.keep(self._spec.members_path, pack_members(up))
+        self._files.keep(self._spec.members_path, pack_members(members))
         self._files.keep(self._spec.targets_path, as_json(list(targets)))
         self._changed.set()
 

@@ -114,6 +114,7 @@ class RegistryProcess:
             "table_version": self._table.version,
             "registry_pid": os.getpid(),
             "node": _ray.node_name(),
+            "metrics": self._exports.endpoints(self._members.announcements.values()),
             "members": {
                 m.name: {
                     "state": str(m.state),
@@ -359,7 +360,7 @@ class RegistryProcess:
         self._published.set()
         self._files.keep_placement(members.placement)
         targets = self._exports.targets(members.announcements.values())
-        self._files.keep(self._table, members.up, targets)
+        self._files.keep(self._table, members.remembered(), targets)
         return told
 
     def _tell_routers(self) -> Any:

@@ -1,4 +1,4 @@
-"""What a registry leaves for the next one: where every member that was up listened.
+"""What a registry leaves for the next one: where every member listened, and how often it restarted.
 
 The next one asks all of them again. One that does not answer may be starting, or hang; by what is
 remembered it can be asked for heartbeats, which tell the two apart within seconds.
@@ -6,23 +6,39 @@ remembered it can be asked for heartbeats, which tell the two apart within secon
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from actors.run_folder import as_json
 from actors.spec import Announcement
 
 
-def pack_members(announcements: Iterable[Announcement]) -> bytes:
-    """Return what the file of those who are up holds."""
-    return as_json([asdict(each) for each in announcements])
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remembered:
+    """What is remembered of one member."""
+
+    announcement: Announcement
+    """Its last."""
+    num_restarts: int
+    up: bool
+    """Whether it answered then."""
 
 
-def read_members(path: Path) -> dict[str, Announcement]:
-    """Return member -> what it announced; empty when nobody wrote anything."""
+def pack_members(members: Iterable[Remembered]) -> bytes:
+    """Return what the file of members holds."""
+    return as_json([asdict(each) for each in members])
+
+
+def read_members(path: Path) -> dict[str, Remembered]:
+    """Return member -> what is remembered; empty when nobody wrote anything."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        told = [Announcement(**{**each, "kernels": tuple(each["kernels"])}) for each in entries]
+        found = [Remembered(**{**each, "announcement": _read(**each)}) for each in entries]
     except (OSError, ValueError, TypeError, KeyError):
         return {}  # nobody did, or the disk is damaged; then all are asked, and waited for
-    return {each.member: each for each in told}
+    return {each.announcement.member: each for each in found}
+
+
+def _read(announcement: dict[str, Any], **_: object) -> Announcement:
+    return Announcement(**{**announcement, "kernels": tuple(announcement["kernels"])})

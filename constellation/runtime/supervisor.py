@@ -76,9 +76,16 @@ class Supervisor:
     config: SupervisorConfig
     members: dict[str, Member] = field(default_factory=dict)
 
-    def expect(self, name: str, *, now_s: float) -> None:
-        """Start to wait for a member's announcement."""
-        self.members[name] = Member(name, since_s=now_s)
+    def expect(self, name: str, *, now_s: float, pid: int = 0, num_restarts: int = 0) -> None:
+        """Start to wait for a member's announcement.
+
+        Args:
+            name: Of the member.
+            now_s: The time.
+            pid: Of the last process that is known of it; another one will be a restart.
+            num_restarts: Those that were counted before.
+        """
+        self.members[name] = Member(name, since_s=now_s, pid=pid, num_restarts=num_restarts)
 
     def forget(self, name: str) -> None:
         """Stop to supervise a member that is leaving for good."""

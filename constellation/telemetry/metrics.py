@@ -233,13 +233,18 @@ def spans_counter(registry: CollectorRegistry) -> Counter:
     )
 
 
-def serve_metrics(registry: CollectorRegistry, host: str) -> tuple[str, Callable[[], None]]:
-    """Serve `registry` at http://host:port/metrics on a free port.
+def serve_metrics(
+    registry: CollectorRegistry, host: str, port: int = 0
+) -> tuple[str, Callable[[], None]]:
+    """Serve `registry` at http://host:port/metrics; 0 is a free port.
 
     Returns:
         host:port, and a function that stops the server.
+
+    Raises:
+        OSError: The port is taken.
     """
-    server, thread = start_http_server(0, addr=host, registry=registry)
+    server, thread = start_http_server(port, addr=host, registry=registry)
 
     def stop() -> None:
         server.shutdown()

@@ -181,6 +181,27 @@ def test_the_weights_of_a_mixture_follow_its_text(coordizer: tuple[Coordizer, Pa
     sing(story, decoders, coordizer=reader, coordizer_folder=folder, **limits)
 
 
+def test_while_the_coordinates_are_gone_one_kernel_answers_and_no_mixture(
+    coordizer: tuple[Coordizer, Path], tmp_path: Path
+) -> None:
+    reader, folder = coordizer
+    decoders = {name: decoder(80 + n, reader.vocab_size) for n, name in enumerate(DOMAINS)}
+
+    async def story(choir: Choir) -> None:
+        options = RoutingOptions(mode=Mode.MIXTURE, top_k=2)
+        route, reply = await choir.ask("the ship", GREEDY, options)
+        assert (route.reason, len(route.kernels), len(reply.tokens)) == ("failover", 1, 20)
+        assert choir.router.guard.num_unexpected == 0
+        (tmp_path / "coordizer").symlink_to(folder)
+        route, reply = await choir.ask("the ship", GREEDY, options)
+        assert route.reason == "nearest"
+        assert len(reply.finish.weights) > 1
+
+    points = [reader.basin(reader.encode(text)) for text in DOMAINS.values()]
+    limits = {"vocabulary": reader.vocabulary, "points": points}
+    sing(story, decoders, coordizer=reader, coordizer_folder=tmp_path / "coordizer", **limits)
+
+
 def test_kernels_of_other_vocabularies_do_not_write_together() -> None:
     async def story(choir: Choir) -> None:
         with pytest.raises(IncompatibleKernels):

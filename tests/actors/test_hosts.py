@@ -331,3 +331,25 @@ def test_a_full_kernel_refuses_and_every_slot_is_free_again_afterwards() -> None
         assert (described.num_running, described.queue_depth) == (0, 0)
 
     run(story, slots=1, queue_max=1)
+
+
+def test_a_registry_that_is_silent_is_not_said_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async with Sky() as sky:
+            assert sky.router.state().registry_pid == 1
+            monkeypatch.setattr("actors.router.host.SILENT_S", 0.0)
+            assert sky.router.state().registry_pid == 0
+
+    asyncio.run(story())
+
+
+def test_an_outdated_table_is_not_taken_and_its_registry_learns_of_the_newer_one() -> None:
+    async def story() -> None:
+        async with Sky() as sky:
+            newer = Snapshot(table=replace(sky.table, version=7), health={}, registry_pid=1)
+            assert await sky.router.update(newer) == 7
+            lost_count = Snapshot(table=replace(sky.table, version=3), health={}, registry_pid=2)
+            assert await sky.router.update(lost_count) == 7
+            assert sky.router.state().registry_pid == 1
+
+    asyncio.run(story())

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.registry.remembering import pack_members, read_members
+from actors.registry.remembering import Remembered, pack_members, read_members
 from actors.spec import Announcement
 
 
-def announcement(member: str, *, pid: int) -> Announcement:
-    return Announcement(
+def remembered(member: str, *, pid: int) -> Remembered:
+    announcement = Announcement(
         member=member,
         endpoint="127.0.0.1:7000",
         metrics_endpoint="127.0.0.1:7001",
@@ -17,17 +17,22 @@ def announcement(member: str, *, pid: int) -> Announcement:
         node="here",
         kernels=("law", "poetry"),
     )
+    return Remembered(announcement=announcement, num_restarts=pid, up=pid > 1)
 
 
 def test_members_are_remembered_as_they_announced_themselves(tmp_path: Path) -> None:
-    told = [announcement("router", pid=1), announcement("kernel-law", pid=2)]
+    told = [remembered("router", pid=1), remembered("kernel-law", pid=2)]
     (tmp_path / "members.json").write_bytes(pack_members(told))
-    assert read_members(tmp_path / "members.json") == {each.member: each for each in told}
+    assert read_members(tmp_path / "members.json") == {
+        each.announcement.member: each for each in told
+    }
     (tmp_path / "members.json").write_bytes(pack_members(told[:1]))
     assert list(read_members(tmp_path / "members.json")) == ["router"]
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "7", "[7]", '[{"member": "router"}]'])
+@pytest.mark.parametrize(
+    "content", [None, "", "{", "7", "[7]", '[{"member": "router"}]', '[{"announcement": 7}]']
+)
 def test_nobody_is_remembered_from_a_file_that_is_missing_or_damaged(
     tmp_path: Path, content: str | None
 ) -> None:

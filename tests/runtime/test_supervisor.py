@@ -149,3 +149,13 @@ def test_a_member_that_could_not_start_is_started_anew_after_pauses_that_double(
     made.refused("k", AT, now_s=1000.0)
     assert made.ended("k", now_s=1001.0) == []
     assert made.ended("k", now_s=1002.0) == [Restart("k", "ended before it served")]
+
+
+def test_restarts_are_counted_on_from_what_is_known_of_a_member() -> None:
+    made = supervisor()
+    made.expect("k", now_s=0.0, pid=7, num_restarts=3)
+    up(made, pid=7)
+    assert made.members["k"].num_restarts == 3
+    made.expect("k", now_s=0.0, pid=7, num_restarts=3)
+    up(made, pid=8)  # it was restarted while nobody looked
+    assert made.members["k"].num_restarts == 4
