@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from constellation.curricula.corpus import Document
+from constellation.curricula.documents import Document
 from constellation.curricula.near_copies import drop_near_copies
 from constellation.curricula.units import units, use_other_operators
 
@@ -27,6 +27,8 @@ class Deduplicated:
     """Documents dropped because another is nearly the same."""
     num_paragraphs: int
     """Paragraphs dropped because they stood earlier in the corpus."""
+    num_emptied: int
+    """Documents dropped because all their paragraphs stood earlier in the corpus."""
 
 
 def deduplicate(
@@ -52,6 +54,7 @@ def deduplicate(
         num_exact=num_exact,
         num_near=num_near,
         num_paragraphs=num_paragraphs,
+        num_emptied=len(near) - len(kept),
     )
 
 

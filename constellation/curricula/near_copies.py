@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from constellation.curricula.corpus import Document
+from constellation.curricula.documents import Document
 from constellation.curricula.units import units, use_other_operators
 
 SHINGLE_WORDS = 5
