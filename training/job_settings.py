@@ -11,7 +11,8 @@ from training.guarding.phase import PhaseConfig
 from training.guarding.probe import ProbeConfig
 from training.loop.objective import PRESETS, ObjectiveConfig
 from training.loop.step import StepConfig
-from training.recipe import GuardsSection, ObjectiveSection, OptimiserSection, StageSection
+from training.recipe import ObjectiveSection, OptimiserSection, StageSection
+from training.recipe_guards import GuardsSection
 from training.recipe_transfer import DistilSection
 from training.transfer.distil import DistilConfig
 

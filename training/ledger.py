@@ -55,15 +55,37 @@ class Ledger:
         self._on_event(PartFinished(part=name, seconds=seconds, skipped=False))
         return True
 
-    def output_hash(self, name: str, *, under: str = "") -> str:
-        """Return one hash over the files of a finished part, for parts that build on it.
+    def amend(self, name: str, written: Iterable[Path]) -> None:
+        """Take a finished part's files as they are now, after a change that made none stale."""
+        self._entries[name]["outputs"] = self._hashes(written)
+        write_json(self._out / LEDGER, self._entries)
+
+    def output_hash(self, *names: str, under: str = "") -> str:
+        """Return one hash over the files of finished parts, for parts that build on them.
 
         Args:
-            name: Of the part.
+            names: Of the parts.
             under: Only files whose path in the run's folder starts so count.
         """
+        return hash_of(
+            {
+                path: sha
+                for name in names
+                for path, sha in self._outputs(name).items()
+                if path.startswith(under)
+            }
+        )
+
+    def folders(self, name: str, *, under: str) -> set[str]:
+        """Return the names of the folders in `under` that a part wrote to when it was last done."""
+        if name not in self._entries:
+            return set()
+        inside = (path.removeprefix(under) for path in self._outputs(name) if path.startswith(under))
+        return {path.partition("/")[0] for path in inside}
+
+    def _outputs(self, name: str) -> dict[str, str]:
         outputs: dict[str, str] = self._entries[name]["outputs"]
-        return hash_of({path: sha for path, sha in outputs.items() if path.startswith(under)})
+        return outputs
 
     def last_seconds(self) -> dict[str, float]:
         """Return how long each part took when it was last done."""
@@ -73,10 +95,9 @@ class Ledger:
         entry = self._entries.get(name)
         if entry is None or entry["inputs"] != key:
             return False
-        outputs: dict[str, str] = entry["outputs"]
         return all(
             (self._out / path).is_file() and file_sha256(self._out / path) == digest
-            for path, digest in outputs.items()
+            for path, digest in self._outputs(name).items()
         )
 
     def _hashes(self, written: Iterable[Path]) -> dict[str, str]:

@@ -6,53 +6,53 @@ that was stopped goes on, and a finished one only reads. Ray must have been star
 """
 
 import json
-import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.curricula.store import load_prepared
 from constellation.errors import TrainingError
 from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.decoder import Decoder
 from constellation.kernel.opening import open_kernel
-from constellation.routing.policy import RoutingPolicy
-from constellation.wire.table_file import SITE_FILE, load_table, save_table
+from constellation.wire.run_lock import owned
+from constellation.wire.table_file import save_table
 from constellation.wire.texts_file import save_texts
-from training.evaluation.collective import collective_report
-from training.evaluation.collective_scores import score_collective
-from training.evaluation.cross_domain import score_across
-from training.evaluation.evaluate import score_documents, summarise, unigram_nats
+from training.enough_text import check_calibration_text, in_words, unscored_domains
 from training.evaluation.observe import Observed, observe
+from training.kept_text import ADDED
+from training.kernel_files import names_in, remove_kernel, trained_files
 from training.ledger import Ledger
 from training.loop.checkpoints import write_json
-from training.loop.step import use_bfloat16
 from training.plan import make_plan
-from training.progress.events import Event, OnEvent, ignore
+from training.preflight import check_corpus, check_recipe
+from training.progress.events import Event, Notice, OnEvent, ignore
 from training.progress.run_log import RunLog
 from training.provenance import write_provenance
 from training.recipe import Recipe
+from training.regrowth import FormerRun, regrow
+from training.run_report import RunReport
 from training.runs.branch import is_finished
 from training.runs.budget import Budget
 from training.runs.budget_keeper import BudgetKeeper
 from training.runs.training_plan import SEED, TrainingPlan
-from training.table import fit_table
+from training.table import FittedTable, fit_table
 from training.text import (
     as_one_domain,
     corpus_inputs,
     make_coordizer,
     make_corpus,
+    make_replay,
     make_tokens,
 )
 from training.trackers.opening import open_trackers
+from training.typed_writes import typed_writes
 
 Trainer = Callable[[TrainingPlan, Recipe, OnEvent], None]
 """Trains all that a plan names; when the plan's stop file appears it may return before the end."""
@@ -86,14 +86,31 @@ def train(
     Raises:
         CorpusError: The text cannot be used.
         ConfigError: The recipe does not fit the text.
-        TrainingError: Training failed; its last good checkpoints are intact.
+        TrainingError: Training failed, and its last good checkpoints are intact; or another
+            process writes to the folder.
         BudgetUsedUp: The recipe's budget is; checkpoints are written, the same call with a larger
             one resumes.
+        ArtifactError: The folder cannot be written: the disk is full or read-only, or it is a file.
         KeyboardInterrupt: Ctrl-C; checkpoints are written, the same call resumes.
     """
     started_s = time.perf_counter()
     out = out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    check_recipe(recipe, out)
+    with typed_writes(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with owned(out, "a training", TrainingError):
+            report = _train(recipe, out, on_event, trainer or _train_with_ray)
+    return TrainingResult(
+        out=out,
+        kernels=tuple(report["kernels"]),
+        report=report,
+        seconds=time.perf_counter() - started_s,
+    )
+
+
+def _train(recipe: Recipe, out: Path, on_event: OnEvent, trainer: Trainer) -> dict[str, Any]:
+    before = FormerRun(out, Ledger(out, ignore).folders("kernels", under="kernels/"))
+    before.check_recipe(recipe)  # before a line is written
     keeper = BudgetKeeper(Budget(**recipe.budget.model_dump()), out)
     log = RunLog(out)
 
@@ -104,14 +121,7 @@ def train(
             track(event)
             on_event(event)
 
-        run = _Run(recipe, out, Ledger(out, tell), tell, trainer or _train_with_ray, keeper)
-        report = run.all()
-    return TrainingResult(
-        out=out,
-        kernels=tuple(report["kernels"]),
-        report=report,
-        seconds=time.perf_counter() - started_s,
-    )
+        return _Run(recipe, out, Ledger(out, tell), tell, trainer, keeper, before).all()
 
 
 def _train_with_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
@@ -132,6 +142,7 @@ class _Run:
         tell: OnEvent,
         trainer: Trainer,
         keeper: BudgetKeeper,
+        before: FormerRun,
     ) -> None:
         self._recipe = recipe
         self._out = out
@@ -139,6 +150,7 @@ class _Run:
         self._tell = tell
         self._trainer = trainer
         self._keeper = keeper
+        self._before = before
         self._alone = recipe.mode == "synchronized"
 
     def all(self) -> dict[str, Any]:
@@ -149,17 +161,23 @@ class _Run:
             corpus = as_one_domain(corpus, self._recipe.name)
         plan = self._kernels(corpus, coordizer)
         self._table(corpus, coordizer, plan)
-        self._report(corpus, coordizer, plan)
-        report: dict[str, Any] = json.loads((self._out / "report.json").read_text("utf-8"))
-        return report
+        return self._report(corpus, coordizer, plan)
 
     def _corpus(self) -> PreparedCorpus:
         folder = self._out / "corpus"
 
+        def check(corpus: PreparedCorpus) -> None:
+            check_corpus(corpus, self._recipe)
+            self._before.check_corpus(corpus)
+
         def work() -> list[Path]:
             domains_min = 1 if self._alone else 2
             make_corpus(
-                self._recipe.corpus, folder, seed=self._recipe.seed, domains_min=domains_min
+                self._recipe.corpus,
+                folder,
+                seed=self._recipe.seed,
+                domains_min=domains_min,
+                check=check,
             )
             return [folder]
 
@@ -167,28 +185,45 @@ class _Run:
         return load_prepared(folder)
 
     def _coordizer(self, corpus: PreparedCorpus) -> Coordizer:
-        folder = self._out / "coordizer"
-        tokens = self._out / "tokens"
+        folder, tokens = self._out / "coordizer", self._out / "tokens"
 
         def work() -> list[Path]:
             coordizer = make_coordizer(
                 self._recipe.coordizer, corpus, folder, seed=self._recipe.seed
             )
-            share = self._recipe.replay_share
-            return [folder, *make_tokens(corpus, coordizer, tokens, replay_share=share)]
+            return [folder, *make_tokens(corpus, coordizer, tokens)]
 
         inputs = {
             "corpus": self._ledger.output_hash("corpus"),
             "recipe": self._recipe.key("coordizer", "seed"),
-            "replay_share": self._recipe.replay_share,
         }
         self._ledger.run("coordizer", inputs, work)
-        return Coordizer.load(folder)
+        coordizer = Coordizer.load(folder)
+        share = self._recipe.replay_share
+        if share > 0:
+            self._ledger.run(
+                "replay",
+                {"tokens": self._ledger.output_hash("coordizer", under="tokens/"), "share": share},
+                lambda: make_replay(corpus, coordizer, tokens, share),
+            )
+        return coordizer
 
     def _kernels(self, corpus: PreparedCorpus, coordizer: Coordizer) -> TrainingPlan:
         # Tokens decide, not the coordizer's files: those hold times.
-        tokens_hash = self._ledger.output_hash("coordizer", under="tokens/")
-        plan = make_plan(self._recipe, self._out, corpus, coordizer, tokens_hash)
+        parts = ("coordizer", "replay") if self._recipe.replay_share > 0 else ("coordizer",)
+        tokens_hash = self._ledger.output_hash(*parts, under="tokens/")
+        seed_hash = self._ledger.output_hash("coordizer", under=f"tokens/{SEED}.")
+        plan = make_plan(self._recipe, self._out, corpus, coordizer, tokens_hash, seed_hash)
+        self._before.check_room(plan.kernels)
+
+        def work() -> list[Path]:
+            self._check_text(corpus, coordizer, plan)
+            self._clear_kernels(plan)
+            self._train(plan)
+            if not self._recipe.checkpoints.keep_finished:
+                shutil.rmtree(self._out / "checkpoints", ignore_errors=True)
+            return [path for name in plan.names for path in trained_files(plan.kernel_folder(name))]
+
         write_provenance(
             self._out,
             self._recipe,
@@ -197,21 +232,30 @@ class _Run:
             coordizer_hash=coordizer.hash,
             tokens_hash=tokens_hash,
         )
-
-        def work() -> list[Path]:
-            for folder in set((self._out / "kernels").glob("*")) - set(
-                map(plan.kernel_folder, plan.kernels)
-            ):
-                # Of an earlier run with other domains; one that was added is not this run's.
-                if not (folder / SITE_FILE).exists():
-                    shutil.rmtree(folder)
-            self._train(plan)
-            if not self._recipe.checkpoints.keep_finished:
-                shutil.rmtree(self._out / "checkpoints", ignore_errors=True)
-            return [plan.kernel_folder(name) for name in plan.names]
-
         self._ledger.run("kernels", {"key": plan.key}, work)
         return plan
+
+    def _check_text(
+        self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan
+    ) -> None:
+        """Refuse too little held-out text before the first step, or say what it is not enough for."""
+        check_calibration_text(corpus, coordizer)
+        context = plan.context
+        unscored = unscored_domains(corpus, coordizer, context=context)
+        if unscored:
+            self._tell(Notice(text=in_words(unscored, context=context)))
+
+    def _clear_kernels(self, plan: TrainingPlan) -> None:
+        """Remove the kernels of an earlier training with other domains, and name what is not ours."""
+        kernels = self._out / "kernels"
+        joined = self._before.joined(plan.kernels)
+        stale = self._ledger.folders("kernels", under="kernels/") - {*plan.kernels, *joined}
+        for name in sorted(stale):
+            remove_kernel(kernels / name)
+        known = {*plan.kernels, *joined, *names_in(self._out / ADDED)}
+        if left := [name for name in names_in(kernels) if name not in known]:
+            told = f"left alone in {kernels}, not of this run: {', '.join(left)}"
+            self._tell(Notice(text=told))
 
     def _train(self, plan: TrainingPlan) -> None:
         """Train until all kernels are finished, or raise what ended it before."""
@@ -220,20 +264,17 @@ class _Run:
             self._trainer(plan, self._recipe, tell)
         if unfinished := [name for name in plan.names if not is_finished(plan, name)]:
             self._keeper.raise_if_used_up()
-            raise TrainingError(
-                f"training was stopped before {', '.join(unfinished)} had finished; checkpoints "
-                "are written, run the same command to go on from them"
-            )
+            raise TrainingError(unfinished_words(plan, unfinished))
 
     def _table(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan) -> None:
         def work() -> list[Path]:
             observed = self._observe(plan)
             fitted = fit_table(corpus, coordizer, phi_gauges=observed.phi_gauges)
-            save_table(self._out / "table.msgpack", fitted.table)
             texts = [
                 save_texts(self._out, each.name, each.corpora, coordizer_hash=coordizer.hash)
                 for each in fitted.texts
             ]
+            self._save_table(fitted, plan)
             seating = fitted.seating
             write_json(
                 self._out / "table.json",
@@ -255,92 +296,61 @@ class _Run:
         }
         self._ledger.run("table", inputs, work)
 
-    def _report(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan) -> None:
+    def _save_table(self, fitted: FittedTable, plan: TrainingPlan) -> None:
+        """Write the table with what has joined it; read as late as possible, others change it."""
+        joined = self._before.joined(plan.kernels)
+        grown = regrow(fitted.table, fitted.texts, self._before.table(), joined)
+        save_table(self._out / "table.msgpack", grown.table)
+        if joined:
+            self._tell(Notice(text=f"kept in the table, as they were: {', '.join(joined)}"))
+        if grown.learned_again:
+            told = ", ".join(grown.learned_again)
+            self._tell(Notice(text=f"counts again, since it cannot be unlearned any more: {told}"))
+
+    def _report(
+        self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan
+    ) -> dict[str, Any]:
+        path = self._out / "report.json"
+
         def work() -> list[Path]:
-            report = {
-                "recipe": self._recipe.model_dump(mode="json"),
-                "kernels": {name: self._facts(plan, name) for name in plan.kernels},
-                "seed": None if plan.seed_job is None else self._facts(plan, SEED),
-                "held_out": self._held_out(corpus, coordizer, plan),
-                "across": self._across(corpus, coordizer, plan),
-                "collective": self._collective(corpus, coordizer, plan),
-                "table": json.loads((self._out / "table.json").read_text("utf-8")),
-                "corpus": dict(corpus.manifest),
-                "seconds": self._ledger.last_seconds(),
-                "machine": _machine(self._recipe),
-            }
-            write_json(self._out / "report.json", report)
-            return [self._out / "report.json"]
+            made = RunReport(
+                recipe=self._recipe, out=self._out, corpus=corpus, coordizer=coordizer, plan=plan
+            )
+            write_json(path, made.measure(self._ledger.last_seconds()))
+            return [path]
 
         inputs = {
             "corpus": self._ledger.output_hash("corpus"),
             "table": self._ledger.output_hash("table"),
         }
         self._ledger.run("report", inputs, work)
+        report: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        recipe = self._recipe.model_dump(mode="json")
+        if report["recipe"] != recipe:  # of a change that decides no figure, such as its name
+            report["recipe"] = recipe
+            write_json(path, report)
+            self._ledger.amend("report", [path])
+        return report
 
     def _observe(self, plan: TrainingPlan) -> Observed:
         seed = None if plan.seed_job is None else load_kernel(plan.kernel_folder(SEED))
         return observe(
-            {name: self._decoder(plan, name) for name in plan.kernels},
+            {name: open_kernel(plan.kernel_folder(name)).decoder for name in plan.kernels},
             None if seed is None else seed.decoder,
             {name: np.load(plan.tokens(name, "dev")) for name in plan.kernels},
             seed_hash=None if seed is None else seed.weights_hash,
         )
 
-    def _held_out(
-        self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan
-    ) -> dict[str, object]:
-        scored = score_documents(
-            corpus.test,
-            coordizer=coordizer,
-            policy=RoutingPolicy(load_table(self._out / "table.msgpack")),
-            kernels={name: self._decoder(plan, name) for name in plan.kernels},
-            seed=self._seed(plan),
-            unigram_nats_V=unigram_nats(np.load(plan.tokens(SEED, "train")), coordizer.vocab_size),
+
+def unfinished_words(plan: TrainingPlan, unfinished: Sequence[str]) -> str:
+    """Return why a training whose kernels are not all finished has ended."""
+    names = ", ".join(unfinished)
+    if plan.stop_file.exists():
+        return (
+            f"training was stopped before {names} had finished; checkpoints are written, run the "
+            "same command to go on from them"
         )
-        return summarise(scored, random_seed=self._recipe.seed)
-
-    def _across(
-        self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan
-    ) -> dict[str, object]:
-        return score_across(
-            corpus.test,
-            coordizer=coordizer,
-            kernels={name: self._decoder(plan, name) for name in plan.kernels},
-            seed=self._seed(plan),
-        )
-
-    def _collective(
-        self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan
-    ) -> dict[str, object] | None:
-        """Return what the kernels are worth together; None for one, which is with nobody."""
-        if len(plan.kernels) < 2:
-            return None
-        scores = score_collective(
-            corpus.test,
-            coordizer=coordizer,
-            policy=RoutingPolicy(load_table(self._out / "table.msgpack")),
-            kernels={name: self._decoder(plan, name) for name in plan.kernels},
-        )
-        table = json.loads((self._out / "table.json").read_text("utf-8"))
-        measured = table["observables"]["kernels"]
-        return collective_report(scores, measured, random_seed=self._recipe.seed)
-
-    def _seed(self, plan: TrainingPlan) -> Decoder | None:
-        return None if plan.seed_job is None else self._decoder(plan, SEED)
-
-    def _decoder(self, plan: TrainingPlan, name: str) -> Decoder:
-        return open_kernel(plan.kernel_folder(name)).decoder
-
-    def _facts(self, plan: TrainingPlan, name: str) -> dict[str, object]:
-        kernel = open_kernel(plan.kernel_folder(name))
-        return {**kernel.facts, "num_parameters": kernel.config.num_parameters()}
-
-
-def _machine(recipe: Recipe) -> dict[str, object]:
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "bfloat16": use_bfloat16(recipe.optimiser.precision),
-    }
+    return (
+        f"training ended, and what lies in {plan.out} of {names} is not of this training: its "
+        "files were changed or removed meanwhile; run the same command, which makes them anew"
+    )

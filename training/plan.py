@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -26,13 +27,30 @@ from training.text import bytes_per_token
 from training.transfer.teachers import folder_state
 
 
+SEED_SECTIONS: Final = (
+    "seed",
+    "seed_stage",
+    "optimiser",
+    "objective",
+    "distil",
+    "guards",
+    "checkpoints",
+)
+"""Sections of a recipe that decide the seed; branches depend on some more."""
+
+
 def kernel_config(section: KernelSection, vocab_size: int) -> KernelConfig:
     """Return the preset with the recipe's changes and the coordizer's vocabulary."""
     return replace(PRESETS[section.preset], **section.changes, vocab_size=vocab_size)
 
 
 def make_plan(
-    recipe: Recipe, out: Path, corpus: PreparedCorpus, coordizer: Coordizer, tokens_hash: str
+    recipe: Recipe,
+    out: Path,
+    corpus: PreparedCorpus,
+    coordizer: Coordizer,
+    tokens_hash: str,
+    seed_tokens_hash: str = "",
 ) -> TrainingPlan:
     """Return the plan of a run.
 
@@ -43,6 +61,7 @@ def make_plan(
             is the kernel.
         coordizer: Whose tokens the kernels speak.
         tokens_hash: Hash over the token files.
+        seed_tokens_hash: Hash over those that the seed reads.
 
     Raises:
         ConfigError: A kernel would have the seed's name.
@@ -59,19 +78,18 @@ def make_plan(
     target = target_signature(recipe.objective, coordizer.hash)
     distil = distil_config(recipe.distil)
     embedding = None if recipe.embedding is None else recipe.embedding.folder.resolve()
-    stages = ("mode", "seed", "seed_stage", "branch_stage")
-    decides = (*stages, "optimiser", "objective", "adapter", "distil", "guards", "checkpoints")
-    key = hash_of(
-        {
-            "recipe": recipe.key(*decides),
-            "config": config,
-            "tokens": tokens_hash,
-            "basin_target": None if target is None else target.hash,
-            "teacher": None if distil is None else folder_state(distil.teacher),
-            "embedding": None if embedding is None else folder_state(embedding),
-            "torch": torch.__version__,
-        }
-    )
+    sources = {
+        "config": config,
+        "basin_target": None if target is None else target.hash,
+        "teacher": None if distil is None else folder_state(distil.teacher),
+        "embedding": None if embedding is None else folder_state(embedding),
+        "torch": torch.__version__,
+    }
+
+    def key(*sections: str, tokens: str) -> str:
+        decides = recipe.without_keeping().key(*SEED_SECTIONS, *sections)
+        return hash_of({"recipe": decides, "tokens": tokens, **sources})
+
     stage = recipe.seed_stage if recipe.mode == "synchronized" else recipe.branch_stage
     shared = None if recipe.mode == "synchronized" else recipe.seed_stage
     assert stage is not None, "the recipe's validator sees to that"
@@ -84,7 +102,8 @@ def make_plan(
 
     return TrainingPlan(
         out=str(out.resolve()),
-        key=key,
+        key=key("mode", "branch_stage", "adapter", tokens=tokens_hash),
+        seed_key=key(tokens=seed_tokens_hash),
         mode=recipe.mode,
         kernels=corpus.domains,
         kernel_config=config,

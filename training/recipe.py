@@ -5,17 +5,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
 from constellation.errors import ConfigError
 from constellation.kernel.config import PRESETS
-from training.recipe_running import BudgetSection, Section, TrackingSection, WorkersSection
+from constellation.wire.names import KERNEL_NAMES, is_kernel_name
+from training.recipe_guards import GuardsSection
+from training.recipe_running import (
+    BudgetSection,
+    Section,
+    Share,
+    TrackingSection,
+    WorkersSection,
+)
 from training.recipe_transfer import AdapterSection, DistilSection, EmbeddingSection
-
-Share = Annotated[float, Field(gt=0, lt=1)]
-
 
 class CorpusSection(Section):
     """Which text to learn from."""
@@ -48,6 +53,18 @@ class CorpusSection(Section):
     test_share: Share = Field(
         default=0.1, description="Share of each domain held out for the reported figures."
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> "CorpusSection":
+        for name in self.merge:
+            if not is_kernel_name(name):
+                raise ValueError(f"merge names a domain {name!r}; allowed: {KERNEL_NAMES}")
+        if self.dev_share + self.test_share >= 1:
+            raise ValueError(
+                f"dev_share and test_share are {self.dev_share} and {self.test_share}; together "
+                "they must stay below 1, or nothing is left to learn from"
+            )
+        return self
 
 
 class CoordizerSection(Section):
@@ -225,78 +242,6 @@ class ObjectiveSection(Section):
     )
 
 
-class GuardsSection(Section):
-    """What is watched while training runs, and what is done about it."""
-
-    enabled: bool = Field(
-        default=True,
-        description="Go back to the last good checkpoint after loss spikes or numbers that are "
-        "not finite.",
-    )
-    loss_scales: float = Field(
-        default=8.0, gt=0, description="Robust deviations above the median loss that are a spike."
-    )
-    loss_share: float = Field(
-        default=0.25, gt=0, description="A spike is at least this share above the median, too."
-    )
-    confirm: int = Field(default=3, ge=1, description="Faults in a row that send a run back.")
-    tries_max: int = Field(
-        default=3, ge=0, description="Times to go back without progress before giving up."
-    )
-    rate_share: float = Field(
-        default=0.5, gt=0, le=1, description="Share of the learning rate a recovery starts at."
-    )
-    recover_steps: int = Field(
-        default=50, ge=1, description="Steps over which the learning rate grows back."
-    )
-    probe_every_steps: int | None = Field(
-        default=None,
-        ge=1,
-        description="Steps between probes of held-out text; left out: with every checkpoint.",
-    )
-    probe_windows: int = Field(default=4, ge=1, description="Held-out windows a probe reads.")
-    watch_output: bool = Field(
-        default=False, description="Probe entropy and repetition of the output; act on a collapse."
-    )
-    measure_phi: bool = Field(
-        default=False,
-        description="Probe Phi, and for branches its gauge on the scale of the seed and the "
-        "phase; needs a context of 256 or more.",
-    )
-    watch_phi: bool = Field(
-        default=False,
-        description="Act on the gauge of branches: go back after a collapse, warm the learning "
-        "rate up again in FRACTURE; needs measure_phi.",
-    )
-    phi_low: float = Field(
-        default=0.65, ge=0, le=1, description="Gauge below which integration has collapsed."
-    )
-    phi_high: float = Field(
-        default=0.85, ge=0, le=1, description="Gauge above which a renewal is due."
-    )
-    patience: int = Field(
-        default=10, ge=1, description="Probes in a row that confirm a collapse or a FRACTURE."
-    )
-    phase_borders: tuple[Share, Share, Share] = Field(
-        default=(0.70, 0.75, 0.85),
-        description="Gauges at which TACKING, CRYSTAL and FRACTURE begin.",
-    )
-    phase_hysteresis: float = Field(
-        default=0.02, ge=0, lt=0.5, description="How far past a border a phase changes."
-    )
-    phase_dwell: int = Field(default=10, ge=1, description="Probes that a phase lasts at least.")
-
-    @model_validator(mode="after")
-    def _check(self) -> "GuardsSection":
-        if self.watch_phi and not self.measure_phi:
-            raise ValueError("watch_phi acts on what measure_phi measures; set that as well")
-        if not self.phi_low < self.phi_high:
-            raise ValueError(f"need phi_low < phi_high, got {self.phi_low} and {self.phi_high}")
-        if list(self.phase_borders) != sorted(set(self.phase_borders)):
-            raise ValueError(f"phase_borders must rise, got {self.phase_borders}")
-        return self
-
-
 class CheckpointSection(Section):
     """What is kept while training runs."""
 
@@ -328,6 +273,7 @@ class Recipe(Section):
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9_.-]*$",
+        max_length=64,
         description="Name of the recipe, and of the kernel that mode synchronized trains.",
     )
     mode: Mode = Field(
@@ -336,7 +282,9 @@ class Recipe(Section):
         "Train run. synchronized: one kernel on all domains. per-actor: a kernel per domain, each "
         "in a Ray Train run of its own, from a shared seed when there is a seed_stage.",
     )
-    seed: int = Field(default=0, ge=0, description="Of weights, data order and coordinates.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**64, description="Of weights, data order and coordinates."
+    )
     corpus: CorpusSection = Field(default=CorpusSection(), description="Which text.")
     coordizer: CoordizerSection = Field(default=CoordizerSection(), description="Tokenizer.")
     kernel: KernelSection = Field(default=KernelSection(), description="Network.")
@@ -386,6 +334,11 @@ class Recipe(Section):
         workers, least = self.workers, self.workers.elastic_min_workers
         if self.mode != "per-actor" and workers.workers_per_kernel != 1:
             raise ValueError("workers.workers_per_kernel is for mode per-actor")
+        if workers.workers_per_kernel > workers.num_workers:
+            raise ValueError(
+                f"workers.workers_per_kernel is {workers.workers_per_kernel}, above num_workers "
+                f"{workers.num_workers}"
+            )
         if least is not None and self.mode != "synchronized":
             raise ValueError("workers.elastic_min_workers is for mode synchronized")
         if least is not None and least > workers.num_workers:
@@ -393,6 +346,17 @@ class Recipe(Section):
                 f"workers.elastic_min_workers is {least}, above num_workers {workers.num_workers}"
             )
         return self
+
+    def without_keeping(self) -> "Recipe":
+        """Return the recipe with the defaults of what decides how much is kept, not what is made.
+
+        A key of it stays the same when only `checkpoints.keep_last` or `keep_finished` change.
+        """
+        kept = {
+            name: CheckpointSection.model_fields[name].default
+            for name in ("keep_last", "keep_finished")
+        }
+        return self.model_copy(update={"checkpoints": self.checkpoints.model_copy(update=kept)})
 
     def key(self, *sections: str) -> str:
         """Return the sha256 (hex) of the named sections (all when none is named)."""

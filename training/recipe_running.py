@@ -1,6 +1,10 @@
 """The sections of a recipe that change how a run is done, but not what comes of it."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):

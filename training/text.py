@@ -1,7 +1,7 @@
 """From a recipe to text and tokens: the prepared corpus, the coordizer, the token files."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +42,12 @@ def corpus_inputs(section: CorpusSection, *, seed: int) -> dict[str, object]:
 
 
 def make_corpus(
-    section: CorpusSection, folder: Path, *, seed: int, domains_min: int = 2
+    section: CorpusSection,
+    folder: Path,
+    *,
+    seed: int,
+    domains_min: int = 2,
+    check: Callable[[PreparedCorpus], None] | None = None,
 ) -> PreparedCorpus:
     """Read and prepare the corpus and keep it in `folder`.
 
@@ -51,6 +56,7 @@ def make_corpus(
         folder: Where it is kept.
         seed: Of the discovery of domains.
         domains_min: Domains needed; 1 for a single kernel.
+        check: Called with the corpus before it is written; raises when it cannot be used.
 
     Raises:
         CorpusError: It is missing, empty, too damaged, or has too few domains.
@@ -74,6 +80,8 @@ def make_corpus(
             f"a constellation needs two domains or more, found {list(prepared.domains)}; "
             "put each domain's text in a sub-folder of its own",
         )
+    if check is not None:
+        check(prepared)
     save_prepared(folder, prepared)
     return prepared
 
@@ -108,20 +116,16 @@ def make_coordizer(
     return coordizer
 
 
-def make_tokens(
-    corpus: PreparedCorpus, coordizer: Coordizer, folder: Path, *, replay_share: float = 0.0
-) -> list[Path]:
+def make_tokens(corpus: PreparedCorpus, coordizer: Coordizer, folder: Path) -> list[Path]:
     """Write one token stream per domain, and one of all for the seed, for train and dev.
 
     Args:
         corpus: Text with its domains.
         coordizer: Encodes it.
         folder: For the files.
-        replay_share: Share of a branch's tokens that come from other domains, in [0, 1); above 0
-            every domain gets a stream of those too.
 
     Returns:
-        The files, named `DOMAIN.SPLIT.npy` and `DOMAIN.replay.npy`, int32.
+        The files, named `DOMAIN.SPLIT.npy`, int32.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -135,20 +139,27 @@ def make_tokens(
                 if name in (SEED, document.domain)
             )
             written.append(_write(folder / f"{name}.{split}.npy", chosen, coordizer))
-        if split == "train" and replay_share > 0:
-            written += _write_replay(documents, tokens, coordizer, folder, replay_share)
     return written
 
 
-def _write_replay(
-    documents: Sequence[Document],
-    tokens: Sequence[TokenArray],
-    coordizer: Coordizer,
-    folder: Path,
-    share: float,
+def make_replay(
+    corpus: PreparedCorpus, coordizer: Coordizer, folder: Path, share: float
 ) -> list[Path]:
+    """Write a token stream of other domains' training text for every domain.
+
+    Args:
+        corpus: Text with its domains.
+        coordizer: Encodes it.
+        folder: For the files.
+        share: Of a branch's tokens that come from other domains, in (0, 1).
+
+    Returns:
+        The files, named `DOMAIN.replay.npy`, int32.
+    """
+    documents = corpus.train
+    tokens = coordizer.encode_batch([document.text for document in documents])
     written = []
-    for name in sorted({document.domain for document in documents}):
+    for name in corpus.domains:
         parts: tuple[list[TokenArray], list[TokenArray]] = ([], [])
         for ids, document in zip(tokens, documents, strict=True):
             parts[document.domain != name].append(ids)

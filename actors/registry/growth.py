@@ -21,6 +21,7 @@ from constellation.kernel.hugging_face.files import check_model, is_imported
 from constellation.records import Table
 from constellation.routing.sites import KernelTexts
 from constellation.wire.table_file import SITE_FILE, load_table, save_table
+from constellation.wire.table_file import keep_site as keep_site_of
 from constellation.wire.texts_file import load_texts
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,24 @@ async def store_table(spec: DeploymentSpec, name: str, table: Table) -> None:
     except OSError as error:
         raise GrowthRefused(
             name, f"cannot write {spec.stored_table_path}: {error.strerror}"
+        ) from error
+
+
+async def keep_site(spec: DeploymentSpec, name: str) -> None:
+    """Keep beside a kernel's weights where it routes from, so that it can be taken back.
+
+    Raises:
+        GrowthRefused: That cannot be written.
+    """
+
+    def keep() -> None:
+        keep_site_of(spec.artifacts, load_table(spec.stored_table_path), name)
+
+    try:
+        await asyncio.to_thread(keep)
+    except OSError as error:
+        raise GrowthRefused(
+            name, f"cannot write {spec.artifacts / 'kernels' / name}: {error.strerror}"
         ) from error
 
 

@@ -32,6 +32,7 @@ from constellation.routing.growth import add_kernel, retire_kernel, spawn_kernel
 from constellation.runtime.supervisor import State
 from constellation.telemetry.logs import set_up_logging
 from constellation.wire.names import check_kernel_name
+from constellation.wire.run_lock import owner_of
 from constellation.wire.table_file import load_table, save_table
 
 logger = logging.getLogger(__name__)
@@ -117,6 +118,11 @@ class RegistryProcess:
             KernelUnavailable: A kernel is down; it would load the new weights alone.
         """
         async with self._changing:
+            if owner := await asyncio.to_thread(owner_of, self._spec.artifacts):
+                raise ReloadRefused(
+                    f"{self._spec.artifacts} is being written: {owner}; what it makes is complete "
+                    "when it has ended"
+                )
             table = await self._fitting_table()
             members = self._members
             processes = members.placement.processes
@@ -197,15 +203,18 @@ class RegistryProcess:
     async def retire(self, name: str) -> Grown:
         """Let a kernel go: first its queries go elsewhere, then it finishes what it is doing.
 
+        Where it routed from is kept beside its weights, by which `add` takes it back.
+
         Raises:
             UnknownKernel: There is none of that name.
-            GrowthRefused: It is the only one.
+            GrowthRefused: It is the only one, or its site cannot be kept.
         """
         async with self._changing:
             change = partial(retire_kernel, name=name)
             table = change(self._table)
             seat = next(site.seat for site in self._table.sites if site.name == name)
             stored = await asyncio.to_thread(self._changed_on_disk, name, change)
+            await growth.keep_site(self._spec, name)
             await growth.store_table(self._spec, name, stored)
             member, actor, others_stay = self._members.forget(name)
             self._exports.forget(name)

@@ -1,4 +1,4 @@
-"""`add`, `remove`, `spawn`, `unlearn`: kernels join, leave and move, live where it runs."""
+"""`add`, `remove`, `spawn`, `sources`, `unlearn`: kernels join, leave and move, live if it runs."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command()(add)
     app.command()(remove)
     app.command()(spawn)
+    app.command()(sources)
     app.command()(unlearn)
 
 
@@ -38,7 +39,7 @@ def add(
         Path,
         typer.Argument(
             help="Text of the new domain, a file or folder; or the folder of a finished kernel, of "
-            "an adapter, or of a Hugging Face model."
+            "an adapter, of a Hugging Face model, or of a kernel that was removed."
         ),
     ],
     text: Annotated[
@@ -59,8 +60,9 @@ def add(
     The kernel is trained from the run's own seed, by the branch stage of its recipe; Ctrl-C writes
     checkpoints, and the same command goes on from them. A finished kernel, an adapter with its
     base, or a causal model that save_pretrained wrote, is copied; --text says where its domain
-    lies. Where the constellation runs the kernel joins it live; else `up` serves it. Then held-out
-    text says what it costs the other domains.
+    lies. A kernel that was removed comes back as it was, by the path ARTIFACTS/kernels/NAME, and
+    needs no --text. Where the constellation runs the kernel joins it live; else `up` serves it.
+    Then held-out text says what it costs the other domains.
 
     Example: constellation add poems texts/poems
     """
@@ -96,7 +98,8 @@ def remove(
     """Let a kernel go, without a dropped request and without touching the others.
 
     First no new query goes to it, then it finishes what it is answering, then its process ends.
-    The share of a spawned kernel goes back to its parent. Its files stay where they are.
+    The share of a spawned kernel goes back to its parent. Its files stay where they are:
+    `constellation add NAME ARTIFACTS/kernels/NAME` takes it back as it was.
 
     Example: constellation remove poems
     """
@@ -112,7 +115,13 @@ def remove(
 
 def unlearn(
     name: Name,
-    source: Annotated[str, typer.Argument(help="Name of the source, such as a file's.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a source, as `sources` lists it; a file that was cut into parts, or that "
+            "holds records, goes whole by its own name."
+        ),
+    ],
     artifacts: options.Artifacts = None,
     run_dir: options.RunDir = None,
     token_file: options.TokenFile = None,
@@ -135,6 +144,35 @@ def unlearn(
         grown = forget(folder, name, source, client)
         where = _where(folder, client is not None)
     _print_grown(grown, f"routes without {source}", where, as_json)
+
+
+def sources(
+    name: Name,
+    artifacts: options.Artifacts = None,
+    run_dir: options.RunDir = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the sources of a kernel's training text: the names that `unlearn` takes.
+
+    A long file is cut into parts, NAME#0 and so on; every record of a JSON-lines file is a source,
+    NAME:LINE. Documents are the pieces that a source was cut into. Those that were unlearned are
+    marked.
+
+    Example: constellation sources poems
+    """
+    from dataclasses import asdict
+
+    from cluster.growth import list_sources
+
+    settings = configuration(run_dir=run_dir, artifacts=artifacts)
+    found = list_sources(_folder(settings, artifacts), name)
+    if as_json:
+        render.print_json({"kernel": name, "sources": [asdict(source) for source in found]})
+        return
+    shown = render.table("source", "documents", "counts", numbers=("documents",))
+    for source in found:
+        shown.add_row(source.name, str(source.num_documents), "no" if source.unlearned else "yes")
+    render.stdout().print(shown)
 
 
 def spawn(

@@ -24,6 +24,7 @@ from constellation.geometry.simplex import distance
 from constellation.records import FloatArray, KernelSite, Rule, Split, Table
 from constellation.routing.discovery import discover
 from constellation.routing.sites import KernelTexts
+from constellation.routing.sources import nearest_names, parts_of
 
 KERNELS_MAX = NUM_ROOTS
 """Kernels of one table: each has a seat of its own."""
@@ -47,7 +48,8 @@ def add_kernel(table: Table, candidate: Table) -> Table:
     Args:
         table: The kernels that serve.
         candidate: A table of the new kernel alone, of the same coordizer: its basin, its radii
-            and its phi gauge count, the rest is found here.
+            and its phi gauge count, and of one that was here before also what it unlearned and,
+            while it is free, its seat; the rest is found here.
 
     Raises:
         IncompatibleKernels: It belongs to another coordizer.
@@ -66,15 +68,14 @@ def add_kernel(table: Table, candidate: Table) -> Table:
         raise GrowthRefused(
             site.name, "its text lies at the background or has no radius; give it other text"
         )
-    seats = _seats(table)
-    basins = [other.basin_K for other in table.sites]
     joined = KernelSite(
         name=site.name,
         basin_K=site.basin_K,
         bearing_K=bearing_K,
         radii=site.radii,
-        seat=None if seats is None else free_seat(site.basin_K, np.stack(basins), seats),
+        seat=_seat_of(site, table),
         phi_gauge=site.phi_gauge,
+        unlearned=site.unlearned,
     )
     return _next(table, (*table.sites, joined))
 
@@ -98,7 +99,7 @@ def spawn_kernel(table: Table, parent: str, child: str, queries_NK: FloatArray) 
         GrowthRefused: The child's name is taken, the table is full, there are too few queries,
             or they are too much alike to be told apart.
     """
-    before = _site(table, parent)
+    before = site_of(table, parent)
     _check_new(table, child)
     if len(queries_NK) < SPLIT_QUERIES_MIN:
         raise GrowthRefused(
@@ -137,7 +138,7 @@ def retire_kernel(table: Table, name: str) -> Table:
         UnknownKernel: No kernel has this name.
         GrowthRefused: It is the only one.
     """
-    leaving = _site(table, name)
+    leaving = site_of(table, name)
     if len(table.sites) == 1:
         raise GrowthRefused(name, "it is the only kernel; add another first")
     heir = _heir(table, leaving)
@@ -155,7 +156,7 @@ def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
     Args:
         table: The kernels that serve.
         texts: What training kept of the kernel's text, whatever was unlearned since.
-        source: Name of one of its sources.
+        source: Name of one of its sources, or of a file that was cut into several: all go.
 
     Raises:
         UnknownKernel: The table has no such kernel.
@@ -163,7 +164,7 @@ def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
             with a spawned one, or the record is not that of this table.
     """
     name = texts.name
-    before = _site(table, name)
+    before = site_of(table, name)
     if before.split is not None or any(
         site.split is not None and site.split.parent == name for site in table.sites
     ):
@@ -172,16 +173,25 @@ def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
     counted = replace(texts, corpora=kept)
     if not kept or not np.array_equal(counted.basin(), before.basin_K):
         raise GrowthRefused(name, "what training kept of its text is not this table's; train again")
-    if source not in kept:
-        shown = ", ".join(sorted(kept)[:SOURCES_SHOWN])
+    gone = parts_of(source, kept)
+    if not gone:
+        near = ", ".join(nearest_names(source, kept, most=SOURCES_SHOWN))
+        first = ", ".join(sorted(kept)[:SOURCES_SHOWN])
         raise GrowthRefused(
-            name, f"no text of {source!r} counts for it; of {len(kept)} sources the first: {shown}"
+            name,
+            f"no text of {source!r} counts for it; nearest names: {near}; of {len(kept)} sources "
+            f"the first: {first}; all of them: constellation sources {name}",
         )
-    if len(kept) == 1:
+    if len(gone) == len(kept):
         raise GrowthRefused(name, f"{source!r} is all its text; remove the kernel instead")
-    if len(before.unlearned) >= UNLEARNED_MAX:
-        raise GrowthRefused(name, f"{UNLEARNED_MAX} sources are unlearned already; train again")
-    basin_K = counted.unlearn(source).basin()
+    if len(before.unlearned) + len(gone) > UNLEARNED_MAX:
+        raise GrowthRefused(
+            name,
+            f"{source!r} is {len(gone)} of its sources, and {len(before.unlearned)} are unlearned "
+            f"already; the table names at most {UNLEARNED_MAX} sources; train again without them",
+        )
+    left = {key: each for key, each in kept.items() if key not in gone}
+    basin_K = replace(texts, corpora=left).basin()
     bearing_K = bearing(basin_K, table.background_K)
     if not has_bearing(bearing_K):
         raise GrowthRefused(name, "the rest of its text lies at the background")
@@ -189,7 +199,7 @@ def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
         before,
         basin_K=basin_K,
         bearing_K=bearing_K,
-        unlearned=(*before.unlearned, source),
+        unlearned=(*before.unlearned, *gone),
     )
     return _next(table, tuple(after if site is before else site for site in table.sites))
 
@@ -252,7 +262,12 @@ def _alike(one: KernelSite, other: KernelSite) -> bool:
     return float(min(apart)) < _APART_MIN
 
 
-def _site(table: Table, name: str) -> KernelSite:
+def site_of(table: Table, name: str) -> KernelSite:
+    """Return the site of a kernel.
+
+    Raises:
+        UnknownKernel: No kernel has this name.
+    """
     for site in table.sites:
         if site.name == name:
             return site
@@ -264,6 +279,16 @@ def _check_new(table: Table, name: str) -> None:
         raise GrowthRefused(name, "the name is taken; choose another, or remove that kernel first")
     if len(table.sites) >= KERNELS_MAX:
         raise GrowthRefused(name, f"there are {KERNELS_MAX} kernels already; remove one first")
+
+
+def _seat_of(site: KernelSite, table: Table) -> int | None:
+    """Return the seat of a kernel that joins: its former one, or the free one that fits best."""
+    seats = _seats(table)
+    if seats is None:
+        return None
+    if site.seat is not None and site.seat not in seats:
+        return site.seat
+    return free_seat(site.basin_K, np.stack([other.basin_K for other in table.sites]), seats)
 
 
 def _seats(table: Table) -> Sequence[int] | None:

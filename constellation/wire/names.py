@@ -10,7 +10,15 @@ from constellation.errors import InvalidRequest
 SOURCE_MAX = 1024
 """Characters of a source's name."""
 
+KERNEL_NAMES = "1 to 64 characters of a-z, 0-9, '.', '_', '-', the first a letter or digit"
+"""What a kernel may be named, in words."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def is_kernel_name(name: str) -> bool:
+    """Return whether `name` is one of `KERNEL_NAMES`: as a folder it stays where it is put."""
+    return _NAME.fullmatch(name) is not None
 
 
 def check_kernel_name(field: str, name: str) -> str:
@@ -24,9 +32,8 @@ def check_kernel_name(field: str, name: str) -> str:
         InvalidRequest: It is not 1 to 64 characters of a-z, 0-9, '.', '_' and '-', the first a
             letter or digit.
     """
-    if not _NAME.fullmatch(name):
-        allowed = "1 to 64 characters of a-z, 0-9, '.', '_', '-', the first a letter or digit"
-        raise InvalidRequest(field, name, allowed)
+    if not is_kernel_name(name):
+        raise InvalidRequest(field, name, KERNEL_NAMES)
     return name
 
 

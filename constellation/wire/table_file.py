@@ -7,6 +7,7 @@ A damaged basin would still be numbers and route wrongly without a sign; hence t
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from constellation.errors import ArtifactError
 from constellation.geometry.simplex import FISHER_RAO_RADIUS
 from constellation.records import KernelSite, Rule, Split, Table
+from constellation.wire.names import is_kernel_name
 
 SCHEMA_VERSION = 1
 SITE_FILE = "site.msgpack"
@@ -67,6 +69,25 @@ def load_table(path: Path) -> Table:
     except OSError as error:
         raise ArtifactError(path, f"cannot be read: {error.strerror}") from error
     return unpack_table(data, source=path)
+
+
+def keep_site(artifacts: Path, table: Table, name: str) -> None:
+    """Keep where a kernel routes from beside its weights, so that it can leave and be taken back.
+
+    Written is the table of this kernel alone, every bit of its site included. A spawned kernel is
+    passed over, since its share goes back to its parent; so is a kernel whose folder is gone.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    folder = artifacts / "kernels" / name
+    kept = tuple(
+        replace(site, endpoint=None)
+        for site in table.sites
+        if site.name == name and site.split is None
+    )
+    if kept and folder.is_dir():
+        save_table(folder / SITE_FILE, replace(table, version=1, temperatures={}, sites=kept))
 
 
 def _unpack(envelope: dict[str, Any], source: object) -> Table:
@@ -139,6 +160,8 @@ def _unpack_split(content: dict[str, Any]) -> Split:
 
 def _unpack_site(content: dict[str, Any]) -> KernelSite:
     split = content.get("split")
+    if not is_kernel_name(content["name"]):  # it becomes part of paths
+        raise ValueError(f"{content['name']!r} cannot name a kernel")
     return KernelSite(
         name=content["name"],
         basin_K=_array(content["basin"]),

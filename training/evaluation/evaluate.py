@@ -22,6 +22,9 @@ from training.evaluation.parallel import side_by_side
 PREFIX_TOKENS = 32
 """Tokens that a document is routed by."""
 
+TOKENS_LEAST = 2 * PREFIX_TOKENS
+"""Shorter documents are not scored: half of each is read before."""
+
 BOOTSTRAP_DRAWS = collective.BOOTSTRAP_DRAWS
 
 INTERVAL_DOCUMENTS_MIN = collective.INTERVAL_TEXTS_MIN
@@ -54,6 +57,8 @@ def score_documents(
 ) -> list[ScoredDocument]:
     """Route and score held-out documents; those of under 64 tokens are left out.
 
+    Without a document of 64 tokens nothing is returned.
+
     Args:
         documents: Text nothing was fitted on.
         coordizer: Of the kernels.
@@ -82,7 +87,7 @@ def score_documents(
             nats={**nats, "unigram": float(unigram_nats_V[ids[PREFIX_TOKENS:]].sum())},
         )
 
-    long_enough = [n for n, ids in enumerate(cut) if len(ids) >= 2 * PREFIX_TOKENS]
+    long_enough = [n for n, ids in enumerate(cut) if len(ids) >= TOKENS_LEAST]
     return side_by_side(score, long_enough)
 
 
@@ -93,18 +98,27 @@ def unigram_nats(stream_N: TokenArray, vocab_size: int) -> FloatArray:
     return nats_V
 
 
-def summarise(scored: Sequence[ScoredDocument], *, random_seed: int = 0) -> dict[str, object]:
+def summarise(
+    scored: Sequence[ScoredDocument], *, domains: Sequence[str] = (), random_seed: int = 0
+) -> dict[str, object]:
     """Return bits per byte over all documents and per domain, and routing accuracy.
 
     The intervals are paired bootstraps over documents, 95 %; None where a model was not scored.
+
+    Args:
+        scored: Documents under every model; none gives figures of none, and no accuracy.
+        domains: All there are: those without a scored document are named under `unscored`.
+        random_seed: Of the bootstraps.
     """
-    models = [model for model in MODELS if model in scored[0].nats]
+    models = [model for model in MODELS if scored and model in scored[0].nats]
+    unscored = sorted(set(domains) - {document.domain for document in scored})
     domains = sorted({document.domain for document in scored})
     groups = {name: [d for d in scored if d.domain == name] for name in domains}
     return {
         "prefix_tokens": PREFIX_TOKENS,
         "num_documents": len(scored),
         "num_bytes": sum(document.num_bytes for document in scored),
+        "unscored": unscored,
         "bits_per_byte": {model: bits_per_byte(scored, model) for model in models},
         "seed_minus_constellation_ci95": _interval(scored, "seed", "constellation", random_seed),
         "unigram_minus_seed_ci95": _interval(scored, "unigram", "seed", random_seed),
@@ -114,7 +128,7 @@ def summarise(scored: Sequence[ScoredDocument], *, random_seed: int = 0) -> dict
         "constellation_minus_oracle_ci95": _interval(
             scored, "constellation", "oracle_label", random_seed
         ),
-        "routing_accuracy": _accuracy(scored),
+        "routing_accuracy": _accuracy(scored) if scored else None,
         "domains": {
             name: {
                 "num_documents": len(group),
@@ -157,7 +171,7 @@ def _interval(
     scored: Sequence[ScoredDocument], larger: str, smaller: str, random_seed: int
 ) -> list[float] | None:
     """Return the 95 % interval of one model's bits per byte minus another's, if both are there."""
-    if not {larger, smaller} <= set(scored[0].nats):
+    if not scored or not {larger, smaller} <= set(scored[0].nats):
         return None
     nats_N = np.array([d.nats[larger] - d.nats[smaller] for d in scored])
     return difference_interval(nats_N, np.array([d.num_bytes for d in scored]), random_seed)

@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from constellation.errors import ConfigError
 from constellation.geometry import distance, from_root, hellinger_mean, to_root
+from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
 from training.loop.basin_targets import BasinTarget
 from training.loop.phi_surrogate import phi_surrogate
@@ -271,14 +272,22 @@ def output_entropy_nats(logits_MV: Tensor) -> Tensor:
 def _check_network(
     config: ObjectiveConfig, decoder: Decoder, basin_target: BasinTarget | None
 ) -> None:
-    shape = decoder.config
-    if config.needs_basin_head and shape.basin_outcomes is None:
+    if config.needs_basin_head and decoder.config.basin_outcomes is None:
         raise ConfigError(
             "lambda_basin and lambda_step need a kernel with a basin head; set basin_outcomes to "
             "the coordizer's number of outcomes"
         )
     if config.lambda_basin > 0 and basin_target is None:
         raise ConfigError("lambda_basin is above 0 and no basin target is given")
+    check_shape(config, decoder.config)
+
+
+def check_shape(config: ObjectiveConfig, shape: KernelConfig) -> None:
+    """Refuse terms that a network of this shape has nothing for.
+
+    Raises:
+        ConfigError: Names the term and what it needs.
+    """
     if config.lambda_kappa > 0 and not shape.has_coupling:
         raise ConfigError("lambda_kappa needs learned couplings, and `dot` attention has none")
     if config.lambda_beta > 0 and not shape.learns_beta:

@@ -8,6 +8,7 @@ from training.progress.events import (
     GuardChanged,
     KernelProgress,
     KernelStateChanged,
+    Notice,
     PartFinished,
     PartStarted,
     PhaseChanged,
@@ -37,6 +38,8 @@ def _words(event: Event) -> str:
         return f"{event.kernel}: {event.state} {event.reason}"
     if isinstance(event, BudgetWarning):
         return _budget(event)
+    if isinstance(event, Notice):
+        return event.text
     if isinstance(event, PartStarted):
         return f"{event.part}: started {event.detail}"
     return _finished(event)

@@ -102,6 +102,14 @@ class BudgetWarning:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Notice:
+    """Something that people should know and that stops nothing."""
+
+    text: str
+    """One sentence."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PartStarted:
     """A part of the run begins."""
 
@@ -126,6 +134,7 @@ Event = (
     | PhaseChanged
     | KernelStateChanged
     | BudgetWarning
+    | Notice
     | PartStarted
     | PartFinished
 )

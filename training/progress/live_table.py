@@ -18,6 +18,7 @@ from training.progress.events import (
     GuardChanged,
     KernelProgress,
     KernelStateChanged,
+    Notice,
     PartFinished,
     PhaseChanged,
 )
@@ -78,7 +79,7 @@ def _line(event: Event) -> Text | None:
     if isinstance(event, PhaseChanged):
         # The first reading is where a kernel starts, not a change.
         return None if event.before is None else Text(in_words(event))
-    if isinstance(event, BudgetWarning):
+    if isinstance(event, BudgetWarning | Notice):
         return Text(in_words(event), style="bold yellow")
     failed = isinstance(event, KernelStateChanged) and event.state in ("FAILED", "STOPPED")
     return Text(in_words(event), style="bold red") if failed else None

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from constellation.coordizer.coordizer import Coordizer
-from constellation.errors import ArtifactError, TrainingError
+from constellation.errors import ArtifactError, IncompatibleKernels, TrainingError
 from constellation.kernel.adapters.attach import Adapted
 from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.kernel.config import KernelConfig
@@ -21,6 +21,7 @@ from training.loop.job import JobResult
 from training.loop.loop import run_job
 from training.loop.step import Alone, Peers
 from training.progress.events import OnEvent, ignore
+from training.runs.seed import load_seed
 from training.runs.training_plan import SEED, TrainingPlan
 from training.token_files import load_tokens
 from training.transfer.adapters import save_branch, start_adapter
@@ -82,7 +83,7 @@ def train_kernel(
             decoder,
             _windows(plan, name, "train", decoder.config),
             _windows(plan, name, "dev", decoder.config),
-            plan.checkpoints / name,
+            plan.checkpoints_of(name),
             peers=peers,
             on_progress=on_progress,
             should_stop=should_stop,
@@ -96,20 +97,26 @@ def train_kernel(
 
 
 def is_finished(plan: TrainingPlan, name: str) -> bool:
-    """Return whether the kernel's folder holds its finished weights of this very plan."""
+    """Return whether the kernel's folder holds its finished weights of this very plan.
+
+    A branch is finished when it grew from the seed that lies in the run's folder.
+    """
     folder = plan.kernel_folder(name)
     if not folder.is_dir():
         return False
     try:
-        return open_kernel(folder).facts.get("run_key") == plan.key
-    except ArtifactError:
+        facts = open_kernel(folder).facts
+        grew_from = _base_hash(plan, name)
+    except (ArtifactError, IncompatibleKernels):
         return False
+    known = plan.key_of(name)
+    return facts.get("run_key") == known and facts.get("base_sha256") == grew_from
 
 
 def _start(plan: TrainingPlan, name: str) -> Decoder:
     """Return the weights a kernel starts from: the seed's, or ones drawn for it."""
     if plan.seed_job is not None and name != SEED:
-        return load_kernel(plan.kernel_folder(SEED)).decoder
+        return load_seed(plan).decoder
     decoder = Decoder(KernelConfig.from_dict(plan.kernel_config), seed=plan.initial_seed(name))
     if plan.embedding_folder is not None:
         coordizer = Coordizer.load(Path(plan.out) / "coordizer")
@@ -139,7 +146,7 @@ def _save(
 ) -> None:
     facts = {
         "name": name,
-        "run_key": plan.key,
+        "run_key": plan.key_of(name),
         # What only kernels of one base may be asked for: to be averaged.
         "base_sha256": _base_hash(plan, name),
         "steps": result.steps,

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from training.loop.job import Job
 from training.recipe import Mode
@@ -24,6 +24,8 @@ class TrainingPlan:
     """Absolute path of the run's folder, visible to all workers."""
     key: str
     """sha256 (hex) of all that decides the result; kernels made under another key are stale."""
+    seed_key: str = ""
+    """The same of the seed alone, which branches and replay do not decide; empty is `key`."""
     mode: Mode = "branch-train"
     """How the work is shared out."""
     kernels: tuple[str, ...]
@@ -76,6 +78,11 @@ class TrainingPlan:
         return jobs[name]
 
     @property
+    def context(self) -> int:
+        """Tokens that the kernels read at once."""
+        return int(cast(int, self.kernel_config["context"]))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """All that is trained: the seed, if there is one, and the kernels."""
         return self.kernels if self.seed_job is None else (SEED, *self.kernels)
@@ -92,10 +99,21 @@ class TrainingPlan:
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
 
+    def key_of(self, name: str) -> str:
+        """Return the key under which a kernel, or the seed, is finished."""
+        return self.seed_key or self.key if name == SEED else self.key
+
     @property
     def checkpoints(self) -> Path:
-        """Folder of this run's checkpoints, event files and stop file."""
-        return Path(self.out) / "checkpoints" / self.key[:16]
+        """Folder of the checkpoints of this run's kernels, and of its event and stop files."""
+        return self._checkpoints(self.key)
+
+    def checkpoints_of(self, name: str) -> Path:
+        """Return the folder of a kernel's checkpoints; the seed's outlast a change of branches."""
+        return self._checkpoints(self.key_of(name)) / name
+
+    def _checkpoints(self, key: str) -> Path:
+        return Path(self.out) / "checkpoints" / key[:16]
 
     @property
     def stop_file(self) -> Path:

@@ -6,8 +6,9 @@ from constellation.kernel.adapters.attach import Adapted, AdapterConfig, attach
 from constellation.kernel.adapters.coordinate import CoordinateConfig
 from constellation.kernel.adapters.files import save_adapter
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.checkpoint import KERNEL_FILE, WEIGHTS_FILE, load_kernel
+from constellation.kernel.checkpoint import KERNEL_FILE, WEIGHTS_FILE
 from training.recipe_transfer import AdapterSection
+from training.runs.seed import load_seed
 from training.runs.training_plan import SEED, TrainingPlan
 
 
@@ -25,7 +26,7 @@ def start_adapter(plan: TrainingPlan, name: str) -> Adapted | None:
     if plan.adapter is None:
         return None
     config = adapter_config(AdapterSection.model_validate(plan.adapter))
-    base = load_kernel(plan.kernel_folder(SEED))
+    base = load_seed(plan)
     return attach(base.decoder, config, seed=plan.initial_seed(name))
 
 
@@ -42,7 +43,7 @@ def save_branch(
     save_adapter(
         folder,
         adapted,
-        base=load_kernel(seed),
+        base=load_seed(plan),
         base_folder=seed,
         facts={**facts, "adapter_parameters": adapted.num_parameters()},
     )

@@ -103,6 +103,18 @@ def check_model(folder: Path) -> ModelFiles:
     return _identity(hashes)
 
 
+def recorded_names(folder: Path) -> tuple[str, ...]:
+    """Return the names of an imported model's files, without the record itself.
+
+    Raises:
+        ArtifactError: The record is damaged, or names files outside the folder.
+    """
+    names = tuple(_recorded(folder / RECORD_FILE))
+    if any(Path(name).name != name for name in names):
+        raise ArtifactError(folder / RECORD_FILE, "it does not name files of its folder")
+    return names
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return a file that holds a JSON object.
 

@@ -1,0 +1,48 @@
+"""Which files of a kernel's folder are ours: only those are ever removed."""
+
+from pathlib import Path
+from typing import Final
+
+from constellation.errors import ArtifactError
+from constellation.kernel.adapters.files import ADAPTER_FILE
+from constellation.kernel.checkpoint import KERNEL_FILE, WEIGHTS_FILE
+from constellation.kernel.hugging_face.files import RECORD_FILE, is_imported, recorded_names
+from constellation.wire.table_file import SITE_FILE
+
+TRAINED_FILES: Final = (KERNEL_FILE, WEIGHTS_FILE, ADAPTER_FILE)
+"""What a training leaves in a kernel's folder, as far as it is there."""
+SPAWNED_FILE: Final = "spawned_from"
+"""Written by the registry beside the weights of a spawned kernel (`actors/registry/growth.py`)."""
+
+
+def has_kernel(folder: Path) -> bool:
+    """Return whether a kernel of any kind lies in a folder, whole or not."""
+    return bool(trained_files(folder)) or is_imported(folder)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of what lies in a folder, sorted; none when it is not there."""
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def trained_files(folder: Path) -> list[Path]:
+    """Return the files of a trained kernel that are there."""
+    return [folder / name for name in TRAINED_FILES if (folder / name).is_file()]
+
+
+def remove_kernel(folder: Path) -> None:
+    """Remove a kernel's files, and the folder when nothing else lies in it.
+
+    Raises:
+        OSError: A file cannot be removed.
+    """
+    imported: tuple[str, ...] = ()
+    if is_imported(folder):
+        try:
+            imported = recorded_names(folder)
+        except ArtifactError:  # the record is damaged, so nobody knows which files it meant
+            imported = ()
+    for name in (*imported, RECORD_FILE, *TRAINED_FILES, SITE_FILE, SPAWNED_FILE):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

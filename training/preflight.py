@@ -1,0 +1,102 @@
+"""What of a recipe can be refused before anything is read or written.
+
+Sections that are right by themselves may still not go together, or name files that are not there.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from constellation.curricula.prepare import PreparedCorpus
+from constellation.errors import ConfigError, CorpusError
+from constellation.kernel.adapters.attach import attach
+from constellation.kernel.config import KernelConfig
+from constellation.kernel.decoder import Decoder
+from constellation.kernel.phi import PHI_POSITIONS
+from constellation.wire.names import KERNEL_NAMES, is_kernel_name
+from training.job_settings import objective_config, step_config, watch_settings
+from training.loop.objective import check_shape
+from training.loop.step import choose_device
+from training.plan import kernel_config
+from training.recipe import Recipe
+from training.runs.training_plan import SEED
+from training.transfer.adapters import adapter_config
+from training.transfer.teachers import folder_state
+
+_SMALLEST_VOCABULARY = 257
+
+
+def check_recipe(recipe: Recipe, out: Path) -> None:
+    """Refuse what would be refused after hours otherwise.
+
+    Args:
+        recipe: What is to be trained.
+        out: The run's folder, absolute.
+
+    Raises:
+        ConfigError: Parts of the recipe do not go together, or name what is not there.
+        CorpusError: The text is not there.
+    """
+    _check_places(recipe, out)
+    if recipe.mode == "synchronized":
+        check_domains((recipe.name,))
+    if SEED in recipe.corpus.merge:
+        check_domains((SEED,))
+    config = kernel_config(recipe.kernel, _SMALLEST_VOCABULARY)
+    check_shape(objective_config(recipe.objective), config)
+    choose_device(recipe.optimiser.device)
+    for stage in (recipe.seed_stage, recipe.branch_stage):
+        if stage is not None:
+            step_config(stage, recipe.optimiser)
+    watch_settings(recipe.guards, gauged=recipe.mode != "synchronized")
+    if recipe.guards.measure_phi and config.context < PHI_POSITIONS:
+        raise ConfigError(
+            f"guards.measure_phi needs a context of {PHI_POSITIONS} tokens and the kernels have "
+            f"{config.context}; take a longer kernel.context or leave measure_phi out"
+        )
+    _check_adapter(recipe, config)
+
+
+def check_domains(names: tuple[str, ...]) -> None:
+    """Refuse domains that cannot name a kernel.
+
+    Raises:
+        ConfigError: A name is taken by the seed, or is none that a folder and a route can have.
+    """
+    if SEED in names:
+        raise ConfigError(
+            f"a kernel would be named {SEED!r}, which is taken; rename the domain's folder, or the "
+            "recipe in mode synchronized"
+        )
+    for name in names:
+        if not is_kernel_name(name):
+            raise ConfigError(f"a domain is named {name!r}; allowed: {KERNEL_NAMES}")
+
+
+def check_corpus(corpus: PreparedCorpus, recipe: Recipe) -> None:
+    """Refuse domains of a corpus as `check_domains`; mode synchronized has one of its own."""
+    if recipe.mode != "synchronized":
+        check_domains(corpus.domains)
+
+
+def _check_places(recipe: Recipe, out: Path) -> None:
+    for path in map(Path.expanduser, recipe.corpus.paths):
+        if not path.exists():
+            raise CorpusError(path, "no such file or folder")
+        if out.is_relative_to(path.resolve()):
+            raise ConfigError(
+                f"the run's folder {out} lies in {path}, whose text it would learn from, what it "
+                "writes included; choose another --out, or name the folders of text one by one"
+            )
+    if recipe.objective.basin_target is not None and not recipe.objective.basin_target.is_file():
+        raise ConfigError(f"objective.basin_target is {recipe.objective.basin_target}: no such file")
+    if recipe.distil is not None:
+        folder_state(recipe.distil.teacher)
+    if recipe.embedding is not None:
+        folder_state(recipe.embedding.folder)
+
+
+def _check_adapter(recipe: Recipe, config: KernelConfig) -> None:
+    """Put the adapter on a network of the same shape: what does not go is refused here."""
+    if recipe.adapter is not None:
+        small = replace(config, frozen_input=recipe.embedding is not None)
+        attach(Decoder(small, seed=None), adapter_config(recipe.adapter))

@@ -1,0 +1,118 @@
+"""`report.json` of a run: what its own kernels are worth on held-out text, measured.
+
+Kernels that were added or spawned since are not the recipe's: they are named and not scored.
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.curricula.prepare import PreparedCorpus
+from constellation.kernel.decoder import Decoder
+from constellation.kernel.opening import open_kernel
+from constellation.routing.policy import RoutingPolicy
+from constellation.wire.table_file import load_table
+from training.enough_text import unscored_domains
+from training.evaluation.collective import collective_report
+from training.evaluation.collective_scores import score_collective
+from training.evaluation.cross_domain import score_across
+from training.evaluation.evaluate import score_documents, summarise, unigram_nats
+from training.loop.step import use_bfloat16
+from training.recipe import Recipe
+from training.regrowth import joined_sites, own_part
+from training.runs.training_plan import SEED, TrainingPlan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunReport:
+    """A run whose kernels and table are finished."""
+
+    recipe: Recipe
+    out: Path
+    corpus: PreparedCorpus
+    coordizer: Coordizer
+    plan: TrainingPlan
+
+    def measure(self, seconds: Mapping[str, float]) -> dict[str, Any]:
+        """Return the content of `report.json`.
+
+        Args:
+            seconds: Part of the run -> how long it took.
+        """
+        table = json.loads((self.out / "table.json").read_text("utf-8"))
+        stored = load_table(self.out / "table.msgpack")
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "kernels": {name: self._facts(name) for name in self.plan.kernels},
+            "seed": None if self.plan.seed_job is None else self._facts(SEED),
+            "joined_since": [site.name for site in joined_sites(stored, self.plan.kernels)],
+            "held_out": self._held_out(),
+            "across": score_across(
+                self.corpus.test,
+                coordizer=self.coordizer,
+                kernels=self._decoders(),
+                seed=self._seed(),
+            ),
+            "collective": self._collective(table["observables"]["kernels"]),
+            "table": table,
+            "corpus": dict(self.corpus.manifest),
+            "seconds": dict(seconds),
+            "machine": _machine(self.recipe),
+        }
+
+    def _held_out(self) -> dict[str, object]:
+        stream_N = np.load(self.plan.tokens(SEED, "train"))
+        scored = score_documents(
+            self.corpus.test,
+            coordizer=self.coordizer,
+            policy=self._policy(),
+            kernels=self._decoders(),
+            seed=self._seed(),
+            unigram_nats_V=unigram_nats(stream_N, self.coordizer.vocab_size),
+        )
+        return summarise(scored, domains=self.plan.kernels, random_seed=self.recipe.seed)
+
+    def _collective(self, measured: Mapping[str, Any]) -> dict[str, object] | None:
+        """Return what the kernels are worth together; None for one, and without text to score."""
+        decoders = self._decoders()
+        context = min(decoder.config.context for decoder in decoders.values())
+        unscored = unscored_domains(self.corpus, self.coordizer, context=context)
+        if len(decoders) < 2 or len(unscored) == len(self.corpus.domains):
+            return None
+        scores = score_collective(
+            self.corpus.test, coordizer=self.coordizer, policy=self._policy(), kernels=decoders
+        )
+        return collective_report(scores, measured, random_seed=self.recipe.seed)
+
+    def _policy(self) -> RoutingPolicy:
+        return RoutingPolicy(own_part(load_table(self.out / "table.msgpack"), self.plan.kernels))
+
+    def _decoders(self) -> dict[str, Decoder]:
+        return {
+            name: open_kernel(self.plan.kernel_folder(name)).decoder for name in self.plan.kernels
+        }
+
+    def _seed(self) -> Decoder | None:
+        if self.plan.seed_job is None:
+            return None
+        return open_kernel(self.plan.kernel_folder(SEED)).decoder
+
+    def _facts(self, name: str) -> dict[str, object]:
+        kernel = open_kernel(self.plan.kernel_folder(name))
+        return {**kernel.facts, "num_parameters": kernel.config.num_parameters()}
+
+
+def _machine(recipe: Recipe) -> dict[str, object]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "bfloat16": use_bfloat16(recipe.optimiser.precision),
+    }

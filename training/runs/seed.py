@@ -1,0 +1,22 @@
+"""The shared start as branches read it: the finished seed of their own training, or none."""
+
+from constellation.errors import TrainingError
+from constellation.kernel.checkpoint import LoadedKernel, load_kernel
+from training.runs.training_plan import SEED, TrainingPlan
+
+
+def load_seed(plan: TrainingPlan) -> LoadedKernel:
+    """Return the seed that the branches of a plan grow from.
+
+    Raises:
+        ArtifactError: There is none, or it is damaged.
+        TrainingError: Another training's seed lies in the run's folder.
+    """
+    folder = plan.kernel_folder(SEED)
+    seed = load_kernel(folder)
+    if seed.facts.get("run_key") != plan.key_of(SEED):
+        raise TrainingError(
+            f"{folder} holds the seed of another training; run the same command again, which "
+            "trains the seed of this one"
+        )
+    return seed
