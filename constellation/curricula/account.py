@@ -17,7 +17,7 @@ def corpus_lines(manifest: Mapping[str, Any]) -> list[str]:
     """
     lines = _read_lines(manifest.get("reading") or {})
     lines += _left_out_lines(manifest)
-    train = manifest["splits"]["train"]
+    train = manifest["splits"]["train"]  # whatever else a manifest lacks, it has its splits
     total = sum(split["num_bytes"] for split in manifest["splits"].values())
     domains = {
         name: f"{name} {in_units(values['num_bytes'])}" for name, values in train["domains"].items()
@@ -97,15 +97,15 @@ def _read_lines(reading: Mapping[str, Any]) -> list[str]:
 def _left_out_lines(manifest: Mapping[str, Any]) -> list[str]:
     counts = {
         "empty after cleaning": manifest.get("num_empty", 0),
-        "copies": manifest["num_exact_copies"],
-        "near copies": manifest["num_near_copies"],
+        "copies": manifest.get("num_exact_copies", 0),
+        "near copies": manifest.get("num_near_copies", 0),
         "only repeated paragraphs": manifest.get("num_emptied", 0),
     }
     left = [f"{count:,} {name}" for name, count in counts.items() if count]
-    if manifest["num_repeated_paragraphs"]:
+    if manifest.get("num_repeated_paragraphs"):
         left.append(f"{manifest['num_repeated_paragraphs']:,} repeated paragraphs")
     lines = [f"left out, documents: {', '.join(left)}"] if left else []
-    if manifest["num_over_cap"]:
+    if manifest.get("num_over_cap"):
         cap = manifest.get("over_cap", {})
         most = f" = {cap['bytes_max']:,}" if cap else ""
         by_domain = (

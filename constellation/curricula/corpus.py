@@ -28,7 +28,15 @@ from constellation.curricula.readers import (
 )
 from constellation.errors import ConfigError, CorpusError
 
-__all__ = ["Corpus", "Document", "ReadLimits", "Reading", "Skipped", "read_corpus"]
+__all__ = [
+    "Corpus",
+    "Document",
+    "ReadLimits",
+    "Reading",
+    "Skipped",
+    "read_corpus",
+    "without_names",
+]
 
 FILE_BYTES_MAX = 256 * 2**20
 """Bytes of the largest file that is read, unless the limits say otherwise."""
@@ -104,6 +112,11 @@ def read_corpus(paths: Path | Sequence[Path], limits: ReadLimits | None = None) 
             names={original: name for original, name in names.items() if original != name},
         ),
     )
+
+
+def without_names(corpus: Corpus) -> Reading | None:
+    """Return what was read of a corpus whose documents all get another domain than their own."""
+    return None if corpus.reading is None else replace(corpus.reading, names={})
 
 
 @dataclass(slots=True)

@@ -19,7 +19,9 @@ def read_prompts(path: Path) -> list[str]:
         raise CorpusError(path, f"it cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise CorpusError(path, f"it is not UTF-8 at byte {error.start}") from error
-    prompts = [line for line in lines if line.strip() and not text_problem(line)]
+    if "\0" in "".join(lines):
+        raise CorpusError(path, "it holds NUL characters, so it is no text, or text in UTF-16")
+    prompts = [line for line in lines if line.strip()]
     if not prompts:
         raise CorpusError(path, "it holds no prompt; write one per line")
     return prompts
