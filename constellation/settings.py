@@ -5,9 +5,9 @@ The only file that reads the environment. Nested keys use two underscores:
 """
 
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from tomllib import TOMLDecodeError
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -185,8 +185,15 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags first, then the environment, then the file; nothing else is read."""
-        file = TomlConfigSettingsSource(settings_cls, toml_file=CONFIG_FILE)
+        file = _TomlFile(settings_cls, toml_file=CONFIG_FILE)
         return (init_settings, env_settings, file)
+
+
+class _TomlFile(TomlConfigSettingsSource):
+    """The values of a TOML file, with or without a byte-order mark at its start."""
+
+    def _read_file(self, file_path: Path) -> dict[str, Any]:
+        return tomllib.loads(file_path.read_text(encoding="utf-8-sig"))
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -199,7 +206,7 @@ def load_settings(**flags: Any) -> Settings:
     _check_variables()
     try:
         return Settings(**given)
-    except (TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{CONFIG_FILE} cannot be read as TOML: {error}") from error
     except SettingsError as error:
         raise ConfigError(f"configuration: {error}") from error

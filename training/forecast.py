@@ -17,7 +17,8 @@ from training.cost import StepSpeed, job_flops, job_tokens, predicted_seconds
 from training.job_settings import fit_basin_head, objective_config, step_config
 from training.loop.job import Job
 from training.plan import kernel_config
-from training.recipe import CorpusSection, Recipe, StageSection
+from training.recipe import Recipe, StageSection
+from training.recipe_corpus import CorpusSection
 from training.runs.room import demand, worker_bytes, workers_that_fit
 from training.runs.schedule import Room, Schedule
 from training.runs.training_plan import SEED, TrainingPlan
@@ -219,5 +220,5 @@ def _domains(section: CorpusSection) -> tuple[str, ...]:
         return tuple(f"domain-{number:0{width}d}" for number in numbers)
     if section.merge:
         return tuple(sorted(section.merge))
-    corpus = read_corpus(section.paths) if section.paths else starter_corpus()
+    corpus = read_corpus(section.paths, section.limits) if section.paths else starter_corpus()
     return tuple(corpus.domains)

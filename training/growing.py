@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from constellation.coordizer.coordizer import Coordizer
-from constellation.curricula.corpus import Corpus, ReadLimits, read_corpus
+from constellation.curricula.corpus import read_corpus, without_names
 from constellation.curricula.prepare import PrepareConfig, PreparedCorpus, prepare
 from constellation.curricula.split import SplitConfig
 from constellation.curricula.store import load_prepared, save_prepared
@@ -34,7 +34,8 @@ from training.ledger import file_sha256, hash_of
 from training.loop.checkpoints import write_json
 from training.loop.data import join_documents
 from training.plan import make_plan
-from training.recipe import CorpusSection, Recipe
+from training.recipe import Recipe
+from training.recipe_corpus import CorpusSection
 from training.replay import sample_replay
 from training.runs.training_plan import SEED, TrainingPlan
 from training.table import kernel_texts, passage_basins
@@ -198,13 +199,13 @@ class GrowingRun:
                 f"{text} holds the run itself, {self.artifacts}, whose files are no text of a "
                 "domain; give a folder with the text alone"
             )
-        found = read_corpus(text, ReadLimits(skips_max=section.skips_max))
+        found = read_corpus(text, section.limits)
         documents = tuple(replace(document, domain=self.name) for document in found.documents)
         config = PrepareConfig(
             domain_bytes_max=section.domain_bytes_max,
             split=SplitConfig(dev_share=section.dev_share, test_share=section.test_share),
         )
-        return prepare(Corpus(documents=documents, skipped=found.skipped), config)
+        return prepare(replace(found, documents=documents, reading=without_names(found)), config)
 
     def _write_tokens(self, corpus: PreparedCorpus, replay_share: float) -> list[Path]:
         folder = self.artifacts / "tokens"

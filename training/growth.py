@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from constellation.curricula.account import corpus_lines
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.errors import (
     ArtifactError,
@@ -34,9 +35,10 @@ from constellation.records import Table
 from constellation.wire.run_lock import owned
 from training.growing import Arrival, GrowingRun, copy_whole
 from training.kept_text import kept_text
-from training.progress.events import OnEvent, ignore
+from training.progress.events import CorpusRead, OnEvent, ignore
 from training.provenance import RUN_FILE
-from training.recipe import CorpusSection, Recipe
+from training.recipe import Recipe
+from training.recipe_corpus import CorpusSection
 from training.runs.branch import is_finished
 from training.runs.training_plan import TrainingPlan
 from training.typed_writes import typed_writes
@@ -89,6 +91,7 @@ def train_new(
             )
         run.check_place_is_free()
         arrival = run.read(text, recipe.corpus)
+        on_event(CorpusRead(lines=corpus_lines(arrival.corpus.manifest)))
         run.keep(arrival)
         plan = run.plan(recipe, arrival.corpus)
         if not is_finished(plan, name):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from constellation.coordizer.coordizer import Coordizer
+from constellation.curricula.account import corpus_lines
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.curricula.store import load_prepared
 from constellation.errors import TrainingError
@@ -32,7 +33,7 @@ from training.ledger import Ledger
 from training.loop.checkpoints import write_json
 from training.plan import make_plan
 from training.preflight import check_corpus, check_recipe
-from training.progress.events import Event, Notice, OnEvent, ignore
+from training.progress.events import CorpusRead, Event, Notice, OnEvent, ignore
 from training.progress.run_log import RunLog
 from training.provenance import write_provenance
 from training.recipe import Recipe
@@ -182,7 +183,9 @@ class _Run:
             return [folder]
 
         self._ledger.run("corpus", corpus_inputs(self._recipe.corpus, seed=self._recipe.seed), work)
-        return load_prepared(folder)
+        corpus = load_prepared(folder)
+        self._tell(CorpusRead(lines=corpus_lines(corpus.manifest)))
+        return corpus
 
     def _coordizer(self, corpus: PreparedCorpus) -> Coordizer:
         folder, tokens = self._out / "coordizer", self._out / "tokens"

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from constellation.errors import ConfigError
 from constellation.kernel.config import PRESETS
-from constellation.wire.names import KERNEL_NAMES, is_kernel_name
+from training.recipe_corpus import CorpusSection
 from training.recipe_guards import GuardsSection
 from training.recipe_running import (
     BudgetSection,
@@ -21,51 +21,6 @@ from training.recipe_running import (
     WorkersSection,
 )
 from training.recipe_transfer import AdapterSection, DistilSection, EmbeddingSection
-
-
-class CorpusSection(Section):
-    """Which text to learn from."""
-
-    paths: tuple[Path, ...] = Field(
-        default=(),
-        description="Folders or files of text, relative to where the command runs; a sub-folder "
-        "or file names a domain. Empty: the starter corpus.",
-    )
-    domain_bytes_max: int | None = Field(
-        default=None, ge=1, description="Bytes kept per domain; left out: all."
-    )
-    discover_domains: int | None = Field(
-        default=None,
-        ge=2,
-        description="Group the text into so many domains by its basins, whatever folders say; "
-        "left out: folders and files name the domains.",
-    )
-    merge: Mapping[str, tuple[str, ...]] = Field(
-        default={},
-        description="New domain -> domains of the text that become it; those that are not named "
-        "are left out. Empty: every domain stays what it is.",
-    )
-    skips_max: int = Field(
-        default=100, ge=0, description="Unreadable records tolerated before reading stops."
-    )
-    dev_share: Share = Field(
-        default=0.1, description="Share of each domain held out for tuning and calibration."
-    )
-    test_share: Share = Field(
-        default=0.1, description="Share of each domain held out for the reported figures."
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> "CorpusSection":
-        for name in self.merge:
-            if not is_kernel_name(name):
-                raise ValueError(f"merge names a domain {name!r}; allowed: {KERNEL_NAMES}")
-        if self.dev_share + self.test_share >= 1:
-            raise ValueError(
-                f"dev_share and test_share are {self.dev_share} and {self.test_share}; together "
-                "they must stay below 1, or nothing is left to learn from"
-            )
-        return self
 
 
 class CoordizerSection(Section):

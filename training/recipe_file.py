@@ -52,7 +52,7 @@ def _read(name_or_path: str | Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path in above:
         raise ConfigError(f"recipe {path.name} extends itself; remove one `extends`")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise ConfigError(f"no recipe {str(name_or_path)!r}; give a file or one of: {names}") from (

@@ -9,8 +9,9 @@ import numpy as np
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
-from constellation.curricula.corpus import Document, ReadLimits, read_corpus
+from constellation.curricula.corpus import Document, read_corpus
 from constellation.curricula.discovery import discover_domains
+from constellation.curricula.files import find_files, readable
 from constellation.curricula.prepare import PrepareConfig, PreparedCorpus, prepare
 from constellation.curricula.split import SplitConfig
 from constellation.curricula.starter import starter_corpus
@@ -18,7 +19,8 @@ from constellation.curricula.store import save_prepared
 from constellation.errors import CorpusError
 from constellation.records import TokenArray
 from training.loop.data import join_documents
-from training.recipe import CoordizerSection, CorpusSection
+from training.recipe import CoordizerSection
+from training.recipe_corpus import CorpusSection
 from training.replay import sample_replay
 from training.runs.training_plan import SEED
 
@@ -26,10 +28,8 @@ from training.runs.training_plan import SEED
 def corpus_inputs(section: CorpusSection, *, seed: int) -> dict[str, object]:
     """Return what decides the corpus: the settings, and the state of its files."""
     files = [
-        [str(path), path.stat().st_size, path.stat().st_mtime_ns]
-        for root in section.paths
-        for path in sorted([root] if root.is_file() else root.rglob("*"))
-        if path.is_file()
+        [readable(str(file.path)), file.size_bytes, file.changed_ns]
+        for file in find_files(section.paths).files
     ]
     decides = {"seed": seed} if section.discover_domains else {}
     # The starter corpus is this Python's own text.
@@ -61,10 +61,7 @@ def make_corpus(
     Raises:
         CorpusError: It is missing, empty, too damaged, or has too few domains.
     """
-    if section.paths:
-        corpus = read_corpus(section.paths, ReadLimits(skips_max=section.skips_max))
-    else:
-        corpus = starter_corpus()
+    corpus = read_corpus(section.paths, section.limits) if section.paths else starter_corpus()
     if section.merge:
         corpus = corpus.merged(section.merge)
     config = PrepareConfig(

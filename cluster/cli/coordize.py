@@ -50,9 +50,12 @@ def train(
     Example: constellation coordize train corpus/ artifacts/coordizer --vocab 32000
     """
     from constellation.coordizer.training import train_coordizer
+    from constellation.curricula.account import reading_lines
     from constellation.curricula.corpus import read_corpus
 
     corpus = read_corpus(path)
+    for line in reading_lines(corpus):
+        render.stderr().print(line, markup=False, highlight=False)
     if anchored is None:
         anchored = len(corpus.domains) > 1
     with render.stderr().status(f"training on {len(corpus.documents):,} documents ..."):

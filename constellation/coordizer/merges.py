@@ -5,7 +5,8 @@ The vocabulary is the end token (id 0), the 256 bytes, then one token per merge 
 This file knows text and merges; it knows no coordinates and reads no files.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 from tokenizers import Tokenizer, trainers
 
@@ -22,6 +23,16 @@ VOCAB_SIZE_MIN = NUM_BYTES + 1
 
 PAIR_COUNT_MIN = 2
 """A pair that occurs once is never merged."""
+
+PIECE_CHARS_MAX = 256
+"""Merges are learned inside pieces of at most this many characters: the time that a trainer takes
+grows as the length of a piece times the length of the text. Encoding has no such limit."""
+
+_LETTER, _SIGN = r"[^\W\d_]", r"(?:[^\w\s]|_)"
+_FULL_PIECE = re.compile(
+    "|".join(f"{kind}{{{PIECE_CHARS_MAX}}}(?={kind})" for kind in (_LETTER, _SIGN, r"\s"))
+)
+"""The start of a run that `SPLIT_PATTERN` would make one piece over the limit."""
 
 
 def train_count_merges(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -46,8 +57,18 @@ def train_count_merges(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         initial_alphabet=list(byte_characters()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(cut_long_pieces(texts), trainer)
     return tokenizer
+
+
+def cut_long_pieces(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the texts, cut where a run of letters, of signs or of blanks is over the limit."""
+    for text in texts:
+        start = 0
+        for full in _FULL_PIECE.finditer(text):
+            yield text[start : full.end()]
+            start = full.end()
+        yield text[start:]
 
 
 def check_vocab_size(vocab_size: int) -> None:

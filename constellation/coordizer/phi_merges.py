@@ -26,7 +26,7 @@ from constellation.coordizer.bytelevel import (
     byte_characters,
     bytes_to_token,
 )
-from constellation.coordizer.merges import PAIR_COUNT_MIN, check_vocab_size
+from constellation.coordizer.merges import PAIR_COUNT_MIN, check_vocab_size, cut_long_pieces
 
 COUPLING_MIN = 2e-7
 """Floor of kappa: 4 pairs in 20 MB. Below it, chance pairs of rare tokens look integrated."""
@@ -60,11 +60,14 @@ def train_phi_merges(
 
 
 def count_pieces(texts: Iterable[str]) -> Counter[str]:
-    """Return how often each piece of the split pattern occurs, in byte-level characters."""
+    """Return how often each piece of the split pattern occurs, in byte-level characters.
+
+    Longer pieces than `PIECE_CHARS_MAX` count as several.
+    """
     splitter = build_tokenizer().pre_tokenizer
     ascii_counts: Counter[str] = Counter()
     counts: Counter[str] = Counter()
-    for text in texts:
+    for text in cut_long_pieces(texts):
         if text.isascii():
             ascii_counts.update(ASCII_PIECE.findall(text))
         else:

@@ -4,7 +4,6 @@ import re
 
 # Everything below space except tab and newline, and DEL: never part of readable text.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_TRAILING = re.compile(r"[ \t]+(?=\n)|[ \t]+\Z")
 _BLANKS = re.compile(r"\n{4,}")
 
 
@@ -16,6 +15,7 @@ def clean(text: str) -> str:
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _CONTROL.sub("", text)
-    text = _TRAILING.sub("", text)
+    # By line: a pattern for the ends of lines begins anew at every blank of a long run.
+    text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
     text = _BLANKS.sub("\n\n\n", text).strip("\n")
     return text + "\n" if text.strip() else ""

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from constellation.curricula.corpus import Skipped
+from constellation.curricula.documents import Skipped
 from constellation.curricula.json_lines import BadLine, check_text, parse_line, text_problem
 from constellation.curricula.texts import write_lines
 from constellation.errors import CorpusError

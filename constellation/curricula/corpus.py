@@ -1,74 +1,45 @@
 """Read a corpus: a folder or a list of files becomes documents, each with its domain.
 
 Knows nothing of tokens or splits. A record that cannot be read is counted, named and skipped;
-more of them than `ReadLimits.skips_max` stop the reading with `CorpusError`.
+more of them than `ReadLimits.skips_max`, or more bytes than `ReadLimits.unread_share_max`, stop the
+reading with `CorpusError`.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from constellation.curricula.readers import Unreadable, is_known, read_records
+from constellation.curricula.account import in_units, suffix_counts
+from constellation.curricula.documents import Corpus, Document, Reading, Skipped
+from constellation.curricula.domain_names import name_domains
+from constellation.curricula.files import FoundFile, find_files, readable
+from constellation.curricula.readers import (
+    HEAD_BYTES,
+    NotText,
+    Record,
+    TooLarge,
+    Unreadable,
+    is_known,
+    is_text,
+    read_records,
+    suffix_of,
+    unpack,
+)
 from constellation.errors import ConfigError, CorpusError
 
+__all__ = [
+    "Corpus",
+    "Document",
+    "ReadLimits",
+    "Reading",
+    "Skipped",
+    "read_corpus",
+    "without_names",
+]
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Document:
-    """One text and where it came from."""
-
-    text: str
-    """The text itself."""
-    domain: str
-    """Name of its domain, 1 to 64 characters of a-z, 0-9, '-', '_', '.'; one kernel is trained
-    per domain."""
-    source: str
-    """What the text was cut from, such as "net/client.py", or what its record names as "source"; a
-    source is never split over train, dev and test."""
-    part: int = 0
-    """Index of this piece within its source, from 0."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Skipped:
-    """A record that could not be read."""
-
-    source: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Corpus:
-    """Documents in a fixed order, and what had to be left out."""
-
-    documents: tuple[Document, ...]
-    skipped: tuple[Skipped, ...] = ()
-
-    @property
-    def domains(self) -> tuple[str, ...]:
-        """Names of the domains, sorted."""
-        return tuple(sorted({document.domain for document in self.documents}))
-
-    def merged(self, domains: Mapping[str, Sequence[str]]) -> "Corpus":
-        """Return the documents of the named domains under new ones.
-
-        Args:
-            domains: New domain -> domains that become it; documents of others are left out.
-
-        Raises:
-            CorpusError: A domain is not there, or named twice.
-        """
-        becomes = {old: new for new, olds in domains.items() for old in olds}
-        if unknown := sorted(set(becomes) - set(self.domains)):
-            raise CorpusError("corpus", f"has no domain {unknown[0]!r}; it has {self.domains}")
-        if len(becomes) < sum(len(olds) for olds in domains.values()):
-            raise CorpusError("corpus", "a domain is merged into two; name each once")
-        documents = tuple(
-            replace(document, domain=becomes[document.domain])
-            for document in self.documents
-            if document.domain in becomes
-        )
-        return replace(self, documents=documents)
+FILE_BYTES_MAX = 256 * 2**20
+"""Bytes of the largest file that is read, unless the limits say otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,8 +48,14 @@ class ReadLimits:
 
     skips_max: int = 100
     """Unreadable records (files or lines) tolerated; one more stops the reading."""
-    file_bytes_max: int = 256 * 2**20
+    file_bytes_max: int = FILE_BYTES_MAX
     """Bytes of the largest file that is read; a larger one is skipped and named."""
+    unread_share_max: float | None = None
+    """Share of the bytes of text files, in [0, 1], that may be left unread because a file is too
+    large or damaged; a larger share stops the reading. None: any share."""
+    text_column: str | None = None
+    """Column of tables (.csv, .tsv, .parquet) that holds the texts; None: .csv and .tsv are plain
+    text, and .parquet has a column "text"."""
 
     def __post_init__(self) -> None:
         if self.skips_max < 0 or self.file_bytes_max < 1:
@@ -86,14 +63,16 @@ class ReadLimits:
                 "need skips_max >= 0 and file_bytes_max >= 1, got "
                 f"{self.skips_max} and {self.file_bytes_max}"
             )
+        if self.unread_share_max is not None and not 0 <= self.unread_share_max <= 1:
+            raise ConfigError(f"unread_share_max is {self.unread_share_max}; allowed: 0 to 1")
 
 
 def read_corpus(paths: Path | Sequence[Path], limits: ReadLimits | None = None) -> Corpus:
-    """Read every known file under `paths`.
+    """Read every text file under `paths`; docs/corpora.md lists what counts as text.
 
     The domain of a document is, in this order: the "domain" entry of its JSON-lines metadata;
-    the first sub-folder of the given folder it lies in; the stem of its file. Names become
-    lower-case, and characters other than a-z, 0-9, '-', '_' and '.' become '-'.
+    the first sub-folder of the given folder it lies in; the stem of its file; each under a name
+    that a kernel may have (`name_domains`), different ones under different names.
 
     Args:
         paths: A folder, a file, or several of them.
@@ -104,75 +83,154 @@ def read_corpus(paths: Path | Sequence[Path], limits: ReadLimits | None = None) 
 
     Raises:
         CorpusError: When a path is missing, nothing readable is found, or more records than
-            `limits.skips_max` had to be skipped.
+            `limits.skips_max` or more bytes than `limits.unread_share_max` had to be skipped.
     """
     limits = limits or ReadLimits()
     roots = [paths] if isinstance(paths, Path) else list(paths)
-    skipped: list[Skipped] = []
-    documents: list[Document] = []
+    found = find_files(roots)
+    where = ", ".join(readable(str(root)) for root in roots) or "no path"
+    reader = _Reader(where, limits)
+    reader.check_sizes(found.files)
+    for file in found.files:
+        reader.read(file)
+    reader.check_share(reader.num_bytes + sum(reader.unread.values()))
+    if not reader.documents:
+        raise CorpusError(where, f"no readable text ({reader.summary()})")
+    names = name_domains(document.domain for document in reader.documents)
+    return Corpus(
+        documents=tuple(replace(d, domain=names[d.domain]) for d in reader.documents),
+        skipped=tuple(reader.skipped),
+        reading=Reading(
+            num_files=reader.num_files,
+            num_bytes=reader.num_bytes,
+            unread=reader.unread,
+            not_text=dict(sorted(reader.not_text.items())),
+            passed_over=tuple(
+                Skipped(source=each.name, reason=each.reason) for each in found.passed_over
+            ),
+            hidden=found.hidden,
+            names={original: name for original, name in names.items() if original != name},
+        ),
+    )
 
-    def skip(source: str, reason: str) -> None:
-        skipped.append(Skipped(source=source, reason=reason))
-        if len(skipped) > limits.skips_max:
-            raise CorpusError(
-                source,
-                f"{reason}; over the limit of {limits.skips_max} unreadable records, the first "
-                f"is {skipped[0].source} ({skipped[0].reason}); mend them or raise skips_max",
+
+def without_names(corpus: Corpus) -> Reading | None:
+    """Return what was read of a corpus whose documents all get another domain than their own."""
+    return None if corpus.reading is None else replace(corpus.reading, names={})
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads files one by one, and keeps count of what it could not read."""
+
+    where: str
+    limits: ReadLimits
+    documents: list[Document] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    unread: dict[str, int] = field(default_factory=dict)
+    not_text: Counter[str] = field(default_factory=Counter)
+    num_files: int = 0
+    num_bytes: int = 0
+
+    def check_sizes(self, files: Sequence[FoundFile]) -> None:
+        """Refuse files too large before any is read, when they are too many for certain."""
+        large = [file for file in files if file.size_bytes > self.limits.file_bytes_max]
+        sizes = {file.name: file.size_bytes for file in large if _may_be_text(file)}
+        self._check_share(
+            dict.fromkeys(sizes, self._too_large), sizes, sum(file.size_bytes for file in files)
+        )
+
+    def check_share(self, num_bytes: int) -> None:
+        """Refuse a corpus of which too many of `num_bytes` could not be read."""
+        reasons = {skip.source: skip.reason for skip in self.skipped}
+        self._check_share(reasons, self.unread, num_bytes)
+
+    def read(self, file: FoundFile) -> None:
+        """Add the documents of one file."""
+        try:
+            if file.size_bytes > self.limits.file_bytes_max:
+                if not _may_be_text(file):
+                    raise NotText
+                raise TooLarge
+            data = unpack(file.name, file.path.read_bytes(), bytes_max=self.limits.file_bytes_max)
+            records = list(read_records(file.name, data, text_column=self.limits.text_column))
+        except NotText:
+            self.not_text[suffix_of(file.name) or "without suffix"] += 1
+        except TooLarge:
+            self._skip_file(file, self._too_large)
+        except Unreadable as error:
+            self._skip_file(file, str(error))
+        except OSError as error:
+            self._skip_file(file, f"cannot be opened: {error.strerror}")
+        else:
+            self.num_files += 1
+            self.num_bytes += file.size_bytes
+            for record in records:
+                self._take(file, record)
+
+    def summary(self) -> str:
+        """Return in a few words why nothing could be read."""
+        parts = [f"{len(self.skipped)} records skipped"]
+        if self.skipped:
+            parts.append(f"the first is {self.skipped[0].source}: {self.skipped[0].reason}")
+        if self.not_text:
+            parts.append(f"no text in {suffix_counts(self.not_text)}")
+        return "; ".join(parts)
+
+    def _take(self, file: FoundFile, record: Record) -> None:
+        source = record.source or (f"{file.name}:{record.line}" if record.line else file.name)
+        if record.problem:
+            self._skip(source, record.problem)
+        elif not record.text.strip():
+            self._skip(source, "empty text")
+        else:
+            self.documents.append(
+                Document(
+                    text=record.text,
+                    domain=record.domain or file.domain,
+                    source=source,
+                    part=record.part,
+                )
             )
 
-    for path, name, domain in _walk(roots):
-        documents += _read_file(path, name, domain, limits, skip)
-    if not documents:
-        where = ", ".join(str(root) for root in roots) or "no path"
-        raise CorpusError(where, f"no readable text ({len(skipped)} records skipped)")
-    return Corpus(documents=tuple(documents), skipped=tuple(skipped))
+    def _skip_file(self, file: FoundFile, reason: str) -> None:
+        self.unread[file.name] = file.size_bytes
+        self._skip(file.name, reason)
+
+    def _skip(self, source: str, reason: str) -> None:
+        self.skipped.append(Skipped(source=source, reason=reason))
+        if len(self.skipped) > self.limits.skips_max:
+            first = self.skipped[0]
+            raise CorpusError(
+                source,
+                f"{reason}; over the limit of {self.limits.skips_max} unreadable records, the "
+                f"first is {first.source} ({first.reason}); mend them or raise skips_max",
+            )
+
+    def _check_share(self, reasons: dict[str, str], sizes: dict[str, int], num_bytes: int) -> None:
+        share_max, lost = self.limits.unread_share_max, sum(sizes.values())
+        if share_max is None or lost <= share_max * num_bytes:
+            return
+        largest = sorted(sizes, key=lambda name: -sizes[name])
+        named = "; ".join(
+            f"{name} ({in_units(sizes[name])}): {reasons[name]}" for name in largest[:5]
+        )
+        more = f"; and {len(largest) - 5} more" if len(largest) > 5 else ""
+        raise CorpusError(
+            self.where,
+            f"{lost / num_bytes:.1%} of the bytes of text cannot be read, over the limit of "
+            f"{share_max:.1%}: {named}{more}; mend or split these files, raise "
+            "corpus.file_bytes_max, or allow the loss by corpus.unread_share_max",
+        )
+
+    @property
+    def _too_large(self) -> str:
+        return f"over the limit of corpus.file_bytes_max = {self.limits.file_bytes_max} bytes"
 
 
-def _walk(roots: Iterable[Path]) -> Iterable[tuple[Path, str, str]]:
-    """Yield each known file with its name in the corpus and the domain its place implies."""
-    for root in roots:
-        if root.is_file():
-            yield root, root.name, root.stem
-        elif root.is_dir():
-            for path in sorted(root.rglob("*")):
-                inner = path.relative_to(root)
-                hidden = any(part.startswith(".") for part in inner.parts)
-                if path.is_file() and is_known(path) and not hidden:
-                    domain = inner.parts[0] if len(inner.parts) > 1 else path.stem
-                    yield path, inner.as_posix(), domain
-        else:
-            raise CorpusError(root, "no such file or folder")
-
-
-def _read_file(
-    path: Path, name: str, domain: str, limits: ReadLimits, skip: Callable[[str, str], None]
-) -> list[Document]:
-    """Return the documents of one file; report what cannot be read to `skip`."""
-    try:
-        size_bytes = path.stat().st_size
-        if size_bytes > limits.file_bytes_max:
-            skip(name, f"{size_bytes} bytes, over the limit of {limits.file_bytes_max}")
-            return []
-        records = list(read_records(path))
-    except Unreadable as error:
-        skip(name, str(error))
-        return []
-    except OSError as error:
-        skip(name, f"cannot be opened: {error.strerror}")
-        return []
-    found: list[Document] = []
-    for record in records:
-        source = record.source or (f"{name}:{record.line}" if record.line else name)
-        if record.problem:
-            skip(source, record.problem)
-        elif not record.text.strip():
-            skip(source, "empty text")
-        else:
-            named = _name(record.domain or domain)
-            found.append(Document(text=record.text, domain=named, source=source, part=record.part))
-    return found
-
-
-def _name(domain: str) -> str:
-    """Return the domain as a name that kernels may have."""
-    return re.sub(r"[^a-z0-9_.-]+", "-", domain.lower()).strip("-.")[:64] or "unnamed"
+def _may_be_text(file: FoundFile) -> bool:
+    """Return whether a file's suffix, or its start, says that it holds text."""
+    if is_known(file.name):
+        return True
+    with file.path.open("rb") as content:
+        return is_text(content.read(HEAD_BYTES), is_whole=False)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
-from constellation.curricula.corpus import Document
+from constellation.curricula.documents import Document
 from constellation.curricula.prepare import PreparedCorpus, describe
 from constellation.curricula.split import SPLITS
 from constellation.errors import CorpusError

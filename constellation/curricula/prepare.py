@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from constellation.curricula.account import account_of
 from constellation.curricula.chunks import chunk
 from constellation.curricula.clean import clean
-from constellation.curricula.corpus import Corpus, Document
 from constellation.curricula.dedupe import deduplicate
+from constellation.curricula.documents import Corpus, Document
 from constellation.curricula.split import SPLITS, SplitConfig, split
 from constellation.errors import ConfigError, CorpusError
 
@@ -79,8 +80,9 @@ def prepare(corpus: Corpus, config: PrepareConfig | None = None) -> PreparedCorp
     """
     config = config or PrepareConfig()
     cleaned = [replace(document, text=clean(document.text)) for document in corpus.documents]
+    not_empty = [document for document in cleaned if document.text]
     kept = deduplicate(
-        [document for document in cleaned if document.text],
+        not_empty,
         similarity_max=config.similarity_max,
         paragraph_chars_min=config.paragraph_chars_min,
     )
@@ -92,12 +94,16 @@ def prepare(corpus: Corpus, config: PrepareConfig | None = None) -> PreparedCorp
         for name, documents in split(capped, config.split).items()
     }
     manifest = {
+        "reading": account_of(corpus),
         "num_read": len(corpus.documents),
         "num_skipped": len(corpus.skipped),
+        "num_empty": len(cleaned) - len(not_empty),
         "num_exact_copies": kept.num_exact,
         "num_near_copies": kept.num_near,
         "num_repeated_paragraphs": kept.num_paragraphs,
+        "num_emptied": kept.num_emptied,
         "num_over_cap": len(kept.documents) - len(capped),
+        "over_cap": _over_cap(kept.documents, capped, config.domain_bytes_max),
         "splits": {name: describe(pieces[name]) for name in SPLITS},
     }
     return PreparedCorpus(
@@ -146,6 +152,17 @@ def _cap(documents: Iterable[Document], bytes_max: int | None) -> list[Document]
             used[documents[i].domain] += size_bytes
             kept.add(i)
     return [document for i, document in enumerate(documents) if i in kept]
+
+
+def _over_cap(
+    documents: Iterable[Document], capped: Iterable[Document], bytes_max: int | None
+) -> dict[str, object]:
+    """Return the cap, and what it left out of each domain."""
+    if bytes_max is None:
+        return {}
+    stays = set(map(id, capped))
+    left_out = describe(document for document in documents if id(document) not in stays)
+    return {"bytes_max": bytes_max, "domains": left_out["domains"]}
 
 
 def _digest(document: Document) -> bytes:

@@ -1,13 +1,19 @@
-"""Turn one file into text records, by its suffix. Knows nothing of domains or limits."""
+"""Turn the content of one file into text records, by its suffix. Knows no domains and no limits."""
 
+import gzip
 import importlib
+import io
+import json
+import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
-from constellation.curricula.json_lines import BadLine, check_text, parse_line
+from constellation.curricula.json_lines import BadLine, check_text, parse_line, text_problem
+from constellation.curricula.tables import BadTable, read_parquet, read_separated
 
 # fmt: off
 TEXT_SUFFIXES = frozenset({
@@ -17,10 +23,27 @@ TEXT_SUFFIXES = frozenset({
     ".toml", ".ts", ".xml", ".yaml", ".yml",
 })
 # fmt: on
+"""Suffixes of plain text. Any other file is read, too, when it looks like text (`is_text`)."""
+
+HEAD_BYTES = 65_536
+"""Bytes from the start of a file that mostly tell whether a file is text."""
+
+_TABLE_SUFFIX = ".parquet"
+
+# All that text never holds; escape sequences colour the lines of logs.
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 class Unreadable(Exception):
     """A file as a whole cannot be turned into text; the message says why."""
+
+
+class NotText(Exception):
+    """A file of an unknown suffix holds no text."""
+
+
+class TooLarge(Exception):
+    """A compressed file holds more bytes than the limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,48 +58,106 @@ class Record:
     part: int = 0
     """Index of the piece within that source, from 0."""
     line: int | None = None
-    """Line of a JSON-lines file, from 1; None for a whole file."""
+    """Line of a JSON-lines file or row of a table, from 1; None for a whole file."""
     problem: str | None = None
     """Why the record cannot be read; None when it can."""
 
 
-def is_known(path: Path) -> bool:
-    """Return whether files with this suffix can be read."""
-    suffix = path.suffix.lower()
-    return suffix in TEXT_SUFFIXES or suffix in _READERS
+def suffix_of(name: str) -> str:
+    """Return what decides how a file is read: its suffix in lower case; of a.txt.gz it is .txt."""
+    return PurePosixPath(name.lower().removesuffix(".gz")).suffix
 
 
-def read_records(path: Path) -> Iterator[Record]:
+def is_known(name: str) -> bool:
+    """Return whether files with this suffix are text for certain."""
+    return suffix_of(name) in TEXT_SUFFIXES | _READERS.keys() | {_TABLE_SUFFIX}
+
+
+def is_text(data: bytes, *, is_whole: bool = True) -> bool:
+    """Return whether bytes are UTF-8 without control characters.
+
+    Args:
+        data: A file's content, or its start.
+        is_whole: Whether it is all; else it may end inside a character.
+    """
+    if _CONTROL.search(data):
+        return False
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return not is_whole and error.start > len(data) - 4
+    return True
+
+
+def unpack(name: str, data: bytes, *, bytes_max: int) -> bytes:
+    """Return what a file holds: that of a `.gz` file is unpacked.
+
+    Raises:
+        Unreadable: The file is damaged.
+        TooLarge: The file holds more than `bytes_max`.
+    """
+    if not name.lower().endswith(".gz"):
+        return data
+    try:
+        with gzip.open(io.BytesIO(data)) as file:
+            content = file.read(bytes_max + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable(f"damaged gzip: {error}") from error
+    if len(content) > bytes_max:
+        raise TooLarge
+    return content
+
+
+def read_records(name: str, data: bytes, *, text_column: str | None = None) -> Iterator[Record]:
     """Yield the records of a file in order.
+
+    Args:
+        name: Of the file; its suffix says how it is read.
+        data: Its content, unpacked.
+        text_column: Column of tables that is read; without one, `.csv` and `.tsv` are plain text.
 
     Raises:
         Unreadable: The file as a whole cannot be read, such as text that is not UTF-8.
-        OSError: The file cannot be opened.
+        NotText: The suffix is unknown, and the content is no text.
     """
-    reader = _READERS.get(path.suffix.lower(), _read_text)
-    yield from reader(path)
+    suffix = suffix_of(name)
+    if not is_known(name) and not is_text(data):
+        raise NotText
+    if suffix == _TABLE_SUFFIX:
+        yield from _rows(read_parquet(data, text_column))
+    elif suffix in (".csv", ".tsv") and text_column is not None:
+        separator = "," if suffix == ".csv" else "\t"
+        yield from _rows(read_separated(_decode(data), text_column, separator=separator))
+    else:
+        yield from _READERS.get(suffix, _read_text)(data)
 
 
-def _decode(raw: bytes) -> str:
+def _decode(data: bytes) -> str:
     try:
-        return raw.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable(f"not UTF-8 at byte {error.start}") from error
+    if problem := text_problem(text):
+        raise Unreadable(problem)
+    return text
 
 
-def _read_text(path: Path) -> Iterator[Record]:
-    yield Record(text=_decode(path.read_bytes()))
+def _read_text(data: bytes) -> Iterator[Record]:
+    yield Record(text=_decode(data))
 
 
-def _read_html(path: Path) -> Iterator[Record]:
+def _read_html(data: bytes) -> Iterator[Record]:
     parser = _TextOfHtml()
-    parser.feed(_decode(path.read_bytes()))
-    parser.close()
+    try:
+        parser.feed(_decode(data))
+        parser.close()
+    except AssertionError as error:  # how the parser refuses some damaged declarations
+        raise Unreadable(f"damaged HTML: {error}") from error
     yield Record(text="".join(parser.pieces))
 
 
-def _read_json_lines(path: Path) -> Iterator[Record]:
-    for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
+def _read_json_lines(data: bytes) -> Iterator[Record]:
+    for number, raw in enumerate(io.BytesIO(data), start=1):
         if raw.strip():
             yield _json_record(raw, number)
 
@@ -107,16 +188,43 @@ def _word(value: Any) -> str | None:
     return check_text(value) if isinstance(value, str) and value else None
 
 
-def _read_pdf(path: Path) -> Iterator[Record]:
+def _read_notebook(data: bytes) -> Iterator[Record]:
+    """Yield the cells of a notebook as one text, without what they printed."""
+    try:
+        entry = json.loads(_decode(data))
+        cells = ["".join(cell["source"]) for cell in entry["cells"]]
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise Unreadable(f"no notebook with cells: {error}") from error
+    text = "\n\n".join(cells)
+    if problem := text_problem(text):
+        raise Unreadable(problem)
+    yield Record(text=text)
+
+
+def _read_pdf(data: bytes) -> Iterator[Record]:
     try:
         pypdf: Any = importlib.import_module("pypdf")
     except ModuleNotFoundError as error:
         raise Unreadable("PDF needs the package pypdf: pip install pypdf") from error
     try:
-        pages = [page.extract_text() for page in pypdf.PdfReader(path).pages]
-    except (pypdf.errors.PyPdfError, ValueError, KeyError) as error:
+        pages = [page.extract_text() for page in pypdf.PdfReader(io.BytesIO(data)).pages]
+    except Exception as error:  # damaged files raise errors of every kind there
         raise Unreadable(f"damaged PDF: {error}") from error
-    yield Record(text="\n\n".join(pages))
+    text = "\n\n".join(pages)
+    if problem := text_problem(text):
+        raise Unreadable(problem)
+    yield Record(text=text)
+
+
+def _rows(texts: Iterator[str]) -> Iterator[Record]:
+    try:
+        for number, text in enumerate(texts, start=1):
+            problem = text_problem(text)
+            yield (
+                Record(line=number, problem=problem) if problem else Record(line=number, text=text)
+            )
+    except BadTable as bad:
+        raise Unreadable(str(bad)) from bad
 
 
 class _TextOfHtml(HTMLParser):
@@ -146,9 +254,10 @@ class _TextOfHtml(HTMLParser):
             self.pieces.append(data)
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
+_READERS: dict[str, Callable[[bytes], Iterator[Record]]] = {
     ".html": _read_html,
     ".htm": _read_html,
+    ".ipynb": _read_notebook,
     ".jsonl": _read_json_lines,
     ".pdf": _read_pdf,
 }

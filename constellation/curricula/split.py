@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from constellation.curricula.chunks import chunk
-from constellation.curricula.corpus import Document
+from constellation.curricula.documents import Document
 from constellation.errors import ConfigError, CorpusError
 
 SPLITS = ("train", "dev", "test")

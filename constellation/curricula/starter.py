@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from constellation.curricula.corpus import Corpus, Document
+from constellation.curricula.documents import Corpus, Document
 from constellation.errors import CorpusError
 
 DOMAIN_BYTES_MIN = 100_000

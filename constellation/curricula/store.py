@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from constellation.curricula.corpus import Document
+from constellation.curricula.documents import Document
 from constellation.curricula.prepare import PreparedCorpus, describe
 from constellation.curricula.split import SPLITS
 from constellation.errors import ArtifactError

@@ -15,11 +15,13 @@ def read_prompts(path: Path) -> list[str]:
         CorpusError: The file cannot be read, is not UTF-8, or holds no prompt.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise CorpusError(path, f"it cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise CorpusError(path, f"it is not UTF-8 at byte {error.start}") from error
+    if "\0" in "".join(lines):
+        raise CorpusError(path, "it holds NUL characters, so it is no text, or text in UTF-16")
     prompts = [line for line in lines if line.strip()]
     if not prompts:
         raise CorpusError(path, "it holds no prompt; write one per line")

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from constellation.curricula.corpus import Corpus, Document
+from constellation.curricula.documents import Corpus, Document
 
 HUGE_BYTES = 2**20
 """A document over this size is reported as huge."""

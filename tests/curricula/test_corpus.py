@@ -2,6 +2,7 @@
 
 import json
 import sys
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -43,8 +44,19 @@ def test_files_of_unknown_kind_and_hidden_files_are_passed_over(tmp_path: Path) 
 def test_domain_names_become_names_that_kernels_may_have(tmp_path: Path) -> None:
     write(tmp_path / "My Notes (2024)" / "a.txt", "one")
     write(tmp_path / "été" / "b.txt", "two")
-    write(tmp_path / "日本" / "c.txt", "three")
-    assert read_corpus(tmp_path).domains == ("my-notes-2024", "t", "unnamed")
+    corpus = read_corpus(tmp_path)
+    assert corpus.domains == ("ete", "my-notes-2024")
+    assert corpus.reading is not None
+    assert corpus.reading.names == {"My Notes (2024)": "my-notes-2024", "été": "ete"}
+
+
+def test_different_domains_stay_apart_wherever_their_names_come_from(tmp_path: Path) -> None:
+    for folder in ("C", "C++", "C#", "中文", "हिन्दी", "Law"):
+        write(tmp_path / folder / "a.txt", folder)
+    write(tmp_path / "b.jsonl", json.dumps({"text": "x", "metadata": {"domain": "law"}}))
+    domains = read_corpus(tmp_path).domains
+    assert len(domains) == 7
+    assert {"c", "c-plus-plus", "c-sharp", "law"} < set(domains)
 
 
 def test_json_lines_give_a_document_per_line_and_metadata_may_name_the_domain(
@@ -132,6 +144,42 @@ def test_a_file_over_the_size_limit_is_skipped(tmp_path: Path) -> None:
     assert [skip.source for skip in corpus.skipped] == ["big.txt"]
 
 
+def test_unread_bytes_over_the_limit_stop_the_reading_and_name_file_reason_and_key(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "small.txt", "x" * 900)
+    write(tmp_path / "big.txt", "y" * 1100)
+    strict = ReadLimits(file_bytes_max=1000, unread_share_max=0.01)
+    told = (
+        r"55\.0% .* over the limit of 1\.0%: big\.txt \(1\.1 kB\): over the limit of corpus\.file"
+    )
+    with pytest.raises(CorpusError, match=told):
+        read_corpus(tmp_path, strict)
+    allowed = ReadLimits(file_bytes_max=1000, unread_share_max=0.6)
+    reading = read_corpus(tmp_path, allowed).reading
+    assert reading is not None
+    assert reading.unread == {"big.txt": 1100}
+    assert (reading.num_files, reading.num_bytes) == (1, 900)
+    assert len(read_corpus(tmp_path, ReadLimits(unread_share_max=0)).documents) == 2
+
+
+def test_files_too_large_are_refused_before_any_file_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", b"not UTF-8 \xff, which reading would name")
+    write(tmp_path / "big.txt", "y" * 1100)
+    with pytest.raises(CorpusError, match=r"over the limit of 1\.0%: big\.txt [^;]*; mend"):
+        read_corpus(tmp_path, ReadLimits(file_bytes_max=1000, unread_share_max=0.01))
+
+
+def test_a_damaged_file_counts_as_unread_and_a_picture_does_not(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", "x" * 1000)
+    write(tmp_path / "b.png", b"\x89PNG\r\n\x1a\n" * 10_000)
+    strict = ReadLimits(unread_share_max=0.01, file_bytes_max=5000)
+    assert len(read_corpus(tmp_path, strict).documents) == 1
+    write(tmp_path / "latin.txt", b"na\xefve " * 10)
+    with pytest.raises(CorpusError, match=r"latin\.txt \(60 bytes\): not UTF-8 at byte 2"):
+        read_corpus(tmp_path, strict)
+
+
 def test_more_bad_records_than_the_limit_stop_the_reading(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", "fine")
     write(tmp_path / "data.jsonl", "\n".join(["broken"] * 4))
@@ -165,8 +213,8 @@ def test_a_pdf_is_read_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     class DamagedPdfError(Exception):
         pass
 
-    def reader(path: Path) -> SimpleNamespace:
-        if b"broken" in path.read_bytes():
+    def reader(file: BytesIO) -> SimpleNamespace:
+        if b"broken" in file.read():
             raise DamagedPdfError("no trailer")
         pages = [SimpleNamespace(extract_text=lambda t=t: t) for t in ("first", "second")]
         return SimpleNamespace(pages=pages)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from training.progress.events import (
     BudgetWarning,
+    CorpusRead,
     Event,
     GuardChanged,
     KernelProgress,
@@ -38,6 +39,8 @@ def _words(event: Event) -> str:
         return f"{event.kernel}: {event.state} {event.reason}"
     if isinstance(event, BudgetWarning):
         return _budget(event)
+    if isinstance(event, CorpusRead):
+        return "corpus: " + "; ".join(event.lines)
     if isinstance(event, Notice):
         return event.text
     if isinstance(event, PartStarted):

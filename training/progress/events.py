@@ -1,7 +1,7 @@
 """What a run tells while it works: plain records that travel from workers as JSON lines."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
@@ -110,6 +110,14 @@ class Notice:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CorpusRead:
+    """The text is read: what of it, what not, and why."""
+
+    lines: Sequence[str]
+    """A few lines for people."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PartStarted:
     """A part of the run begins."""
 
@@ -135,6 +143,7 @@ Event = (
     | KernelStateChanged
     | BudgetWarning
     | Notice
+    | CorpusRead
     | PartStarted
     | PartFinished
 )

@@ -14,6 +14,7 @@ from training.progress.board import Board, KernelRow
 from training.progress.event_words import in_words
 from training.progress.events import (
     BudgetWarning,
+    CorpusRead,
     Event,
     GuardChanged,
     KernelProgress,
@@ -72,6 +73,8 @@ class LiveTable:
 
 def _line(event: Event) -> Text | None:
     """Return the line that an event gets beside its row, if it gets one."""
+    if isinstance(event, CorpusRead):
+        return Text("\n".join(event.lines))
     if isinstance(event, PartFinished):
         return Text(in_words(event))
     if isinstance(event, GuardChanged):

@@ -1,0 +1,126 @@
+"""What was read of a corpus, what was not, and why: lines for people, from a corpus's manifest."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from constellation.curricula.documents import Corpus, Reading
+
+LISTED_MAX = 8
+"""Most names in one line; the others are counted. The manifest has all of them."""
+
+
+def corpus_lines(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a few lines: what was read, what was not and why, and what was left out afterwards.
+
+    Args:
+        manifest: Of a prepared corpus, also of an older version without an account.
+    """
+    lines = _read_lines(manifest.get("reading") or {})
+    lines += _left_out_lines(manifest)
+    train = manifest["splits"]["train"]  # whatever else a manifest lacks, it has its splits
+    total = sum(split["num_bytes"] for split in manifest["splits"].values())
+    domains = {
+        name: f"{name} {in_units(values['num_bytes'])}" for name, values in train["domains"].items()
+    }
+    lines.append(
+        f"prepared: {in_units(total)}; to learn from: {in_units(train['num_bytes'])} in "
+        f"{len(domains)} domains: {_listed(domains.values())}"
+    )
+    return lines
+
+
+def account_of(corpus: Corpus) -> dict[str, Any]:
+    """Return what a corpus's manifest says of its reading, as JSON values; all is named."""
+    reading = corpus.reading or Reading(num_files=0, num_bytes=0)
+    return {
+        "num_documents": len(corpus.documents) + sum(corpus.unmerged.values()),
+        "num_files": reading.num_files,
+        "num_bytes": reading.num_bytes,
+        "skipped": [[skip.source, skip.reason] for skip in corpus.skipped],
+        "unread_bytes": dict(reading.unread),
+        "not_text": dict(reading.not_text),
+        "passed_over": [[each.source, each.reason] for each in reading.passed_over],
+        "hidden": list(reading.hidden),
+        "domain_names": dict(reading.names),
+        "unmerged": dict(corpus.unmerged),
+    }
+
+
+def reading_lines(corpus: Corpus) -> list[str]:
+    """Return the lines about the reading alone, for commands that do not prepare the text."""
+    return _read_lines(account_of(corpus))
+
+
+def in_units(num_bytes: int) -> str:
+    """Return a size such as "312 bytes", "4.5 kB" or "280.0 MB"."""
+    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes} bytes"
+
+
+def suffix_counts(counts: Mapping[str, int]) -> str:
+    """Return counts of files by suffix in words, such as "60 .so, 3 .png"."""
+    order = sorted(counts, key=lambda suffix: (-counts[suffix], suffix))
+    return _listed(f"{counts[suffix]} {suffix}" for suffix in order)
+
+
+def _read_lines(reading: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if reading.get("num_files"):
+        lines.append(
+            f"read: {reading['num_files']:,} files, {in_units(reading['num_bytes'])}, "
+            f"{reading['num_documents']:,} documents"
+        )
+    if reading.get("not_text"):
+        lines.append(f"not read, since they hold no text: {suffix_counts(reading['not_text'])}")
+    if reading.get("skipped"):
+        unread = reading["unread_bytes"]
+        named = (
+            f"{source} ({in_units(unread[source]) + ', ' if source in unread else ''}{reason})"
+            for source, reason in reading["skipped"]
+        )
+        lines.append(f"not read, {len(reading['skipped'])} files or records: {_listed(named)}")
+    if reading.get("passed_over"):
+        lines.append(f"passed over: {_listed(f'{n} ({why})' for n, why in reading['passed_over'])}")
+    if reading.get("hidden"):
+        lines.append(f"hidden, so not read: {_listed(reading['hidden'])}")
+    if reading.get("domain_names"):
+        called = (f"{old!r} is called {new}" for old, new in reading["domain_names"].items())
+        lines.append(f"names of domains: {_listed(called)}")
+    if reading.get("unmerged"):
+        left = (f"{name} ({count:,} documents)" for name, count in reading["unmerged"].items())
+        lines.append(f"left out, since corpus.merge does not name them: {_listed(left)}")
+    return lines
+
+
+def _left_out_lines(manifest: Mapping[str, Any]) -> list[str]:
+    counts = {
+        "empty after cleaning": manifest.get("num_empty", 0),
+        "copies": manifest.get("num_exact_copies", 0),
+        "near copies": manifest.get("num_near_copies", 0),
+        "only repeated paragraphs": manifest.get("num_emptied", 0),
+    }
+    left = [f"{count:,} {name}" for name, count in counts.items() if count]
+    if manifest.get("num_repeated_paragraphs"):
+        left.append(f"{manifest['num_repeated_paragraphs']:,} repeated paragraphs")
+    lines = [f"left out, documents: {', '.join(left)}"] if left else []
+    if manifest.get("num_over_cap"):
+        cap = manifest.get("over_cap", {})
+        most = f" = {cap['bytes_max']:,}" if cap else ""
+        by_domain = (
+            f"{name} {values['num_documents']:,} ({in_units(values['num_bytes'])})"
+            for name, values in cap.get("domains", {}).items()
+        )
+        lines.append(
+            f"left out by corpus.domain_bytes_max{most}: {manifest['num_over_cap']:,} documents"
+            + (f": {_listed(by_domain)}" if cap else "")
+        )
+    return lines
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return the first names, and how many more there are."""
+    names = list(names)
+    more = len(names) - LISTED_MAX
+    return ", ".join(names[:LISTED_MAX]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,158 @@
+"""Find near copies: documents that share most of their five-word shingles.
+
+Two documents are compared by bottom-k sketches of their shingles (Broder 1997); the estimate of
+the Jaccard index is unbiased. Which documents are compared at all is found by prefix filtering
+(Chaudhuri, Ganti and Kaushik 2006): two sketches that are alike enough share one of the few rarest
+values of each, so common values (a notice, a mail header at the start of every document) are never
+looked up, and the time grows as the number of documents.
+"""
+
+import math
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constellation.curricula.documents import Document
+from constellation.curricula.units import units, use_other_operators
+
+SHINGLE_WORDS = 5
+SKETCH_SIZE = 64
+
+HOLDERS_MAX = 64
+"""Documents noted under one value; a value that more documents share tells nothing apart."""
+
+COMPARISONS_MAX = 32
+"""Documents, those that share most rare values first, that a document is compared with."""
+
+_SLAB_WORDS = 65_536
+"""Words hashed at once: bounds the memory and the sorting that a long text takes."""
+
+Sketch = NDArray[np.uint64]
+
+
+def drop_near_copies(
+    documents: Sequence[Document], similarity_max: float
+) -> tuple[list[Document], int]:
+    """Return the first of every group of near copies, in order, and how many were dropped.
+
+    Documents with the same words but other operators (`a + b`, `a - b`) are no copies.
+
+    Args:
+        documents: Texts in the order that decides which one stays.
+        similarity_max: Jaccard index of shingles in (0, 1] from which two documents are copies.
+    """
+    sketches = [sketch(document.text) for document in documents]
+    index = NearIndex(sketches, similarity_max)
+    kept: list[Document] = []
+    numbers: list[int] = []  # of the kept, among all documents
+    for number, document in enumerate(documents):
+        copies = (documents[numbers[place]] for place in index.copies_of(sketches[number]))
+        if any(not use_other_operators(document.text, copy.text) for copy in copies):
+            continue
+        index.add(sketches[number])
+        numbers.append(number)
+        kept.append(document)
+    return kept, len(documents) - len(kept)
+
+
+class NearIndex:
+    """The sketches of the documents kept so far, looked up by their rarest values."""
+
+    def __init__(self, sketches: Sequence[Sketch], similarity_max: float) -> None:
+        """Count how common each value is.
+
+        Args:
+            sketches: Those of all documents that will be asked about or added.
+            similarity_max: Jaccard index from which two documents are copies.
+        """
+        self._similarity_max = similarity_max
+        self._counts = _count_values(sketches)
+        self._added: list[Sketch] = []
+        self._holders: defaultdict[int, list[int]] = defaultdict(list)
+        self.num_comparisons = 0
+        """Pairs of documents compared or looked up so far: the work that was done."""
+
+    def add(self, values: Sketch) -> None:
+        """Note a document that is kept."""
+        for value in self._rarest(values):
+            if len(self._holders[value]) < HOLDERS_MAX:
+                self._holders[value].append(len(self._added))
+        self._added.append(values)
+
+    def copies_of(self, values: Sketch) -> Iterator[int]:
+        """Yield the places, in the order of adding, of documents that are alike enough."""
+        shared = Counter(
+            place for value in self._rarest(values) for place in self._holders.get(value, ())
+        )
+        self.num_comparisons += shared.total()
+        for place, _ in shared.most_common(COMPARISONS_MAX):
+            if jaccard(values, self._added[place]) >= self._similarity_max:
+                yield place
+
+    def _rarest(self, values: Sketch) -> list[int]:
+        """Return the rarest values, one of which any copy has among its rarest, too.
+
+        Copies share at least `similarity_max` of the larger sketch, so the rarest value that both
+        have stands at most that far up in either. A value that no other document has is of no use.
+        """
+        num_shared_min = math.ceil(self._similarity_max * len(values) - 1e-9)
+        counts = self._counts[_slots(values, self._counts)]
+        order = np.lexsort((values, counts))[: len(values) - num_shared_min + 1]
+        rarest: list[int] = values[order][counts[order] > 1].tolist()
+        return rarest
+
+
+def sketch(text: str) -> Sketch:
+    """Return the smallest hashes of the text's shingles, sorted, at most `SKETCH_SIZE`."""
+    words = units(text) or [""]
+    smallest = np.empty(0, dtype=np.uint64)
+    for start in range(0, max(1, len(words) - SHINGLE_WORDS + 1), _SLAB_WORDS):
+        hashes = _shingles(words[start : start + _SLAB_WORDS + SHINGLE_WORDS - 1])
+        if len(smallest) == SKETCH_SIZE:  # most hashes are too large, and need no sorting
+            hashes = hashes[hashes < smallest[-1]]
+        smallest = np.unique(np.concatenate((smallest, hashes)))[:SKETCH_SIZE]
+    return smallest
+
+
+def _shingles(words: Sequence[str]) -> Sketch:
+    """Return a hash of every five neighbouring words, or one of all words when there are fewer."""
+    codes = np.asarray([zlib.crc32(word.encode()) for word in words], dtype=np.uint64)
+    num_shingles = max(1, len(codes) - SHINGLE_WORDS + 1)
+    mixed = np.zeros(num_shingles, dtype=np.uint64)
+    for offset in range(min(SHINGLE_WORDS, len(codes))):
+        mixed = _scramble(mixed ^ codes[offset : offset + num_shingles])
+    return mixed
+
+
+def jaccard(a: Sketch, b: Sketch) -> float:
+    """Estimate the Jaccard index from two bottom-k sketches."""
+    values, counts = np.unique(np.concatenate((a, b)), return_counts=True)
+    return float(np.count_nonzero(counts[:SKETCH_SIZE] == 2) / len(values[:SKETCH_SIZE]))
+
+
+def _count_values(sketches: Sequence[Sketch]) -> NDArray[np.uint32]:
+    """Return, by slot, in how many sketches a value occurs, or more where two values share a slot.
+
+    Any order of values serves the search, as long as all documents use the same; a count that is
+    too high costs nothing but a lookup.
+    """
+    num_values = sum(map(len, sketches))
+    counts = np.zeros(1 << max(10, num_values.bit_length()), dtype=np.uint32)
+    for values in sketches:
+        counts[_slots(values, counts)] += np.uint32(1)
+    return counts
+
+
+def _slots(values: Sketch, counts: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    return values & np.uint64(len(counts) - 1)
+
+
+def _scramble(values: Sketch) -> Sketch:
+    """Mix 64-bit integers one to one (the finaliser of splitmix64)."""
+    mixed = values + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
