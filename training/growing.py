@@ -110,7 +110,9 @@ class GrowingRun:
             return None
         candidate = load_table(path)
         if [site.name for site in candidate.sites] != [self.name]:
-            raise ArtifactError(path, f"is not that of the kernel {self.name!r}; add it with --text")
+            raise ArtifactError(
+                path, f"is not that of the kernel {self.name!r}; add it with --text"
+            )
         if candidate.coordizer_hash != self.coordizer.hash:
             raise ArtifactError(
                 path,

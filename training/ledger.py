@@ -80,7 +80,9 @@ class Ledger:
         """Return the names of the folders in `under` that a part wrote to when it was last done."""
         if name not in self._entries:
             return set()
-        inside = (path.removeprefix(under) for path in self._outputs(name) if path.startswith(under))
+        inside = (
+            path.removeprefix(under) for path in self._outputs(name) if path.startswith(under)
+        )
         return {path.partition("/")[0] for path in inside}
 
     def _outputs(self, name: str) -> dict[str, str]:

@@ -235,10 +235,8 @@ class _Run:
         self._ledger.run("kernels", {"key": plan.key}, work)
         return plan
 
-    def _check_text(
-        self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan
-    ) -> None:
-        """Refuse too little held-out text before the first step, or say what it is not enough for."""
+    def _check_text(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan) -> None:
+        """Refuse too little held-out text before the first step, or say what goes without."""
         check_calibration_text(corpus, coordizer)
         context = plan.context
         unscored = unscored_domains(corpus, coordizer, context=context)
@@ -246,7 +244,7 @@ class _Run:
             self._tell(Notice(text=in_words(unscored, context=context)))
 
     def _clear_kernels(self, plan: TrainingPlan) -> None:
-        """Remove the kernels of an earlier training with other domains, and name what is not ours."""
+        """Remove the kernels of a training before that had other domains; name strangers."""
         kernels = self._out / "kernels"
         joined = self._before.joined(plan.kernels)
         stale = self._ledger.folders("kernels", under="kernels/") - {*plan.kernels, *joined}

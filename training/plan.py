@@ -26,7 +26,6 @@ from training.runs.training_plan import SEED, TrainingPlan
 from training.text import bytes_per_token
 from training.transfer.teachers import folder_state
 
-
 SEED_SECTIONS: Final = (
     "seed",
     "seed_stage",

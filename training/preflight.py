@@ -88,7 +88,9 @@ def _check_places(recipe: Recipe, out: Path) -> None:
                 "writes included; choose another --out, or name the folders of text one by one"
             )
     if recipe.objective.basin_target is not None and not recipe.objective.basin_target.is_file():
-        raise ConfigError(f"objective.basin_target is {recipe.objective.basin_target}: no such file")
+        raise ConfigError(
+            f"objective.basin_target is {recipe.objective.basin_target}: no such file"
+        )
     if recipe.distil is not None:
         folder_state(recipe.distil.teacher)
     if recipe.embedding is not None:

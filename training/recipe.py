@@ -22,6 +22,7 @@ from training.recipe_running import (
 )
 from training.recipe_transfer import AdapterSection, DistilSection, EmbeddingSection
 
+
 class CorpusSection(Section):
     """Which text to learn from."""
 

@@ -21,7 +21,7 @@ def sources(*names: str) -> KernelTexts:
 
 def test_a_file_that_was_cut_into_parts_is_unlearned_whole() -> None:
     parts = ("act1.txt#0", "act1.txt#1", "act10.txt", "act1.txt.bak", "plays.jsonl:1")
-    texts = sources( *parts, "plays.jsonl:2#0", "plays.jsonl:2#1")
+    texts = sources(*parts, "plays.jsonl:2#0", "plays.jsonl:2#1")
     made = table_of(0, texts)
     one = unlearn_text(made, texts, "act1.txt")
     assert one.sites[0].unlearned == ("act1.txt#0", "act1.txt#1")
@@ -34,7 +34,7 @@ def test_a_file_that_was_cut_into_parts_is_unlearned_whole() -> None:
 
 
 def test_a_mistyped_source_is_answered_with_the_names_that_are_nearest() -> None:
-    texts = sources( *(f"z{n}.txt" for n in range(9)), "plays/act1.txt", "plays/act2.txt")
+    texts = sources(*(f"z{n}.txt" for n in range(9)), "plays/act1.txt", "plays/act2.txt")
     for wrong in ("act1", "ACT1.TXT", "plays/atc1.txt"):
         with pytest.raises(GrowthRefused, match=r"nearest names: plays/act1\.txt") as refused:
             unlearn_text(table_of(0, texts), texts, wrong)
