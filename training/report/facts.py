@@ -70,7 +70,7 @@ class RunFacts:
     def held_out(self) -> Json:
         """Return the held-out figures; empty without them."""
         found: Json = (self.report or {}).get("held_out") or {}
-        return found if found.get("num_documents") else {}
+        return {} if found.get("num_documents") == 0 else found
 
     @property
     def unscored(self) -> tuple[str, ...]:

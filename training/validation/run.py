@@ -22,6 +22,7 @@ from constellation.kernel.probe_set import ProbeSet
 from constellation.kernel.signature_extract import kernel_basins
 from constellation.wire.table_file import load_table
 from training.kept_text import kept_text
+from training.kernel_files import has_kernel
 from training.provenance import RUN_FILE
 from training.run_kernels import OTHER_VOCABULARY, kernel_folders, speaking_folders
 from training.runs.training_plan import SEED
@@ -157,7 +158,7 @@ class _RunFolder:
     def kernels(self, *, with_seed: bool = False) -> dict[str, Path]:
         """Return name -> folder, the seed first."""
         found = kernel_folders(self.folder)
-        if not found:
+        if not any(map(has_kernel, found.values())):
             raise ArtifactError(self.folder / "kernels", "holds no kernel; finish the training")
         seed = self.folder / SEED
         return {SEED: seed, **found} if with_seed and seed.is_dir() else found
