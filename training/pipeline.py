@@ -239,7 +239,7 @@ class _Run:
         return plan
 
     def _check_text(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan) -> None:
-        """Refuse too little held-out text before the first step, or say what it is not enough for."""
+        """Refuse too little held-out text before the first step, or say what goes without."""
         check_calibration_text(corpus, coordizer)
         context = plan.context
         unscored = unscored_domains(corpus, coordizer, context=context)
@@ -247,7 +247,7 @@ class _Run:
             self._tell(Notice(text=in_words(unscored, context=context)))
 
     def _clear_kernels(self, plan: TrainingPlan) -> None:
-        """Remove the kernels of an earlier training with other domains, and name what is not ours."""
+        """Remove the kernels of a training before that had other domains; name strangers."""
         kernels = self._out / "kernels"
         joined = self._before.joined(plan.kernels)
         stale = self._ledger.folders("kernels", under="kernels/") - {*plan.kernels, *joined}

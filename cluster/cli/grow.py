@@ -169,10 +169,13 @@ def sources(
     if as_json:
         render.print_json({"kernel": name, "sources": [asdict(source) for source in found]})
         return
-    shown = render.table("source", "documents", "counts", numbers=("documents",))
+    console = render.stdout()
     for source in found:
-        shown.add_row(source.name, str(source.num_documents), "no" if source.unlearned else "yes")
-    render.stdout().print(shown)
+        noun = "document" if source.num_documents == 1 else "documents"
+        mark = ", unlearned" if source.unlearned else ""
+        # Never wrapped or cut: the name is what `unlearn` wants.
+        line = f"{render.visible(source.name)}: {source.num_documents} {noun}{mark}"
+        console.print(line, soft_wrap=True)
 
 
 def spawn(

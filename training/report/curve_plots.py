@@ -40,7 +40,8 @@ def loss_plot(curves: Mapping[str, Curve]) -> Figure | None:
     figure = new_figure(
         _loss_title(drawn),
         height_in=0.9 + 1.75 * rows,
-        note=f"Bits per byte over steps. Number: the lowest held-out value{left_out}.",
+        note="Bits per byte over steps. Dots: held-out windows at checkpoints, which choose the "
+        f"best one. Number: the lowest of them{left_out}.",
     )
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     panels = list(grid.flat)
@@ -65,7 +66,9 @@ def _loss_title(curves: Sequence[Curve]) -> str:
     if not several:
         return f"Held-out loss of {len(curves)} kernels"
     fell = sum(last < first for first, last in several)
-    return f"Held-out loss fell in {fell} of {len(several)} trainings"
+    once = len(ends) - len(several)
+    told = f" ({once} more measured once)" if once else ""
+    return f"Held-out loss fell in {fell} of {len(several)} trainings{told}"
 
 
 def _loss_panel(axes: Axes, curve: Curve) -> None:

@@ -70,7 +70,17 @@ class RunFacts:
     def held_out(self) -> Json:
         """Return the held-out figures; empty without them."""
         found: Json = (self.report or {}).get("held_out") or {}
-        return found
+        return {} if found.get("num_documents") == 0 else found
+
+    @property
+    def unscored(self) -> tuple[str, ...]:
+        """Domains that no figure is of, since their held-out documents are too short."""
+        return tuple(((self.report or {}).get("held_out") or {}).get("unscored", ()))
+
+    @property
+    def joined_since(self) -> tuple[str, ...]:
+        """Kernels of the run's table that its training did not make."""
+        return tuple((self.report or {}).get("joined_since", ()))
 
     @property
     def observables(self) -> Json:
