@@ -26,15 +26,12 @@ from cluster.cli import (
     train,
     validate,
 )
+from cluster.cli.program import EXIT_FAILED, EXIT_INTERRUPTED, run_program
 from cluster.python import keep_others_from_writing
 from constellation.errors import ConfigError, ConstellationError
 
-EXIT_FAILED = 1
-"""Exit code of a command that failed."""
 EXIT_CONFIG = 2
 """Exit code of a wrong flag, setting or recipe."""
-EXIT_INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 class ErrorsAsLines(TyperGroup):
@@ -98,10 +95,8 @@ def _root(
 def main() -> None:
     """Run the command line of this process."""
     keep_others_from_writing()
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character must not end an answer.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # both are text files
-    app(prog_name="constellation")
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    run_program(f"constellation {command}".strip(), lambda: app(prog_name="constellation"))
 
 
 if __name__ == "__main__":
