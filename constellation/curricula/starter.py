@@ -65,6 +65,18 @@ LICENCES = (
 CHARACTERS = (range(0x3000), range(0x1F000, 0x1FC00))
 """Code points whose names are read: alphabets, signs, pictures; no ideographs."""
 
+ORIGINS = {
+    "cpp": "the package torch",
+    "licences": "the packages " + ", ".join(LICENCES),
+    "mathematics": "the packages mpmath, numpy, scipy and sympy",
+    "protobuf": "the packages googleapis-common-protos and tensorboardX",
+    "python": "the source of Python's standard library",
+    "reference": "Python's module pydoc_data",
+    "unicode": "Python's module unicodedata",
+    "yaml": "the packages torch and ray",
+}
+"""Domain -> what its text comes with."""
+
 _COMMENTS = {
     ".h": re.compile(
         r"/\*.*?\*/|^[ \t]*//[^\n]*\n|^(?:#else\n)?#[^\n]*TORCH_STABLE_ONLY[^\n]*\n",
@@ -96,7 +108,7 @@ def starter_corpus() -> Corpus:
         (names of characters), "yaml". One document is one file, topic, or list of names.
 
     Raises:
-        CorpusError: This machine has too little text of a domain.
+        CorpusError: This machine has too little text of a domain, or a file cannot be read.
     """
     documents = (
         *_files("cpp", CPP),
@@ -112,26 +124,13 @@ def starter_corpus() -> Corpus:
     return Corpus(documents=documents)
 
 
-ORIGINS = {
-    "cpp": "the package torch",
-    "licences": "the packages " + ", ".join(LICENCES),
-    "mathematics": "the packages mpmath, numpy, scipy and sympy",
-    "protobuf": "the packages googleapis-common-protos and tensorboardX",
-    "python": "the source of Python's standard library",
-    "reference": "Python's module pydoc_data",
-    "unicode": "Python's module unicodedata",
-    "yaml": "the packages torch and ray",
-}
-"""Domain -> what its text comes with."""
-
-
 def _check_sizes(documents: Iterable[Document]) -> None:
     sizes = dict.fromkeys(ORIGINS, 0)
     for document in documents:
         sizes[document.domain] += len(document.text.encode())
     small = [name for name, size in sizes.items() if size < DOMAIN_BYTES_MIN]
     if small:
-        found = "; ".join(f"{name} {sizes[name]}, which {ORIGINS[name]} bring" for name in small)
+        found = "; ".join(f"{name} {sizes[name]}, from {ORIGINS[name]}" for name in small)
         raise CorpusError(
             "starter corpus",
             f"this machine has too little text in some domains (bytes: {found}; each needs "
@@ -143,17 +142,14 @@ def _check_sizes(documents: Iterable[Document]) -> None:
 def _files(domain: str, patterns: Patterns) -> Iterator[Document]:
     """Yield the files of packages without their comments."""
     for source, path in _paths(patterns):
-        text = _read(path)
-        if text is not None:
-            code = _COMMENTS[path.suffix].sub("", text)
-            yield Document(text=code, domain=domain, source=source)
+        code = _COMMENTS[path.suffix].sub("", _read(path))
+        yield Document(text=code, domain=domain, source=source)
 
 
 def _mathematics() -> Iterator[Document]:
     """Yield, per module, its long strings: docstrings and tables of them, without typed code."""
     for source, path in _paths(MATHEMATICS):
-        text = _read(path)
-        strings = (inspect.cleandoc(string) for string in _long_strings(text or ""))
+        strings = (inspect.cleandoc(string) for string in _long_strings(_read(path)))
         words = "\n\n\n".join(_TYPED.sub("", string) for string in strings)
         if words:
             yield Document(text=words, domain="mathematics", source=f"{source}:docs")
@@ -170,10 +166,8 @@ def _python() -> Iterator[Document]:
     """Yield source files of the standard library without comments and docstrings."""
     library = Path(sysconfig.get_path("stdlib"))
     for path in sorted({path for pattern in PYTHON for path in library.glob(pattern)}):
-        text = _read(path)
-        if text is not None:
-            code = _COMMENTS[".py"].sub("", _without_docstrings(text))
-            yield Document(text=code, domain="python", source=path.relative_to(library).as_posix())
+        code = _COMMENTS[".py"].sub("", _without_docstrings(_read(path)))
+        yield Document(text=code, domain="python", source=path.relative_to(library).as_posix())
 
 
 def _without_docstrings(source: str) -> str:
@@ -238,9 +232,8 @@ def _licences() -> Iterator[Document]:
             if "dist-info" in file.as_posix() and _LICENCE_NAME.match(file.name):
                 found[file.as_posix()] = Path(str(file.locate()))
     for source, path in sorted(found.items()):
-        text = _read(path)
-        if text is not None:
-            yield Document(text=text, domain="licences", source=source)
+        if path.is_file():
+            yield Document(text=_read(path), domain="licences", source=source)
 
 
 def _paths(patterns: Patterns) -> Iterator[tuple[str, Path]]:
@@ -262,12 +255,13 @@ def _parse(source: str) -> ast.Module:
         return ast.Module(body=[], type_ignores=[])
 
 
-def _read(path: Path) -> str | None:
-    """Return the file's text, or None when it is missing or not UTF-8.
+def _read(path: Path) -> str:
+    """Return the file's text; bytes that are no UTF-8 are replaced, since few files have any.
 
-    A few files are in other encodings on purpose; they are no loss.
+    Raises:
+        CorpusError: The file cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise CorpusError(path, f"cannot be read: {error.strerror}") from error

@@ -123,7 +123,7 @@ def test_a_python_without_its_library_gets_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
-    with pytest.raises(CorpusError, match=r"python 0, which.*standard library.*corpus\.paths"):
+    with pytest.raises(CorpusError, match=r"python 0, from.*standard library.*corpus\.paths"):
         starter.starter_corpus()
 
 
@@ -132,5 +132,14 @@ def test_a_package_without_its_text_gets_a_clear_error(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "torch" else found(name)
     )
-    with pytest.raises(CorpusError, match=r"cpp 0, which.*torch.*each needs 100000.*corpus\.paths"):
+    with pytest.raises(CorpusError, match=r"cpp 0, from.*torch.*each needs 100000.*corpus\.paths"):
         starter.starter_corpus()
+
+
+def test_a_file_that_cannot_be_read_is_named_and_bytes_that_are_no_utf_8_are_replaced(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(CorpusError, match="cannot be read"):
+        starter._read(tmp_path)
+    (tmp_path / "LICENSE").write_bytes(b"Copyright \xa9 us")
+    assert starter._read(tmp_path / "LICENSE") == "Copyright \ufffd us"
