@@ -220,12 +220,21 @@ def raylet() -> psutil.Process:
 
 @contextmanager
 def joined_ray(address: str, *, namespace: str = NAMESPACE) -> Iterator[None]:
-    """Join a running cluster; leave it at the end."""
+    """Join a running cluster; leave it at the end.
+
+    Raises:
+        DeploymentError: There is none at `address`, or it lets nobody join.
+    """
     if address.partition(":")[0] in LOOPBACK:
         apply_environment(_LOOPBACK_ONLY)
     import ray
 
-    ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        ray.init(
+            address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR
+        )
+    except Exception as error:  # Ray raises errors of many kinds here
+        raise DeploymentError(f"the Ray cluster at {address} was not joined: {error}") from error
     try:
         yield
     finally:

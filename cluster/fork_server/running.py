@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -104,7 +105,8 @@ class ForkServer:
         if process is None:
             return
         process.kill()  # it holds nothing, and one that was stopped would not see a request
-        process.wait(timeout=_END_S)
+        with suppress(subprocess.TimeoutExpired):  # it waits for a disk
+            process.wait(timeout=_END_S)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -132,8 +134,6 @@ class ForkServer:
         if said and self._process.stdout.read(1) == server.READY:
             self._ready, self._pause_s, self.problem = True, _PAUSE_S, ""
         elif said:  # it has closed its output: what it had to say is said
-            self._process.kill()
-            self._process.wait(timeout=_END_S)
             self._failed(self._last_words(), now_s)
         elif now_s - self._started_s >= _READY_S:
             self._failed(f"it took no orders within {_READY_S:.0f} s", now_s)
@@ -155,8 +155,10 @@ class ForkServer:
         except OSError:
             log = ""
         last = log.strip().splitlines()[-1:]
-        code = self._process.returncode
-        how = (
-            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        )
-        return "".join(last) or f"it {how}"
+        return "".join(last) or f"it {_ending(self._process.returncode)}"
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "closed its output"
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster import ray_versions
 from cluster.cli.connection import configuration
 from cluster.cli.render import kernels_table
 from cluster.cli.serve import summary
@@ -43,6 +44,7 @@ def test_status_shows_every_kernel(run: Run, served: Served) -> None:
     assert "router process 12 · registry process 13" in result.stdout
     assert "load entropy 0.75" in result.stdout
     assert "unexpected errors 0" in result.stdout
+    assert "warning: none can be forked" in result.stdout
 
 
 def test_status_as_json_is_what_the_client_says(run: Run, served: Served) -> None:
@@ -54,6 +56,17 @@ def test_status_as_json_is_what_the_client_says(run: Run, served: Served) -> Non
     assert shown["table_version"] == told.table_version
     assert shown["launcher_pid"] is None
     assert shown["memory_bytes"] is None
+
+
+def test_up_says_that_a_ray_was_never_tried(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--artifacts", tmp_path / "none", "--run-dir", tmp_path / "run")
+    assert "never tried" not in run("up", *flags).stderr
+    monkeypatch.setattr(ray_versions, "version", lambda _: "2.61.0")
+    result = run("up", *flags)
+    assert "warning: Ray 2.61.0 was never tried" in result.stderr
+    assert "train first" in result.stderr, "it goes on to what would have been said anyway"
 
 
 def test_reload_says_which_kernels_have_new_weights(run: Run, served: Served) -> None:
