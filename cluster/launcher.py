@@ -22,7 +22,6 @@ from typing import Any
 import psutil
 
 from cluster.bootstrap import NAMESPACE, joined_ray, local_ray, raylet
-from cluster.last_words import last_words
 from cluster.metrics_door import MetricsDoor
 from cluster.state import (
     STATE_FILE,
@@ -32,6 +31,7 @@ from cluster.state import (
     remove_state,
     write_state,
 )
+from cluster.worker_errors import last_error_lines
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import (
     ArtifactError,
@@ -248,9 +248,9 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
             files = KeptFiles()
             files.keep(settings.run_dir.resolve() / STATE_FILE, pack_state(state))
 
-            def meanwhile(told: dict[str, Any]) -> None:
+            def meanwhile(latest: dict[str, Any]) -> None:
                 files.write()
-                metrics.targets = told.get("metrics", metrics.targets)
+                metrics.targets = latest.get("metrics", metrics.targets)
 
             _ray.watch(
                 _ray.REGISTRY,
@@ -287,7 +287,7 @@ def _wait_until_ready(registry: Any, ray_folder: Path | None) -> None:
     try:
         _ray.wait_for(registry.ready.remote(), timeout_s=READY_S, what="the constellation")
     except DeploymentError as error:
-        said = [] if ray_folder is None else last_words(ray_folder)
+        said = [] if ray_folder is None else last_error_lines(ray_folder)
         logger.error("did not come up", extra={"reason": str(error), "said": said})
         # What could not start has said why; who was silent may have died before it could.
         if said and " did not start: " not in str(error):
