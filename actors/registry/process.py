@@ -363,7 +363,7 @@ class RegistryProcess:
         return told
 
     def _check_replies(self, told: "asyncio.Future[list[Any]]") -> None:
-        """Log who failed to take a table; go beyond the version of a router that has a newer one."""
+        """Log who failed to take a table; go beyond the version of one that has a newer one."""
         if told.cancelled():
             return
         newest = self._table.version
