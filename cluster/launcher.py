@@ -23,7 +23,6 @@ import psutil
 
 from cluster.bootstrap import ADVICE, NAMESPACE, OwnRay, joined_ray, local_ray, raylet
 from cluster.exposure import check_loopback
-from cluster.last_words import last_words
 from cluster.metrics_door import MetricsDoor
 from cluster.open_files import raise_open_files
 from cluster.python import keep_others_from_writing
@@ -35,6 +34,7 @@ from cluster.state import (
     remove_state,
     write_state,
 )
+from cluster.worker_errors import last_error_lines
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import (
     ArtifactError,
@@ -260,9 +260,9 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
             files = KeptFiles()
             files.keep(settings.run_dir.resolve() / STATE_FILE, pack_state(state))
 
-            def meanwhile(told: dict[str, Any]) -> None:
+            def meanwhile(latest: dict[str, Any]) -> None:
                 files.write()
-                metrics.targets = told.get("metrics", metrics.targets)
+                metrics.targets = latest.get("metrics", metrics.targets)
 
             _ray.watch(
                 _ray.REGISTRY,
@@ -299,7 +299,7 @@ def _wait_until_ready(registry: Any, own: OwnRay | None) -> None:
     try:
         _ray.wait_for(registry.ready.remote(), timeout_s=READY_S, what="the constellation")
     except DeploymentError as error:
-        said = [] if own is None else last_words(own.folder)
+        said = [] if own is None else last_error_lines(own.folder)
         logger.error("did not come up", extra={"reason": str(error), "said": said})
         # What could not start has said why; who was silent may have died before it could.
         if said and " did not start: " not in str(error):

@@ -49,7 +49,7 @@ class Members:
         self.announcements: dict[str, Announcement] = {}
         """Member -> where it listens, as it said itself."""
         self.failures: dict[str, str] = {}
-        """Member -> why it could not start, when it could not the last time."""
+        """Member or kernel -> why it could not start, when it could not the last time."""
         self.placement = placement
         """Which members serve which kernels."""
         self.routers = tuple(doors.member for doors in spec.routers)
@@ -255,7 +255,7 @@ class Members:
         if _ray.find(member, self._spec.namespace) is not None:
             return
         if member not in self.failures:
-            self.failures[member] = reason = await _last_words(self.actors[member])
+            self.failures[member] = reason = await _death_reason(self.actors[member])
             logger.error("member did not start", extra={"member": member, "reason": reason})
             self._on_change()
         if member in self.actors:  # it may have left meanwhile
@@ -300,7 +300,7 @@ class Members:
             self.actors[command.name] = self._create(command.name)
 
 
-async def _last_words(actor: Any) -> str:
+async def _death_reason(actor: Any) -> str:
     """Return why an actor has ended, as far as Ray knows."""
     try:
         async with asyncio.timeout(ANSWER_S):

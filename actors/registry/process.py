@@ -90,8 +90,8 @@ class RegistryProcess:
             DeploymentError: One of them could not start; says why.
         """
         while not self._is_whole:
-            for member, reason in self._members.failures.items():
-                raise DeploymentError(f"{member} did not start: {reason}")
+            for name, reason in self._members.failures.items():
+                raise DeploymentError(f"{name} did not start: {reason}")
             self._published.clear()
             await self._published.wait()
         return await self.state()
@@ -286,9 +286,11 @@ class RegistryProcess:
                 try:
                     _, announcement = await growth.start_kernel(self._spec, member, actor, kernel)
                 except GrowthRefused as error:
+                    self._members.failures[kernel] = str(error)
                     facts = {"kernel": kernel, "reason": str(error)}
                     logger.error("kernel is not served", extra=facts)
                 else:
+                    self._members.failures.pop(kernel, None)
                     self._members.take_in(actor, announcement)
             self._publish()
 
@@ -375,11 +377,11 @@ class RegistryProcess:
             *(self._members.actors[name].update.remote(snapshot) for name in self._members.routers),
             return_exceptions=True,
         )
-        told.add_done_callback(self._hear)
+        told.add_done_callback(self._check_replies)
         return told
 
-    def _hear(self, told: "asyncio.Future[list[Any]]") -> None:
-        """See what became of a table: a router's own may be newer, and no error may be unseen."""
+    def _check_replies(self, told: "asyncio.Future[list[Any]]") -> None:
+        """Log who failed to take a table; go beyond the version of one that has a newer one."""
         if told.cancelled():
             return
         newest = self._table.version

@@ -61,8 +61,9 @@ def set_up_logging(path: Path | None, *, level: int = logging.INFO) -> None:
     handler: logging.Handler
     handler = logging.StreamHandler() if path is None else AppendingHandler(path)
     handler.setFormatter(JsonFormatter())
-    for name in ("constellation", "actors", "training", "cluster"):
+    # asyncio tells of errors in callbacks and of results that nobody looked at.
+    for name in ("constellation", "actors", "training", "cluster", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        logger.setLevel(level)
+        logger.setLevel(max(level, logging.WARNING) if name == "asyncio" else level)
         logger.propagate = False

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster import room
-from cluster.last_words import last_words
+from cluster.worker_errors import last_error_lines
 from constellation.errors import DeploymentError
 from constellation.settings import Settings
 from tests.support.disks import files_of_at_most
@@ -85,5 +85,5 @@ def test_the_last_line_of_every_process_that_said_something_is_found(tmp_path: P
     (logs / "worker-2-01-8.err").write_text("Traceback\n\nImportError: libtorch.so\n:job_id:1\n")
     (logs / "raylet.err").write_text("of no process of ours\n")
     (tmp_path / "session_latest").symlink_to(logs.parent)
-    assert last_words(tmp_path) == ["ImportError: libtorch.so"]
-    assert last_words(tmp_path / "none") == []
+    assert last_error_lines(tmp_path) == ["ImportError: libtorch.so"]
+    assert last_error_lines(tmp_path / "none") == []

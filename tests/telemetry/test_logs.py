@@ -1,5 +1,7 @@
 """Logs: one JSON object per line, a constant phrase with the facts as fields."""
 
+import asyncio
+import gc
 import json
 import logging
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ import pytest
 
 from constellation.telemetry.logs import JsonFormatter, set_up_logging
 
-PACKAGES = ("constellation", "actors", "training", "cluster")
+PACKAGES = ("constellation", "actors", "training", "cluster", "asyncio")
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +86,20 @@ def test_without_a_file_logs_go_to_stderr(capsys: pytest.CaptureFixture[str]) ->
     set_up_logging(None)
     logging.getLogger("constellation").error("seen")
     assert json.loads(capsys.readouterr().err)["message"] == "seen"
+
+
+def test_a_result_that_nobody_looked_at_is_logged(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    set_up_logging(path)
+
+    async def story() -> None:
+        asyncio.get_running_loop().run_in_executor(None, lambda: 1 // 0)
+        await asyncio.get_running_loop().shutdown_default_executor()
+        await asyncio.sleep(0)
+
+    asyncio.run(story())
+    gc.collect()
+    assert "ZeroDivisionError" in lines(path)[0]["traceback"]
 
 
 def test_times_carry_their_offset() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from constellation.errors import ArtifactError
+from constellation.files import write_whole
 
 CONFIG_FILE: Final = "config.json"
 TOKENIZER_FILE: Final = "tokenizer.json"
@@ -82,7 +83,7 @@ def import_model(source: Path, target: Path) -> ModelFiles:
         shutil.copyfile(source / name, target / name)
     hashes = {name: _sha256(target / name) for name in names}
     record = {"format": FORMAT, "sha256": hashes}
-    (target / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_whole(target / RECORD_FILE, json.dumps(record, indent=2).encode() + b"\n")
     return _identity(hashes)
 
 

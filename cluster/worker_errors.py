@@ -7,7 +7,7 @@ _LINES_MAX = 5
 _TAIL_BYTES = 16 * 1024
 
 
-def last_words(ray_folder: Path) -> list[str]:
+def last_error_lines(ray_folder: Path) -> list[str]:
     """Return the last line of every process that said something, the latest first.
 
     Args:
