@@ -42,8 +42,6 @@ def test_a_domain_without_figures_says_so_in_its_row() -> None:
     assert len(skies) == 2
     for row in skies:
         assert " ".join(row[-6:]) == "no held-out document of 64 tokens"
-    for row in skies:
-    
 
 
 def test_every_model_of_the_report_is_shown() -> None:
