@@ -22,6 +22,7 @@ from cluster.bootstrap import local_ray
 from cluster.private_folder import private_folder
 from cluster.python import keep_others_from_writing, module_command
 from constellation.errors import ConstellationError, DeploymentError, TrainingError
+from constellation.wire.run_lock import held_descriptors
 from training.machine_limits import usable_cores
 from training.progress.events import OnEvent, from_json, to_json
 from training.recipe_running import WorkersSection
@@ -77,7 +78,8 @@ def _start() -> tuple[subprocess.Popen[str], IO[str]]:
         stdin=subprocess.PIPE,
         stdout=2,  # what Ray prints is not our output
         encoding="utf-8",
-        pass_fds=(writer,),
+        # With our lock of the run's folder: until this process has ended too, nobody else writes.
+        pass_fds=(writer, *held_descriptors()),
         start_new_session=True,  # Ctrl-C reaches it through us, once
     )
     os.close(writer)

@@ -61,12 +61,12 @@ def loss_plot(curves: Mapping[str, Curve]) -> Figure | None:
 
 
 def _loss_title(curves: Sequence[Curve]) -> str:
-    ends = [(points[0][1], points[-1][1]) for curve in curves if (points := curve.held_out())]
-    several = [(first, last) for first, last in ends if first != last]
+    measured = [points for curve in curves if (points := curve.held_out())]
+    several = [points for points in measured if len(points) > 1]
     if not several:
-        return f"Held-out loss of {len(curves)} kernels"
-    fell = sum(last < first for first, last in several)
-    once = len(ends) - len(several)
+        return f"Held-out loss, measured once in each of {len(curves)} trainings"
+    fell = sum(points[-1][1] < points[0][1] for points in several)
+    once = len(measured) - len(several)
     told = f" ({once} more measured once)" if once else ""
     return f"Held-out loss fell in {fell} of {len(several)} trainings{told}"
 
