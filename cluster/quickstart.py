@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from cluster import lifecycle
+from cluster.cli import liveness
+from cluster.cli.program import run_program
 from cluster.cli.train import figures
 from cluster.state import RunState, running
 from cluster.training_run import train_recipe
@@ -55,13 +57,14 @@ def main() -> None:
 
 def _train(settings: Settings, console: Console) -> dict[str, Any]:
     with LiveTable(console) as table:
+        liveness.doing(table.in_words)
         return train_recipe(load_recipe(RECIPE), settings.artifacts, table).report
 
 
 def _start(settings: Settings, console: Console) -> RunState:
     state = running(settings.run_dir)
     if state is None:
-        with console.status("starting the kernels, a router and a registry"):
+        with liveness.step("starting the kernels, a router and a registry"):
             state = lifecycle.start(settings)
     console.print(f"\n[bold]{len(state.kernels)} kernels serve at {state.endpoint}[/]")
     if state.http is not None:
@@ -106,4 +109,4 @@ def _say_how_to_go_on(state: RunState, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program("make run", main)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import kernel_folder, options, render
+from cluster.cli import kernel_folder, liveness, options, render
 
 if TYPE_CHECKING:
     from constellation.kernel.measurement import Measurement
@@ -46,7 +46,7 @@ def extract(
         context=loaded.kernel.config.context,
         num_texts=texts,
     )
-    with render.stderr().status(f"reading {len(probe.texts)} texts ..."):
+    with liveness.step(f"reading {len(probe.texts)} texts"):
         taken = extract_signature(
             loaded.kernel.decoder,
             loaded.coordizer,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import options, render
+from cluster.cli import liveness, options, render
 from cluster.cli.connection import configuration, read_text
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def train(
     corpus = read_corpus(path)
     if anchored is None:
         anchored = len(corpus.domains) > 1
-    with render.stderr().status(f"training on {len(corpus.documents):,} documents ..."):
+    with liveness.step(f"training on {len(corpus.documents):,} documents"):
         coordizer = train_coordizer(
             [document.text for document in corpus.documents],
             [document.domain for document in corpus.documents] if anchored else None,

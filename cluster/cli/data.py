@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import options, render
+from cluster.cli import liveness, options, render
 
 if TYPE_CHECKING:
     from constellation.curricula.conversation_checks import AlignmentCheck, PhiCheck
@@ -164,7 +164,7 @@ def generate(
     sampling = Sampling(seed=seed, **{name: n for name, n in given.items() if n is not None})
     wanted = read_prompts(prompts)
     writer = load_writer(teacher, None if coordizer is None else Coordizer.load(coordizer))
-    with render.stderr().status(f"writing after {len(wanted)} prompts ..."):
+    with liveness.step(f"writing after {len(wanted)} prompts"):
         texts = write_texts(writer, wanted, sampling)
     write_records(out, texts)
     num_bytes = sum(len(text.encode()) for text in texts)

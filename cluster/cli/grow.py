@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import options, render
+from cluster.cli import liveness, options, render
 from cluster.cli.connection import configuration, connect, running_here
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def add(
     console = render.stderr()
     try:
         with LiveTable(console) as progress:
+            liveness.doing(progress.in_words)
             new = make_kernel(folder, name, path, text, progress)
     except KeyboardInterrupt:
         console.print("stopped; checkpoints are written, the same command goes on from there")

@@ -26,14 +26,11 @@ from cluster.cli import (
     train,
     validate,
 )
+from cluster.cli.program import EXIT_FAILED, EXIT_INTERRUPTED, run_program
 from constellation.errors import ConfigError, ConstellationError
 
-EXIT_FAILED = 1
-"""Exit code of a command that failed."""
 EXIT_CONFIG = 2
 """Exit code of a wrong flag, setting or recipe."""
-EXIT_INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 class ErrorsAsLines(TyperGroup):
@@ -96,10 +93,8 @@ def _root(
 
 def main() -> None:
     """Run the command line of this process."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character must not end an answer.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # both are text files
-    app(prog_name="constellation")
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    run_program(f"constellation {command}".strip(), lambda: app(prog_name="constellation"))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import kernel_folder, options, render
+from cluster.cli import kernel_folder, liveness, options, render
 from constellation.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -102,13 +102,13 @@ def _measure(
     found_NT = passages(
         tokens, length=lengths[-1], num_passages=documents, end_id=coordizer.end_id, seed=seed
     )
-    with render.stderr().status("measuring ...") as status:
+    with liveness.step("measuring") as say:
         return beta.measure_beta(
             decoder,
             found_NT,
             lengths,
             seed=seed,
-            on_passage=lambda done: status.update(f"measured {done} of {len(found_NT)} passages"),
+            on_passage=lambda done: say(f"measured {done} of {len(found_NT)} passages"),
         )
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.cli import options, render
+from cluster.cli import liveness, options, render
 
 if TYPE_CHECKING:
     from training.transfer.merge import MergeReport
@@ -70,7 +70,7 @@ def merge(
         fisher_windows=fisher_windows,
         allow_worse_bits=allow_worse,
     )
-    with render.stderr().status("merging and scoring ..."):
+    with liveness.step("merging and scoring"):
         report = merge_folders(
             kernels,
             out=out,

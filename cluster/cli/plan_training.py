@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cluster.cli import render
+from cluster.cli import liveness, render
 
 if TYPE_CHECKING:
     from training.cost import StepSpeed
@@ -55,7 +55,7 @@ def _speed(recipe: "Recipe") -> "StepSpeed":
     torch.set_num_threads(1)
     stage = recipe.branch_stage or recipe.seed_stage
     assert stage is not None, "the recipe's validator sees to that"
-    with render.stderr().status("measuring a few steps ..."):
+    with liveness.step("measuring a few steps"):
         return measure_speed(
             shape_of(recipe),
             batch_size=stage.batch_size,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import options, render
+from cluster.cli import liveness, options, render
 from cluster.cli.connection import configuration, connect
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _start(settings: "Settings", address: str | None) -> "RunState":
 
     console = render.stderr()
     try:
-        with console.status("starting kernels, router and registry ..."):
+        with liveness.step("starting kernels, router and registry"):
             return lifecycle.start(settings, address=address)
     except KeyboardInterrupt:
         console.print("what was started so far ends by itself within a minute")

@@ -4,7 +4,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
-from cluster.cli import render
+from cluster.cli import liveness, render
 from constellation.errors import ConstellationError
 
 _PROMPT = "you> "
@@ -29,7 +29,8 @@ class Session(ABC):
         render.stderr().print(self.help, style="dim")
         while True:
             try:
-                line = input(_PROMPT if sys.stdin.isatty() else "")
+                with liveness.paused():
+                    line = input(_PROMPT if sys.stdin.isatty() else "")
             except EOFError:
                 return
             if line.strip() == "/quit":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import options, render
+from cluster.cli import liveness, options, render
 from cluster.cli.connection import configuration, connect
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def train(
     console = render.stderr()
     try:
         with LiveTable(console) as progress:
+            liveness.doing(progress.in_words)
             result = train_recipe(wanted, folder, progress)
     except KeyboardInterrupt:
         console.print("stopped; checkpoints are written, the same command goes on from there")

@@ -19,11 +19,15 @@ from tests.cli.conftest import Run
 from tests.wire.fakes import NAMES, Served
 
 
-def write_own_state(run_dir: Path, endpoint: str) -> None:
+def write_own_state(run_dir: Path, endpoint: str, *, artifacts: str = "x") -> None:
     """Write the state file of a constellation whose launcher is this process."""
     run_dir.mkdir(parents=True, exist_ok=True)
     state = RunState(
-        pid=os.getpid(), started=own_start_time(), endpoint=endpoint, artifacts="x", kernels=NAMES
+        pid=os.getpid(),
+        started=own_start_time(),
+        endpoint=endpoint,
+        artifacts=artifacts,
+        kernels=NAMES,
     )
     write_state(run_dir, state)
 

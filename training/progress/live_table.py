@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.spinner import Spinner
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -24,6 +25,10 @@ from training.progress.events import (
 
 ROWS_MAX = 24
 """Rows that are shown; those that run come first, the rest is counted in the caption."""
+
+_KERNELS: Final = "kernels"
+"""The part of a run in which kernels take steps."""
+_STEPS_SHOWN: Final = 4
 
 _STATE_STYLES: Final = {
     "RUNNING": "green",
@@ -43,7 +48,10 @@ class LiveTable:
         """Draw on `console`; when it is no terminal, only the lines appear."""
         self._console = console
         self._board = Board()
-        self._live = Live(console=console, refresh_per_second=4, transient=False)
+        self._spinner: Spinner | None = Spinner("dots")
+        self._live = Live(
+            console=console, refresh_per_second=4, transient=False, get_renderable=self._view
+        )
 
     def __enter__(self) -> "LiveTable":
         if self._console.is_terminal:
@@ -56,17 +64,38 @@ class LiveTable:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._spinner = None  # what stays on the screen does not move
         self._live.stop()
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         self._board.take(event)
-        if isinstance(event, KernelProgress | KernelStateChanged):
-            rows = list(self._board.kernels.values())
-            self._live.update(kernel_table(rows, width=self._console.width))
         line = _line(event)
         if line is not None:
             self._console.print(line)
+
+    def in_words(self) -> str:
+        """Return what is being done, such as "kernels: python 40/600, law 20/600"."""
+        part = self._board.part or "getting ready"
+        if part != _KERNELS:
+            return part
+        steps = [
+            f"{row.kernel} {row.progress.step}/{row.progress.num_steps}"
+            for row in list(self._board.kernels.values())
+            if row.progress is not None and row.state == "RUNNING"
+        ]
+        return f"{part}: {', '.join(steps[:_STEPS_SHOWN]) or 'starting Ray and its workers'}"
+
+    def _view(self) -> Group:
+        """Return the table, as far as there is one, and below it something that moves."""
+        rows = list(self._board.kernels.values())
+        shown: list[RenderableType] = []
+        if rows:
+            shown.append(kernel_table(rows, width=self._console.width))
+        if self._spinner is not None:
+            self._spinner.update(text=self.in_words())
+            shown.append(self._spinner)
+        return Group(*shown)
 
 
 def _line(event: Event) -> Text | None:

@@ -1,0 +1,127 @@
+"""Standard output and error of our programs: they may be full, closed, or read by nobody.
+
+What cannot be written to standard output ends the program by `OutputLost`. What cannot be written
+to standard error is given up, since there is nobody left to complain to. A stream that was closed
+before we began counts as /dev/null: otherwise the next file that is opened would take its number.
+"""
+
+import io
+import os
+import sys
+import time
+from typing import BinaryIO, TextIO, TypeVar
+
+EXIT_UNREAD = 141
+"""Exit code when the reader of the output has gone, as shells show it for SIGPIPE."""
+
+
+class OutputLost(Exception):
+    """Standard output takes nothing more.
+
+    Deliberately neither an OSError nor a `ConstellationError`: who handles those means files, or
+    requests.
+
+    Attributes:
+        is_unread: Whoever read the output has gone, such as `head`.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output cannot be written: {error.strerror}")
+        self.is_unread = isinstance(error, BrokenPipeError)
+
+
+class Activity:
+    """When something was last written, and whether a terminal shows an unfinished line."""
+
+    def __init__(self) -> None:
+        self.last_s = time.monotonic()
+        self.is_mid_line = False
+
+    def note(self, text: str, stream: TextIO) -> None:
+        """Take note of what is written."""
+        self.last_s = time.monotonic()
+        if text and stream.isatty():
+            self.is_mid_line = not text.endswith("\n")
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output that says `OutputLost` when it takes nothing."""
+
+    activity: Activity
+
+    def write(self, text: str) -> int:
+        self.activity.note(text, self)
+        try:
+            return super().write(text)
+        except OSError as error:
+            raise OutputLost(error) from error
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            raise OutputLost(error) from error
+
+
+class _Complaints(io.TextIOWrapper):
+    """Standard error that gives up what it cannot write."""
+
+    activity: Activity
+
+    def write(self, text: str) -> int:
+        self.activity.note(text, self)
+        try:
+            return super().write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            return
+
+
+StreamT = TypeVar("StreamT", _Output, _Complaints)
+
+
+def prepare() -> Activity:
+    """Put our streams in place of Python's; return what notes their use."""
+    for number in (0, 1, 2):
+        _open_closed(number)
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as we run
+    activity = Activity()
+    sys.stdout = _wrapped(_Output, sys.stdout, 1, activity)
+    sys.stderr = _wrapped(_Complaints, sys.stderr, 2, activity)
+    return activity
+
+
+def discard_output() -> None:
+    """Send standard output to /dev/null from now on, with all that it has not taken."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def _open_closed(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        # The lowest number that is free is taken, and those below are open.
+        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _wrapped(
+    kind: type[StreamT], stream: TextIO | None, number: int, activity: Activity
+) -> StreamT:
+    encoding, is_lined = "utf-8", number == 2
+    if isinstance(stream, io.TextIOWrapper):
+        encoding, is_lined = stream.encoding, stream.line_buffering
+        buffer: BinaryIO = stream.detach()
+    else:
+        buffer = open(number, "wb", closefd=False)  # noqa: SIM115 - open as long as we run
+    # A terminal that cannot show a character must not end an answer.
+    made = kind(buffer, encoding=encoding, errors="replace", line_buffering=is_lined)
+    made.activity = activity
+    return made
