@@ -31,6 +31,14 @@ def rebuild(
     return error
 
 
+def how_to_install(extra: str) -> str:
+    """Return how to install optional packages of ours, which no registry has by our name."""
+    return (
+        f"in the checkout: .venv/bin/python -m pip install -e '.[{extra}]'; with a wheel from "
+        f"`make wheel`: pip install 'dist/WHEEL[{extra}]'"
+    )
+
+
 class ConfigError(ConstellationError):
     """A setting, flag, recipe or constructor argument is wrong."""
 

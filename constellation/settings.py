@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from constellation.errors import ConfigError
+from constellation.field_problems import did_you_mean, field_problems
 from constellation.records import Rule
 
 CONFIG_FILE = Path("constellation.toml")
@@ -211,11 +212,7 @@ def load_settings(**flags: Any) -> Settings:
     except SettingsError as error:
         raise ConfigError(f"configuration: {error}") from error
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors()
-        )
-        raise ConfigError(f"configuration: {problems}") from error
+        raise ConfigError(f"configuration: {field_problems(error, Settings)}") from error
 
 
 def _check_variables() -> None:
@@ -226,7 +223,8 @@ def _check_variables() -> None:
         if not name.startswith(_PREFIX) or name == TOKEN_VARIABLE:
             continue
         if name.split("__")[0] not in known:
-            raise ConfigError(f"configuration: no setting belongs to the variable {name}")
+            hint = did_you_mean(name, {*known, TOKEN_VARIABLE})
+            raise ConfigError(f"configuration: no setting belongs to the variable {name}; {hint}")
 
 
 def read_token(file: Path | None) -> str | None:

@@ -69,6 +69,28 @@ def test_a_wrong_key_or_value_in_the_file_is_named(folder: Path, content: str, k
         settings.load_settings()
 
 
+IN_OUR_WORDS = {
+    "[serve]\nprot = 1\n": "serve.prot is unknown; did you mean port?",
+    "[serv]\nport = 1\n": "serv is unknown; did you mean serve?",
+    "[tracing]\nzzz = 1\n": "tracing.zzz is unknown; known here: endpoint, sample_ratio",
+    "[serve]\nport = 'x'\n": "serve.port is 'x'; allowed: a whole number",
+    "[serve]\nport = 70000\n": "serve.port is 70000; allowed: at most 65535",
+    "[serve]\nrule = 'euclid'\n": "serve.rule is 'euclid'; allowed: 'geodesic' or 'bearing'",
+    "[serve]\nhttp = 'perhaps'\n": "serve.http is 'perhaps'; allowed: true or false",
+    "serve = 3\n": "serve is 3; allowed: a table",
+}
+
+
+@pytest.mark.parametrize(("content", "said"), IN_OUR_WORDS.items(), ids=IN_OUR_WORDS.values())
+def test_what_is_wrong_is_said_in_our_words_with_the_name_that_may_have_been_meant(
+    folder: Path, content: str, said: str
+) -> None:
+    (folder / "constellation.toml").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        settings.load_settings()
+    assert str(caught.value) == f"configuration: {said}"
+
+
 @pytest.mark.parametrize("content", [b"[serve\n", b"\xff\xfe", b"a = 1\na = 2\n"])
 def test_a_file_that_is_not_toml_is_a_configuration_error(folder: Path, content: bytes) -> None:
     (folder / "constellation.toml").write_bytes(content)
@@ -89,7 +111,7 @@ def test_a_variable_with_our_prefix_that_sets_nothing_is_an_error(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "1")
-    with pytest.raises(ConfigError, match=name.upper()):
+    with pytest.raises(ConfigError, match=rf"{name.upper()}; (did you mean|known here)"):
         settings.load_settings()
 
 

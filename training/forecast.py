@@ -23,7 +23,7 @@ from training.runs.room import demand, worker_bytes, workers_that_fit
 from training.runs.schedule import Room, Schedule
 from training.runs.training_plan import SEED, TrainingPlan
 
-ForecastState = Literal["RUNNING", "STAGED", "TOO LARGE"]
+ForecastState = Literal["AT ONCE", "LATER", "TOO LARGE"]
 
 OUTCOMES: Final = 64
 """Outcomes of a recipe's coordizer."""
@@ -46,7 +46,7 @@ class KernelForecast:
     seconds: float | None
     """Processor seconds of its steps and scorings; None when the speed was not measured."""
     state: ForecastState
-    """RUNNING: it starts at once, or as soon as the seed is there; STAGED: it waits for others to
+    """AT ONCE: it starts first, or as soon as the seed is there; LATER: it waits for others to
     end; TOO LARGE: there is never room for it."""
 
 
@@ -118,7 +118,7 @@ def forecast(
     each = recipe.workers.workers_per_kernel if apart else 1
     kernels = []
     if plan.seed_job is not None:
-        kernels.append(_kernel(plan, SEED, group, "RUNNING" if group else "TOO LARGE", speed))
+        kernels.append(_kernel(plan, SEED, group, "AT ONCE" if group else "TOO LARGE", speed))
     if recipe.mode == "synchronized":
         each = group
     states = _scheduled(plan, each, places, limit) if apart else _in_turn(plan, group)
@@ -129,7 +129,7 @@ def forecast(
         kernels=tuple(kernels),
         memory_bytes=limit,
         num_workers=places,
-        num_at_once=sum(state == "RUNNING" for state in states.values()),
+        num_at_once=sum(state == "AT ONCE" for state in states.values()),
         tokens=sum(kernel.tokens for kernel in kernels),
         flops=sum(kernel.flops for kernel in kernels),
         seconds=None if speed is None else sum(kernel.seconds or 0.0 for kernel in kernels),
@@ -152,7 +152,7 @@ def _in_turn(plan: TrainingPlan, group: int) -> dict[str, ForecastState]:
         return dict.fromkeys(plan.kernels, "TOO LARGE")
     at_once = len(plan.kernels) if plan.mode == "synchronized" else group
     return {
-        name: "RUNNING" if index < at_once else "STAGED" for index, name in enumerate(plan.kernels)
+        name: "AT ONCE" if index < at_once else "LATER" for index, name in enumerate(plan.kernels)
     }
 
 
@@ -163,7 +163,7 @@ def _scheduled(plan: TrainingPlan, each: int, places: int, limit: int) -> dict[s
     possible = [d for d in demands if d.memory_bytes <= limit and d.workers <= places]
     room = Room(workers=places, memory_bytes=limit, max_failures=0)
     for change in Schedule.of(possible, room).begin():
-        states[change.kernel] = "RUNNING" if change.state == "RUNNING" else "STAGED"
+        states[change.kernel] = "AT ONCE" if change.state == "RUNNING" else "LATER"
     return states
 
 

@@ -4,6 +4,7 @@ A recipe may say `extends = "NAME"`: then its keys are laid over those of that r
 section. Changes from the command line come last.
 """
 
+import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from constellation.errors import ConfigError
+from constellation.field_problems import field_problems
 from training.recipe import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -36,10 +38,7 @@ def load_recipe(name_or_path: str | Path, changes: Iterable[str] = ()) -> Recipe
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(
-            ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"])))
-            for problem in error.errors()
-        )
+        problems = field_problems(error, Recipe)
         raise ConfigError(f"recipe {Path(name_or_path).name}: {problems}") from error
 
 
@@ -54,10 +53,12 @@ def _read(name_or_path: str | Path, above: tuple[Path, ...]) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-        raise ConfigError(f"no recipe {str(name_or_path)!r}; give a file or one of: {names}") from (
-            error
-        )
+        names = sorted(file.stem for file in RECIPES.glob("*.toml"))
+        near = difflib.get_close_matches(str(name_or_path), names, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(
+            f"no recipe {str(name_or_path)!r}; {hint}give a file or one of: {', '.join(names)}"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     base = values.pop("extends", None)

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.cli import kernel_folder, liveness, options, render
+from cluster.cli.groups import FlagGroup
 
 if TYPE_CHECKING:
     from constellation.kernel.measurement import Measurement
     from constellation.kernel.signature import Signature
 
-app = typer.Typer(no_args_is_help=True, help="Take and compare signatures of kernels.")
+app = typer.Typer(
+    cls=FlagGroup, no_args_is_help=True, help="Take and compare signatures of kernels."
+)
 """The group's own app."""
 
 

@@ -8,11 +8,12 @@ import typer
 
 from cluster.cli import liveness, options, render
 from cluster.cli.connection import configuration, read_text
+from cluster.cli.groups import FlagGroup
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
 
-app = typer.Typer(no_args_is_help=True, help="Train, use and look at a coordizer.")
+app = typer.Typer(cls=FlagGroup, no_args_is_help=True, help="Train, use and look at a coordizer.")
 """The group's own app."""
 
 

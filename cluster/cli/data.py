@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.cli import liveness, options, render
+from cluster.cli.groups import FlagGroup
 
 if TYPE_CHECKING:
     from constellation.curricula.conversation_checks import AlignmentCheck, PhiCheck
 
 app = typer.Typer(
-    no_args_is_help=True, help="Make training text of conversations, or with a teacher."
+    cls=FlagGroup,
+    no_args_is_help=True,
+    help="Make training text of conversations, or with a teacher.",
 )
 """The group's own app."""
 

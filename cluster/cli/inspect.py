@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,7 +32,19 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    preset: Annotated[PresetName, typer.Option(help="Shape of every kernel.")] = PresetName.SPARK,
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(help="Shape of every kernel. (default: spark)", show_default=False),
+    ] = None,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option(
+            "--artifacts",
+            help="Folder that training wrote, in place of --preset: as many kernels as it has, of "
+            "the shape of the largest.",
+            show_default=False,
+        ),
+    ] = None,
     kernels: Annotated[
         int | None,
         typer.Option(
@@ -95,6 +108,8 @@ def plan(
 
     if changes and train is None:
         raise ConfigError("--set changes the recipe of --train; give both")
+    if artifacts is not None and (preset is not None or train is not None):
+        raise ConfigError("--artifacts stands in place of --preset and --train; give one of them")
     free = usable_memory().available_bytes if memory is None else int(memory * 1e9)
     if train is not None:
         fits = plan_training(
@@ -106,7 +121,11 @@ def plan(
             as_json=as_json,
         )
         raise typer.Exit(0 if fits else 1)
-    config = PRESETS[str(preset)]
+    shape = str(preset or PresetName.SPARK)
+    config = PRESETS[shape]
+    if artifacts is not None:
+        num_served, config = machine.served_shape(artifacts)
+        shape, kernels = f"{artifacts}'s largest", kernels or num_served
     settings = configuration().kernel
     made = make_plan(
         Load(
@@ -123,9 +142,9 @@ def plan(
         ),
     )
     if as_json:
-        render.print_json({"preset": str(preset), "memory_bytes": free, **asdict(made)})
+        render.print_json({"preset": shape, "memory_bytes": free, **asdict(made)})
     else:
-        _print_plan(made, str(preset), free)
+        _print_plan(made, shape, free)
 
 
 def _print_plan(made: "Plan", preset: str, free: int) -> None:

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 Kernel = Annotated[
     Path, typer.Argument(metavar="KERNEL_FOLDER", help="Folder of a kernel that training wrote.")
 ]
+NamedKernel = Annotated[
+    Path,
+    typer.Argument(
+        metavar="KERNEL",
+        help="Folder of a kernel that training wrote; with --artifacts its name, or seed.",
+    ),
+]
 CoordizerFolder = Annotated[
     Path | None,
     typer.Option(
@@ -65,6 +72,13 @@ def load(folder: Path, coordizer: Path | None = None) -> KernelFolder:
             coordizer, f"is not the coordizer that {folder} was trained with; give --coordizer"
         )
     return KernelFolder(folder=folder, kernel=kernel, coordizer=loaded, run=run)
+
+
+def named(kernel: Path, artifacts: Path | None) -> Path:
+    """Return a kernel's folder: the one that was given, or the one of that name in artifacts."""
+    if artifacts is None:
+        return kernel
+    return artifacts / ("seed" if str(kernel) == "seed" else Path("kernels") / kernel)
 
 
 def run_of(folder: Path) -> Path | None:

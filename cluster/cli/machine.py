@@ -140,6 +140,25 @@ def _artifacts(folder: Path) -> ArtifactFacts:
     )
 
 
+def served_shape(folder: Path) -> tuple[int, "KernelConfig"]:
+    """Return how many kernels training left in a folder, and the shape of the largest.
+
+    Raises:
+        ArtifactError: Nothing was trained there, or no kernel is one of ours.
+    """
+    from constellation.kernel.hugging_face.files import is_imported
+    from constellation.kernel.opening import open_kernel
+    from constellation.wire.table_file import load_table
+
+    names = [site.name for site in load_table(folder / "table.msgpack").sites]
+    own = [folder / "kernels" / name for name in names]
+    own = [kernel for kernel in own if not is_imported(kernel)]
+    if not own:
+        raise ArtifactError(folder, "has no kernel that was trained here; give --preset")
+    configs = (open_kernel(kernel).decoder.config for kernel in own)
+    return len(names), max(configs, key=lambda config: config.num_parameters())
+
+
 def _problems(folder: Path, names: list[str], coordizer_hash: str) -> list[str]:
     from constellation.coordizer.coordizer import Coordizer
     from constellation.kernel.hugging_face.files import check_model, is_imported

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from cluster.cli import (
     ask,
@@ -26,6 +25,7 @@ from cluster.cli import (
     train,
     validate,
 )
+from cluster.cli.groups import FlagGroup
 from cluster.cli.program import EXIT_FAILED, EXIT_INTERRUPTED, run_program
 from cluster.python import keep_others_from_writing
 from constellation.errors import ConfigError, ConstellationError
@@ -34,7 +34,7 @@ EXIT_CONFIG = 2
 """Exit code of a wrong flag, setting or recipe."""
 
 
-class ErrorsAsLines(TyperGroup):
+class ErrorsAsLines(FlagGroup):
     """Prints an error of ours as one line on standard error; other errors are bugs and pass."""
 
     def invoke(self, ctx: Any) -> Any:

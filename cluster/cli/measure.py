@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def measure_beta(
-    kernel: kernel_folder.Kernel,
+    kernel: kernel_folder.NamedKernel,
     text: kernel_folder.Text,
     contexts: Annotated[
         str | None,
@@ -35,6 +35,12 @@ def measure_beta(
             min=3, max=10_000, help="Most passages read; no two share a document of the text."
         ),
     ] = 8,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option(
+            "--artifacts", help="Folder that training wrote, of KERNEL.", show_default=False
+        ),
+    ] = None,
     coordizer: kernel_folder.CoordizerFolder = None,
     seed: Annotated[int, typer.Option(min=0, help="Of choice, shuffles and bootstrap.")] = 0,
     out: Annotated[
@@ -58,6 +64,7 @@ def measure_beta(
 
     Example: constellation measure-beta run/kernels/python --text held-out/ --contexts 64,128,256
     """
+    kernel = kernel_folder.named(kernel, artifacts)
     loaded = kernel_folder.load(kernel, coordizer)
     path = out or (loaded.run or Path.cwd()) / RESULT
     wanted = None if contexts is None else _lengths(contexts)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from training.forecast import Forecast
     from training.recipe import Recipe
 
-_STYLES = {"RUNNING": "green", "STAGED": "yellow", "TOO LARGE": "bold red"}
+_STYLES = {"AT ONCE": "green", "LATER": "yellow", "TOO LARGE": "bold red"}
 
 
 def plan_training(
@@ -67,7 +67,9 @@ def _print_forecast(made: "Forecast", name: str, speed: "StepSpeed | None") -> N
     from rich.text import Text
 
     numbers = ("parameters", "workers", "memory", "tokens", "FLOPs", "processor time")
-    shown = render.table("kernel", "state", *numbers, numbers=numbers, title=f"{name}: {made.mode}")
+    shown = render.table(
+        "kernel", "starts", *numbers, numbers=numbers, title=f"{name}: {made.mode}"
+    )
     for kernel in made.kernels:
         shown.add_row(
             kernel.kernel,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 120
 """Columns where the output is no terminal and tells no width."""
+_WIDTH_MAX = 1_000
+"""Columns that a table may take; it takes no more than it needs."""
 
 _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -33,9 +35,27 @@ def stderr() -> Console:
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    return Console(
+    return _Whole(
         file=stream, width=None if stream.isatty() else _WIDTH, highlight=False, markup=False
     )
+
+
+class _Whole(Console):
+    """A console on which a table is never cut: a narrow terminal breaks its lines instead."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does; a table whose cells do not wrap takes the width that it needs."""
+        width = self.width
+        if any(isinstance(each, Table) and _is_rigid(each) for each in objects):
+            self.width = max(width, _WIDTH_MAX)
+        try:
+            super().print(*objects, **options)
+        finally:
+            self.width = width
+
+
+def _is_rigid(table: Table) -> bool:
+    return not table.expand and all(column.no_wrap for column in table.columns)
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from constellation.errors import ConfigError
+from constellation.errors import ConfigError, how_to_install
 
 if TYPE_CHECKING:
     from constellation.telemetry.spans import OpenTelemetryTracing
@@ -52,8 +52,8 @@ def check_installed() -> None:
         found = False
     if not found:
         raise ConfigError(
-            "tracing.endpoint is set and OpenTelemetry is not installed; "
-            "pip install 'constellation-runtime[tracing]', or leave tracing.endpoint out"
+            "tracing.endpoint is set and OpenTelemetry is not installed; leave tracing.endpoint "
+            f"out, or install it {how_to_install('tracing')}"
         )
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -88,7 +89,6 @@ def _full() -> None:
 
 def _closed() -> None:
     os.close(1)
-    sys.stdout = None  # type: ignore[assignment]  # as Python has it then
 
 
 def _unread() -> None:
@@ -103,7 +103,6 @@ def _complaints_full() -> None:
 
 def _complaints_closed() -> None:
     os.close(2)
-    sys.stderr = None  # type: ignore[assignment]
 
 
 STREAMS: dict[str, Callable[[], None]] = {
@@ -123,11 +122,19 @@ def _replace(number: int, other: int) -> None:
 
 
 def _run(arguments: list[str], prepare: Callable[[], None]) -> None:
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - none of what the parent has written
-    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     prepare()
+    sys.stdout, sys.stderr = _opened(1), _opened(2)
     sys.argv = ["constellation", *arguments]
     importlib.import_module("cluster.cli.main").main()
+
+
+def _opened(number: int) -> Any:
+    """Return the stream that Python makes of a descriptor at its start; None for a closed one."""
+    try:
+        os.fstat(number)
+    except OSError:
+        return None
+    return open(number, "w", buffering=number - 1 or -1, closefd=False)
 
 
 def _forked(run: Callable[[], None]) -> int:
@@ -145,6 +152,9 @@ def _start(run: Callable[[], None]) -> int:
         code = ended.code if isinstance(ended.code, int) else 98
         if sys.stdout is not None:
             sys.stdout.flush()  # as Python does at the end
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         os._exit(code)
 

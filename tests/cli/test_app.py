@@ -70,6 +70,7 @@ def test_every_command_explains_itself_with_an_example(run: Run, command: tuple[
     result = run(*command, "--help")
     assert result.exit_code == 0
     assert f"Example: constellation {' '.join(command)}" in " ".join(result.stdout.split())
+    assert "<bool>" not in result.stdout  # a flag takes no value
 
 
 def test_no_command_is_left_out_of_these_tests() -> None:
@@ -134,6 +135,13 @@ def test_a_flag_that_does_not_exist_is_a_usage_error(run: Run) -> None:
     result = run("ask", "x", "--experts", "2")
     assert result.exit_code == 2
     assert "--experts" in result.stderr
+
+
+def test_a_flag_or_command_that_is_misspelt_is_answered_with_the_one_that_may_be_meant(
+    run: Run,
+) -> None:
+    assert "--json" in run("status", "--jsno").stderr
+    assert "status" in run("stauts").stderr
 
 
 def test_a_damaged_configuration_file_ends_with_2(run: Run, tmp_path: Path) -> None:

@@ -50,6 +50,16 @@ def test_a_kernel_is_measured_into_its_runs_folder(run: Run, run_folder: Path, t
     assert set(facts["other_reference_lengths"]) == {"32", "64", "128"}
 
 
+def test_a_kernel_may_be_named_by_the_artifacts_that_it_is_of(
+    run: Run, run_folder: Path, text: Path
+) -> None:
+    flags = ("--text", text, "--contexts", CONTEXTS, "--documents", 4)
+    result = run("measure-beta", "mail", "--artifacts", run_folder, *flags)
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads((run_folder / "beta_measurement.json").read_text())
+    assert facts["kernel"] == str(run_folder / "kernels" / "mail")
+
+
 def test_the_table_says_what_the_file_does(run: Run, run_folder: Path, text: Path) -> None:
     kernel = run_folder / "kernels" / "mail"
     flags = ("--text", text, "--contexts", "64,256", "--plot", "b.png", "--out", "b.json")

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from cluster.planning import NUM_SEATS, Load, Machine, Overheads, make_plan
 from constellation.errors import ConfigError
 from constellation.kernel.cache import KVCache
+from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.config import PRESETS, KernelConfig
 from constellation.kernel.decoder import Decoder
+from constellation.wire.table_file import load_table
 from tests.cli.conftest import Run
 
 SMALL = KernelConfig(vocab_size=300, width=32, num_layers=2, num_heads=2, mlp_width=64, context=64)
@@ -107,3 +110,18 @@ def test_plan_prints_and_measures(run: Run) -> None:
     assert "23,058,944" in shown
     assert "tokens/s" not in shown
     assert "1 do not fit; 0 do" in shown
+
+
+def test_a_plan_for_what_training_left_counts_its_kernels_and_takes_their_shape(
+    run: Run, artifacts: Path
+) -> None:
+    names = [site.name for site in load_table(artifacts / "table.msgpack").sites]
+    config = load_kernel(artifacts / "kernels" / names[0]).decoder.config
+    told = json.loads(run("plan", "--artifacts", artifacts, "--no-measure", "--json").stdout)
+    assert (told["num_kernels"], told["num_parameters"]) == (len(names), config.num_parameters())
+    both = run("plan", "--artifacts", artifacts, "--preset", "spark")
+    assert both.exit_code == 2
+    assert "--artifacts stands in place of --preset" in both.stderr
+    gone = run("plan", "--artifacts", "nowhere")
+    assert gone.exit_code == 1
+    assert "nowhere/table.msgpack: cannot be read" in gone.stderr

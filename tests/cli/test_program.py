@@ -70,6 +70,7 @@ def printing_commands(served: Served, own: Path) -> list[list[str]]:
     ]
 
 
+@pytest.mark.slow
 def test_every_command_that_prints_ends_in_one_line_where_its_output_cannot_be_written(
     served: Served, artifacts: Path, tmp_path: Path
 ) -> None:

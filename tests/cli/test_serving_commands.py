@@ -1,5 +1,6 @@
 """`up`, `down`, `status`, and how a constellation is found."""
 
+import io
 import json
 import os
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster import ray_versions
+from cluster.cli import render
 from cluster.cli.connection import configuration
 from cluster.cli.render import kernels_table
 from cluster.cli.serve import summary
@@ -45,6 +47,22 @@ def test_status_shows_every_kernel(run: Run, served: Served) -> None:
     assert "load entropy 0.75" in result.stdout
     assert "unexpected errors 0" in result.stdout
     assert "warning: none can be forked" in result.stdout
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_table_of_kernels_is_whole_at_every_width(served: Served, width: int) -> None:
+    """On a narrow terminal its lines break; nothing of a name, a number or a basin is cut."""
+    with Client(served.endpoint) as client:
+        told = client.status()
+    long = replace(told.kernels[0], name="k" * 64)
+    written = io.StringIO()
+    console = render._Whole(file=written, width=width, highlight=False, markup=False)
+    console.print(kernels_table(replace(told, kernels=(long, *told.kernels[1:]))))
+    first = written.getvalue().splitlines()[1].split()
+    assert first[0] == "k" * 64
+    assert first[-3:] == render.outcomes(long.basin_K.tolist()).split()
+    assert "…" not in written.getvalue()
+    assert console.width == width
 
 
 def test_status_as_json_is_what_the_client_says(run: Run, served: Served) -> None:

@@ -26,7 +26,7 @@ def test_missing_packages_are_an_error_at_the_start_that_says_what_to_install(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigError, match=r"pip install 'constellation-runtime\[tracing\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[tracing\]'"):
         tracing_of(TracingSettings(endpoint=ENDPOINT))
     with pytest.raises(ConfigError, match="not installed"):
         open_tracing(

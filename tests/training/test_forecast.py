@@ -46,7 +46,7 @@ def test_tokens_flops_and_times_add_up() -> None:
 def test_workers_take_branches_in_turn() -> None:
     made = forecast(recipe(), NAMES, memory_bytes=64 * GB, num_cores=8)
     assert made.kernels[0].workers == 3
-    assert states(made) == ["RUNNING", "RUNNING", "RUNNING", "RUNNING", "STAGED"]
+    assert states(made) == ["AT ONCE", "AT ONCE", "AT ONCE", "AT ONCE", "LATER"]
     assert made.num_at_once == 3
     assert made.seconds is None
     fewer = forecast(recipe(), NAMES, memory_bytes=64 * GB, num_cores=2)
@@ -61,7 +61,7 @@ def test_a_memory_limit_of_the_recipe_stages_kernels() -> None:
     limit = {"num_workers": 4, "memory_limit_gb": 2.5 * each / GB}
     tight = recipe(mode="per-actor", workers=limit)
     made = forecast(tight, NAMES, memory_bytes=64 * GB, num_cores=4)
-    assert states(made)[1:] == ["RUNNING", "RUNNING", "STAGED", "STAGED"]
+    assert states(made)[1:] == ["AT ONCE", "AT ONCE", "LATER", "LATER"]
     assert made.fits
 
 
@@ -82,7 +82,7 @@ def kernel_names_of(wanted: Recipe) -> tuple[str, ...]:
 def test_one_kernel_of_all_workers() -> None:
     alone = recipe(mode="synchronized", branch_stage=None)
     made = forecast(alone, kernel_names(alone), memory_bytes=64 * GB, num_cores=8)
-    assert [(k.kernel, k.workers, k.state) for k in made.kernels] == [("small", 3, "RUNNING")]
+    assert [(k.kernel, k.workers, k.state) for k in made.kernels] == [("small", 3, "AT ONCE")]
 
 
 def test_kernels_are_the_domains_of_the_text(tmp_path: Path) -> None:

@@ -37,14 +37,17 @@ def test_every_shipped_recipe_loads_by_its_name() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name = 'x'\ncolour = 3\n" + STAGES, r"colour: Extra inputs"),
-        ("name = 'x'\n[corpus]\npath = 'a'\n" + STAGES, r"corpus\.path: Extra inputs"),
+        ("name = 'x'\ncolour = 3\n" + STAGES, r"colour is unknown; known here: .*seed_stage"),
+        (
+            "name = 'x'\n[corpus]\npath = 'a'\n" + STAGES,
+            r"corpus\.path is unknown; did you mean paths\?",
+        ),
         ("name = 'x'\n" + STAGES.replace("steps = 3", "steps = 0"), r"seed_stage\.steps"),
         ("name = 'x'\n" + STAGES.replace("1e-3", "nan"), r"seed_stage\.learning_rate"),
         ("name = 'x'\n[kernel]\npreset = 'huge'\n" + STAGES, r"kernel.*'huge'.*spark"),
         ("name = 'x'\n[coordizer]\nvocab_size = 9\n" + STAGES, r"coordizer\.vocab_size"),
         ("name = '../x'\n" + STAGES, r"name"),
-        (STAGES, r"name: Field required"),
+        (STAGES, r"name is missing"),
         ("name = 'x'", r"mode branch-train needs \[branch_stage\] and \[seed_stage\]"),
         ("name = ", r"is not TOML"),
     ],
@@ -85,6 +88,17 @@ def test_changes_come_last_and_are_checked_like_the_rest() -> None:
             load_recipe("starter", [wrong])
 
 
+def test_slips_of_the_pen_are_answered_in_our_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "name = 'x'\nmod = 'y'\n" + STAGES.replace("steps = 3", "stepps = 3"))
+    said = str(caught.value)
+    assert "mod is unknown; did you mean mode?" in said
+    assert "seed_stage.stepps is unknown; did you mean steps?" in said
+    assert "seed_stage.steps is missing" in said
+    with pytest.raises(ConfigError, match=r"did you mean starter\?"):
+        load_recipe("startr")
+
+
 def test_a_missing_recipe_names_those_that_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no recipe.*starter"):
         load_recipe(tmp_path / "none.toml")
@@ -122,7 +136,7 @@ BRANCH_STAGE = "[branch_stage]" + BRANCH_STAGE
         ("mode = 'synchronized'\n" + BRANCH_STAGE, r"mode synchronized needs \[seed_stage\]"),
         ("mode = 'per-actor'\n" + SEED_STAGE, r"mode per-actor needs \[branch_stage\]"),
         (BRANCH_STAGE, r"mode branch-train needs \[seed_stage\]"),
-        ("mode = 'other'\n" + STAGES, r"mode: .*'per-actor'"),
+        ("mode = 'other'\n" + STAGES, r"mode is 'other'; allowed: .*'per-actor'"),
         ("[workers]\nworkers_per_kernel = 2\n" + STAGES, r"is for mode per-actor"),
         ("[workers]\nelastic_min_workers = 1\n" + STAGES, r"is for mode synchronized"),
         (

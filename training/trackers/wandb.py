@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from constellation.errors import ConfigError
+from constellation.errors import ConfigError, how_to_install
 from training.progress.events import Event, KernelProgress
 from training.trackers.scalars import scalars
 
@@ -30,8 +30,8 @@ class WandbRun:
             self._wandb: Any = importlib.import_module("wandb")
         except ImportError as error:
             raise ConfigError(
-                "tracking.wandb_project needs the package wandb: "
-                "pip install 'constellation-runtime[wandb]', or remove the key"
+                "tracking.wandb_project needs the package wandb; remove the key, or install it "
+                f"{how_to_install('wandb')}"
             ) from error
         self._folder = folder
         self._project = project

@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from constellation.errors import ArtifactError, ConfigError
+from constellation.errors import ArtifactError, ConfigError, how_to_install
 from constellation.kernel.adapters.lora import LoraConfig
 
 
@@ -180,6 +180,4 @@ def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"this needs the package {name}: pip install 'constellation-runtime[hf]'"
-        ) from error
+        raise ConfigError(f"this needs the package {name}; {how_to_install('hf')}") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from constellation.errors import ArtifactError, ConfigError
+from constellation.errors import ArtifactError, ConfigError, how_to_install
 from constellation.kernel.hugging_face.files import (
     CONFIG_FILE,
     ModelFiles,
@@ -101,8 +101,7 @@ def _library() -> Any:
         transformers = importlib.import_module("transformers")
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "a model of Hugging Face needs the package transformers: "
-            "pip install 'constellation-runtime[hf]'"
+            f"a model of Hugging Face needs the package transformers; {how_to_install('hf')}"
         ) from error
     transformers.utils.logging.disable_progress_bar()
     return transformers

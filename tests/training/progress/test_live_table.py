@@ -15,6 +15,7 @@ from training.progress.events import (
     KernelProgress,
     KernelStateChanged,
     PartFinished,
+    PartStarted,
     PhaseChanged,
 )
 from training.progress.live_table import ROWS_MAX, LiveTable, kernel_table
@@ -126,3 +127,23 @@ def test_a_terminal_shows_the_table() -> None:
     with LiveTable(Console(file=text, width=120, force_terminal=True)) as table:
         table(progress(step=4))
     assert "4/10" in text.getvalue()
+
+
+def test_what_is_being_done_is_said_in_words_before_and_while_kernels_run() -> None:
+    table = LiveTable(Console(file=io.StringIO(), width=100))
+    assert table.in_words() == "getting ready"
+    table(PartStarted(part="coordizer"))
+    assert table.in_words() == "coordizer"
+    table(PartStarted(part="kernels"))
+    assert table.in_words() == "kernels: starting Ray and its workers"
+    table(progress())
+    assert table.in_words() == f"kernels: {progress().kernel} 1/10"
+
+
+def test_a_terminal_shows_something_that_moves_before_there_is_a_table() -> None:
+    screen = io.StringIO()
+    with LiveTable(Console(file=screen, width=100, force_terminal=True)) as table:
+        table(PartStarted(part="corpus"))
+        table._live.refresh()
+        assert "corpus" in screen.getvalue()
+    assert "Training" not in screen.getvalue()
