@@ -28,13 +28,15 @@ from training.recipe_file import load_recipe
 RECIPE = "starter"
 
 QUESTIONS = (
-    ("python", "class Stack:\n    def push(self, item):\n"),
-    ("cpp", "template <typename T>\nclass Stack {\n public:\n"),
+    ("python", "class Stack:\n    def push(self, item):\n        self."),
+    ("cpp", "template <typename T>\nclass Stack {\n public:\n  void push(const T&"),
     ("licences", "Permission is hereby granted to use, copy, modify and distribute this software"),
 )
-"""Domain and text of the three questions, fixed before anything was trained."""
+"""Domain and text of the three questions. Each ends within a line: a kernel goes on with it."""
 
 TOKENS_MAX = 48
+TEMPERATURE = 0.5
+"""Below the usual 0.8: a small kernel is steadier there."""
 
 
 def main() -> None:
@@ -90,7 +92,9 @@ def _ask(state: RunState, settings: Settings, console: Console) -> None:
             soft_wrap=True,
         )
         for domain, question in QUESTIONS:
-            reply = stars.ask(question, tokens_max=TOKENS_MAX, seed=0, explain=True)
+            reply = stars.ask(
+                question, tokens_max=TOKENS_MAX, temperature=TEMPERATURE, seed=0, explain=True
+            )
             _print_reply(domain, question, reply, console)
 
 
@@ -99,7 +103,7 @@ def _print_reply(domain: str, question: str, reply: Reply, console: Console) -> 
     console.print(f"\n[bold]A question of {domain}:[/]")
     console.print(escape(question), soft_wrap=True)
     console.print(f"[bold cyan]{route.kernel} goes on:[/]")
-    console.print(f"[green]{escape(visible(reply.text))}[/]", soft_wrap=True)
+    console.print(f"[green]{escape(visible(reply.text.rstrip()))}[/]", soft_wrap=True)
     console.print(f"[dim]{escape(route_in_words(route))}[/]", soft_wrap=True)
 
 

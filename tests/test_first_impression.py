@@ -114,6 +114,7 @@ def test_every_documented_example_goes_where_an_outsider_expects_it(trained: Tra
     shown = {each for found in documented().values() for each in found}
     for text, said in shown:
         if text not in ELSEWHERE:
+            assert text in GOES_TO, "say in this file where it belongs"
             assert trained.route(text) == GOES_TO[text], text
             assert said in (None, GOES_TO[text]), text
 

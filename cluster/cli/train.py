@@ -18,7 +18,7 @@ MODELS = {
     "constellation": "routed",
     "oracle_label": "own kernel",
     "seed": "seed kernel",
-    "unigram": "add-one unigram",
+    "unigram": "unigram",
 }
 """Models of the held-out report -> what they are called here, best first as hoped."""
 

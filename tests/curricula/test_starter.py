@@ -15,7 +15,7 @@ from constellation.curricula.corpus import Corpus
 from constellation.curricula.prepare import PrepareConfig, prepare
 from constellation.curricula.split import SplitConfig
 from constellation.errors import CorpusError
-from training.recipe_file import load_recipe
+from training.recipe_file import RECIPES, load_recipe
 
 DOMAINS = (
     "cpp",
@@ -33,6 +33,14 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
     return starter.starter_corpus()
+
+
+def test_recipes_that_merge_its_domains_name_those_that_are_there(corpus: Corpus) -> None:
+    sections = [load_recipe(path).corpus for path in RECIPES.glob("*.toml")]
+    merges = [section.merge for section in sections if section.merge and not section.paths]
+    assert merges
+    for merge in merges:
+        assert corpus.merged(merge).domains == tuple(sorted(merge))
 
 
 def texts(corpus: Corpus, domain: str) -> list[str]:
