@@ -47,6 +47,7 @@ from training.plan import make_plan
 from training.progress.events import OnEvent, ignore
 from training.provenance import RUN_FILE
 from training.recipe import CorpusSection, Recipe
+from training.refusal import kernel_refusal
 from training.replay import sample_replay
 from training.runs.branch import is_finished
 from training.runs.training_plan import SEED, TrainingPlan
@@ -268,6 +269,7 @@ class _Run:
         candidate = fit_candidate(
             texts,
             passages_NK,
+            refusal=kernel_refusal(corpus.train, corpus.dev, texts, self.coordizer),
             background_K=self.coordizer.background_K,
             coordizer_hash=self.coordizer.hash,
         )

@@ -13,6 +13,7 @@ from constellation.records import (
     Finish,
     FloatArray,
     Grown,
+    LengthRefusal,
     LiveCollectivePhi,
     Piece,
     Reloaded,
@@ -126,6 +127,8 @@ class ConstellationStatus:
     """All routers, the one that was asked too."""
     collective_phi: LiveCollectivePhi | None = None
     """What the router measured of the kernels together; None when it does not."""
+    refusal: tuple[LengthRefusal, ...] = ()
+    """What refusing out-of-domain queries does at the default share, by length."""
 
 
 @dataclass(slots=True)
@@ -224,6 +227,7 @@ def status(message: constellation_pb2.StatusReply) -> ConstellationStatus:
             if message.HasField("collective_phi")
             else None
         ),
+        refusal=tuple(map(convert.length_refusal_from_message, message.refusal)),
     )
 
 

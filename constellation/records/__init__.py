@@ -29,6 +29,12 @@ from constellation.records.measurements import (
     LiveCollectivePhi,
     Measurement,
 )
+from constellation.records.refusal import (
+    SHARE_DEFAULT,
+    LengthRefusal,
+    Refusal,
+    Thresholds,
+)
 from constellation.records.routing import (
     Choice,
     Mode,
@@ -39,6 +45,7 @@ from constellation.records.routing import (
 )
 
 __all__ = [
+    "SHARE_DEFAULT",
     "STOPS_MAX",
     "Alternative",
     "Choice",
@@ -49,10 +56,12 @@ __all__ = [
     "KernelDescription",
     "KernelHealth",
     "KernelSite",
+    "LengthRefusal",
     "LiveCollectivePhi",
     "Measurement",
     "Mode",
     "Piece",
+    "Refusal",
     "Reloaded",
     "Route",
     "RoutingOptions",
@@ -62,6 +71,7 @@ __all__ = [
     "Segment",
     "Split",
     "Table",
+    "Thresholds",
     "TokenArray",
     "TokenInfluence",
     "TokenLogprob",

@@ -56,6 +56,8 @@ class RouterState:
     """All routers, this one too; empty before the registry has told of them."""
     collective_phi: LiveCollectivePhi | None = None
     """What it measured of its kernels together; None when it does not."""
+    rule: Rule = Rule.BEARING
+    """How it compares basins when a query does not say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -341,6 +343,9 @@ def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
     reply.uptime.FromNanoseconds(round(state.uptime_s * 1e9))
     if state.collective_phi is not None:
         reply.collective_phi.CopyFrom(convert.collective_phi_to_message(state.collective_phi))
+    if state.table.refusal is not None:
+        rows = state.table.refusal.at_share(state.rule)
+        reply.refusal.extend(map(convert.length_refusal_to_message, rows))
     for router in state.routers:
         reply.routers.add(
             name=router.name,
