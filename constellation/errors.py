@@ -244,11 +244,12 @@ class Cancelled(RequestError):
 
 
 class OutOfDomain(RequestError):
-    """The query lies outside every kernel's radius and the caller asked for refusal then.
+    """The query is out of every kernel's domain, and the caller asked to be refused then.
 
     Attributes:
         distances: Kernel name -> distance in radians, nearest first.
-        radii: Kernel name -> calibrated radius in radians, in the same order.
+        radii: Kernel name -> distance in radians beyond which a query of this length is out of the
+            kernel's domain, in the same order.
     """
 
     def __init__(self, distances: Mapping[str, float], radii: Mapping[str, float]) -> None:
@@ -256,8 +257,9 @@ class OutOfDomain(RequestError):
         nearest = order[0]
         super().__init__(
             f"the query is outside every kernel's radius; nearest is {nearest!r} at "
-            f"{distances[nearest]:.3f} rad with radius {radii[nearest]:.3f} rad; "
-            "ask without refuse_out_of_domain to be answered all the same"
+            f"{distances[nearest]:.3f} rad, and its radius for this query is "
+            f"{radii[nearest]:.3f} rad; ask without refuse and refuse_out_of_domain to be answered "
+            "all the same"
         )
         # Ordered, so that a status that has room for some kernels only keeps the nearest.
         self.distances = {name: distances[name] for name in order}

@@ -71,6 +71,7 @@ def test_messages_give_the_thing_the_value_and_the_limit() -> None:
 
 def test_an_out_of_domain_error_names_the_nearest_kernel() -> None:
     error = errors.OutOfDomain({"far": 1.5, "near": 1.25}, {"far": 1.0, "near": 0.5})
-    assert "nearest is 'near' at 1.250 rad with radius 0.500 rad" in str(error)
+    said = str(error)
+    assert "nearest is 'near' at 1.250 rad, and its radius for this query is 0.500 rad" in said
     assert list(error.distances) == ["near", "far"]
     assert list(error.radii) == ["near", "far"]

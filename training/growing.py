@@ -36,6 +36,7 @@ from training.loop.data import join_documents
 from training.plan import make_plan
 from training.recipe import Recipe
 from training.recipe_corpus import CorpusSection
+from training.refusal import kernel_refusal
 from training.replay import sample_replay
 from training.runs.training_plan import SEED, TrainingPlan
 from training.table import kernel_texts, passage_basins
@@ -158,6 +159,7 @@ class GrowingRun:
         candidate = fit_candidate(
             texts,
             passages_NK,
+            refusal=kernel_refusal(corpus.train, corpus.dev, texts, self.coordizer),
             background_K=self.coordizer.background_K,
             coordizer_hash=self.coordizer.hash,
         )

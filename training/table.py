@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.evidence import evidence
 from constellation.curricula.corpus import Document
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.errors import CorpusError
@@ -14,9 +15,11 @@ from constellation.geometry.means import sum_hellinger
 from constellation.records import FloatArray, Rule, Table
 from constellation.routing.calibration import calibrate, make_table
 from constellation.routing.sites import KernelTexts, fit_sites
+from training.refusal import table_refusal
 
 PREFIX_TOKENS = 32
-"""Length of the passages that radii and temperatures are calibrated on: a short query's."""
+"""Length of the passages that radii and temperatures are calibrated on: a short query's. A document
+that is shorter is a passage as it stands."""
 
 SOURCES_MAX = 4096
 """Sources of one domain that have records of their own: 512 bytes each, and their names."""
@@ -61,7 +64,7 @@ def fit_table(
     if missing := sorted(set(corpus.domains) - set(labels)):
         raise CorpusError(
             f"domain {missing[0]!r}",
-            f"no held-out document has {PREFIX_TOKENS} tokens to calibrate on; add text",
+            "no held-out document has a token to calibrate on; add text",
         )
     calibration = calibrate(sites, passages, labels, background_K=coordizer.background_K)
     table = make_table(
@@ -69,6 +72,7 @@ def fit_table(
         calibration,
         background_K=coordizer.background_K,
         coordizer_hash=coordizer.hash,
+        refusal=table_refusal(corpus.train, corpus.dev, sites, coordizer),
     )
     return FittedTable(
         table=table,
@@ -97,7 +101,7 @@ def kernel_texts(documents: Sequence[Document], domain: str, coordizer: Coordize
 
 def domain_basins(documents: Sequence[Document], domain: str, coordizer: Coordizer) -> FloatArray:
     """Return the basins of a domain's documents: what a kernel's basin is the mean of."""
-    texts = [document.text for document in documents if document.domain == domain]
+    texts = [evidence(document.text) for document in documents if document.domain == domain]
     return np.stack([coordizer.basin(ids) for ids in coordizer.encode_batch(texts)])
 
 
@@ -106,9 +110,10 @@ def passage_basins(
 ) -> tuple[FloatArray, list[str]]:
     """Return basins of short passages and the domain of each."""
     basins, labels = [], []
-    tokens = coordizer.encode_batch([document.text for document in documents])
+    tokens = coordizer.encode_batch([evidence(document.text) for document in documents])
     for document, ids in zip(documents, tokens, strict=True):
-        for start in range(0, len(ids) - PREFIX_TOKENS + 1, PREFIX_TOKENS)[:PASSAGES_PER_DOCUMENT]:
+        last = max(0, len(ids) - PREFIX_TOKENS)
+        for start in range(0, last + 1 if len(ids) else 0, PREFIX_TOKENS)[:PASSAGES_PER_DOCUMENT]:
             basins.append(coordizer.basin(ids[start : start + PREFIX_TOKENS]))
             labels.append(document.domain)
     return np.stack(basins) if basins else np.empty((0, 0)), labels

@@ -236,6 +236,7 @@ class RouterHost:
             routers=snapshot.routers,
             start_problem=snapshot.start_problem,
             collective_phi=None if self._collective is None else self._collective.state(),
+            rule=self._options.rule,
         )
 
     def terms(self) -> RoutingTerms:
@@ -333,6 +334,7 @@ class RouterHost:
             excluded=excluded | self._links.down if excluded else self._links.down,
             mode=options.mode,
             crowded=self._links.crowded(self._options.spill_depth),
+            refuse=options.refuse,
         )
         if route.out_of_domain:
             self._meet_stranger(route, options)
@@ -369,7 +371,7 @@ class RouterHost:
 
     def _meet_stranger(self, route: Route, options: RoutingOptions) -> None:
         self.metrics.out_of_domain.inc()
-        if options.refuse_out_of_domain:
+        if options.refuses:
             raise OutOfDomain(
                 {choice.kernel: choice.distance for choice in route.choices},
                 {choice.kernel: choice.radius for choice in route.choices},

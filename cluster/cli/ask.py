@@ -27,6 +27,7 @@ def ask(
     seed: options.Seed = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the whole route.")] = False,
     refuse_out_of_domain: options.Refuse = False,
+    refuse: options.RefuseShare = None,
     run_dir: options.RunDir = None,
     endpoint: options.Endpoint = None,
     token_file: options.TokenFile = None,
@@ -48,6 +49,7 @@ def ask(
             top_k=top_k,
             explain=explain,
             refuse_out_of_domain=refuse_out_of_domain,
+            refuse=refuse,
         ),
     }
     settings = configuration(run_dir=run_dir, token_file=token_file)

@@ -143,6 +143,7 @@ def routing_options(
     top_k: int | None,
     explain: bool,
     refuse_out_of_domain: bool,
+    refuse: float | None,
 ) -> dict[str, Any]:
     """Return the client's routing options for these flags."""
     return {
@@ -152,4 +153,5 @@ def routing_options(
         "top_k": top_k,
         "explain": explain,
         "refuse_out_of_domain": refuse_out_of_domain,
+        "refuse": refuse,
     }

@@ -90,7 +90,19 @@ TopK = Annotated[
 Refuse = Annotated[
     bool,
     typer.Option(
-        "--refuse-out-of-domain", help="Fail when the text lies outside every kernel's radius."
+        "--refuse-out-of-domain",
+        help="Fail when the text is out of every domain, with a limit that 1 % of in-domain texts "
+        "exceed.",
+    ),
+]
+RefuseShare = Annotated[
+    float | None,
+    typer.Option(
+        "--refuse",
+        min=0.002,
+        max=0.5,
+        help="The same with a limit that this share of in-domain texts exceeds, such as 0.05.",
+        show_default=False,
     ),
 ]
 TokensMax = Annotated[

@@ -13,7 +13,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from constellation.client import ConstellationStatus, KernelStatus
-    from constellation.records import Finish, Route
+    from constellation.records import Finish, LengthRefusal, Route
 
 _WIDTH = 120
 """Columns where the output is no terminal and tells no width."""
@@ -176,6 +176,52 @@ def route_table(route: "Route") -> Table:
     return made
 
 
+def _beyond(route: "Route") -> str:
+    """Return how unusual the distance is, in words."""
+    assert route.beyond_own is not None
+    text = (
+        f"as far out at {route.num_tokens} tokens: {_at_ends(route.beyond_own)} of in-domain texts"
+    )
+    if route.beyond_foreign is None:
+        return text
+    return f"{text}, {100 * route.beyond_foreign:.0f} % of texts of a domain left out"
+
+
+def _at_ends(share: float) -> str:
+    words = {0.002: "at most ", 0.5: "at least "}.get(share, "")
+    return f"{words}{100 * share:.1f} %"
+
+
+def refusal_table(rows: "Sequence[LengthRefusal]") -> Table:
+    """Return a table of what refusing out-of-domain texts does at each length, with intervals."""
+    share = f"{100 * rows[0].share:g} %" if rows else ""
+    made = table(
+        "tokens",
+        "in-domain refused",
+        "foreign caught",
+        "documents",
+        numbers=("tokens", "documents"),
+        title=f"refusing at {share} of in-domain texts, as measured on held-out text",
+    )
+    for row in rows:
+        made.add_row(
+            str(row.num_tokens),
+            _share_with_interval(row.refused, row.num_documents),
+            _share_with_interval(row.caught, row.num_documents),
+            str(row.num_documents),
+        )
+    return made
+
+
+def _share_with_interval(share: float | None, num_documents: int) -> str:
+    if share is None:
+        return "-"
+    from constellation.routing.refusal import wilson_interval
+
+    low, high = wilson_interval(share, num_documents)
+    return f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def influence_table(route: "Route") -> Table:
     """Return a table of the tokens that moved the basin most."""
     made = table("token", "position", "shift (rad)", numbers=("position", "shift (rad)"))
@@ -220,7 +266,7 @@ def warnings(route: "Route") -> list[str]:
     if route.no_evidence:
         notes.append("no token says anything about the domain")
     if route.out_of_domain:
-        notes.append("outside every kernel's radius")
+        notes.append("out of every domain: beyond every kernel's radius for a text of this length")
     if route.reason == "failover":
         notes.append("a nearer kernel was lost")
     if route.reason == "spill":
@@ -236,6 +282,8 @@ def explain(console: Console, route: "Route") -> None:
         f"margin {route.margin:.4f} rad · {route.num_tokens} tokens · "
         f"table version {route.table_version}"
     )
+    if route.beyond_own is not None:
+        console.print(_beyond(route))
     for note in warnings(route):
         console.print(f"note: {note}", style="yellow")
     if route.influences:

@@ -29,6 +29,7 @@ def route(
     mode: options.Mode = options.ModeName.NEAREST,
     top_k: options.TopK = None,
     refuse_out_of_domain: options.Refuse = False,
+    refuse: options.RefuseShare = None,
     run_dir: options.RunDir = None,
     endpoint: options.Endpoint = None,
     token_file: options.TokenFile = None,
@@ -47,6 +48,7 @@ def route(
         top_k=top_k,
         explain=explain,
         refuse_out_of_domain=refuse_out_of_domain,
+        refuse=refuse,
     )
     settings = configuration(run_dir=run_dir, token_file=token_file)
     with connect(settings, endpoint, timeout) as client:

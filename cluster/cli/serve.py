@@ -153,6 +153,9 @@ def status(
     console = render.stdout()
     console.print(render.kernels_table(answer))
     console.print()
+    if answer.refusal:
+        console.print(render.refusal_table(answer.refusal))
+        console.print()
     for line in summary(answer, at):
         console.print(line)
     if http is not None:

@@ -206,8 +206,9 @@ class LocalRouter:
             top_k=options.top_k,
             pinned=options.kernel,
             excluded=held.down.union(lost),
+            refuse=options.refuse,
         )
-        if route.out_of_domain and options.refuse_out_of_domain:
+        if route.out_of_domain and options.refuses:
             raise OutOfDomain(
                 {choice.kernel: choice.distance for choice in route.choices},
                 {choice.kernel: choice.radius for choice in route.choices},

@@ -13,6 +13,7 @@ from constellation.records import (
     Finish,
     FloatArray,
     Grown,
+    LengthRefusal,
     LiveCollectivePhi,
     Piece,
     Reloaded,
@@ -128,6 +129,8 @@ class ConstellationStatus:
     """What the router measured of the kernels together; None when it does not."""
     start_problem: str = ""
     """What is wrong with how processes are started, such as slowly; empty when nothing is."""
+    refusal: tuple[LengthRefusal, ...] = ()
+    """What refusing out-of-domain queries does at the default share, by length."""
 
 
 @dataclass(slots=True)
@@ -227,6 +230,7 @@ def status(message: constellation_pb2.StatusReply) -> ConstellationStatus:
             else None
         ),
         start_problem=message.start_problem,
+        refusal=tuple(map(convert.length_refusal_from_message, message.refusal)),
     )
 
 

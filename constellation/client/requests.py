@@ -58,7 +58,10 @@ class RouteOptions(TypedDict, total=False):
     top_k: int | None
     """Kernels that receive weights, 1 to the number of kernels."""
     refuse_out_of_domain: bool
-    """Raise `OutOfDomain` when the query lies outside every kernel's radius."""
+    """Raise `OutOfDomain` when the query is out of domain at the default share: 1 % of the queries
+    that belong to a domain are refused."""
+    refuse: float | None
+    """The same at another share of in-domain queries, 0.002 to 0.5."""
     explain: bool
     """Name the tokens that moved the basin most, in `route.influences`."""
     basin: ArrayLike | None
@@ -252,6 +255,7 @@ def _routing(
     mode: Mode | str = Mode.NEAREST,
     top_k: int | None = None,
     refuse_out_of_domain: bool = False,
+    refuse: float | None = None,
     explain: bool = False,
     basin: ArrayLike | None = None,
     handoff: bool = False,
@@ -266,6 +270,7 @@ def _routing(
         top_k=top_k,
         kernel=None if kernel is None else _encodable("kernel", kernel),
         refuse_out_of_domain=refuse_out_of_domain,
+        refuse=refuse,
         explain=explain,
         basin_K=None if basin is None else _point(basin),
         handoff=handoff,

@@ -30,9 +30,9 @@ def evidence_tokens(
         encode: Turns a text into its tokens.
 
     Returns:
-        `tokens` where no white space is at either end, else the tokens of the text without it:
-        `text`, `text + "\\n"` and `"  " + text` have the same evidence, and so the same basin to
-        the bit. Empty when the text is white space alone.
+        `tokens` where no white space is at either end, else the tokens of the text without it: a
+        text has the same basin, to the bit, with and without blanks and line breaks at its ends.
+        Empty when the text is white space alone.
     """
     counted = evidence(text)
     return tokens if len(counted) == len(text) else encode(counted)

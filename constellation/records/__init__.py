@@ -30,6 +30,12 @@ from constellation.records.measurements import (
     LiveCollectivePhi,
     Measurement,
 )
+from constellation.records.refusal import (
+    SHARE_DEFAULT,
+    LengthRefusal,
+    Refusal,
+    Thresholds,
+)
 from constellation.records.routing import (
     Choice,
     Mode,
@@ -40,6 +46,7 @@ from constellation.records.routing import (
 )
 
 __all__ = [
+    "SHARE_DEFAULT",
     "STOPS_MAX",
     "TOKENS_MAX",
     "Alternative",
@@ -51,10 +58,12 @@ __all__ = [
     "KernelDescription",
     "KernelHealth",
     "KernelSite",
+    "LengthRefusal",
     "LiveCollectivePhi",
     "Measurement",
     "Mode",
     "Piece",
+    "Refusal",
     "Reloaded",
     "Route",
     "RoutingOptions",
@@ -64,6 +73,7 @@ __all__ = [
     "Segment",
     "Split",
     "Table",
+    "Thresholds",
     "TokenArray",
     "TokenInfluence",
     "TokenLogprob",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from constellation.records.arrays import FloatArray
+from constellation.records.refusal import Refusal, Thresholds
 from constellation.records.routing import Rule
 
 
@@ -52,6 +53,8 @@ class Split:
     """Its bearing before."""
     radii: Mapping[Rule, float]
     """Its radii before."""
+    thresholds: Thresholds | None = None
+    """Its own thresholds before; None: it had those of the table."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +68,8 @@ class KernelSite:
     bearing_K: FloatArray
     """Mean unit bearing of its training texts seen from the table's background."""
     radii: Mapping[Rule, float]
-    """Distance in radians beyond which a query is out of this kernel's domain, per rule."""
+    """The 0.99 quantile of the distances of its held-out texts of 32 tokens, radians, per rule. A
+    table without thresholds, as release 0.1.0 wrote them, refuses what is outside all radii."""
     seat: int | None = None
     """Index of its E8 root, 0 to 239: an address, not where it routes from."""
     phi_gauge: float | None = None
@@ -74,6 +78,8 @@ class KernelSite:
     """host:port of its gRPC server; None while it is down."""
     split: Split | None = None
     """How a spawned kernel came to be; None for one that has text of its own."""
+    thresholds: Thresholds | None = None
+    """Thresholds of refusal of its own, for one that joined or was split; None: the table's."""
     unlearned: tuple[str, ...] = ()
     """Sources of its training text that no longer count for its basin, in the order they went."""
 
@@ -113,3 +119,5 @@ class Table:
     """tau of softmax(-d^2 / (2 tau^2)) in radians, calibrated on held-out text, per rule."""
     sites: tuple[KernelSite, ...]
     """Kernels in a fixed order."""
+    refusal: Refusal | None = None
+    """When a query is out of domain; None: when it is outside all radii, as in release 0.1.0."""

@@ -40,12 +40,20 @@ class RoutingOptions:
     kernel: str | None = None
     """The kernel that must answer."""
     refuse_out_of_domain: bool = False
+    """Refuse a query that is out of domain at the default share: 1 % of in-domain queries."""
+    refuse: float | None = None
+    """Refuse a query that is out of domain at this share of in-domain queries, 0.002 to 0.5."""
     explain: bool = False
     """Name the tokens that moved the basin most."""
     basin_K: FloatArray | None = None
     """Route by this point instead of the text's own basin."""
     handoff: bool = False
     """Let another kernel go on when the answer moves into its domain; in mode nearest only."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a query that is out of domain is refused."""
+        return self.refuse_out_of_domain or self.refuse is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +67,8 @@ class Choice:
     weight: float
     """Share of the top k in [0, 1]; 0 outside it."""
     radius: float
-    """The kernel's calibrated radius in radians under the same rule."""
+    """Distance in radians, under the same rule, beyond which a query of this length with this much
+    evidence is out of the kernel's domain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,13 +99,20 @@ class Route:
     margin: float
     """Second distance minus first, radians; 0 when there is one kernel."""
     out_of_domain: bool
-    """True when the query lies outside every kernel's radius."""
+    """True when the query lies beyond every kernel's radius: at the share that the request asks
+    for, else at the default of 1 % of in-domain queries."""
     no_evidence: bool
     """True when the text had no token that says anything (its basin is the background)."""
     num_tokens: int
+    """Tokens of the query that count: without white space at its ends."""
     table_version: int
     influences: tuple[TokenInfluence, ...] = field(default=())
     """Tokens that moved the basin most, largest first; only when an explanation was asked for."""
+    beyond_own: float | None = None
+    """Share of in-domain held-out texts of this length that lie as far out as the query, clipped
+    to [0.002, 0.5]; None for a table without thresholds."""
+    beyond_foreign: float | None = None
+    """Share of held-out texts of a left-out domain that lie as far out; None when unknown."""
 
     @property
     def kernels(self) -> tuple[str, ...]:

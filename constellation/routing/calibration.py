@@ -19,7 +19,7 @@ from constellation.errors import ConfigError
 from constellation.geometry.bearings import angle, bearing
 from constellation.geometry.simplex import distance
 from constellation.geometry.sites import BearingIndex, SiteIndex
-from constellation.records import FloatArray, KernelSite, Rule, Table
+from constellation.records import FloatArray, KernelSite, Refusal, Rule, Table
 
 TEMPERATURE_RANGE = (0.01, 10.0)
 """Radians between which tau is sought. The ends mean "always the nearest" and "all alike"."""
@@ -135,14 +135,16 @@ def make_table(
     background_K: FloatArray,
     coordizer_hash: str,
     version: int = 1,
+    refusal: Refusal | None = None,
 ) -> Table:
-    """Return a routing table whose sites have the calibrated radii."""
+    """Return a routing table whose sites have the calibrated radii, and its thresholds."""
     return Table(
         version=version,
         coordizer_hash=coordizer_hash,
         background_K=background_K,
         temperatures=calibration.temperatures,
         sites=tuple(replace(site, radii=calibration.radii[site.name]) for site in sites),
+        refusal=refusal,
     )
 
 

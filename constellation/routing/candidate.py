@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from constellation.errors import ConfigError
-from constellation.records import FloatArray, Rule, Table
-from constellation.routing.calibration import site_distances
+from constellation.records import FloatArray, Refusal, Rule, Table
+from constellation.routing.calibration import own_distances
 from constellation.routing.sites import KernelTexts, fit_sites
 
 RADIUS_QUANTILE = 0.99
@@ -21,6 +21,7 @@ def fit_candidate(
     texts: KernelTexts,
     held_out_NK: FloatArray,
     *,
+    refusal: Refusal | None = None,
     background_K: FloatArray,
     coordizer_hash: str,
 ) -> Table:
@@ -30,6 +31,7 @@ def fit_candidate(
         texts: What the kernel's basin is made of, at least one text.
         held_out_NK: Basins of passages of its domain that it did not learn from, at least one; its
             radii are calibrated on them.
+        refusal: Its thresholds of refusal, which it keeps among others; None: it takes theirs.
         background_K: pi of the coordizer that made them.
         coordizer_hash: sha256 (hex) of that coordizer.
 
@@ -44,7 +46,7 @@ def fit_candidate(
     radii = {
         rule: float(
             np.quantile(
-                site_distances(held_out_NK, [site], background_K=background_K, rule=rule),
+                own_distances(held_out_NK, site, background_K=background_K, rule=rule),
                 RADIUS_QUANTILE,
             )
         )
@@ -55,5 +57,8 @@ def fit_candidate(
         coordizer_hash=coordizer_hash,
         background_K=background_K,
         temperatures={},
-        sites=(replace(site, radii=radii),),
+        sites=(
+            replace(site, radii=radii, thresholds=None if refusal is None else refusal.thresholds),
+        ),
+        refusal=refusal,
     )

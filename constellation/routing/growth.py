@@ -1,15 +1,16 @@
 """What a table becomes when a kernel joins or leaves it.
 
 Pure: a table goes in, the next one comes out. What does not take part keeps every bit: basins,
-bearings, radii and seats of the other kernels, the background, and the temperatures, which are
-calibrated with a whole table and not with each change. Both rules send a query to the nearest
-site, and a bearing depends on a kernel's own basin and the table's background alone; so a query
-moves only to or from a kernel whose site was made, changed or taken out.
+bearings, radii, thresholds and seats of the other kernels, the background, and the temperatures
+and thresholds of the table, which are calibrated with a whole table and not with each change. Both
+rules send a query to the nearest site, and a bearing depends on a kernel's own basin and the
+table's background alone; so a query moves only to or from a kernel whose site was made, changed or
+taken out.
 
 Shapes: K outcomes, N queries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite, pi
 
@@ -21,7 +22,7 @@ from constellation.geometry.e8 import NUM_ROOTS
 from constellation.geometry.placing import free_seat
 from constellation.geometry.seats import nearest_free_seat
 from constellation.geometry.simplex import distance
-from constellation.records import FloatArray, KernelSite, Rule, Split, Table
+from constellation.records import FloatArray, KernelSite, Rule, Split, Table, Thresholds
 from constellation.routing.discovery import discover
 from constellation.routing.sites import KernelTexts
 from constellation.routing.sources import nearest_names, parts_of
@@ -47,9 +48,9 @@ def add_kernel(table: Table, candidate: Table) -> Table:
 
     Args:
         table: The kernels that serve.
-        candidate: A table of the new kernel alone, of the same coordizer: its basin, its radii
-            and its phi gauge count, and of one that was here before also what it unlearned and,
-            while it is free, its seat; the rest is found here.
+        candidate: A table of the new kernel alone, of the same coordizer: its basin, its radii,
+            its thresholds and its phi gauge count, and of one that was here before also what it
+            unlearned and, while it is free, its seat; the rest is found here.
 
     Raises:
         IncompatibleKernels: It belongs to another coordizer.
@@ -73,6 +74,7 @@ def add_kernel(table: Table, candidate: Table) -> Table:
         basin_K=site.basin_K,
         bearing_K=bearing_K,
         radii=site.radii,
+        thresholds=site.thresholds,
         seat=_seat_of(site, table),
         phi_gauge=site.phi_gauge,
         unlearned=site.unlearned,
@@ -85,8 +87,8 @@ def spawn_kernel(table: Table, parent: str, child: str, queries_NK: FloatArray) 
 
     The queries are grouped in two of about equal size; the parent moves to the centre that is
     nearer to where it was, the child is put at the other, on the free seat nearest to the
-    parent's. Both get the parent's radius and what they moved by on top, so that whatever was
-    within the parent's radius stays within both.
+    parent's. Both get the parent's radius and thresholds and what they moved by on top, so that
+    whatever was within the parent's domain stays within both.
 
     Args:
         table: The kernels that serve.
@@ -107,7 +109,7 @@ def spawn_kernel(table: Table, parent: str, child: str, queries_NK: FloatArray) 
             f"{parent!r} has answered {len(queries_NK)} queries of late, and {SPLIT_QUERIES_MIN} "
             "are needed to find two halves; ask it more",
         )
-    near, far = _two_sites(before, queries_NK, table.background_K)
+    near, far = _two_sites(table, before, queries_NK)
     seats = _seats(table)
     spawned = replace(
         far,
@@ -117,7 +119,11 @@ def spawn_kernel(table: Table, parent: str, child: str, queries_NK: FloatArray) 
         else nearest_free_seat(before.seat, seats),
         endpoint=None,
         split=Split(
-            parent=parent, basin_K=before.basin_K, bearing_K=before.bearing_K, radii=before.radii
+            parent=parent,
+            basin_K=before.basin_K,
+            bearing_K=before.bearing_K,
+            radii=before.radii,
+            thresholds=before.thresholds,
         ),
     )
     if _alike(near, spawned):
@@ -150,8 +156,9 @@ def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
     """Return the table in which a kernel routes as if it had never read a source.
 
     Its basin and bearing are, to the bit, those of the kernel's other sources under the table's
-    coordinates and background; all other kernels keep every bit. Radii and temperatures, which
-    held-out text calibrated, stay. What the kernel's weights learned is not undone.
+    coordinates and background; all other kernels keep every bit. Radii, thresholds and
+    temperatures, which held-out text calibrated, stay. What the kernel's weights learned is not
+    undone.
 
     Args:
         table: The kernels that serve.
@@ -227,21 +234,27 @@ def _heir(table: Table, leaving: KernelSite) -> str | None:
 def _inherit(site: KernelSite, before: Split) -> KernelSite:
     if site.name != before.parent:
         return replace(site, split=before)
-    return replace(site, basin_K=before.basin_K, bearing_K=before.bearing_K, radii=before.radii)
+    return replace(
+        site,
+        basin_K=before.basin_K,
+        bearing_K=before.bearing_K,
+        radii=before.radii,
+        thresholds=before.thresholds,
+    )
 
 
 def _two_sites(
-    before: KernelSite, queries_NK: FloatArray, background_K: FloatArray
+    table: Table, before: KernelSite, queries_NK: FloatArray
 ) -> tuple[KernelSite, KernelSite]:
     """Return the sites at the centres of two halves of the queries, the nearer one first."""
     centres_2K = discover(queries_NK, num_shards=2).centres_MK
     order = np.argsort(distance(centres_2K, before.basin_K), kind="stable")
-    first, second = (_moved(before, centres_2K[row], background_K) for row in order)
+    first, second = (_moved(table, before, centres_2K[row]) for row in order)
     return first, second
 
 
-def _moved(before: KernelSite, basin_K: FloatArray, background_K: FloatArray) -> KernelSite:
-    bearing_K = bearing(basin_K, background_K)
+def _moved(table: Table, before: KernelSite, basin_K: FloatArray) -> KernelSite:
+    bearing_K = bearing(basin_K, table.background_K)
     shift = {
         Rule.GEODESIC: float(distance(basin_K, before.basin_K)),
         Rule.BEARING: float(angle(bearing_K, before.bearing_K)),
@@ -252,7 +265,17 @@ def _moved(before: KernelSite, basin_K: FloatArray, background_K: FloatArray) ->
         bearing_K=bearing_K,
         # By the triangle inequality; pi is as far as anything can be.
         radii={rule: min(pi, radius + shift[rule]) for rule, radius in before.radii.items()},
+        thresholds=_widened(table, before, shift),
     )
+
+
+def _widened(table: Table, before: KernelSite, shift: Mapping[Rule, float]) -> Thresholds | None:
+    """Return the thresholds that hold for a kernel, wider by what it moved; None without any."""
+    held = before.thresholds or (None if table.refusal is None else table.refusal.thresholds)
+    if held is None:
+        return None
+    excess = {rule: np.minimum(pi, held.excess[rule] + shift[rule]) for rule in Rule}
+    return replace(held, excess=excess)
 
 
 def _alike(one: KernelSite, other: KernelSite) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import exp
 
 import numpy as np
+from numpy.typing import NDArray
 
 from constellation.errors import (
     ConfigError,
@@ -21,6 +22,7 @@ from constellation.errors import (
 )
 from constellation.geometry.sites import BearingIndex, SiteIndex
 from constellation.records import Choice, FloatArray, Mode, Route, Rule, Table
+from constellation.routing.limits import KernelLimits, TableLimits
 
 LISTED_MAX = 8
 """Kernels written into a route, nearest first, unless more of them carry weight."""
@@ -41,7 +43,6 @@ def phi_gain(phi_gauge: float | None) -> float:
 class _Calibration:
     """What one rule needs of the table, ready for arithmetic."""
 
-    radii: list[float]
     radius_M: FloatArray
     temperature: float
 
@@ -85,6 +86,7 @@ class RoutingPolicy:
         self._seats = [site.seat for site in table.sites]
         self._gains = [phi_gain(site.phi_gauge) if phi_weighting else 1.0 for site in table.sites]
         self._rules = {each: _calibration(table, each) for each in Rule}
+        self._limits = None if table.refusal is None else TableLimits(table, table.refusal)
 
     def decide(
         self,
@@ -97,6 +99,7 @@ class RoutingPolicy:
         excluded: Collection[str] = (),
         mode: Mode = Mode.NEAREST,
         crowded: Collection[str] = (),
+        refuse: float | None = None,
     ) -> Route:
         """Return the route of one query.
 
@@ -114,11 +117,12 @@ class RoutingPolicy:
                 are listed. That is never one whose domain the query lies outside of, unless it is
                 outside the nearest's too; a pinned kernel, or one that leads others, keeps its
                 queries.
+            refuse: Share of in-domain queries that may lie outside; None means the default.
 
         Raises:
             InvalidBasin: When the basin has another length than the table's.
-            InvalidRequest: When `top_k` is out of range, or a kernel is pinned that is to write
-                together with others.
+            InvalidRequest: When `top_k` or `refuse` is out of range, a kernel is pinned that is to
+                write together with others, or `refuse` is asked of a table without thresholds.
             UnknownKernel: When no kernel is named `pinned`.
             KernelUnavailable: When the pinned kernel, or every kernel, is excluded.
         """
@@ -131,23 +135,28 @@ class RoutingPolicy:
             raise InvalidRequest("kernel", pinned, f"none in mode {mode}: several kernels answer")
         num_weighted = self._num_weighted(top_k)
         used, distance_M, has_direction = self._distances(basin_K, rule or self.rule)
-        radius_M = self._rules[used].radius_M
+        limits = self._limits_of(basin_K, used, num_tokens, refuse)
         order = distance_M.argsort(kind="stable").tolist()
         reachable = self._reachable(order, pinned, excluded)
         kernel, reason = self._choose(order, reachable, pinned)
         if crowded and kernel in crowded and pinned is None and mode is Mode.NEAREST:
-            kernel, reason = self._spilled(reachable, distance_M, used, crowded, reason)
+            kernel, reason = self._spilled(
+                reachable, distance_M <= limits.radius_M, crowded, reason
+            )
+        beyond_own, beyond_foreign = limits.beyond(order[0], float(distance_M[order[0]]))
         return Route(
-            choices=self._choices(reachable, distance_M, used, num_weighted),
+            choices=self._choices(reachable, distance_M, limits.radius_M, used, num_weighted),
             kernel=kernel,
             reason=reason,
             rule=used,
             mode=mode,
             margin=_margin(reachable, distance_M),
-            out_of_domain=bool((distance_M > radius_M).all()),
+            out_of_domain=bool((distance_M > limits.radius_M).all()),
             no_evidence=num_tokens == 0 or not has_direction,
             num_tokens=num_tokens,
             table_version=self.table.version,
+            beyond_own=beyond_own,
+            beyond_foreign=beyond_foreign,
         )
 
     def lead(
@@ -179,6 +188,22 @@ class RoutingPolicy:
             if self._names[row] not in excluded:
                 return self._names[row], own - float(distance_M[row])
         return kernel, 0.0
+
+    def _limits_of(
+        self, basin_K: FloatArray, rule: Rule, num_tokens: int, refuse: float | None
+    ) -> KernelLimits:
+        if self._limits is not None:
+            evidence = self._bearing_index.evidence(basin_K)
+            return self._limits.of_query(
+                rule, num_tokens=num_tokens, evidence=evidence, share=refuse
+            )
+        if refuse is not None:
+            raise InvalidRequest(
+                "refuse",
+                refuse,
+                "none: this table has radii for the default share alone; train again for others",
+            )
+        return KernelLimits(self._rules[rule].radius_M)
 
     def _num_weighted(self, top_k: int | None) -> int:
         num_kernels = len(self._names)
@@ -219,13 +244,11 @@ class RoutingPolicy:
     def _spilled(
         self,
         reachable: list[int],
-        distance_M: FloatArray,
-        rule: Rule,
+        inside_M: NDArray[np.bool_],
         crowded: Collection[str],
         reason: str,
     ) -> tuple[str, str]:
         """Return who answers instead of the nearest, which is crowded; itself when nobody may."""
-        inside_M = distance_M <= self._rules[rule].radius_M
         first = reachable[0]
         for row in reachable[1:LISTED_MAX]:
             if self._names[row] not in crowded and (inside_M[row] or not inside_M[first]):
@@ -233,11 +256,17 @@ class RoutingPolicy:
         return self._names[first], reason
 
     def _choices(
-        self, reachable: list[int], distance_M: FloatArray, rule: Rule, num_weighted: int
+        self,
+        reachable: list[int],
+        distance_M: FloatArray,
+        radius_M: FloatArray,
+        rule: Rule,
+        num_weighted: int,
     ) -> tuple[Choice, ...]:
         calibration = self._rules[rule]
         listed = reachable[: max(LISTED_MAX, num_weighted)]
         distances = distance_M[listed].tolist()
+        radii = radius_M[listed].tolist()
         weights = activation(
             distances[:num_weighted],
             temperature=calibration.temperature,
@@ -250,7 +279,7 @@ class RoutingPolicy:
                 seat=self._seats[row],
                 distance=distances[place],
                 weight=weights[place],
-                radius=calibration.radii[row],
+                radius=radii[place],
             )
             for place, row in enumerate(listed)
         )
@@ -294,5 +323,5 @@ def _calibration(table: Table, rule: Rule) -> _Calibration:
     missing = [site.name for site in table.sites if rule not in site.radii]
     if missing:
         raise ConfigError(f"no radius for rule {rule.value!r} on {', '.join(missing)}: calibrate")
-    radii = [float(site.radii[rule]) for site in table.sites]
-    return _Calibration(radii=radii, radius_M=np.array(radii), temperature=temperature)
+    radius_M = np.array([site.radii[rule] for site in table.sites], dtype=np.float64)
+    return _Calibration(radius_M=radius_M, temperature=temperature)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Routing(_message.Message):
-    __slots__ = ("rule", "mode", "top_k", "kernel", "refuse_out_of_domain", "explain", "basin", "handoff")
+    __slots__ = ("rule", "mode", "top_k", "kernel", "refuse_out_of_domain", "explain", "basin", "handoff", "refuse")
     RULE_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class Routing(_message.Message):
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     BASIN_FIELD_NUMBER: _ClassVar[int]
     HANDOFF_FIELD_NUMBER: _ClassVar[int]
+    REFUSE_FIELD_NUMBER: _ClassVar[int]
     rule: _common_pb2.Rule
     mode: _common_pb2.Mode
     top_k: int
@@ -25,7 +26,8 @@ class Routing(_message.Message):
     explain: bool
     basin: _common_pb2.Point
     handoff: bool
-    def __init__(self, rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., mode: _Optional[_Union[_common_pb2.Mode, str]] = ..., top_k: _Optional[int] = ..., kernel: _Optional[str] = ..., refuse_out_of_domain: bool = ..., explain: bool = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., handoff: bool = ...) -> None: ...
+    refuse: float
+    def __init__(self, rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., mode: _Optional[_Union[_common_pb2.Mode, str]] = ..., top_k: _Optional[int] = ..., kernel: _Optional[str] = ..., refuse_out_of_domain: bool = ..., explain: bool = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., handoff: bool = ..., refuse: _Optional[float] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
     __slots__ = ("prompt", "sampling", "routing", "request_id")
@@ -98,7 +100,7 @@ class RouteReply(_message.Message):
     def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ...) -> None: ...
 
 class RouteDecision(_message.Message):
-    __slots__ = ("choices", "kernel", "reason", "rule", "mode", "margin", "out_of_domain", "no_evidence", "num_tokens", "table_version", "influences")
+    __slots__ = ("choices", "kernel", "reason", "rule", "mode", "margin", "out_of_domain", "no_evidence", "num_tokens", "table_version", "influences", "beyond_own", "beyond_foreign")
     CHOICES_FIELD_NUMBER: _ClassVar[int]
     KERNEL_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +112,8 @@ class RouteDecision(_message.Message):
     NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     INFLUENCES_FIELD_NUMBER: _ClassVar[int]
+    BEYOND_OWN_FIELD_NUMBER: _ClassVar[int]
+    BEYOND_FOREIGN_FIELD_NUMBER: _ClassVar[int]
     choices: _containers.RepeatedCompositeFieldContainer[RouteChoice]
     kernel: str
     reason: str
@@ -121,7 +125,9 @@ class RouteDecision(_message.Message):
     num_tokens: int
     table_version: int
     influences: _containers.RepeatedCompositeFieldContainer[TokenInfluence]
-    def __init__(self, choices: _Optional[_Iterable[_Union[RouteChoice, _Mapping]]] = ..., kernel: _Optional[str] = ..., reason: _Optional[str] = ..., rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., mode: _Optional[_Union[_common_pb2.Mode, str]] = ..., margin: _Optional[float] = ..., out_of_domain: bool = ..., no_evidence: bool = ..., num_tokens: _Optional[int] = ..., table_version: _Optional[int] = ..., influences: _Optional[_Iterable[_Union[TokenInfluence, _Mapping]]] = ...) -> None: ...
+    beyond_own: float
+    beyond_foreign: float
+    def __init__(self, choices: _Optional[_Iterable[_Union[RouteChoice, _Mapping]]] = ..., kernel: _Optional[str] = ..., reason: _Optional[str] = ..., rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., mode: _Optional[_Union[_common_pb2.Mode, str]] = ..., margin: _Optional[float] = ..., out_of_domain: bool = ..., no_evidence: bool = ..., num_tokens: _Optional[int] = ..., table_version: _Optional[int] = ..., influences: _Optional[_Iterable[_Union[TokenInfluence, _Mapping]]] = ..., beyond_own: _Optional[float] = ..., beyond_foreign: _Optional[float] = ...) -> None: ...
 
 class RouteChoice(_message.Message):
     __slots__ = ("kernel", "seat", "distance", "weight", "radius")
@@ -168,7 +174,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("table_version", "coordizer_hash", "kernels", "router_pid", "uptime", "load_entropy_ratio", "num_unexpected_errors", "registry_pid", "routers", "collective_phi", "start_problem")
+    __slots__ = ("table_version", "coordizer_hash", "kernels", "router_pid", "uptime", "load_entropy_ratio", "num_unexpected_errors", "registry_pid", "routers", "collective_phi", "start_problem", "refusal")
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     COORDIZER_HASH_FIELD_NUMBER: _ClassVar[int]
     KERNELS_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +186,7 @@ class StatusReply(_message.Message):
     ROUTERS_FIELD_NUMBER: _ClassVar[int]
     COLLECTIVE_PHI_FIELD_NUMBER: _ClassVar[int]
     START_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
     table_version: int
     coordizer_hash: str
     kernels: _containers.RepeatedCompositeFieldContainer[KernelStatus]
@@ -191,7 +198,24 @@ class StatusReply(_message.Message):
     routers: _containers.RepeatedCompositeFieldContainer[RouterStatus]
     collective_phi: CollectivePhi
     start_problem: str
-    def __init__(self, table_version: _Optional[int] = ..., coordizer_hash: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelStatus, _Mapping]]] = ..., router_pid: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load_entropy_ratio: _Optional[float] = ..., num_unexpected_errors: _Optional[int] = ..., registry_pid: _Optional[int] = ..., routers: _Optional[_Iterable[_Union[RouterStatus, _Mapping]]] = ..., collective_phi: _Optional[_Union[CollectivePhi, _Mapping]] = ..., start_problem: _Optional[str] = ...) -> None: ...
+    refusal: _containers.RepeatedCompositeFieldContainer[LengthRefusal]
+    def __init__(self, table_version: _Optional[int] = ..., coordizer_hash: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelStatus, _Mapping]]] = ..., router_pid: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load_entropy_ratio: _Optional[float] = ..., num_unexpected_errors: _Optional[int] = ..., registry_pid: _Optional[int] = ..., routers: _Optional[_Iterable[_Union[RouterStatus, _Mapping]]] = ..., collective_phi: _Optional[_Union[CollectivePhi, _Mapping]] = ..., start_problem: _Optional[str] = ..., refusal: _Optional[_Iterable[_Union[LengthRefusal, _Mapping]]] = ...) -> None: ...
+
+class LengthRefusal(_message.Message):
+    __slots__ = ("num_tokens", "share", "refused", "caught", "num_texts", "num_documents")
+    NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    CAUGHT_FIELD_NUMBER: _ClassVar[int]
+    NUM_TEXTS_FIELD_NUMBER: _ClassVar[int]
+    NUM_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    num_tokens: int
+    share: float
+    refused: float
+    caught: float
+    num_texts: int
+    num_documents: int
+    def __init__(self, num_tokens: _Optional[int] = ..., share: _Optional[float] = ..., refused: _Optional[float] = ..., caught: _Optional[float] = ..., num_texts: _Optional[int] = ..., num_documents: _Optional[int] = ...) -> None: ...
 
 class CollectivePhi(_message.Message):
     __slots__ = ("num_prompts", "num_needed", "phi_bits", "low", "high", "random_routing_bits", "uniform_ensemble_bits", "best_kernel")

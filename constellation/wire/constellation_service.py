@@ -58,6 +58,8 @@ class RouterState:
     """What it measured of its kernels together; None when it does not."""
     start_problem: str = ""
     """What is wrong with how processes are started; empty when nothing is."""
+    rule: Rule = Rule.BEARING
+    """How it compares basins when a query does not say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -344,6 +346,9 @@ def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
     reply.uptime.FromNanoseconds(round(state.uptime_s * 1e9))
     if state.collective_phi is not None:
         reply.collective_phi.CopyFrom(convert.collective_phi_to_message(state.collective_phi))
+    if state.table.refusal is not None:
+        rows = state.table.refusal.at_share(state.rule)
+        reply.refusal.extend(map(convert.length_refusal_to_message, rows))
     for router in state.routers:
         reply.routers.add(
             name=router.name,

@@ -14,6 +14,7 @@ from constellation.records import (
     FinishReason,
     FloatArray,
     KernelDescription,
+    LengthRefusal,
     LiveCollectivePhi,
     Mode,
     Piece,
@@ -114,6 +115,7 @@ def routing_from_message(message: constellation_pb2.Routing) -> RoutingOptions:
         explain=message.explain,
         basin_K=point_from_message(message.basin) if message.HasField("basin") else None,
         handoff=message.handoff,
+        refuse=message.refuse if message.HasField("refuse") else None,
     )
 
 
@@ -128,6 +130,7 @@ def routing_to_message(options: RoutingOptions) -> constellation_pb2.Routing:
         explain=options.explain,
         basin=None if options.basin_K is None else point_to_message(options.basin_K),
         handoff=options.handoff,
+        refuse=options.refuse,
     )
 
 
@@ -143,6 +146,8 @@ def route_to_message(route: Route) -> constellation_pb2.RouteDecision:
         no_evidence=route.no_evidence,
         num_tokens=route.num_tokens,
         table_version=route.table_version,
+        beyond_own=route.beyond_own,
+        beyond_foreign=route.beyond_foreign,
     )
     for c in route.choices:
         decision.choices.add(
@@ -170,6 +175,8 @@ def route_from_message(message: constellation_pb2.RouteDecision) -> Route:
             TokenInfluence(text=i.text, position=i.position, shift=i.shift)
             for i in message.influences
         ),
+        beyond_own=message.beyond_own if message.HasField("beyond_own") else None,
+        beyond_foreign=message.beyond_foreign if message.HasField("beyond_foreign") else None,
     )
 
 
@@ -319,6 +326,30 @@ def collective_phi_from_message(message: constellation_pb2.CollectivePhi) -> Liv
         random_routing_bits=message.random_routing_bits,
         uniform_ensemble_bits=message.uniform_ensemble_bits,
         best_kernel=message.best_kernel,
+    )
+
+
+def length_refusal_to_message(row: LengthRefusal) -> constellation_pb2.LengthRefusal:
+    """Return what refusing does at a length as a message."""
+    return constellation_pb2.LengthRefusal(
+        num_tokens=row.num_tokens,
+        share=row.share,
+        refused=row.refused,
+        caught=row.caught,
+        num_texts=row.num_texts,
+        num_documents=row.num_documents,
+    )
+
+
+def length_refusal_from_message(message: constellation_pb2.LengthRefusal) -> LengthRefusal:
+    """Return the record of what refusing does at a length."""
+    return LengthRefusal(
+        num_tokens=message.num_tokens,
+        share=message.share,
+        refused=message.refused if message.HasField("refused") else None,
+        caught=message.caught if message.HasField("caught") else None,
+        num_texts=message.num_texts,
+        num_documents=message.num_documents,
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from constellation.errors import ArtifactError
 from constellation.files import write_whole
 from constellation.geometry.simplex import FISHER_RAO_RADIUS
-from constellation.records import KernelSite, Rule, Split, Table
+from constellation.records import KernelSite, Refusal, Rule, Split, Table, Thresholds
 from constellation.wire.names import is_kernel_name
 
 SCHEMA_VERSION = 1
@@ -35,6 +35,7 @@ def pack_table(table: Table) -> bytes:
         "background": _floats(table.background_K),
         "temperatures": {str(rule): value for rule, value in table.temperatures.items()},
         "sites": [_pack_site(site) for site in table.sites],
+        **({} if table.refusal is None else {"refusal": _pack_refusal(table.refusal)}),
     }
     content = bytes(msgpack.packb(table_map))
     envelope = {"schema": SCHEMA_VERSION, "sha256": _digest(content), "content": content}
@@ -94,7 +95,8 @@ def keep_site(artifacts: Path, table: Table, name: str) -> None:
         if site.name == name and site.split is None
     )
     if kept and folder.is_dir():
-        save_table(folder / SITE_FILE, replace(table, version=1, temperatures={}, sites=kept))
+        alone = replace(table, version=1, temperatures={}, sites=kept, refusal=None)
+        save_table(folder / SITE_FILE, alone)
 
 
 def _unpack(envelope: dict[str, Any], source: object) -> Table:
@@ -111,6 +113,7 @@ def _unpack(envelope: dict[str, Any], source: object) -> Table:
         background_K=_array(content["background"]),
         temperatures=_by_rule(content["temperatures"]),
         sites=tuple(_unpack_site(site) for site in content["sites"]),
+        refusal=_unpack_refusal(content["refusal"]) if "refusal" in content else None,
     )
 
 
@@ -137,6 +140,7 @@ def _pack_site(site: KernelSite) -> dict[str, Any]:
     return {
         **split,
         **unlearned,
+        **_pack_own(site.thresholds),
         "name": site.name,
         "basin": _floats(site.basin_K),
         "bearing": _floats(site.bearing_K),
@@ -153,7 +157,64 @@ def _pack_split(split: Split) -> dict[str, Any]:
         "basin": _floats(split.basin_K),
         "bearing": _floats(split.bearing_K),
         "radii": {str(rule): value for rule, value in split.radii.items()},
+        **_pack_own(split.thresholds),
     }
+
+
+def _pack_own(thresholds: Thresholds | None) -> dict[str, Any]:
+    return {} if thresholds is None else {"thresholds": _pack_thresholds(thresholds)}
+
+
+def _unpack_own(content: dict[str, Any]) -> Thresholds | None:
+    return _unpack_thresholds(content["thresholds"]) if "thresholds" in content else None
+
+
+def _pack_thresholds(thresholds: Thresholds) -> dict[str, Any]:
+    return {
+        "lengths": list(thresholds.lengths),
+        "shares": list(thresholds.shares),
+        "excess": {str(rule): _floats(values) for rule, values in thresholds.excess.items()},
+    }
+
+
+def _unpack_thresholds(content: dict[str, Any]) -> Thresholds:
+    lengths, shares = tuple(map(int, content["lengths"])), tuple(map(float, content["shares"]))
+    if not lengths or not shares or min(lengths) < 1 or not 0 < min(shares) <= max(shares) < 1:
+        raise ValueError(f"thresholds for lengths {lengths} and shares {shares}")
+    if list(lengths) != sorted(set(lengths)) or list(shares) != sorted(set(shares)):
+        raise ValueError("lengths and shares of thresholds must rise")
+    shape = (len(lengths), len(shares))
+    return Thresholds(lengths=lengths, shares=shares, excess=_grids(content["excess"], shape))
+
+
+def _pack_refusal(refusal: Refusal) -> dict[str, Any]:
+    return {
+        "thresholds": _pack_thresholds(refusal.thresholds),
+        "refused": {str(rule): _floats(values) for rule, values in refusal.refused.items()},
+        "caught": {str(rule): _floats(values) for rule, values in refusal.caught.items()},
+        "num_texts": list(refusal.num_texts),
+        "num_documents": list(refusal.num_documents),
+    }
+
+
+def _unpack_refusal(content: dict[str, Any]) -> Refusal:
+    thresholds = _unpack_thresholds(content["thresholds"])
+    shape = (len(thresholds.lengths), len(thresholds.shares))
+    counts = [tuple(map(int, content[name])) for name in ("num_texts", "num_documents")]
+    if any(len(count) != len(thresholds.lengths) for count in counts):
+        raise ValueError("as many counts of texts are needed as there are lengths of thresholds")
+    return Refusal(
+        thresholds=thresholds,
+        refused=_grids(content["refused"], shape),
+        caught=_grids(content["caught"], shape),
+        num_texts=counts[0],
+        num_documents=counts[1],
+    )
+
+
+def _grids(values: dict[str, bytes], shape: tuple[int, int]) -> dict[Rule, Any]:
+    """Return an array of this shape for every rule; a rule that is missing is an error."""
+    return {rule: _array(values[str(rule)]).reshape(shape) for rule in Rule}
 
 
 def _unpack_split(content: dict[str, Any]) -> Split:
@@ -162,6 +223,7 @@ def _unpack_split(content: dict[str, Any]) -> Split:
         basin_K=_array(content["basin"]),
         bearing_K=_array(content["bearing"]),
         radii=_by_rule(content["radii"]),
+        thresholds=_unpack_own(content),
     )
 
 
@@ -179,4 +241,5 @@ def _unpack_site(content: dict[str, Any]) -> KernelSite:
         endpoint=content["endpoint"],
         split=None if split is None else _unpack_split(split),
         unlearned=tuple(content.get("unlearned", ())),
+        thresholds=_unpack_own(content),
     )

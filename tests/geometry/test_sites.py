@@ -58,7 +58,7 @@ def test_an_index_of_something_else_than_a_float64_table_is_refused(table: np.nd
 def test_many_queries_at_once_are_measured_as_one_by_one(num_queries: int) -> None:
     sites_MK, queries_NK = simplex(1, 20, 64), simplex(2, num_queries, 64)
     queries_NK[0] = sites_MK[3]  # exactly at a site, where an arccosine has no digits
-    background_K = simplex(3, 64)
+    background_K = simplex(3, 1, 64)[0]
     index = SiteIndex.of(sites_MK)
     alone_NM = np.stack([index.distances(query_K) for query_K in queries_NK])
     np.testing.assert_allclose(index.distances_of(queries_NK), alone_NM, rtol=0, atol=1e-13)

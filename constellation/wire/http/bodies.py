@@ -43,6 +43,7 @@ _ROUTING: Mapping[str, kinds.Kind] = {
     ),
     "top_k": kinds.integer(1, 240),
     "refuse_out_of_domain": kinds.flag(),
+    "refuse": kinds.number(0.002, 0.5),
     "explain": kinds.flag(),
     "handoff": kinds.flag(),
 }

@@ -1,0 +1,317 @@
+"""Does a refusal refuse? Shares of in-domain and of foreign queries that thresholds refuse.
+
+    python -m benchmarks.refusal --queries FILE... [--corpus DIR] [--seeds 3]
+
+FILE is a JSON object of splits ("train", "val", "test", "oos_test"), each a list of [text, label];
+or a JSON object from domains to lists of labels, which also gives settings with a kernel for each
+domain. Kernels and thresholds are made from "train" and "val"; "test" and "oos_test" are asked. A
+setting "few" has 10 training queries of each label, drawn anew for each seed.
+
+DIR has a sub-folder or file for each domain. For each seed one domain is kept away from training
+altogether, and its passages are the foreign ones; passages of 8 to 128 tokens of the others' test
+documents are asked.
+
+Keys of a setting: `refused_in` and `caught_out` (share asked -> share refused), `auroc`, and for
+comparison `perfect`: what a threshold on the distance alone catches when it is chosen on the test
+queries themselves. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.domain_corpus import read_domains, split_documents
+from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.evidence import evidence
+from constellation.coordizer.training import train_coordizer
+from constellation.curricula.corpus import Document
+from constellation.records import Rule, Table, TokenArray
+from constellation.routing.calibration import calibrate, make_table
+from constellation.routing.policy import RoutingPolicy
+from constellation.routing.sites import fit_sites
+from training.refusal import table_refusal
+from training.table import kernel_texts, passage_basins
+
+SHARES = (0.01, 0.05)
+LENGTHS = (8, 16, 32, 64, 128)
+VOCAB_SIZE = 8_192
+FEW = 10
+PASSAGES_PER_DOCUMENT = 12
+
+Query = tuple[str, str]
+"""A text and its label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a table said of some queries, one row each."""
+
+    distance_N: np.ndarray
+    """To the nearest kernel, radians."""
+    beyond_NS: np.ndarray
+    """Whether it was refused, for every share of `SHARES`."""
+    excess_N: np.ndarray
+    """Distance less the radius at the last share: how far out of domain it is."""
+    kernels: list[str]
+
+
+def make(train: Sequence[Document], dev: Sequence[Document], seed: int) -> tuple[Coordizer, Table]:
+    """Train a coordizer and make a table, as a training run does, without kernels."""
+    labels = [document.domain for document in train]
+    coordizer = train_coordizer(
+        [document.text for document in train], labels, vocab_size=VOCAB_SIZE, seed=seed
+    )
+    background_K = coordizer.background_K
+    kernels = [kernel_texts(train, name, coordizer) for name in sorted(set(labels))]
+    sites = fit_sites(kernels, background_K=background_K, seats=False).sites
+    basins_NK, own = passage_basins(dev, coordizer)
+    calibration = calibrate(sites, basins_NK, own, background_K=background_K)
+    table = make_table(
+        sites,
+        calibration,
+        background_K=background_K,
+        coordizer_hash=coordizer.hash,
+        refusal=table_refusal(train, dev, sites, coordizer),
+    )
+    return coordizer, table
+
+
+def ask(
+    coordizer: Coordizer, policy: RoutingPolicy, rule: Rule, queries: Sequence[TokenArray]
+) -> Asked:
+    """Route every query at every share."""
+    distance, beyond, excess, kernels = [], [], [], []
+    for ids in queries:
+        basin_K = coordizer.basin(ids)
+        routes = [
+            policy.decide(basin_K, num_tokens=len(ids), rule=rule, refuse=share) for share in SHARES
+        ]
+        nearest = routes[-1].choices[0]
+        distance.append(nearest.distance)
+        beyond.append([route.out_of_domain for route in routes])
+        excess.append(nearest.distance - nearest.radius)
+        kernels.append(routes[-1].kernel)
+    return Asked(np.array(distance), np.array(beyond), np.array(excess), kernels)
+
+
+def compare(own: Asked, foreign: Asked, labels: Sequence[str]) -> dict[str, Any]:
+    """Return the figures of one setting and seed."""
+    hit_N = np.array([kernel == label for kernel, label in zip(own.kernels, labels, strict=True)])
+    names = sorted(set(labels))
+    of_name = [np.array([label == name for label in labels]) for name in names]
+    per_kernel = [own.beyond_NS[rows].mean(axis=0) for rows in of_name]
+    cut = [float(np.quantile(own.distance_N, 1 - share)) for share in SHARES]
+    return {
+        "refused_in": dict(zip(SHARES, own.beyond_NS.mean(axis=0).tolist(), strict=True)),
+        "caught_out": dict(zip(SHARES, foreign.beyond_NS.mean(axis=0).tolist(), strict=True)),
+        "auroc": auroc(own.excess_N, foreign.excess_N),
+        "perfect": {
+            share: float((foreign.distance_N > at).mean())
+            for share, at in zip(SHARES, cut, strict=True)
+        },
+        "perfect_auroc": auroc(own.distance_N, foreign.distance_N),
+        "accuracy": float(hit_N.mean()),
+        "refused_in_by_kernel": {
+            share: {
+                "least": float(min(row[place] for row in per_kernel)),
+                "most": float(max(row[place] for row in per_kernel)),
+            }
+            for place, share in enumerate(SHARES)
+        },
+        "queries": [len(own.kernels), len(foreign.kernels)],
+    }
+
+
+def auroc(own_N: np.ndarray, foreign_N: np.ndarray) -> float:
+    """Return how often a foreign query lies further out than one's own; ties count half."""
+    order = np.sort(own_N)
+    below = np.searchsorted(order, foreign_N, side="left")
+    equal = np.searchsorted(order, foreign_N, side="right") - below
+    return float((below + equal / 2).mean() / len(order))
+
+
+def mean_of(runs: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
+    """Return the mean of every figure over the seeds, and the values of each seed where it says."""
+    found: dict[str, Any] = {}
+    for key, first in runs[0].items():
+        values = [run[key] for run in runs]
+        if isinstance(first, Mapping):
+            found[str(key)] = mean_of(values)
+        elif isinstance(first, list):
+            found[str(key)] = first
+        else:
+            found[str(key)] = round(float(np.mean(values)), 4)
+    return found
+
+
+def read_queries(files: Sequence[Path]) -> tuple[dict[str, list[Query]], dict[str, str]]:
+    """Return the splits, and label -> domain when a file gives domains."""
+    splits: dict[str, list[Query]] = {}
+    domain_of: dict[str, str] = {}
+    for file in files:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        for name, rows in content.items():
+            if rows and isinstance(rows[0], str):
+                domain_of |= dict.fromkeys(rows, name)
+            else:
+                splits[name] = [(str(text), str(label)) for text, label in rows]
+    if missing := {"train", "val", "test", "oos_test"} - set(splits):
+        raise SystemExit(f"no split {sorted(missing)} in {', '.join(map(str, files))}")
+    return splits, domain_of
+
+
+def query_settings(files: Sequence[Path], seeds: int, rule: Rule) -> dict[str, Any]:
+    """Return the figures of every setting of labelled queries."""
+    splits, domain_of = read_queries(files)
+    groups = {"labels": {label: label for _, label in splits["train"]}}
+    if domain_of:
+        groups["domains"] = domain_of
+    return {
+        f"{name}_{size}": mean_of(
+            [
+                _run_queries(splits, group, rule, seed, few=FEW if size == "few" else None)
+                for seed in range(seeds)
+            ]
+        )
+        for name, group in sorted(groups.items())
+        for size in ("full", "few")
+    }
+
+
+def _run_queries(
+    splits: Mapping[str, list[Query]],
+    group: Mapping[str, str],
+    rule: Rule,
+    seed: int,
+    *,
+    few: int | None,
+) -> dict[str, Any]:
+    train = splits["train"] if few is None else _drawn(splits["train"], few, seed)
+    documents = {
+        name: [
+            Document(text=text, domain=group[label], source=f"{name} {row}")
+            for row, (text, label) in enumerate(rows)
+        ]
+        for name, rows in (("train", train), ("val", splits["val"]))
+    }
+    coordizer, table = make(documents["train"], documents["val"], seed)
+    policy = RoutingPolicy(table)
+    asked = {
+        name: ask(
+            coordizer,
+            policy,
+            rule,
+            coordizer.encode_batch([evidence(text) for text, _ in splits[name]]),
+        )
+        for name in ("test", "oos_test")
+    }
+    labels = [group[label] for _, label in splits["test"]]
+    return compare(asked["test"], asked["oos_test"], labels)
+
+
+def _drawn(rows: Sequence[Query], count: int, seed: int) -> list[Query]:
+    rng = np.random.default_rng(seed)
+    of_label: dict[str, list[Query]] = {}
+    for row in rows:
+        of_label.setdefault(row[1], []).append(row)
+    return [
+        own[place]
+        for own in of_label.values()
+        for place in sorted(rng.choice(len(own), min(count, len(own)), replace=False))
+    ]
+
+
+def passage_settings(folder: Path, seeds: int, rule: Rule) -> dict[str, Any]:
+    """Return the figures of passages, by length; one domain is foreign for each seed."""
+    domains = read_domains(folder)
+    if len(domains) < 3:
+        raise SystemExit("a domain is kept away, and two others are needed; give three or more")
+    runs = [_run_passages(domains, rule, seed) for seed in range(seeds)]
+    return {
+        f"passages_{length}": mean_of([run[length] for run in runs if length in run])
+        for length in LENGTHS
+        if any(length in run for run in runs)
+    }
+
+
+def _run_passages(
+    domains: Mapping[str, list[str]], rule: Rule, seed: int
+) -> dict[int, dict[str, Any]]:
+    foreign = sorted(domains)[seed % len(domains)]
+    own = {name: texts for name, texts in domains.items() if name != foreign}
+    names, splits = list(own), split_documents(own, seed)
+    documents = {
+        name: [
+            Document(text=text, domain=names[number], source=f"{name} {row}")
+            for row, (text, number) in enumerate(zip(split.texts, split.domains, strict=True))
+        ]
+        for name, split in splits.items()
+    }
+    coordizer, table = make(documents["train"], documents["dev"], seed)
+    policy = RoutingPolicy(table)
+    strangers = [Document(text=text, domain=foreign, source="") for text in domains[foreign]]
+    figures = {}
+    for length in LENGTHS:
+        texts, labels = _passages(documents["test"], coordizer, length)
+        strange, _ = _passages(strangers, coordizer, length)
+        if texts and strange:
+            found = [ask(coordizer, policy, rule, each) for each in (texts, strange)]
+            figures[length] = compare(found[0], found[1], labels)
+    return figures
+
+
+def _passages(
+    documents: Sequence[Document], coordizer: Coordizer, length: int
+) -> tuple[list[TokenArray], list[str]]:
+    texts, labels = [], []
+    encoded = coordizer.encode_batch([evidence(document.text) for document in documents])
+    for document, ids in zip(documents, encoded, strict=True):
+        last = len(ids) - length
+        if last < 0:
+            continue
+        starts = np.unique(np.linspace(0, last, PASSAGES_PER_DOCUMENT).astype(int))
+        texts += [ids[start : start + length] for start in starts]
+        labels += [document.domain] * len(starts)
+    return texts, labels
+
+
+def print_table(settings: Mapping[str, Any]) -> None:
+    for name, found in settings.items():
+        shares = "  ".join(
+            f"at {100 * share:g} %: in {100 * found['refused_in'][str(share)]:.2f} %, "
+            f"out {found['caught_out'][str(share)]:.3f} (perfect on distance "
+            f"{found['perfect'][str(share)]:.3f})"
+            for share in SHARES
+        )
+        print(f"{name:14} {shares}  auroc {found['auroc']:.3f}  accuracy {found['accuracy']:.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--queries", type=Path, nargs="+", help="files of labelled queries")
+    parser.add_argument("--corpus", type=Path, help="a folder of domains")
+    parser.add_argument("--rule", choices=list(Rule), default=Rule.BEARING, type=Rule)
+    parser.add_argument("--seeds", type=int, default=3, help="draws to average over")
+    parser.add_argument("--json", action="store_true", help="print the JSON object only")
+    args = parser.parse_args()
+    if args.seeds < 1 or not (args.queries or args.corpus):
+        parser.error("give --queries or --corpus, and --seeds of at least 1")
+    settings: dict[str, Any] = {}
+    if args.queries:
+        settings |= query_settings(args.queries, args.seeds, args.rule)
+    if args.corpus:
+        settings |= passage_settings(args.corpus, args.seeds, args.rule)
+    if not args.json:
+        print_table(settings)
+    machine = f"{platform.machine()} {platform.python_version()}"
+    print(json.dumps({**settings, "rule": args.rule, "seeds": args.seeds, "machine": machine}))
+
+
+if __name__ == "__main__":
+    main()

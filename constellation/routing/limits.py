@@ -1,0 +1,90 @@
+"""The distances beyond which one query is out of each kernel's domain.
+
+Shapes: M kernels of the table.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from constellation.errors import InvalidRequest
+from constellation.records import SHARE_DEFAULT, FloatArray, Refusal, Rule, Table
+from constellation.routing.refusal import LimitTable, QueryLimits, caught_beyond
+
+
+@dataclass(frozen=True, slots=True)
+class KernelLimits:
+    """What holds for one query; without thresholds the radii of the kernels, and no shares."""
+
+    radius_M: FloatArray
+    """Radians beyond which the query is out of each kernel's domain."""
+    rule: Rule = Rule.BEARING
+    num_tokens: int = 0
+    refusal: Refusal | None = None
+    common: QueryLimits | None = None
+    """What holds for kernels without thresholds of their own."""
+    own: dict[int, QueryLimits] | None = None
+    """Place of a kernel -> what holds for it by thresholds of its own."""
+
+    def beyond(self, nearest: int, distance: float) -> tuple[float | None, float | None]:
+        """Return the shares of own and of foreign held-out texts that lie as far out.
+
+        Args:
+            nearest: Place of the nearest kernel.
+            distance: Radians to it.
+        """
+        if self.common is None or self.refusal is None:
+            return None, None
+        own = (self.own or {}).get(nearest, self.common).beyond(distance)
+        foreign = caught_beyond(self.refusal, self.rule, num_tokens=self.num_tokens, share=own)
+        return own, None if np.isnan(foreign) else foreign
+
+
+class TableLimits:
+    """The thresholds of a table, and those of kernels that brought their own."""
+
+    def __init__(self, table: Table, refusal: Refusal) -> None:
+        """Prepare the thresholds of `table`, whose `refusal` is given."""
+        self._refusal = refusal
+        self._common = LimitTable(refusal.thresholds)
+        self._num_kernels = len(table.sites)
+        self._own = {
+            place: LimitTable(site.thresholds)
+            for place, site in enumerate(table.sites)
+            if site.thresholds is not None
+        }
+
+    def of_query(
+        self, rule: Rule, *, num_tokens: int, evidence: float, share: float | None
+    ) -> KernelLimits:
+        """Return what holds for one query.
+
+        Args:
+            rule: How distances are measured.
+            num_tokens: Tokens that the query was folded from, >= 0.
+            evidence: Radians between the query's basin and the background.
+            share: Share of in-domain queries that may be refused; None means the default.
+
+        Raises:
+            InvalidRequest: `share` is out of the range of the thresholds.
+        """
+        shares = self._common.shares
+        if share is not None and not shares[0] <= share <= shares[-1]:
+            raise InvalidRequest("refuse", share, f"{shares[0]:g} to {shares[-1]:g}")
+        asked = SHARE_DEFAULT if share is None else share
+        common = self._common.of_query(rule, num_tokens=num_tokens, evidence=evidence)
+        radius_M = np.full(self._num_kernels, common.limit(asked))
+        own = {
+            place: limits.of_query(rule, num_tokens=num_tokens, evidence=evidence)
+            for place, limits in self._own.items()
+        }
+        for place, limits in own.items():
+            radius_M[place] = limits.limit(asked)
+        return KernelLimits(
+            radius_M=radius_M,
+            rule=rule,
+            num_tokens=num_tokens,
+            refusal=self._refusal,
+            common=common,
+            own=own,
+        )

@@ -1,0 +1,116 @@
+"""When a query is refused as out of domain: the thresholds of a table, made ready for queries.
+
+Pure arithmetic on plain floats; the same for routers and for clients that route themselves.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log, sqrt
+
+from constellation.records import Refusal, Rule, Thresholds
+
+LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Tokens of a query for which thresholds are fitted."""
+
+SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Shares of in-domain queries refused for which thresholds are fitted."""
+
+EVIDENCE_WEIGHT = 0.5
+"""Radians by which a query may lie further from its kernel for each radian that it lies from the
+background. Chosen on development text (docs/log.md): 0 misses foreign text that says little, 1
+misses foreign text that says much."""
+
+_INTERVAL_Z = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    """The thresholds that hold for one query under one kernel and rule."""
+
+    shares: Sequence[float]
+    distances: Sequence[float]
+    """Radians beyond which the query is refused, for each share; falling."""
+
+    def limit(self, share: float) -> float:
+        """Return the distance in radians beyond which `share` of in-domain queries are refused."""
+        return _interpolate(self.shares, self.distances, share)
+
+    def beyond(self, distance: float) -> float:
+        """Return the share of in-domain queries of this length that lie at least as far out.
+
+        In [shares[0], shares[-1]]: the ends mean "at most" and "at least".
+        """
+        places = range(1, len(self.shares))
+        last = next((i for i in places if self.distances[i] <= distance), None)
+        if distance >= self.distances[0]:
+            return self.shares[0]
+        if last is None:
+            return self.shares[-1]
+        near, far = self.distances[last], self.distances[last - 1]
+        part = (far - distance) / (far - near) if far > near else 1.0
+        low, high = log(self.shares[last - 1]), log(self.shares[last])
+        return float(min(exp(low + part * (high - low)), 1.0))
+
+
+class LimitTable:
+    """The thresholds of a table or of a kernel, under every rule."""
+
+    def __init__(self, thresholds: Thresholds) -> None:
+        """Turn the arrays into lists, which plain arithmetic reads several times faster."""
+        self.shares = thresholds.shares
+        self._lengths = thresholds.lengths
+        self._rows = {rule: excess.tolist() for rule, excess in thresholds.excess.items()}
+
+    def of_query(self, rule: Rule, *, num_tokens: int, evidence: float) -> QueryLimits:
+        """Return what holds for one query.
+
+        Args:
+            rule: How distances are measured.
+            num_tokens: Tokens the query was folded from; 0 counts as 1.
+            evidence: Radians between the query's basin and the background.
+        """
+        allowed = EVIDENCE_WEIGHT * evidence
+        row = at_length(self._lengths, self._rows[rule], num_tokens)
+        return QueryLimits(self.shares, [excess + allowed for excess in row])
+
+
+def at_length(
+    lengths: Sequence[int], rows: Sequence[Sequence[float]], num_tokens: int
+) -> Sequence[float]:
+    """Return the row of a table by lengths for one length, interpolated in the logarithm."""
+    place = bisect_left(lengths, num_tokens)
+    if place == 0 or place == len(lengths):
+        return rows[min(place, len(lengths) - 1)]
+    part = log(num_tokens / lengths[place - 1]) / log(lengths[place] / lengths[place - 1])
+    return [
+        low + part * (high - low) for low, high in zip(rows[place - 1], rows[place], strict=True)
+    ]
+
+
+def caught_beyond(refusal: Refusal, rule: Rule, *, num_tokens: int, share: float) -> float:
+    """Return the share of foreign held-out texts that lie beyond where `share` of own ones do."""
+    row = at_length(refusal.thresholds.lengths, refusal.caught[rule].tolist(), num_tokens)
+    return _interpolate(refusal.thresholds.shares, row, share)
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share that `count` independent items show; (0, 1) for none."""
+    if count < 1:
+        return 0.0, 1.0
+    z2 = _INTERVAL_Z**2 / count
+    centre, half = (
+        share + z2 / 2,
+        _INTERVAL_Z * sqrt(share * (1 - share) / count + z2 / (4 * count)),
+    )
+    return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
+
+
+def _interpolate(shares: Sequence[float], values: Sequence[float], share: float) -> float:
+    place = bisect_left(shares, share)
+    if place == 0 or place == len(shares):
+        return values[min(place, len(shares) - 1)]
+    if shares[place] == share:  # a fitted share keeps its very bits
+        return values[place]
+    part = log(share / shares[place - 1]) / log(shares[place] / shares[place - 1])
+    return values[place - 1] + part * (values[place] - values[place - 1])
