@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks import dispatch_calls, dispatch_streams
 from benchmarks.load_generator import Load, Open, run_load
-from cluster.bootstrap import local_ray
+from cluster.bootstrap import local_ray, prepare_environment
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.geometry import bearing
@@ -135,6 +135,7 @@ def _measure(
     arguments: argparse.Namespace, coordizer: Coordizer, folder: str, texts: list[str]
 ) -> tuple[dict[str, dict[int, list[Load]]], dict[str, Any]]:
     root = str(Path(__file__).parent.parent)
+    prepare_environment()  # first: it removes variables of Ray that were set before
     apply_environment({"PYTHONPATH": root})
     # Serve reads its environment at import, so the peer's module is imported after this.
     apply_environment(SERVE_ENVIRONMENT[arguments.serve])

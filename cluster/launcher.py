@@ -5,6 +5,7 @@ JSON lines on file descriptor FD, {"pid": ...} and then {"endpoint": ...} or {"e
 ends on SIGTERM or SIGINT.
 """
 
+import errno
 import json
 import logging
 import os
@@ -59,6 +60,8 @@ GRACE_S = 5.0
 WATCH_S = 1.0
 """Seconds between two questions to the registry; it may take as long to answer."""
 _PORT_MAX = 65_535
+_NOT_OUR_ADDRESS = frozenset({errno.EADDRNOTAVAIL, socket.EAI_NONAME, socket.EAI_AGAIN})
+"""What the system says of a host that is not this machine."""
 PRELOADED = (
     "actors.kernel.group",
     "actors.kernel.engines",
@@ -209,10 +212,16 @@ def _listening(host: str, port: int, flag: str) -> Iterator[int]:
     except OSError as error:
         where = authority(host, port)
         raise DeploymentError(
-            f"cannot listen on {where}: {error.strerror}; choose another with {flag}"
+            f"cannot listen on {where}: {error.strerror}; {_way_out(error, flag)}"
         ) from error
     with server:
         yield server.getsockname()[1]
+
+
+def _way_out(error: OSError, flag: str) -> str:
+    if error.errno in _NOT_OUR_ADDRESS:
+        return "choose an address of this machine with --host"
+    return f"choose another port with {flag}"
 
 
 def hold(settings: Settings, address: str | None, report: Any, stop: threading.Event) -> None:

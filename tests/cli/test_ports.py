@@ -67,6 +67,13 @@ def test_ports_of_an_address_of_ip_version_6_are_found_and_named_in_brackets() -
     assert ports[0] > 0
 
 
+@pytest.mark.parametrize("host", ["198.51.100.7", "no host"])
+def test_an_address_that_is_not_of_this_machine_is_no_matter_of_ports(host: str) -> None:
+    with pytest.raises(DeploymentError, match="address of this machine with --host") as error:
+        launcher.free_ports(settings(host=host, port=0))
+    assert "--port" not in str(error.value)
+
+
 def test_every_door_has_a_port_of_its_own() -> None:
     with pytest.raises(ConfigError, match="both want port 7001"):
         launcher.ports_of(settings(port=7000, http_port=7001, routers=2))

@@ -84,7 +84,7 @@ def processes(name: str) -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # others end by themselves meanwhile
-            if name in " ".join(process.cmdline()[:3]):
+            if name in " ".join(process.cmdline()[:4]):
                 found.append(process)
     return found
 
