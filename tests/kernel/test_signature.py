@@ -174,8 +174,9 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match="cannot be written"):
-        save_signature(tmp_path / "nowhere" / "k", signature())
+        save_signature(tmp_path / "file" / "k", signature())
 
 
 def test_a_target_must_be_of_the_coordizer_that_is_trained_with(tmp_path: Path) -> None:
