@@ -167,12 +167,12 @@ def take_back(artifacts: Path, name: str) -> NewKernel:
     """
     started_s = time.perf_counter()
     with _growing(artifacts, name) as run:
+        candidate = run.kept_site()
         if is_imported(run.folder):
             check_model(run.folder)
         elif open_kernel(run.folder).tokenizer_hash != run.coordizer.tokenizer_hash:
             raise IncompatibleKernels(name)
         kept = kept_text(run.artifacts, name)
-        candidate = run.kept_site()
         if candidate is None:
             return _joining(run, _known_again(run, kept), started_s)
         return NewKernel(

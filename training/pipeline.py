@@ -28,7 +28,7 @@ from constellation.wire.texts_file import save_texts
 from training.enough_text import check_calibration_text, in_words, unscored_domains
 from training.evaluation.observe import Observed, observe
 from training.kept_text import ADDED
-from training.kernel_files import names_in, remove_kernel, trained_files
+from training.kernel_files import has_left, names_in, remove_kernel, trained_files
 from training.ledger import Ledger
 from training.loop.checkpoints import write_json
 from training.plan import make_plan
@@ -254,8 +254,11 @@ class _Run:
         for name in sorted(stale):
             remove_kernel(kernels / name)
         known = {*plan.kernels, *joined, *names_in(self._out / ADDED)}
-        if left := [name for name in names_in(kernels) if name not in known]:
-            told = f"left alone in {kernels}, not of this run: {', '.join(left)}"
+        strangers = [
+            name for name in names_in(kernels) if name not in known and not has_left(kernels / name)
+        ]
+        if strangers:
+            told = f"left alone in {kernels}, not of this run: {', '.join(strangers)}"
             self._tell(Notice(text=told))
 
     def _train(self, plan: TrainingPlan) -> None:

@@ -259,6 +259,8 @@ def _print_added(added: "Added", where: str) -> None:
             shown.add_row(title, f"{cost.before:.4f}", f"{cost.after:.4f}", moved)
     if shown.row_count:
         console.print(shown)
+    if added.own is None:
+        console.print(f"{added.kernel.name} has no held-out document of 64 tokens to score")
     if added.others is None:
         console.print("the artifacts hold no held-out text of the other domains to score")
     else:

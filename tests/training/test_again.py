@@ -11,6 +11,7 @@ import pytest
 
 from cluster.growth import forget, join, leave, make_kernel
 from constellation.errors import (
+    ArtifactError,
     ConfigError,
     TrainingError,
 )
@@ -156,6 +157,12 @@ def test_a_change_that_they_would_not_fit_is_refused_before_it_begins(
     for name in ("forge", "guest"):
         leave(out, name, None)
     train(wanted, out, trainer=alone)
+    # Each way that the messages name brings them back under the new coordizer.
+    if how != "text":  # where a kernel of that name is the run's own by now
+        with pytest.raises(ArtifactError, match=r"constellation add forge .*added/forge"):
+            make_kernel(out, "forge", out / "kernels" / "forge", None, ignore)
+        join(out, train_new(out, "forge", out / "added" / "forge", trainer=alone), None)
+    join(out, make_kernel(out, "guest", out / "kernels" / "guest", None, ignore), None)
 
 
 def test_text_that_is_only_newer_is_no_change(text: Path, out: Path, tmp_path: Path) -> None:
@@ -174,6 +181,11 @@ def test_figures_are_of_the_runs_own_kernels_and_name_the_others(text: Path, out
     shown = write_report(out).path.read_text()
     assert "since they joined after the training: forge, guest" in shown
     assert "guest writes none here: a Hugging Face model, with tokens of its own" in shown
+
+
+def test_a_report_names_what_joined_after_it(out: Path) -> None:
+    """Without a training in between: the kernels joined after `report.json` was written."""
+    assert write_report(out).summary["joined_since"] == ["forge", "guest"]
 
 
 def test_the_checks_of_a_run_pass_over_a_model_with_tokens_of_its_own(out: Path) -> None:

@@ -147,6 +147,11 @@ def test_a_model_of_transformers_is_taken_back(law: Path, tmp_path: Path) -> Non
     before, documents = bits(law, "guest"), kept(law, "guest")
     leave(law, "guest", None)
     back(law, "guest")
+    forget(law, "guest", list_sources(law, "guest")[0].name, None)
+    assert bits(law, "guest") != before
+    leave(law, "guest", None)
+    make_kernel(law, "guest", law / "kernels" / "guest", tmp_path / "law", ignore)  # anew
+    join(law, make_kernel(law, "guest", law / "kernels" / "guest", None, ignore), None)
     assert bits(law, "guest") == before
     assert kept(law, "guest") == documents
 

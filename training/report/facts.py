@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from constellation.errors import ArtifactError
+from constellation.wire.table_file import load_table
 from training.report.history import METRICS, History, read_history
 
 REPORT = "report.json"
@@ -79,8 +80,16 @@ class RunFacts:
 
     @property
     def joined_since(self) -> tuple[str, ...]:
-        """Kernels of the run's table that its training did not make."""
-        return tuple((self.report or {}).get("joined_since", ()))
+        """Kernels of the run's table, as it is now, that the report has no figures of.
+
+        Raises:
+            ArtifactError: The table is damaged.
+        """
+        table = self.folder / "table.msgpack"
+        if self.report is None or not table.is_file():
+            return ()
+        own = self.report.get("kernels", {})
+        return tuple(site.name for site in load_table(table).sites if site.name not in own)
 
     @property
     def observables(self) -> Json:
