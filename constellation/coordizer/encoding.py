@@ -29,6 +29,9 @@ _TOKEN_CHARACTERS = dict(enumerate(byte_characters()[:128]))
 _SLAB_PIECES = 16_384
 """Pieces looked up at once: bounds the memory that a long text takes on its way."""
 
+_SLAB_TEXTS = 256
+"""Texts that the library encodes at once: bounds the memory that a corpus takes on its way."""
+
 _REMEMBERED_BYTES_MAX = 4 * 2**20
 """Bytes of pieces and tokens remembered; beyond it they are forgotten and learnt again."""
 
@@ -57,13 +60,17 @@ class Encoder:
         """Return `encode` of each text; what the library encodes is shared out to all cores."""
         valid = [_valid_text(text) for text in texts]
         for_library = [v for v in valid if v is not None and not self._can_look_up(v)]
-        encodings = iter(self._tokenizer.encode_batch_fast(for_library))
+        encoded = self._library_tokens(for_library)
         return [
-            self.encode(text)
-            if v is None or self._can_look_up(v)
-            else np.array(next(encodings).ids, dtype=np.int32)
+            self.encode(text) if v is None or self._can_look_up(v) else next(encoded)
             for text, v in zip(texts, valid, strict=True)
         ]
+
+    def _library_tokens(self, texts: Sequence[str]) -> Iterator[TokenArray]:
+        # The library's own form of an encoded text takes 19 bytes per byte of text.
+        for start in range(0, len(texts), _SLAB_TEXTS):
+            for encoding in self._tokenizer.encode_batch_fast(texts[start : start + _SLAB_TEXTS]):
+                yield np.array(encoding.ids, dtype=np.int32)
 
     def _can_look_up(self, text: str) -> bool:
         return text.isascii() and not any(whole in text for whole in self._whole_strings)
