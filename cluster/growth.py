@@ -77,8 +77,8 @@ def make_kernel(
         check_text(text)
     if arrival is Arrival.TEXT and text is not None:
         raise ConfigError(
-            f"{path} holds no kernel: neither kernel.json, nor adapter.safetensors, nor config.json "
-            "with a model's weights; if it is the text, leave --text out"
+            f"{path} holds no kernel: neither kernel.json, nor adapter.safetensors, nor "
+            "config.json with a model's weights; if it is the text, leave --text out"
         )
     if arrival is Arrival.TEXT:
         return train_new(artifacts, name, path, on_event, trainer=with_own_ray)
@@ -87,7 +87,7 @@ def make_kernel(
         return take_back(artifacts, name)
     if text is None:
         raise ConfigError(f"{path} is {arrival}: --text says where its domain lies, and is needed")
-    return import_new(artifacts, name, path, text)
+    return import_new(artifacts, name, path, text, on_event)
 
 
 def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:

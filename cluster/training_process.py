@@ -20,6 +20,7 @@ from typing import IO, Any, Final
 
 from cluster.bootstrap import local_ray, ray_folder
 from constellation.errors import ConstellationError, DeploymentError, TrainingError
+from constellation.wire.run_lock import held_descriptors
 from training.progress.events import OnEvent, from_json, to_json
 from training.recipe_running import WorkersSection
 from training.runs.failures import from_values, to_values
@@ -74,7 +75,8 @@ def _start() -> tuple[subprocess.Popen[str], IO[str]]:
         stdin=subprocess.PIPE,
         stdout=2,  # what Ray prints is not our output
         text=True,
-        pass_fds=(writer,),
+        # With our lock of the run's folder: until this process has ended too, nobody else writes.
+        pass_fds=(writer, *held_descriptors()),
         start_new_session=True,  # Ctrl-C reaches it through us, once
     )
     os.close(writer)

@@ -20,6 +20,7 @@ from constellation.curricula.split import SplitConfig
 from constellation.curricula.store import load_prepared, save_prepared
 from constellation.errors import ArtifactError, ConfigError
 from constellation.kernel.checkpoint import KERNEL_FILE, WEIGHTS_FILE, LoadedKernel, load_kernel
+from constellation.kernel.hugging_face.files import is_imported
 from constellation.records import Table
 from constellation.routing.candidate import fit_candidate
 from constellation.routing.growth import add_kernel
@@ -103,6 +104,9 @@ class GrowingRun:
     def kept_site(self) -> Table | None:
         """Return where the kernel routed from when it left; None when that was not kept.
 
+        Of a Hugging Face model that left under another coordizer it is None too: the model does not
+        depend on the coordizer, and its text shows anew where it lies.
+
         Raises:
             ArtifactError: What was kept is damaged, or belongs to another coordizer.
         """
@@ -115,6 +119,8 @@ class GrowingRun:
                 path, f"is not that of the kernel {self.name!r}; add it with --text"
             )
         if candidate.coordizer_hash != self.coordizer.hash:
+            if is_imported(self.folder):
+                return None
             raise ArtifactError(
                 path,
                 "was made with another coordizer than this run has now; train the kernel again: "

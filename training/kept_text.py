@@ -25,23 +25,17 @@ Change = Callable[[Iterable[Document]], Iterable[Document]]
 def kept_text(artifacts: Path, name: str) -> PreparedCorpus | None:
     """Return the documents of a kernel, split as they were; None when the run keeps none.
 
+    A kernel of the run itself learned from its part of the corpus, whatever was added before.
+
     Raises:
         ArtifactError: What the run keeps is damaged.
     """
-    added = artifacts / ADDED / name
-    if (added / MANIFEST).is_file():
-        return load_prepared(added)
-    if not (artifacts / CORPUS / MANIFEST).is_file():
-        return None
-    corpus = load_prepared(artifacts / CORPUS)
-    return of_domain(corpus, name) if name in corpus.domains else None
+    return _of_corpus(artifacts, name) or _added(artifacts, name)
 
 
 def is_kept(text: Path, artifacts: Path, name: str) -> bool:
     """Return whether a path leads to text that the run keeps for a kernel."""
-    place = text.resolve()
-    kept = (artifacts.resolve() / ADDED / name, artifacts.resolve() / CORPUS)
-    return any(place == folder or folder in place.parents for folder in kept)
+    return any(_leads_to(text, artifacts / part) for part in (f"{ADDED}/{name}", CORPUS))
 
 
 def prepared_text(text: Path, artifacts: Path, name: str) -> PreparedCorpus | None:
@@ -59,8 +53,10 @@ def prepared_text(text: Path, artifacts: Path, name: str) -> PreparedCorpus | No
     Raises:
         ArtifactError: The prepared text is damaged.
     """
-    if is_kept(text, artifacts, name):
-        return kept_text(artifacts, name)
+    if _leads_to(text, artifacts / ADDED / name):
+        return _added(artifacts, name)
+    if _leads_to(text, artifacts / CORPUS):
+        return _of_corpus(artifacts, name)
     if all((text / file).is_file() for file in (MANIFEST, *(f"{part}.jsonl" for part in SPLITS))):
         return renamed(load_prepared(text), name)
     return None
@@ -74,6 +70,22 @@ def of_domain(corpus: PreparedCorpus, name: str) -> PreparedCorpus:
 def renamed(corpus: PreparedCorpus, name: str) -> PreparedCorpus:
     """Return all documents under one domain."""
     return _changed(corpus, lambda documents: (replace(d, domain=name) for d in documents))
+
+
+def _leads_to(text: Path, folder: Path) -> bool:
+    return text.resolve().is_relative_to(folder.resolve())
+
+
+def _added(artifacts: Path, name: str) -> PreparedCorpus | None:
+    folder = artifacts / ADDED / name
+    return load_prepared(folder) if (folder / MANIFEST).is_file() else None
+
+
+def _of_corpus(artifacts: Path, name: str) -> PreparedCorpus | None:
+    if not (artifacts / CORPUS / MANIFEST).is_file():
+        return None
+    corpus = load_prepared(artifacts / CORPUS)
+    return of_domain(corpus, name) if name in corpus.domains else None
 
 
 def _changed(corpus: PreparedCorpus, change: Change) -> PreparedCorpus:

@@ -20,6 +20,11 @@ def has_kernel(folder: Path) -> bool:
     return bool(trained_files(folder)) or is_imported(folder)
 
 
+def has_left(folder: Path) -> bool:
+    """Return whether a folder holds what a kernel of ours left when it was removed."""
+    return (folder / SITE_FILE).is_file() or (folder / SPAWNED_FILE).is_file()
+
+
 def names_in(folder: Path) -> list[str]:
     """Return the names of what lies in a folder, sorted; none when it is not there."""
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

@@ -28,7 +28,7 @@ from constellation.wire.texts_file import save_texts
 from training.enough_text import check_calibration_text, in_words, unscored_domains
 from training.evaluation.observe import Observed, observe
 from training.kept_text import ADDED
-from training.kernel_files import names_in, remove_kernel, trained_files
+from training.kernel_files import has_left, names_in, remove_kernel, trained_files
 from training.ledger import Ledger
 from training.loop.checkpoints import write_json
 from training.plan import make_plan
@@ -239,7 +239,7 @@ class _Run:
         return plan
 
     def _check_text(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan) -> None:
-        """Refuse too little held-out text before the first step, or say what it is not enough for."""
+        """Refuse too little held-out text before the first step, or say what goes without."""
         check_calibration_text(corpus, coordizer)
         context = plan.context
         unscored = unscored_domains(corpus, coordizer, context=context)
@@ -247,15 +247,18 @@ class _Run:
             self._tell(Notice(text=in_words(unscored, context=context)))
 
     def _clear_kernels(self, plan: TrainingPlan) -> None:
-        """Remove the kernels of an earlier training with other domains, and name what is not ours."""
+        """Remove the kernels of a training before that had other domains; name strangers."""
         kernels = self._out / "kernels"
         joined = self._before.joined(plan.kernels)
         stale = self._ledger.folders("kernels", under="kernels/") - {*plan.kernels, *joined}
         for name in sorted(stale):
             remove_kernel(kernels / name)
         known = {*plan.kernels, *joined, *names_in(self._out / ADDED)}
-        if left := [name for name in names_in(kernels) if name not in known]:
-            told = f"left alone in {kernels}, not of this run: {', '.join(left)}"
+        strangers = [
+            name for name in names_in(kernels) if name not in known and not has_left(kernels / name)
+        ]
+        if strangers:
+            told = f"left alone in {kernels}, not of this run: {', '.join(strangers)}"
             self._tell(Notice(text=told))
 
     def _train(self, plan: TrainingPlan) -> None:

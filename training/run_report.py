@@ -54,12 +54,7 @@ class RunReport:
             "seed": None if self.plan.seed_job is None else self._facts(SEED),
             "joined_since": [site.name for site in joined_sites(stored, self.plan.kernels)],
             "held_out": self._held_out(),
-            "across": score_across(
-                self.corpus.test,
-                coordizer=self.coordizer,
-                kernels=self._decoders(),
-                seed=self._seed(),
-            ),
+            "across": self._across(),
             "collective": self._collective(table["observables"]["kernels"]),
             "table": table,
             "corpus": dict(self.corpus.manifest),
@@ -79,17 +74,34 @@ class RunReport:
         )
         return summarise(scored, domains=self.plan.kernels, random_seed=self.recipe.seed)
 
+    def _across(self) -> dict[str, object] | None:
+        """Return every kernel on every domain; None without text to score."""
+        if not self._is_scored():
+            return None
+        return score_across(
+            self.corpus.test,
+            coordizer=self.coordizer,
+            kernels=self._decoders(),
+            seed=self._seed(),
+        )
+
     def _collective(self, measured: Mapping[str, Any]) -> dict[str, object] | None:
         """Return what the kernels are worth together; None for one, and without text to score."""
-        decoders = self._decoders()
-        context = min(decoder.config.context for decoder in decoders.values())
-        unscored = unscored_domains(self.corpus, self.coordizer, context=context)
-        if len(decoders) < 2 or len(unscored) == len(self.corpus.domains):
+        if len(self.plan.kernels) < 2 or not self._is_scored():
             return None
         scores = score_collective(
-            self.corpus.test, coordizer=self.coordizer, policy=self._policy(), kernels=decoders
+            self.corpus.test,
+            coordizer=self.coordizer,
+            policy=self._policy(),
+            kernels=self._decoders(),
         )
         return collective_report(scores, measured, random_seed=self.recipe.seed)
+
+    def _is_scored(self) -> bool:
+        """Return whether a held-out document of any domain is long enough."""
+        context = self.plan.context
+        unscored = unscored_domains(self.corpus, self.coordizer, context=context)
+        return len(unscored) < len(self.corpus.domains)
 
     def _policy(self) -> RoutingPolicy:
         return RoutingPolicy(own_part(load_table(self.out / "table.msgpack"), self.plan.kernels))

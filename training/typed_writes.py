@@ -25,6 +25,8 @@ def typed_writes(folder: Path) -> Iterator[None]:
     """
     try:
         yield
+    except ConnectionError:  # of a terminal or pipe that is gone, not of the folder
+        raise
     except OSError as error:
         raise ArtifactError(
             error.filename or folder,

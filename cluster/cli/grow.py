@@ -169,10 +169,13 @@ def sources(
     if as_json:
         render.print_json({"kernel": name, "sources": [asdict(source) for source in found]})
         return
-    shown = render.table("source", "documents", "counts", numbers=("documents",))
+    console = render.stdout()
     for source in found:
-        shown.add_row(source.name, str(source.num_documents), "no" if source.unlearned else "yes")
-    render.stdout().print(shown)
+        noun = "document" if source.num_documents == 1 else "documents"
+        mark = ", unlearned" if source.unlearned else ""
+        # Never wrapped or cut: the name is what `unlearn` wants.
+        line = f"{render.visible(source.name)}: {source.num_documents} {noun}{mark}"
+        console.print(line, soft_wrap=True)
 
 
 def spawn(
@@ -259,6 +262,8 @@ def _print_added(added: "Added", where: str) -> None:
             shown.add_row(title, f"{cost.before:.4f}", f"{cost.after:.4f}", moved)
     if shown.row_count:
         console.print(shown)
+    if added.own is None:
+        console.print(f"{added.kernel.name} has no held-out document of 64 tokens to score")
     if added.others is None:
         console.print("the artifacts hold no held-out text of the other domains to score")
     else:

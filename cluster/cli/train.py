@@ -120,6 +120,13 @@ def _print_result(result: "TrainingResult") -> None:
     console = render.stdout()
     held_out = result.report["held_out"]
     console.print(figures(held_out))
+    if held_out["num_documents"]:
+        console.print(_summary(held_out))
+    console.print(f"{len(result.kernels)} kernels in {result.out}, {result.seconds:.0f} s")
+    console.print(f"report: {result.out / 'report.md'}")
+
+
+def _summary(held_out: dict[str, Any]) -> str:
     interval = held_out["seed_minus_constellation_ci95"]
     gain = (
         ""
@@ -127,20 +134,24 @@ def _print_result(result: "TrainingResult") -> None:
         else f"seed minus constellation {interval[0]:+.3f} to {interval[1]:+.3f} bits per byte "
         "(95 %) · "
     )
-    console.print(
+    return (
         f"\nheld out: {held_out['num_documents']} documents, {held_out['num_bytes']:,} bytes · "
         f"{gain}{held_out['routing_accuracy']:.1%} routed to their own kernel"
     )
-    console.print(f"{len(result.kernels)} kernels in {result.out}, {result.seconds:.0f} s")
-    console.print(f"report: {result.out / 'report.md'}")
 
 
 def figures(held_out: dict[str, Any]) -> "Table":
-    """Return a table of held-out bits per byte, one row per domain and one for all text."""
+    """Return a table of held-out bits per byte, one row per domain and one for all text.
+
+    A domain without a document that is long enough says so in its row.
+    """
     shown = [name for name in MODELS if name in held_out["bits_per_byte"]]
     titles = [MODELS[name] for name in shown]
     made = render.table("bits per byte", *titles, "routed right", numbers=(*titles, "routed right"))
-    rows = [*held_out["domains"].items(), ("all", held_out)]
+    for name in held_out.get("unscored", ()):
+        least = 2 * held_out["prefix_tokens"]
+        made.add_row(name, *("-" for _ in shown), f"no held-out document of {least} tokens")
+    rows = [*held_out["domains"].items(), ("all", held_out)] if shown else []
     for name, values in rows:
         bits = [f"{values['bits_per_byte'][model]:.3f}" for model in shown]
         style = "bold" if name == "all" else None

@@ -88,6 +88,35 @@ def test_a_kernel_forgets_a_source_in_the_artifacts(run: Run, own: Path) -> None
     assert "is all its text" in again.stderr
 
 
+def test_a_removed_kernel_is_taken_back_without_its_text(run: Run, own: Path) -> None:
+    """Live or not, by the path that `remove` leaves it at."""
+    before = load_table(own / "table.msgpack").sites
+    assert run("remove", "network", "--artifacts", own).exit_code == 0
+    taken = run("add", "network", own / "kernels" / "network", "--artifacts", own)
+    assert taken.exit_code == 0, taken.stderr
+    assert "network joined, in" in taken.stdout
+    after = {site.name: site for site in load_table(own / "table.msgpack").sites}
+    for site in before:
+        assert after[site.name].basin_K.tobytes() == site.basin_K.tobytes()
+        assert (after[site.name].radii, after[site.name].seat) == (site.radii, site.seat)
+
+
+def test_the_sources_of_a_kernel_are_listed_and_those_that_are_gone_are_marked(
+    run: Run, own: Path
+) -> None:
+    shown = run("sources", "mail", "--artifacts", own).stdout.splitlines()
+    assert [line.split(":")[0] for line in shown] == ["first half", "second half"]
+    run("unlearn", "mail", "second half", "--artifacts", own)
+    told = json.loads(run("sources", "mail", "--artifacts", own, "--json").stdout)
+    assert told["kernel"] == "mail"
+    assert [(s["name"], s["unlearned"]) for s in told["sources"]] == [
+        ("first half", False),
+        ("second half", True),
+    ]
+    assert "second half: " in run("sources", "mail", "--artifacts", own).stdout
+    assert run("sources", "poems", "--artifacts", own).exit_code == 1
+
+
 def test_what_it_cost_is_shown_as_a_table(run: Run, own: Path) -> None:
     kernel = own / "kernels" / "mail"
     shown = run("add", "poems", kernel, "--text", "verse", "--artifacts", own).stdout
@@ -102,6 +131,12 @@ def test_what_it_cost_is_shown_as_a_table(run: Run, own: Path) -> None:
         (("add", "poems", "own/kernels/mail"), "--text"),
         (("add", "poems", "verse", "--text", "verse"), "leave --text out"),
         (("add", "poems", "verse"), "run.json"),
+        (("add", "poems", "mistyped"), "mistyped: no such file or folder"),
+        (("add", "poems", "mistyped", "--text", "verse"), "mistyped: no such file or folder"),
+        (("add", "poems", "own/kernels/mail", "--text", "mistyped"), "mistyped: no such file"),
+        (("add", "poems", "own/kernels/mail/kernel.json"), "give the folder itself"),
+        (("add", "poems", "own/kernels/mail", "--text", "own/kernels/mail"), "a finished kernel"),
+        (("unlearn", "mail", "first halves"), "nearest names: first half"),
         (("add", "mail", "own/kernels/mail", "--text", "verse"), "already"),
         (("add", "../poems", "own/kernels/mail", "--text", "verse"), "name is '../poems'"),
         (("remove", "poems"), "no kernel is named 'poems'"),

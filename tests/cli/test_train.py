@@ -30,6 +30,20 @@ def test_the_figures_have_a_row_per_domain_and_one_for_all() -> None:
     assert rows[2][1:] == ["1.500", "2.500", "3.500", "4.500", "25.0%"]
 
 
+def test_a_domain_without_figures_says_so_in_its_row() -> None:
+    text = io.StringIO()
+    held_out = {**_report(1.5), "domains": {"sea": _report(2.5)}}
+    nothing = {"bits_per_byte": {}, "routing_accuracy": None, "domains": {}}
+    for measured in (held_out, nothing):
+        found = figures({**measured, "prefix_tokens": 32, "unscored": ["sky"]})
+        Console(file=text, width=140).print(found)
+    rows = [line.split() for line in text.getvalue().splitlines()]
+    skies = [row for row in rows if row[:1] == ["sky"]]
+    assert len(skies) == 2
+    for row in skies:
+        assert " ".join(row[-6:]) == "no held-out document of 64 tokens"
+
+
 def test_every_model_of_the_report_is_shown() -> None:
     assert set(MODELS) == set(evaluate.MODELS)
 

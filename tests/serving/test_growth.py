@@ -24,11 +24,14 @@ from constellation.errors import (
     GrowthRefused,
     IncompatibleKernels,
     InvalidRequest,
+    ReloadRefused,
+    TrainingError,
     UnknownKernel,
 )
 from constellation.records import Table
 from constellation.routing.sites import KernelTexts
 from constellation.settings import Settings
+from constellation.wire.run_lock import owned
 from constellation.wire.table_file import SITE_FILE, load_table, pack_table, save_table
 from constellation.wire.texts_file import load_texts
 from tests.serving.load import Load
@@ -117,6 +120,35 @@ def test_a_kernel_joins_and_leaves_under_load(
     targets = (settings.run_dir / "metrics_targets.json").read_text()
     assert "kernel-mail" in targets
     assert "poems" not in targets
+
+
+def test_a_kernel_that_left_is_taken_back_as_it_was_any_number_of_times(
+    settings: Settings, artifacts: Path, stars: Client, poems: Path
+) -> None:
+    """By the same call as a new one: where it routed from is kept beside its weights."""
+    stars.add("poems")
+    stars.unlearn("poems", "text-0")
+    stored = artifacts / "table.msgpack"
+    before = bits(load_table(stored))
+    texts = (artifacts / "texts" / "poems.msgpack").read_bytes()
+    for _ in range(2):
+        stars.retire("poems")
+        stars.add("poems")
+        assert bits(load_table(stored)) == before
+        assert bits(load_table(settings.run_dir / "table.msgpack")) == before
+    assert (artifacts / "texts" / "poems.msgpack").read_bytes() == texts
+    stars.unlearn("poems", "text-1")
+    assert load_table(stored).sites[-1].unlearned == ("text-0", "text-1")
+
+
+def test_nothing_is_reloaded_while_somebody_writes_the_artifacts(
+    artifacts: Path, stars: Client
+) -> None:
+    version = stars.status().table_version
+    refused = pytest.raises(ReloadRefused, match="a training runs in this folder, process")
+    with owned(artifacts, "a training", TrainingError), refused:
+        stars.reload()
+    assert stars.status().table_version == version
 
 
 def test_an_answer_that_a_kernel_began_is_finished_after_it_left(

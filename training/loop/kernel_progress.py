@@ -14,7 +14,8 @@ from training.loop.step import StepResult
 from training.progress.events import GuardState, KernelProgress, Phase
 
 PROGRESS_EVERY_S = 0.5
-"""Seconds between reports of progress; the first and last step are always reported."""
+"""Seconds between reports of progress; the first and last step are always reported, and so is every
+held-out figure, at the step it was measured."""
 
 Clock = Callable[[], float]
 
@@ -63,6 +64,7 @@ class Reporter:
         self._clock = clock
         self._started_s = clock()
         self._reported_s: float | None = None
+        self._measured: tuple[float | None, Probed] = (None, Probed())
         self._taken = 0
 
     def report(self, standing: Standing) -> None:
@@ -71,8 +73,10 @@ class Reporter:
         now_s = self._clock()
         last = standing.step == self._job.step.steps or standing.result.stop
         recent = self._reported_s is not None and now_s - self._reported_s < PROGRESS_EVERY_S
-        if recent and not last:
+        measured = (standing.dev_nats, standing.probed)
+        if recent and not last and measured == self._measured:
             return
+        self._measured = measured
         self._reported_s = now_s
         seconds_per_step = max(1e-9, now_s - self._started_s) / self._taken
         self._tell(self._progress(standing, seconds_per_step))

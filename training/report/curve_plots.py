@@ -40,7 +40,8 @@ def loss_plot(curves: Mapping[str, Curve]) -> Figure | None:
     figure = new_figure(
         _loss_title(drawn),
         height_in=0.9 + 1.75 * rows,
-        note=f"Bits per byte over steps. Number: the lowest held-out value{left_out}.",
+        note="Bits per byte over steps. Dots: held-out windows at checkpoints, which choose the "
+        f"best one. Number: the lowest of them{left_out}.",
     )
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     panels = list(grid.flat)
@@ -60,12 +61,14 @@ def loss_plot(curves: Mapping[str, Curve]) -> Figure | None:
 
 
 def _loss_title(curves: Sequence[Curve]) -> str:
-    ends = [(points[0][1], points[-1][1]) for curve in curves if (points := curve.held_out())]
-    several = [(first, last) for first, last in ends if first != last]
+    measured = [points for curve in curves if (points := curve.held_out())]
+    several = [points for points in measured if len(points) > 1]
     if not several:
-        return f"Held-out loss of {len(curves)} kernels"
-    fell = sum(last < first for first, last in several)
-    return f"Held-out loss fell in {fell} of {len(several)} trainings"
+        return f"Held-out loss, measured once in each of {len(curves)} trainings"
+    fell = sum(points[-1][1] < points[0][1] for points in several)
+    once = len(measured) - len(several)
+    told = f" ({once} more measured once)" if once else ""
+    return f"Held-out loss fell in {fell} of {len(several)} trainings{told}"
 
 
 def _loss_panel(axes: Axes, curve: Curve) -> None:

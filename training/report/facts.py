@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from constellation.errors import ArtifactError
+from constellation.wire.table_file import load_table
 from training.report.history import METRICS, History, read_history
 
 REPORT = "report.json"
@@ -70,7 +71,25 @@ class RunFacts:
     def held_out(self) -> Json:
         """Return the held-out figures; empty without them."""
         found: Json = (self.report or {}).get("held_out") or {}
-        return found
+        return {} if found.get("num_documents") == 0 else found
+
+    @property
+    def unscored(self) -> tuple[str, ...]:
+        """Domains that no figure is of, since their held-out documents are too short."""
+        return tuple(((self.report or {}).get("held_out") or {}).get("unscored", ()))
+
+    @property
+    def joined_since(self) -> tuple[str, ...]:
+        """Kernels of the run's table, as it is now, that the report has no figures of.
+
+        Raises:
+            ArtifactError: The table is damaged.
+        """
+        table = self.folder / "table.msgpack"
+        if self.report is None or not table.is_file():
+            return ()
+        own = self.report.get("kernels", {})
+        return tuple(site.name for site in load_table(table).sites if site.name not in own)
 
     @property
     def observables(self) -> Json:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from training.evaluation.cross_domain import DOCUMENTS_PER_DOMAIN
+from training.evaluation.evaluate import TOKENS_LEAST
 from training.report.judging import span
 from training.report.plots import Plot
 
@@ -40,6 +42,7 @@ def to_markdown(summary: Json, plots: Sequence[Plot]) -> str:
 def _head(summary: Json) -> str:
     told = summary["conclusion"][:4]
     missing = summary["not_measured"]
+    joined = ", ".join(map(_plain, summary["joined_since"]))
     lines = [
         f"# Report of the run {_plain(summary['name'])}",
         "",
@@ -49,6 +52,8 @@ def _head(summary: Json) -> str:
     ]
     if missing:
         lines += ["", f"Not measured in this run: {', '.join(missing)}."]
+    if joined:
+        lines += ["", f"Not in these figures, since they joined after the training: {joined}."]
     return "\n".join(lines)
 
 
@@ -102,8 +107,10 @@ def _bits(summary: Json) -> str:
         for name, row in summary["kernels"].items()
         if row["own"]["after"] is not None
     ]
+    short = ", ".join(map(_plain, summary["unscored"]))
+    unscored = f"\n\nNo held-out document of {TOKENS_LEAST} tokens: {short}." if short else ""
     if not rows:
-        return ""
+        return f"## Bits per byte{unscored}" if unscored else ""
     head = (
         "kernel", "own: seed", "own: kernel", "gain, 95 %",
         "other: seed", "other: kernel", "gain, 95 %", "routed right", "documents",
@@ -111,10 +118,13 @@ def _bits(summary: Json) -> str:
     words = (
         "Held-out bits per byte before (the seed) and after specialisation, on the kernel's own "
         "domain and on all others together. A gain above 0 is a saving. Fewer than "
-        f"{summary['interval_documents_min']} documents get no interval."
+        f"{summary['interval_documents_min']} documents get no interval. Figures of one kernel "
+        "differ with the text they are measured on: here all test documents of its domain; in the "
+        f"picture of every kernel on every domain at most {DOCUMENTS_PER_DOMAIN} of them; in the "
+        "curves of the loss windows of the other held-out part, by which checkpoints are chosen."
     )
     table = _table(head, rows, right=range(1, len(head)))
-    return f"## Bits per byte\n\n{words}\n\n{table}"
+    return f"## Bits per byte\n\n{words}\n\n{table}{unscored}"
 
 
 def _other(other: Json | None) -> tuple[str, str, str]:
@@ -204,6 +214,10 @@ def _samples(samples: Json | None) -> str:
         f"text, {settings['written_tokens']} tokens at temperature {settings['temperature']} and "
         f"top-p {settings['top_p']}; beside it the seed and a network without training, which draw "
         "with the same random numbers, and how the document goes on. Nothing was picked.",
+    ]
+    parts += [
+        f"{_plain(name)} writes none here: {_plain(why)}."
+        for name, why in samples.get("left_out", {}).items()
     ]
     for sample in samples["samples"]:
         parts += _sample(sample)

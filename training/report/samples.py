@@ -13,6 +13,7 @@ import numpy as np
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
+from constellation.curricula.prepare import PreparedCorpus
 from constellation.curricula.store import load_prepared
 from constellation.errors import ArtifactError
 from constellation.kernel.checkpoint import LoadedKernel, load_kernel
@@ -23,8 +24,10 @@ from constellation.records import Sampling, TokenArray
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.table_file import load_table
 from training.evaluation.parallel import side_by_side
+from training.kept_text import kept_text
 from training.loop.checkpoints import write_json
 from training.report.facts import read_json
+from training.run_kernels import OTHER_VOCABULARY, speaking_folders
 
 SAMPLES = "samples.json"
 
@@ -67,24 +70,29 @@ def ensure_samples(folder: Path) -> Mapping[str, Any] | None:
 
     Returns:
         The content of `samples.json`; None when the run has no kernels or no held-out text yet.
+        Kernels with a vocabulary of their own write none and are named.
 
     Raises:
         ArtifactError: A kernel, the coordizer, the corpus or the table is damaged.
     """
     if not all((folder / part).is_dir() for part in ("kernels", "coordizer", "corpus")):
         return None
-    names = sorted(path.name for path in (folder / "kernels").iterdir() if path.is_dir())
-    kernels = {name: open_kernel(folder / "kernels" / name) for name in names}
+    speaking, others = speaking_folders(folder)
+    kernels = {name: open_kernel(path) for name, path in speaking.items()}
     seed = load_kernel(folder / "seed") if (folder / "seed").is_dir() else None
     hashes = {name: kernel.weights_hash for name, kernel in kernels.items()}
     if seed is not None:
         hashes["seed"] = seed.weights_hash
-    settings = _settings(hashes)
+    settings = {**_settings(hashes), **({"left_out": list(others)} if others else {})}
     known = _known(folder / SAMPLES)
     if not kernels or (known is not None and known.get("settings") == settings):
         return known if kernels else None
     samples = write_samples(folder, kernels, seed)
-    made = {"settings": settings, "samples": [asdict(sample) for sample in samples]}
+    made = {
+        "settings": settings,
+        "samples": [asdict(sample) for sample in samples],
+        "left_out": dict.fromkeys(others, OTHER_VOCABULARY),
+    }
     write_json(folder / SAMPLES, made)
     return made
 
@@ -101,6 +109,7 @@ def write_samples(
     """
     coordizer = Coordizer.load(folder / "coordizer")
     documents = load_prepared(folder / "corpus").test
+    texts = {name: kept_text(folder, name) for name in kernels}
     table = folder / "table.msgpack"
     policy = RoutingPolicy(load_table(table)) if table.is_file() else None
     config = next(iter(kernels.values())).decoder.config
@@ -110,7 +119,7 @@ def write_samples(
     jobs = [
         (name, document, {"kernel": kernel.decoder, **shared})
         for name, kernel in kernels.items()
-        for document in _prompts(documents, name, coordizer)
+        for document in _prompts(_home(texts[name]) or documents, coordizer)
     ]
     return side_by_side(
         lambda job: _sample(*job[1], seed=job[0], coordizer=coordizer, policy=policy),
@@ -137,12 +146,15 @@ def _known(path: Path) -> Mapping[str, Any] | None:
         return None  # it can be made again
 
 
-def _prompts(documents: Sequence[Document], name: str, coordizer: Coordizer) -> list[Document]:
-    """Return documents to start from: of the kernel's domain, else of all, spread evenly."""
-    home = [document for document in documents if document.domain == name]
+def _home(kept: PreparedCorpus | None) -> Sequence[Document]:
+    return () if kept is None else kept.test
+
+
+def _prompts(documents: Sequence[Document], coordizer: Coordizer) -> list[Document]:
+    """Return documents to start from, spread evenly over those that are long enough."""
     usable = [
         document
-        for document in home or documents
+        for document in documents
         if len(coordizer.encode(document.text)) >= 2 * PROMPT_TOKENS
     ]
     picked = sorted(set(np.linspace(0, len(usable) - 1, PROMPTS).astype(int).tolist()))
@@ -159,7 +171,7 @@ def _sample(
     policy: RoutingPolicy | None,
 ) -> Sample:
     ids = coordizer.encode(document.text)
-    context = next(iter(writers.values())).config.context
+    context = min(decoder.config.context for decoder in writers.values())
     cut = min(PROMPT_TOKENS, context // 4)
     tokens_max = min(WRITTEN_TOKENS, context - cut - 1)
     sampling = Sampling(tokens_max=tokens_max, temperature=TEMPERATURE, top_p=TOP_P, seed=seed)

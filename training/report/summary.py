@@ -60,6 +60,8 @@ def summarise_run(facts: RunFacts, samples: Json | None) -> dict[str, Any]:
         "spending": spending(facts),
         "provenance": provenance(facts),
         "not_measured": _not_measured(facts, samples),
+        "unscored": list(facts.unscored),
+        "joined_since": list(facts.joined_since),
         "interval_documents_min": INTERVAL_DOCUMENTS_MIN,
         "gauge_band": list(GAUGE_BAND),
     }

@@ -12,6 +12,7 @@ from training.report.markdown import to_markdown
 from training.report.plots import Plot, draw_plots
 from training.report.samples import ensure_samples
 from training.report.summary import summarise_run
+from training.typed_writes import typed_writes
 
 REPORT_FILE = "report.md"
 
@@ -40,7 +41,8 @@ def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
     """
     facts = read_facts(folder)
     path = folder / REPORT_FILE if out is None else out
-    samples = ensure_samples(folder)
+    with typed_writes(folder):
+        samples = ensure_samples(folder)
     summary, plots = _make(facts, samples, path)
     summary["plots"] = [asdict(plot) for plot in plots]
     try:

@@ -27,6 +27,7 @@ from constellation.records import TokenArray
 from training.evaluation.parallel import side_by_side
 from training.loop.data import Windows, join_documents
 from training.token_files import load_tokens
+from training.typed_writes import typed_writes
 
 Method = Literal["plain", "fisher"]
 
@@ -109,7 +110,8 @@ def merge_folders(
         options: How; plain and no worse than the best input when left out.
 
     Raises:
-        ArtifactError: An input is damaged, of another tokenizer, or of another base.
+        ArtifactError: An input is damaged, of another tokenizer, or of another base; or the folder
+            cannot be written.
         ConfigError: Fewer than two inputs, or a kind of adapter that cannot be merged.
         CorpusError: There is no held-out text.
         TrainingError: A run's token file cannot be used.
@@ -224,15 +226,12 @@ def _token_file(each: _Input) -> Path:
 def _save(
     out: Path, decoder: Decoder, inputs: Sequence[_Input], report: MergeReport, bits: float
 ) -> None:
-    save_kernel(
-        out,
-        decoder,
-        tokenizer_hash=inputs[0].kernel.tokenizer_hash,
-        facts={
-            "name": out.name,
-            "base_sha256": inputs[0].base_hash,
-            "merged_from": [str(each.folder) for each in inputs],
-            "method": report.method,
-            "held_out_bits_per_byte": bits,
-        },
-    )
+    facts = {
+        "name": out.name,
+        "base_sha256": inputs[0].base_hash,
+        "merged_from": [str(each.folder) for each in inputs],
+        "method": report.method,
+        "held_out_bits_per_byte": bits,
+    }
+    with typed_writes(out):
+        save_kernel(out, decoder, tokenizer_hash=inputs[0].kernel.tokenizer_hash, facts=facts)

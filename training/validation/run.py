@@ -12,21 +12,25 @@ import numpy as np
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.curricula.store import load_prepared
-from constellation.errors import ArtifactError, ConfigError
+from constellation.errors import ArtifactError, ConfigError, CorpusError
 from constellation.kernel.checkpoint import LoadedKernel
 from constellation.kernel.config import PRESETS
 from constellation.kernel.decoder import Decoder
+from constellation.kernel.hugging_face.files import is_imported
 from constellation.kernel.opening import open_kernel
 from constellation.kernel.probe_set import ProbeSet
 from constellation.kernel.signature_extract import kernel_basins
 from constellation.wire.table_file import load_table
+from training.kept_text import kept_text
+from training.kernel_files import has_kernel
 from training.provenance import RUN_FILE
+from training.run_kernels import OTHER_VOCABULARY, kernel_folders, speaking_folders
 from training.runs.training_plan import SEED
 from training.validation.architecture import check_architecture
-from training.validation.check import Check, ValidationReport
+from training.validation.check import Check, ValidationReport, not_applicable
 from training.validation.gates import coordizer_gate, kernels_gate
 from training.validation.held_out import HeldOut
-from training.validation.trained import check_trained, read_kernel
+from training.validation.trained import check_imported, check_trained, read_kernel
 
 GATE_TEXTS = 32
 """Held-out texts per kernel whose basins are compared."""
@@ -88,6 +92,9 @@ def validate_run(folder: Path) -> ValidationReport:
     run = _RunFolder(folder)
     groups: dict[str, tuple[Check, ...]] = {}
     for name, path in run.kernels(with_seed=True).items():
+        if is_imported(path):
+            groups[name] = check_imported(path)
+            continue
         kernel, files = read_kernel(path)
         if kernel is None:
             groups[name] = (files,)
@@ -95,8 +102,10 @@ def validate_run(folder: Path) -> ValidationReport:
         if "architecture" not in groups:
             groups = {"architecture": check_architecture(kernel.decoder), **groups}
         speaks = _speaks(kernel, run.coordizer)
-        held_out = run.held_out(name, kernel.config.context) if speaks.passed else None
-        groups[name] = (files, speaks, *check_trained(kernel.decoder, held_out))
+        held_out, why = None, "it speaks other tokens"
+        if speaks.passed:
+            held_out, why = run.held_out(name, kernel.config.context)
+        groups[name] = (files, speaks, *check_trained(kernel.decoder, held_out, why=why))
     return ValidationReport(target=str(folder), groups=groups)
 
 
@@ -107,15 +116,21 @@ def validate_gates(folder: Path) -> ValidationReport:
         ArtifactError: The run is not finished, or a kernel cannot be read.
     """
     run = _RunFolder(folder)
-    sites = load_table(folder / "table.msgpack").sites
-    basins = {name: run.basins(name, path) for name, path in run.kernels().items()}
+    speaking, others = speaking_folders(folder)
+    gauges = {
+        site.name: site.phi_gauge
+        for site in load_table(folder / "table.msgpack").sites
+        if site.name in speaking
+    }
+    basins = {name: run.basins(name, path) for name, path in speaking.items()}
+    left_out = tuple(not_applicable(f"integration of {name}", OTHER_VOCABULARY) for name in others)
     return ValidationReport(
         target=str(folder),
         groups={
             "gate 1": coordizer_gate(
                 run.coordizer, run.corpus.train, run.corpus.test, vocab_size=run.vocab_size()
             ),
-            "gate 2": kernels_gate({site.name: site.phi_gauge for site in sites}, basins),
+            "gate 2": (*kernels_gate(gauges, basins), *left_out),
         },
     )
 
@@ -142,8 +157,8 @@ class _RunFolder:
 
     def kernels(self, *, with_seed: bool = False) -> dict[str, Path]:
         """Return name -> folder, the seed first."""
-        found = {path.name: path for path in sorted((self.folder / "kernels").glob("*/"))}
-        if not found:
+        found = kernel_folders(self.folder)
+        if not any(map(has_kernel, found.values())):
             raise ArtifactError(self.folder / "kernels", "holds no kernel; finish the training")
         seed = self.folder / SEED
         return {SEED: seed, **found} if with_seed and seed.is_dir() else found
@@ -157,25 +172,29 @@ class _RunFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(path, f"does not say the recipe's vocabulary: {error!r}") from error
 
-    def held_out(self, name: str, context: int) -> HeldOut:
-        """Return the test split of a kernel's domain, and unigrams of its training text."""
-        source = name if name in self.corpus.domains else SEED
-        tokens = self.coordizer.encode_batch(self._texts(name))
-        known_N = np.load(self.folder / "tokens" / f"{source}.train.npy")
-        return HeldOut.of(tokens, self.coordizer, context=context, known_N=known_N)
+    def held_out(self, name: str, context: int) -> tuple[HeldOut | None, str]:
+        """Return the held-out text of a kernel, with unigrams of what it read; or why not.
+
+        An added kernel has text of its own; a kernel without a domain is held to that of all.
+        """
+        own = None if name == SEED else kept_text(self.folder, name)
+        corpus, source = (self.corpus, SEED) if own is None else (own, name)
+        tokens = self.coordizer.encode_batch([document.text for document in corpus.test])
+        path = self.folder / "tokens" / f"{source}.train.npy"
+        known_N = np.load(path) if path.is_file() else None
+        try:
+            made = HeldOut.of(tokens, self.coordizer, context=context, known_N=known_N)
+        except CorpusError as error:
+            return None, str(error)
+        return made, ""
 
     def basins(self, name: str, path: Path) -> np.ndarray:
         """Return a kernel's basins of held-out texts of its own domain, shape (N, K)."""
         kernel = open_kernel(path)
         probe = ProbeSet.of(
-            self._texts(name),
+            [document.text for document in (kept_text(self.folder, name) or self.corpus).test],
             self.coordizer,
             context=kernel.config.context,
             num_texts=GATE_TEXTS,
         )
         return kernel_basins(kernel.decoder, self.coordizer, probe)
-
-    def _texts(self, name: str) -> list[str]:
-        """Return the held-out documents of a kernel's domain; of all for the seed."""
-        of_all = name not in self.corpus.domains
-        return [d.text for d in self.corpus.test if of_all or d.domain == name]

@@ -16,12 +16,18 @@ from constellation.errors import ArtifactError
 from constellation.kernel.checkpoint import LoadedKernel
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.generation import generate
+from constellation.kernel.hugging_face.files import check_model
 from constellation.kernel.measurement import INTERVAL_ITEMS_MIN, bootstrap_interval
 from constellation.kernel.opening import open_kernel
 from constellation.records import FloatArray, Sampling
+from training.run_kernels import OTHER_VOCABULARY
 from training.validation.check import Check, not_applicable
 from training.validation.held_out import HeldOut, Scores, score
 
+FILES: Final = "files and hash"
+"""Name of the check of a kernel's files."""
+TEXT_CHECKS: Final = ("better than unigrams", "calibration", "writing")
+"""Names of the checks that need held-out text in the kernel's own tokens."""
 CONTINUATIONS: Final = 8
 PROMPT_TOKENS: Final = 16
 WRITTEN_TOKENS: Final = 48
@@ -35,17 +41,34 @@ CALIBRATION_MOST: Final = 0.25
 
 def read_kernel(folder: Path) -> tuple[LoadedKernel | None, Check]:
     """Read a kernel; whole files whose hash is the one written beside them."""
-    name = "files and hash"
     try:
         kernel = open_kernel(folder)
     except ArtifactError as error:
-        return None, Check(name=name, passed=False, detail=str(error))
+        return None, Check(name=FILES, passed=False, detail=str(error))
     detail = f"weights have sha256 {kernel.weights_hash[:16]}..., as {folder.name} says"
-    return kernel, Check(name=name, passed=True, detail=detail)
+    return kernel, Check(name=FILES, passed=True, detail=detail)
+
+
+def check_imported(folder: Path) -> tuple[Check, ...]:
+    """Check the files of a Hugging Face model; what compares tokens does not apply to it."""
+    try:
+        identity = check_model(folder)
+    except ArtifactError as error:
+        return (Check(name=FILES, passed=False, detail=str(error)),)
+    files = f"all files are those of its record, weights {identity.weights_hash[:16]}..."
+    others = ("vocabulary", *TEXT_CHECKS)
+    return (
+        Check(name=FILES, passed=True, detail=files),
+        *(not_applicable(name, OTHER_VOCABULARY) for name in others),
+    )
 
 
 def check_trained(
-    decoder: Decoder, held_out: HeldOut | None, *, seed: int = 0
+    decoder: Decoder,
+    held_out: HeldOut | None,
+    *,
+    seed: int = 0,
+    why: str = "no held-out text: give --text",
 ) -> tuple[Check, ...]:
     """Check what a kernel learned.
 
@@ -53,12 +76,12 @@ def check_trained(
         decoder: The kernel, in evaluation mode.
         held_out: Text it did not learn from; without it, only the weights are checked.
         seed: Of drawing and of bootstraps.
+        why: The reason when there is no text, in words.
     """
     weights = finite_weights(decoder)
     if held_out is None or not weights.passed:
-        why = "no held-out text: give --text" if held_out is None else "the weights are not finite"
-        names = ("better than unigrams", "calibration", "writing")
-        return (weights, *(not_applicable(name, why) for name in names))
+        told = why if held_out is None else "the weights are not finite"
+        return (weights, *(not_applicable(name, told) for name in TEXT_CHECKS))
     scores = score(decoder, held_out)
     return (
         weights,

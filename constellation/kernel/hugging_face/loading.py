@@ -85,7 +85,11 @@ def open_model(folder: Path, *, weights: Weights | None = None) -> LoadedModel:
     return LoadedModel(
         name=folder.name,
         network=network,
-        tokens=read_tokens(folder, vocab_size=network.config.vocab_size),
+        tokens=read_tokens(
+            folder,
+            vocab_size=network.config.vocab_size,
+            num_embeddings=network.embedding.shape[0],
+        ),
         opening_id=next(iter(_named(model, "bos_token_id") + end_ids), None),
         end_ids=end_ids,
         num_parameters=num_parameters,

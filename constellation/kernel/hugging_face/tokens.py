@@ -50,15 +50,17 @@ class ModelTokens:
         return ids
 
 
-def read_tokens(folder: Path, *, vocab_size: int) -> ModelTokens:
+def read_tokens(folder: Path, *, vocab_size: int, num_embeddings: int | None = None) -> ModelTokens:
     """Read the tokens of a model.
 
     Args:
         folder: Holds its `tokenizer.json`.
         vocab_size: Ids that the model can write; those without a token have no bytes.
+        num_embeddings: Ids that the model can read; None: as many.
 
     Raises:
-        ArtifactError: The file is damaged, or the bytes of its tokens cannot be known.
+        ArtifactError: The file is damaged, has tokens that the model knows nothing of, or the
+            bytes of its tokens cannot be known.
     """
     path = folder / TOKENIZER_FILE
     described = read_json(path)
@@ -68,9 +70,28 @@ def read_tokens(folder: Path, *, vocab_size: int) -> ModelTokens:
         raise ArtifactError(path, f"it cannot be read: {error}") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    known = min(vocab_size, vocab_size if num_embeddings is None else num_embeddings)
+    _check_ids(path, tokenizer, known)
     tokens = ModelTokens(tokenizer, _token_bytes(path, tokenizer, described, vocab_size))
     _check_bytes(path, tokenizer, tokens)
     return tokens
+
+
+def _check_ids(path: Path, tokenizer: Tokenizer, num_known: int) -> None:
+    """Refuse a tokenizer with ids beyond the model's: a text that has one could not be read."""
+    beyond = {
+        index: token
+        for token, index in tokenizer.get_vocab(with_added_tokens=True).items()
+        if index >= num_known
+    }
+    if beyond:
+        first = min(beyond)
+        raise ArtifactError(
+            path,
+            f"it has more tokens than the model's {num_known}: {len(beyond)} more, the first "
+            f"{beyond[first]!r} with the id {first}; save the model with its own tokenizer, or "
+            "after model.resize_token_embeddings(len(tokenizer))",
+        )
 
 
 def _token_bytes(
@@ -118,8 +139,6 @@ def _spaced_bytes(token: str) -> bytes:
 def _check_bytes(path: Path, tokenizer: Tokenizer, tokens: ModelTokens) -> None:
     """Compare the bytes with what the library itself makes of the same tokens."""
     ids = tokens.encode(_PROBE, opens=False)
-    if any(index >= len(tokens.token_bytes) for index in ids):
-        raise ArtifactError(path, f"it has more tokens than the model's {len(tokens.token_bytes)}")
     joined = b"".join(tokens.token_bytes[index] for index in ids).decode(errors="replace")
     # A space that the vocabulary puts before a text is no part of it; the library takes it off.
     if joined.removeprefix(" ") != tokenizer.decode(ids).removeprefix(" "):

@@ -267,6 +267,24 @@ def test_tokens_whose_bytes_cannot_be_known_are_refused(tmp_path: Path) -> None:
         read_tokens(tmp_path, vocab_size=40)
 
 
+def test_a_tokenizer_that_goes_beyond_the_embedding_is_refused_with_the_first_such_token(
+    tmp_path: Path,
+) -> None:
+    """Merged tokens and added ones, whatever a probe of some text would meet."""
+    made = tokenizer()
+    size = made.get_vocab_size(with_added_tokens=True)
+    made.add_tokens(["<|late|>"])
+    made.save(str(tmp_path / files.TOKENIZER_FILE))
+    told = (
+        rf"more tokens than the model's {size}: 1 more, the first '<\|late\|>' with the id {size}"
+    )
+    with pytest.raises(ArtifactError, match=told):
+        read_tokens(tmp_path, vocab_size=size)
+    with pytest.raises(ArtifactError, match="more tokens than the model's"):
+        read_tokens(tmp_path, vocab_size=size + 1, num_embeddings=size)
+    assert read_tokens(tmp_path, vocab_size=size + 1).token_bytes[size] == b"<|late|>"
+
+
 def test_making_the_engine_of_an_own_kernel_imports_nothing_of_the_library() -> None:
     loads = "import sys; import actors.kernel.engines; print('transformers' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)

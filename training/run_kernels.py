@@ -1,0 +1,40 @@
+"""Which kernels of a run's folder are looked at: those of its table, by what they speak.
+
+What else lies in `kernels/` was removed, or is not the run's.
+"""
+
+from pathlib import Path
+
+from constellation.kernel.hugging_face.files import is_imported
+from constellation.wire.table_file import load_table
+from training.kernel_files import has_kernel, names_in
+
+OTHER_VOCABULARY = "a Hugging Face model, with tokens of its own"
+"""Why a kernel is left out where token by token is compared."""
+
+
+def kernel_folders(folder: Path) -> dict[str, Path]:
+    """Return name -> folder of the kernels of a run's table, sorted by name.
+
+    A run that has no table yet has the kernels that are finished so far.
+
+    Raises:
+        ArtifactError: The table is damaged.
+    """
+    table, kernels = folder / "table.msgpack", folder / "kernels"
+    if table.is_file():
+        names = [site.name for site in load_table(table).sites]
+    else:
+        names = [name for name in names_in(kernels) if has_kernel(kernels / name)]
+    return {name: kernels / name for name in sorted(names)}
+
+
+def speaking_folders(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Return the kernels that speak the run's own tokens, and the names of the others.
+
+    Raises:
+        ArtifactError: The table is damaged.
+    """
+    found = kernel_folders(folder)
+    others = tuple(name for name, path in found.items() if is_imported(path))
+    return {name: path for name, path in found.items() if name not in others}, others
