@@ -87,7 +87,7 @@ def make_kernel(
         return take_back(artifacts, name)
     if text is None:
         raise ConfigError(f"{path} is {arrival}: --text says where its domain lies, and is needed")
-    return import_new(artifacts, name, path, text)
+    return import_new(artifacts, name, path, text, on_event)
 
 
 def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:

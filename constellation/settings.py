@@ -7,6 +7,7 @@ The only file that reads the environment. Nested keys use two underscores:
 import os
 import tomllib
 from collections.abc import Mapping
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -193,7 +194,7 @@ class Settings(BaseSettings):
 class _TomlFile(TomlConfigSettingsSource):
     """The values of a TOML file, with or without a byte-order mark at its start."""
 
-    def _read_file(self, file_path: Path) -> dict[str, Any]:
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
         return tomllib.loads(file_path.read_text(encoding="utf-8-sig"))
 
 

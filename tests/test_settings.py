@@ -34,6 +34,11 @@ def test_the_file_beats_the_defaults(folder: Path) -> None:
     assert loaded.kernel.slots == settings.KernelSettings().slots
 
 
+def test_a_byte_order_mark_at_the_start_of_the_file_is_no_text(folder: Path) -> None:
+    (folder / "constellation.toml").write_bytes(b"\xef\xbb\xbf[serve]\nport = 7000\n")
+    assert settings.load_settings().serve.port == 7000
+
+
 def test_the_environment_beats_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "constellation.toml").write_text("[serve]\nport = 1001\ntop_k = 3\n")
     monkeypatch.setenv("CONSTELLATION_SERVE__PORT", "1002")

@@ -90,8 +90,7 @@ def train_new(
                 "bring a finished kernel and --text"
             )
         run.check_place_is_free()
-        arrival = run.read(text, recipe.corpus)
-        on_event(CorpusRead(lines=corpus_lines(arrival.corpus.manifest)))
+        arrival = _read(run, text, recipe.corpus, on_event)
         run.keep(arrival)
         plan = run.plan(recipe, arrival.corpus)
         if not is_finished(plan, name):
@@ -106,7 +105,9 @@ def train_new(
         return _joining(run, arrival, started_s)
 
 
-def import_new(artifacts: Path, name: str, kernel: Path, text: Path) -> NewKernel:
+def import_new(
+    artifacts: Path, name: str, kernel: Path, text: Path, on_event: OnEvent = ignore
+) -> NewKernel:
     """Take in a finished kernel; its basin is that of the text given.
 
     The base of an adapter is copied too, once for all adapters over it, to `bases/` under its hash.
@@ -117,6 +118,7 @@ def import_new(artifacts: Path, name: str, kernel: Path, text: Path) -> NewKerne
         kernel: Folder of a whole kernel of the same vocabulary, or of an adapter that says where
             its base lies, or of a causal model of `transformers`, which has its own.
         text: A file or folder with text of its domain, some of which calibrates its radii.
+        on_event: Told of what was read.
 
     Raises:
         IncompatibleKernels: It was trained with another vocabulary.
@@ -131,11 +133,11 @@ def import_new(artifacts: Path, name: str, kernel: Path, text: Path) -> NewKerne
     started_s = time.perf_counter()
     with _growing(artifacts, name) as run:
         if is_model(kernel):
-            return _import_foreign(run, kernel, text, started_s)
+            return _import_foreign(run, kernel, text, on_event, started_s)
         loaded = load_adapted(kernel) if is_adapter(kernel) else load_kernel(kernel)
         if loaded.tokenizer_hash != run.coordizer.tokenizer_hash:
             raise IncompatibleKernels(name)
-        arrival = run.read(text, CorpusSection())
+        arrival = _read(run, text, CorpusSection(), on_event)
         if kernel.resolve() != run.folder:
             run.clear_place()
             if isinstance(loaded, AdaptedKernel):
@@ -193,12 +195,20 @@ def _growing(artifacts: Path, name: str) -> Iterator[GrowingRun]:
         yield GrowingRun(artifacts, name)
 
 
-def _import_foreign(run: GrowingRun, model: Path, text: Path, started_s: float) -> NewKernel:
+def _read(run: GrowingRun, text: Path, section: CorpusSection, on_event: OnEvent) -> Arrival:
+    arrival = run.read(text, section)
+    on_event(CorpusRead(lines=corpus_lines(arrival.corpus.manifest)))
+    return arrival
+
+
+def _import_foreign(
+    run: GrowingRun, model: Path, text: Path, on_event: OnEvent, started_s: float
+) -> NewKernel:
     # Imported here: what it needs is optional.
     from constellation.kernel.hugging_face.loading import open_model
 
     open_model(model)  # before anything is written
-    arrival = run.read(text, CorpusSection())
+    arrival = _read(run, text, CorpusSection(), on_event)
     if model.resolve() != run.folder:
         run.clear_place()
         files = import_model(model, run.folder)

@@ -7,6 +7,7 @@ import typer
 
 from cluster.cli import kernel_folder, liveness, options, render
 from cluster.cli.groups import FlagGroup
+from cluster.cli.texts import read_told
 
 if TYPE_CHECKING:
     from constellation.kernel.measurement import Measurement
@@ -37,14 +38,13 @@ def extract(
 
     Example: constellation basin extract run/kernels/python python.basin --text held-out/
     """
-    from constellation.curricula.corpus import read_corpus
     from constellation.kernel.probe_set import ProbeSet
     from constellation.kernel.signature import save_signature
     from constellation.kernel.signature_extract import extract_signature
 
     loaded = kernel_folder.load(kernel, coordizer)
     probe = ProbeSet.of(
-        [document.text for document in read_corpus(text).documents],
+        [document.text for document in read_told(text).documents],
         loaded.coordizer,
         context=loaded.kernel.config.context,
         num_texts=texts,

@@ -9,6 +9,7 @@ import typer
 from cluster.cli import liveness, options, render
 from cluster.cli.connection import configuration, read_text
 from cluster.cli.groups import FlagGroup
+from cluster.cli.texts import read_told
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
@@ -51,12 +52,8 @@ def train(
     Example: constellation coordize train corpus/ artifacts/coordizer --vocab 32000
     """
     from constellation.coordizer.training import train_coordizer
-    from constellation.curricula.account import reading_lines
-    from constellation.curricula.corpus import read_corpus
 
-    corpus = read_corpus(path)
-    for line in reading_lines(corpus):
-        render.stderr().print(line, markup=False, highlight=False)
+    corpus = read_told(path)
     if anchored is None:
         anchored = len(corpus.domains) > 1
     with liveness.step(f"training on {len(corpus.documents):,} documents"):
@@ -128,12 +125,11 @@ def inspect(
     from dataclasses import asdict
 
     from constellation.coordizer import statistics
-    from constellation.curricula.corpus import read_corpus
 
     coordizer = _load(folder)
     facts = describe(coordizer)
     if corpus is not None:
-        texts = [document.text for document in read_corpus(corpus).documents]
+        texts = [document.text for document in read_told(corpus).documents]
         facts["statistics"] = asdict(statistics.inspect(coordizer, texts))
     _print_facts(facts, as_json=as_json)
 

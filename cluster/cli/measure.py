@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.cli import kernel_folder, liveness, options, render
+from cluster.cli.texts import read_told
 from constellation.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -99,13 +100,12 @@ def _measure(
     documents: int,
     seed: int,
 ) -> "BetaMeasurement":
-    from constellation.curricula.corpus import read_corpus
     from constellation.kernel import beta
     from constellation.kernel.passages import passages
 
     decoder, coordizer = loaded.kernel.decoder, loaded.coordizer
     lengths = beta.measurable_lengths(decoder.config, wanted)
-    tokens = coordizer.encode_batch([document.text for document in read_corpus(text).documents])
+    tokens = coordizer.encode_batch([document.text for document in read_told(text).documents])
     found_NT = passages(
         tokens, length=lengths[-1], num_passages=documents, end_id=coordizer.end_id, seed=seed
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster.cli import kernel_folder, options, render
+from cluster.cli.texts import read_told
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,7 +72,6 @@ def _gates(run: Path) -> "ValidationReport":
 
 def _validate(target: str, text: Path | None, coordizer: Path | None) -> "ValidationReport":
     from constellation.coordizer.coordizer import Coordizer
-    from constellation.curricula.corpus import read_corpus
     from training.validation import run
 
     folder = Path(target)
@@ -81,7 +81,7 @@ def _validate(target: str, text: Path | None, coordizer: Path | None) -> "Valida
         return report
     if not folder.is_dir():
         return run.validate_preset(target)
-    texts = [document.text for document in read_corpus([text]).documents] if text else []
+    texts = [document.text for document in read_told(text).documents] if text else []
     home = kernel_folder.run_of(folder)
     coordizer = coordizer or (None if home is None else home / "coordizer")
     if texts and coordizer is None:

@@ -8,7 +8,7 @@ This file knows the library `tokenizers`; it knows no coordinates and reads no f
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
@@ -39,6 +39,25 @@ ASCII_PIECE = re.compile(
     re.ASCII,
 )
 """`SPLIT_PATTERN` as it reads on ASCII text, for `re`, which is several times faster there."""
+
+
+_LETTER, _SIGN = r"[^\W\d_]", r"(?:[^\w\s]|_)"
+
+
+def has_long_run(text: str, chars_max: int) -> bool:
+    """Return whether a text has more letters, signs or blanks in a row."""
+    return next(long_runs(text, chars_max), None) is not None
+
+
+def long_runs(text: str, chars_max: int) -> Iterator[re.Match[str]]:
+    """Yield the runs of letters, of signs and of blanks with more than `chars_max` characters.
+
+    No longer piece lies outside of them, but for a sign or blank before and a break after it.
+    """
+    kinds = (_LETTER, _SIGN, r"\s")
+    # Only where a run starts: from every place in it, the search would be quadratic.
+    run = "|".join(f"(?<!{kind}){kind}{{{chars_max + 1},}}" for kind in kinds)
+    return re.finditer(run, text)
 
 
 def byte_characters() -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from constellation.coordizer.bytelevel import ASCII_PIECE, byte_characters
+from constellation.coordizer.bytelevel import ASCII_PIECE, byte_characters, has_long_run
+from constellation.coordizer.long_pieces import merge_piece
 from constellation.coordizer.vocabulary import Vocabulary
 from constellation.records import TokenArray
 
@@ -28,6 +29,13 @@ _TOKEN_CHARACTERS = dict(enumerate(byte_characters()[:128]))
 
 _SLAB_PIECES = 16_384
 """Pieces looked up at once: bounds the memory that a long text takes on its way."""
+
+_SLAB_TEXTS = 256
+"""Texts that the library encodes at once: bounds the memory that a corpus takes on its way."""
+
+LONG_PIECE_CHARS = 4096
+"""Text with a run of more letters, signs or blanks has its pieces merged one by one, the longest
+in windows, which is exact, too."""
 
 _REMEMBERED_BYTES_MAX = 4 * 2**20
 """Bytes of pieces and tokens remembered; beyond it they are forgotten and learnt again."""
@@ -56,14 +64,27 @@ class Encoder:
     def encode_batch(self, texts: Sequence[str | bytes]) -> list[TokenArray]:
         """Return `encode` of each text; what the library encodes is shared out to all cores."""
         valid = [_valid_text(text) for text in texts]
-        for_library = [v for v in valid if v is not None and not self._can_look_up(v)]
-        encodings = iter(self._tokenizer.encode_batch_fast(for_library))
+        encoded = self._library_tokens([v for v in valid if v is not None and self._is_plain(v)])
         return [
-            self.encode(text)
-            if v is None or self._can_look_up(v)
-            else np.array(next(encodings).ids, dtype=np.int32)
+            next(encoded) if v is not None and self._is_plain(v) else self.encode(text)
             for text, v in zip(texts, valid, strict=True)
         ]
+
+    def _is_plain(self, text: str) -> bool:
+        """Return whether the library encodes the text as a whole."""
+        return not self._can_look_up(text) and not self._has_long_piece(text)
+
+    def _library_tokens(self, texts: Sequence[str]) -> Iterator[TokenArray]:
+        # The library's own form of an encoded text takes 19 bytes per byte of text.
+        for start in range(0, len(texts), _SLAB_TEXTS):
+            for encoding in self._tokenizer.encode_batch_fast(texts[start : start + _SLAB_TEXTS]):
+                yield np.array(encoding.ids, dtype=np.int32)
+
+    def _has_long_piece(self, text: str) -> bool:
+        # Whole strings are matched before pieces are cut, which only the library does.
+        if len(text) <= LONG_PIECE_CHARS or self._whole_strings:
+            return False
+        return has_long_run(text, LONG_PIECE_CHARS)
 
     def _can_look_up(self, text: str) -> bool:
         return text.isascii() and not any(whole in text for whole in self._whole_strings)
@@ -74,6 +95,11 @@ class Encoder:
             starts = range(0, len(pieces), _SLAB_PIECES)
             slabs = [self._look_up(pieces[start : start + _SLAB_PIECES]) for start in starts]
             return np.frombuffer(bytearray().join(slabs), dtype=np.int32)
+        if self._has_long_piece(text):
+            pieces = self._tokenizer.pre_tokenizer.pre_tokenize_str(text)
+            merge = self._model.tokenize
+            ids = [i for piece, _ in pieces for i in merge_piece(piece, merge)]
+            return np.array(ids, dtype=np.int32)
         # The batch call skips character offsets, which costs a quarter less than `encode`.
         return np.array(self._tokenizer.encode_batch_fast([text])[0].ids, dtype=np.int32)
 
@@ -90,8 +116,8 @@ class Encoder:
     def _learn(self, remembered: dict[str, bytes], pieces: Iterable[str]) -> None:
         """Add the tokens of ASCII pieces; they are cut already, so the merges alone are asked."""
         for piece in pieces:
-            tokens = self._model.tokenize(piece.translate(_TOKEN_CHARACTERS))
-            remembered[piece] = array("i", [token.id for token in tokens]).tobytes()
+            ids = merge_piece(piece.translate(_TOKEN_CHARACTERS), self._model.tokenize)
+            remembered[piece] = array("i", ids).tobytes()
             self._remembered_bytes += len(piece) + len(remembered[piece])
         if self._remembered_bytes > _REMEMBERED_BYTES_MAX:
             self._remembered, self._remembered_bytes = dict(self._common), 0

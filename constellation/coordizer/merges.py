@@ -5,7 +5,6 @@ The vocabulary is the end token (id 0), the 256 bytes, then one token per merge 
 This file knows text and merges; it knows no coordinates and reads no files.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 
 from tokenizers import Tokenizer, trainers
@@ -15,6 +14,7 @@ from constellation.coordizer.bytelevel import (
     NUM_BYTES,
     build_tokenizer,
     byte_characters,
+    long_runs,
 )
 from constellation.errors import ConfigError
 
@@ -27,12 +27,6 @@ PAIR_COUNT_MIN = 2
 PIECE_CHARS_MAX = 256
 """Merges are learned inside pieces of at most this many characters: the time that a trainer takes
 grows as the length of a piece times the length of the text. Encoding has no such limit."""
-
-_LETTER, _SIGN = r"[^\W\d_]", r"(?:[^\w\s]|_)"
-_FULL_PIECE = re.compile(
-    "|".join(f"{kind}{{{PIECE_CHARS_MAX}}}(?={kind})" for kind in (_LETTER, _SIGN, r"\s"))
-)
-"""The start of a run that `SPLIT_PATTERN` would make one piece over the limit."""
 
 
 def train_count_merges(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -65,9 +59,10 @@ def cut_long_pieces(texts: Iterable[str]) -> Iterator[str]:
     """Yield the texts, cut where a run of letters, of signs or of blanks is over the limit."""
     for text in texts:
         start = 0
-        for full in _FULL_PIECE.finditer(text):
-            yield text[start : full.end()]
-            start = full.end()
+        for run in long_runs(text, PIECE_CHARS_MAX):
+            for end in range(run.start() + PIECE_CHARS_MAX, run.end(), PIECE_CHARS_MAX):
+                yield text[start:end]
+                start = end
         yield text[start:]
 
 

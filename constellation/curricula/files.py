@@ -6,6 +6,7 @@ that a caller can say so.
 
 import os
 import stat
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -87,14 +88,14 @@ class _Walk:
     hidden: list[str] = field(default_factory=list)
     _seen: dict[tuple[int, int], str] = field(default_factory=dict)
     """Device and number of a folder -> the name by which it was read."""
-    _folders: list[tuple[str, ...]] = field(default_factory=list)
-    _links: list[tuple[str, ...]] = field(default_factory=list)
+    _folders: deque[tuple[str, ...]] = field(default_factory=deque)
+    _links: deque[tuple[str, ...]] = field(default_factory=deque)
 
     def run(self) -> None:
         """Walk until no folder and no link to one is left."""
         self._folders.append(())
         while self._folders or self._links:
-            parts = self._folders.pop(0) if self._folders else self._links.pop(0)
+            parts = self._folders.popleft() if self._folders else self._links.popleft()
             try:
                 self._enter(parts)
             except OSError as error:

@@ -10,15 +10,19 @@ from torch import Tensor
 
 from constellation.records import Measurement
 
-__all__ = ["RESAMPLES", "Measurement", "bootstrap_interval"]
+__all__ = ["INTERVAL_ITEMS_MIN", "RESAMPLES", "Measurement", "bootstrap_interval"]
 
 RESAMPLES: Final = 1000
 """Bootstrap resamples behind an interval."""
 
 
+INTERVAL_ITEMS_MIN: Final = 8
+"""Fewer items get no bootstrap interval: it would be far too narrow."""
+
+
 def bootstrap_interval(values: Tensor, seed: int) -> tuple[float, float] | None:
-    """Return the 95 % percentile interval of the mean of `values`; None for a single one."""
-    if len(values) < 2:
+    """Return the 95 % percentile interval of the mean of `values`; None for fewer than 8."""
+    if len(values) < INTERVAL_ITEMS_MIN:
         return None
     generator = torch.Generator().manual_seed(seed)
     index = torch.randint(len(values), (RESAMPLES, len(values)), generator=generator)

@@ -20,7 +20,12 @@ from constellation.errors import ConfigError
 from constellation.geometry import bearing, check_simplex, distance, hellinger_mean, log_map
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.kappa import kappa_measured
-from constellation.kernel.measurement import RESAMPLES, Measurement, bootstrap_interval
+from constellation.kernel.measurement import (
+    INTERVAL_ITEMS_MIN,
+    RESAMPLES,
+    Measurement,
+    bootstrap_interval,
+)
 from constellation.kernel.phi import PHI_POSITIONS, phi_integration
 from constellation.kernel.probe_set import ProbeSet
 from constellation.kernel.signature import BasinSource, Signature
@@ -139,7 +144,7 @@ def match_basin(
 def _distance_interval(
     basins_NK: FloatArray, target_K: FloatArray, seed: int
 ) -> tuple[float, float] | None:
-    if len(basins_NK) < 2:
+    if len(basins_NK) < INTERVAL_ITEMS_MIN:
         return None
     draws = np.random.default_rng(seed).integers(len(basins_NK), size=(RESAMPLES, len(basins_NK)))
     distances = [float(distance(hellinger_mean(basins_NK[rows]), target_K)) for rows in draws]

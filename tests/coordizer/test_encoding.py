@@ -2,6 +2,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from hypothesis import given
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -95,3 +96,13 @@ def test_a_long_run_takes_linear_time(coordizer: Coordizer, unit: str) -> None:
 
     # 16 times the text; quadratic time would take 256 times as long.
     assert seconds(32_000) < 64 * max(seconds(2_000), 1e-3)
+
+
+def test_many_texts_are_encoded_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library gets them in slabs."""
+    monkeypatch.setattr(encoding, "_SLAB_TEXTS", 4)
+    encoder = Encoder(from_tokenizer(train_count_merges(["été " * 50], 300), criterion="count"))
+    texts = [text for i in range(11) for text in (f"été {i}", f"plain {i}", b"\xff" + b"a" * i)]
+    for text, tokens in zip(texts, encoder.encode_batch(texts), strict=True):
+        assert tokens.tolist() == encoder.encode(text).tolist()
+        assert tokens.dtype == np.int32

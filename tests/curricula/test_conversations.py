@@ -143,6 +143,14 @@ def test_a_bad_line_is_named_and_skipped(tmp_path: Path, line: object, reason: s
     assert reason in read.skipped[0].reason
 
 
+def test_a_byte_order_mark_before_the_first_conversation_is_no_text(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.jsonl", entry("a", "b"), entry("c", "d"))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    read = read_conversations(path)
+    assert [talk.line for talk in read.conversations] == [1, 2]
+    assert not read.skipped
+
+
 def test_a_line_that_is_too_long_is_one_bad_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

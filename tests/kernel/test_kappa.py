@@ -71,8 +71,10 @@ def test_the_value_is_the_definition_computed_key_by_key(
     measured = kappa_measured(decoder, tokens_BT, length=length)
     assert measured.value == pytest.approx(expected, abs=1e-5)
     assert measured.n == 3
-    assert measured.interval is not None
-    assert measured.interval[0] <= expected + 1e-6
+    assert measured.interval is None  # three texts are too few for one
+    thrice = kappa_measured(decoder, tokens_BT.repeat(3, 1), length=length)
+    assert thrice.interval is not None
+    assert thrice.interval[0] <= expected + 1e-6
 
 
 def test_measuring_leaves_the_kernel_as_it_was(make_kernel: MakeKernel, tokens_BT: Tensor) -> None:
@@ -105,7 +107,7 @@ def test_learned_couplings_start_where_the_configuration_says(make_kernel: MakeK
     assert learned.value == pytest.approx(7.0)
     assert learned.null == 7.0
     assert learned.n == 4
-    assert learned.interval == pytest.approx((7.0, 7.0))
+    assert learned.interval is None
 
 
 def test_the_usual_scaled_product_has_no_learned_coupling(make_kernel: MakeKernel) -> None:

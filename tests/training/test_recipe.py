@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from constellation.curricula.corpus import ReadLimits
 from constellation.errors import ConfigError
 from training.recipe import Recipe
 from training.recipe_file import RECIPES, load_recipe
@@ -168,3 +169,32 @@ def test_every_mode_takes_its_stages(tmp_path: Path, mode: str, text: str) -> No
     path = tmp_path / "r.toml"
     path.write_text("name = 'x'\n" + text)
     assert load_recipe(path, [f"mode={mode}"]).mode == mode
+
+
+def test_a_byte_order_mark_at_the_start_of_a_recipe_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_bytes(b"\xef\xbb\xbf" + b'extends = "starter"\nname = "marked"\n')
+    assert load_recipe(tmp_path / "r.toml").name == "marked"
+
+
+def test_a_path_may_begin_with_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    changed = load_recipe("starter", ['corpus.paths=["~/texts", "here"]'])
+    assert changed.corpus.paths == (tmp_path / "texts", Path("here"))
+    with pytest.raises(ConfigError, match=r"corpus\.paths: .*nobody-of-this-name"):
+        load_recipe("starter", ['corpus.paths=["~nobody-of-this-name/texts"]'])
+
+
+def test_a_recipe_says_what_reading_tolerates() -> None:
+    changes = [
+        "corpus.skips_max=3",
+        "corpus.file_bytes_max=1000",
+        "corpus.unread_share_max=0.5",
+        'corpus.text_column="body"',
+    ]
+    limits = load_recipe("starter", changes).corpus.limits
+    assert limits == ReadLimits(
+        skips_max=3, file_bytes_max=1000, unread_share_max=0.5, text_column="body"
+    )
+    assert load_recipe("starter").corpus.limits.unread_share_max == 0.01

@@ -103,7 +103,8 @@ def summarise(
 ) -> dict[str, object]:
     """Return bits per byte over all documents and per domain, and routing accuracy.
 
-    The intervals are paired bootstraps over documents, 95 %; None where a model was not scored.
+    The intervals are paired bootstraps over documents, 95 %; None for fewer than 8 documents, and
+    where a model was not scored.
 
     Args:
         scored: Documents under every model; none gives figures of none, and no accuracy.
@@ -133,11 +134,7 @@ def summarise(
             name: {
                 "num_documents": len(group),
                 "bits_per_byte": {model: bits_per_byte(group, model) for model in models},
-                "seed_minus_own_ci95": (
-                    _interval(group, "seed", "oracle_label", random_seed)
-                    if len(group) >= INTERVAL_DOCUMENTS_MIN
-                    else None
-                ),
+                "seed_minus_own_ci95": _interval(group, "seed", "oracle_label", random_seed),
                 "routing_accuracy": _accuracy(group),
                 "routed_to": _counts(group),
             }
@@ -170,8 +167,8 @@ def _counts(scored: Sequence[ScoredDocument]) -> dict[str, int]:
 def _interval(
     scored: Sequence[ScoredDocument], larger: str, smaller: str, random_seed: int
 ) -> list[float] | None:
-    """Return the 95 % interval of one model's bits per byte minus another's, if both are there."""
-    if not scored or not {larger, smaller} <= set(scored[0].nats):
+    """Return the 95 % interval of one model's bits per byte minus another's, if there is one."""
+    if len(scored) < INTERVAL_DOCUMENTS_MIN or not {larger, smaller} <= set(scored[0].nats):
         return None
     nats_N = np.array([d.nats[larger] - d.nats[smaller] for d in scored])
     return difference_interval(nats_N, np.array([d.num_bytes for d in scored]), random_seed)

@@ -19,6 +19,7 @@ from constellation.geometry import hellinger_mean, pairwise_distances
 from constellation.kernel.measurement import bootstrap_interval
 from constellation.records import FloatArray, TokenArray
 from training.validation.check import Check, not_applicable
+from training.validation.trained import in_words
 
 FULL_VOCABULARY: Final = 32_000
 """Tokens of the coordizer in the full-size recipe."""
@@ -195,12 +196,11 @@ def _clusters(basins_by_kernel: Mapping[str, FloatArray], seed: int) -> Check:
         [silhouettes(distances_NN, random.permutation(labels_N)).mean() for _ in range(SHUFFLES)]
     )
     interval = bootstrap_interval(torch.from_numpy(values_N), seed)
-    low, high = interval or (math.nan, math.nan)
     return Check(
         name=name,
-        passed=low > 0,
+        passed=interval is not None and interval[0] > 0,
         value=float(values_N.mean()),
         limit=0.0,
         detail=f"silhouette of {len(labels_N)} held-out texts under {len(sizes)} kernels, "
-        f"{low:+.3f} to {high:+.3f} (95 %, bootstrap over texts); labels at random: {null:+.3f}",
+        f"{in_words(interval)}, bootstrap over texts; labels at random: {null:+.3f}",
     )

@@ -17,7 +17,7 @@ from constellation.kernel.checkpoint import LoadedKernel
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.generation import generate
 from constellation.kernel.hugging_face.files import check_model
-from constellation.kernel.measurement import bootstrap_interval
+from constellation.kernel.measurement import INTERVAL_ITEMS_MIN, bootstrap_interval
 from constellation.kernel.opening import open_kernel
 from constellation.records import FloatArray, Sampling
 from training.run_kernels import OTHER_VOCABULARY
@@ -112,14 +112,14 @@ def better_than_unigrams(scores: Scores, held_out: HeldOut, *, seed: int = 0) ->
     kernel = scores.bits_per_byte(scores.kernel_N, held_out)
     unigram = scores.bits_per_byte(scores.unigram_N, held_out)
     gained_N = (scores.unigram_N - scores.kernel_N) / held_out.num_bytes / math.log(2)
-    low, high = _interval(gained_N, seed)
+    interval = _interval(gained_N, seed)
     return Check(
         name="better than unigrams",
-        passed=low > 0,
+        passed=interval is not None and interval[0] > 0,
         value=unigram - kernel,
         limit=0.0,
         detail=f"{kernel:.3f} bits per byte against {unigram:.3f} on {len(gained_N)} held-out "
-        f"passages; gain per passage {low:+.3f} to {high:+.3f} (95 %)",
+        f"passages; gain per passage {in_words(interval)}",
     )
 
 
@@ -127,15 +127,15 @@ def calibration(scores: Scores, *, seed: int = 0) -> Check:
     """The entropy the kernel expects is about the cross-entropy it gets."""
     gap_N = (scores.kernel_N - scores.entropy_N) / scores.kernel_N.mean()
     value = float(gap_N.mean())
-    low, high = _interval(gap_N, seed)
+    interval = _interval(gap_N, seed)
     tends = "too sure" if value > 0 else "too unsure"
     return Check(
         name="calibration",
         passed=abs(value) <= CALIBRATION_MOST,
         value=value,
         limit=CALIBRATION_MOST,
-        detail=f"cross-entropy minus expected entropy over cross-entropy, {low:+.3f} to "
-        f"{high:+.3f} (95 %): {tends}",
+        detail="cross-entropy minus expected entropy over cross-entropy, "
+        f"{in_words(interval)}: {tends}",
     )
 
 
@@ -167,7 +167,12 @@ def repeated_share(tokens: Sequence[int]) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 1.0
 
 
-def _interval(values_N: FloatArray, seed: int) -> tuple[float, float]:
-    interval = bootstrap_interval(torch.from_numpy(np.ascontiguousarray(values_N)), seed)
-    assert interval is not None, "held-out text has two passages or more"
-    return interval
+def _interval(values_N: FloatArray, seed: int) -> tuple[float, float] | None:
+    return bootstrap_interval(torch.from_numpy(np.ascontiguousarray(values_N)), seed)
+
+
+def in_words(interval: tuple[float, float] | None) -> str:
+    """Return an interval in words, or that there are too few items for one."""
+    if interval is None:
+        return f"without an interval, which takes {INTERVAL_ITEMS_MIN} items"
+    return f"{interval[0]:+.3f} to {interval[1]:+.3f} (95 %)"

@@ -8,8 +8,10 @@ from rich.console import Console
 
 from tests.training.events import progress
 from training.progress.board import KernelRow
+from training.progress.event_words import in_words
 from training.progress.events import (
     BudgetWarning,
+    CorpusRead,
     Event,
     GuardChanged,
     KernelProgress,
@@ -17,6 +19,8 @@ from training.progress.events import (
     PartFinished,
     PartStarted,
     PhaseChanged,
+    from_json,
+    to_json,
 )
 from training.progress.live_table import ROWS_MAX, LiveTable, kernel_table
 
@@ -120,6 +124,16 @@ def test_where_there_is_no_terminal_only_lines_appear(event: Event, line: str) -
     with LiveTable(Console(file=text, width=120)) as table:
         table(event)
     assert text.getvalue().strip() == line
+
+
+def test_what_was_read_of_a_corpus_has_a_line_for_each_part() -> None:
+    text = io.StringIO()
+    event = CorpusRead(lines=["read: 3 files", "not read: [bold]x.so[/bold]"])
+    with LiveTable(Console(file=text, width=120)) as table:
+        table(event)
+    assert text.getvalue() == "read: 3 files\nnot read: [bold]x.so[/bold]\n"
+    assert from_json(to_json(event)) == event
+    assert in_words(event) == "corpus: read: 3 files; not read: [bold]x.so[/bold]"
 
 
 def test_a_terminal_shows_the_table() -> None:

@@ -1,0 +1,25 @@
+"""Read the text that a command is given, and say what of it was not read."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.cli import render
+
+if TYPE_CHECKING:
+    from constellation.curricula.corpus import Corpus
+
+
+def read_told(path: Path) -> "Corpus":
+    """Return the documents of a folder or file; what was not read goes to standard error.
+
+    Raises:
+        CorpusError: Nothing can be read there.
+    """
+    from constellation.curricula.account import reading_lines
+    from constellation.curricula.corpus import read_corpus
+
+    corpus = read_corpus(path)
+    _, *unread = reading_lines(corpus)
+    for line in unread:
+        render.stderr().print(line, markup=False, highlight=False, soft_wrap=True)
+    return corpus
