@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -24,11 +24,13 @@ from constellation.errors import (
     ServiceUnavailable,
     UnknownKernel,
 )
+from constellation.records import Route
 from constellation.v1 import constellation_pb2
 from constellation.wire.channel import Bind
 from constellation.wire.table_file import pack_table
 from tests.actors.test_hosts import Letters, Sky
 from tests.client.conftest import QUICK
+from tests.routing.tables import refusal
 
 
 class Served:
@@ -132,6 +134,39 @@ def test_a_refusal_is_that_of_the_routed_client(
         with pytest.raises(expected) as sync:
             await asyncio.to_thread(served.sync.ask, text, **options)
         assert str(routed.value) == str(direct.value) == str(sync.value)
+
+    run(story)
+
+
+async def outcome(call: Awaitable[Route]) -> Any:
+    """Return a route, or the name and the attributes of a refusal."""
+    try:
+        return await call
+    except OutOfDomain as error:
+        return type(error).__name__, vars(error)
+
+
+@pytest.mark.parametrize("rule", ["geodesic", "bearing"])
+def test_thresholds_refuse_the_same_whoever_decides(rule: str) -> None:
+    """Routes with their radii and shares are equal to the bit, and so are refusals."""
+
+    async def story(served: Served) -> None:
+        await served.sky.publish(
+            replace(served.sky.table, version=2, refusal=refusal(0, level=-0.3))
+        )
+        for text in ("a", "az", "z", "zzzz\n", "  z" * 40):
+            outcomes = []
+            for share in (None, 0.002, 0.013, 0.05, 0.5):
+                asked: dict[str, Any] = {"rule": rule, "refuse": share}
+                routed = await outcome(served.routed.route(text, **asked))
+                assert await outcome(served.direct.route(text, **asked)) == routed
+                sync = asyncio.to_thread(served.sync.route, text, **asked)
+                assert await outcome(sync) == routed
+                outcomes.append(routed)
+            assert isinstance(outcomes[0], Route)
+            assert outcomes[0].beyond_own is not None
+            num_refused += sum(not isinstance(each, Route) for each in outcomes)
+        assert num_refused > 0
 
     run(story)
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from constellation.geometry.bearings import bearing
-from constellation.records import FloatArray, KernelSite, Rule, Table
+from constellation.records import FloatArray, KernelSite, Refusal, Rule, Table, Thresholds
+from constellation.routing.refusal import LENGTHS, SHARES
 
 OUTCOMES = 8
 BACKGROUND: FloatArray = np.full(OUTCOMES, 1 / OUTCOMES)
@@ -43,4 +44,24 @@ def table(
             )
             for row in range(len(points))
         ),
+    )
+
+
+def refusal(seed: int, *, level: float = 0.3) -> Refusal:
+    """Return thresholds around `level` that fall along lengths and shares, and made-up figures."""
+    rng = np.random.default_rng(seed)
+    shape = (len(LENGTHS), len(SHARES))
+
+    def falling() -> FloatArray:
+        grid: FloatArray = level + np.sort(rng.uniform(0, 0.3, shape), axis=1)[:, ::-1]
+        return np.sort(grid, axis=0)[::-1]
+
+    return Refusal(
+        thresholds=Thresholds(
+            lengths=LENGTHS, shares=SHARES, excess={rule: falling() for rule in Rule}
+        ),
+        refused={rule: rng.uniform(0, 0.1, shape) for rule in Rule},
+        caught={rule: np.sort(rng.uniform(0, 1, shape), axis=1) for rule in Rule},
+        num_texts=tuple(range(100, 100 + len(LENGTHS))),
+        num_documents=tuple(range(10, 10 + len(LENGTHS))),
     )

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import ArtifactError
-from constellation.records import Split, Table
+from constellation.records import Rule, Split, Table
+from constellation.routing.refusal import LENGTHS, SHARES
 from constellation.wire.table_file import (
     TABLE_BYTES_MAX,
     load_table,
@@ -21,6 +22,7 @@ from constellation.wire.table_file import (
     save_table,
     unpack_table,
 )
+from tests.routing.tables import refusal
 from tests.wire.fakes import make_table
 
 TABLE = make_table()
@@ -84,6 +86,51 @@ def test_what_a_parent_gave_up_survives_the_file_and_others_are_written_as_befor
     assert np.array_equal(back[1].split.basin_K, parent.basin_K)
     assert np.array_equal(back[1].split.bearing_K, parent.bearing_K)
     assert b"split" not in PACKED
+
+
+def test_thresholds_survive_the_file_and_a_table_without_them_is_written_as_before(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "table.msgpack"
+    made, own = refusal(1), refusal(2).thresholds
+    first, *others = TABLE.sites
+    save_table(path, replace(TABLE, sites=(replace(first, thresholds=own), *others), refusal=made))
+    back = load_table(path)
+    assert back.refusal is not None
+    for left, right in (
+        (back.refusal.thresholds, made.thresholds),
+        (back.sites[0].thresholds, own),
+    ):
+        assert left is not None
+        assert (left.lengths, left.shares) == (right.lengths, right.shares)
+        for rule in Rule:
+            assert left.excess[rule].tobytes() == right.excess[rule].tobytes()
+    for rule in Rule:
+        assert back.refusal.refused[rule].tobytes() == made.refused[rule].tobytes()
+        assert back.refusal.caught[rule].tobytes() == made.caught[rule].tobytes()
+    assert back.refusal.num_texts == made.num_texts
+    assert back.refusal.num_documents == made.num_documents
+    assert [site.thresholds for site in back.sites[1:]] == [None, None]
+    assert b"refusal" not in PACKED
+    assert b"thresholds" not in PACKED
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lengths": (8, 4, *LENGTHS[2:])},
+        {"lengths": (0, *LENGTHS[1:])},
+        {"shares": (*SHARES[:-1], 1.0)},
+        {"shares": (*SHARES[:-1], SHARES[0])},
+        {"lengths": LENGTHS[:-1]},
+        {"excess": {Rule.GEODESIC: refusal(1).thresholds.excess[Rule.GEODESIC]}},
+    ],
+)
+def test_thresholds_that_fit_no_lengths_or_shares_are_named(wrong: dict[str, Any]) -> None:
+    made = refusal(1)
+    broken = replace(made, thresholds=replace(made.thresholds, **wrong))
+    with pytest.raises(ArtifactError, match="not a kernel table"):
+        unpack_table(pack_table(replace(TABLE, refusal=broken)))
 
 
 def test_saving_leaves_nothing_but_the_table(tmp_path: Path) -> None:
