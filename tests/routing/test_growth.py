@@ -399,12 +399,13 @@ def test_a_kernel_that_joins_keeps_its_thresholds_and_changes_no_others(
     seed: int, count: int, rule: Rule
 ) -> None:
     before = refusing(seed, count)
-    own = replace(candidate(seed + 1), refusal=refusal(seed + 2, level=0.6))
+    made, of_its_own = candidate(seed + 1), refusal(seed + 2, level=0.6)
+    site = replace(made.sites[0], thresholds=of_its_own.thresholds)
+    own = replace(made, sites=(site,), refusal=of_its_own)
     after = add_kernel(before, own)
     assert kept(before, after)
     assert after.refusal is before.refusal
-    assert own.refusal is not None
-    assert after.sites[-1].thresholds is own.refusal.thresholds
+    assert after.sites[-1].thresholds is of_its_own.thresholds
     # It refuses by its own thresholds, and nothing is a stranger now that was none before.
     alone = RoutingPolicy(replace(own, temperatures=before.temperatures), rule=rule)
     old, new = (RoutingPolicy(each, rule=rule) for each in (before, after))
