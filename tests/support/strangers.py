@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -34,7 +35,7 @@ def attempt(what, path, act):
         return
     print(what, path)
 for path in sys.stdin.read().split("\\0"):
-    mode = os.lstat(path).st_mode if os.access(os.path.dirname(path), os.X_OK) else 0
+    mode = os.lstat(path).st_mode if os.path.lexists(path) else 0
     attempt("enters", path, lambda: os.chdir(path))
     attempt("adds to", path, lambda: os.close(os.open(path + "/mine", os.O_CREAT | os.O_WRONLY)))
     if stat.S_ISSOCK(mode) or not mode:
@@ -60,7 +61,7 @@ def places_of(pid: int) -> set[Path]:
             links = [os.readlink(link) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
             places.add(Path(process.cwd()))
             places |= {Path(each.path) for each in process.memory_maps(grouped=True)}
-        except (psutil.NoSuchProcess, FileNotFoundError):
+        except (psutil.NoSuchProcess, OSError):
             continue  # it has ended, or closed a file since
         sockets |= {link[8:-1] for link in links if link.startswith("socket:[")}
         places |= {Path(link) for link in links if link.startswith("/")}
@@ -80,7 +81,8 @@ def places_to_guard(pid: int, *, apart: Iterable[Path]) -> set[Path]:
     """
     places = places_of(pid)
     for folder in private_folders(places):
-        places |= {folder, *folder.rglob("*")}
+        for inner, folders, files in os.walk(folder):
+            places |= {Path(inner, name) for name in (".", *folders, *files)}
     out = (*INSTALLED, *sys.path, *apart)
     return {
         place
@@ -101,8 +103,12 @@ def private_folders(places: Iterable[Path]) -> set[Path]:
 
 def open_to_others(places: Iterable[Path]) -> dict[str, set[str]]:
     """Return what other users may do, for every place where they may do something."""
-    judged = {str(place): what_others_may(place) for place in places if os.path.lexists(place)}
-    return {place: may for place, may in judged.items() if may}
+    found = {}
+    for place in places:
+        with suppress(FileNotFoundError):  # removed since it was found
+            if may := what_others_may(place):
+                found[str(place)] = may
+    return found
 
 
 def what_others_may(place: Path) -> set[str]:
