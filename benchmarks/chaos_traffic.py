@@ -25,7 +25,7 @@ import grpc
 from benchmarks.strange_bodies import strange_requests
 from constellation import Client
 from constellation.client import AskOptions, Reply
-from constellation.errors import ConstellationError, InternalError
+from constellation.errors import ConstellationError, InternalError, ServiceUnavailable
 from constellation.records import Mode
 from constellation.wire import channel, services, status
 
@@ -241,6 +241,7 @@ class Traffic:
         connection.close()
 
     def _post(self, connection: http.client.HTTPConnection, path: str, body: bytes) -> None:
+        deadline_s = time.monotonic() + TIMEOUT_S
         while not self._stop.is_set():
             try:
                 connection.request("POST", path, body, {"Content-Type": "application/json"})
@@ -251,6 +252,8 @@ class Traffic:
                 return None
             except (OSError, http.client.HTTPException):  # its router is being restarted
                 connection.close()
+                if time.monotonic() > deadline_s:
+                    raise ServiceUnavailable(self._address, "nobody listens there") from None
                 self._stop.wait(0.2)
         return None
 

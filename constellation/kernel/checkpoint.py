@@ -144,9 +144,9 @@ def _mapped(shared: Path, weights_hash: str, weights: bytes) -> dict[str, Tensor
         if not path.exists() or path.read_bytes() != weights:  # a power cut may have cut it
             write_whole(path, weights)
         return mapped_tensors(path, map_bytes(path))
-    except OSError as error:
+    except (OSError, ArtifactError) as error:  # it may be removed before it is mapped
         WRITE_FAILURES.labels("weights").inc()
-        facts = {"path": str(path), "reason": error.strerror}
+        facts = {"path": str(path), "reason": str(error)}
         logger.warning("weights are not shared: no copy can be kept", extra=facts)
         return None
 

@@ -137,6 +137,26 @@ def test_a_kernel_that_hangs_is_restarted(constellation: RunState) -> None:
     assert restarts["numbers"] >= 1
 
 
+def test_a_kernel_comes_back_while_nothing_can_be_read_or_written_in_the_run_folder(
+    constellation: RunState, settings: Settings
+) -> None:
+    run_dir, away = settings.run_dir, settings.run_dir.with_name("away")
+    with Client(constellation.endpoint) as stars:
+        old_pid = _live_pid(stars, "mail")
+        before = {kernel.name: kernel.num_restarts for kernel in stars.status().kernels}
+        run_dir.rename(away)
+        run_dir.write_text("no folder")
+        try:
+            os.kill(old_pid, signal.SIGKILL)
+            _wait_whole(stars, "mail", old_pid)
+            assert stars.ask(PROMPTS["mail"], kernel="mail", tokens_max=2).route.kernel == "mail"
+            after = {kernel.name: kernel.num_restarts for kernel in stars.status().kernels}
+        finally:
+            run_dir.unlink()
+            away.rename(run_dir)
+    assert after == {**before, "mail": before["mail"] + 1}
+
+
 def test_deaths_leave_their_traces_in_the_log(constellation: RunState, settings: Settings) -> None:
     log = Path(settings.run_dir) / "logs" / "registry.jsonl"
     messages = [json.loads(line)["message"] for line in log.read_text().splitlines()]

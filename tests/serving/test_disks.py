@@ -15,13 +15,13 @@ from benchmarks.disks_disturbances import Disks, disks
 pytestmark = pytest.mark.ray
 
 EVERYWHERE = (
-    Plan("run", "removed", "kernel"),
-    Plan("artifacts", "removed", "registry"),
-    Plan("temporary", "removed", "kernel"),
+    Plan("run", "removed", "kernel", hold_s=2.0),
+    Plan("artifacts", "removed", "registry", hold_s=2.0),
+    Plan("temporary", "removed", "kernel", hold_s=2.0),
 )
 WITH_DISKS = (
-    Plan("run", "full", "kernel", "hang", hold_s=8.0),
-    Plan("run", "read-only", "registry"),
+    Plan("run", "full", "kernel", "hang", hold_s=6.0),
+    Plan("run", "read-only", "registry", hold_s=2.0),
 )
 BARS = ("lost", "untyped", "not_whole", "untrue", "silent_ends")
 
