@@ -35,6 +35,12 @@ def trained_files(folder: Path) -> list[Path]:
     return [folder / name for name in TRAINED_FILES if (folder / name).is_file()]
 
 
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return what tells whether a trained kernel was written again: each file's place and time."""
+    states = {path.name: path.stat() for path in trained_files(folder)}
+    return {name: (state.st_ino, state.st_mtime_ns) for name, state in states.items()}
+
+
 def remove_kernel(folder: Path) -> None:
     """Remove a kernel's files, and the folder when nothing else lies in it.
 

@@ -28,7 +28,7 @@ from constellation.wire.texts_file import save_texts
 from training.enough_text import check_calibration_text, in_words, unscored_domains
 from training.evaluation.observe import Observed, observe
 from training.kept_text import ADDED
-from training.kernel_files import has_left, names_in, remove_kernel, trained_files
+from training.kernel_files import has_left, names_in, remove_kernel, stamps, trained_files
 from training.ledger import Ledger
 from training.loop.checkpoints import write_json
 from training.plan import make_plan
@@ -264,11 +264,13 @@ class _Run:
     def _train(self, plan: TrainingPlan) -> None:
         """Train until all kernels are finished, or raise what ended it before."""
         plan.stop_file.unlink(missing_ok=True)
+        before = {name: stamps(plan.kernel_folder(name)) for name in plan.names}
         with self._keeper.watch(plan.stop_file, self._tell) as tell:
             self._trainer(plan, self._recipe, tell)
         if unfinished := [name for name in plan.names if not is_finished(plan, name)]:
             self._keeper.raise_if_used_up()
-            raise TrainingError(unfinished_words(plan, unfinished))
+            changed = [n for n in unfinished if stamps(plan.kernel_folder(n)) != before[n]]
+            raise TrainingError(unfinished_words(plan, unfinished, changed))
 
     def _table(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan) -> None:
         def work() -> list[Path]:
@@ -346,15 +348,21 @@ class _Run:
         )
 
 
-def unfinished_words(plan: TrainingPlan, unfinished: Sequence[str]) -> str:
-    """Return why a training whose kernels are not all finished has ended."""
-    names = ", ".join(unfinished)
-    if plan.stop_file.exists():
+def unfinished_words(plan: TrainingPlan, unfinished: Sequence[str], changed: Sequence[str]) -> str:
+    """Return why a training whose kernels are not all finished has ended.
+
+    Args:
+        plan: What was trained.
+        unfinished: Kernels that the training has not finished.
+        changed: Those of them whose files are others than before it.
+    """
+    if changed:
         return (
-            f"training was stopped before {names} had finished; checkpoints are written, run the "
-            "same command to go on from them"
+            f"training ended, and what lies in {plan.out} of {', '.join(changed)} is not of this "
+            "training: others have written there meanwhile; run the same command, which makes "
+            "them anew"
         )
     return (
-        f"training ended, and what lies in {plan.out} of {names} is not of this training: its "
-        "files were changed or removed meanwhile; run the same command, which makes them anew"
+        f"training was stopped before {', '.join(unfinished)} had finished; checkpoints are "
+        "written, run the same command to go on from them"
     )

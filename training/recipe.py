@@ -26,7 +26,7 @@ from training.recipe_transfer import AdapterSection, DistilSection, EmbeddingSec
 class CoordizerSection(Section):
     """The tokenizer with coordinates."""
 
-    vocab_size: int = Field(default=4096, ge=257, description="Most tokens.")
+    vocab_size: int = Field(default=4096, ge=257, le=2**20, description="Most tokens.")
     criterion: Literal["count", "phi"] = Field(
         default="count", description="How merges are chosen: by count or by integration gain."
     )
@@ -287,6 +287,13 @@ class Recipe(Section):
             )
         if self.adapter is not None and given != {"seed_stage", "branch_stage"}:
             raise ValueError("[adapter] needs a seed_stage to adapt and a branch_stage")
+        stages = [stage for stage in (self.seed_stage, self.branch_stage) if stage is not None]
+        smallest = min(stage.batch_size for stage in stages)
+        if self.optimiser.accumulation_steps > smallest:
+            raise ValueError(
+                f"optimiser.accumulation_steps is {self.optimiser.accumulation_steps}, above a "
+                f"batch_size of {smallest}: a part would have no sequence"
+            )
         workers, least = self.workers, self.workers.elastic_min_workers
         if self.mode != "per-actor" and workers.workers_per_kernel != 1:
             raise ValueError("workers.workers_per_kernel is for mode per-actor")

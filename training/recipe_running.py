@@ -38,7 +38,10 @@ class WorkersSection(Section):
         "staged until it does. Left out: what the machine has available when training starts.",
     )
     threads: int | None = Field(
-        default=None, ge=1, description="Threads per worker; left out: the node's CPUs shared out."
+        default=None,
+        ge=1,
+        le=4096,
+        description="Threads per worker; left out: the node's CPUs shared out.",
     )
     max_failures: int = Field(
         default=3, ge=0, description="Lost workers tolerated; each resumes from its checkpoints."

@@ -15,14 +15,14 @@ class AdapterSection(Section):
         description="lora: low-rank additions to matrices. coordinate: a residual through basin "
         "coordinates, 25,088 numbers for qig-23m."
     )
-    rank: int = Field(default=8, ge=1, description="Of lora.")
+    rank: int = Field(default=8, ge=1, le=4096, description="Of lora.")
     alpha: float = Field(default=16.0, gt=0, description="lora's product is scaled by alpha/rank.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of lora's inputs dropped.")
     targets: tuple[str, ...] | None = Field(
         default=None,
         description="Matrices that lora adapts, such as qkv, out, gate_up, down; left out: all.",
     )
-    num_coordinates: int = Field(default=64, ge=2, description="Of coordinate.")
+    num_coordinates: int = Field(default=64, ge=2, le=2**16, description="Of coordinate.")
 
 
 class EmbeddingSection(Section):

@@ -32,6 +32,7 @@ COMMANDS = [
     ("add",),
     ("remove",),
     ("spawn",),
+    ("sources",),
     ("unlearn",),
     ("validate",),
     ("merge",),

@@ -64,6 +64,10 @@ def test_a_merge_names_domains_that_can_be_kernels(tmp_path: Path, name: str) ->
         ({"name": "n" * 65}, "at most 64 characters"),
         ({"name": "n" * 300, "mode": "synchronized", "branch_stage": None}, "at most 64"),
         ({"seed": 2**64}, "less than"),
+        ({"coordizer": {"vocab_size": 2**20 + 1}}, "less than or equal to 1048576"),
+        ({"workers": {"threads": 2**33}}, "less than or equal to 4096"),
+        ({"adapter": {"kind": "lora", "rank": 10**6}}, "less than or equal to 4096"),
+        ({"optimiser": {"accumulation_steps": 5}}, "above a batch_size of 2"),
         ({"corpus": {"dev_share": 0.6, "test_share": 0.5}}, "together they must stay below 1"),
         (
             {"mode": "per-actor", "workers": {"num_workers": 1, "workers_per_kernel": 2}},
