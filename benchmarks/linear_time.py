@@ -1,6 +1,7 @@
 """How the time for text grows with its length, on the lines that are hardest for each stage.
 
 Usage: python -m benchmarks.linear_time [--megabytes 5] [--documents 10000] [--repeats 3]
+[--stage encode]
 
 One line each of blanks, one letter, random letters, Chinese and emoji goes through cleaning,
 de-duplication, the training of a coordizer and its encoding, once at the given size and once at
@@ -14,7 +15,7 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
@@ -24,6 +25,9 @@ from constellation.curricula.documents import Document
 
 VOCAB_SIZE = 4096
 """Most tokens of the coordizers, as in the starter recipe."""
+
+STAGES = ("clean", "de-duplicate", "train a coordizer", "encode")
+"""What a line goes through."""
 
 ALPHABETS = {
     "blanks": " ",
@@ -73,7 +77,9 @@ def processor_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started_s
 
 
-def measure(num_bytes: int, num_documents: int, repeats: int) -> dict[str, tuple[float, float]]:
+def measure(
+    num_bytes: int, num_documents: int, repeats: int, wanted: Sequence[str] = STAGES
+) -> dict[str, tuple[float, float]]:
     """Return name -> median processor seconds at the size and at twice the size."""
     coordizer = train_coordizer(
         [line(kind, 100_000) for kind in ALPHABETS], vocab_size=VOCAB_SIZE, anchored=False
@@ -81,9 +87,11 @@ def measure(num_bytes: int, num_documents: int, repeats: int) -> dict[str, tuple
     found: dict[str, tuple[float, float]] = {}
     for kind in ALPHABETS:
         once, twice = (dict(stages(kind, n, coordizer)) for n in (num_bytes, 2 * num_bytes))
-        for stage in once:
+        for stage in wanted:
             found[f"{stage}, {kind}"] = medians(once[stage], twice[stage], repeats)
             report(f"{stage}, {kind}", *found[f"{stage}, {kind}"])
+    if "de-duplicate" not in wanted:
+        return found
     few, many = with_common_opening(num_documents), with_common_opening(2 * num_documents)
     name = f"de-duplicate, {num_documents:,} documents with a common opening"
     found[name] = medians(lambda: deduplicate(few), lambda: deduplicate(many), repeats)
@@ -110,8 +118,12 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=5, help="Of a line; twice that as well.")
     parser.add_argument("--documents", type=int, default=10_000, help="With a common opening.")
     parser.add_argument("--repeats", type=int, default=3, help="Medians are of so many runs.")
+    parser.add_argument(
+        "--stage", action="append", choices=STAGES, help="Only this one; may be repeated."
+    )
     given = parser.parse_args()
-    found = measure(int(given.megabytes * 10**6), given.documents, given.repeats)
+    size = int(given.megabytes * 10**6)
+    found = measure(size, given.documents, given.repeats, given.stage or STAGES)
     ratios = {name: round(twice_s / once_s, 3) for name, (once_s, twice_s) in found.items()}
     seconds = {name: [round(each, 3) for each in pair] for name, pair in found.items()}
     print(json.dumps({"ratio_max": max(ratios.values()), "ratios": ratios, "seconds": seconds}))

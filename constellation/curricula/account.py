@@ -41,6 +41,7 @@ def account_of(corpus: Corpus) -> dict[str, Any]:
         "not_text": dict(reading.not_text),
         "passed_over": [[each.source, each.reason] for each in reading.passed_over],
         "hidden": list(reading.hidden),
+        "renamed": list(reading.renamed),
         "domain_names": dict(reading.names),
         "unmerged": dict(corpus.unmerged),
     }
@@ -85,6 +86,10 @@ def _read_lines(reading: Mapping[str, Any]) -> list[str]:
         lines.append(f"passed over: {_listed(f'{n} ({why})' for n, why in reading['passed_over'])}")
     if reading.get("hidden"):
         lines.append(f"hidden, so not read: {_listed(reading['hidden'])}")
+    if reading.get("renamed"):
+        lines.append(
+            f"names that are not UTF-8, so written like this: {_listed(reading['renamed'])}"
+        )
     if reading.get("domain_names"):
         called = (f"{old!r} is called {new}" for old, new in reading["domain_names"].items())
         lines.append(f"names of domains: {_listed(called)}")

@@ -109,6 +109,7 @@ def read_corpus(paths: Path | Sequence[Path], limits: ReadLimits | None = None) 
                 Skipped(source=each.name, reason=each.reason) for each in found.passed_over
             ),
             hidden=found.hidden,
+            renamed=tuple(file.name for file in found.files if file.is_renamed),
             names={original: name for original, name in names.items() if original != name},
         ),
     )

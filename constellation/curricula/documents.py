@@ -47,6 +47,8 @@ class Reading:
     """Links and folders that could not be followed or opened, devices."""
     hidden: tuple[str, ...] = ()
     """Files and folders whose name begins with a dot."""
+    renamed: tuple[str, ...] = ()
+    """Files whose name is not UTF-8, as they are called in `source`."""
     names: Mapping[str, str] = field(default_factory=dict)
     """What a folder or record calls a domain -> the domain's name, where the two differ."""
 

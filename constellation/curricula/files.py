@@ -21,6 +21,8 @@ class FoundFile:
     path: Path
     name: str
     """Its path below the given folder, in UTF-8 (`readable`)."""
+    is_renamed: bool
+    """Whether its path is not UTF-8, so that `name` writes it in another way."""
     domain: str
     """The first sub-folder that the file lies in, or the file's name without suffixes."""
     size_bytes: int
@@ -135,11 +137,11 @@ class _Walk:
 
 
 def _found(path: Path, parts: Sequence[str], status: os.stat_result) -> FoundFile:
-    name = readable(parts[-1])
-    stem = PurePosixPath(name.removesuffix(".gz")).stem
+    stem = PurePosixPath(readable(parts[-1]).removesuffix(".gz")).stem
     return FoundFile(
         path=path,
         name=_name(parts),
+        is_renamed=_name(parts) != "/".join(parts),
         domain=readable(parts[0]) if len(parts) > 1 else stem,
         size_bytes=status.st_size,
         changed_ns=status.st_mtime_ns,

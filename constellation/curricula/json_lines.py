@@ -21,8 +21,10 @@ def parse_line(raw: bytes) -> Any:
         return json.loads(raw.removeprefix(_BYTE_ORDER_MARK).decode("utf-8"))
     except UnicodeDecodeError as error:
         raise BadLine(f"not UTF-8 at byte {error.start}") from error
-    except (ValueError, RecursionError) as error:  # ValueError: also integers of too many digits
+    except (json.JSONDecodeError, RecursionError) as error:
         raise BadLine(f"not JSON: {error}") from error
+    except ValueError as error:  # Python's limit, which says how Python raises it
+        raise BadLine("not JSON: an integer of too many digits") from error
 
 
 def check_text(text: str) -> str:

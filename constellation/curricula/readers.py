@@ -1,6 +1,7 @@
 """Turn the content of one file into text records, by its suffix. Knows no domains and no limits."""
 
 import gzip
+import html
 import importlib
 import io
 import json
@@ -27,6 +28,8 @@ TEXT_SUFFIXES = frozenset({
 
 HEAD_BYTES = 65_536
 """Bytes from the start of a file that mostly tell whether a file is text."""
+
+_TAG = re.compile(r"<[^<>]*>?")
 
 _TABLE_SUFFIX = ".parquet"
 
@@ -150,7 +153,7 @@ def _read_html(data: bytes) -> Iterator[Record]:
     parser = _TextOfHtml()
     try:
         parser.feed(_decode(data))
-        parser.close()
+        parser.finish()
     except AssertionError as error:  # how the parser refuses some damaged declarations
         raise Unreadable(f"damaged HTML: {error}") from error
     yield Record(text="".join(parser.pieces))
@@ -231,12 +234,25 @@ class _TextOfHtml(HTMLParser):
     """Collects the visible text of a page."""
 
     _HIDDEN = frozenset({"script", "style", "template", "noscript"})
+    _REST_CHARS_MAX = 1000
     _BLOCKS = frozenset({"p", "div", "br", "li", "tr", "pre", "h1", "h2", "h3", "h4", "h5", "h6"})
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.pieces: list[str] = []
         self._hidden_depth = 0
+
+    def finish(self) -> None:
+        """Take what is left of a page that ends inside a tag or a comment.
+
+        The parser looks at a rest anew from every `<` in it, so a long rest is stripped of its
+        tags here.
+        """
+        rest: str = self.rawdata
+        if len(rest) > self._REST_CHARS_MAX:
+            self.rawdata = ""
+            self.handle_data(html.unescape(_TAG.sub("", rest)))
+        self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._hidden_depth += tag in self._HIDDEN

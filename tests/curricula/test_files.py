@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from constellation.curricula.account import reading_lines
 from constellation.curricula.corpus import read_corpus
 from constellation.curricula.files import find_files
 from constellation.errors import CorpusError
@@ -72,6 +73,8 @@ def test_a_name_that_is_not_utf_8_is_read_and_written_so_that_it_can_be(tmp_path
         ("coffee", r"th\xe9y.txt"),
     ]
     assert corpus.domains == ("th-xe9", "th-xe9y")
+    told = r"names that are not UTF-8, so written like this: th\xe9/a.txt, th\xe9y.txt"
+    assert told in reading_lines(corpus)
 
 
 def test_files_come_in_the_order_of_their_names_part_by_part(tmp_path: Path) -> None:

@@ -116,6 +116,22 @@ def test_html_that_the_parser_refuses_is_named(tmp_path: Path) -> None:
     assert len(corpus.documents) + len(corpus.skipped) == 2
 
 
+@pytest.mark.parametrize("unit", ["<a ", "<!--", "</", "<a b='", "<script></", "&"])
+def test_a_page_of_broken_tags_takes_no_time_worth_naming(tmp_path: Path, unit: str) -> None:
+    """The parser alone takes minutes for a rest of 64 kB, and more with its square."""
+    page = ("<p>seen &amp; kept</p>" + unit * 100_000).encode()
+    (document,) = [d for d in read(tmp_path, {"a.html": page}).documents if d.domain == "a"]
+    assert "seen & kept" in document.text
+
+
+def test_a_page_that_ends_inside_a_tag_keeps_its_text(tmp_path: Path) -> None:
+    rest = "<div class='x' " + "<b>bold</b> &lt; words " * 100
+    corpus = read(tmp_path, {"a.html": b"<p>one</p><!-- " + rest.encode(), "b.html": b"two <a hre"})
+    long, short = texts(corpus)
+    assert long.split()[:4] == ["one", "bold", "<", "words"]
+    assert short.startswith("two")
+
+
 def test_a_text_file_with_nul_characters_is_named(tmp_path: Path) -> None:
     corpus = read(tmp_path, {"a.txt": "utf-16".encode("utf-16-le")})
     assert [skip.reason for skip in corpus.skipped] == [
