@@ -80,9 +80,7 @@ def _draw_distances(axes: Axes, route: Route, choices: list[Choice]) -> None:
             va="center",
             fontsize=8,
         )
-    axes.plot(
-        [], [], color=_RADIUS, linewidth=2, label="radius for a text of this length"
-    )
+    axes.plot([], [], color=_RADIUS, linewidth=2, label="radius for a text of this length")
     axes.set_yticks(rows, [choice.kernel for choice in choices])
     for choice, label in zip(choices, axes.get_yticklabels(), strict=True):
         label.set_fontweight("bold" if choice.kernel == route.kernel else "normal")
