@@ -61,7 +61,7 @@ def _title(text: str, route: Route) -> str:
     shown = line if len(line) <= _TITLE_MAX else line[: _TITLE_MAX - 1] + "…"
     # A dollar sign would begin a formula.
     shown = shown.replace("$", r"\$")
-    outside = ", outside every radius" if route.out_of_domain else ""
+    outside = ", out of every domain" if route.out_of_domain else ""
     return f"“{shown}” → {route.kernel} ({route.reason}, margin {route.margin:.2f} rad{outside})"
 
 
@@ -80,7 +80,7 @@ def _draw_distances(axes: Axes, route: Route, choices: list[Choice]) -> None:
             va="center",
             fontsize=8,
         )
-    axes.plot([], [], color=_RADIUS, linewidth=2, label="radius of the kernel's domain")
+    axes.plot([], [], color=_RADIUS, linewidth=2, label="radius for a text of this length")
     axes.set_yticks(rows, [choice.kernel for choice in choices])
     for choice, label in zip(choices, axes.get_yticklabels(), strict=True):
         label.set_fontweight("bold" if choice.kernel == route.kernel else "normal")

@@ -266,7 +266,7 @@ def warnings(route: "Route") -> list[str]:
     if route.no_evidence:
         notes.append("no token says anything about the domain")
     if route.out_of_domain:
-        notes.append("out of every domain: beyond every kernel's radius for a text of this length")
+        notes.append("outside every kernel's radius")
     if route.reason == "failover":
         notes.append("a nearer kernel was lost")
     if route.reason == "spill":

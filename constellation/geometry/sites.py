@@ -68,29 +68,26 @@ class BearingIndex:
         return cls(np.ascontiguousarray(bearing_MK), np.sqrt(background_K))
 
     def bearing(self, query_K: FloatArray) -> FloatArray | None:
-        """Return the unit bearing of one query, shape (K,).
+        """Return the unit bearing of one query, the first part of what `look` returns."""
+        return self.look(query_K)[0]
+
+    def look(self, query_K: FloatArray) -> tuple[FloatArray | None, float]:
+        """Return which way one query lies from the background, and how far.
 
         Args:
             query_K: Simplex point, float64, shape (K,).
 
         Returns:
-            As `bearings.bearing`, but None for a query nearer than 1e-6 rad to the background.
+            The unit bearing, shape (K,), as `bearings.bearing`, but None for a query nearer than
+            1e-6 rad to the background; and |log_pi(q)|, radians in [0, pi].
         """
         difference_K = np.sqrt(query_K) - self.background_root_K
         square = float(difference_K @ difference_K)
+        far = 4 * asin(min(1.0, sqrt(square) / 2))
         if square < (BEARING_MIN / 2) ** 2:  # |log| is twice the chord this near
-            return None
+            return None, far
         direction_K: FloatArray = difference_K + square / 2 * self.background_root_K
-        return direction_K / np.sqrt(direction_K @ direction_K)
-
-    def evidence(self, query_K: FloatArray) -> float:
-        """Return how far one query lies from the background: |log_pi(q)|, radians in [0, pi].
-
-        Args:
-            query_K: Simplex point, float64, shape (K,).
-        """
-        difference_K = np.sqrt(query_K) - self.background_root_K
-        return 4 * asin(min(1.0, sqrt(float(difference_K @ difference_K)) / 2))
+        return direction_K / np.sqrt(direction_K @ direction_K), far
 
     def angles(self, bearing_K: FloatArray) -> FloatArray:
         """Return the angle of one unit bearing to every site's bearing.

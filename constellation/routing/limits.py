@@ -3,13 +3,14 @@
 Shapes: M kernels of the table.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from constellation.errors import InvalidRequest
 from constellation.records import SHARE_DEFAULT, FloatArray, Refusal, Rule, Table
-from constellation.routing.refusal import LimitTable, QueryLimits, caught_beyond
+from constellation.routing.refusal import CaughtTable, LimitTable, QueryLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +21,10 @@ class KernelLimits:
     """Radians beyond which the query is out of each kernel's domain."""
     rule: Rule = Rule.BEARING
     num_tokens: int = 0
-    refusal: Refusal | None = None
+    caught: CaughtTable | None = None
     common: QueryLimits | None = None
     """What holds for kernels without thresholds of their own."""
-    own: dict[int, QueryLimits] | None = None
+    own: Mapping[int, QueryLimits] = field(default_factory=dict)
     """Place of a kernel -> what holds for it by thresholds of its own."""
 
     def beyond(self, nearest: int, distance: float) -> tuple[float | None, float | None]:
@@ -33,11 +34,10 @@ class KernelLimits:
             nearest: Place of the nearest kernel.
             distance: Radians to it.
         """
-        if self.common is None or self.refusal is None:
+        if self.common is None or self.caught is None:
             return None, None
-        own = (self.own or {}).get(nearest, self.common).beyond(distance)
-        foreign = caught_beyond(self.refusal, self.rule, num_tokens=self.num_tokens, share=own)
-        return own, None if np.isnan(foreign) else foreign
+        own = self.own.get(nearest, self.common).beyond(distance)
+        return own, self.caught.beyond(self.rule, num_tokens=self.num_tokens, share=own)
 
 
 class TableLimits:
@@ -45,7 +45,7 @@ class TableLimits:
 
     def __init__(self, table: Table, refusal: Refusal) -> None:
         """Prepare the thresholds of `table`, whose `refusal` is given."""
-        self._refusal = refusal
+        self._caught = CaughtTable(refusal)
         self._common = LimitTable(refusal.thresholds)
         self._num_kernels = len(table.sites)
         self._own = {
@@ -84,7 +84,7 @@ class TableLimits:
             radius_M=radius_M,
             rule=rule,
             num_tokens=num_tokens,
-            refusal=self._refusal,
+            caught=self._caught,
             common=common,
             own=own,
         )

@@ -134,8 +134,8 @@ class RoutingPolicy:
         if pinned is not None and mode is not Mode.NEAREST:
             raise InvalidRequest("kernel", pinned, f"none in mode {mode}: several kernels answer")
         num_weighted = self._num_weighted(top_k)
-        used, distance_M, has_direction = self._distances(basin_K, rule or self.rule)
-        limits = self._limits_of(basin_K, used, num_tokens, refuse)
+        used, distance_M, bearing_K, evidence = self._distances(basin_K, rule or self.rule)
+        limits = self._limits_of(evidence, used, num_tokens, refuse)
         order = distance_M.argsort(kind="stable").tolist()
         reachable = self._reachable(order, pinned, excluded)
         kernel, reason = self._choose(order, reachable, pinned)
@@ -152,7 +152,7 @@ class RoutingPolicy:
             mode=mode,
             margin=_margin(reachable, distance_M),
             out_of_domain=bool((distance_M > limits.radius_M).all()),
-            no_evidence=num_tokens == 0 or not has_direction,
+            no_evidence=num_tokens == 0 or bearing_K is None,
             num_tokens=num_tokens,
             table_version=self.table.version,
             beyond_own=beyond_own,
@@ -180,7 +180,7 @@ class RoutingPolicy:
         """
         if kernel not in self._index:
             return kernel, 0.0
-        _, distance_M, _ = self._distances(basin_K, rule or self.rule)
+        _, distance_M, _, _ = self._distances(basin_K, rule or self.rule)
         own = float(distance_M[self._index[kernel]])
         for row in distance_M.argsort(kind="stable").tolist():
             if self._names[row] == kernel:
@@ -190,10 +190,9 @@ class RoutingPolicy:
         return kernel, 0.0
 
     def _limits_of(
-        self, basin_K: FloatArray, rule: Rule, num_tokens: int, refuse: float | None
+        self, evidence: float, rule: Rule, num_tokens: int, refuse: float | None
     ) -> KernelLimits:
         if self._limits is not None:
-            evidence = self._bearing_index.evidence(basin_K)
             return self._limits.of_query(
                 rule, num_tokens=num_tokens, evidence=evidence, share=refuse
             )
@@ -213,12 +212,14 @@ class RoutingPolicy:
             raise InvalidRequest("top_k", top_k, f"1 to {num_kernels}, the number of kernels")
         return top_k
 
-    def _distances(self, basin_K: FloatArray, rule: Rule) -> tuple[Rule, FloatArray, bool]:
-        """Return the rule used, the distance to every kernel, and whether there is a bearing."""
-        bearing_K = self._bearing_index.bearing(basin_K)
+    def _distances(
+        self, basin_K: FloatArray, rule: Rule
+    ) -> tuple[Rule, FloatArray, FloatArray | None, float]:
+        """Return the rule used, the distance to every kernel, the bearing, and how far it leads."""
+        bearing_K, evidence = self._bearing_index.look(basin_K)
         if rule is Rule.BEARING and bearing_K is not None:
-            return rule, self._bearing_index.angles(bearing_K), True
-        return Rule.GEODESIC, self._site_index.distances(basin_K), bearing_K is not None
+            return rule, self._bearing_index.angles(bearing_K), bearing_K, evidence
+        return Rule.GEODESIC, self._site_index.distances(basin_K), bearing_K, evidence
 
     def _reachable(
         self, order: list[int], pinned: str | None, excluded: Collection[str]

@@ -6,7 +6,7 @@ Pure arithmetic on plain floats; the same for routers and for clients that route
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from math import isnan, log, sqrt
 
 from constellation.records import Refusal, Rule, Thresholds
 
@@ -29,28 +29,30 @@ class QueryLimits:
     """The thresholds that hold for one query under one kernel and rule."""
 
     shares: Sequence[float]
-    distances: Sequence[float]
-    """Radians beyond which the query is refused, for each share; falling."""
+    excess: Sequence[float]
+    """Excess in radians beyond which the query is refused, for each share; falling."""
+    allowed: float = 0.0
+    """Radians by which the distance may exceed that, for what the query says."""
 
     def limit(self, share: float) -> float:
         """Return the distance in radians beyond which `share` of in-domain queries are refused."""
-        return _interpolate(self.shares, self.distances, share)
+        return _interpolate(self.shares, self.excess, share) + self.allowed
 
     def beyond(self, distance: float) -> float:
         """Return the share of in-domain queries of this length that lie at least as far out.
 
         In [shares[0], shares[-1]]: the ends mean "at most" and "at least".
         """
-        places = range(1, len(self.shares))
-        last = next((i for i in places if self.distances[i] <= distance), None)
-        if distance >= self.distances[0]:
-            return self.shares[0]
-        if last is None:
-            return self.shares[-1]
-        near, far = self.distances[last], self.distances[last - 1]
-        part = (far - distance) / (far - near) if far > near else 1.0
-        low, high = log(self.shares[last - 1]), log(self.shares[last])
-        return float(min(exp(low + part * (high - low)), 1.0))
+        own, row, shares = distance - self.allowed, self.excess, self.shares
+        if own >= row[0]:
+            return shares[0]
+        place = 1
+        while row[place] > own:
+            place += 1
+            if place == len(row):
+                return shares[-1]
+        part = (row[place - 1] - own) / (row[place - 1] - row[place])
+        return float(shares[place - 1] * (shares[place] / shares[place - 1]) ** part)
 
 
 class LimitTable:
@@ -59,8 +61,10 @@ class LimitTable:
     def __init__(self, thresholds: Thresholds) -> None:
         """Turn the arrays into lists, which plain arithmetic reads several times faster."""
         self.shares = thresholds.shares
-        self._lengths = thresholds.lengths
-        self._rows = {rule: excess.tolist() for rule, excess in thresholds.excess.items()}
+        self._rows = {
+            rule: LengthRows(thresholds.lengths, excess.tolist())
+            for rule, excess in thresholds.excess.items()
+        }
 
     def of_query(self, rule: Rule, *, num_tokens: int, evidence: float) -> QueryLimits:
         """Return what holds for one query.
@@ -70,9 +74,26 @@ class LimitTable:
             num_tokens: Tokens the query was folded from; 0 counts as 1.
             evidence: Radians between the query's basin and the background.
         """
-        allowed = EVIDENCE_WEIGHT * evidence
-        row = at_length(self._lengths, self._rows[rule], num_tokens)
-        return QueryLimits(self.shares, [excess + allowed for excess in row])
+        row = self._rows[rule].at(num_tokens)
+        return QueryLimits(self.shares, row, EVIDENCE_WEIGHT * evidence)
+
+
+class LengthRows:
+    """A table by lengths whose rows are interpolated, each once."""
+
+    def __init__(self, lengths: Sequence[int], rows: Sequence[Sequence[float]]) -> None:
+        """Take a row for each length."""
+        self._lengths = lengths
+        self._rows = rows
+        self._found: dict[int, Sequence[float]] = {}  # at most one for each length up to the last
+
+    def at(self, num_tokens: int) -> Sequence[float]:
+        """Return the row for a length."""
+        wanted = min(max(num_tokens, 1), self._lengths[-1])
+        row = self._found.get(wanted)
+        if row is None:
+            row = self._found[wanted] = at_length(self._lengths, self._rows, wanted)
+        return row
 
 
 def at_length(
@@ -88,10 +109,21 @@ def at_length(
     ]
 
 
-def caught_beyond(refusal: Refusal, rule: Rule, *, num_tokens: int, share: float) -> float:
-    """Return the share of foreign held-out texts that lie beyond where `share` of own ones do."""
-    row = at_length(refusal.thresholds.lengths, refusal.caught[rule].tolist(), num_tokens)
-    return _interpolate(refusal.thresholds.shares, row, share)
+class CaughtTable:
+    """What the thresholds of a table catch of foreign text, under every rule."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        """Turn the arrays into lists."""
+        self._shares = refusal.thresholds.shares
+        self._rows = {
+            rule: LengthRows(refusal.thresholds.lengths, caught.tolist())
+            for rule, caught in refusal.caught.items()
+        }
+
+    def beyond(self, rule: Rule, *, num_tokens: int, share: float) -> float | None:
+        """Return the share of foreign held-out texts beyond where `share` of own ones lie."""
+        found = _interpolate(self._shares, self._rows[rule].at(num_tokens), share)
+        return None if isnan(found) else found
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:

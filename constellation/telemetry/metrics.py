@@ -74,7 +74,9 @@ class RouterMetrics:
             registry=registry,
         )
         self.out_of_domain = Counter(
-            prefix + "out_of_domain_total", "Queries outside every radius.", registry=registry
+            prefix + "out_of_domain_total",
+            "Queries beyond every radius for their length.",
+            registry=registry,
         )
         self.failovers = Counter(
             prefix + "failovers_total",

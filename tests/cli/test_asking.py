@@ -48,6 +48,13 @@ def test_the_flags_of_ask_reach_the_router(run: Run, served: Served) -> None:
     assert "gather" in result.stderr
 
 
+def test_the_share_that_may_be_refused_reaches_the_router(run: Run, served: Served) -> None:
+    assert run("ask", "a", "--refuse", "0.05", "--endpoint", served.endpoint).exit_code == 0
+    ((_, _, options),) = served.router.calls
+    assert (options.refuse, options.refuse_out_of_domain) == (0.05, False)
+    assert run("ask", "a", "--refuse", "0.6", "--endpoint", served.endpoint).exit_code != 0
+
+
 def test_what_several_kernels_write_says_their_weights(run: Run, served: Served) -> None:
     result = run("ask", "a b", "--mode", "mixture", "--endpoint", served.endpoint)
     assert "mixture of python 0.25, poetry 0.25, law 0.25" in result.stderr
@@ -122,6 +129,8 @@ def test_route_shows_every_kernel_and_its_reasons(run: Run, served: Served) -> N
         assert ("→" in line) == (name == "python")
     assert "margin 0.2500 rad" in result.stdout
     assert "'gather'" in result.stdout
+    assert "as far out at 9 tokens: 2.5 % of in-domain texts" in result.stdout
+    assert "75 % of texts of a domain left out" in result.stdout
 
 
 def test_route_asks_no_kernel(run: Run, served: Served) -> None:

@@ -16,9 +16,11 @@ from cluster.cli.serve import summary
 from cluster.state import RunState, own_start_mark, write_state
 from constellation import Client
 from constellation.errors import ReloadRefused
-from constellation.records import LiveCollectivePhi
+from constellation.records import LiveCollectivePhi, Rule
+from constellation.routing.refusal import LENGTHS, wilson_interval
 from constellation.wire.constellation_service import RouterHealth
 from tests.cli.conftest import Run
+from tests.routing.tables import refusal
 from tests.wire.fakes import NAMES, Served
 
 
@@ -267,6 +269,24 @@ def test_status_names_every_router_when_there_are_several(
     assert "routers: router at h:1 process 12 · router-2 at h:2 down" in shown
     told = json.loads(run("status", "--json", "--endpoint", served.endpoint).stdout)
     assert [router["num_restarts"] for router in told["routers"]] == [0, 1]
+
+
+def test_status_says_what_refusing_does_with_intervals_where_the_table_knows(
+    run: Run, served: Served
+) -> None:
+    plain = run("status", "--endpoint", served.endpoint).stdout
+    assert "foreign caught" not in plain
+    made = refusal(0)
+    served.router.table = replace(served.router.table, refusal=made)
+    shown = run("status", "--endpoint", served.endpoint).stdout
+    assert "refusing at 1 % of in-domain texts" in shown
+    for row in made.at_share(Rule.BEARING):
+        assert row.refused is not None
+        low, high = wilson_interval(row.refused, row.num_documents)
+        said = f"{100 * row.refused:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+        assert any(said in line for line in shown.splitlines())
+    answer = json.loads(run("status", "--json", "--endpoint", served.endpoint).stdout)
+    assert [row["num_tokens"] for row in answer["refusal"]] == list(LENGTHS)
 
 
 def test_status_says_collective_phi_where_a_router_measures_it(

@@ -219,6 +219,8 @@ class FakeRouter:
             num_tokens=9,
             table_version=self.table.version,
             influences=(influence,) if options.explain else (),
+            beyond_own=0.025,
+            beyond_foreign=0.75,
         )
 
     async def reload(self) -> Reloaded:

@@ -75,6 +75,8 @@ routes = st.builds(
     num_tokens=counts,
     table_version=counts,
     influences=st.lists(influences, max_size=3).map(tuple),
+    beyond_own=st.none() | st.floats(0, 1),
+    beyond_foreign=st.none() | st.floats(0, 1),
 )
 milliseconds = st.integers(0, 10**7).map(lambda count: count / 1000)
 
@@ -101,6 +103,7 @@ def test_a_route_survives_the_way_through_a_message(route: Route) -> None:
         top_k=st.none() | st.integers(0, 2**32 - 1),
         kernel=st.none() | names,
         refuse_out_of_domain=st.booleans(),
+        refuse=st.none() | st.floats(0.002, 0.5),
         explain=st.booleans(),
     )
 )

@@ -8,6 +8,7 @@ from training.evaluation.cross_domain import DOCUMENTS_PER_DOMAIN
 from training.evaluation.evaluate import TOKENS_LEAST
 from training.report.judging import span
 from training.report.plots import Plot
+from training.report.refusal import refusal_rows
 
 Json = Mapping[str, Any]
 
@@ -29,6 +30,7 @@ def to_markdown(summary: Json, plots: Sequence[Plot]) -> str:
         _bits(summary),
         _observables(summary),
         _beta(summary["beta"]),
+        _refusal(summary["refusal"]),
         _samples(summary["samples"]),
         _course(summary),
         _validation(summary["validation"]),
@@ -183,6 +185,19 @@ def _nearest(basin: Json | None) -> tuple[str, str]:
     if basin is None:
         return (NONE, NONE)
     return (f"{_plain(basin['nearest'])} {basin['distance']:.3f}", _number(basin["radius"]))
+
+
+def _refusal(facts: Sequence[Json]) -> str:
+    if not facts:
+        return ""
+    words = (
+        "What is refused as out of every domain, measured on held-out text. Refused: in-domain "
+        "texts, by thresholds that were fitted on other documents. Caught: texts whose own kernel "
+        "was left out of the table. 95 % intervals in brackets count documents, not texts."
+    )
+    head = ("share asked", "tokens", "refused", "caught", "documents")
+    table = _table(head, refusal_rows(facts), right=(0, 1, 4))
+    return f"## Refusal\n\n{words}\n\n{table}"
 
 
 def _beta(beta: Json | None) -> str:

@@ -15,6 +15,7 @@ from training.report.judging import Finding
 from training.report.observables import GAUGE_BAND, observable_findings
 from training.report.provenance import provenance, spending
 from training.report.recognition import sample_findings
+from training.report.refusal import refusal_facts
 from training.report.validation import validation
 
 Json = Mapping[str, Any]
@@ -50,6 +51,7 @@ def summarise_run(facts: RunFacts, samples: Json | None) -> dict[str, Any]:
         "findings": [finding.to_dict() for finding in findings],
         "kernels": {name: _kernel(facts, name) for name in facts.kernels},
         "basins": basin_facts(facts.folder),
+        "refusal": refusal_facts(facts.folder),
         "seed": _seed(facts),
         "states": known,
         "phase_shares": phase_shares(facts),

@@ -134,7 +134,7 @@ _REFUSALS = {
     "401": "the token is missing or wrong",
     "404": "no model has this name",
     "413": "the body is over 4 MiB",
-    "422": "the query is outside every kernel's radius, and refusal was asked for",
+    "422": "the query is out of every kernel's domain, and refusal was asked for",
     "429": "all places are taken; Retry-After says when to come back",
     "503": "no kernel can answer now",
     "504": "the deadline passed",

@@ -24,6 +24,7 @@ SECTIONS = (
     "Pictures",
     "Bits per byte",
     "Observables",
+    "Refusal",
     "Samples",
     "Budget and time",
     "What it was made from",

@@ -105,7 +105,12 @@ def test_routing_options_stand_in_a_field_of_our_own() -> None:
     routing = complete(constellation=given | {"mode": "mixture"}).routing
     assert (routing.rule, routing.mode, routing.top_k) == (Rule.GEODESIC, Mode.MIXTURE, 3)
     assert routing.refuse_out_of_domain
+    assert routing.refuse is None
     assert routing.explain
+    assert complete(constellation={"refuse": 0.05}).routing.refuse == 0.05
+    for wrong in (0, 0.001, 0.6, 1, True, "0.05"):
+        with pytest.raises(InvalidRequest, match="refuse"):
+            complete(constellation={"refuse": wrong})
 
 
 # --- prompts of conversations ---------------------------------------------------------------------
