@@ -212,6 +212,9 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
     kernels = kernels_of(settings.artifacts)
     spec = _spec(settings)
     with ray_running:
+        # Ray has put handlers of its own in the place of ours, which write the trace of a crash
+        # into the log, and leave it to us to end all the same.
+        stop_on_signals(stop)
         from actors import _ray
         from actors.registry.process import RegistryActor
 
@@ -247,6 +250,12 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
             remove_state(settings.run_dir)
 
 
+def stop_on_signals(stop: threading.Event) -> None:
+    """Let SIGTERM and SIGINT set `stop`, and nothing else; for the main thread."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+
 def _alive(process: psutil.Process) -> Callable[[], bool]:
     """Return what says whether a process of ours has not ended."""
     return lambda: process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -269,8 +278,7 @@ def main() -> None:
         set_up_logging(settings.run_dir / "logs" / "launcher.jsonl")
         raise_open_files()  # what starts from here on inherits it
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stop_on_signals(stop)
         try:
             hold(settings, request["address"], report, stop)
         except ConstellationError as error:
