@@ -3,6 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Installs what $(1) names, and says every few seconds how far it is.
+define install
+@$(INSTALL) $(1) & pid=$$!; seconds=0; \
+while kill -0 $$pid 2>/dev/null; do \
+  sleep 1; seconds=$$((seconds + 1)); \
+  if [ $$((seconds % 5)) -eq 0 ]; then \
+    echo "installing into .venv: $$(ls -d .venv/lib/python*/site-packages/*.dist-info | wc -l) packages ($$seconds s)" >&2; \
+  fi; \
+done; wait $$pid
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run down test test-fast check lint types imports proto proto-fresh bench wheel clean
 
@@ -12,6 +23,7 @@ help:  ## List the targets
 setup: .venv/.dev  ## Make .venv with everything for development
 
 run: .venv/.run  ## Train eight small kernels if need be, start them, ask them three questions
+	@echo "eight small kernels: what is not trained is trained, then they are started and asked"
 	@$(BIN)/python -m cluster.quickstart
 
 down: .venv/.run  ## Stop what `make run` left running
@@ -61,9 +73,9 @@ clean:  ## Remove what was trained, built or left by runs (not .venv)
 
 .venv/.run: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing into .venv (about two minutes the first time)"
-	@$(INSTALL) -e .
+	$(call install,-e .)
 	@touch $@
 
 .venv/.dev: .venv/.run
-	@$(INSTALL) -e '.[dev]'
+	$(call install,-e '.[dev]')
 	@touch $@

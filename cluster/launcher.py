@@ -237,6 +237,9 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
     spec = _spec(settings)
     metrics = MetricsDoor()
     with metrics.open(settings), ray_running as own:
+        # Ray has put handlers of its own in the place of ours, which write the trace of a crash
+        # into the log, and leave it to us to end all the same.
+        stop_on_signals(stop)
         from actors import _ray
         from actors.registry.process import RegistryActor
         from actors.run_folder import KeptFiles
@@ -324,6 +327,12 @@ def _open_ports(spec: Any) -> set[int]:
     return {port for host, port in doors if host not in LOOPBACK}
 
 
+def stop_on_signals(stop: threading.Event) -> None:
+    """Let SIGTERM and SIGINT set `stop`, and nothing else; for the main thread."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+
 def _alive(process: psutil.Process) -> Callable[[], bool]:
     """Return what says whether a process of ours has not ended."""
     return lambda: process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -347,8 +356,7 @@ def main() -> None:
         set_up_logging(settings.run_dir / "logs" / "launcher.jsonl")
         raise_open_files()  # what starts from here on inherits it
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stop_on_signals(stop)
         try:
             hold(settings, request["address"], report, stop)
         except (ConstellationError, OSError) as error:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from google.protobuf import json_format
 from prometheus_client import CollectorRegistry
 
 from cluster.cli.main import app
 from constellation.settings import Settings
 from constellation.telemetry.aggregate import MEMBER_UP
 from constellation.telemetry.metrics import KernelMetrics, RegistryMetrics, RouterMetrics
+from constellation.wire.services import CONSTELLATION, request_class
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -131,3 +133,12 @@ def test_every_contract_that_the_architecture_names_exists() -> None:
     contracts = {each["name"] for each in configuration["tool"]["importlinter"]["contracts"]}
     named = set(re.findall(r"contract “([^”]+)”", (ROOT / "ARCHITECTURE.md").read_text()))
     assert named == contracts
+
+
+def test_the_example_for_grpcurl_is_a_request_of_ours() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text()
+    (body,) = re.findall(r"grpcurl .*-d '([^']+)'", text)
+    (service, method) = re.findall(r"constellation\.v1\.(\w+)/(\w+)", text)[0]
+    assert service == CONSTELLATION.name
+    request = json_format.Parse(body, request_class(CONSTELLATION, method)())
+    assert request.sampling.tokens_max == 16

@@ -93,9 +93,10 @@ def test_decisions_read_no_clock_and_draw_no_chance() -> None:
 
 
 def test_no_error_is_swallowed_but_where_handlers_end() -> None:
-    """There it becomes `InternalError`, is logged with its id, and is counted."""
+    """In a service it becomes `InternalError`, is logged with its id, and is counted; a program
+    ends by it, with the traceback in a file."""
     found = found_by(scans.swallowed_exceptions, sources(*PACKAGES, "benchmarks"))
-    assert found == {"constellation/wire/services.py"}
+    assert found == {"cluster/cli/program.py", "constellation/wire/services.py"}
 
 
 def test_every_rpc_carries_a_deadline() -> None:

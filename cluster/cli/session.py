@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 from cluster.cli import liveness, render
-from constellation.errors import ConstellationError
+from constellation.errors import ConstellationError, InvalidRequest
 
 _PROMPT = "you> "
 
@@ -33,6 +33,8 @@ class Session(ABC):
                     line = input(_PROMPT if sys.stdin.isatty() else "")
             except EOFError:
                 return
+            except UnicodeDecodeError as error:
+                raise InvalidRequest("standard input", error.object[:40], "UTF-8 text") from error
             if line.strip() == "/quit":
                 return
             if line.strip():

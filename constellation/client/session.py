@@ -112,7 +112,7 @@ def _check_endpoint(endpoint: str) -> None:
         not host
         or (":" in host and not bracketed)
         or any(character in "/, \t\r\n" for character in host)
-        or not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535)
+        or not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= 65_535)
     ):
         raise ConfigError(
             f"the endpoint is {endpoint!r}; give host:port, such as 'localhost:50051'"

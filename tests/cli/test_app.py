@@ -142,7 +142,7 @@ def test_a_flag_or_command_that_is_misspelt_is_answered_with_the_one_that_may_be
     run: Run,
 ) -> None:
     assert "--json" in run("status", "--jsno").stderr
-    assert "status" in run("stauts").stderr
+    assert "status" in run("sttatus").stderr
 
 
 def test_a_damaged_configuration_file_ends_with_2(run: Run, tmp_path: Path) -> None:

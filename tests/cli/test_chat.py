@@ -103,3 +103,10 @@ def _limit_prompts(router: FakeRouter, limit: int) -> list[str]:
 
     router.generate = generate  # type: ignore[method-assign]
     return asked
+
+
+def test_what_is_no_text_on_standard_input_is_one_line(run: Run, served: Served) -> None:
+    result = run("chat", "--endpoint", served.endpoint, typed=b"hello\n\xff\xfe\n")
+    assert result.exit_code == 1
+    assert "error: standard input is b" in result.stderr
+    assert "allowed: UTF-8 text" in result.stderr

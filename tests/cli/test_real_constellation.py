@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster import state
+from cluster.open_files import open_files_limit
 from constellation.settings import child_environment
 from tests.support.artifacts import PROMPTS
 
@@ -49,7 +50,7 @@ def terminal(tmp_path: Path, artifacts: Path) -> Iterator[Terminal]:
         terminal.type("down")
 
 
-def test_a_session_from_up_to_down(terminal: Terminal) -> None:
+def test_a_session_from_up_to_down(terminal: Terminal, tmp_path: Path) -> None:
     """Start, look, ask, route, check, stop; after that nothing answers."""
     started = terminal.type("up")
     assert started.returncode == 0, started.stderr
@@ -69,8 +70,14 @@ def test_a_session_from_up_to_down(terminal: Terminal) -> None:
 
     assert terminal.type("doctor").returncode == 0
 
+    # Every connection is an open file of the router, which has as many as the system allows.
+    limits = Path(f"/proc/{seen['router_pid']}/limits").read_text()
+    assert int(limits.partition("Max open files")[2].split()[0]) == open_files_limit()
+
     stopped = terminal.type("down")
     assert stopped.returncode == 0, stopped.stderr
+    log = tmp_path / "runs" / "local" / "logs" / "launcher.log"
+    assert log.read_text() == ""  # an orderly end leaves no trace of a crash
     after = terminal.type("status")
     assert after.returncode == 1
     assert "constellation up" in after.stderr

@@ -177,12 +177,12 @@ def test_a_run_folder_that_is_named_and_from_which_nothing_runs_is_an_error(
     monkeypatch.setenv("CONSTELLATION_SERVE__PORT", served.endpoint.rpartition(":")[2])
     Path("verse").mkdir()
     if named_by == "flag":
-        result = run(*command, "--run-dir", "runs/locla")
+        result = run(*command, "--run-dir", "runs/elsewhere")
     else:
-        monkeypatch.setenv("CONSTELLATION_RUN_DIR", "runs/locla")
+        monkeypatch.setenv("CONSTELLATION_RUN_DIR", "runs/elsewhere")
         result = run(*command)
     assert result.exit_code == 1
-    assert "nothing runs from runs/locla" in result.stderr
+    assert "nothing runs from runs/elsewhere" in result.stderr
     assert result.stderr.count("\n") == 1
     assert served.router.calls == []
 

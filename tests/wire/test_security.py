@@ -64,6 +64,13 @@ def test_a_missing_and_a_wrong_token_get_the_same_answer(
     assert guarded.router.calls == []
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_scheme_is_read_without_regard_to_letter_case(channel: Any, scheme: str) -> None:
+    request = constellation_pb2.StatusRequest()
+    metadata = (("authorization", f"{scheme} {TOKEN}"),)
+    assert Stub(channel, CONSTELLATION).Status(request, metadata=metadata, timeout=5).router_pid
+
+
 @pytest.mark.parametrize("method", ["/x.Y/Z", "/constellation.v1.ConstellationService/Nothing"])
 def test_without_a_token_nobody_learns_which_methods_exist(channel: Any, method: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:

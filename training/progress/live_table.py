@@ -50,6 +50,7 @@ class LiveTable:
         """Draw on `console`; when it is no terminal, only the lines appear."""
         self._console = console
         self._board = Board()
+        self._before = "getting ready"  # what is being done until the first event
         self._spinner: Spinner | None = Spinner("dots")
         self._live = Live(
             console=console, refresh_per_second=4, transient=False, get_renderable=self._view
@@ -72,13 +73,17 @@ class LiveTable:
     def __call__(self, event: Event) -> None:
         """Show one event."""
         self._board.take(event)
+        self._before = ""
         line = _line(event)
         if line is not None:
             self._console.print(line)
 
     def in_words(self) -> str:
-        """Return what is being done, such as "kernels: python 40/600, law 20/600"."""
-        part = self._board.part or "getting ready"
+        """Return what is being done, such as "kernels: python 40/600, law 20/600".
+
+        Between parts, and after the last one, nothing is said.
+        """
+        part = self._board.part or self._before
         if part != _KERNELS:
             return part
         steps = [

@@ -327,6 +327,21 @@ def _routing(body: kinds.Body, model: str) -> RoutingOptions:
     return RoutingOptions(kernel=None if model == MODEL else model, **given)
 
 
+_FIELD_OF = {
+    "kernel": "model",
+    "tokens_max": "max_tokens",
+    "tokens_min": "min_tokens",
+    **{name: f"constellation.{name}" for name in _ROUTING},
+}
+"""Names of fields as the router knows them -> as callers of HTTP do."""
+
+
+def as_asked(error: InvalidRequest) -> InvalidRequest:
+    """Return an error of the router's under the name of the field that the caller sent."""
+    name = _FIELD_OF.get(error.field, error.field)
+    return InvalidRequest(name, kinds.Bare(error.value), error.allowed)
+
+
 def embeddings(body: kinds.Body) -> Embeddings:
     """Read a request to /v1/embeddings."""
     given = kinds.check(body, EMBEDDINGS)

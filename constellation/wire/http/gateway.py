@@ -184,8 +184,20 @@ class Gateway:
         )
         routing = await self._routing(asked)
         caller = await _caller(request)
-        if asked.stream:
-            return await self._stream(request, asked, routing, caller, writer)
+        try:
+            if asked.stream:
+                return await self._stream(request, asked, routing, caller, writer)
+            return await self._whole(asked, routing, caller, writer)
+        except InvalidRequest as error:
+            raise bodies.as_asked(error) from None
+
+    async def _whole(
+        self,
+        asked: bodies.Completion,
+        routing: RoutingOptions,
+        caller: Caller,
+        writer: replies.Writer,
+    ) -> web.StreamResponse:
         route, reply = await self._host.ask(
             asked.prompt, asked.sampling, routing, timeout_s=None, caller=caller
         )

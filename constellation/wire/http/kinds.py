@@ -19,7 +19,7 @@ TEXT_SHOWN_MAX = 256
 """Longest text of a field that is no prompt."""
 
 
-class _Bare(str):
+class Bare(str):
     """A text that an error shows without quotes."""
 
     __slots__ = ()
@@ -31,19 +31,19 @@ class _Bare(str):
 def refused(field: str, value: Any, allowed: str) -> InvalidRequest:
     """Return the error for a field that holds what it may not; the value is shown as JSON."""
     text = json.dumps(value, ensure_ascii=False)
-    return InvalidRequest(field, _Bare(text if encodable(text) else json.dumps(value)), allowed)
+    return InvalidRequest(field, Bare(text if encodable(text) else json.dumps(value)), allowed)
 
 
 def missing(field: str, allowed: str) -> InvalidRequest:
     """Return the error for a field that must be given and is not, or is null."""
-    return InvalidRequest(field, _Bare("missing"), allowed)
+    return InvalidRequest(field, Bare("missing"), allowed)
 
 
 def unknown(field: str, name: str, known: Iterable[str]) -> InvalidRequest:
     """Return the error for a field that is not known here, with the known one most like it."""
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "/openapi.json lists the fields that are known"
-    return InvalidRequest(field, _Bare("unknown"), f"no field of this name; {hint}")
+    return InvalidRequest(field, Bare("unknown"), f"no field of this name; {hint}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

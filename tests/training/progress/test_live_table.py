@@ -152,6 +152,8 @@ def test_what_is_being_done_is_said_in_words_before_and_while_kernels_run() -> N
     assert table.in_words() == "kernels: starting Ray and its workers"
     table(progress())
     assert table.in_words() == f"kernels: {progress().kernel} 1/10"
+    table(PartFinished(part="kernels", seconds=1.0, skipped=False))
+    assert table.in_words() == ""
 
 
 def test_a_terminal_shows_something_that_moves_before_there_is_a_table() -> None:

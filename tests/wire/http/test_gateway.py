@@ -192,6 +192,17 @@ def test_a_bad_parameter_is_named(client: openai.OpenAI) -> None:
     assert caught.value.param == "temperature"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_router_refuses_is_named_as_the_caller_named_it(
+    client: openai.OpenAI, door: Door, stream: bool
+) -> None:
+    for ours, theirs in (("top_k", "constellation.top_k"), ("kernel", "model")):
+        door.router.failures.append(errors.InvalidRequest(ours, 9, "1 to 3"))
+        with pytest.raises(openai.BadRequestError, match=f"{theirs} is 9; allowed") as caught:
+            client.completions.create(model="constellation", prompt="x", stream=stream)
+        assert caught.value.param == theirs
+
+
 def test_refusal_out_of_domain_can_be_asked_for(client: openai.OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         client.completions.create(
