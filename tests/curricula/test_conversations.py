@@ -208,7 +208,7 @@ def test_replies_of_another_domain_lie_too_far(coordizer: Coordizer) -> None:
 
 def test_the_distance_is_the_mean_over_the_pairs(coordizer: Coordizer) -> None:
     def basin(text: str) -> object:
-        return coordizer.basin(coordizer.encode(text))
+        return coordizer.basin(coordizer.encode(text.strip()))
 
     far = float(distance(basin(SEA), basin(SKY)))
     assert far > 0.1
