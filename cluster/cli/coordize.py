@@ -51,6 +51,7 @@ def train(
     """
     from constellation.coordizer.training import train_coordizer
     from constellation.curricula.corpus import read_corpus
+    from training.typed_writes import typed_writes
 
     corpus = read_corpus(path)
     if anchored is None:
@@ -64,7 +65,8 @@ def train(
             anchored=anchored,
             seed=seed,
         )
-        coordizer.save(out)
+        with typed_writes(out):
+            coordizer.save(out)
     facts = {"out": out, **describe(coordizer), "num_skipped": len(corpus.skipped)}
     _print_facts(facts, as_json=as_json)
 
