@@ -1,7 +1,7 @@
 """Whether held-out text is enough, asked before the first training step.
 
-Calibration needs passages of 32 tokens in every domain, and without them there is no routing
-table. Figures need documents of 64 tokens; a domain without such a document is left out of them.
+Calibration needs passages of every domain, and without them there is no routing table. Figures
+need documents of 64 tokens; a domain without such a document is left out of them.
 """
 
 from collections.abc import Sequence
@@ -11,28 +11,29 @@ from constellation.curricula.corpus import Document
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.errors import CorpusError
 from training.evaluation.evaluate import TOKENS_LEAST
-from training.table import PREFIX_TOKENS
+from training.table import PREFIX_TOKENS, passage_basins
 
 
 def check_calibration_text(corpus: PreparedCorpus, coordizer: Coordizer) -> None:
     """Refuse text on which radii and temperatures cannot be calibrated.
 
     Raises:
-        CorpusError: A domain has no held-out document of 32 tokens; names all such domains.
+        CorpusError: No held-out document of a domain is a passage; names all such domains.
     """
-    longest = _longest(corpus.dev, corpus.domains, coordizer)
-    short = {name: length for name, length in longest.items() if length < PREFIX_TOKENS}
+    _, labels = passage_basins(corpus.dev, coordizer)
+    short = sorted(set(corpus.domains) - set(labels))
     if not short:
         return
+    longest = _longest(corpus.dev, short, coordizer)
     counts = {name: sum(d.domain == name for d in corpus.dev) for name in short}
     told = ", ".join(
-        f"{name} (the longest of {counts[name]} has {length})" for name, length in short.items()
+        f"{name} (the longest of {counts[name]} has {longest[name]} tokens)" for name in short
     )
     raise CorpusError(
         "held-out text",
-        f"no held-out document has the {PREFIX_TOKENS} tokens to calibrate on in: {told}; add "
-        "longer texts, join short ones into files of a few hundred words, or give the domain's "
-        "text to another domain",
+        f"no held-out document is long enough to calibrate on in: {told}; a passage has "
+        f"{PREFIX_TOKENS} tokens; add longer texts, join short ones into files of a few hundred "
+        "words, or give the domain's text to another domain",
     )
 
 

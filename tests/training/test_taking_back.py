@@ -217,9 +217,9 @@ def test_too_little_text_is_refused_before_anything_is_written(
     def nobody(*_: object) -> None:
         raise AssertionError("nothing is trained")
 
-    with pytest.raises(CorpusError, match=r"the 32 tokens to calibrate on in: short"):
+    with pytest.raises(CorpusError, match=r"long enough to calibrate on in: short"):
         train_new(artifacts, "short", tmp_path / "short", trainer=nobody)
-    with pytest.raises(CorpusError, match=r"the 32 tokens to calibrate on in: short"):
+    with pytest.raises(CorpusError, match=r"long enough to calibrate on in: short"):
         make_kernel(artifacts, "short", artifacts / "seed", tmp_path / "short", ignore)
     assert files(artifacts) == before
 
