@@ -52,6 +52,7 @@ def train(
     Example: constellation coordize train corpus/ artifacts/coordizer --vocab 32000
     """
     from constellation.coordizer.training import train_coordizer
+    from training.typed_writes import typed_writes
 
     corpus = read_told(path)
     if anchored is None:
@@ -65,7 +66,8 @@ def train(
             anchored=anchored,
             seed=seed,
         )
-        coordizer.save(out)
+        with typed_writes(out):
+            coordizer.save(out)
     facts = {"out": out, **describe(coordizer), "num_skipped": len(corpus.skipped)}
     _print_facts(facts, as_json=as_json)
 

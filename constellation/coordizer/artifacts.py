@@ -80,25 +80,14 @@ class CoordizerParts:
 
 
 def write_parts(folder: Path, parts: CoordizerParts) -> None:
-    """Store `parts` as `folder`, replacing what is there only when all of it is written.
-
-    Raises:
-        ArtifactError: The folder cannot be written; what was there is what it was.
-    """
+    """Store `parts` as `folder`, replacing what is there only when all of it is written."""
     folder = Path(folder)
-    if folder.is_file():
-        raise ArtifactError(folder, "is a file, where a coordizer is a folder; choose another path")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise ArtifactError(folder, f"cannot be written: {error.strerror}") from error
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         _write_files(fresh, parts)
         fresh.chmod(0o755)  # mkdtemp makes it private
         _replace_folder(fresh, folder)
-    except OSError as error:
-        raise ArtifactError(folder, f"cannot be written: {error.strerror}") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
