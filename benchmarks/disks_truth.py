@@ -82,7 +82,7 @@ def missing_from(run_dir: Path, state: RunState, status: ConstellationStatus) ->
             found.append("the table is not the one that is served")
     except ConstellationError as error:
         found.append(str(error))
-    remembered = json.loads((run_dir / "members.json").read_text())
+    remembered = json.loads((run_dir / "members.json").read_text("utf-8"))
     members = {
         each["announcement"]["member"]: each["announcement"]["pid"]
         for each in remembered
