@@ -39,7 +39,8 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
 def append_whole(path: Path, content: bytes) -> int:
     """Append to a file, all of the content or nothing; missing files and folders are made.
 
-    One process at a time may append to a file.
+    One process at a time may append to a file. These are logs: a folder that is made is open to
+    its user alone.
 
     Returns:
         Size of the file afterwards, in bytes.
@@ -47,7 +48,7 @@ def append_whole(path: Path, content: bytes) -> int:
     Raises:
         OSError: It cannot be written; what was appended of it is taken back.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:
