@@ -214,7 +214,7 @@ def test_without_the_library_the_way_to_it_is_named(
     stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ConfigError, match=r"constellation-runtime\[hf\]"):
+    with pytest.raises(ConfigError, match=r"'dist/WHEEL\[hf\]'"):
         open_model(stored)
 
 

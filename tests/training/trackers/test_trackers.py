@@ -85,7 +85,7 @@ def test_a_missing_package_is_named_with_the_way_out(
     monkeypatch.setitem(sys.modules, "wandb", None)
     section = TrackingSection(tensorboard=False, wandb_project="p")
     with (
-        pytest.raises(ConfigError, match=r"constellation-runtime\[wandb\]"),
+        pytest.raises(ConfigError, match=r"'dist/WHEEL\[wandb\]'"),
         open_trackers(section, tmp_path, name="r"),
     ):
         pass
