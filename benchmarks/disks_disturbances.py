@@ -13,7 +13,7 @@ from pathlib import Path
 
 PLACES = ("run", "artifacts", "temporary")
 KINDS = ("full", "read-only", "removed")
-DISK_MB = {"run": 48, "artifacts": 256, "temporary": 256}
+DISK_MB = {"run": 256, "artifacts": 512, "temporary": 256}
 _BALLAST = "ballast"
 
 
