@@ -40,7 +40,6 @@ from benchmarks.disks_truth import (
     contradictions,
     false_claims,
     is_alive,
-    is_running,
     missing_from,
     registry_metrics,
 )
@@ -266,13 +265,7 @@ class Stage:
         members = {f"kernel {each.name}": each.pid for each in status.kernels if each.up}
         members |= {each.name: each.pid for each in status.routers if each.up}
         members["registry"] = status.registry_pid
-        # A process that was stopped goes on by itself when the fork server is started anew: the
-        # system wakes the stopped members of a process group whose last parent has gone.
-        lost = [
-            name
-            for name, pid in replaced.items()
-            if not (now := members.get(name, pid)) or (now == pid and not is_running(pid))
-        ]
+        lost = [name for name, pid in replaced.items() if members.get(name, pid) in (0, pid)]
         num_up = sum(each.up for each in (*status.kernels, *status.routers))
         if lost or num_up < len(status.kernels) + ROUTERS or not status.registry_pid:
             return [f"{', '.join(lost) or 'somebody'} is not back"]

@@ -29,14 +29,6 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def is_running(pid: int) -> bool:
-    """Return whether a process is there and is not stopped."""
-    try:
-        return psutil.Process(pid).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_STOPPED}
-    except psutil.NoSuchProcess:
-        return False
-
-
 def false_claims(status: ConstellationStatus) -> list[str]:
     """Return who is said to be up and has no process; nothing while the registry is silent."""
     if not status.registry_pid:
