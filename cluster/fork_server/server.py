@@ -125,7 +125,10 @@ def become(order: Order, watched: int) -> None:
             its id, which stays until somebody has waited for it.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.setpgid(0, 0)  # as Ray does with each of its workers
+    # A session of its own, not only a process group as Ray gives its workers: when the parent of a
+    # stopped process ends, the system sends SIGHUP and SIGCONT to the process's group, unless the
+    # parent was of another session (man 2 setpgid). Such a worker would run on, or end.
+    os.setsid()
     Path("/proc/self/oom_score_adj").write_text(str(order.score), encoding="utf-8")
     for standard, descriptor in enumerate(order.descriptors):
         os.dup2(descriptor, standard)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,6 +210,45 @@ def test_no_worker_outlives_it_either(tmp_path: Path) -> None:
         watched.kill()
         psutil.wait_procs([worker], timeout=30)
         assert not worker.is_running()
+
+
+@pytest.mark.parametrize("hangup", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_stopped_worker_stays_stopped_when_the_server_ends(
+    tmp_path: Path, hangup: signal.Handlers
+) -> None:
+    """The system neither ends it (SIGHUP) nor, where `nohup` has that ignored, wakes it (SIGCONT).
+
+    So the supervisor finds every stopped worker by its missed heartbeats.
+    """
+    program = tmp_path / "default_worker.py"
+    program.write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n")
+    path = tmp_path / "socket"
+    before = signal.signal(signal.SIGHUP, hangup)
+    try:
+        with running(path) as process:
+            read, write = os.pipe()
+            with os.fdopen(read, "rb") as said:
+                subprocess.run(
+                    [sys.executable, "-I", "-S", client.__file__, str(path), str(program)],
+                    stdout=write,
+                    stdin=subprocess.DEVNULL,
+                    timeout=60,
+                    check=True,
+                )
+                os.close(write)
+                worker = psutil.Process(int(said.readline()))
+            worker.suspend()
+            give_up_s = time.monotonic() + 60
+            while worker.status() != psutil.STATUS_STOPPED:
+                assert time.monotonic() < give_up_s
+            process.kill()
+            process.wait()  # the system signals orphans before anybody can have waited for this
+            try:
+                assert worker.status() == psutil.STATUS_STOPPED
+            finally:
+                worker.kill()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_an_import_that_starts_a_thread_is_refused(tmp_path: Path) -> None:
