@@ -12,11 +12,9 @@ from constellation.errors import InternalError
 from constellation.records import (
     Finish,
     FloatArray,
-    Grown,
     LengthRefusal,
     LiveCollectivePhi,
     Piece,
-    Reloaded,
     Route,
     TokenArray,
     TokenLogprob,
@@ -232,22 +230,6 @@ def status(message: constellation_pb2.StatusReply) -> ConstellationStatus:
         start_problem=message.start_problem,
         refusal=tuple(map(convert.length_refusal_from_message, message.refusal)),
     )
-
-
-def reloaded(message: constellation_pb2.ReloadReply) -> Reloaded:
-    """Read what a reload changed."""
-    return Reloaded(table_version=message.table_version, kernels=tuple(message.kernels))
-
-
-def grown(
-    message: constellation_pb2.AddReply
-    | constellation_pb2.SpawnReply
-    | constellation_pb2.RetireReply
-    | constellation_pb2.UnlearnReply,
-) -> Grown:
-    """Read what a kernel that joined or left changed."""
-    seat = message.grown.seat if message.grown.HasField("seat") else None
-    return Grown(kernel=message.grown.kernel, seat=seat, table_version=message.grown.table_version)
 
 
 def _router(message: constellation_pb2.RouterStatus) -> RouterStatus:

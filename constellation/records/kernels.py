@@ -85,27 +85,6 @@ class KernelSite:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reloaded:
-    """What a reload changed."""
-
-    table_version: int
-    """Version of the table that holds since."""
-    kernels: tuple[str, ...]
-    """Kernels whose weights changed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Grown:
-    """What it changed that this kernel was added, spawned or retired."""
-
-    kernel: str
-    seat: int | None
-    """The seat it took or gave up; None when the table's kernels have none."""
-    table_version: int
-    """Version of the table that holds since."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
     """The versioned set of kernels that routers and clients hold."""
 

@@ -297,31 +297,33 @@ class TableReply(_message.Message):
     phi_weighting: bool
     def __init__(self, version: _Optional[int] = ..., snapshot: _Optional[bytes] = ..., rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., top_k: _Optional[int] = ..., phi_weighting: bool = ...) -> None: ...
 
-class ReloadRequest(_message.Message):
+class ChangeRequest(_message.Message):
+    __slots__ = ("reload", "add", "spawn", "retire", "unlearn", "roll_back")
+    RELOAD_FIELD_NUMBER: _ClassVar[int]
+    ADD_FIELD_NUMBER: _ClassVar[int]
+    SPAWN_FIELD_NUMBER: _ClassVar[int]
+    RETIRE_FIELD_NUMBER: _ClassVar[int]
+    UNLEARN_FIELD_NUMBER: _ClassVar[int]
+    ROLL_BACK_FIELD_NUMBER: _ClassVar[int]
+    reload: ReloadChange
+    add: AddChange
+    spawn: SpawnChange
+    retire: RetireChange
+    unlearn: UnlearnChange
+    roll_back: RollBackChange
+    def __init__(self, reload: _Optional[_Union[ReloadChange, _Mapping]] = ..., add: _Optional[_Union[AddChange, _Mapping]] = ..., spawn: _Optional[_Union[SpawnChange, _Mapping]] = ..., retire: _Optional[_Union[RetireChange, _Mapping]] = ..., unlearn: _Optional[_Union[UnlearnChange, _Mapping]] = ..., roll_back: _Optional[_Union[RollBackChange, _Mapping]] = ...) -> None: ...
+
+class ReloadChange(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class ReloadReply(_message.Message):
-    __slots__ = ("table_version", "kernels")
-    TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
-    KERNELS_FIELD_NUMBER: _ClassVar[int]
-    table_version: int
-    kernels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, table_version: _Optional[int] = ..., kernels: _Optional[_Iterable[str]] = ...) -> None: ...
-
-class AddRequest(_message.Message):
+class AddChange(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
-class AddReply(_message.Message):
-    __slots__ = ("grown",)
-    GROWN_FIELD_NUMBER: _ClassVar[int]
-    grown: GrownTable
-    def __init__(self, grown: _Optional[_Union[GrownTable, _Mapping]] = ...) -> None: ...
-
-class SpawnRequest(_message.Message):
+class SpawnChange(_message.Message):
     __slots__ = ("parent", "name")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -329,25 +331,13 @@ class SpawnRequest(_message.Message):
     name: str
     def __init__(self, parent: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
-class SpawnReply(_message.Message):
-    __slots__ = ("grown",)
-    GROWN_FIELD_NUMBER: _ClassVar[int]
-    grown: GrownTable
-    def __init__(self, grown: _Optional[_Union[GrownTable, _Mapping]] = ...) -> None: ...
-
-class RetireRequest(_message.Message):
+class RetireChange(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
-class RetireReply(_message.Message):
-    __slots__ = ("grown",)
-    GROWN_FIELD_NUMBER: _ClassVar[int]
-    grown: GrownTable
-    def __init__(self, grown: _Optional[_Union[GrownTable, _Mapping]] = ...) -> None: ...
-
-class UnlearnRequest(_message.Message):
+class UnlearnChange(_message.Message):
     __slots__ = ("kernel", "source")
     KERNEL_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -355,18 +345,22 @@ class UnlearnRequest(_message.Message):
     source: str
     def __init__(self, kernel: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
 
-class UnlearnReply(_message.Message):
-    __slots__ = ("grown",)
-    GROWN_FIELD_NUMBER: _ClassVar[int]
-    grown: GrownTable
-    def __init__(self, grown: _Optional[_Union[GrownTable, _Mapping]] = ...) -> None: ...
+class RollBackChange(_message.Message):
+    __slots__ = ("release",)
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    release: int
+    def __init__(self, release: _Optional[int] = ...) -> None: ...
 
-class GrownTable(_message.Message):
-    __slots__ = ("kernel", "seat", "table_version")
-    KERNEL_FIELD_NUMBER: _ClassVar[int]
-    SEAT_FIELD_NUMBER: _ClassVar[int]
+class ChangeReply(_message.Message):
+    __slots__ = ("release", "table_version", "joined", "left", "reloaded")
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
-    kernel: str
-    seat: int
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    RELOADED_FIELD_NUMBER: _ClassVar[int]
+    release: int
     table_version: int
-    def __init__(self, kernel: _Optional[str] = ..., seat: _Optional[int] = ..., table_version: _Optional[int] = ...) -> None: ...
+    joined: _containers.RepeatedScalarFieldContainer[str]
+    left: _containers.RepeatedScalarFieldContainer[str]
+    reloaded: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, release: _Optional[int] = ..., table_version: _Optional[int] = ..., joined: _Optional[_Iterable[str]] = ..., left: _Optional[_Iterable[str]] = ..., reloaded: _Optional[_Iterable[str]] = ...) -> None: ...
