@@ -127,10 +127,7 @@ def reason_of(error: RayActorError) -> str:
         return type(error).__name__
     if error.actor_init_failed:
         return _OUR_ERROR.sub("", lines[-1])
-    return " ".join(lines)[:MAKER = "maker"
-"""Actor name of the process that makes a release."""
-
-REASON_CHARACTERS_MAX]
+    return " ".join(lines)[:REASON_CHARACTERS_MAX]
 
 
 def announce(spec: DeploymentSpec, announcement: Announcement) -> bool:

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from constellation.releases.store import ReleaseStore
+
 from actors.kernel.host import KernelHost
 from actors.kernel.predicting import Partners
 from actors.kernel.server import KernelServer
@@ -20,7 +22,6 @@ from actors.kernel.stepping import StepLoop
 from actors.spec import DeploymentSpec
 from constellation.errors import ArtifactError
 from constellation.records import Table
-from constellation.releases.store import ReleaseStore
 
 if TYPE_CHECKING:
     from actors.kernel.engines import AnyEngine, Engines
@@ -170,8 +171,13 @@ class KernelGroup:
         """Return where the coordizer of a table lies; may make a view of its release."""
         return self._store.folder(table.release) / "coordizer"
 
-    def _read(self, names: tuple[str, ...], release: int | None, *, lenient: bool = False) -> "_Loaded":
-        """Load kernels of a release; a lenient reader leaves out damaged ones, if others can answer."""
+    def _read(
+        self, names: tuple[str, ...], release: int | None, *, lenient: bool = False
+    ) -> "_Loaded":
+        """Load kernels of a release.
+
+        A lenient reader leaves out damaged ones, if others can answer.
+        """
         version = self._store.read_current().version if release is None else release
         with _collector_off():
             return _load(self._spec, self._store.folder(version), version, names, lenient=lenient)

@@ -37,7 +37,7 @@ class KernelHost:
         server: What it shares with the other kernels of its process; None: it is alone.
         loop: As for `replace`.
         partners: Ways to other kernels, for texts that several write.
-        coordizer_folder: Says where the coordizer of a table lies, for weights that follow the text.
+        coordizer_folder: Says where the coordizer of a table lies; as for `Leader`.
     """
 
     def __init__(

@@ -148,8 +148,9 @@ class Leader:
     Args:
         kernel: The kernel that leads.
         partners: The ways to others.
-        coordizer_folder: Says where the coordinates of a table lie, by which a mixture's weights follow its text;
-            read when the first one asks for them. None: the weights stay as they are.
+        coordizer_folder: Says where the coordinates of a table lie, by which a mixture's weights
+            follow its text; they are read when a text needs them. None: the weights stay as they
+            are.
     """
 
     def __init__(

@@ -8,12 +8,12 @@ import asyncio
 import logging
 
 import ray
+from constellation.releases.making import make
 
 from actors import _ray
 from actors.spec import DeploymentSpec
 from constellation.errors import ConstellationError, GrowthRefused
 from constellation.records import Change
-from constellation.releases.making import make
 from constellation.telemetry.logs import set_up_logging
 
 logger = logging.getLogger(__name__)

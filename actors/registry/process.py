@@ -14,6 +14,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import ray
+from constellation.releases.manifest import Release
+from constellation.releases.store import ReleaseStore
 
 from actors import _ray
 from actors.background import begin, repeat
@@ -21,9 +23,9 @@ from actors.placing import read_placement
 from actors.registry import lifecycle
 from actors.registry.exports import Exports
 from actors.registry.heartbeat import ANSWER_S
+from actors.registry.making import make_apart
 from actors.registry.members import Members
 from actors.registry.persistence import Persistence
-from actors.registry.making import make_apart
 from actors.registry.switching import forget, load_beside, prepare_routers, take
 from actors.registry.tables import (
     check_written,
@@ -42,8 +44,6 @@ from constellation.errors import (
 )
 from constellation.records import Change, Changed, Reload, RollBack
 from constellation.releases.steps import steps_between
-from constellation.releases.manifest import Release
-from constellation.releases.store import ReleaseStore
 from constellation.runtime.placement import Placement
 from constellation.runtime.supervisor import State
 from constellation.telemetry.logs import set_up_logging
@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.5
 """Seconds between two rounds of questions."""
+
 
 class RegistryProcess:
     """The registry inside a Ray actor."""

@@ -14,7 +14,6 @@ from constellation.errors import (
     ReloadRefused,
 )
 
-
 logger = logging.getLogger(__name__)
 
 
@@ -30,7 +29,9 @@ async def load_beside(processes: Mapping[str, Any], release: int) -> None:
             of the release.
     """
     try:
-        await _each({member: actor.load_next.remote(release) for member, actor in processes.items()})
+        await _each(
+            {member: actor.load_next.remote(release) for member, actor in processes.items()}
+        )
     except ConstellationError:
         await forget(processes)
         raise
@@ -69,7 +70,8 @@ async def prepare_routers(routers: Mapping[str, Any], table: object) -> None:
         ):
             raise ReloadRefused(str(result.cause)) from result
         if isinstance(result, BaseException) and not isinstance(
-            result, ray.exceptions.RayActorError  # it reads the coordizer when it starts
+            result,
+            ray.exceptions.RayActorError,  # it reads the coordizer when it starts
         ):
             raise result
 

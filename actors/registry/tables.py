@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+from constellation.releases.manifest import Release
+from constellation.releases.store import ReleaseStore
+
 from actors.run_folder import last_table
 from actors.spec import DeploymentSpec
 from constellation.errors import ArtifactError, ReloadRefused
 from constellation.records import Table
-from constellation.releases.manifest import Release
-from constellation.releases.store import ReleaseStore
 from constellation.wire.run_lock import owner_of
 
 

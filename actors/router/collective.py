@@ -87,6 +87,7 @@ class CollectiveSampler:
         self._draw = draw
         self._gauge = gauge
         self._sites: list[tuple[str, FloatArray]] = []
+        self._release = 0
         self._kept: TokenArray | None = None
         self._num_offered = 0
         self._rows: deque[_Row] = deque(maxlen=PROMPTS_MAX)
@@ -102,7 +103,7 @@ class CollectiveSampler:
             self._kept = tokens[:TOKENS_MAX].copy()
 
     def follow(self, policy: RoutingPolicy, coordizer: TextGeometry) -> None:
-        """Route by this from now on; begin anew when kernels joined, left, or lie elsewhere.
+        """Route by this from now on; begin anew when the release or a basin is another.
 
         Args:
             policy: Routes by a table.
@@ -110,9 +111,14 @@ class CollectiveSampler:
         """
         self._routing = policy, coordizer
         sites = [(site.name, site.basin_K) for site in policy.table.sites]
-        is_same = len(sites) == len(self._sites) and all(
-            name == old and np.array_equal(basin_K, old_K)
-            for (name, basin_K), (old, old_K) in zip(sites, self._sites, strict=True)
+        release, self._release = self._release, policy.table.release
+        is_same = (
+            release == self._release
+            and len(sites) == len(self._sites)
+            and all(
+                name == old and np.array_equal(basin_K, old_K)
+                for (name, basin_K), (old, old_K) in zip(sites, self._sites, strict=True)
+            )
         )
         self._sites = sites
         if not is_same:

@@ -121,7 +121,7 @@ class RouterHost:
             )
         self._answering = Answering(
             self._links,
-            encode=lambda text: self._ready().coordizer.encode(text),
+            encode=self._encode,
             decide=self._decide,
             lead=self._lead,
             gather=self._gather,
@@ -386,6 +386,9 @@ class RouterHost:
                 {choice.kernel: choice.distance for choice in route.choices},
                 {choice.kernel: choice.radius for choice in route.choices},
             )
+
+    def _encode(self, text: str) -> TokenArray:
+        return self._ready().coordizer.encode(text)
 
     async def _query(
         self, text: str, options: RoutingOptions, *, timeout_s: float, span: Span | None = None

@@ -69,9 +69,7 @@ class Reader:
     def __init__(self, *, waiting_max: int) -> None:
         self._texts = LongTexts("this router", waiting_max=waiting_max)
 
-    async def tokens(
-        self, coordizer: TextGeometry, text: str, *, timeout_s: float
-    ) -> TokenArray:
+    async def tokens(self, coordizer: TextGeometry, text: str, *, timeout_s: float) -> TokenArray:
         """Return the tokens of a text; errors as for `LongTexts.read`."""
         return await self._texts.read(text, lambda: coordizer.encode(text), timeout_s=timeout_s)
 

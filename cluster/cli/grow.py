@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cluster.growth import Added
     from constellation.client import Client
-    from constellation.records import Grown
+    from constellation.records import Changed
     from constellation.settings import Settings
     from training.evaluation.growth import GrowthCost
 
@@ -83,7 +83,7 @@ def add(
         added = join(folder, new, client)
         where = _where(folder, client is not None)
     if as_json:
-        render.print_json({**_grown_facts(added.grown, where), **_added_facts(added)})
+        render.print_json({**_changed_facts(added.changed, where), **_added_facts(added)})
     else:
         _print_added(added, where)
 
@@ -104,14 +104,15 @@ def remove(
 
     Example: constellation remove poems
     """
-    from cluster.growth import leave
+    from cluster.growth import change_served
+    from constellation.records import Retire
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
     folder = _folder(settings, artifacts)
     with _served(settings, folder, timeout) as client:
-        grown = leave(folder, name, client)
+        changed = change_served(folder, Retire(name=name), client)
         where = _where(folder, client is not None)
-    _print_grown(grown, "left", where, as_json)
+    _print_changed(changed, f"{name} left", where, as_json)
 
 
 def unlearn(
@@ -131,20 +132,21 @@ def unlearn(
 ) -> None:
     """Let a kernel route as if it had never read a source of its training text.
 
-    Its basin becomes, to the bit, what it would be without that text; no other kernel moves. Its
-    weights stay as they are, and so do its radius and the temperatures. Train again without the
-    text to undo what weights learned from it.
+    Coordinates, basins, radii and thresholds become, to the bit, what they would be without that
+    text. Weights stay as they are; train again without the text to undo what they learned from it.
+    The tokens of the coordizer, which were chosen once for all text, stay too.
 
     Example: constellation unlearn poems songs.txt
     """
-    from cluster.growth import forget
+    from cluster.growth import change_served
+    from constellation.records import Unlearn
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
     folder = _folder(settings, artifacts)
     with _served(settings, folder, timeout) as client:
-        grown = forget(folder, name, source, client)
+        changed = change_served(folder, Unlearn(kernel=name, source=source), client)
         where = _where(folder, client is not None)
-    _print_grown(grown, f"routes without {source}", where, as_json)
+    _print_changed(changed, f"{name} routes without {source}", where, as_json)
 
 
 def sources(
@@ -190,15 +192,16 @@ def spawn(
 ) -> None:
     """Share a busy kernel's queries with a new one that begins with the same weights.
 
-    Its latest queries are grouped in two; the kernel keeps the half that is nearer to where it
-    was. Needs a constellation that runs, and 16 recent queries. `remove` undoes it.
+    Its latest queries are grouped in two, and the documents of its text with them; each of the two
+    kernels gets the queries that lie nearer to its documents. Other kernels' queries stay where
+    they go. Needs a constellation that runs, and 16 recent queries. `remove` undoes it.
 
     Example: constellation spawn python python-2
     """
     settings = configuration(run_dir=run_dir, token_file=token_file)
     with connect(settings, endpoint, timeout, changes=True) as client:
-        grown = client.spawn(parent, name)
-    _print_grown(grown, f"shares the queries of {parent}", "live", as_json)
+        changed = client.spawn(parent, name)
+    _print_changed(changed, f"{name} shares the queries of {parent}", "live", as_json)
 
 
 def _folder(settings: "Settings", artifacts: Path | None) -> Path:
@@ -224,10 +227,10 @@ def _where(artifacts: Path, live: bool) -> str:
     return "live" if live else f"in {artifacts}"
 
 
-def _grown_facts(grown: "Grown", where: str) -> dict[str, Any]:
+def _changed_facts(changed: "Changed", where: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {**asdict(grown), "where": where}
+    return {**asdict(changed), "where": where}
 
 
 def _added_facts(added: "Added") -> dict[str, Any]:
@@ -269,14 +272,12 @@ def _print_added(added: "Added", where: str) -> None:
         console.print(
             f"bits per byte; it costs the other domains {added.others.ratio - 1:+.2%}{limits}"
         )
-    _print_grown(added.grown, "joined", where, as_json=False)
+    _print_changed(added.changed, f"{added.kernel.name} joined", where, as_json=False)
 
 
-def _print_grown(grown: "Grown", what: str, where: str, as_json: bool) -> None:
+def _print_changed(changed: "Changed", what: str, where: str, as_json: bool) -> None:
     if as_json:
-        render.print_json(_grown_facts(grown, where))
+        render.print_json(_changed_facts(changed, where))
         return
-    seat = "" if grown.seat is None else f" · seat {grown.seat}"
-    render.stdout().print(
-        f"{grown.kernel} {what}, {where}{seat} · table version {grown.table_version}"
-    )
+    version = f" · table version {changed.table_version}" if changed.table_version else ""
+    render.stdout().print(f"{what}, {where} · release {changed.release}{version}")

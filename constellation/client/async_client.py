@@ -174,9 +174,7 @@ class AsyncClient(NotCopied):
         """
         return await self.change(Retire(name=name), timeout_s=timeout_s)
 
-    async def unlearn(
-        self, kernel: str, source: str, *, timeout_s: float | None = None
-    ) -> Changed:
+    async def unlearn(self, kernel: str, source: str, *, timeout_s: float | None = None) -> Changed:
         """Route as if a source of a kernel's text had never been read; its weights stay.
 
         Raises:

@@ -202,9 +202,7 @@ class Client(NotCopied):
         """
         return self.change(Retire(name=name), timeout_s=timeout_s)
 
-    def unlearn(
-        self, kernel: str, source: str, *, timeout_s: float | None = None
-    ) -> Changed:
+    def unlearn(self, kernel: str, source: str, *, timeout_s: float | None = None) -> Changed:
         """Route as if a source of a kernel's text had never been read; its weights stay.
 
         Raises:
@@ -213,9 +211,7 @@ class Client(NotCopied):
         """
         return self.change(Unlearn(kernel=kernel, source=source), timeout_s=timeout_s)
 
-    def roll_back(
-        self, release: int | None = None, *, timeout_s: float | None = None
-    ) -> Changed:
+    def roll_back(self, release: int | None = None, *, timeout_s: float | None = None) -> Changed:
         """Serve an earlier release again; None means the parent of the one that is served.
 
         Raises:

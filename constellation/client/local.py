@@ -64,7 +64,7 @@ class TextReader(Protocol):
 
 
 class ReaderSource(Protocol):
-    """Where a direct client gets the coordizer of a table from: a release may change coordinates."""
+    """Where a direct client gets the coordizer of a table from: releases change coordinates."""
 
     def of_table(self, table: Table) -> TextReader:
         """Return the coordizer whose basins a table holds; may read files.

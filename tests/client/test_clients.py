@@ -114,11 +114,6 @@ def test_a_score_counts_tokens_and_bytes(stars: Any) -> None:
     assert score.route.kernel == "python"
 
 
-def test_a_reload_says_what_changed(stars: Any) -> None:
-    reloaded = stars.reload()
-    assert (reloaded.table_version, reloaded.kernels) == (6, ("python", "law"))
-
-
 def test_the_status_tells_missing_values_from_zeros(stars: Any) -> None:
     state = stars.status()
     python, poetry, law = state.kernels

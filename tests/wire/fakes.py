@@ -13,17 +13,17 @@ import numpy as np
 
 from constellation.errors import OutOfDomain, UnknownKernel
 from constellation.records import (
+    Change,
+    Changed,
     Choice,
     Finish,
     FinishReason,
     FloatArray,
-    Grown,
     KernelDescription,
     KernelHealth,
     KernelSite,
     Mode,
     Piece,
-    Reloaded,
     Route,
     RoutingOptions,
     Rule,
@@ -223,25 +223,11 @@ class FakeRouter:
             beyond_foreign=0.75,
         )
 
-    async def reload(self) -> Reloaded:
-        self._enter("", "reload", None)
-        return Reloaded(table_version=6, kernels=("python", "law"))
-
-    async def add(self, name: str) -> Grown:
-        self._enter(name, "add", None)
-        return Grown(kernel=name, seat=17, table_version=6)
-
-    async def spawn(self, parent: str, name: str) -> Grown:
-        self._enter(name, ("spawn", parent), None)
-        return Grown(kernel=name, seat=None, table_version=6)
-
-    async def retire(self, name: str) -> Grown:
-        self._enter(name, "retire", None)
-        return Grown(kernel=name, seat=0, table_version=6)
-
-    async def unlearn(self, name: str, source: str) -> Grown:
-        self._enter(name, ("unlearn", source), None)
-        return Grown(kernel=name, seat=0, table_version=6)
+    async def change(self, change: Change) -> Changed:
+        self._enter(getattr(change, "name", ""), change, None)
+        return Changed(
+            release=7, table_version=6, joined=("a",), left=("b", "c"), reloaded=("python", "law")
+        )
 
     def terms(self) -> RoutingTerms:
         return RoutingTerms(table=self.table, rule=Rule.BEARING, top_k=2, phi_weighting=True)
