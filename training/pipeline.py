@@ -19,6 +19,7 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.account import corpus_lines
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.curricula.store import load_prepared
+from constellation.domains.fitting import Fitted
 from constellation.errors import TrainingError
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.opening import open_kernel
@@ -43,7 +44,7 @@ from training.runs.branch import is_finished
 from training.runs.budget import Budget
 from training.runs.budget_keeper import BudgetKeeper
 from training.runs.training_plan import SEED, TrainingPlan
-from training.table import FittedTable, fit_table
+from training.table import fit_table
 from training.text import (
     as_one_domain,
     corpus_inputs,
@@ -302,7 +303,7 @@ class _Run:
         }
         self._ledger.run("table", inputs, work)
 
-    def _save_table(self, fitted: FittedTable, plan: TrainingPlan) -> None:
+    def _save_table(self, fitted: Fitted, plan: TrainingPlan) -> None:
         """Write the table with what has joined it; read as late as possible, others change it."""
         joined = self._before.joined(plan.kernels)
         grown = regrow(fitted.table, fitted.texts, self._before.table(), joined)

@@ -13,12 +13,13 @@ Source: Witten-Bell and Kneser-Ney smoothing, as compared by Chen and Goodman (1
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from constellation.coordizer.blocks import (
     Blocks,
@@ -194,11 +195,42 @@ def fit_anchored(
     own: dict[str, list[NDArray[Any]]] = {name: [] for name in blocks}
     for document, label in zip(documents, labels, strict=True):
         own[label].append(document)
-    counts_VK = np.zeros((vocab_size, num_outcomes))
-    for name, block in blocks.items():
-        counts_VK[:, block] += _corpus_counts(
+
+    def counts_of(name: str) -> FloatArray:
+        return _corpus_counts(
             own[name], name, blocks, vocab_size=vocab_size, seed=seed, iterations=iterations
         )
+
+    return anchored(
+        blocks,
+        counts_of,
+        vocab_size=vocab_size,
+        num_outcomes=num_outcomes,
+        smoothing=smoothing,
+    )
+
+
+def anchored(
+    blocks: Blocks,
+    counts_of: Callable[[str], FloatArray],
+    *,
+    vocab_size: int,
+    num_outcomes: int,
+    smoothing: float,
+) -> Coordinates:
+    """Put the soft counts of domains together.
+
+    Args:
+        blocks: Domain -> its outcomes.
+        counts_of: Returns what a domain adds to its block, shape (V, B), such as `soft_counts` or
+            `even_counts` of its text.
+        vocab_size: V.
+        num_outcomes: K.
+        smoothing: See `Coordinates.smoothing`.
+    """
+    counts_VK = np.zeros((vocab_size, num_outcomes))
+    for name, block in blocks.items():
+        counts_VK[:, block] += counts_of(name)
     return Coordinates(
         counts_VK=counts_VK,
         background_K=block_background(blocks, num_outcomes),
@@ -297,14 +329,51 @@ def _corpus_counts(
     """
     windows_WV = count_windows(documents, vocab_size=vocab_size)
     size = len(blocks[domain])
-    if size == 1 or is_shared(blocks, domain):
-        # A domain that shares outcomes is known by its mixture: each of them gets an equal part.
-        total_V = np.asarray(windows_WV.sum(axis=0), dtype=np.float64).ravel()
-        counts_VB = np.repeat(total_V[:, None] / size, size, axis=1)
-    else:
-        digest = hashlib.sha256(f"{seed}:{domain}".encode()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-        counts_VB = factorise(windows_WV, num_outcomes=size, iterations=iterations, rng=rng)
+    if is_even(blocks, domain):
+        return even_counts(total_counts(windows_WV), size)
+    return soft_counts(windows_WV, domain, size=size, seed=seed, iterations=iterations)
+
+
+def is_even(blocks: Blocks, domain: str) -> bool:
+    """Return whether a domain's outcomes all get an equal part of its counts.
+
+    A domain that shares outcomes with others is known by its mixture of them.
+    """
+    return len(blocks[domain]) == 1 or is_shared(blocks, domain)
+
+
+def total_counts(windows_WV: sparse.csr_array) -> FloatArray:
+    """Return the count of every token over all windows, float64, shape (V,)."""
+    total_V: FloatArray = np.asarray(windows_WV.sum(axis=0), dtype=np.float64).ravel()
+    return total_V
+
+
+def even_counts(total_V: FloatArray, size: int) -> FloatArray:
+    """Return counts of which every outcome of a block has an equal part, shape (V, B)."""
+    return _quantised(np.repeat(total_V[:, None] / size, size, axis=1))
+
+
+def soft_counts(
+    windows_WV: sparse.csr_array, domain: str, *, size: int, seed: int, iterations: int = 10
+) -> FloatArray:
+    """Return the counts of a domain's text, split by EM over the outcomes of its block.
+
+    Args:
+        windows_WV: `count_windows` of the domain's documents.
+        domain: Its name, which with the seed decides where EM starts.
+        size: B, outcomes of the block.
+        seed: See `fit_anchored`.
+        iterations: EM steps, at least 1.
+
+    Returns:
+        Shape (V, B); rows of tokens that do not occur are zero.
+    """
+    digest = hashlib.sha256(f"{seed}:{domain}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    return _quantised(factorise(windows_WV, num_outcomes=size, iterations=iterations, rng=rng))
+
+
+def _quantised(counts_VB: FloatArray) -> FloatArray:
     quantised: FloatArray = np.round(counts_VB / _QUANTUM) * _QUANTUM
     return quantised
 
