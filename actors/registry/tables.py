@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 
-from constellation.releases.manifest import Release
-from constellation.releases.store import ReleaseStore
-
 from actors.run_folder import last_table
 from actors.spec import DeploymentSpec
 from constellation.errors import ArtifactError, ReloadRefused
 from constellation.records import Table
+from constellation.releases.manifest import Release
+from constellation.releases.store import ReleaseStore
 from constellation.wire.run_lock import owner_of
 
 
@@ -27,7 +26,7 @@ def table_of(spec: DeploymentSpec, release: Release) -> Table:
     Raises:
         ArtifactError: It is damaged.
     """
-    return replace(ReleaseStore(spec.artifacts).table(release), release=release.version)
+    return ReleaseStore(spec.artifacts).table(release)
 
 
 def earlier_release(spec: DeploymentSpec, served: int, wanted: int | None) -> Release:

@@ -100,3 +100,5 @@ class Table:
     """Kernels in a fixed order."""
     refusal: Refusal | None = None
     """When a query is out of domain; None: when it is outside all radii, as in release 0.1.0."""
+    release: int = 0
+    """Number of the release that it belongs to, from 1; 0: it belongs to none."""

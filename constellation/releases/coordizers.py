@@ -1,6 +1,5 @@
 """The coordizers of releases, for those who route: coordinates change whenever a kernel joins."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from constellation.coordizer.coordizer import Coordizer
@@ -26,7 +25,7 @@ class ReleasedCoordizers:
             ArtifactError: There is no release, or a file is damaged.
         """
         release = self._store.read_current()
-        return self.of_table(replace(self._store.table(release), release=release.version))
+        return self.of_table(self._store.table(release))
 
     def of_table(self, table: Table) -> Coordizer:
         """Return the coordizer whose basins a table holds.

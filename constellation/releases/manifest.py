@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Final
 
-from constellation.errors import ConfigError
+from constellation.errors import ConfigError, UnknownKernel
 from constellation.releases.canonical import Plain, pack_plain, plain
 from constellation.wire.names import KERNEL_NAMES, is_kernel_name
 
@@ -152,6 +152,17 @@ class Draft:
         for key, files in self.bases.items():
             laid_out |= {f"bases/{key}/{path}": blob for path, blob in files.items()}
         return laid_out
+
+    def kernel(self, name: str) -> KernelFiles:
+        """Return the files of a kernel.
+
+        Raises:
+            UnknownKernel: There is none of this name.
+        """
+        for kernel in self.kernels:
+            if kernel.name == name:
+                return kernel
+        raise UnknownKernel(name, [kernel.name for kernel in self.kernels])
 
     def blobs(self) -> set[Blob]:
         """Return all files by their content, each once."""

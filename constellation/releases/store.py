@@ -18,16 +18,18 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
 from constellation.errors import ArtifactError, ConfigError
 from constellation.files import create_whole, sync_folder, write_whole
+from constellation.records import Table
 from constellation.releases import store_lock, views
 from constellation.releases.blobs import Blobs, BlobWriter, size_of
 from constellation.releases.manifest import Draft, Release
 from constellation.releases.manifest_file import MANIFEST_BYTES_MAX, pack_release, unpack_release
+from constellation.wire.table_file import unpack_table
 
 _MANIFEST = re.compile(r"([1-9][0-9]{0,17})\.msgpack")
 _VIEW = re.compile(r"[1-9][0-9]{0,17}")
@@ -108,6 +110,35 @@ class ReleaseStore:
                 f"constellation releases rollback V, one of {list(self.versions())}",
             )
         return int(text)
+
+    def read_current(self) -> Release:
+        """Return the release that is served.
+
+        Raises:
+            ArtifactError: There is none, or a file that says so is damaged.
+        """
+        version = self.current()
+        if version is None:
+            raise ArtifactError(
+                self.artifacts,
+                "holds no release; train first (constellation train starter), or, if an earlier "
+                f"version trained it: constellation releases adopt --artifacts {self.artifacts}",
+            )
+        return self.read(version)
+
+    def table(self, release: Release) -> Table:
+        """Return the table of a release, which says whose it is; without endpoints.
+
+        Raises:
+            ArtifactError: It is missing or damaged.
+        """
+        data = self.blobs.read(release.table)
+        table = unpack_table(data, source=f"table of release {release.version}")
+        return replace(table, release=release.version)
+
+    def current_folder(self) -> Path:
+        """Return the folder of the release that is served; errors as `read_current`, `folder`."""
+        return self.folder(self.read_current().version)
 
     @contextmanager
     def adding(self) -> Iterator[BlobWriter]:

@@ -31,6 +31,7 @@ def pack_table(table: Table) -> bytes:
     table_map = {
         "fisher_rao_radius": FISHER_RAO_RADIUS,
         "version": table.version,
+        **({"release": table.release} if table.release else {}),
         "coordizer_hash": table.coordizer_hash,
         "background": _floats(table.background_K),
         "temperatures": {str(rule): value for rule, value in table.temperatures.items()},
@@ -109,6 +110,7 @@ def _unpack(envelope: dict[str, Any], source: object) -> Table:
         raise ArtifactError(source, f"its distances are not on radius {FISHER_RAO_RADIUS}")
     return Table(
         version=int(content["version"]),
+        release=int(content.get("release", 0)),
         coordizer_hash=str(content["coordizer_hash"]),
         background_K=_array(content["background"]),
         temperatures=_by_rule(content["temperatures"]),

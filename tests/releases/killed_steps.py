@@ -112,7 +112,9 @@ def main(operation: str, folder: Path) -> None:
     template = folder / "template"
     (folder / "source").write_bytes(b"large" * 1000)
     prepare(ReleaseStore(template))
-    if operation == "prune":  # something must go: a third is served, so that the first is not needed
+    if (
+        operation == "prune"
+    ):  # something must go: a third is served, so that the first is not needed
         write(ReleaseStore(template), "third", parent=2)
     killed: list[str] = []
     problems: list[str] = []
