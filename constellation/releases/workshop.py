@@ -3,7 +3,8 @@
     ARTIFACTS/kernels/NAME/   a whole kernel, an adapter, or a model of `transformers`
     ARTIFACTS/bases/HASH/     bases of adapters; a run's own adapters have its seed as their base
 
-A kernel is copied as it is described: what else lies in its folder is left. Nothing here needs
+A kernel is copied as it is described: what else lies in its folder is left. An adapter's file says
+in the store that its base lies under the hash of the base, wherever training had it. Nothing needs
 torch: the registry's processes read files by this module.
 """
 
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError, IncompatibleKernels
+from constellation.kernel.adapters.relocation import relocated
 from constellation.kernel.hugging_face.files import (
     RECORD_FILE,
     check_model,
@@ -113,15 +115,10 @@ def coordizer_parts(coordizer: Coordizer, writer: BlobWriter) -> dict[str, Blob]
 
 def _whole(folder: Path, writer: BlobWriter) -> tuple[dict[str, Blob], str]:
     """Copy a whole kernel; return its files and the hash of its vocabulary."""
-    path = folder / KERNEL_FILE
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        tokenizer_hash, weights_hash = described["tokenizer_hash"], described["weights_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(folder, f"is no whole kernel: {error!r}") from error
-    files = {each: writer.put_file(folder / each) for each in (KERNEL_FILE, WEIGHTS_FILE)}
-    if files[WEIGHTS_FILE].sha256 != weights_hash:
-        raise ArtifactError(folder, f"its weights are not those of {KERNEL_FILE}; copy both again")
+    described = _json(folder / KERNEL_FILE)
+    files = {each: writer.put_file(folder / each) for each in (WEIGHTS_FILE, KERNEL_FILE)}
+    known, tokenizer_hash = described.get("weights_sha256"), described.get("tokenizer_hash")
+    _check(folder / WEIGHTS_FILE, files[WEIGHTS_FILE], known, KERNEL_FILE)
     return files, str(tokenizer_hash)
 
 
@@ -137,11 +134,12 @@ def _adapter(artifacts: Path, folder: Path, writer: BlobWriter) -> KernelParts:
     if home is None:
         raise ArtifactError(folder / ADAPTER_FILE, f"its base {base[:12]} is not among {artifacts}")
     base_files, _ = _whole(home, writer)
-    if base_files[WEIGHTS_FILE].sha256 != base:
-        raise ArtifactError(home, f"is not the base {base[:12]} that {folder} was trained on")
+    _check(home / WEIGHTS_FILE, base_files[WEIGHTS_FILE], base, ADAPTER_FILE)
+    path = folder / ADAPTER_FILE
+    content = relocated(path.read_bytes(), f"../../bases/{base}", source=path)
     return KernelParts(
         engine=Engine.ADAPTER,
-        files={ADAPTER_FILE: writer.put_file(folder / ADAPTER_FILE)},
+        files={ADAPTER_FILE: writer.put_bytes(content)},
         tokenizer_hash=tokenizer_hash,
         base=base,
         base_files=base_files,
@@ -159,3 +157,20 @@ def _metadata(path: Path) -> dict[str, Any]:
         return dict(header.get("__metadata__", {}))
     except (OSError, ValueError, struct.error, AttributeError, TypeError) as error:
         raise ArtifactError(path, f"it cannot be read as an adapter: {error!r}") from error
+
+
+def _check(path: Path, blob: Blob, known: object, where: str) -> None:
+    if blob.sha256 != known:
+        raise ArtifactError(path, f"its sha256 is not the one in {where}; make the two again")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError(path, f"it cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ArtifactError(path, f"it is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ArtifactError(path, "it holds no JSON object")
+    return value

@@ -13,11 +13,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from constellation.releases.store import ReleaseStore
-from tests.releases.drafts import check_whole, draft, expected_files, files_in, write
+from tests.releases.drafts import check_whole, expected_files, files_in, write
 
 STEPS = frozenset(
     {
@@ -38,7 +39,7 @@ STEPS = frozenset(
 )
 """Audit events of what touches a file system."""
 
-OUTCOMES_MAX = 400
+STEPS_MAX = 400
 
 
 def prepare(store: ReleaseStore) -> None:
@@ -47,6 +48,14 @@ def prepare(store: ReleaseStore) -> None:
         write(store, mark, parent=number - 1 or None)
         check_whole(store, 1)
     store.switch(1)
+
+
+def plant_leftovers(artifacts: Path) -> None:
+    """Leave what earlier processes left that were killed."""
+    for name in (".current.1.2.part", "blobs/sha256/.0.1.2.part", "releases/.9.msgpack.claim"):
+        (artifacts / name).touch()
+    (artifacts / "releases/.9-left/kernels").mkdir(parents=True)
+    (artifacts / "releases/.9-left/kernels/file").touch()
 
 
 def put(store: ReleaseStore) -> None:
@@ -86,7 +95,10 @@ OPERATIONS: dict[str, Callable[[ReleaseStore], None]] = {
     "prune": prune,
 }
 MAY_BE_CURRENT = {"switch": {1, 2}}
-MAY_BE_THERE: dict[str, list[tuple[int, ...]]] = {"write": [(1, 2), (1, 2, 3)]}
+MAY_BE_THERE: dict[str, list[tuple[int, ...]]] = {
+    "write": [(1, 2), (1, 2, 3)],
+    "prune": [(1, 2, 3), (1, 3)],
+}
 
 
 def look(store: ReleaseStore, operation: str) -> None:
@@ -109,62 +121,69 @@ def look(store: ReleaseStore, operation: str) -> None:
 
 
 def main(operation: str, folder: Path) -> None:
-    template = folder / "template"
+    template, artifacts = ReleaseStore(folder / "template"), ReleaseStore(folder / "artifacts")
     (folder / "source").write_bytes(b"large" * 1000)
-    prepare(ReleaseStore(template))
-    if (
-        operation == "prune"
-    ):  # something must go: a third is served, so that the first is not needed
-        write(ReleaseStore(template), "third", parent=2)
+    prepare(template)
+    if operation == "prune":  # release 2 is neither current, nor a parent, nor the newest
+        template.folder(2)
+        write(template, "third", parent=2)
+    plant_leftovers(template.artifacts)
     killed: list[str] = []
     problems: list[str] = []
-    for step in range(1, OUTCOMES_MAX):
-        artifacts = folder / "artifacts"
-        shutil.rmtree(artifacts, ignore_errors=True)
-        shutil.copytree(template, artifacts)
-        store = ReleaseStore(artifacts)
-        event, told_at = [], os.pipe()
-        code = forked(lambda: kill_at(step, told_at[1], OPERATIONS[operation], store))
-        os.close(told_at[1])
-        with os.fdopen(told_at[0]) as told:
-            event = told.read().split()
-        if code == 0:
+    ended = False
+    while not ended and len(killed) < STEPS_MAX:
+        shutil.rmtree(artifacts.artifacts, ignore_errors=True)
+        shutil.copytree(template.artifacts, artifacts.artifacts)
+        step, code = killed_at(len(killed) + 1, partial(OPERATIONS[operation], artifacts))
+        ended = code == 0
+        if code == -signal.SIGKILL:
+            killed.append(step)
+        elif not ended:
+            problems.append(f"the operation failed by itself: {code}")
             break
-        assert code == -signal.SIGKILL, code
-        killed += event
-        if forked(lambda: look(store, operation)):
-            problems.append(f"step {step}, {event}")
-    print(json.dumps({"killed": killed, "problems": problems, "ended": code == 0}))
+        if forked(partial(look, artifacts, operation)):
+            problems.append(f"step {len(killed)}: {step}")
+    sys.stdout.write(json.dumps({"killed": killed, "problems": problems, "ended": ended}))
 
 
-def kill_at(
-    step: int, told: int, operation: Callable[[ReleaseStore], None], store: ReleaseStore
-) -> None:
-    left = step
+def killed_at(number: int, operation: Callable[[], None]) -> tuple[str, int]:
+    """Run an operation that is killed at a step; return the step and the exit code."""
+    heard_end, told_end = os.pipe()
+    code = forked(partial(kill_at, number, told_end, operation))
+    os.close(told_end)
+    with os.fdopen(heard_end) as heard:
+        return heard.read(), code
 
-    def note(event: str, arguments: tuple[Any, ...]) -> None:
+
+def kill_at(number: int, told_end: int, operation: Callable[[], None]) -> None:
+    left = number
+
+    def note(event: str, _: tuple[Any, ...]) -> None:
         nonlocal left
         if event in STEPS:
             left -= 1
             if left == 0:
-                os.write(told, event.encode())
+                os.write(told_end, event.encode())
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(note)
-    operation(store)
+    operation()
 
 
 def forked(run: Callable[[], None]) -> int:
     """Run a function in a process of its own; return its exit code, below 0 for a signal."""
     process = os.fork()
-    if not process:
-        try:
-            run()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if process:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    code = 1
+    try:
+        run()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+        raise
+    finally:
+        os._exit(code)
 
 
 if __name__ == "__main__":

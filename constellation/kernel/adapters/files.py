@@ -193,22 +193,13 @@ def open_adapter(folder: Path | str) -> tuple[LoadedKernel, Adapted]:
 
 
 def base_folder_of(path: Path | str) -> Path:
-    """Return where the base of an adapter lies.
-
-    In a folder laid out as artifacts are, `kernels/NAME/` beside `bases/HASH/`, that is the base
-    of its hash; elsewhere it is where the adapter's file says.
-
-    Args:
-        path: The adapter's file, or its folder.
+    """Return where an adapter's file, or the one in a folder, says that its base lies.
 
     Raises:
-        ArtifactError: If it is missing or damaged, or there is no such base and it does not say.
+        ArtifactError: If it is missing or damaged, or does not say so.
     """
     path = _file(path)
     stored = read_adapter(path)
-    beside = path.parent.parent.parent / "bases" / stored.base_hash
-    if (beside / KERNEL_FILE).is_file():
-        return beside
     if not stored.base:
         raise ArtifactError(path, "it does not say where its base lies; load it with the base")
     return path.parent / stored.base
