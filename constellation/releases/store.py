@@ -275,7 +275,7 @@ class ReleaseStore:
         left = [*self._entries(self.blobs.folder), *self._entries(self._releases)]
         hidden = [path for path in left if path.name.startswith(".")]
         for path in [*hidden, *self.artifacts.glob(f".{self._pointer.name}.*.part")]:
-            if path.name == store_lock.LOCK_FILE:
+            if path.name in (store_lock.LOCK_FILE, views.LOCK_FILE):
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -1,19 +1,25 @@
 """The folder of a release, laid out as those who serve read it: hard links to its blobs.
 
 A view holds nothing of its own, so it may be removed and made again at any time. It appears whole:
-it is made beside its place, checked, and renamed.
+it is made beside its place, checked, and renamed. One process makes views at a time; the others
+wait for it and take what it made.
 """
 
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from constellation.files import NO_LINKS
 from constellation.releases.blobs import Blobs, damaged, sha256_of, size_of
 from constellation.releases.manifest import Blob
+
+LOCK_FILE: Final = ".views.lock"
+"""Held in the folder of the views by the process that makes one."""
 
 
 def is_whole(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
@@ -28,7 +34,7 @@ def is_whole(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
 
 
 def make(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
-    """Make a view, and read all of its files once; what lies there is replaced.
+    """Make a view, and read all of its files once; what lies there and is not whole is replaced.
 
     Args:
         view: Its folder.
@@ -40,6 +46,23 @@ def make(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
         OSError: The folder cannot be written to.
     """
     view.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(view.parent / LOCK_FILE):
+        if not is_whole(view, files, blobs):  # else another process has made it meanwhile
+            _make(view, files, blobs)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one process in at a time; the system lets the next in when that one ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
     fresh = Path(tempfile.mkdtemp(prefix=f".{view.name}-", dir=view.parent))
     try:
         for path, blob in files.items():
@@ -47,7 +70,9 @@ def make(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
             if sha256_of(fresh / path) != blob.sha256:
                 raise damaged(blobs.path(blob))
         fresh.chmod(0o755)  # mkdtemp makes it private
-        _put_in_place(fresh, view, files, blobs)
+        if view.exists():
+            remove(view)
+        fresh.rename(view)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -74,16 +99,6 @@ def _place(blob: Path, path: Path) -> None:
         if error.errno not in NO_LINKS:
             raise
         shutil.copy(blob, path)  # with its permissions
-
-
-def _put_in_place(fresh: Path, view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
-    if view.exists():
-        remove(view)
-    try:
-        fresh.rename(view)
-    except OSError:
-        if not is_whole(view, files, blobs):  # else another process has just made it
-            raise
 
 
 def _is_right(path: Path, blob: Blob, blobs: Blobs) -> bool:
