@@ -6,10 +6,11 @@ import pytest
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.curricula.corpus import Document
+from constellation.domains import basins
+from constellation.domains.basins import ALL_SOURCES
 from constellation.routing.sites import fit_sites
 from constellation.wire.texts_file import load_texts, save_texts
-from training import table
-from training.table import ALL_SOURCES, domain_basins, kernel_texts
+from training.table import domain_basins, kernel_texts
 
 WORDS = {
     "bake": "knead the dough and let it rise near the warm oven until evening",
@@ -73,6 +74,6 @@ def test_forgetting_a_source_is_to_the_bit_training_without_it(
 def test_too_many_sources_are_kept_as_one(
     coordizer: Coordizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "SOURCES_MAX", 2)
+    monkeypatch.setattr(basins, "SOURCES_MAX", 2)
     texts = kernel_texts(documents(), "sail", coordizer)
     assert {name: each.count for name, each in texts.corpora.items()} == {ALL_SOURCES: 6}
