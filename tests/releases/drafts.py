@@ -6,6 +6,7 @@ from pathlib import Path
 from constellation.releases.blobs import BlobWriter
 from constellation.releases.manifest import Blob, Draft, Engine, KernelFiles, Release
 from constellation.releases.store import ReleaseStore
+from constellation.releases.views import LOCK_FILE
 
 BASE = "b" * 64
 
@@ -82,8 +83,9 @@ def check_whole(store: ReleaseStore, version: int) -> Path:
 
 
 def files_in(folder: Path) -> set[str]:
-    """Return the paths of all files in a folder, relative to it."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """Return the paths of all files in a folder, relative to it, without the lock of the views."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK_FILE)
+    return {path.relative_to(folder).as_posix() for path in files}
 
 
 def expected_files(store: ReleaseStore, *versions: int) -> set[str]:

@@ -26,6 +26,7 @@ from constellation.wire.table_file import load_table, save_table
 from tests.releases.conftest import publish
 from tests.routing.tables import refusal
 from tests.support.artifacts import MODULES, PROMPTS, _documents
+from tests.support.coordizers import Fixed
 
 TERMS = Terms(rule=Rule.BEARING, top_k=2, phi_weighting=True)
 ALL_TERMS = [
@@ -84,7 +85,7 @@ def live_routes(folder: Path, terms: Terms, queries: list[Query]) -> Iterator[Ro
     options = RouterOptions(rule=terms.rule, top_k=terms.top_k, phi_weighting=terms.phi_weighting)
 
     async def ask() -> list[Route]:
-        router = RouterHost(Coordizer.load(folder / "coordizer"), options, token=None)
+        router = RouterHost(Fixed(Coordizer.load(folder / "coordizer")), options, token=None)
         await router.update(Snapshot(table=replace(table, sites=up), health={}, registry_pid=1))
         try:
             asked = [await router.route(query.text or "", RoutingOptions()) for query in queries]
