@@ -17,7 +17,7 @@ from constellation.kernel.hugging_face.files import is_imported
 from constellation.kernel.opening import open_kernel
 from constellation.records import Grown, Table
 from constellation.routing.growth import add_kernel, retire_kernel, site_of, unlearn_text
-from constellation.routing.sites import KernelTexts
+from constellation.routing.summed_texts import SummedTexts
 from constellation.wire.run_lock import owned
 from constellation.wire.table_file import keep_site, load_table, save_table
 from constellation.wire.texts_file import load_texts
@@ -152,7 +152,7 @@ def forget(artifacts: Path, name: str, source: str, client: Client | None) -> Gr
         before = load_table(artifacts / TABLE_FILE)
         site_of(before, name)
         sources = load_texts(artifacts, name, coordizer_hash=before.coordizer_hash)
-        texts = KernelTexts(name=name, corpora=sources)
+        texts = SummedTexts(name=name, corpora=sources)
         return _store(artifacts, name, unlearn_text(before, texts, source))
 
 

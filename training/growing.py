@@ -197,7 +197,7 @@ class GrowingRun:
 
     def finish(self, arrival: Arrival) -> None:
         """Keep beside the kernel where it routes from, and what that is made of."""
-        texts = arrival.texts.corpora
+        texts = arrival.texts.sums()
         save_texts(self.artifacts, self.name, texts, coordizer_hash=self.coordizer.hash)
         save_table(self.folder / SITE_FILE, arrival.candidate)
 

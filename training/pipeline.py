@@ -277,7 +277,7 @@ class _Run:
             observed = self._observe(plan)
             fitted = fit_table(corpus, coordizer, phi_gauges=observed.phi_gauges)
             texts = [
-                save_texts(self._out, each.name, each.corpora, coordizer_hash=coordizer.hash)
+                save_texts(self._out, each.name, each.sums(), coordizer_hash=coordizer.hash)
                 for each in fitted.texts
             ]
             self._save_table(fitted, plan)

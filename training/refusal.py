@@ -18,7 +18,6 @@ from constellation.coordizer.evidence import evidence
 from constellation.coordizer.training import refit
 from constellation.curricula.corpus import Document
 from constellation.errors import ConfigError
-from constellation.geometry.means import sum_hellinger
 from constellation.records import KernelSite, Refusal, TokenArray
 from constellation.routing.refusal import LENGTHS
 from constellation.routing.sites import KernelTexts, fit_sites
@@ -73,6 +72,8 @@ def table_refusal(
     dev: Sequence[Document],
     sites: Sequence[KernelSite],
     coordizer: Coordizer,
+    *,
+    basins_max: int = 1,
 ) -> Refusal:
     """Return the thresholds of a table whose sites and coordinates were fitted on `train`.
 
@@ -81,6 +82,7 @@ def table_refusal(
         dev: Documents that neither has seen, at least one.
         sites: One for every domain.
         coordizer: Whose basins the sites are.
+        basins_max: Most basins of one site, as the sites were found with.
     """
     names = [site.name for site in sites]
     parts = [_measured(dev, sites, coordizer, first_document=0)]
@@ -92,7 +94,7 @@ def table_refusal(
             outcomes = coordizer.background_K.size
             return refit(coordizer, texts, labels, num_outcomes=outcomes)
 
-        parts += _crossed(train, names, refitted, num_held_out=len(dev))
+        parts += _crossed(train, names, refitted, num_held_out=len(dev), basins_max=basins_max)
     return fit_refusal(join(parts))
 
 
@@ -111,12 +113,17 @@ def kernel_refusal(
     """
     sites = fit_sites([texts], background_K=coordizer.background_K, seats=False).sites
     parts = [_measured(dev, sites, coordizer, first_document=0)]
-    parts += _crossed(train, [texts.name], lambda _: coordizer, num_held_out=len(dev))
+    parts += _crossed(train, [texts.name], lambda _: coordizer, num_held_out=len(dev), basins_max=1)
     return fit_refusal(join(parts))
 
 
 def _crossed(
-    train: Sequence[Document], names: Sequence[str], refitted: Refit, *, num_held_out: int
+    train: Sequence[Document],
+    names: Sequence[str],
+    refitted: Refit,
+    *,
+    num_held_out: int,
+    basins_max: int,
 ) -> list[Measured]:
     """Return the training documents as tables see them that were made without them.
 
@@ -140,7 +147,7 @@ def _crossed(
         own_documents = [each for each, own in zip(train, fold_of, strict=True) if own == fold]
         coordizer = refitted(others)
         try:
-            sites = _sites(others, names, coordizer)
+            sites = _sites(others, names, coordizer, basins_max)
         except ConfigError:  # a domain whose basin lies at the background without these documents
             return []
         parts.append(_measured(own_documents, sites, coordizer, first_document=first_document))
@@ -149,14 +156,16 @@ def _crossed(
 
 
 def _sites(
-    documents: Sequence[Document], names: Sequence[str], coordizer: Coordizer
+    documents: Sequence[Document], names: Sequence[str], coordizer: Coordizer, basins_max: int
 ) -> tuple[KernelSite, ...]:
     kernels = []
     for name in names:
         texts = [evidence(each.text) for each in documents if each.domain == name]
         basins_NK = np.stack([coordizer.basin(ids) for ids in coordizer.encode_batch(texts)])
-        kernels.append(KernelTexts(name=name, corpora={"train": sum_hellinger(basins_NK)}))
-    return fit_sites(kernels, background_K=coordizer.background_K, seats=False).sites
+        kernels.append(KernelTexts(name=name, corpora={"train": basins_NK}))
+    return fit_sites(
+        kernels, background_K=coordizer.background_K, seats=False, basins_max=basins_max
+    ).sites
 
 
 def _measured(

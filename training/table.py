@@ -11,7 +11,6 @@ from constellation.curricula.corpus import Document
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.errors import CorpusError
 from constellation.geometry.assignment import SeatAssignment
-from constellation.geometry.means import sum_hellinger
 from constellation.records import FloatArray, Rule, Table
 from constellation.routing.calibration import calibrate, make_table
 from constellation.routing.sites import KernelTexts, fit_sites
@@ -45,7 +44,11 @@ class FittedTable:
 
 
 def fit_table(
-    corpus: PreparedCorpus, coordizer: Coordizer, phi_gauges: Mapping[str, float]
+    corpus: PreparedCorpus,
+    coordizer: Coordizer,
+    phi_gauges: Mapping[str, float],
+    *,
+    basins_max: int = 1,
 ) -> FittedTable:
     """Fit where kernels route from on training text and calibrate on dev text.
 
@@ -53,12 +56,13 @@ def fit_table(
         corpus: One kernel per domain, of the same name.
         coordizer: Whose basins these are.
         phi_gauges: Kernel -> measured integration, [0, 1].
+        basins_max: Most basins of one kernel.
 
     Raises:
         CorpusError: A domain has no held-out passage to calibrate on.
     """
     kernels = tuple(kernel_texts(corpus.train, name, coordizer) for name in corpus.domains)
-    fit = fit_sites(kernels, background_K=coordizer.background_K)
+    fit = fit_sites(kernels, background_K=coordizer.background_K, basins_max=basins_max)
     sites = [replace(site, phi_gauge=phi_gauges.get(site.name)) for site in fit.sites]
     passages, labels = passage_basins(corpus.dev, coordizer)
     if missing := sorted(set(corpus.domains) - set(labels)):
@@ -72,7 +76,7 @@ def fit_table(
         calibration,
         background_K=coordizer.background_K,
         coordizer_hash=coordizer.hash,
-        refusal=table_refusal(corpus.train, corpus.dev, sites, coordizer),
+        refusal=table_refusal(corpus.train, corpus.dev, sites, coordizer, basins_max=basins_max),
     )
     return FittedTable(
         table=table,
@@ -95,8 +99,9 @@ def kernel_texts(documents: Sequence[Document], domain: str, coordizer: Coordize
         rows.setdefault(document.source, []).append(row)
     if len(rows) > SOURCES_MAX:
         rows = {ALL_SOURCES: list(range(len(basins_NK)))}
-    corpora = {source: sum_hellinger(basins_NK[taken]) for source, taken in rows.items()}
-    return KernelTexts(name=domain, corpora=corpora)
+    return KernelTexts(
+        name=domain, corpora={source: basins_NK[taken] for source, taken in rows.items()}
+    )
 
 
 def domain_basins(documents: Sequence[Document], domain: str, coordizer: Coordizer) -> FloatArray:

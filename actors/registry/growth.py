@@ -19,7 +19,7 @@ from actors.spec import Announcement, DeploymentSpec
 from constellation.errors import ArtifactError, GrowthRefused, IncompatibleKernels, UnknownKernel
 from constellation.kernel.hugging_face.files import check_model, is_imported
 from constellation.records import Table
-from constellation.routing.sites import KernelTexts
+from constellation.routing.summed_texts import SummedTexts
 from constellation.wire.table_file import SITE_FILE, load_table, save_table
 from constellation.wire.table_file import keep_site as keep_site_of
 from constellation.wire.texts_file import load_texts
@@ -54,7 +54,7 @@ def read_candidate(spec: DeploymentSpec, name: str) -> Table:
     return candidate
 
 
-def read_texts(spec: DeploymentSpec, table: Table, kernel: str) -> KernelTexts:
+def read_texts(spec: DeploymentSpec, table: Table, kernel: str) -> SummedTexts:
     """Return what training kept of a kernel's text.
 
     Raises:
@@ -68,7 +68,7 @@ def read_texts(spec: DeploymentSpec, table: Table, kernel: str) -> KernelTexts:
         sources = load_texts(spec.artifacts, kernel, coordizer_hash=table.coordizer_hash)
     except ArtifactError as error:
         raise GrowthRefused(kernel, str(error)) from error
-    return KernelTexts(name=kernel, corpora=sources)
+    return SummedTexts(name=kernel, corpora=sources)
 
 
 def copy_weights(spec: DeploymentSpec, parent: str, child: str) -> None:

@@ -23,6 +23,7 @@ from constellation.records.kernels import (
     KernelHealth,
     KernelSite,
     Reloaded,
+    Share,
     Split,
     Table,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "Sampling",
     "Score",
     "Segment",
+    "Share",
     "Split",
     "Table",
     "Thresholds",

@@ -26,6 +26,7 @@ from constellation.records import FloatArray, KernelSite, Rule, Split, Table, Th
 from constellation.routing.discovery import discover
 from constellation.routing.sites import KernelTexts
 from constellation.routing.sources import nearest_names, parts_of
+from constellation.routing.summed_texts import SummedTexts
 
 KERNELS_MAX = NUM_ROOTS
 """Kernels of one table: each has a seat of its own."""
@@ -152,7 +153,7 @@ def retire_kernel(table: Table, name: str) -> Table:
     return _next(table, tuple(_without(site, leaving, heir) for site in staying))
 
 
-def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
+def unlearn_text(table: Table, texts: KernelTexts | SummedTexts, source: str) -> Table:
     """Return the table in which a kernel routes as if it had never read a source.
 
     Its basin and bearing are, to the bit, those of the kernel's other sources under the table's
@@ -176,6 +177,8 @@ def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
         site.split is not None and site.split.parent == name for site in table.sites
     ):
         raise GrowthRefused(name, "it shares its queries with a spawned kernel; remove that first")
+    if isinstance(texts, KernelTexts):
+        texts = SummedTexts(name=name, corpora=texts.sums())
     kept = {key: each for key, each in texts.corpora.items() if key not in before.unlearned}
     counted = replace(texts, corpora=kept)
     if not kept or not np.array_equal(counted.basin(), before.basin_K):
@@ -206,6 +209,8 @@ def unlearn_text(table: Table, texts: KernelTexts, source: str) -> Table:
         before,
         basin_K=basin_K,
         bearing_K=bearing_K,
+        basins_BK=basin_K[None],
+        bearings_BK=bearing_K[None],
         unlearned=(*before.unlearned, *gone),
     )
     return _next(table, tuple(after if site is before else site for site in table.sites))
@@ -238,6 +243,8 @@ def _inherit(site: KernelSite, before: Split) -> KernelSite:
         site,
         basin_K=before.basin_K,
         bearing_K=before.bearing_K,
+        basins_BK=before.basin_K[None],
+        bearings_BK=before.bearing_K[None],
         radii=before.radii,
         thresholds=before.thresholds,
     )
@@ -263,6 +270,8 @@ def _moved(table: Table, before: KernelSite, basin_K: FloatArray) -> KernelSite:
         before,
         basin_K=basin_K,
         bearing_K=bearing_K,
+        basins_BK=basin_K[None],
+        bearings_BK=bearing_K[None],
         # By the triangle inequality; pi is as far as anything can be.
         radii={rule: min(pi, radius + shift[rule]) for rule, radius in before.radii.items()},
         thresholds=_widened(table, before, shift),

@@ -27,6 +27,17 @@ class KernelLimits:
     own: Mapping[int, QueryLimits] = field(default_factory=dict)
     """Place of a kernel -> what holds for it by thresholds of its own."""
 
+    def all_beyond(self, distance_M: FloatArray, nearest: int) -> bool:
+        """Return whether a query lies beyond the radius of every kernel.
+
+        Args:
+            distance_M: Radians to every kernel.
+            nearest: Place of the nearest kernel.
+        """
+        if self.common is not None and not self.own:  # one radius: the nearest decides
+            return bool(distance_M[nearest] > self.radius_M[nearest])
+        return bool((distance_M > self.radius_M).all())
+
     def beyond(self, nearest: int, distance: float) -> tuple[float | None, float | None]:
         """Return the shares of own and of foreign held-out texts that lie as far out.
 
