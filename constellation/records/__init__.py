@@ -31,7 +31,7 @@ from constellation.records.kernels import (
     KernelDescription,
     KernelHealth,
     KernelSite,
-    Split,
+    Share,
     Table,
 )
 from constellation.records.measurements import (
@@ -83,8 +83,8 @@ __all__ = [
     "Sampling",
     "Score",
     "Segment",
+    "Share",
     "Spawn",
-    "Split",
     "Table",
     "Thresholds",
     "TokenArray",

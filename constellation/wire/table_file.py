@@ -6,7 +6,6 @@ A damaged basin would still be numbers and route wrongly without a sign; hence t
 """
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,10 @@ import numpy as np
 from constellation.errors import ArtifactError
 from constellation.files import write_whole
 from constellation.geometry.simplex import FISHER_RAO_RADIUS
-from constellation.records import KernelSite, Refusal, Rule, Split, Table, Thresholds
+from constellation.records import KernelSite, Refusal, Rule, Table, Thresholds
 from constellation.wire.names import is_kernel_name
 
 SCHEMA_VERSION = 1
-SITE_FILE = "site.msgpack"
-"""In a kernel's folder: a table of this kernel alone, by which it can join others."""
 TABLE_BYTES_MAX = 16 * 1024 * 1024
 """Largest table that is written, and read: about 9,000 kernels."""
 
@@ -80,26 +77,6 @@ def load_table(path: Path) -> Table:
     return unpack_table(data, source=path)
 
 
-def keep_site(artifacts: Path, table: Table, name: str) -> None:
-    """Keep where a kernel routes from beside its weights, so that it can leave and be taken back.
-
-    Written is the table of this kernel alone, every bit of its site included. A spawned kernel is
-    passed over, since its share goes back to its parent; so is a kernel whose folder is gone.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    folder = artifacts / "kernels" / name
-    kept = tuple(
-        replace(site, endpoint=None)
-        for site in table.sites
-        if site.name == name and site.split is None
-    )
-    if kept and folder.is_dir():
-        alone = replace(table, version=1, temperatures={}, sites=kept, refusal=None)
-        save_table(folder / SITE_FILE, alone)
-
-
 def _unpack(envelope: dict[str, Any], source: object) -> Table:
     if envelope["schema"] != SCHEMA_VERSION:
         raise ArtifactError(source, f"schema {envelope['schema']!r} is not {SCHEMA_VERSION}")
@@ -136,13 +113,7 @@ def _by_rule(values: dict[str, float]) -> dict[Rule, float]:
 
 
 def _pack_site(site: KernelSite) -> dict[str, Any]:
-    # Written where there is something to say: the tables of others are what they were without it.
-    split = {} if site.split is None else {"split": _pack_split(site.split)}
-    unlearned = {"unlearned": list(site.unlearned)} if site.unlearned else {}
     return {
-        **split,
-        **unlearned,
-        **_pack_own(site.thresholds),
         "name": site.name,
         "basin": _floats(site.basin_K),
         "bearing": _floats(site.bearing_K),
@@ -151,24 +122,6 @@ def _pack_site(site: KernelSite) -> dict[str, Any]:
         "phi_gauge": site.phi_gauge,
         "endpoint": site.endpoint,
     }
-
-
-def _pack_split(split: Split) -> dict[str, Any]:
-    return {
-        "parent": split.parent,
-        "basin": _floats(split.basin_K),
-        "bearing": _floats(split.bearing_K),
-        "radii": {str(rule): value for rule, value in split.radii.items()},
-        **_pack_own(split.thresholds),
-    }
-
-
-def _pack_own(thresholds: Thresholds | None) -> dict[str, Any]:
-    return {} if thresholds is None else {"thresholds": _pack_thresholds(thresholds)}
-
-
-def _unpack_own(content: dict[str, Any]) -> Thresholds | None:
-    return _unpack_thresholds(content["thresholds"]) if "thresholds" in content else None
 
 
 def _pack_thresholds(thresholds: Thresholds) -> dict[str, Any]:
@@ -219,18 +172,7 @@ def _grids(values: dict[str, bytes], shape: tuple[int, int]) -> dict[Rule, Any]:
     return {rule: _array(values[str(rule)]).reshape(shape) for rule in Rule}
 
 
-def _unpack_split(content: dict[str, Any]) -> Split:
-    return Split(
-        parent=content["parent"],
-        basin_K=_array(content["basin"]),
-        bearing_K=_array(content["bearing"]),
-        radii=_by_rule(content["radii"]),
-        thresholds=_unpack_own(content),
-    )
-
-
 def _unpack_site(content: dict[str, Any]) -> KernelSite:
-    split = content.get("split")
     if not is_kernel_name(content["name"]):  # it becomes part of paths
         raise ValueError(f"{content['name']!r} cannot name a kernel")
     return KernelSite(
@@ -241,7 +183,4 @@ def _unpack_site(content: dict[str, Any]) -> KernelSite:
         seat=content["seat"],
         phi_gauge=content["phi_gauge"],
         endpoint=content["endpoint"],
-        split=None if split is None else _unpack_split(split),
-        unlearned=tuple(content.get("unlearned", ())),
-        thresholds=_unpack_own(content),
     )

@@ -29,7 +29,7 @@ from constellation.errors import (
     UnknownKernel,
 )
 from constellation.records import Table
-from constellation.routing.sites import KernelTexts
+from constellation.routing.summed_texts import SummedTexts
 from constellation.settings import Settings
 from constellation.wire.run_lock import owned
 from constellation.wire.table_file import SITE_FILE, load_table, pack_table, save_table
@@ -302,7 +302,7 @@ def test_a_kernel_forgets_a_source_under_load_and_after_a_restart(
     )
     sources = load_texts(artifacts, "poems", coordizer_hash=after.coordizer_hash)
     del sources["text-0"]
-    never = KernelTexts(name="poems", corpora=sources)
+    never = SummedTexts(name="poems", corpora=sources)
     assert after.sites[-1].basin_K.tobytes() == never.basin().tobytes()
     assert after.sites[-1].basin_K.tobytes() != before.sites[-1].basin_K.tobytes()
     assert load_table(stored).sites[-1].unlearned == ("text-0",)  # by which a restart finds it

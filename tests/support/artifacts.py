@@ -84,7 +84,7 @@ def _write_table(folder: Path, coordizer: Coordizer, documents: dict[str, list[s
         for source, rows in (("first half", slice(1, None, 4)), ("second half", slice(3, None, 4))):
             texts = texts.learn(source, basins_NK[rows])
         kernels.append(texts)
-        save_texts(folder, name, texts.corpora, coordizer_hash=coordizer.hash)
+        save_texts(folder, name, texts.sums(), coordizer_hash=coordizer.hash)
         held_basins.append(basins_NK[::2])
         held_labels += [name] * len(basins_NK[::2])
     background_K = coordizer.background_K

@@ -26,7 +26,7 @@ def make_candidate(artifacts: Path, name: str, *, weights_of: str = "mail") -> P
     kernel_texts = KernelTexts(name=name)
     for number, basin_K in enumerate(basins_NK[::2]):
         kernel_texts = kernel_texts.learn(f"text-{number}", basin_K[None])
-    save_texts(artifacts, name, kernel_texts.corpora, coordizer_hash=coordizer.hash)
+    save_texts(artifacts, name, kernel_texts.sums(), coordizer_hash=coordizer.hash)
     candidate = fit_candidate(
         kernel_texts,
         basins_NK[1::2],
