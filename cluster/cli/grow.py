@@ -1,21 +1,16 @@
 """`add`, `remove`, `spawn`, `sources`, `unlearn`: kernels join, leave and move, live if it runs."""
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cluster.cli import liveness, options, render
-from cluster.cli.connection import configuration, connect, running_here
+from cluster.cli.connection import artifacts_meant, configuration, connect, served_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cluster.growth import Added
-    from constellation.client import Client
     from constellation.records import Changed
-    from constellation.settings import Settings
     from training.evaluation.growth import GrowthCost
 
 Name = Annotated[
@@ -70,7 +65,7 @@ def add(
     from training.progress.live_table import LiveTable
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = _folder(settings, artifacts)
+    folder = artifacts_meant(settings, artifacts)
     console = render.stderr()
     try:
         with LiveTable(console) as progress:
@@ -79,7 +74,7 @@ def add(
     except KeyboardInterrupt:
         console.print("stopped; checkpoints are written, the same command goes on from there")
         raise
-    with _served(settings, folder, timeout) as client:
+    with served_from(settings, folder, timeout) as client:
         added = join(folder, new, client)
         where = _where(folder, client is not None)
     if as_json:
@@ -108,8 +103,8 @@ def remove(
     from constellation.records import Retire
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = _folder(settings, artifacts)
-    with _served(settings, folder, timeout) as client:
+    folder = artifacts_meant(settings, artifacts)
+    with served_from(settings, folder, timeout) as client:
         changed = change_served(folder, Retire(name=name), client)
         where = _where(folder, client is not None)
     _print_changed(changed, f"{name} left", where, as_json)
@@ -142,8 +137,8 @@ def unlearn(
     from constellation.records import Unlearn
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = _folder(settings, artifacts)
-    with _served(settings, folder, timeout) as client:
+    folder = artifacts_meant(settings, artifacts)
+    with served_from(settings, folder, timeout) as client:
         changed = change_served(folder, Unlearn(kernel=name, source=source), client)
         where = _where(folder, client is not None)
     _print_changed(changed, f"{name} routes without {source}", where, as_json)
@@ -168,7 +163,7 @@ def sources(
     from cluster.growth import list_sources
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts)
-    found = list_sources(_folder(settings, artifacts), name)
+    found = list_sources(artifacts_meant(settings, artifacts), name)
     if as_json:
         render.print_json({"kernel": name, "sources": [asdict(source) for source in found]})
         return
@@ -202,25 +197,6 @@ def spawn(
     with connect(settings, endpoint, timeout, changes=True) as client:
         changed = client.spawn(parent, name)
     _print_changed(changed, f"{name} shares the queries of {parent}", "live", as_json)
-
-
-def _folder(settings: "Settings", artifacts: Path | None) -> Path:
-    """Return the artifacts that are meant: those given, else those that are served from here."""
-    state = running_here(settings)
-    return settings.artifacts if artifacts is not None or state is None else Path(state.artifacts)
-
-
-@contextmanager
-def _served(
-    settings: "Settings", artifacts: Path, timeout_s: float | None
-) -> "Iterator[Client | None]":
-    """Yield a client of the constellation that runs from these artifacts; None when none does."""
-    state = running_here(settings)
-    if state is None or Path(state.artifacts).resolve() != artifacts.resolve():
-        yield None
-        return
-    with connect(settings, state.endpoint, timeout_s) as client:
-        yield client
 
 
 def _where(artifacts: Path, live: bool) -> str:

@@ -32,14 +32,22 @@ class Query:
 
 
 def read_queries(path: Path) -> Iterator[Query]:
-    """Yield the queries of a file in their order; one line at a time is in memory.
+    """Return the queries of a file in their order, of which one at a time is in memory.
 
     Args:
         path: Of text in UTF-8.
 
     Raises:
-        CorpusError: The file cannot be read, or a line is not UTF-8 or no record of a text.
+        CorpusError: The file cannot be read; later, a line is not UTF-8 or no record of a text.
     """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise CorpusError(path, f"cannot be read: {error.strerror}") from error
+    return _queries(path)
+
+
+def _queries(path: Path) -> Iterator[Query]:
     records = path.suffix.lower() in RECORD_SUFFIXES
     try:
         with path.open("rb") as file:

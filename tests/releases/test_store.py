@@ -132,7 +132,7 @@ def test_files_that_are_no_manifests_are_no_releases(store: ReleaseStore) -> Non
 
 
 def test_writers_at_once_get_different_versions(store: ReleaseStore) -> None:
-    start = threading.Barrier(8)
+    start = threading.Barrier(8, timeout=60)
     versions: list[int] = []
 
     def add(number: int) -> None:
@@ -171,13 +171,15 @@ def test_a_file_that_no_release_names_yet_is_not_pruned(store: ReleaseStore) -> 
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert writer.stdout is not None
-    assert writer.stdout.readline() == "put\n"
-    with pytest.raises(ArtifactError, match="another process adds to this store now"):
-        store.prune(keep=1)
-    assert store.blobs.read(blob_of(b"of a release to come"))
-    writer.kill()  # and its lock goes with it
-    writer.communicate()
+    try:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "put\n"
+        with pytest.raises(ArtifactError, match="another process adds to this store now"):
+            store.prune(keep=1)
+        assert store.blobs.read(blob_of(b"of a release to come"))
+    finally:
+        writer.kill()  # and its lock goes with it
+        writer.communicate()
     assert store.prune(keep=1) == Pruned(versions=(), num_blobs=1, size_bytes=20)
 
 
@@ -271,7 +273,7 @@ def test_where_no_link_can_be_made_files_are_copied(store: ReleaseStore, elsewhe
 
 def test_a_folder_is_made_by_many_at_once(store: ReleaseStore) -> None:
     write(store)
-    start = threading.Barrier(8)
+    start = threading.Barrier(8, timeout=60)
 
     def look() -> None:
         start.wait()
