@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cluster.releasing import RolledBack, roll_back
-from constellation.client import Client
 from constellation.errors import ArtifactError, DeploymentError
+from constellation.records import RollBack
 from constellation.releases.store import ReleaseStore
 from constellation.wire.run_lock import owned
 from constellation.wire.table_file import load_table, save_table
@@ -216,14 +216,11 @@ def test_a_folder_without_releases_has_none_to_go_back_to(artifacts: Path) -> No
     assert files_in(artifacts) == before
 
 
-def test_a_rollback_is_refused_while_a_constellation_serves(
+def test_a_rollback_goes_through_the_constellation_that_runs(
     run: Run, served: Served, own: Path
 ) -> None:
-    """Until it can be done live; refused by the function, and by the command that finds it."""
-    with Client(served.endpoint) as client, pytest.raises(DeploymentError, match="down"):
-        roll_back(own, 1, client)
     write_own_state(Path("runs/local"), served.endpoint, artifacts=str(own))
-    refused = run("releases", "rollback", 1)
-    assert refused.exit_code == 1
-    assert "constellation down" in refused.stderr
-    assert ReleaseStore(own).current() == 2
+    done = run("releases", "rollback", 1, "--json")
+    assert json.loads(done.stdout) == {"before": 2, "after": 7}  # as the router says
+    assert [asked for _, asked, _ in served.router.calls] == [RollBack(release=1)]
+    assert ReleaseStore(own).current() == 2  # the registry switches, and nobody else
