@@ -275,7 +275,12 @@ class _Run:
     def _table(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan) -> None:
         def work() -> list[Path]:
             observed = self._observe(plan)
-            fitted = fit_table(corpus, coordizer, phi_gauges=observed.phi_gauges)
+            fitted = fit_table(
+                corpus,
+                coordizer,
+                phi_gauges=observed.phi_gauges,
+                basins_max=self._recipe.routing.basins_max,
+            )
             texts = [
                 save_texts(self._out, each.name, each.sums(), coordizer_hash=coordizer.hash)
                 for each in fitted.texts
@@ -298,6 +303,7 @@ class _Run:
 
         inputs = {
             "coordizer": coordizer.hash,
+            "recipe": self._recipe.key("routing"),
             "kernels": self._ledger.output_hash("kernels"),
         }
         self._ledger.run("table", inputs, work)

@@ -107,10 +107,10 @@ class CollectiveSampler:
     def follow(self, policy: RoutingPolicy) -> None:
         """Route by this from now on; begin anew when kernels joined, left, or lie elsewhere."""
         self._policy = policy
-        sites = [(site.name, site.basin_K) for site in policy.table.sites]
+        sites = [(site.name, site.basins_BK) for site in policy.table.sites]
         is_same = len(sites) == len(self._sites) and all(
-            name == old and np.array_equal(basin_K, old_K)
-            for (name, basin_K), (old, old_K) in zip(sites, self._sites, strict=True)
+            name == old and np.array_equal(basins_BK, old_BK)
+            for (name, basins_BK), (old, old_BK) in zip(sites, self._sites, strict=True)
         )
         self._sites = sites
         if not is_same:
