@@ -305,6 +305,7 @@ class _Run:
 
         inputs = {
             "coordizer": coordizer.hash,
+            "recipe": self._recipe.key("routing"),
             "kernels": self._ledger.output_hash("kernels"),
             "records": SCHEMA_VERSION,
         }
@@ -353,6 +354,7 @@ class _Run:
             seed=parts.provenance.seed,
             num_outcomes=int(coordizer.background_K.size),
             smoothing=parts.smoothing,
+            basins_max=self._recipe.routing.basins_max,
             keep_coordinates=not parts.blocks or set(parts.blocks) != {d.name for d in domains},
         )
 

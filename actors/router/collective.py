@@ -110,14 +110,14 @@ class CollectiveSampler:
             coordizer: Knows the bytes of tokens, and their basins as the table's.
         """
         self._routing = policy, coordizer
-        sites = [(site.name, site.basin_K) for site in policy.table.sites]
+        sites = [(site.name, site.basins_BK) for site in policy.table.sites]
         release, self._release = self._release, policy.table.release
         is_same = (
             release == self._release
             and len(sites) == len(self._sites)
             and all(
-                name == old and np.array_equal(basin_K, old_K)
-                for (name, basin_K), (old, old_K) in zip(sites, self._sites, strict=True)
+                name == old and np.array_equal(basins_BK, old_BK)
+                for (name, basins_BK), (old, old_BK) in zip(sites, self._sites, strict=True)
             )
         )
         self._sites = sites

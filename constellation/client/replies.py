@@ -88,8 +88,18 @@ class KernelStatus:
     phi_gauge: float | None
     """Integration on the reference checkpoint's scale, [0, 1]; None when not measured."""
     basin_K: FloatArray
+    """Its fitted basin: the mean of its training texts'."""
     queue_depth: int
     num_running: int
+    basins_BK: FloatArray
+    """The basins by which it is routed to, the nearest of which counts, shape (B, K)."""
+    arrived: float | None
+    """Share of its held-out passages of 32 tokens that are routed to it, or to its family, by the
+    bearing rule, [0, 1]; None when not measured."""
+    num_held_out: int
+    """Held-out passages behind `arrived`."""
+    family: str | None
+    """Root of the family with which it shares its queries; None for a kernel that has none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -255,6 +265,10 @@ def _kernel(message: constellation_pb2.KernelStatus) -> KernelStatus:
         basin_K=_point(message.basin),
         queue_depth=message.queue_depth,
         num_running=message.num_running,
+        basins_BK=np.stack([_point(basin) for basin in message.basins or [message.basin]]),
+        arrived=message.arrived if message.HasField("arrived") else None,
+        num_held_out=message.num_held_out,
+        family=message.family or None,
     )
 
 

@@ -197,9 +197,8 @@ def fit_anchored(
         own[label].append(document)
 
     def counts_of(name: str) -> FloatArray:
-        return _corpus_counts(
-            own[name], name, blocks, vocab_size=vocab_size, seed=seed, iterations=iterations
-        )
+        windows_WV = count_windows(own[name], vocab_size=vocab_size)
+        return block_counts(windows_WV, blocks, name, seed=seed, iterations=iterations)
 
     return anchored(
         blocks,
@@ -301,33 +300,35 @@ def _changed_by(
     sign: float,
 ) -> Coordinates:
     counts_VK = coordinates.counts_VK.copy()
-    counts_VK[:, coordinates.blocks[domain]] += sign * _corpus_counts(
-        documents,
-        domain,
-        coordinates.blocks,
-        vocab_size=counts_VK.shape[0],
-        seed=seed,
-        iterations=iterations,
+    windows_WV = count_windows(documents, vocab_size=counts_VK.shape[0])
+    counts_VB = block_counts(
+        windows_WV, coordinates.blocks, domain, seed=seed, iterations=iterations
     )
+    counts_VK[:, coordinates.blocks[domain]] += sign * counts_VB
     background_K = block_background(coordinates.blocks, counts_VK.shape[1])
     return replace(coordinates, counts_VK=counts_VK, background_K=background_K)
 
 
-def _corpus_counts(
-    documents: Sequence[NDArray[Any]],
-    domain: str,
+def block_counts(
+    windows_WV: sparse.csr_array,
     blocks: Blocks,
+    domain: str,
     *,
-    vocab_size: int,
-    seed: int,
-    iterations: int,
+    seed: int = 0,
+    iterations: int = 10,
 ) -> FloatArray:
     """Return the soft counts that one corpus adds to its domain's block, shape (V, B).
 
     They depend on this corpus, the domain's name and the seed only. They are multiples of 2^-20,
     so sums and differences of up to 2^33 tokens are exact in float64.
+
+    Args:
+        windows_WV: `count_windows` of the corpus.
+        blocks: Domain -> its outcomes.
+        domain: Name of the domain.
+        seed: See `fit_anchored`.
+        iterations: EM steps, at least 1.
     """
-    windows_WV = count_windows(documents, vocab_size=vocab_size)
     size = len(blocks[domain])
     if is_even(blocks, domain):
         return even_counts(total_counts(windows_WV), size)

@@ -48,7 +48,10 @@ def count_windows(documents: Sequence[NDArray[Any]], *, vocab_size: int) -> spar
     sizes = np.array([-(-ids_T.size // WINDOW_TOKENS) for ids_T in texts])
     first = np.cumsum(sizes) - sizes
     row = np.concatenate(
-        [start + np.arange(ids_T.size) // WINDOW_TOKENS for start, ids_T in zip(first, texts)]
+        [
+            start + np.arange(ids_T.size) // WINDOW_TOKENS
+            for start, ids_T in zip(first.tolist(), texts, strict=True)
+        ]
     )
     damped = np.concatenate([_damped(ids_T) for ids_T in texts])
     ids = np.concatenate(texts).astype(np.int64)

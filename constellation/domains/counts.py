@@ -85,14 +85,3 @@ def count_domain(
         total_U=total_V[ids_U],
         by_size={size: np.ascontiguousarray(soft_VB[ids_U]) for size, soft_VB in by_size.items()},
     )
-
-
-def count_once(
-    documents: Sequence[NDArray[Any]], blocks: Blocks, domain: str, *, vocab_size: int, seed: int
-) -> FloatArray:
-    """Return what documents add to one block, which no record keeps, shape (V, B)."""
-    windows_WV = count_windows(documents, vocab_size=vocab_size)
-    size = len(blocks[domain])
-    if is_even(blocks, domain):
-        return even_counts(total_counts(windows_WV), size)
-    return soft_counts(windows_WV, domain, size=size, seed=seed)

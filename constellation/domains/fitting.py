@@ -14,10 +14,10 @@ import numpy as np
 
 from constellation.coordizer.artifacts import Provenance
 from constellation.coordizer.blocks import Blocks, allocate_blocks
-from constellation.coordizer.coordinates import anchored
+from constellation.coordizer.coordinates import anchored, block_counts
 from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.factorise import count_windows
 from constellation.domains.basins import sites_of, texts_of
-from constellation.domains.counts import count_once
 from constellation.domains.documents import IdArray
 from constellation.domains.families import by_name, children_of, documents_of, root_of
 from constellation.domains.passages import first_passages
@@ -200,8 +200,8 @@ def _counts(domain: Domain, blocks: Blocks, seed: int) -> FloatArray:
     counts, vocab_size = domain.counts, domain.vocab_size
     if counts is not None and counts.seed == seed:
         return counts.of_block(blocks, domain.name, vocab_size=vocab_size)
-    tokens = domain.train.tokens()
-    return count_once(tokens, blocks, domain.name, vocab_size=vocab_size, seed=seed)
+    windows_WV = count_windows(domain.train.tokens(), vocab_size=vocab_size)
+    return block_counts(windows_WV, blocks, domain.name, seed=seed)
 
 
 def _calibrated(roots: Sequence[Domain], found: SiteFit, coordizer: Coordizer) -> Calibration:

@@ -7,21 +7,23 @@ Shapes: K outcomes, N texts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from constellation.coordizer.blocks import allocate_blocks
-from constellation.coordizer.coordinates import anchored
+from constellation.coordizer.coordinates import anchored, block_counts
 from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.factorise import WINDOW_TOKENS, count_windows
 from constellation.coordizer.fold import Folder
 from constellation.domains.basins import plain_sites
-from constellation.domains.counts import count_once
 from constellation.domains.documents import Documents, IdArray
 from constellation.domains.passages import draw_passages
 from constellation.errors import ConfigError
-from constellation.records import FloatArray, KernelSite, Refusal
+from constellation.records import KernelSite, Refusal
 from constellation.routing.thresholds import Measured, fit_refusal, join, measure
 
 DOCUMENTS_WANTED = 1_600
@@ -58,8 +60,26 @@ class KernelText(Protocol):
         """What neither has seen."""
 
 
-Refit = Callable[[Mapping[str, Sequence[IdArray]]], Folder]
-"""Domain -> tokens of its documents; returns a fold whose coordinates know these alone."""
+Refit = Callable[[Mapping[str, sparse.csr_array]], Folder]
+"""Domain -> counts of its windows; returns a fold whose coordinates know these alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """The training documents of a domain, counted once for all folds."""
+
+    counts_WV: sparse.csr_array
+    fold_W: NDArray[np.intp]
+    """Fold of the document that each window is of."""
+
+    @classmethod
+    def of(cls, documents: Documents, vocab_size: int) -> "_Windows":
+        counts_WV = count_windows(documents.tokens(), vocab_size=vocab_size)
+        sizes_N = -(-np.diff(documents.ends_N, prepend=0) // WINDOW_TOKENS)
+        return cls(counts_WV, np.repeat(np.arange(len(documents)) % CROSS_FOLDS, sizes_N))
+
+    def without(self, fold: int) -> sparse.csr_array:
+        return self.counts_WV[self.fold_W != fold]
 
 
 def fit_thresholds(
@@ -83,10 +103,8 @@ def fit_thresholds(
     if {domain.name for domain in domains} <= set(coordizer.parts.blocks):
         num_outcomes = coordizer.background_K.size
 
-        def refit(documents: Mapping[str, Sequence[IdArray]]) -> Folder:
-            return _refitted(
-                documents, coordizer.vocab_size, num_outcomes=num_outcomes, smoothing=smoothing
-            )
+        def refit(windows: Mapping[str, sparse.csr_array]) -> Folder:
+            return _refitted(windows, num_outcomes=num_outcomes, smoothing=smoothing)
 
         parts += crossed(domains, refit, coordizer, basins_max=basins_max)
     return fit_refusal(join(parts))
@@ -113,11 +131,11 @@ def crossed(
         return []
     if num_characters(domains, tokens) > CROSS_CHARACTERS_MAX:
         return []
-    whole = {domain.name: domain.train.tokens() for domain in domains}
+    windows = {domain.name: _Windows.of(domain.train, tokens.vocab_size) for domain in domains}
     counted = {domain.name: domain.train.evidence() for domain in domains}
     parts, first = [], num_held_out
     for fold in range(CROSS_FOLDS):
-        folder = refit({name: _others(texts, fold) for name, texts in whole.items()})
+        folder = refit({name: each.without(fold) for name, each in windows.items()})
         basins = {name: folder.fold_batch(_others(texts, fold)) for name, texts in counted.items()}
         try:
             sites = plain_sites(basins, folder.background_K, basins_max=basins_max)
@@ -145,19 +163,16 @@ def num_characters(domains: Sequence[KernelText], tokens: Coordizer) -> int:
 
 
 def _refitted(
-    documents: Mapping[str, Sequence[IdArray]],
-    vocab_size: int,
-    *,
-    num_outcomes: int,
-    smoothing: float,
+    windows: Mapping[str, sparse.csr_array], *, num_outcomes: int, smoothing: float
 ) -> Folder:
-    blocks = allocate_blocks(sorted(documents), num_outcomes=num_outcomes)
-
-    def counts_of(name: str) -> FloatArray:
-        return count_once(documents[name], blocks, name, vocab_size=vocab_size, seed=_CROSS_SEED)
-
+    blocks = allocate_blocks(sorted(windows), num_outcomes=num_outcomes)
+    (vocab_size,) = {windows_WV.shape[1] for windows_WV in windows.values()}
     coordinates = anchored(
-        blocks, counts_of, vocab_size=vocab_size, num_outcomes=num_outcomes, smoothing=smoothing
+        blocks,
+        lambda name: block_counts(windows[name], blocks, name, seed=_CROSS_SEED),
+        vocab_size=vocab_size,
+        num_outcomes=num_outcomes,
+        smoothing=smoothing,
     )
     return Folder(coordinates.conditional(), coordinates.background_K)
 

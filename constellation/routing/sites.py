@@ -31,8 +31,8 @@ from constellation.routing.basin_sets import find_basins
 if TYPE_CHECKING:
     from constellation.geometry.assignment import SeatAssignment
 
-BASINS_MAX = 64
-"""Most basins of one kernel: a table of 240 kernels compares each query with 15,360 then."""
+BASINS_MAX = 16
+"""Most basins of one kernel: a table of 240 kernels has 3,840 then, which fit into one message."""
 
 _KARCHER_TEXTS_MAX = 1000
 

@@ -130,18 +130,20 @@ class RouteDecision(_message.Message):
     def __init__(self, choices: _Optional[_Iterable[_Union[RouteChoice, _Mapping]]] = ..., kernel: _Optional[str] = ..., reason: _Optional[str] = ..., rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., mode: _Optional[_Union[_common_pb2.Mode, str]] = ..., margin: _Optional[float] = ..., out_of_domain: bool = ..., no_evidence: bool = ..., num_tokens: _Optional[int] = ..., table_version: _Optional[int] = ..., influences: _Optional[_Iterable[_Union[TokenInfluence, _Mapping]]] = ..., beyond_own: _Optional[float] = ..., beyond_foreign: _Optional[float] = ...) -> None: ...
 
 class RouteChoice(_message.Message):
-    __slots__ = ("kernel", "seat", "distance", "weight", "radius")
+    __slots__ = ("kernel", "seat", "distance", "weight", "radius", "basin")
     KERNEL_FIELD_NUMBER: _ClassVar[int]
     SEAT_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     RADIUS_FIELD_NUMBER: _ClassVar[int]
+    BASIN_FIELD_NUMBER: _ClassVar[int]
     kernel: str
     seat: int
     distance: float
     weight: float
     radius: float
-    def __init__(self, kernel: _Optional[str] = ..., seat: _Optional[int] = ..., distance: _Optional[float] = ..., weight: _Optional[float] = ..., radius: _Optional[float] = ...) -> None: ...
+    basin: int
+    def __init__(self, kernel: _Optional[str] = ..., seat: _Optional[int] = ..., distance: _Optional[float] = ..., weight: _Optional[float] = ..., radius: _Optional[float] = ..., basin: _Optional[int] = ...) -> None: ...
 
 class TokenInfluence(_message.Message):
     __slots__ = ("text", "position", "shift")
@@ -252,7 +254,7 @@ class RouterStatus(_message.Message):
     def __init__(self, name: _Optional[str] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ...) -> None: ...
 
 class KernelStatus(_message.Message):
-    __slots__ = ("name", "seat", "endpoint", "up", "pid", "num_restarts", "num_routed", "phi_gauge", "basin", "queue_depth", "num_running")
+    __slots__ = ("name", "seat", "endpoint", "up", "pid", "num_restarts", "num_routed", "phi_gauge", "basin", "queue_depth", "num_running", "basins", "arrived", "num_held_out", "family")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEAT_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -264,6 +266,10 @@ class KernelStatus(_message.Message):
     BASIN_FIELD_NUMBER: _ClassVar[int]
     QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
     NUM_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    BASINS_FIELD_NUMBER: _ClassVar[int]
+    ARRIVED_FIELD_NUMBER: _ClassVar[int]
+    NUM_HELD_OUT_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
     name: str
     seat: int
     endpoint: str
@@ -275,7 +281,11 @@ class KernelStatus(_message.Message):
     basin: _common_pb2.Point
     queue_depth: int
     num_running: int
-    def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ...) -> None: ...
+    basins: _containers.RepeatedCompositeFieldContainer[_common_pb2.Point]
+    arrived: float
+    num_held_out: int
+    family: str
+    def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ..., basins: _Optional[_Iterable[_Union[_common_pb2.Point, _Mapping]]] = ..., arrived: _Optional[float] = ..., num_held_out: _Optional[int] = ..., family: _Optional[str] = ...) -> None: ...
 
 class TableRequest(_message.Message):
     __slots__ = ("known_version",)

@@ -316,5 +316,9 @@ def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
             basin=convert.point_to_message(site.basin_K),
             queue_depth=health.queue_depth if health else 0,
             num_running=health.num_running if health else 0,
+            basins=convert.points_to_messages(site.basins_BK),
+            arrived=site.arrived,
+            num_held_out=site.num_held_out,
+            family="" if site.share is None else site.share.family,
         )
     return reply

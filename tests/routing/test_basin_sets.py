@@ -17,7 +17,7 @@ from tests.routing.tables import BACKGROUND, OUTCOMES, basins
 seeds = st.integers(0, 10_000)
 
 
-def topics(seed: int, num_topics: int, *, each: int = 60) -> np.ndarray:
+def topics(seed: int, num_topics: int, *, each: int = 80) -> np.ndarray:
     """Return texts of so many topics, each of which speaks of an outcome of its own."""
     rng = np.random.default_rng(seed)
     sharp = np.eye(OUTCOMES)[:num_topics] * 40 + 1
@@ -26,13 +26,19 @@ def topics(seed: int, num_topics: int, *, each: int = 60) -> np.ndarray:
     return found
 
 
+def halfway(texts: np.ndarray, num_topics: int) -> list[np.ndarray]:
+    """Return for each topic the point half-way, in roots, between its mean and that of all."""
+    roots = [np.sqrt(hellinger_mean(part)) for part in np.split(texts, num_topics)]
+    whole_K = np.sqrt(hellinger_mean(texts))
+    return [(root_K + whole_K) ** 2 / ((root_K + whole_K) ** 2).sum() for root_K in roots]
+
+
 @given(seeds, st.integers(2, 6))
 @settings(max_examples=15)
 def test_a_basin_is_found_for_every_topic(seed: int, num_topics: int) -> None:
     texts = topics(seed, num_topics)
     found = find_basins(texts, background_K=BACKGROUND, basins_max=num_topics)
-    means = np.stack([hellinger_mean(texts[n * 60 : n * 60 + 60]) for n in range(num_topics)])
-    nearest = [distance(mean_K, found) for mean_K in means]
+    nearest = [distance(topic_K, found) for topic_K in halfway(texts, num_topics)]
     assert len(found) == num_topics
     assert sorted(int(row.argmin()) for row in nearest) == list(range(num_topics))
     assert max(row.min() for row in nearest) < 0.1
@@ -47,6 +53,7 @@ def test_texts_of_one_topic_have_one_basin() -> None:
 
 def test_few_texts_have_few_basins() -> None:
     texts = topics(1, 6, each=2 * TEXTS_PER_BASIN // 6)
+    assert len(find_basins(topics(1, 6), background_K=BACKGROUND, basins_max=8)) > 1
     assert len(find_basins(texts, background_K=BACKGROUND, basins_max=8)) <= 2
     assert len(find_basins(texts[:TEXTS_PER_BASIN], background_K=BACKGROUND, basins_max=8)) == 1
 
@@ -69,8 +76,8 @@ def test_more_texts_than_are_read_have_the_basins_of_all(monkeypatch: pytest.Mon
     texts = topics(2, 3, each=200)
     monkeypatch.setattr(basin_sets, "TEXTS_MAX", 150)
     found = find_basins(texts, background_K=BACKGROUND, basins_max=8)
-    means = [hellinger_mean(texts[n * 200 : n * 200 + 200]) for n in range(3)]
-    assert max(float(distance(mean_K, found).min()) for mean_K in means) < 0.02
+    expected = halfway(texts, 3)
+    assert max(float(distance(topic_K, found).min()) for topic_K in expected) < 0.02
 
 
 def test_texts_without_a_bearing_or_all_alike_have_one_basin() -> None:

@@ -6,12 +6,14 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Self
 
 import grpc
 import numpy as np
 
 from constellation.errors import OutOfDomain, UnknownKernel
+from constellation.geometry.bearings import bearing
 from constellation.records import (
     Change,
     Changed,
@@ -65,12 +67,14 @@ def make_table(num_outcomes: int = 64) -> Table:
         )
         for index, name in enumerate(NAMES)
     )
+    two_BK = points[:2]
+    law = replace(sites[2], basins_BK=two_BK, bearings_BK=bearing(two_BK, points[3]))
     return Table(
         version=5,
         coordizer_hash="ab" * 32,
         background_K=points[3],
         temperatures={Rule.GEODESIC: 0.125, Rule.BEARING: 0.25},
-        sites=sites,
+        sites=(replace(sites[0], arrived=0.75, num_held_out=40), sites[1], law),
     )
 
 
