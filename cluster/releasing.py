@@ -43,7 +43,8 @@ def roll_back(artifacts: Path, version: int | None, client: Client | None) -> Ro
     _target(store, version)  # what can be refused is refused before anything is written
     with typed_writes(artifacts), owned(artifacts, "`releases rollback`", DeploymentError):
         before, target = _current(store), _target(store, version)
-        store.folder(target)  # reads every file
+        store.verify(target)
+        store.folder(target)
         store.switch(target)
     return RolledBack(before=before, after=target)
 

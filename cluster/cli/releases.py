@@ -143,7 +143,8 @@ def rollback(
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
     folder = artifacts_meant(settings, artifacts)
-    with served_from(settings, folder, timeout) as client:
+    words = "verifying the files of the release"
+    with served_from(settings, folder, timeout) as client, liveness.step(words):
         done = roll_back(folder, version, client)
     if as_json:
         render.print_json(done)

@@ -126,7 +126,9 @@ def compare(store: ReleaseStore, before: int, after: int) -> Comparison:
 
 
 def _table(store: ReleaseStore, release: Release) -> Table:
-    return unpack_table(store.blobs.read(release.table), source=f"table of {release.version}")
+    return unpack_table(
+        store.blobs.read(release.table), source=f"table of release {release.version}"
+    )
 
 
 def _kernel_changes(

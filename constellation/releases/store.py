@@ -26,7 +26,7 @@ from constellation.errors import ArtifactError, ConfigError
 from constellation.files import create_whole, sync_folder, write_whole
 from constellation.records import Table
 from constellation.releases import store_lock, views
-from constellation.releases.blobs import Blobs, BlobWriter, size_of
+from constellation.releases.blobs import Blobs, BlobWriter
 from constellation.releases.manifest import Draft, Release
 from constellation.releases.manifest_file import MANIFEST_BYTES_MAX, pack_release, unpack_release
 from constellation.wire.table_file import unpack_table
@@ -78,15 +78,17 @@ class ReleaseStore:
             ArtifactError: There is none of this version, or its manifest is damaged.
         """
         path = self._manifest(version)
-        if version not in self.versions():
-            known = ", ".join(map(str, self.versions())) or "none"
-            raise ArtifactError(path, f"there is no release {version}; there are: {known}")
-        if (size_of(path) or 0) > MANIFEST_BYTES_MAX:
-            raise ArtifactError(path, f"has more than {MANIFEST_BYTES_MAX} bytes: no manifest has")
         try:
-            release = unpack_release(path.read_bytes(), source=path)
+            with path.open("rb") as file:
+                data = file.read(MANIFEST_BYTES_MAX + 1)  # one more is refused
+        except FileNotFoundError as error:
+            known = ", ".join(map(str, self.versions())) or "none"
+            raise ArtifactError(
+                path, f"there is no release {version}; there are: {known}"
+            ) from error
         except OSError as error:
             raise ArtifactError(path, f"cannot be read: {error.strerror}") from error
+        release = unpack_release(data, source=path)
         if release.version != version:
             raise ArtifactError(path, f"is the manifest of release {release.version}; name it so")
         return release
@@ -200,11 +202,20 @@ class ReleaseStore:
             ArtifactError: There is no such release, or a file is missing or damaged.
             OSError: The store cannot be written to.
         """
-        view, files = self._releases / str(version), self.read(version).files()
-        if not views.is_whole(view, files, self.blobs):
-            with self._shared():
-                views.make(view, files, self.blobs)
+        view = self._releases / str(version)
+        if not views.is_whole(view, self.read(version).files(), self.blobs):
+            with self._shared():  # it may have been pruned meanwhile, so it is read again
+                views.make(view, self.read(version).files(), self.blobs)
         return view
+
+    def verify(self, version: int) -> None:
+        """Read all files of a release.
+
+        Raises:
+            ArtifactError: There is no such release, or a file is missing or damaged.
+        """
+        for blob in self.read(version).blobs():
+            self.blobs.verify(blob)
 
     def previous(self, version: int) -> int | None:
         """Return the release that one was made from; None when it was the first.

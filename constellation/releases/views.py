@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from constellation.errors import ArtifactError
 from constellation.files import NO_LINKS
 from constellation.releases.blobs import Blobs, damaged, sha256_of, size_of
 from constellation.releases.manifest import Blob
@@ -107,7 +108,10 @@ def _is_right(path: Path, blob: Blob, blobs: Blobs) -> bool:
     with suppress(OSError):
         if path.samefile(blobs.folder / blob.sha256):
             return True
-    return sha256_of(path) == blob.sha256
+    try:
+        return sha256_of(path) == blob.sha256
+    except ArtifactError:  # removed just now
+        return False
 
 
 def _paths(view: Path) -> set[str]:

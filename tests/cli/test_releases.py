@@ -135,6 +135,7 @@ def test_a_rollback_mends_a_pointer_that_is_damaged(run: Run, own: Path) -> None
 
 def test_a_release_with_a_damaged_file_is_not_gone_back_to(run: Run, own: Path) -> None:
     store = ReleaseStore(own)
+    store.folder(1)  # whose files are those of the store, so they are damaged too
     blob = store.blobs.path(store.read(1).table)
     blob.chmod(0o644)
     blob.write_bytes(b"x" * blob.stat().st_size)

@@ -17,6 +17,7 @@ from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.kernel.decoder import Decoder
 from constellation.records import FloatArray, KernelSite, Rule, Table
 from constellation.releases.comparison import Comparison, compare, farthest
+from constellation.releases.manifest import Engine
 from constellation.releases.store import ReleaseStore
 from constellation.wire.table_file import load_table, save_table
 from tests.releases.conftest import publish
@@ -166,10 +167,32 @@ def test_options_that_changed_are_named(store: ReleaseStore, workshop: Path) -> 
     assert compare(store, 1, 2).words() == ["options that changed: seed"]
 
 
-def test_a_base_whose_files_are_others_is_said_of_its_adapters(store: ReleaseStore) -> None:
-    """Of files that are no tables nothing can be said, so this looks at the manifests alone."""
+def test_a_base_that_is_another_or_has_other_files_is_said_of_its_adapters(
+    store: ReleaseStore, workshop: Path
+) -> None:
+    release = publish(store, workshop)
+    mail, *others = release.kernels
+    first, second = "a" * 64, "b" * 64
+
+    def over(base: str, content: bytes) -> None:
+        with store.adding() as put:
+            adapter = replace(mail, engine=Engine.ADAPTER, base=base)
+            bases = {base: {"kernel.json": put.put_bytes(content)}}
+            store.write(replace(release, kernels=(adapter, *others), bases=bases))
+
+    over(first, b"base")
+    over(first, b"the same name, other files")
+    over(second, b"base")
+    assert compare(store, 2, 2).kernels == ()
+    for before, after in ((2, 3), (2, 4)):
+        told = compare(store, before, after)
+        assert [(change.name, change.base_changed) for change in told.kernels] == [("mail", True)]
+        assert told.words() == ["mail: another base"]
+
+
+def test_a_table_that_is_none_is_named_with_its_release(store: ReleaseStore) -> None:
     write(store)
-    with pytest.raises(ArtifactError, match="table of 1"):
+    with pytest.raises(ArtifactError, match="table of release 1"):
         compare(store, 1, 1)
 
 

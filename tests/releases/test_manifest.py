@@ -1,5 +1,6 @@
 """A manifest says exactly what is served: one form in bytes, damage noticed, paths kept inside."""
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -100,6 +101,28 @@ def test_every_short_file_is_noticed(length: int) -> None:
 def test_arbitrary_bytes_are_no_manifest(data: bytes) -> None:
     with pytest.raises(ArtifactError):
         unpack_release(data)
+
+
+def _sealed(content: bytes, *, reverse: bool = False) -> bytes:
+    digest = hashlib.sha256(content).digest()
+    envelope = {"schema": SCHEMA_VERSION, "sha256": digest, "content": content}
+    items = list(envelope.items())
+    return bytes(msgpack.packb(dict(items[::-1] if reverse else items)))
+
+
+def test_a_manifest_has_one_form_and_others_are_refused_although_their_digest_fits() -> None:
+    content: bytes = msgpack.unpackb(PACKED)["content"]
+    assert _sealed(content) == PACKED
+    values = msgpack.unpackb(content)
+    for other in (
+        _sealed(content, reverse=True),
+        _sealed(bytes(msgpack.packb(dict(reversed(values.items()))))),
+        _sealed(content.replace(b"\xa7version\x03", b"\xa7version\xcc\x03")),
+        PACKED + b"\xc0",
+    ):
+        assert other != PACKED
+        with pytest.raises(ArtifactError, match="is damaged"):
+            unpack_release(other)
 
 
 def test_a_manifest_of_another_schema_is_refused_with_its_number() -> None:

@@ -32,7 +32,7 @@ TERMS = Terms(rule=Rule.BEARING, top_k=2, phi_weighting=True)
 ALL_TERMS = [
     TERMS,
     Terms(rule=Rule.GEODESIC, top_k=240, phi_weighting=True),
-    Terms(rule=Rule.BEARING, top_k=1, phi_weighting=False),
+    Terms(rule=Rule.BEARING, top_k=3, phi_weighting=False),
 ]
 STRANGE = ["  ", "\n", "a", " a ", "\ufeff", "日本語のテキスト", "🙂" * 50, "\0", "x" * 5000]
 
