@@ -1,11 +1,12 @@
-"""From a prepared corpus to records of its domains."""
+"""From a prepared corpus to records of its domains, and how a run's coordizer is fitted to them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.domains.documents import Documents
+from constellation.domains.fitting import FitOptions
 from constellation.domains.record import Domain, encode_documents, make_domain
 
 
@@ -31,6 +32,25 @@ def domain_records(
             phi_gauge=(phi_gauges or {}).get(name),
         )
         for name in corpus.domains
+    )
+
+
+def fit_options(coordizer: Coordizer, own: Collection[str], *, basins_max: int = 1) -> FitOptions:
+    """Return how coordinates and table are fitted, as the training of a coordizer did it.
+
+    Args:
+        coordizer: Of the training.
+        own: Names of the kernels that the training made. Where the coordizer is anchored to others,
+            as in mode synchronized, its coordinates are kept.
+        basins_max: See `FitOptions.basins_max`.
+    """
+    parts = coordizer.parts
+    return FitOptions(
+        seed=parts.provenance.seed,
+        num_outcomes=int(coordizer.background_K.size),
+        smoothing=parts.smoothing,
+        basins_max=basins_max,
+        keep_coordinates=not parts.blocks or set(parts.blocks) != set(own),
     )
 
 

@@ -29,7 +29,7 @@ from constellation.kernel.opening import open_kernel
 from constellation.releases.making import DOMAINS, publish
 from constellation.wire.run_lock import owned
 from constellation.wire.table_file import save_table
-from training.domain_records import domain_records
+from training.domain_records import domain_records, fit_options
 from training.enough_text import check_calibration_text, in_words, unscored_domains
 from training.evaluation.observe import Observed, observe
 from training.kept_text import ADDED
@@ -118,7 +118,8 @@ def train(
 
 def _train(recipe: Recipe, out: Path, on_event: OnEvent, trainer: Trainer) -> dict[str, Any]:
     before = FormerRun(out, _made_before(Ledger(out, ignore)))
-    before.check_recipe(recipe)  # before a line is written
+    before.check_adopted()  # before a line is written
+    before.check_recipe(recipe)
     keeper = BudgetKeeper(Budget(**recipe.budget.model_dump()), out)
     log = RunLog(out)
 
@@ -362,14 +363,8 @@ class _Run:
         return self._out / TEXTS / f"{name}.msgpack"
 
     def _options(self, coordizer: Coordizer, domains: Sequence[Domain]) -> FitOptions:
-        parts = coordizer.parts
-        return FitOptions(
-            seed=parts.provenance.seed,
-            num_outcomes=int(coordizer.background_K.size),
-            smoothing=parts.smoothing,
-            basins_max=self._recipe.routing.basins_max,
-            keep_coordinates=not parts.blocks or set(parts.blocks) != {d.name for d in domains},
-        )
+        names = [domain.name for domain in domains]
+        return fit_options(coordizer, names, basins_max=self._recipe.routing.basins_max)
 
     def _report(
         self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan
