@@ -5,9 +5,8 @@ from collections.abc import Collection, Iterable, Mapping
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
 from constellation.curricula.prepare import PreparedCorpus
-from constellation.domains.documents import Documents
 from constellation.domains.fitting import FitOptions
-from constellation.domains.record import Domain, encode_documents, make_domain
+from constellation.domains.record import Domain, make_domain
 
 
 def domain_records(
@@ -52,11 +51,6 @@ def fit_options(coordizer: Coordizer, own: Collection[str], *, basins_max: int =
         basins_max=basins_max,
         keep_coordinates=not parts.blocks or set(parts.blocks) != set(own),
     )
-
-
-def encoded(documents: Iterable[Document], domain: str, coordizer: Coordizer) -> Documents:
-    """Return the documents of one domain as tokens."""
-    return encode_documents(_pairs(documents, domain), coordizer)
 
 
 def _pairs(documents: Iterable[Document], domain: str) -> list[tuple[str, str]]:
