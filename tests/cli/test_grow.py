@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from constellation.wire.texts_file import load_texts
 
 from constellation.errors import GrowthRefused
 from constellation.kernel.adapters.attach import attach
@@ -14,7 +15,6 @@ from constellation.kernel.adapters.lora import LoraConfig
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.opening import open_kernel
 from constellation.wire.table_file import load_table, pack_table
-from constellation.wire.texts_file import load_texts
 from tests.cli.conftest import Run
 from tests.cli.test_serving_commands import write_own_state
 from tests.support.artifacts import PROMPTS

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from constellation.routing.growth import KERNELS_MAX
 
 from cluster import lifecycle
 from constellation import Client
 from constellation.errors import GrowthRefused
-from constellation.routing.growth import KERNELS_MAX
 from constellation.settings import Settings
 from tests.support.artifacts import PROMPTS
 from tests.support.candidates import PROMPT, make_candidate

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from constellation.routing.growth import retire_kernel
 
 from cluster import lifecycle
 from constellation import Client
@@ -23,7 +24,6 @@ from constellation.errors import ConstellationError
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.generation import Generation
 from constellation.records import Sampling
-from constellation.routing.growth import retire_kernel
 from constellation.routing.mixture import joint_logits
 from constellation.settings import Settings
 from constellation.wire.table_file import load_table, save_table
