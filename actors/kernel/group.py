@@ -117,7 +117,7 @@ class KernelGroup:
         self.server.remove(kernel)
 
     async def load_next(self, release: int) -> None:
-        """Load the kernels of a release beside what is served, if a file of theirs is another there.
+        """Load the kernels of a release beside what is served, if any of their files is another.
 
         A kernel that the release lacks is about to leave, and goes on as it is.
 
@@ -136,7 +136,8 @@ class KernelGroup:
             return
         loaded = await asyncio.to_thread(self._read, names, release)
         for name, engine in loaded.engines.items():
-            if engine.tokenizer_hash != served.engines[name].tokenizer_hash:
+            known = served.engines.get(name, engine)  # it may have left meanwhile
+            if engine.tokenizer_hash != known.tokenizer_hash:
                 raise ArtifactError(name, "was trained with another vocabulary")
         self._next = loaded
 
@@ -160,7 +161,8 @@ class KernelGroup:
         assert taken is not None
         if taken.engines:
             self._loops.clear()
-        for name, engine in taken.engines.items():
+        for name in taken.engines.keys() & self._hosts.keys():
+            engine = taken.engines[name]
             self._hosts[name].replace(engine, self._loop_of(engine))
             logger.info("kernel reloaded", extra={"kernel": name, "weights": engine.weights_hash})
         taken.engines = {

@@ -40,7 +40,7 @@ from actors.spec import Announcement, DeploymentSpec, StartState
 from constellation.errors import ConstellationError, DeploymentError, GrowthRefused
 from constellation.records import Change, Changed, Reload, RollBack, Table
 from constellation.releases.manifest import Release
-from constellation.releases.steps import Steps, steps_between
+from constellation.releases.steps import Steps
 from constellation.runtime.placement import Placement
 from constellation.runtime.supervisor import State
 from constellation.telemetry.logs import set_up_logging
@@ -66,17 +66,15 @@ class RegistryProcess:
         self._changing = asyncio.Lock()
         self._files = Persistence(spec)
         self._ahead: dict[str, int] = {}
-        current = await asyncio.to_thread(releases.current_release, spec)
-        self._release = current
-        if Members.are_there(spec):
-            self._release = await asyncio.to_thread(releases.served_release, spec)
-        self._table = await asyncio.to_thread(first_table, spec, self._release)
+        restarts = Members.are_there(spec)
+        self._table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
+        current = await asyncio.to_thread(releases.current_number, spec)
         self._exports = Exports(spec)
         self._exports.describe(self._table)
         names = [site.name for site in self._table.sites]
         placement = read_placement(spec).placement.fitted(names)
         # Written first: a process that starts finds its kernels there.
-        self._files.keep_placement(Placed(placement=placement, release=self._release.version))
+        self._files.keep_placement(Placed(placement=placement, release=self._served))
         await self._files.write()
         self._members = Members(spec, placement, self._publish)
         for member, actor in self._members.strays().items():
@@ -86,12 +84,17 @@ class RegistryProcess:
             self._publish()
             # What was loaded for a switch that nobody finishes any more.
             begin("leftovers", forget(self._processes_of(self._members.kernels)))
-        if current.version != self._release.version:
+        if current not in (None, self._served):
             begin("switch", self._follow_current())  # before anybody is put back
         for announcement in self._members.announcements.values():
             self._agree(announcement)
         self._watch = begin("supervision", repeat("heartbeats", self._check_all, HEARTBEAT_S))
         begin("persistence", repeat("run folder", self._files.write_next, 0.0))
+
+    @property
+    def _served(self) -> int:
+        """Number of the release that is served."""
+        return self._table.release
 
     async def announced(self, announcement: Announcement) -> None:
         """Take note of where an actor listens: called by it when it has started."""
@@ -158,7 +161,7 @@ class RegistryProcess:
 
     async def _release_for(self, change: Change) -> Release:
         """Return the release that a change leads to, made if it is not there yet."""
-        spec, served = self._spec, self._release.version
+        spec, served = self._spec, self._served
         if isinstance(change, RollBack):
             return await asyncio.to_thread(releases.earlier_release, spec, served, change)
         if isinstance(change, Reload):
@@ -183,7 +186,7 @@ class RegistryProcess:
                 await asyncio.sleep(HEARTBEAT_S)  # a process of kernels is restarting, too
             else:
                 return
-        facts = {"release": self._release.version, "reason": reason}
+        facts = {"release": self._served, "reason": reason}
         logger.error("the current release is not served", extra=facts)
 
     async def _switch_to(self, release: Release) -> Changed:
@@ -191,12 +194,12 @@ class RegistryProcess:
 
         Until it is current nothing has changed for callers, and whatever fails is undone.
         """
-        steps = steps_between(self._release, release)
+        steps = await asyncio.to_thread(releases.steps_to, self._spec, self._table, release)
         reloading = self._processes_of(steps.reloaded)
         table = await self._load(release, steps, reloading)
         for announcement in await take(reloading, release.version):
             self._members.take_in(self._members.actors[announcement.member], announcement)
-        self._release, self._table = release, replace(table, version=self._table.version)
+        self._table = replace(table, version=self._table.version)
         leaving = [self._forget(name) for name in steps.left]
         self._ahead.clear()
         await self._place(self._members.placement)
@@ -277,7 +280,7 @@ class RegistryProcess:
     async def _place(self, placement: Placement) -> None:
         """Let processes that start serve these kernels."""
         self._members.placement = placement
-        placed = Placed(placement=placement, release=self._release.version, ahead=dict(self._ahead))
+        placed = Placed(placement=placement, release=self._served, ahead=dict(self._ahead))
         self._files.keep_placement(placed)
         await self._files.write()
 
@@ -304,7 +307,7 @@ class RegistryProcess:
         member = announcement.member
         for kernel in self._members.unplaced(announcement):
             self._let_leave(kernel, self._members.actors[member])
-        is_other = announcement.release not in (0, self._release.version)
+        is_other = announcement.release not in (0, self._served)
         if is_other or self._members.missing(member):
             begin("completion", self._complete(member))
 
@@ -317,7 +320,7 @@ class RegistryProcess:
         async with self._changing:
             if member not in self._members.actors:
                 return
-            release = self._release.version
+            release = self._served
             for taken in await take({member: self._members.actors[member]}, release):
                 self._members.take_in(self._members.actors[member], taken)
             for kernel in self._members.missing(member):

@@ -1,12 +1,17 @@
 """The table that a registry begins with: that of a release, with a version after all before it."""
 
+import logging
 from dataclasses import replace
 
+from actors.registry.releases import current_release, served_release
 from actors.run_folder import last_table
 from actors.spec import DeploymentSpec
+from constellation.errors import ArtifactError
 from constellation.records import Table
 from constellation.releases.manifest import Release
 from constellation.releases.store import ReleaseStore
+
+logger = logging.getLogger(__name__)
 
 
 def table_of(spec: DeploymentSpec, release: Release) -> Table:
@@ -18,12 +23,24 @@ def table_of(spec: DeploymentSpec, release: Release) -> Table:
     return ReleaseStore(spec.artifacts).table(release)
 
 
-def first_table(spec: DeploymentSpec, release: Release) -> Table:
+def first_table(spec: DeploymentSpec, *, restarts: bool) -> Table:
     """Return the table that a registry begins with; versions only ever rise.
 
+    Args:
+        spec: Of the deployment.
+        restarts: Whether processes serve that a registry before this one has started: their table
+            is gone on with, from the run folder when the artifacts cannot be read.
+
     Raises:
-        ArtifactError: The table of the release is damaged.
+        ArtifactError: There is no release, or a file of it is damaged.
     """
-    table, last = table_of(spec, release), last_table(spec.table_path)
+    last = last_table(spec.table_path)
+    try:
+        table = table_of(spec, served_release(spec) if restarts else current_release(spec))
+    except ArtifactError as error:
+        if not restarts or last is None:
+            raise
+        logger.error("artifacts are not read", extra={"reason": str(error)})
+        table = replace(last, sites=tuple(replace(site, endpoint=None) for site in last.sites))
     version = table.version if last is None else max(table.version, last.version)
     return replace(table, version=version + 1)
