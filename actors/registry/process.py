@@ -207,8 +207,9 @@ class RegistryProcess:
         await self._publish_and_wait()
         for leave in leaving:
             await leave()
-        for announcement in tuple(self._members.announcements.values()):
-            self._agree(announcement)  # who was damaged may be whole in this release
+        for member, announcement in tuple(self._members.announcements.items()):
+            if self._members.missing(member):  # what was damaged may be whole in this release
+                self._agree(announcement)
         changed = Changed(
             release=release.version,
             table_version=self._table.version,

@@ -41,6 +41,7 @@ def first_table(spec: DeploymentSpec, *, restarts: bool) -> Table:
         if not restarts or last is None:
             raise
         logger.error("artifacts are not read", extra={"reason": str(error)})
-        table = replace(last, sites=tuple(replace(site, endpoint=None) for site in last.sites))
+        table = last
     version = table.version if last is None else max(table.version, last.version)
-    return replace(table, version=version + 1)
+    sites = tuple(replace(site, endpoint=None) for site in table.sites)
+    return replace(table, version=version + 1, sites=sites)

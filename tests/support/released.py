@@ -1,7 +1,9 @@
 """Releases of kernels that lie in a folder, for tests that need no text and no fit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +38,7 @@ def release(artifacts: Path, names: Sequence[str], *, parent: int | None = None)
     return version
 
 
-def _kernels(artifacts: Path, names: Sequence[str], writer: BlobWriter) -> Mapping[str, object]:
+def _kernels(artifacts: Path, names: Sequence[str], writer: BlobWriter) -> dict[str, Any]:
     kernels, bases = [], {}
     for name in names:
         parts = kernel_parts(artifacts, name, writer)
@@ -75,3 +77,38 @@ def _table(coordizer: Coordizer, names: Sequence[str]) -> Table:
         temperatures=dict.fromkeys(Rule, 1.0),
         sites=tuple(sites),
     )
+
+
+def rewrite(
+    artifacts: Path,
+    files: Mapping[str, Mapping[str, bytes]],
+    *,
+    parent: int | None = None,
+    without: Collection[str] = (),
+) -> int:
+    """Make the current release again with other files, as a training does; return its number.
+
+    Args:
+        artifacts: The folder of the store.
+        files: Kernel -> name of a file -> what it holds now.
+        parent: The release that is written again; None means the current one.
+        without: Kernels that the release lacks.
+    """
+    store = ReleaseStore(artifacts)
+    before = store.read_current() if parent is None else store.read(parent)
+    table = store.table(before)
+    sites = tuple(site for site in table.sites if site.name not in without)
+    with store.adding() as writer:
+
+        def changed(kernel: KernelFiles) -> KernelFiles:
+            put = {name: writer.put_bytes(data) for name, data in files[kernel.name].items()}
+            return replace(kernel, files={**kernel.files, **put})
+
+        stay = [kernel for kernel in before.kernels if kernel.name not in without]
+        values = {field.name: getattr(before, field.name) for field in fields(Draft)}
+        values["kernels"] = tuple(changed(k) if k.name in files else k for k in stay)
+        values["table"] = writer.put_bytes(pack_table(replace(table, release=0, sites=sites)))
+        values |= {"parent": before.version, "change": "trained again"}
+        version = store.write(Draft(**values)).version
+    store.switch(version)
+    return version
