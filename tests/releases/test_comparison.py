@@ -140,10 +140,11 @@ def test_basins_shares_and_arrivals_of_a_kernel_are_compared(
     apart = float(distance(own.basin_K, far_K))
     assert change.num_basins == (1, 2)
     assert change.moved_rad == pytest.approx(apart, rel=1e-12)
-    assert change.arrived == (None, 0.75)
+    assert own.arrived is not None
+    assert change.arrived == (own.arrived, 0.75)
     assert told.words() == [
         f"network: basins moved by at most {apart:.2g} rad, 2 basins instead of 1, "
-        "0.75 of its held-out passages arriving instead of none"
+        f"0.75 of its held-out passages arriving instead of {own.arrived:.4g}"
     ]
     parted = Share(family="mail", basin_K=far_K, bearing_K=bearing(far_K, background_K))
     with_site(lambda site: replace(site, share=parted))(workshop)
