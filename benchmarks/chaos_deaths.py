@@ -1,7 +1,8 @@
 """What `benchmarks.chaos` does to the processes of its constellation, and how they come back.
 
-Victims and signals are drawn from a seed. Only processes that descend from the launcher of this
-very constellation are signalled.
+Victims and signals are drawn from a seed. Only processes of this very constellation are signalled:
+those that descend from its launcher, and workers whose fork server has ended, by the raylet that
+they were started for.
 """
 
 import os
@@ -140,10 +141,18 @@ class Deaths:
         return told[0] if alike else {}
 
     def _signal(self, pid: int, number: int) -> None:
-        with suppress(psutil.NoSuchProcess, ProcessLookupError):
-            launcher = psutil.Process(self.state.pid)
-            if launcher in psutil.Process(pid).parents():
-                os.kill(pid, number)
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has just ended by itself
+            if not self._is_ours(psutil.Process(pid)):
+                raise AssertionError(f"process {pid} is none of the constellation's")
+            os.kill(pid, number)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        launcher = psutil.Process(self.state.pid)
+        if launcher in process.parents():
+            return True
+        # A worker whose fork server has ended is an orphan, and goes on.
+        raylet = process.environ().get("RAY_RAYLET_PID", "")
+        return raylet.isdigit() and launcher in psutil.Process(int(raylet)).parents()
 
 
 def _pids(status: ConstellationStatus) -> dict[str, int]:

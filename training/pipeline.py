@@ -19,17 +19,21 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.account import corpus_lines
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.curricula.store import load_prepared
-from constellation.domains.fitting import Fitted
+from constellation.domains.fitting import FitOptions, Fitted, fit
+from constellation.domains.record import Domain
+from constellation.domains.record_file import SCHEMA_VERSION, pack_domain, unpack_domain
 from constellation.errors import TrainingError
+from constellation.files import write_whole
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.opening import open_kernel
+from constellation.releases.making import DOMAINS, publish
 from constellation.wire.run_lock import owned
 from constellation.wire.table_file import save_table
-from constellation.wire.texts_file import save_texts
+from training.domain_records import domain_records
 from training.enough_text import check_calibration_text, in_words, unscored_domains
 from training.evaluation.observe import Observed, observe
 from training.kept_text import ADDED
-from training.kernel_files import has_left, names_in, remove_kernel, stamps, trained_files
+from training.kernel_files import names_in, remove_kernel, stamps, trained_files
 from training.ledger import Ledger
 from training.loop.checkpoints import write_json
 from training.plan import make_plan
@@ -38,13 +42,12 @@ from training.progress.events import CorpusRead, Event, Notice, OnEvent, ignore
 from training.progress.run_log import RunLog
 from training.provenance import write_provenance
 from training.recipe import Recipe
-from training.regrowth import FormerRun, regrow
+from training.regrowth import FormerRun
 from training.run_report import RunReport
 from training.runs.branch import is_finished
 from training.runs.budget import Budget
 from training.runs.budget_keeper import BudgetKeeper
 from training.runs.training_plan import SEED, TrainingPlan
-from training.table import fit_table
 from training.text import (
     as_one_domain,
     corpus_inputs,
@@ -153,6 +156,7 @@ class _Run:
         self._trainer = trainer
         self._keeper = keeper
         self._before = before
+        self._fitted: Fitted | None = None
         self._alone = recipe.mode == "synchronized"
 
     def all(self) -> dict[str, Any]:
@@ -163,6 +167,7 @@ class _Run:
             corpus = as_one_domain(corpus, self._recipe.name)
         plan = self._kernels(corpus, coordizer)
         self._table(corpus, coordizer, plan)
+        self._release(coordizer, plan)
         return self._report(corpus, coordizer, plan)
 
     def _corpus(self) -> PreparedCorpus:
@@ -254,10 +259,9 @@ class _Run:
         stale = self._ledger.folders("kernels", under="kernels/") - {*plan.kernels, *joined}
         for name in sorted(stale):
             remove_kernel(kernels / name)
-        known = {*plan.kernels, *joined, *names_in(self._out / ADDED)}
-        strangers = [
-            name for name in names_in(kernels) if name not in known and not has_left(kernels / name)
-        ]
+        left = {Path(name).stem for name in names_in(self._out / DOMAINS)}
+        known = {*plan.kernels, *joined, *left, *names_in(self._out / ADDED)}
+        strangers = [name for name in names_in(kernels) if name not in known]
         if strangers:
             told = f"left alone in {kernels}, not of this run: {', '.join(strangers)}"
             self._tell(Notice(text=told))
@@ -274,14 +278,15 @@ class _Run:
             raise TrainingError(unfinished_words(plan, unfinished, changed))
 
     def _table(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan) -> None:
+        """Fit the table of the run's own kernels, which its figures are measured with."""
+
         def work() -> list[Path]:
             observed = self._observe(plan)
-            fitted = fit_table(corpus, coordizer, phi_gauges=observed.phi_gauges)
-            texts = [
-                save_texts(self._out, each.name, each.corpora, coordizer_hash=coordizer.hash)
-                for each in fitted.texts
-            ]
-            self._save_table(fitted, plan)
+            domains = domain_records(corpus, coordizer, observed.phi_gauges)
+            self._fitted = fitted = fit(domains, coordizer, self._options(coordizer, domains))
+            for domain in domains:
+                write_whole(self._record(domain.name), pack_domain(domain))
+            save_table(self._out / "table.msgpack", fitted.table)
             seating = fitted.seating
             write_json(
                 self._out / "table.json",
@@ -295,24 +300,63 @@ class _Run:
                     ),
                 },
             )
-            return [self._out / "table.msgpack", self._out / "table.json", *texts]
+            records = [self._record(domain.name) for domain in domains]
+            return [self._out / "table.msgpack", self._out / "table.json", *records]
 
         inputs = {
             "coordizer": coordizer.hash,
+            "recipe": self._recipe.key("routing"),
             "kernels": self._ledger.output_hash("kernels"),
+            "records": SCHEMA_VERSION,
         }
         self._ledger.run("table", inputs, work)
 
-    def _save_table(self, fitted: Fitted, plan: TrainingPlan) -> None:
-        """Write the table with what has joined it; read as late as possible, others change it."""
-        joined = self._before.joined(plan.kernels)
-        grown = regrow(fitted.table, fitted.texts, self._before.table(), joined)
-        save_table(self._out / "table.msgpack", grown.table)
-        if joined:
-            self._tell(Notice(text=f"kept in the table, as they were: {', '.join(joined)}"))
-        if grown.learned_again:
-            told = ", ".join(grown.learned_again)
-            self._tell(Notice(text=f"counts again, since it cannot be unlearned any more: {told}"))
+    def _release(self, coordizer: Coordizer, plan: TrainingPlan) -> None:
+        """Make the run's kernels the current release, with those that joined since it was trained.
+
+        Done as late as possible: others change the release.
+        """
+
+        def work() -> list[Path]:
+            records = [self._record(name) for name in plan.kernels]
+            own = [unpack_domain(path.read_bytes(), source=path) for path in records]
+            joined = self._before.joined(plan.kernels)
+            kept = self._before.without_unlearned(own)
+            as_read = all(not domain.unlearned for domain in kept.domains)
+            release = publish(
+                self._out,
+                kept.domains,
+                coordizer,
+                self._options(coordizer, kept.domains),
+                change=f"trained {len(plan.kernels)} kernels",
+                fitted=self._fitted if as_read else None,
+            )
+            if joined:
+                self._tell(Notice(text=f"still served, as they were: {', '.join(joined)}"))
+            if kept.learned_again:
+                told = ", ".join(kept.learned_again)
+                self._tell(Notice(text=f"counts again, cannot be unlearned any more: {told}"))
+            return [self._out / "releases" / f"{release.version}.msgpack"]
+
+        inputs = {
+            "kernels": self._ledger.output_hash("kernels"),
+            "table": self._ledger.output_hash("table"),
+        }
+        self._ledger.run("release", inputs, work)
+
+    def _record(self, name: str) -> Path:
+        """Return where the record of the text of one of the run's own kernels lies."""
+        return self._out / "texts" / f"{name}.msgpack"
+
+    def _options(self, coordizer: Coordizer, domains: Sequence[Domain]) -> FitOptions:
+        parts = coordizer.parts
+        return FitOptions(
+            seed=parts.provenance.seed,
+            num_outcomes=int(coordizer.background_K.size),
+            smoothing=parts.smoothing,
+            basins_max=self._recipe.routing.basins_max,
+            keep_coordinates=not parts.blocks or set(parts.blocks) != {d.name for d in domains},
+        )
 
     def _report(
         self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan

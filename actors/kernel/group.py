@@ -10,7 +10,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from constellation.releases.store import ReleaseStore
 
 from actors.kernel.host import KernelHost
 from actors.kernel.predicting import Partners
@@ -18,6 +21,7 @@ from actors.kernel.server import KernelServer
 from actors.kernel.stepping import StepLoop
 from actors.spec import DeploymentSpec
 from constellation.errors import ArtifactError
+from constellation.records import Table
 
 if TYPE_CHECKING:
     from actors.kernel.engines import AnyEngine, Engines
@@ -39,6 +43,7 @@ class KernelGroup:
     def __init__(self, spec: DeploymentSpec) -> None:
         self.server = KernelServer()
         self._spec = spec
+        self._store = ReleaseStore(spec.artifacts)
         self._hosts: dict[str, KernelHost] = {}
         self._partners = Partners(spec.token)
         self._loops: dict[StackedBatch, StepLoop] = {}
@@ -50,18 +55,27 @@ class KernelGroup:
         """Whom it serves."""
         return tuple(self._hosts)
 
-    async def load(self, names: tuple[str, ...]) -> None:
+    @property
+    def release(self) -> int:
+        """Number of the release that the kernels are of."""
+        return self._loaded.release
+
+    async def load(self, names: tuple[str, ...], release: int | None) -> None:
         """Load the first kernels; damaged ones are left out, so that the others can answer.
 
+        Args:
+            names: Of the kernels.
+            release: Number of the release they are of; None means the current one.
+
         Raises:
-            ArtifactError: None of them is whole.
+            ArtifactError: None of them is whole, or there is no such release.
         """
-        self._loaded = await asyncio.to_thread(_load, self._spec, names, lenient=True)
+        self._loaded = await asyncio.to_thread(self._read, names, release, lenient=True)
         for name, engine in self._loaded.engines.items():
             self._host(name, engine)
 
-    async def join(self, kernel: str) -> None:
-        """Serve one more kernel; nothing happens when it is served already.
+    async def join(self, kernel: str, release: int) -> None:
+        """Serve one more kernel of a release; nothing happens when it is served already.
 
         Raises:
             ArtifactError: A file is damaged, or of another vocabulary.
@@ -69,7 +83,8 @@ class KernelGroup:
         if kernel in self._hosts:
             return
         maker = self._loaded.maker
-        files = await asyncio.to_thread(maker.read, kernel)
+        folder = await asyncio.to_thread(self._store.folder, release)
+        files = await asyncio.to_thread(maker.read, folder / "kernels" / kernel)
         # Where models run: its numbers join those of kernels that may be answering.
         engine = await self.server.thread.submit(partial(maker.place, files))
         self._loaded.engines[kernel] = engine
@@ -93,34 +108,47 @@ class KernelGroup:
             await self.server.thread.submit(engine.close)
         self.server.remove(kernel)
 
-    async def load_next(self) -> tuple[str, ...]:
-        """Load what training has written beside what is served; return whose weights are others.
+    async def load_next(self, release: int) -> None:
+        """Load the kernels of a release beside what is served, if their weights are others there.
+
+        A kernel that the release lacks is about to leave, and goes on as it is.
 
         Raises:
-            ArtifactError: A file is damaged, or speaks another vocabulary than what is served.
+            ArtifactError: A file is damaged, or of another vocabulary than what is served.
         """
-        loaded = await asyncio.to_thread(_load, self._spec, self.names)
         served = self._loaded.engines
-        for name, engine in loaded.engines.items():
+        folder = await asyncio.to_thread(self._store.folder, release)
+        names = tuple(name for name in served if (folder / "kernels" / name).is_dir())
+        loaded = await asyncio.to_thread(self._read, names, release)
+        engines = loaded.engines
+        for name, engine in engines.items():
             if engine.tokenizer_hash != served[name].tokenizer_hash:
                 raise ArtifactError(name, "was trained with another vocabulary")
-        changed = tuple(
-            name
-            for name, engine in loaded.engines.items()
-            if engine.weights_hash != served[name].weights_hash
-        )
-        self._next = loaded if changed else None
-        return changed
+        if all(engines[name].weights_hash == served[name].weights_hash for name in engines):
+            loaded = _Loaded(self._loaded.maker, release)  # nothing to replace
+        self._next = loaded
 
-    async def take_next(self) -> None:
-        """Serve what `load_next` loaded; nothing to do after a restart, which loads anew."""
-        if self._next is None:
+    async def take_next(self, release: int) -> None:
+        """Serve the kernels of a release from now on.
+
+        Raises:
+            ArtifactError: As `load_next`, when they have not been loaded yet: by a process that was
+                started again meanwhile, with the kernels of the release before.
+        """
+        if self._loaded.release == release:
+            self._next = None
             return
-        self._loaded, self._next = self._next, None
-        self._loops.clear()
-        for name, engine in self._loaded.engines.items():
+        if self._next is None or self._next.release != release:
+            await self.load_next(release)
+            assert self._next is not None
+        taken, served, self._next = self._next, self._loaded.engines, None
+        if taken.engines:
+            self._loops.clear()
+        for name, engine in taken.engines.items():
             self._hosts[name].replace(engine, self._loop_of(engine))
             logger.info("kernel reloaded", extra={"kernel": name, "weights": engine.weights_hash})
+        taken.engines = {name: taken.engines.get(name, engine) for name, engine in served.items()}
+        self._loaded = taken
         await asyncio.to_thread(_return_memory)
 
     def forget_next(self) -> None:
@@ -136,8 +164,23 @@ class KernelGroup:
             server=self.server,
             loop=self._loop_of(engine),
             partners=self._partners,
-            coordizer_folder=self._spec.artifacts / "coordizer",
+            coordizer_folder=self._coordizer_folder,
         )
+
+    def _coordizer_folder(self, table: Table) -> Path:
+        """Return where the coordizer of a table lies; may make a view of its release."""
+        return self._store.folder(table.release) / "coordizer"
+
+    def _read(
+        self, names: tuple[str, ...], release: int | None, *, lenient: bool = False
+    ) -> "_Loaded":
+        """Load kernels of a release.
+
+        A lenient reader leaves out damaged ones, if others can answer.
+        """
+        version = self._store.read_current().version if release is None else release
+        with _collector_off():
+            return _load(self._spec, self._store.folder(version), version, names, lenient=lenient)
 
     def _loop_of(self, engine: "AnyEngine") -> StepLoop | None:
         """Return what steps an engine's stack; None for one that stands by itself."""
@@ -150,17 +193,12 @@ class KernelGroup:
 
 
 class _Loaded:
-    """The engines of all kernels of a process, of one reading of their files."""
+    """The engines of all kernels of a process, of one reading of the files of a release."""
 
-    def __init__(self, maker: "Engines") -> None:
+    def __init__(self, maker: "Engines", release: int) -> None:
         self.maker = maker
+        self.release = release
         self.engines: dict[str, AnyEngine] = {}
-
-
-def _load(spec: DeploymentSpec, names: tuple[str, ...], *, lenient: bool = False) -> _Loaded:
-    """Load kernels; a lenient reader leaves out damaged ones, if others can answer."""
-    with _collector_off():
-        return _load_all(spec, names, lenient=lenient)
 
 
 @contextmanager
@@ -178,16 +216,19 @@ def _collector_off() -> Iterator[None]:
         _return_memory()
 
 
-def _load_all(spec: DeploymentSpec, names: tuple[str, ...], *, lenient: bool) -> _Loaded:
+def _load(
+    spec: DeploymentSpec, folder: Path, release: int, names: tuple[str, ...], *, lenient: bool
+) -> _Loaded:
     # torch is imported here, before serving: importing it later would stop the event loop.
     from actors.kernel.engines import Engines
 
-    loaded = _Loaded(Engines(spec))
+    loaded = _Loaded(Engines(spec, folder / "coordizer"), release)
     damage: ArtifactError | None = None
     engines = loaded.engines
-    for name in loaded.maker.in_order(names):
+    folders = {name: folder / "kernels" / name for name in names}
+    for name in loaded.maker.in_order(folders):
         try:
-            engines[name] = loaded.maker.place(loaded.maker.read(name))
+            engines[name] = loaded.maker.place(loaded.maker.read(folders[name]))
         except ArtifactError as error:
             if not lenient:
                 raise

@@ -153,6 +153,12 @@ class Members:
         self.announcements.pop(member, None)
         return member, self.actors.pop(member), False
 
+    def drop(self, member: str) -> None:
+        """Watch no more over a process that was started for a release that is not served."""
+        self._supervisor.forget(member)
+        self.announcements.pop(member, None)
+        self.actors.pop(member, None)
+
     async def hang_up(self, member: str) -> None:
         """Close the connection to a process that was forgotten."""
         await self._heartbeats.forget(member)

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+from actors.placing import pack_placement
 from actors.registry.remembering import Remembered, pack_members
 from actors.run_folder import KeptFiles, as_json
 from actors.spec import DeploymentSpec
@@ -29,9 +30,9 @@ class Persistence:
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
 
-    def keep_placement(self, placement: Placement) -> None:
-        """Have a process that starts find there which kernels it serves."""
-        self._files.keep(self._spec.placement_path, as_json(placement.processes))
+    def keep_placement(self, placement: Placement, release: int) -> None:
+        """Have a process that starts find there which kernels it serves, of which release."""
+        self._files.keep(self._spec.placement_path, pack_placement(placement, release))
         self._changed.set()
 
     def keep(

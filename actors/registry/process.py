@@ -8,43 +8,50 @@ artifacts which kernels there are, finds their actors by name and goes on.
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import ray
+from constellation.releases.manifest import Release
+from constellation.releases.store import ReleaseStore
 
 from actors import _ray
 from actors.background import begin, repeat
 from actors.placing import read_placement
-from actors.registry import growth
+from actors.registry import lifecycle
 from actors.registry.exports import Exports
 from actors.registry.heartbeat import ANSWER_S
+from actors.registry.making import make_apart
 from actors.registry.members import Members
 from actors.registry.persistence import Persistence
-from actors.registry.switching import switch
-from actors.registry.tables import first_table, stored_table
+from actors.registry.switching import forget, load_beside, prepare_routers, take
+from actors.registry.tables import (
+    check_written,
+    current_release,
+    earlier_release,
+    first_table,
+    table_of,
+)
 from actors.router.host import Snapshot
 from actors.spec import Announcement, DeploymentSpec, StartState
-from constellation.errors import DeploymentError, GrowthRefused, ReloadRefused
-from constellation.records import FloatArray, Grown, Reloaded, Table
-from constellation.routing.growth import add_kernel, retire_kernel, spawn_kernel, unlearn_text
+from constellation.errors import (
+    ConstellationError,
+    DeploymentError,
+    GrowthRefused,
+    ReloadRefused,
+)
+from constellation.records import Change, Changed, Reload, RollBack
+from constellation.releases.steps import steps_between
 from constellation.runtime.placement import Placement
 from constellation.runtime.supervisor import State
 from constellation.telemetry.logs import set_up_logging
-from constellation.wire.names import check_kernel_name
-from constellation.wire.run_lock import owner_of
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.5
 """Seconds between two rounds of questions."""
-
-Change = Callable[[Table], Table]
-"""Makes of a table the next one."""
 
 
 class RegistryProcess:
@@ -58,13 +65,14 @@ class RegistryProcess:
         self._published = asyncio.Event()
         self._changing = asyncio.Lock()
         self._files = Persistence(spec)
-        self._table = await asyncio.to_thread(first_table, spec)
+        self._release = await asyncio.to_thread(current_release, spec)
+        self._table = await asyncio.to_thread(first_table, spec, self._release)
         self._exports = Exports(spec)
         self._exports.describe(self._table)
         names = [site.name for site in self._table.sites]
-        placement = read_placement(spec).fitted(names)
+        placement = read_placement(spec).placement.fitted(names)
         # Written first: a process that starts finds its kernels there.
-        self._files.keep_placement(placement)
+        self._files.keep_placement(placement, self._release.version)
         await self._files.write()
         self._members = Members(spec, placement, self._publish)
         for member, actor in self._members.strays().items():
@@ -126,145 +134,130 @@ class RegistryProcess:
             },
         }
 
-    async def reload(self) -> Reloaded:
-        """Serve what training has written since, all of it or nothing.
+    async def change(self, change: Change) -> Changed:
+        """Change what is served: make a release and switch to it, or change nothing.
 
-        Every kernel loads beside what it serves; when all have, they switch, and the table
-        follows. Answers under way are finished by the weights they began with.
+        Answers under way finish as they began.
 
         Raises:
-            ReloadRefused: It does not fit what is served.
-            KernelUnavailable: A kernel is down; it would load the new weights alone.
+            GrowthRefused, ReloadRefused, UnknownKernel, IncompatibleKernels: It cannot be done.
+            KernelUnavailable: A kernel that is to take other weights is down; it would load them
+                alone.
         """
         async with self._changing:
-            if owner := await asyncio.to_thread(owner_of, self._spec.artifacts):
-                raise ReloadRefused(
-                    f"{self._spec.artifacts} is being written: {owner}; what it makes is complete "
-                    "when it has ended"
-                )
-            table = await self._fitting_table()
-            members = self._members
-            processes = members.placement.processes
-            names = await switch({member: members.actors[member] for member in processes})
-            self._table = replace(table, version=self._table.version)
-            self._exports.describe(self._table)
-            await self._publish_and_wait()
-            logger.info("reloaded", extra={"kernels": names, "version": self._table.version})
-            return Reloaded(table_version=self._table.version, kernels=names)
+            release = await self._release_for(change)
+            return await self._switch_to(release)
 
-    async def _fitting_table(self) -> Table:
-        """Return what training wrote when its coordizer and kernels are those that serve."""
-        table = await asyncio.to_thread(stored_table, self._spec)
-        sites = {site.name: site for site in table.sites}
-        served = [site.name for site in self._table.sites]
-        if set(sites) != set(served):
+    async def _release_for(self, change: Change) -> Release:
+        """Return the release that a change leads to, made if it is not there yet."""
+        served = self._release.version
+        if isinstance(change, RollBack):
+            return await asyncio.to_thread(earlier_release, self._spec, served, change.release)
+        if isinstance(change, Reload):
+            await asyncio.to_thread(check_written, self._spec)
+            return await asyncio.to_thread(current_release, self._spec)
+        current = (await asyncio.to_thread(current_release, self._spec)).version
+        if current != served:
             raise ReloadRefused(
-                f"{self._spec.stored_table_path} has the kernels {sorted(sites)}, not "
-                f"{sorted(served)}; restart with: constellation down, up"
+                f"release {current} was written since and is not served yet, release {served} is; "
+                "first serve it: constellation reload"
             )
-        if table.coordizer_hash != self._table.coordizer_hash:
-            raise ReloadRefused(
-                "it was trained with another coordizer; restart with: constellation down, up"
-            )
-        return replace(table, sites=tuple(sites[name] for name in served))
+        version = await make_apart(self._spec, change)
+        return await asyncio.to_thread(ReleaseStore(self._spec.artifacts).read, version)
 
-    async def add(self, name: str) -> Grown:
-        """Take in a kernel whose folder and site lie in the artifacts.
+    async def _switch_to(self, release: Release) -> Changed:
+        """Serve a release: load beside what serves, then let it be current, then switch.
 
-        Raises:
-            GrowthRefused: It does not fit, or did not come up; nothing has changed.
-            IncompatibleKernels: It speaks another vocabulary.
+        Until it is current nothing has changed for callers, and whatever fails is undone. From then
+        on whoever starts again starts with it.
         """
-        check_kernel_name("name", name)
-        async with self._changing:
-            candidate = await asyncio.to_thread(growth.read_candidate, self._spec, name)
-            return await self._take_in(name, lambda table: add_kernel(table, candidate))
+        steps = steps_between(self._release, release)
+        table = await asyncio.to_thread(table_of, self._spec, release)
+        before, version = self._members.placement, release.version
+        reloading = self._processes_of(steps.reloaded)
+        await prepare_routers(self._routers(), table)
+        await load_beside(reloading, version)
+        try:
+            for name in steps.joined:
+                await self._start(name, version)
+            await asyncio.to_thread(ReleaseStore(self._spec.artifacts).switch, version)
+        except ConstellationError:
+            await forget(reloading)
+            await self._withdraw(steps.joined, before)
+            raise
+        await take(reloading, version)
+        self._release, self._table = release, replace(table, version=self._table.version)
+        leaving = [self._forget(name) for name in steps.left]
+        await self._place(self._members.placement)
+        self._exports.describe(self._table)
+        await self._publish_and_wait()
+        for leave in leaving:
+            await leave()
+        changed = Changed(
+            release=version,
+            table_version=self._table.version,
+            joined=steps.joined,
+            left=steps.left,
+            reloaded=steps.reloaded,
+        )
+        logger.info("release served", extra={**asdict(changed)})
+        return changed
 
-    async def spawn(self, parent: str, name: str, queries_NK: FloatArray) -> Grown:
-        """Share a kernel's queries with a new one that begins with the same weights.
+    def _routers(self) -> dict[str, Any]:
+        return {name: self._members.actors[name] for name in self._members.routers}
 
-        Raises:
-            UnknownKernel: There is no `parent`.
-            GrowthRefused: It cannot be split, or its child did not come up; nothing has changed.
-        """
-        check_kernel_name("name", name)
-        async with self._changing:
-            change = partial(
-                spawn_kernel, parent=parent, child=name, queries_NK=np.asarray(queries_NK)
-            )
-            change(self._table)  # what is refused is refused before anything is written
-            await asyncio.to_thread(growth.copy_weights, self._spec, parent, name)
-            return await self._take_in(name, change)
+    def _processes_of(self, kernels: Iterable[str]) -> dict[str, Any]:
+        """Return the processes of kernels: member -> actor."""
+        members = {self._members.placement.of(name) for name in kernels}
+        return {member: self._members.actors[member] for member in sorted(members)}
 
-    async def _take_in(self, name: str, change: Change) -> Grown:
-        """Start a kernel; when it is up, let the tables have it."""
-        change(self._table)
-        stored = await asyncio.to_thread(self._changed_on_disk, name, change)
-        before = self._members.placement
-        after = before.joined(name)
+    async def _start(self, name: str, release: int) -> None:
+        """Place a kernel and have its process serve it; no table names it yet."""
+        after = self._members.placement.joined(name)
         member = after.of(name)
         namesakes = [task for key, task in self._leaving.items() if key in (name, member)]
         if namesakes:  # they finish their last answers
             await asyncio.wait(namesakes)
-        actor = self._members.actors.get(member)
-        try:
-            # Written first: a process that dies meanwhile starts again with all its kernels.
-            await self._place(after)
-            actor, announcement = await growth.start_kernel(self._spec, member, actor, name)
-            await growth.store_table(self._spec, name, stored)
-        except GrowthRefused:
-            await self._place(before)
-            await growth.withdraw(self._spec, member, self._members.actors.get(member), name)
-            raise
+        # Written first: a process that dies meanwhile starts again with all its kernels.
+        await self._place(after, release)
+        actor, announcement = await lifecycle.start_kernel(
+            self._spec, member, self._members.actors.get(member), name, release
+        )
         self._members.take_in(actor, announcement)
-        return await self._publish_growth(name, change(self._table))
 
-    async def _place(self, placement: Placement) -> None:
-        """Let processes that start serve these kernels."""
+    async def _withdraw(self, names: Iterable[str], before: Placement) -> None:
+        """Undo `_start` for kernels that were started or were to be."""
+        placed = self._members.placement
+        await self._place(before)
+        for name in names:
+            if name not in [kernel for kernels in placed.processes.values() for kernel in kernels]:
+                continue
+            member = placed.of(name)
+            stays = member in before.processes
+            actor = self._members.actors.get(member) if stays else None
+            if not stays:
+                self._members.drop(member)
+            await lifecycle.withdraw(self._spec, member, actor, name)
+
+    async def _place(self, placement: Placement, release: int | None = None) -> None:
+        """Let processes that start serve these kernels of a release; None: the served one."""
         self._members.placement = placement
-        self._files.keep_placement(placement)
+        self._files.keep_placement(placement, release or self._release.version)
         await self._files.write()
 
-    async def retire(self, name: str) -> Grown:
-        """Let a kernel go: first its queries go elsewhere, then it finishes what it is doing.
+    def _forget(self, name: str) -> Callable[[], Awaitable[None]]:
+        """Watch over a kernel no more; return what lets it leave once no table names it."""
+        member, actor, others_stay = self._members.forget(name)
+        self._exports.forget(name)
 
-        Where it routed from is kept beside its weights, by which `add` takes it back.
-
-        Raises:
-            UnknownKernel: There is none of that name.
-            GrowthRefused: It is the only one, or its site cannot be kept.
-        """
-        async with self._changing:
-            change = partial(retire_kernel, name=name)
-            table = change(self._table)
-            seat = next(site.seat for site in self._table.sites if site.name == name)
-            stored = await asyncio.to_thread(self._changed_on_disk, name, change)
-            await growth.keep_site(self._spec, name)
-            await growth.store_table(self._spec, name, stored)
-            member, actor, others_stay = self._members.forget(name)
-            self._exports.forget(name)
-            grown = await self._publish_growth(name, table)
+        async def leave() -> None:
             if others_stay:
                 self._let_leave(name, actor)
             else:
                 await self._members.hang_up(member)
                 self._let_go(member, actor)
-            return replace(grown, seat=seat)
 
-    async def unlearn(self, name: str, source: str) -> Grown:
-        """Let a kernel route as if it had never read a source of its training text.
-
-        Raises:
-            UnknownKernel: There is none of that name.
-            GrowthRefused: The source does not count for it, or cannot be taken out.
-        """
-        async with self._changing:
-            texts = await asyncio.to_thread(growth.read_texts, self._spec, self._table, name)
-            change = partial(unlearn_text, texts=texts, source=source)
-            table = change(self._table)
-            stored = await asyncio.to_thread(self._changed_on_disk, name, change)
-            await growth.store_table(self._spec, name, stored)
-            return await self._publish_growth(name, table)
+        return leave
 
     def _agree(self, announcement: Announcement) -> None:
         """Have a process serve the kernels that are placed there, and no others.
@@ -275,16 +268,27 @@ class RegistryProcess:
         member = announcement.member
         for kernel in self._members.unplaced(announcement):
             self._let_leave(kernel, self._members.actors[member])
-        if self._members.missing(member):
+        is_behind = bool(announcement.kernels) and announcement.release != self._release.version
+        if is_behind or self._members.missing(member):
             begin("completion", self._complete(member))
 
     async def _complete(self, member: str) -> None:
-        """Let a process serve the kernels that it lacks."""
+        """Let a process serve the kernels that it lacks, and all of the release that is served.
+
+        A registry that died in the middle of a switch leaves processes behind that serve the
+        kernels of the release before.
+        """
         async with self._changing:
+            if member not in self._members.actors:
+                return
+            release = self._release.version
+            await take({member: self._members.actors[member]}, release)
             for kernel in self._members.missing(member):
                 actor = self._members.actors[member]
                 try:
-                    _, announcement = await growth.start_kernel(self._spec, member, actor, kernel)
+                    _, announcement = await lifecycle.start_kernel(
+                        self._spec, member, actor, kernel, release
+                    )
                 except GrowthRefused as error:
                     self._members.failures[kernel] = str(error)
                     facts = {"kernel": kernel, "reason": str(error)}
@@ -296,35 +300,16 @@ class RegistryProcess:
 
     def _let_go(self, member: str, actor: Any) -> None:
         """Let a process end when it has finished what it is doing."""
-        self._wait_for(member, growth.let_go(self._spec, member, actor))
+        self._wait_for(member, lifecycle.let_go(self._spec, member, actor))
 
     def _let_leave(self, kernel: str, actor: Any) -> None:
         """Let a kernel leave its process when it has finished what it is doing."""
-        self._wait_for(kernel, growth.let_leave(self._spec, kernel, actor))
+        self._wait_for(kernel, lifecycle.let_leave(self._spec, kernel, actor))
 
     def _wait_for(self, name: str, leaving: Coroutine[Any, Any, None]) -> None:
         task = begin("leaving", leaving)
         self._leaving[name] = task
         task.add_done_callback(lambda _: self._leaving.pop(name, None))
-
-    def _changed_on_disk(self, name: str, change: Change) -> Table:
-        """Return what the table of the artifacts becomes; served and stored kernels agree."""
-        stored = stored_table(self._spec)
-        if {site.name for site in stored.sites} != set(self._members.kernels):
-            raise GrowthRefused(
-                name,
-                f"{self._spec.stored_table_path} has other kernels than are served; restart with: "
-                "constellation down, up",
-            )
-        return change(stored)
-
-    async def _publish_growth(self, name: str, table: Table) -> Grown:
-        self._table = replace(table, version=self._table.version)
-        self._exports.describe(self._table)
-        await self._publish_and_wait()
-        seat = next((site.seat for site in table.sites if site.name == name), None)
-        logger.info("table changed", extra={"kernel": name, "version": self._table.version})
-        return Grown(kernel=name, seat=seat, table_version=self._table.version)
 
     async def drain(self, grace_s: float) -> None:
         """Stop supervising, then let routers and kernels finish what they are doing."""
@@ -360,7 +345,6 @@ class RegistryProcess:
         told = self._tell_routers()
         self._exports.count(self._table.version, members.health())
         self._published.set()
-        self._files.keep_placement(members.placement)
         targets = self._exports.targets(members.announcements.values())
         self._files.keep(self._table, members.remembered(), targets)
         return told

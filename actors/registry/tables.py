@@ -1,43 +1,74 @@
-"""The tables on disk that a registry begins with."""
+"""The release and the table that a registry begins with."""
 
-import logging
 from dataclasses import replace
 
 from actors.run_folder import last_table
 from actors.spec import DeploymentSpec
-from constellation.errors import ArtifactError
+from constellation.errors import ArtifactError, ReloadRefused
 from constellation.records import Table
-from constellation.wire.table_file import load_table
+from constellation.releases.manifest import Release
+from constellation.releases.store import ReleaseStore
+from constellation.wire.run_lock import owner_of
 
-logger = logging.getLogger(__name__)
 
-
-def stored_table(spec: DeploymentSpec) -> Table:
-    """Return the table of the artifacts, by which a restart finds the same kernels.
+def current_release(spec: DeploymentSpec) -> Release:
+    """Return the release that the artifacts name as the current one.
 
     Raises:
-        ArtifactError: It is missing or damaged.
+        ArtifactError: There is none, or its manifest is damaged.
     """
-    stored = load_table(spec.stored_table_path)
-    return replace(stored, sites=tuple(replace(site, endpoint=None) for site in stored.sites))
+    return ReleaseStore(spec.artifacts).read_current()
 
 
-def first_table(spec: DeploymentSpec) -> Table:
+def table_of(spec: DeploymentSpec, release: Release) -> Table:
+    """Return the table of a release, without endpoints.
+
+    Raises:
+        ArtifactError: It is damaged.
+    """
+    return ReleaseStore(spec.artifacts).table(release)
+
+
+def earlier_release(spec: DeploymentSpec, served: int, wanted: int | None) -> Release:
+    """Return the release to roll back to.
+
+    Args:
+        spec: Of the deployment.
+        served: Number of the release that is served.
+        wanted: Number of the release that is asked for; None means the parent of the served one.
+
+    Raises:
+        ReloadRefused: There is no such release.
+    """
+    store = ReleaseStore(spec.artifacts)
+    version = store.read(served).parent if wanted is None else wanted
+    if version is None:
+        raise ReloadRefused(f"release {served} is the first: there is none before it")
+    try:
+        return store.read(version)
+    except ArtifactError as error:
+        raise ReloadRefused(str(error)) from error
+
+
+def check_written(spec: DeploymentSpec) -> None:
+    """Refuse to load while another process writes to the artifacts.
+
+    Raises:
+        ReloadRefused: Names the process.
+    """
+    if owner := owner_of(spec.artifacts):
+        raise ReloadRefused(
+            f"{spec.artifacts} is being written: {owner}; what it makes is complete when it has "
+            "ended"
+        )
+
+
+def first_table(spec: DeploymentSpec, release: Release) -> Table:
     """Return the table that a registry begins with; versions only ever rise.
 
-    It is the artifacts'. A registry that restarts while they cannot be read goes on with the table
-    that was published last.
-
     Raises:
-        ArtifactError: There is neither.
+        ArtifactError: The table of the release is damaged.
     """
-    last = last_table(spec.table_path)
-    try:
-        table = stored_table(spec)
-    except ArtifactError as error:
-        if last is None:
-            raise
-        logger.error("the last table is used", extra={"reason": str(error)})
-        table = replace(last, sites=tuple(replace(site, endpoint=None) for site in last.sites))
+    table, last = table_of(spec, release), last_table(spec.table_path)
     version = table.version if last is None else max(table.version, last.version)
     return replace(table, version=version + 1)

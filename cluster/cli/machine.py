@@ -123,18 +123,19 @@ def _ask(settings: "Settings", found: state.RunState) -> RunFacts:
 
 
 def _artifacts(folder: Path) -> ArtifactFacts:
-    """Load everything, as `up` would, one kernel at a time."""
-    from constellation.wire.table_file import load_table
+    """Load everything of the current release, as `up` would, one kernel at a time."""
+    from constellation.releases.store import ReleaseStore
 
-    path = folder / "table.msgpack"
-    if not path.exists():
-        return ArtifactFacts(folder=str(folder), exists=False)
+    store = ReleaseStore(folder)
     try:
-        table = load_table(path)
+        if store.current() is None:
+            return ArtifactFacts(folder=str(folder), exists=False)
+        table = store.table(store.read_current())
+        view = store.current_folder()
     except ArtifactError as error:
         return ArtifactFacts(folder=str(folder), exists=True, problems=(str(error),))
     names = [site.name for site in table.sites]
-    problems = _problems(folder, names, table.coordizer_hash)
+    problems = _problems(view, names, table.coordizer_hash)
     return ArtifactFacts(
         folder=str(folder), exists=True, num_kernels=len(names), problems=tuple(problems)
     )
@@ -148,10 +149,11 @@ def served_shape(folder: Path) -> tuple[int, "KernelConfig"]:
     """
     from constellation.kernel.hugging_face.files import is_imported
     from constellation.kernel.opening import open_kernel
-    from constellation.wire.table_file import load_table
+    from constellation.releases.store import ReleaseStore
 
-    names = [site.name for site in load_table(folder / "table.msgpack").sites]
-    own = [folder / "kernels" / name for name in names]
+    store = ReleaseStore(folder)
+    names = [kernel.name for kernel in store.read_current().kernels]
+    own = [store.current_folder() / "kernels" / name for name in names]
     own = [kernel for kernel in own if not is_imported(kernel)]
     if not own:
         raise ArtifactError(folder, "has no kernel that was trained here; give --preset")

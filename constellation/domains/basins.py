@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from constellation.geometry.means import sum_hellinger
 from constellation.records import FloatArray, KernelSite
 from constellation.routing.sites import KernelTexts, SiteFit, fit_sites
 
@@ -34,8 +33,7 @@ def texts_of(
     rows = rows_by_source
     if len(rows) > SOURCES_MAX:
         rows = {ALL_SOURCES: np.arange(len(basins_NK))}
-    # The one place that knows whether sites are made of sums or of basins.
-    corpora = {source: sum_hellinger(basins_NK[taken]) for source, taken in rows.items()}
+    corpora = {source: basins_NK[taken] for source, taken in rows.items()}
     return KernelTexts(name=name, corpora=corpora)
 
 
@@ -43,8 +41,7 @@ def sites_of(
     texts: Sequence[KernelTexts], background_K: FloatArray, *, seats: bool, basins_max: int
 ) -> SiteFit:
     """Return the sites of kernels; raises as `fit_sites`."""
-    del basins_max  # one basin for each kernel so far
-    return fit_sites(texts, background_K=background_K, seats=seats)
+    return fit_sites(texts, background_K=background_K, seats=seats, basins_max=basins_max)
 
 
 def plain_sites(

@@ -27,7 +27,7 @@ from constellation.errors import ConfigError, CorpusError, IncompatibleKernels
 from constellation.geometry.assignment import SeatAssignment, assign_seats
 from constellation.geometry.bearings import bearing
 from constellation.geometry.means import hellinger_mean
-from constellation.records import FloatArray, KernelSite, Rule, Table
+from constellation.records import FloatArray, KernelSite, Rule, Share, Table
 from constellation.routing.calibration import Calibration, calibrate, make_table
 from constellation.routing.sites import KernelTexts, SiteFit
 
@@ -60,18 +60,6 @@ class FitOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Share:
-    """Where a member of a family of spawned kernels lies within it."""
-
-    family: str
-    """Name of the family's root."""
-    basin_K: FloatArray
-    """Hellinger mean of the documents that count for this member alone."""
-    bearing_K: FloatArray
-    """Its bearing from the table's background."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Fitted:
     """What was fitted to a set of records, and what its fitting measured."""
 
@@ -79,8 +67,6 @@ class Fitted:
     """The tokens at their coordinates."""
     table: Table
     """Version 1, no endpoints; sites in the order of names."""
-    shares: Mapping[str, Share]
-    """Of every member of a family of more than one kernel."""
     texts: tuple[KernelTexts, ...]
     """What the sites of kernels with text are made of, in the order of names."""
     seating: SeatAssignment | None
@@ -191,7 +177,6 @@ def fit_table(
     return Fitted(
         coordizer=coordizer,
         table=replace(made, sites=sites),
-        shares=shares,
         texts=texts,
         seating=seating,
         accuracy=calibration.accuracy,
@@ -268,7 +253,10 @@ def _members(
             replace(each, seat=seat) for each, seat in zip(members, seating.seats, strict=True)
         ]
     return (
-        tuple(replace(each, phi_gauge=named[each.name].phi_gauge) for each in members),
+        tuple(
+            replace(each, phi_gauge=named[each.name].phi_gauge, share=shares.get(each.name))
+            for each in members
+        ),
         seating,
     )
 

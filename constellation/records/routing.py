@@ -69,6 +69,8 @@ class Choice:
     radius: float
     """Distance in radians, under the same rule, beyond which a query of this length with this much
     evidence is out of the kernel's domain."""
+    basin: int | None = None
+    """Which of the kernel's basins was nearest, from 0; None for a kernel of one basin."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +99,8 @@ class Route:
     """The rule that was used, after any fallback to geodesic."""
     mode: Mode
     margin: float
-    """Second distance minus first, radians; 0 when there is one kernel."""
+    """Second distance minus first, radians; 0 when there is one kernel. Between two kernels of one
+    family: of their distances to the centres of their shares."""
     out_of_domain: bool
     """True when the query lies beyond every kernel's radius: at the share that the request asks
     for, else at the default of 1 % of in-domain queries."""

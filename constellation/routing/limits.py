@@ -3,8 +3,7 @@
 Shapes: M kernels of the table.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,36 +22,39 @@ class KernelLimits:
     num_tokens: int = 0
     caught: CaughtTable | None = None
     common: QueryLimits | None = None
-    """What holds for kernels without thresholds of their own."""
-    own: Mapping[int, QueryLimits] = field(default_factory=dict)
-    """Place of a kernel -> what holds for it by thresholds of its own."""
+    """What holds for every kernel by the thresholds of the table."""
 
-    def beyond(self, nearest: int, distance: float) -> tuple[float | None, float | None]:
+    def all_beyond(self, distance_M: FloatArray, nearest: int) -> bool:
+        """Return whether a query lies beyond the radius of every kernel.
+
+        Args:
+            distance_M: Radians to every kernel.
+            nearest: Place of the nearest kernel.
+        """
+        if self.common is not None:  # one radius: the nearest decides
+            return bool(distance_M[nearest] > self.radius_M[nearest])
+        return bool((distance_M > self.radius_M).all())
+
+    def beyond(self, distance: float) -> tuple[float | None, float | None]:
         """Return the shares of own and of foreign held-out texts that lie as far out.
 
         Args:
-            nearest: Place of the nearest kernel.
-            distance: Radians to it.
+            distance: Radians to the nearest kernel.
         """
         if self.common is None or self.caught is None:
             return None, None
-        own = self.own.get(nearest, self.common).beyond(distance)
+        own = self.common.beyond(distance)
         return own, self.caught.beyond(self.rule, num_tokens=self.num_tokens, share=own)
 
 
 class TableLimits:
-    """The thresholds of a table, and those of kernels that brought their own."""
+    """The thresholds of a table, ready for one query after another."""
 
     def __init__(self, table: Table, refusal: Refusal) -> None:
         """Prepare the thresholds of `table`, whose `refusal` is given."""
         self._caught = CaughtTable(refusal)
         self._common = LimitTable(refusal.thresholds)
         self._num_kernels = len(table.sites)
-        self._own = {
-            place: LimitTable(site.thresholds)
-            for place, site in enumerate(table.sites)
-            if site.thresholds is not None
-        }
 
     def of_query(
         self, rule: Rule, *, num_tokens: int, evidence: float, share: float | None
@@ -74,17 +76,10 @@ class TableLimits:
         asked = SHARE_DEFAULT if share is None else share
         common = self._common.of_query(rule, num_tokens=num_tokens, evidence=evidence)
         radius_M = np.full(self._num_kernels, common.limit(asked))
-        own = {
-            place: limits.of_query(rule, num_tokens=num_tokens, evidence=evidence)
-            for place, limits in self._own.items()
-        }
-        for place, limits in own.items():
-            radius_M[place] = limits.limit(asked)
         return KernelLimits(
             radius_M=radius_M,
             rule=rule,
             num_tokens=num_tokens,
             caught=self._caught,
             common=common,
-            own=own,
         )

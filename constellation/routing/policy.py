@@ -20,9 +20,9 @@ from constellation.errors import (
     KernelUnavailable,
     UnknownKernel,
 )
-from constellation.geometry.sites import BearingIndex, SiteIndex
 from constellation.records import Choice, FloatArray, Mode, Route, Rule, Table
 from constellation.routing.limits import KernelLimits, TableLimits
+from constellation.routing.nearness import KernelIndex, Nearness
 
 LISTED_MAX = 8
 """Kernels written into a route, nearest first, unless more of them carry weight."""
@@ -79,10 +79,7 @@ class RoutingPolicy:
                 f"a routing table needs at least one kernel, unique names and top_k >= 1; got "
                 f"{self._names} and {top_k}"
             )
-        basin_MK = np.stack([site.basin_K for site in table.sites])
-        bearing_MK = np.stack([site.bearing_K for site in table.sites])
-        self._site_index = SiteIndex.of(basin_MK)
-        self._bearing_index = BearingIndex.of(bearing_MK, table.background_K)
+        self._kernels = KernelIndex(table.sites, table.background_K)
         self._seats = [site.seat for site in table.sites]
         self._gains = [phi_gain(site.phi_gauge) if phi_weighting else 1.0 for site in table.sites]
         self._rules = {each: _calibration(table, each) for each in Rule}
@@ -134,25 +131,24 @@ class RoutingPolicy:
         if pinned is not None and mode is not Mode.NEAREST:
             raise InvalidRequest("kernel", pinned, f"none in mode {mode}: several kernels answer")
         num_weighted = self._num_weighted(top_k)
-        used, distance_M, bearing_K, evidence = self._distances(basin_K, rule or self.rule)
-        limits = self._limits_of(evidence, used, num_tokens, refuse)
-        order = distance_M.argsort(kind="stable").tolist()
+        near = self._kernels.look(basin_K, rule or self.rule)
+        limits = self._limits_of(near, num_tokens, refuse)
+        order = near.order()
         reachable = self._reachable(order, pinned, excluded)
         kernel, reason = self._choose(order, reachable, pinned)
         if crowded and kernel in crowded and pinned is None and mode is Mode.NEAREST:
-            kernel, reason = self._spilled(
-                reachable, distance_M <= limits.radius_M, crowded, reason
-            )
-        beyond_own, beyond_foreign = limits.beyond(order[0], float(distance_M[order[0]]))
+            inside_M = near.distance_M <= limits.radius_M
+            kernel, reason = self._spilled(reachable, inside_M, crowded, reason)
+        beyond_own, beyond_foreign = limits.beyond(float(near.distance_M[order[0]]))
         return Route(
-            choices=self._choices(reachable, distance_M, limits.radius_M, used, num_weighted),
+            choices=self._choices(reachable, near, limits, num_weighted),
             kernel=kernel,
             reason=reason,
-            rule=used,
+            rule=near.rule,
             mode=mode,
-            margin=_margin(reachable, distance_M),
-            out_of_domain=bool((distance_M > limits.radius_M).all()),
-            no_evidence=num_tokens == 0 or bearing_K is None,
+            margin=near.gap(*reachable[:2]) if len(reachable) > 1 else 0.0,
+            out_of_domain=limits.all_beyond(near.distance_M, order[0]),
+            no_evidence=num_tokens == 0 or not near.has_bearing,
             num_tokens=num_tokens,
             table_version=self.table.version,
             beyond_own=beyond_own,
@@ -180,21 +176,19 @@ class RoutingPolicy:
         """
         if kernel not in self._index:
             return kernel, 0.0
-        _, distance_M, _, _ = self._distances(basin_K, rule or self.rule)
-        own = float(distance_M[self._index[kernel]])
-        for row in distance_M.argsort(kind="stable").tolist():
-            if self._names[row] == kernel:
+        near = self._kernels.look(basin_K, rule or self.rule)
+        own = self._index[kernel]
+        for row in near.order():
+            if row == own:
                 break
             if self._names[row] not in excluded:
-                return self._names[row], own - float(distance_M[row])
+                return self._names[row], near.gap(row, own)
         return kernel, 0.0
 
-    def _limits_of(
-        self, evidence: float, rule: Rule, num_tokens: int, refuse: float | None
-    ) -> KernelLimits:
+    def _limits_of(self, near: Nearness, num_tokens: int, refuse: float | None) -> KernelLimits:
         if self._limits is not None:
             return self._limits.of_query(
-                rule, num_tokens=num_tokens, evidence=evidence, share=refuse
+                near.rule, num_tokens=num_tokens, evidence=near.evidence, share=refuse
             )
         if refuse is not None:
             raise InvalidRequest(
@@ -202,7 +196,7 @@ class RoutingPolicy:
                 refuse,
                 "none: this table has radii for the default share alone; train again for others",
             )
-        return KernelLimits(self._rules[rule].radius_M)
+        return KernelLimits(self._rules[near.rule].radius_M)
 
     def _num_weighted(self, top_k: int | None) -> int:
         num_kernels = len(self._names)
@@ -211,15 +205,6 @@ class RoutingPolicy:
         if not 1 <= top_k <= num_kernels:
             raise InvalidRequest("top_k", top_k, f"1 to {num_kernels}, the number of kernels")
         return top_k
-
-    def _distances(
-        self, basin_K: FloatArray, rule: Rule
-    ) -> tuple[Rule, FloatArray, FloatArray | None, float]:
-        """Return the rule used, the distance to every kernel, the bearing, and how far it leads."""
-        bearing_K, evidence = self._bearing_index.look(basin_K)
-        if rule is Rule.BEARING and bearing_K is not None:
-            return rule, self._bearing_index.angles(bearing_K), bearing_K, evidence
-        return Rule.GEODESIC, self._site_index.distances(basin_K), bearing_K, evidence
 
     def _reachable(
         self, order: list[int], pinned: str | None, excluded: Collection[str]
@@ -257,23 +242,14 @@ class RoutingPolicy:
         return self._names[first], reason
 
     def _choices(
-        self,
-        reachable: list[int],
-        distance_M: FloatArray,
-        radius_M: FloatArray,
-        rule: Rule,
-        num_weighted: int,
+        self, reachable: list[int], near: Nearness, limits: KernelLimits, num_weighted: int
     ) -> tuple[Choice, ...]:
-        calibration = self._rules[rule]
         listed = reachable[: max(LISTED_MAX, num_weighted)]
-        distances = distance_M[listed].tolist()
-        radii = radius_M[listed].tolist()
-        weights = activation(
-            distances[:num_weighted],
-            temperature=calibration.temperature,
-            gains=[self._gains[row] for row in listed[:num_weighted]],
-        )
+        distances = near.distance_M[listed].tolist()
+        radii = limits.radius_M[listed].tolist()
+        weights = self._weights(listed[:num_weighted], distances, near)
         weights += [0.0] * (len(listed) - len(weights))
+        basins = self._kernels.nearest_basins(near, listed) if self._kernels.several else None
         return tuple(
             Choice(
                 kernel=self._names[row],
@@ -281,9 +257,20 @@ class RoutingPolicy:
                 distance=distances[place],
                 weight=weights[place],
                 radius=radii[place],
+                basin=None if basins is None else basins[place],
             )
             for place, row in enumerate(listed)
         )
+
+    def _weights(self, rows: list[int], distances: list[float], near: Nearness) -> list[float]:
+        """Return the weights of the kernels that share them."""
+        temperature = self._rules[near.rule].temperature
+        gains = [self._gains[row] for row in rows]
+        if near.share_M is not None:
+            gains = [
+                gain * part for gain, part in zip(gains, near.parts(rows, temperature), strict=True)
+            ]
+        return activation(distances[: len(rows)], temperature=temperature, gains=gains)
 
 
 def activation(
@@ -296,7 +283,7 @@ def activation(
     Args:
         distances: Radians, at least one.
         temperature: tau in radians, > 0.
-        gains: Weights in [0.5, 2], one for each distance.
+        gains: Weights > 0, one for each distance.
 
     Returns:
         Weights that sum to 1, one for each distance.
@@ -309,12 +296,6 @@ def activation(
     ]
     total = sum(weights)
     return [weight / total for weight in weights]
-
-
-def _margin(reachable: list[int], distance_M: FloatArray) -> float:
-    if len(reachable) < 2:
-        return 0.0
-    return float(distance_M[reachable[1]] - distance_M[reachable[0]])
 
 
 def _calibration(table: Table, rule: Rule) -> _Calibration:

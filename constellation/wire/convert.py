@@ -75,6 +75,11 @@ def point_to_message(p_K: FloatArray) -> common_pb2.Point:
     return common_pb2.Point(values=p_K.tolist())
 
 
+def points_to_messages(basins_BK: FloatArray) -> list[common_pb2.Point]:
+    """Return several basins as messages; none for one basin, which has a field of its own."""
+    return [point_to_message(basin_K) for basin_K in basins_BK] if len(basins_BK) > 1 else []
+
+
 def point_from_message(message: common_pb2.Point, *, num_outcomes: int = 64) -> FloatArray:
     """Return the point, or raise `InvalidBasin` naming what is wrong with it."""
     values = np.asarray(message.values, dtype=np.float64)
@@ -151,7 +156,12 @@ def route_to_message(route: Route) -> constellation_pb2.RouteDecision:
     )
     for c in route.choices:
         decision.choices.add(
-            kernel=c.kernel, seat=c.seat, distance=c.distance, weight=c.weight, radius=c.radius
+            kernel=c.kernel,
+            seat=c.seat,
+            distance=c.distance,
+            weight=c.weight,
+            radius=c.radius,
+            basin=c.basin,
         )
     for i in route.influences:
         decision.influences.add(text=i.text, position=i.position, shift=i.shift)
@@ -187,6 +197,7 @@ def _choice(message: constellation_pb2.RouteChoice) -> Choice:
         distance=message.distance,
         weight=message.weight,
         radius=message.radius,
+        basin=message.basin if message.HasField("basin") else None,
     )
 
 

@@ -37,6 +37,7 @@ from constellation.records import (
 )
 from constellation.v1 import kernel_pb2
 from constellation.wire.channel import Bind
+from tests.support.coordizers import Fixed
 
 VOCABULARY = Vocabulary(tokens=(END_TEXT, *byte_characters()), merges=())
 TOKEN_OF = {data: token for token, data in enumerate(VOCABULARY.token_bytes())}
@@ -127,7 +128,7 @@ class Choir:
                 coordizer_folder=coordizer_folder,
             )
             self.servers[name] = self.kernels[name].server
-        self.router = RouterHost(self.coordizer, RouterOptions(top_k=2), token=None)
+        self.router = RouterHost(Fixed(self.coordizer), RouterOptions(top_k=2), token=None)
 
     async def __aenter__(self) -> "Choir":
         background_K = self.coordizer.background_K

@@ -36,6 +36,7 @@ from constellation.records import (
 )
 from constellation.v1 import kernel_pb2
 from constellation.wire.channel import Bind
+from tests.support.coordizers import Fixed
 
 BACKGROUND_K = np.full(64, 1 / 64)
 SAMPLING = Sampling(tokens_max=4)
@@ -117,7 +118,7 @@ class Sky:
             name: KernelHost(name, engine, slots=slots, queue_max=queue_max)
             for name, engine in self.engines.items()
         }
-        self.router = RouterHost(Letters(), RouterOptions(), token=None)
+        self.router = RouterHost(Fixed(Letters()), RouterOptions(), token=None)
         self.heard = threading.Event()
 
     async def __aenter__(self) -> "Sky":
@@ -292,7 +293,7 @@ def test_an_older_table_is_ignored_and_a_strangers_refused() -> None:
 
 def test_a_router_without_a_table_says_that_it_is_not_ready() -> None:
     async def story(_: Sky) -> None:
-        router = RouterHost(Letters(), RouterOptions(), token=None)
+        router = RouterHost(Fixed(Letters()), RouterOptions(), token=None)
         with pytest.raises(ServiceUnavailable, match="no table yet") as caught:
             await router.ask("a", SAMPLING, PLAIN, timeout_s=1)
         assert caught.value.retryable

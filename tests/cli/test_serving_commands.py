@@ -41,7 +41,7 @@ def test_status_shows_every_kernel(run: Run, served: Served) -> None:
     result = run("status", "--endpoint", served.endpoint)
     assert result.exit_code == 0
     lines = {line.split()[0]: line.split() for line in result.stdout.splitlines()[1:4]}
-    assert lines["python"][1:9] == ["up", "0", "6", "4", "3", "0.00", "2", "11"]
+    assert lines["python"][1:10] == ["up", "0", "6", "4", "3", "0.00", "0.75", "2", "11"]
     assert lines["law"][1] == "down"
     assert lines["poetry"][2] == "-"
     assert "2 of 3 kernels up" in result.stdout

@@ -58,8 +58,9 @@ def bits(fitted: Fitted) -> tuple[bytes, ...]:
     parts = fitted.coordizer.parts
     arrays = (parts.conditional_VK, parts.background_K, parts.counts_VK)
     shares = [
-        f"{name} {share.family}".encode() + share.basin_K.tobytes() + share.bearing_K.tobytes()
-        for name, share in fitted.shares.items()
+        f"{site.name} {share.family}".encode() + share.basin_K.tobytes() + share.bearing_K.tobytes()
+        for site in fitted.table.sites
+        if (share := site.share) is not None
     ]
     return (
         *(array.tobytes() for array in arrays),

@@ -42,7 +42,7 @@ def test_there_is_a_record_for_every_source_and_together_they_are_the_basin(
     coordizer: Coordizer,
 ) -> None:
     texts = kernel_texts(documents(), "bake", coordizer)
-    assert {name: each.count for name, each in texts.corpora.items()} == {
+    assert {name: len(basins_NK) for name, basins_NK in texts.corpora.items()} == {
         "0.txt": 2,
         "1.txt": 2,
         "2.txt": 2,
@@ -58,7 +58,7 @@ def test_forgetting_a_source_is_to_the_bit_training_without_it(
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
     texts = kernel_texts(documents(), "bake", coordizer)
-    save_texts(folder, "bake", texts.corpora, coordizer_hash=coordizer.hash)
+    save_texts(folder, "bake", texts.sums(), coordizer_hash=coordizer.hash)
     kept = load_texts(folder, "bake", coordizer_hash=coordizer.hash)
     assert list(kept) == list(texts.corpora)
     without = [each for each in documents() if (each.domain, each.source) != ("bake", source)]
@@ -76,4 +76,4 @@ def test_too_many_sources_are_kept_as_one(
 ) -> None:
     monkeypatch.setattr(basins, "SOURCES_MAX", 2)
     texts = kernel_texts(documents(), "sail", coordizer)
-    assert {name: each.count for name, each in texts.corpora.items()} == {ALL_SOURCES: 6}
+    assert {name: len(basins_NK) for name, basins_NK in texts.corpora.items()} == {ALL_SOURCES: 6}
