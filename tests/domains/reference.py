@@ -13,7 +13,6 @@ import numpy as np
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import refit
-from constellation.geometry.means import sum_hellinger
 from constellation.records import FloatArray, KernelSite, Table
 from constellation.routing.calibration import calibrate, make_table
 from constellation.routing.refusal import LENGTHS
@@ -61,7 +60,7 @@ def _texts_of(name: str, train: Sequence[Text], coordizer: Coordizer) -> KernelT
     rows: dict[str, list[int]] = {}
     for row, each in enumerate(own):
         rows.setdefault(each.source, []).append(row)
-    corpora = {source: sum_hellinger(basins_NK[taken]) for source, taken in rows.items()}
+    corpora = {source: basins_NK[taken] for source, taken in rows.items()}
     return KernelTexts(name=name, corpora=corpora)
 
 
@@ -93,17 +92,10 @@ def _crossed(
             [each.domain for each in others],
             num_outcomes=coordizer.background_K.size,
         )
-        texts = [
-            KernelTexts(
-                name=name,
-                corpora={
-                    "train": sum_hellinger(
-                        _basins([each for each in others if each.domain == name], refitted)
-                    )
-                },
-            )
-            for name in names
-        ]
+        texts = []
+        for name in names:
+            basins_NK = _basins([each for each in others if each.domain == name], refitted)
+            texts.append(KernelTexts(name=name, corpora={"train": basins_NK}))
         sites = fit_sites(texts, background_K=refitted.background_K, seats=False).sites
         parts.append(_measured(own, sites, refitted, first))
         first += len(own)
