@@ -1,11 +1,11 @@
 """Find the several basins of a kernel in its own texts.
 
 A broad domain is a set of points: banking is transfers, and cards, and interest. Its texts are
-grouped by their bearings, and each group has a basin, half-way from the mean of all texts to the
-group's own: a group's mean alone draws texts of other kernels that resemble what the group shares
-with them. How many groups there are is asked of the kernel's own texts: each further group must
-bring texts that were held back nearer to their group by a share that pays for it. Nothing random,
-nothing of other kernels, and the order of the texts changes no bit.
+grouped by their bearings, and each group has a basin, part of the way from the mean of all texts
+to the group's own: a group's mean alone draws texts of other kernels that resemble what the group
+shares with them. How many groups there are is asked of the kernel's own texts: each further group
+must bring texts that were held back nearer to their basin. Nothing random, nothing of other
+kernels, and the order of the texts changes no bit.
 
 Source of the search: Likas, Vlassis and Verbeek (2003), the fast global k-means algorithm, here
 with unit vectors and cosines.
@@ -30,7 +30,7 @@ documents had two or three basins, their neighbours one, and routes of long text
 TEXTS_MAX: Final = 512
 """Texts among which groups are sought; of more, so many are taken evenly."""
 
-TOWARDS_MEAN: Final = 0.5
+TOWARDS_MEAN: Final = 0.6
 """How far a basin lies from its group's mean towards the mean of all texts, in square roots: 0 is
 the group's mean, 1 that of all. Chosen on development text (docs/log.md), as the next one."""
 

@@ -79,6 +79,10 @@ def add_kernel(table: Table, candidate: Table) -> Table:
         seat=_seat_of(site, table),
         phi_gauge=site.phi_gauge,
         unlearned=site.unlearned,
+        basins_BK=site.basins_BK,
+        bearings_BK=bearing(site.basins_BK, table.background_K),
+        arrived=site.arrived,
+        num_held_out=site.num_held_out,
     )
     return _next(table, (*table.sites, joined))
 

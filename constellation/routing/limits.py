@@ -1,24 +1,20 @@
-"""The distances beyond which one query is out of each kernel's domain.
+"""The distances beyond which one query is out of each kernel's domain."""
 
-Shapes: M kernels of the table.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from constellation.errors import InvalidRequest
-from constellation.records import SHARE_DEFAULT, FloatArray, Refusal, Rule, Table
+from constellation.records import SHARE_DEFAULT, Refusal, Rule, Table
+from constellation.routing.nearness import Nearness
 from constellation.routing.refusal import CaughtTable, LimitTable, QueryLimits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every query, in a third of the time
 class KernelLimits:
     """What holds for one query; without thresholds the radii of the kernels, and no shares."""
 
-    radius_M: FloatArray
-    """Radians beyond which the query is out of each kernel's domain."""
+    radii: Sequence[float]
+    """Radians beyond which the query is out of each kernel's domain; one when it is that of all."""
     rule: Rule = Rule.BEARING
     num_tokens: int = 0
     caught: CaughtTable | None = None
@@ -27,16 +23,24 @@ class KernelLimits:
     own: Mapping[int, QueryLimits] = field(default_factory=dict)
     """Place of a kernel -> what holds for it by thresholds of its own."""
 
-    def all_beyond(self, distance_M: FloatArray, nearest: int) -> bool:
-        """Return whether a query lies beyond the radius of every kernel.
+    def radius(self, place: int) -> float:
+        """Return the radius of the kernel at a place of the table."""
+        return self.radii[0] if len(self.radii) == 1 else self.radii[place]
 
-        Args:
-            distance_M: Radians to every kernel.
-            nearest: Place of the nearest kernel.
-        """
-        if self.common is not None and not self.own:  # one radius: the nearest decides
-            return bool(distance_M[nearest] > self.radius_M[nearest])
-        return bool((distance_M > self.radius_M).all())
+    def radii_of(self, places: Sequence[int]) -> Sequence[float]:
+        """Return the radii of several kernels."""
+        if len(self.radii) == 1:
+            return [self.radii[0]] * len(places)
+        return [self.radii[place] for place in places]
+
+    def all_beyond(self, near: Nearness) -> bool:
+        """Return whether a query lies beyond the radius of every kernel."""
+        if len(self.radii) == 1:  # the nearest decides
+            return near.distances[0] > self.radii[0]
+        return all(
+            distance > self.radii[place]
+            for place, distance in zip(near.places, near.distances, strict=True)
+        )
 
     def beyond(self, nearest: int, distance: float) -> tuple[float | None, float | None]:
         """Return the shares of own and of foreign held-out texts that lie as far out.
@@ -65,6 +69,11 @@ class TableLimits:
             if site.thresholds is not None
         }
 
+    @property
+    def is_common(self) -> bool:
+        """Whether one radius holds for all kernels."""
+        return not self._own
+
     def of_query(
         self, rule: Rule, *, num_tokens: int, evidence: float, share: float | None
     ) -> KernelLimits:
@@ -84,15 +93,17 @@ class TableLimits:
             raise InvalidRequest("refuse", share, f"{shares[0]:g} to {shares[-1]:g}")
         asked = SHARE_DEFAULT if share is None else share
         common = self._common.of_query(rule, num_tokens=num_tokens, evidence=evidence)
-        radius_M = np.full(self._num_kernels, common.limit(asked))
         own = {
             place: limits.of_query(rule, num_tokens=num_tokens, evidence=evidence)
             for place, limits in self._own.items()
         }
-        for place, limits in own.items():
-            radius_M[place] = limits.limit(asked)
+        radii = [common.limit(asked)]
+        if own:
+            radii *= self._num_kernels
+            for place, limits in own.items():
+                radii[place] = limits.limit(asked)
         return KernelLimits(
-            radius_M=radius_M,
+            radii=radii,
             rule=rule,
             num_tokens=num_tokens,
             caught=self._caught,
