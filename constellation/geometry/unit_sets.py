@@ -97,13 +97,15 @@ class UnitSets:
             radians_M, _ = self._angles(unit_K, self.members_MBK)
             order_R = radians_M.argsort(kind="stable")[:count]
             return Nearest(order_R.tolist(), radians_M[order_R].tolist(), [])
-        set_R = self._candidates(unit_K, count, self.search_CKR)
-        radians_R, member_R = self._angles(unit_K, self.members_MBK[set_R])
-        rows = sorted(zip(radians_R.tolist(), set_R.tolist(), member_R.tolist(), strict=True))[
-            :count
-        ]
-        radians, sets, members = map(list, zip(*rows, strict=True))
-        return Nearest(sets, radians, self.place_MB[sets, members].tolist())
+        found_R = self._candidates(unit_K, count, self.search_CKR)
+        radians_R, member_R = self._angles(unit_K, self.members_MBK.take(found_R, axis=0))
+        order_R = radians_R.argsort(kind="stable")[:count]
+        set_R = found_R[order_R]
+        return Nearest(
+            sets=set_R.tolist(),
+            radians=radians_R[order_R].tolist(),
+            members=self.place_MB[set_R, member_R[order_R]].tolist(),
+        )
 
     def angles_of(self, unit_NK: FloatArray) -> FloatArray:
         """Return all angles of many unit vectors, shape (N, M); memory: the result, a constant."""
@@ -132,14 +134,13 @@ class UnitSets:
         self, unit_K: FloatArray, members_RBK: FloatArray
     ) -> tuple[FloatArray, NDArray[np.intp]]:
         """Return the angle to each of some sets, and its nearest member; none for lone ones."""
-        num_sets, largest, num_coordinates = members_RBK.shape
-        flat_RK = members_RBK.reshape(-1, num_coordinates)
+        _, largest, num_coordinates = members_RBK.shape
         if largest == 1:
-            cosine_RB = cosine_R = flat_RK @ unit_K
+            cosine_RB = cosine_R = members_RBK[:, 0] @ unit_K
             member_R = _NONE
         else:
-            # Row by row, so that a set has the same bits whichever others are compared with it.
-            cosine_RB = np.einsum("rk,k->r", flat_RK, unit_K).reshape(num_sets, largest)
+            # Set by set, so that a set has the same bits whichever others are compared with it.
+            cosine_RB = members_RBK @ unit_K
             member_R = cosine_RB.argmax(axis=1)
             cosine_R = np.maximum.reduce(cosine_RB, axis=1)
         radians_R: FloatArray = np.arccos(np.minimum(np.maximum(cosine_R, -1), 1))

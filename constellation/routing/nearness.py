@@ -107,6 +107,7 @@ class KernelIndex:
         self._basins = SiteIndex.of_sets([site.basins_BK for site in firsts])
         self._bearings = BearingIndex.of_sets([site.bearings_BK for site in firsts], background_K)
         self._is_lone = [len(site.basins_BK) == 1 for site in firsts]
+        self._any_lone = any(self._is_lone)
         self._background_K = background_K
         self._shares = _ShareIndex.of(sites, background_K)
 
@@ -125,10 +126,12 @@ class KernelIndex:
         else:
             rule = Rule.GEODESIC
             found = self._basins.nearest(basin_K, count)
-        basins = [
-            None if self._is_lone[group] else member
-            for group, member in zip(found.sets, found.members, strict=False)
-        ]
+        basins: list[int | None] = [*found.members]
+        if basins and self._any_lone:
+            basins = [
+                None if self._is_lone[group] else member
+                for group, member in zip(found.sets, found.members, strict=True)
+            ]
         if self._shares is None:  # a group is a kernel, and they are in the table's order
             return Nearness(
                 rule=rule,
