@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from constellation.coordizer.blocks import NUM_OUTCOMES, outcomes_for
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.account import corpus_lines
 from constellation.curricula.prepare import PreparedCorpus
@@ -365,7 +366,7 @@ class _Run:
         parts = coordizer.parts
         return FitOptions(
             seed=parts.provenance.seed,
-            num_outcomes=int(coordizer.background_K.size),
+            num_outcomes=_wanted_outcomes(coordizer),
             smoothing=parts.smoothing,
             basins_max=self._recipe.routing.basins_max,
             keep_coordinates=not parts.blocks or set(parts.blocks) != {d.name for d in domains},
@@ -404,6 +405,13 @@ class _Run:
             {name: np.load(plan.tokens(name, "dev")) for name in plan.kernels},
             seed_hash=None if seed is None else seed.weights_hash,
         )
+
+
+def _wanted_outcomes(coordizer: Coordizer) -> int:
+    """Return K as it was wanted, which is less than there is where many domains needed more."""
+    size = int(coordizer.background_K.size)
+    needed = outcomes_for(len(coordizer.parts.blocks), NUM_OUTCOMES)
+    return NUM_OUTCOMES if size == needed else size
 
 
 def unfinished_words(plan: TrainingPlan, unfinished: Sequence[str], changed: Sequence[str]) -> str:
