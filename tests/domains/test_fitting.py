@@ -106,8 +106,8 @@ def test_more_domains_get_more_outcomes(num_domains: int, wanted: int, expected:
 
 def test_domains_that_do_not_fit_the_outcomes_are_fitted_with_more() -> None:
     fitted = fit([domain(name) for name in NAMES], coordizer(), FitOptions(num_outcomes=19))
-    assert fitted.coordizer.background_K.size == 32
-    assert fitted.table.sites[0].basin_K.shape == (32,)
+    assert fitted.coordizer.background_K.size == 64
+    assert fitted.table.sites[0].basin_K.shape == (64,)
 
 
 def test_kernels_keep_their_integration_and_have_seats_of_their_own() -> None:
