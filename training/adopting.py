@@ -1,9 +1,10 @@
 """Take over an artifacts folder of version 0.1.0, which kept one table and no releases.
 
 From the text that the folder keeps, records of the text are made for the kernels of its table, and
-from these the first release. A folder whose kernels are all a training's own gives coordizer,
-basins, radii and temperatures that it had, to the bit. Where kernels had joined, the coordinates
-are fitted to their text as well. Nothing that lies in the folder is changed or removed.
+from these the first release. A folder whose kernels are all a training's own, at most 48, gives
+coordizer, basins, radii and temperatures that it had, to the bit; more kernels get more outcomes
+than they had. Where kernels had joined, the coordinates are fitted to their text as well. Nothing
+that lies in the folder is changed or removed.
 """
 
 import json

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
+from constellation.coordizer.blocks import NUM_OUTCOMES, outcomes_for
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
 from constellation.curricula.prepare import PreparedCorpus
@@ -46,11 +47,18 @@ def fit_options(coordizer: Coordizer, own: Collection[str], *, basins_max: int =
     parts = coordizer.parts
     return FitOptions(
         seed=parts.provenance.seed,
-        num_outcomes=int(coordizer.background_K.size),
+        num_outcomes=_wanted_outcomes(coordizer),
         smoothing=parts.smoothing,
         basins_max=basins_max,
         keep_coordinates=not parts.blocks or set(parts.blocks) != set(own),
     )
+
+
+def _wanted_outcomes(coordizer: Coordizer) -> int:
+    """Return K as it was wanted, which is less than there is where many domains needed more."""
+    size = int(coordizer.background_K.size)
+    needed = outcomes_for(len(coordizer.parts.blocks), NUM_OUTCOMES)
+    return NUM_OUTCOMES if size == needed else size
 
 
 def _pairs(documents: Iterable[Document], domain: str) -> list[tuple[str, str]]:

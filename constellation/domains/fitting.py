@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from constellation.coordizer.artifacts import Provenance
-from constellation.coordizer.blocks import Blocks, allocate_blocks
+from constellation.coordizer.blocks import Blocks, allocate_blocks, outcomes_for
 from constellation.coordizer.coordinates import anchored, block_counts
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.factorise import count_windows
@@ -31,8 +31,6 @@ from constellation.records import FloatArray, KernelSite, Rule, Share, Table
 from constellation.routing.calibration import Calibration, calibrate, make_table
 from constellation.routing.sites import KernelTexts, SiteFit
 
-_OUTCOMES_STEP = 16
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitOptions:
@@ -41,7 +39,7 @@ class FitOptions:
     seed: int = 0
     """Of the coordinates."""
     num_outcomes: int = 64
-    """K; more domains than so many outcomes carry get more, in steps of 16."""
+    """K, at least; domains that find no outcome of their own get more (`blocks.outcomes_for`)."""
     smoothing: float = 1.0
     """See `Coordinates.smoothing`."""
     basins_max: int = 1
@@ -120,24 +118,6 @@ def fit_coordizer(domains: Collection[Domain], tokens: Coordizer, options: FitOp
         seconds_merges=tokens.provenance.seconds_merges,
     )
     return tokens.with_coordinates(coordinates).with_provenance(provenance)
-
-
-def outcomes_for(num_domains: int, num_outcomes: int) -> int:
-    """Return `num_outcomes` if it carries so many domains, else the least multiple of 16 that does.
-
-    Args:
-        num_domains: Domains that need a block each.
-        num_outcomes: K, as wanted.
-    """
-    names = [str(number) for number in range(num_domains)]
-    wanted = num_outcomes
-    while True:
-        try:
-            allocate_blocks(names, num_outcomes=wanted)
-        except ConfigError:
-            wanted = (wanted // _OUTCOMES_STEP + 1) * _OUTCOMES_STEP
-        else:
-            return wanted
 
 
 def fit_table(

@@ -28,6 +28,9 @@ from constellation.records import (
 )
 from constellation.v1 import common_pb2, constellation_pb2, kernel_pb2
 
+OUTCOMES_MAX = 4096
+"""Most values of a basin that is sent; those of a table of 240 kernels have 256."""
+
 TEXT_BYTES_MAX = 1024 * 1024
 """Longest text a request may carry."""
 
@@ -80,11 +83,14 @@ def points_to_messages(basins_BK: FloatArray) -> list[common_pb2.Point]:
     return [point_to_message(basin_K) for basin_K in basins_BK] if len(basins_BK) > 1 else []
 
 
-def point_from_message(message: common_pb2.Point, *, num_outcomes: int = 64) -> FloatArray:
-    """Return the point, or raise `InvalidBasin` naming what is wrong with it."""
+def point_from_message(message: common_pb2.Point) -> FloatArray:
+    """Return the point, or raise `InvalidBasin` naming what is wrong with it.
+
+    Whether it has as many values as the basins of the table is checked where it is routed.
+    """
     values = np.asarray(message.values, dtype=np.float64)
-    if len(values) != num_outcomes:
-        raise InvalidBasin(f"the basin has {len(values)} values; send {num_outcomes}")
+    if not 2 <= len(values) <= OUTCOMES_MAX:
+        raise InvalidBasin(f"the basin has {len(values)} values; send as many as a basin has")
     return check_simplex(values)
 
 

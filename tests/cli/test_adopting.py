@@ -54,7 +54,7 @@ def test_a_folder_is_taken_over_by_one_command(run: Run, artifacts: Path, tmp_pa
     for old, new in zip(before.sites, after.sites, strict=True):
         assert new.basin_K.tobytes() == old.basin_K.tobytes()
     again = run("releases", "adopt", "--artifacts", folder)
-    assert again.exit_code == 1
+    assert again.exit_code == 2
     assert "has releases already (1)" in again.stderr
 
 
@@ -63,7 +63,7 @@ def test_kernels_without_text_are_left_out_when_that_is_asked_for(
 ) -> None:
     folder = former(artifacts, tmp_path, without_text="numbers")
     refused = run("releases", "adopt", "--artifacts", folder)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "keeps no text of its own for: numbers" in refused.stderr
     assert "--without numbers" in refused.stderr
     assert not (folder / "releases").exists()

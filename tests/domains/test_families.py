@@ -16,7 +16,7 @@ from constellation.domains.families import (
     spawn,
     unlearn_source,
 )
-from constellation.domains.fitting import fit
+from constellation.domains.fitting import FitOptions, fit_coordizer
 from constellation.domains.record import Domain, make_domain, unlearn
 from constellation.domains.record_file import pack_domain
 from constellation.errors import GrowthRefused, IncompatibleKernels, InvalidRequest, UnknownKernel
@@ -29,7 +29,7 @@ def served() -> tuple[Domain, ...]:
 
 
 def basins(found: list[str]) -> FloatArray:
-    tokens = fit(served(), coordizer()).coordizer
+    tokens = fit_coordizer(served(), coordizer(), FitOptions())
     return np.stack([tokens.basin(tokens.encode(text)) for text in found])
 
 
@@ -40,7 +40,7 @@ def halves() -> list[str]:
 
 
 def spawned(parent: str = "bake", child: str = "rye") -> tuple[Domain, ...]:
-    tokens = fit(served(), coordizer()).coordizer
+    tokens = fit_coordizer(served(), coordizer(), FitOptions())
     return (*served(), spawn(served(), parent, child, basins(halves()), tokens))
 
 
@@ -79,7 +79,7 @@ def test_a_kernel_whose_text_is_shared_neither_leaves_nor_unlearns() -> None:
 
 
 def test_a_spawn_needs_queries_that_can_be_told_apart() -> None:
-    tokens = fit(served(), coordizer()).coordizer
+    tokens = fit_coordizer(served(), coordizer(), FitOptions())
     few_NK = basins(halves()[: SPLIT_QUERIES_MIN - 1])
     with pytest.raises(GrowthRefused, match=f"{SPLIT_QUERIES_MIN} are needed"):
         spawn(served(), "bake", "rye", few_NK, tokens)
@@ -110,7 +110,7 @@ def test_documents_go_to_the_nearer_centre() -> None:
         coordizer(),
     )
     domains = [record, domain("sail")]
-    tokens = fit(domains, coordizer()).coordizer
+    tokens = fit_coordizer(domains, coordizer(), FitOptions())
     queries_NK = np.stack([tokens.basin(tokens.encode(text)) for text in halves()])
     child = spawn(domains, "bake", "rye", queries_NK, tokens)
     taken = documents_of(by_name([*domains, child]), "rye").tolist()
@@ -119,7 +119,7 @@ def test_documents_go_to_the_nearer_centre() -> None:
 
 def test_where_one_side_gets_nothing_the_documents_are_halved() -> None:
     """Queries of another kernel's text: all documents of the parent lie nearer to one centre."""
-    tokens = fit(served(), coordizer()).coordizer
+    tokens = fit_coordizer(served(), coordizer(), FitOptions())
     near = [text for _, text in texts("bake", 16, seed=7)]
     far = [text for _, text in texts("sail", 16, seed=7)]
     child = spawn(served(), "bake", "rye", basins([*near, *far]), tokens)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from constellation.coordizer.blocks import allocate_blocks
+from constellation.coordizer.blocks import allocate_blocks, is_shared, outcomes_for
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import refit, train_coordizer
 from constellation.domains.documents import Documents
-from constellation.domains.fitting import FitOptions, fit, fit_coordizer, fit_table, outcomes_for
+from constellation.domains.fitting import FitOptions, fit, fit_coordizer, fit_table
 from constellation.domains.record import Domain, make_domain
 from constellation.errors import ConfigError, CorpusError, IncompatibleKernels
 from constellation.wire.table_file import pack_table
@@ -88,24 +88,26 @@ def test_coordinates_are_kept_on_request() -> None:
     ("num_domains", "wanted", "expected"),
     [
         (3, 64, 64),
-        (240, 64, 64),
-        (120, 32, 32),
-        (121, 32, 48),
-        (17, 20, 32),
-        (2, 8, 32),
-        (1, 8, 32),
+        (48, 64, 64),
+        (49, 64, 128),
+        (112, 64, 128),
+        (113, 64, 192),
+        (240, 64, 256),
+        (17, 20, 64),
+        (1, 8, 64),
     ],
 )
 def test_more_domains_get_more_outcomes(num_domains: int, wanted: int, expected: int) -> None:
     assert outcomes_for(num_domains, wanted) == expected
-    names = [str(number) for number in range(num_domains)]
-    assert allocate_blocks(names, num_outcomes=expected)
+    blocks = allocate_blocks([str(number) for number in range(num_domains)], num_outcomes=expected)
+    assert len({outcome for block in blocks.values() for outcome in block}) >= num_domains
+    assert not any(is_shared(blocks, name) for name in blocks)
 
 
 def test_domains_that_do_not_fit_the_outcomes_are_fitted_with_more() -> None:
     fitted = fit([domain(name) for name in NAMES], coordizer(), FitOptions(num_outcomes=19))
-    assert fitted.coordizer.background_K.size == 32
-    assert fitted.table.sites[0].basin_K.shape == (32,)
+    assert fitted.coordizer.background_K.size == 64
+    assert fitted.table.sites[0].basin_K.shape == (64,)
 
 
 def test_kernels_keep_their_integration_and_have_seats_of_their_own() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from constellation.domains.documents import Documents
 from constellation.domains.families import add, by_name, documents_of, retire, spawn, unlearn_source
-from constellation.domains.fitting import fit
+from constellation.domains.fitting import FitOptions, fit, fit_coordizer
 from constellation.domains.record import Domain, make_domain, unlearn
 from constellation.domains.record_file import pack_domain
 from constellation.records import FloatArray
@@ -105,13 +105,13 @@ def _forgetting(record: Domain) -> Domain:
 
 def queries(domains: Sequence[Domain], name: str, seed: int) -> FloatArray:
     """Return basins of texts about half of a domain's words each."""
-    tokens = fit(domains, coordizer()).coordizer
+    tokens = fit_coordizer(domains, coordizer(), FitOptions())
     found = [text for _, text in texts(name, 24, seed=seed, num_words=6)]
     return np.stack([tokens.basin(tokens.encode(text)) for text in found])
 
 
 def spawned(domains: tuple[Domain, ...], parent: str, child: str, seed: int) -> tuple[Domain, ...]:
-    tokens = fit(domains, coordizer()).coordizer
+    tokens = fit_coordizer(domains, coordizer(), FitOptions())
     root = "bake"  # all families of these tests
     return (*domains, spawn(domains, parent, child, queries(domains, root, seed), tokens))
 
