@@ -19,7 +19,8 @@ Plain: TypeAlias = "bool | int | float | str | bytes | tuple[Plain, ...] | dict[
 
 _DEPTH_MAX = 16
 """Values within values."""
-_INTEGER_MAX = 2**63 - 1
+_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
+"""As msgpack has them; the seed of a recipe may be the largest."""
 
 
 def plain(value: object, name: str, *, depth: int = 0) -> Plain:
@@ -108,7 +109,7 @@ def _text(value: str, name: str) -> str:
 
 def _number(value: float, name: str) -> int | float:
     if isinstance(value, int):
-        if abs(value) > _INTEGER_MAX:
+        if not _INTEGER_MIN <= value <= _INTEGER_MAX:
             raise ConfigError(f"{name} is {value}; integers have at most 64 bits")
         return int(value)
     if not isfinite(value):

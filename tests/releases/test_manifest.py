@@ -215,7 +215,8 @@ def test_a_path_cannot_be_a_file_and_a_folder() -> None:
     "options",
     [
         {"a": float("nan")},
-        {"a": 2**63},
+        {"a": 2**64},
+        {"a": -(2**63) - 1},
         {"a": {1: 2}},
         {"a": object()},
         {"a": {1, 2}},
