@@ -228,7 +228,7 @@ def run_seed(corpus: Corpus, options: argparse.Namespace, seed: int) -> dict[str
     is_cut = options.queries is None
     test = cut_queries(corpus.test, tokens, options.per_domain, seed) if is_cut else None
     test = test or whole_queries(corpus.test)
-    served = Served(tokens, FitOptions(seed=seed))
+    served = Served(tokens, _options(options, seed))
     served.start([record(name, corpus, tokens, seed) for name in early])
     before = {length: routes(served.fitted, queries) for length, queries in test.items()}
     figures = _accuracies("early_before", served.fitted, test, early)
@@ -277,9 +277,8 @@ def _from_start(
 ) -> dict[str, float]:
     names = sorted(corpus.train)
     tokens = train_tokens(corpus, names, seed)
-    fitted = fit(
-        [record(name, corpus, tokens, seed) for name in names], tokens, FitOptions(seed=seed)
-    )
+    records = [record(name, corpus, tokens, seed) for name in names]
+    fitted = fit(records, tokens, _options(options, seed))
     figures = _accuracies("late_from_start", fitted, test, late)
     figures |= _accuracies("early_from_start", fitted, test, early)
     is_cut = options.queries is None
@@ -290,6 +289,10 @@ def _from_start(
             for length, queries in test.items()
         }
     return figures
+
+
+def _options(options: argparse.Namespace, seed: int) -> FitOptions:
+    return FitOptions(seed=seed, own_outcomes=options.own_outcomes)
 
 
 def _accuracies(
@@ -334,6 +337,9 @@ def main() -> None:
     parser.add_argument("--start", type=int, help="domains there from the start; half by default")
     parser.add_argument("--per-domain", type=int, default=200, help="queries of one length")
     parser.add_argument("--frozen", action="store_true", help="also with frozen coordinates")
+    parser.add_argument(
+        "--own-outcomes", action="store_true", help="outcomes of its own for every domain"
+    )
     parser.add_argument("--join-only", action="store_true", help="time one joining, no more")
     parser.add_argument("--json", action="store_true", help="print the JSON object only")
     args = parser.parse_args()

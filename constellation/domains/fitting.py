@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from constellation.coordizer.artifacts import Provenance
-from constellation.coordizer.blocks import Blocks, allocate_blocks
+from constellation.coordizer.blocks import FREE_OUTCOMES_MIN, Blocks, allocate_blocks
 from constellation.coordizer.coordinates import anchored, block_counts
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.factorise import count_windows
@@ -46,6 +46,8 @@ class FitOptions:
     """See `Coordinates.smoothing`."""
     basins_max: int = 1
     """Most basins that one kernel routes by."""
+    own_outcomes: bool = False
+    """Give every domain outcomes of its own: K rises before domains would have to share some."""
     keep_coordinates: bool = False
     """Fit sites alone, at the coordinates that there are: they are anchored to other domains than
     the kernels'. Coordinates that were fitted without labels are always kept."""
@@ -103,7 +105,7 @@ def fit_coordizer(domains: Collection[Domain], tokens: Coordizer, options: FitOp
         return tokens
     roots = [domain for domain in named.values() if domain.spawned is None]
     names = [domain.name for domain in roots]
-    num_outcomes = outcomes_for(len(names), options.num_outcomes)
+    num_outcomes = outcomes_for(len(names), options.num_outcomes, own=options.own_outcomes)
     blocks = allocate_blocks(names, num_outcomes=num_outcomes)
     coordinates = anchored(
         blocks,
@@ -122,22 +124,28 @@ def fit_coordizer(domains: Collection[Domain], tokens: Coordizer, options: FitOp
     return tokens.with_coordinates(coordinates).with_provenance(provenance)
 
 
-def outcomes_for(num_domains: int, num_outcomes: int) -> int:
+def outcomes_for(num_domains: int, num_outcomes: int, *, own: bool = False) -> int:
     """Return `num_outcomes` if it carries so many domains, else the least multiple of 16 that does.
 
     Args:
         num_domains: Domains that need a block each.
         num_outcomes: K, as wanted.
+        own: Whether blocks may not share outcomes.
     """
-    names = [str(number) for number in range(num_domains)]
     wanted = num_outcomes
-    while True:
-        try:
-            allocate_blocks(names, num_outcomes=wanted)
-        except ConfigError:
-            wanted = (wanted // _OUTCOMES_STEP + 1) * _OUTCOMES_STEP
-        else:
-            return wanted
+    while not _carries(wanted, num_domains, own=own):
+        wanted = (wanted // _OUTCOMES_STEP + 1) * _OUTCOMES_STEP
+    return wanted
+
+
+def _carries(num_outcomes: int, num_domains: int, *, own: bool) -> bool:
+    names = [str(number) for number in range(num_domains)]
+    size = 1 if own and num_domains > num_outcomes - FREE_OUTCOMES_MIN else None
+    try:
+        allocate_blocks(names, num_outcomes=num_outcomes, outcomes_per_domain=size)
+    except ConfigError:
+        return False
+    return True
 
 
 def fit_table(
