@@ -7,6 +7,7 @@ which the next release is made with it.
 
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -19,9 +20,10 @@ from constellation.curricula.prepare import PrepareConfig, PreparedCorpus, prepa
 from constellation.curricula.split import SplitConfig
 from constellation.curricula.store import load_prepared, save_prepared
 from constellation.domains.families import KERNELS_MAX
-from constellation.domains.record import Domain
+from constellation.domains.record import Domain, unlearn
 from constellation.errors import ArtifactError, ConfigError, GrowthRefused
 from constellation.kernel.checkpoint import KERNEL_FILE, WEIGHTS_FILE, LoadedKernel, load_kernel
+from constellation.kernel.hugging_face.files import is_imported
 from constellation.releases.making import domain_path, load_domain, save_domain
 from constellation.releases.store import ReleaseStore
 from constellation.wire.names import check_kernel_name
@@ -101,17 +103,29 @@ class GrowingRun:
         remove_kernel(self.folder)
 
     def kept_domain(self) -> Domain | None:
-        """Return the record of the text by which the kernel left; None when there is none of use.
+        """Return the record of the text by which the kernel left; None when there is none.
 
-        One of another vocabulary is of no use, but the text shows anew what it says.
+        One of another vocabulary is returned for a model with tokens of its own alone: its text
+        can be read anew, and the record says what was unlearned of it.
 
         Raises:
-            ArtifactError: The record is damaged.
+            ArtifactError: The record is damaged, or of another vocabulary than the run has now.
         """
-        if not domain_path(self.artifacts, self.name).is_file():
+        path = domain_path(self.artifacts, self.name)
+        if not path.is_file():
             return None
         domain = load_domain(self.artifacts, self.name)
-        return domain if domain.tokenizer_hash == self.coordizer.tokenizer_hash else None
+        if not self.speaks(domain) and not is_imported(self.folder):
+            raise ArtifactError(
+                path,
+                "was made with another vocabulary than this run has now; train the kernel again: "
+                f"constellation add {self.name} {self._added}",
+            )
+        return domain
+
+    def speaks(self, domain: Domain) -> bool:
+        """Return whether a record is of the tokens that the run has now."""
+        return domain.tokenizer_hash == self.coordizer.tokenizer_hash
 
     def keep_base(self, source: Path, base: LoadedKernel) -> Path:
         """Return where an adapter's base lies among the artifacts, copied there if it is new."""
@@ -139,10 +153,20 @@ class GrowingRun:
             corpus = self._prepare(text, section)
         return self.fit(corpus, kept=is_kept(text, self.artifacts, self.name))
 
-    def fit(self, corpus: PreparedCorpus, *, kept: bool) -> Arrival:
-        """Return the text with its record; raises as `read`."""
+    def fit(
+        self, corpus: PreparedCorpus, *, kept: bool, unlearned: Collection[str] = ()
+    ) -> Arrival:
+        """Return the text with its record; raises as `read`.
+
+        Args:
+            corpus: The text.
+            kept: See `Arrival.kept`.
+            unlearned: Sources of it that do not count.
+        """
         check_calibration_text(corpus, self.coordizer)
         (domain,) = domain_records(corpus, self.coordizer)
+        for source in unlearned:
+            domain = unlearn(domain, source)
         return Arrival(corpus=corpus, domain=domain, kept=kept)
 
     def keep(self, arrival: Arrival) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from constellation.curricula.account import corpus_lines
-from constellation.curricula.prepare import PreparedCorpus
+from constellation.domains.record import Domain
 from constellation.errors import (
     ArtifactError,
     ConfigError,
@@ -158,7 +158,8 @@ def take_back(artifacts: Path, name: str) -> NewKernel:
         name: Of the kernel.
 
     Raises:
-        ArtifactError: A file of the kernel is missing or damaged.
+        ArtifactError: A file of the kernel is missing or damaged, or its record is of another
+            vocabulary than the run has now.
         IncompatibleKernels: It was trained with another vocabulary.
         ConfigError: The run keeps neither a record nor its text, or the name is taken.
         TrainingError: Another process writes to the folder.
@@ -170,9 +171,8 @@ def take_back(artifacts: Path, name: str) -> NewKernel:
             check_model(run.folder)
         elif open_kernel(run.folder).tokenizer_hash != run.coordizer.tokenizer_hash:
             raise IncompatibleKernels(name)
-        kept = kept_text(run.artifacts, name)
-        if domain is None:
-            return _joining(run, _known_again(run, kept), started_s)
+        if domain is None or not run.speaks(domain):
+            return _joining(run, _known_again(run, domain), started_s)
         return NewKernel(
             name=name,
             seconds=time.perf_counter() - started_s,
@@ -212,12 +212,14 @@ def _import_foreign(
     return _joining(run, arrival, started_s)
 
 
-def _known_again(run: GrowingRun, kept: PreparedCorpus | None) -> Arrival:
+def _known_again(run: GrowingRun, left: Domain | None) -> Arrival:
+    """Return the kept text, without what the record by which the kernel left had unlearned."""
+    kept = kept_text(run.artifacts, run.name)
     if kept is None:
         raise ConfigError(
             f"{run.folder} is a finished kernel: --text says where its domain lies, and is needed"
         )
-    return run.fit(kept, kept=True)
+    return run.fit(kept, kept=True, unlearned=() if left is None else left.unlearned)
 
 
 def _joining(run: GrowingRun, arrival: Arrival, started_s: float) -> NewKernel:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -58,6 +58,9 @@ from training.text import (
 )
 from training.trackers.opening import open_trackers
 from training.typed_writes import typed_writes
+
+TEXTS: Final = "texts"
+"""Folder of the records of text of a run's own kernels, as they were read."""
 
 Trainer = Callable[[TrainingPlan, Recipe, OnEvent], None]
 """Trains all that a plan names; when the plan's stop file appears it may return before the end."""
@@ -114,7 +117,7 @@ def train(
 
 
 def _train(recipe: Recipe, out: Path, on_event: OnEvent, trainer: Trainer) -> dict[str, Any]:
-    before = FormerRun(out, Ledger(out, ignore).folders("kernels", under="kernels/"))
+    before = FormerRun(out, _made_before(Ledger(out, ignore)))
     before.check_recipe(recipe)  # before a line is written
     keeper = BudgetKeeper(Budget(**recipe.budget.model_dump()), out)
     log = RunLog(out)
@@ -134,6 +137,15 @@ def _train_with_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> No
     from training.runs.ray_trainer import train_with_ray
 
     train_with_ray(plan, recipe.workers, on_event)
+
+
+def _made_before(ledger: Ledger) -> set[str]:
+    """Return the kernels of the last release that a training made, not those that joined it.
+
+    A training that ended before its release has exchanged kernels, and not what is served.
+    """
+    released = {Path(name).stem for name in ledger.folders("release", under=f"{TEXTS}/")}
+    return released or ledger.folders("kernels", under="kernels/")
 
 
 class _Run:
@@ -329,6 +341,7 @@ class _Run:
                 coordizer,
                 self._options(coordizer, kept.domains),
                 change=f"trained {len(plan.kernels)} kernels",
+                replaced=self._before.own,
                 fitted=self._fitted if as_read else None,
             )
             if joined:
@@ -336,7 +349,7 @@ class _Run:
             if kept.learned_again:
                 told = ", ".join(kept.learned_again)
                 self._tell(Notice(text=f"counts again, cannot be unlearned any more: {told}"))
-            return [self._out / "releases" / f"{release.version}.msgpack"]
+            return [self._out / "releases" / f"{release.version}.msgpack", *records]
 
         inputs = {
             "kernels": self._ledger.output_hash("kernels"),
@@ -346,7 +359,7 @@ class _Run:
 
     def _record(self, name: str) -> Path:
         """Return where the record of the text of one of the run's own kernels lies."""
-        return self._out / "texts" / f"{name}.msgpack"
+        return self._out / TEXTS / f"{name}.msgpack"
 
     def _options(self, coordizer: Coordizer, domains: Sequence[Domain]) -> FitOptions:
         parts = coordizer.parts

@@ -40,11 +40,14 @@ class FormerRun:
     Args:
         out: The run's folder.
         own: Names of the kernels that the training before made; empty when that is not known.
+
+    Attributes:
+        own: The same, as a set.
     """
 
     def __init__(self, out: Path, own: Collection[str]) -> None:
+        self.own = frozenset(own)
         self._out = out
-        self._own = frozenset(own)
         self._store = ReleaseStore(out)
 
     def release(self) -> Release | None:
@@ -62,7 +65,7 @@ class FormerRun:
         """
         release = self.release()
         names = () if release is None else tuple(kernel.name for kernel in release.kernels)
-        return tuple(name for name in names if name not in kernels and name not in self._own)
+        return tuple(name for name in names if name not in kernels and name not in self.own)
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Refuse a recipe whose coordizer would be another one, as `_refuse` says."""

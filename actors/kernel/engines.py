@@ -3,7 +3,6 @@
 Whole kernels stack with those of their architecture, adapters with those over the same base.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,14 +64,6 @@ class Engines:
         self._vocabulary_hash = self._vocabulary.sha256()
         self._bases: dict[str, LoadedKernel] = {}
         self._stacks: list[StackedBatch] = []
-
-    def in_order(self, folders: Mapping[str, Path]) -> list[str]:
-        """Return kernels as they are best placed: adapters before those that may be their bases.
-
-        Args:
-            folders: Kernel -> folder of its files.
-        """
-        return sorted(folders, key=lambda kernel: not is_adapter(folders[kernel]))
 
     def read(self, folder: Path) -> "LoadedKernel | ForeignFiles":
         """Read a kernel's files; any thread may do that.

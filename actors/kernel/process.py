@@ -30,7 +30,8 @@ class KernelProcess:
         self._member = member
         self._group = KernelGroup(spec)
         placed = read_placement(spec)
-        await self._group.load(placed.placement.processes.get(member, ()), placed.release)
+        kernels = placed.placement.processes.get(member, ())
+        await self._group.load(kernels, placed.release_of(member))
         server = self._group.server
         self._tracing = None
         if spec.tracing is not None:
@@ -81,9 +82,10 @@ class KernelProcess:
         """
         await self._group.load_next(release)
 
-    async def take_next(self, release: int) -> None:
+    async def take_next(self, release: int) -> Announcement:
         """Serve the kernels of a release, loaded now unless `load_next` has loaded them."""
         await self._group.take_next(release)
+        return await self.where()
 
     async def forget_next(self) -> None:
         """Drop what `load_next` loaded."""

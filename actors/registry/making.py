@@ -8,12 +8,13 @@ import asyncio
 import logging
 
 import ray
-from constellation.releases.making import make
 
 from actors import _ray
+from actors.registry import lifecycle
 from actors.spec import DeploymentSpec
 from constellation.errors import ConstellationError, GrowthRefused
 from constellation.records import Change
+from constellation.releases.making import make
 from constellation.telemetry.logs import set_up_logging
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,14 @@ class ReleaseMaker:
 
     async def make(self, change: Change) -> int:
         """Write the release that follows the current one by a change; return its number."""
-        release = await asyncio.to_thread(make, self._spec.artifacts, change)
+        try:
+            release = await asyncio.to_thread(make, self._spec.artifacts, change)
+        except OSError as error:
+            raise GrowthRefused(
+                "release",
+                f"{error.filename or self._spec.artifacts} cannot be written: "
+                f"{error.strerror or error}; make room or mend it, and try again",
+            ) from error
         logger.info("release made", extra={"release": release.version, "change": release.change})
         return release.version
 
@@ -49,6 +57,8 @@ async def make_apart(spec: DeploymentSpec, change: Change) -> int:
         ConstellationError: What refused the change.
         GrowthRefused: The process died or took too long; nothing has changed.
     """
+    # One that a registry before this one started is working for nobody.
+    await lifecycle.remove(spec, _ray.MAKER)
     actor = _ray.create(MakerActor, _ray.MAKER, spec)
     try:
         async with asyncio.timeout(MAKE_S):

@@ -66,9 +66,15 @@ class Members:
         actor_class = RouterActor if member in self.routers else KernelActor
         return _ray.create(actor_class, member, self._spec, member)
 
+    @staticmethod
+    def are_there(spec: DeploymentSpec) -> bool:
+        """Return whether a registry before this one has started members."""
+        return bool(set(_ray.members(spec.namespace)) - {_ray.REGISTRY, _ray.MAKER})
+
     def strays(self) -> dict[str, Any]:
         """Return actors that were joining or leaving when the registry before this one died."""
-        names = set(_ray.members(self._spec.namespace)) - {_ray.REGISTRY, *self.actors}
+        known = {_ray.REGISTRY, _ray.MAKER, *self.actors}
+        names = set(_ray.members(self._spec.namespace)) - known
         return {name: _ray.find(name, self._spec.namespace) for name in sorted(names)}
 
     async def find_survivors(self) -> bool:

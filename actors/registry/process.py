@@ -1,8 +1,17 @@
 """The registry: creates the actors, watches over them, and publishes the table.
 
-It watches by `members.py` and tells the routers what changed; kernels join and leave through it. It
-holds nothing that cannot be asked for again: when it dies, Ray restarts it, it reads in the
-artifacts which kernels there are, finds their actors by name and goes on.
+It watches by `members.py` and tells the routers what changed; every change of what is served goes
+through it. It holds nothing that cannot be asked for again: when it dies, Ray restarts it, it reads
+in the run folder what was served, finds the actors by name and goes on.
+
+What is served is one release, also when any process dies at any moment:
+
+- A router routes by a table and by the coordizer of the same release, or goes on as before.
+- Until `current` names a release, nobody is told of it, and what was loaded for it is dropped.
+- From then on this registry, and the next one if this one dies, leads all processes to it:
+  kernels take it, the placement says so, and only then the table that names it is published.
+- A process that starts again loads what the placement says; where that is not what is served, the
+  registry finds out from its announcement and has it take the served release.
 """
 
 import asyncio
@@ -14,36 +23,24 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import ray
-from constellation.releases.manifest import Release
-from constellation.releases.store import ReleaseStore
 
 from actors import _ray
 from actors.background import begin, repeat
-from actors.placing import read_placement
-from actors.registry import lifecycle
+from actors.placing import Placed, read_placement
+from actors.registry import lifecycle, releases
 from actors.registry.exports import Exports
 from actors.registry.heartbeat import ANSWER_S
 from actors.registry.making import make_apart
 from actors.registry.members import Members
 from actors.registry.persistence import Persistence
 from actors.registry.switching import forget, load_beside, prepare_routers, take
-from actors.registry.tables import (
-    check_written,
-    current_release,
-    earlier_release,
-    first_table,
-    table_of,
-)
+from actors.registry.tables import first_table, table_of
 from actors.router.host import Snapshot
 from actors.spec import Announcement, DeploymentSpec, StartState
-from constellation.errors import (
-    ConstellationError,
-    DeploymentError,
-    GrowthRefused,
-    ReloadRefused,
-)
-from constellation.records import Change, Changed, Reload, RollBack
-from constellation.releases.steps import steps_between
+from constellation.errors import ConstellationError, DeploymentError, GrowthRefused
+from constellation.records import Change, Changed, Reload, RollBack, Table
+from constellation.releases.manifest import Release
+from constellation.releases.steps import Steps
 from constellation.runtime.placement import Placement
 from constellation.runtime.supervisor import State
 from constellation.telemetry.logs import set_up_logging
@@ -52,6 +49,9 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.5
 """Seconds between two rounds of questions."""
+
+FOLLOW_S = 60.0
+"""Seconds for which a registry that starts tries to serve the current release."""
 
 
 class RegistryProcess:
@@ -65,14 +65,16 @@ class RegistryProcess:
         self._published = asyncio.Event()
         self._changing = asyncio.Lock()
         self._files = Persistence(spec)
-        self._release = await asyncio.to_thread(current_release, spec)
-        self._table = await asyncio.to_thread(first_table, spec, self._release)
+        self._ahead: dict[str, int] = {}
+        restarts = Members.are_there(spec)
+        self._table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
+        current = await asyncio.to_thread(releases.current_number, spec)
         self._exports = Exports(spec)
         self._exports.describe(self._table)
         names = [site.name for site in self._table.sites]
         placement = read_placement(spec).placement.fitted(names)
         # Written first: a process that starts finds its kernels there.
-        self._files.keep_placement(placement, self._release.version)
+        self._files.keep_placement(Placed(placement=placement, release=self._served))
         await self._files.write()
         self._members = Members(spec, placement, self._publish)
         for member, actor in self._members.strays().items():
@@ -80,10 +82,19 @@ class RegistryProcess:
         if await self._members.find_survivors():
             # All at once: one by one would take the others from the routers' tables meanwhile.
             self._publish()
-            for announcement in self._members.announcements.values():
-                self._agree(announcement)
+            # What was loaded for a switch that nobody finishes any more.
+            begin("leftovers", forget(self._processes_of(self._members.kernels)))
+        if current not in (None, self._served):
+            begin("switch", self._follow_current())  # before anybody is put back
+        for announcement in self._members.announcements.values():
+            self._agree(announcement)
         self._watch = begin("supervision", repeat("heartbeats", self._check_all, HEARTBEAT_S))
         begin("persistence", repeat("run folder", self._files.write_next, 0.0))
+
+    @property
+    def _served(self) -> int:
+        """Number of the release that is served."""
+        return self._table.release
 
     async def announced(self, announcement: Announcement) -> None:
         """Take note of where an actor listens: called by it when it has started."""
@@ -150,51 +161,57 @@ class RegistryProcess:
 
     async def _release_for(self, change: Change) -> Release:
         """Return the release that a change leads to, made if it is not there yet."""
-        served = self._release.version
+        spec, served = self._spec, self._served
         if isinstance(change, RollBack):
-            return await asyncio.to_thread(earlier_release, self._spec, served, change.release)
+            return await asyncio.to_thread(releases.earlier_release, spec, served, change)
         if isinstance(change, Reload):
-            await asyncio.to_thread(check_written, self._spec)
-            return await asyncio.to_thread(current_release, self._spec)
-        current = (await asyncio.to_thread(current_release, self._spec)).version
-        if current != served:
-            raise ReloadRefused(
-                f"release {current} was written since and is not served yet, release {served} is; "
-                "first serve it: constellation reload"
-            )
-        version = await make_apart(self._spec, change)
-        return await asyncio.to_thread(ReleaseStore(self._spec.artifacts).read, version)
+            await asyncio.to_thread(releases.check_written, spec)
+            return await asyncio.to_thread(releases.current_release, spec)
+        await asyncio.to_thread(releases.check_served, spec, served)
+        version = await make_apart(spec, change)
+        return await asyncio.to_thread(releases.written_release, spec, version)
+
+    async def _follow_current(self) -> None:
+        """Serve the current release, which a registry before this one did not live to serve."""
+        reason = ""
+        for _ in range(round(FOLLOW_S / HEARTBEAT_S)):
+            try:
+                async with self._changing:
+                    current = await asyncio.to_thread(releases.current_release, self._spec)
+                    await self._switch_to(current)
+            except ConstellationError as error:
+                reason = str(error)
+                if not error.retryable:
+                    break
+                await asyncio.sleep(HEARTBEAT_S)  # a process of kernels is restarting, too
+            else:
+                return
+        facts = {"release": self._served, "reason": reason}
+        logger.error("the current release is not served", extra=facts)
 
     async def _switch_to(self, release: Release) -> Changed:
         """Serve a release: load beside what serves, then let it be current, then switch.
 
-        Until it is current nothing has changed for callers, and whatever fails is undone. From then
-        on whoever starts again starts with it.
+        Until it is current nothing has changed for callers, and whatever fails is undone.
         """
-        steps = steps_between(self._release, release)
-        table = await asyncio.to_thread(table_of, self._spec, release)
-        before, version = self._members.placement, release.version
+        steps = await asyncio.to_thread(releases.steps_to, self._spec, self._table, release)
         reloading = self._processes_of(steps.reloaded)
-        await prepare_routers(self._routers(), table)
-        await load_beside(reloading, version)
-        try:
-            for name in steps.joined:
-                await self._start(name, version)
-            await asyncio.to_thread(ReleaseStore(self._spec.artifacts).switch, version)
-        except ConstellationError:
-            await forget(reloading)
-            await self._withdraw(steps.joined, before)
-            raise
-        await take(reloading, version)
-        self._release, self._table = release, replace(table, version=self._table.version)
+        table = await self._load(release, steps, reloading)
+        for announcement in await take(reloading, release.version):
+            self._members.take_in(self._members.actors[announcement.member], announcement)
+        self._table = replace(table, version=self._table.version)
         leaving = [self._forget(name) for name in steps.left]
+        self._ahead.clear()
         await self._place(self._members.placement)
         self._exports.describe(self._table)
         await self._publish_and_wait()
         for leave in leaving:
             await leave()
+        for member, announcement in tuple(self._members.announcements.items()):
+            if self._members.missing(member):  # what was damaged may be whole in this release
+                self._agree(announcement)
         changed = Changed(
-            release=version,
+            release=release.version,
             table_version=self._table.version,
             joined=steps.joined,
             left=steps.left,
@@ -202,6 +219,25 @@ class RegistryProcess:
         )
         logger.info("release served", extra={**asdict(changed)})
         return changed
+
+    async def _load(self, release: Release, steps: Steps, reloading: dict[str, Any]) -> Table:
+        """Load a release beside what serves and make it current, or undo all; return its table."""
+        before = self._members.placement
+        await asyncio.to_thread(releases.fetch, self._spec, release)
+        table = await asyncio.to_thread(table_of, self._spec, release)
+        try:
+            await prepare_routers(self._routers(), table)
+            await load_beside(reloading, release.version)
+            for name in steps.joined:
+                await self._start(name, release.version)
+            await asyncio.to_thread(releases.make_current, self._spec, release)
+        except Exception:
+            await forget(reloading)
+            await self._withdraw(steps.joined, before)
+            with suppress(ConstellationError):
+                await prepare_routers(self._routers(), self._table)  # they drop the other
+            raise
+        return table
 
     def _routers(self) -> dict[str, Any]:
         return {name: self._members.actors[name] for name in self._members.routers}
@@ -218,8 +254,10 @@ class RegistryProcess:
         namesakes = [task for key, task in self._leaving.items() if key in (name, member)]
         if namesakes:  # they finish their last answers
             await asyncio.wait(namesakes)
-        # Written first: a process that dies meanwhile starts again with all its kernels.
-        await self._place(after, release)
+        if member not in self._members.actors:
+            self._ahead[member] = release
+        # Written first: a process that dies meanwhile starts again with its kernels.
+        await self._place(after)
         actor, announcement = await lifecycle.start_kernel(
             self._spec, member, self._members.actors.get(member), name, release
         )
@@ -227,10 +265,11 @@ class RegistryProcess:
 
     async def _withdraw(self, names: Iterable[str], before: Placement) -> None:
         """Undo `_start` for kernels that were started or were to be."""
-        placed = self._members.placement
+        placed, started = self._members.placement, self._members.kernels
+        self._ahead.clear()
         await self._place(before)
         for name in names:
-            if name not in [kernel for kernels in placed.processes.values() for kernel in kernels]:
+            if name not in started:
                 continue
             member = placed.of(name)
             stays = member in before.processes
@@ -239,10 +278,11 @@ class RegistryProcess:
                 self._members.drop(member)
             await lifecycle.withdraw(self._spec, member, actor, name)
 
-    async def _place(self, placement: Placement, release: int | None = None) -> None:
-        """Let processes that start serve these kernels of a release; None: the served one."""
+    async def _place(self, placement: Placement) -> None:
+        """Let processes that start serve these kernels."""
         self._members.placement = placement
-        self._files.keep_placement(placement, release or self._release.version)
+        placed = Placed(placement=placement, release=self._served, ahead=dict(self._ahead))
+        self._files.keep_placement(placed)
         await self._files.write()
 
     def _forget(self, name: str) -> Callable[[], Awaitable[None]]:
@@ -268,21 +308,22 @@ class RegistryProcess:
         member = announcement.member
         for kernel in self._members.unplaced(announcement):
             self._let_leave(kernel, self._members.actors[member])
-        is_behind = bool(announcement.kernels) and announcement.release != self._release.version
-        if is_behind or self._members.missing(member):
+        is_other = announcement.release not in (0, self._served)
+        if is_other or self._members.missing(member):
             begin("completion", self._complete(member))
 
     async def _complete(self, member: str) -> None:
         """Let a process serve the kernels that it lacks, and all of the release that is served.
 
-        A registry that died in the middle of a switch leaves processes behind that serve the
-        kernels of the release before.
+        A process that started again, or a registry that died, in the middle of a switch leaves
+        kernels of another release.
         """
         async with self._changing:
             if member not in self._members.actors:
                 return
-            release = self._release.version
-            await take({member: self._members.actors[member]}, release)
+            release = self._served
+            for taken in await take({member: self._members.actors[member]}, release):
+                self._members.take_in(self._members.actors[member], taken)
             for kernel in self._members.missing(member):
                 actor = self._members.actors[member]
                 try:

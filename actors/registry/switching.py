@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from actors.spec import Announcement
 from constellation.errors import (
     ArtifactError,
     ConstellationError,
@@ -37,18 +38,25 @@ async def load_beside(processes: Mapping[str, Any], release: int) -> None:
         raise
 
 
-async def take(processes: Mapping[str, Any], release: int) -> None:
+async def take(processes: Mapping[str, Any], release: int) -> list[Announcement]:
     """Let every process serve what it has loaded; answers under way finish as they began.
 
+    Returns:
+        What is true now of the processes that have taken the release.
+
     A process that has been started again meanwhile loads the release now; one that cannot, because
-    a file was damaged since, goes on with what it serves. One that dies loads it when it starts.
+    a file was damaged since, goes on with what it serves. One that dies takes it when it starts.
     """
     calls = [actor.take_next.remote(release) for actor in processes.values()]
     results = await asyncio.gather(*calls, return_exceptions=True)
+    taken: list[Announcement] = []
     for member, result in zip(processes, results, strict=True):
-        if isinstance(result, BaseException):
+        if isinstance(result, Announcement):
+            taken.append(result)
+        else:
             facts = {"member": member, "release": release, "reason": repr(result)}
             logger.error("member did not take the release", extra=facts)
+    return taken
 
 
 async def forget(processes: Mapping[str, Any]) -> None:

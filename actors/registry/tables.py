@@ -1,23 +1,17 @@
-"""The release and the table that a registry begins with."""
+"""The table that a registry begins with: that of a release, with a version after all before it."""
 
+import logging
 from dataclasses import replace
 
+from actors.registry.releases import current_release, served_release
 from actors.run_folder import last_table
 from actors.spec import DeploymentSpec
-from constellation.errors import ArtifactError, ReloadRefused
+from constellation.errors import ArtifactError
 from constellation.records import Table
 from constellation.releases.manifest import Release
 from constellation.releases.store import ReleaseStore
-from constellation.wire.run_lock import owner_of
 
-
-def current_release(spec: DeploymentSpec) -> Release:
-    """Return the release that the artifacts name as the current one.
-
-    Raises:
-        ArtifactError: There is none, or its manifest is damaged.
-    """
-    return ReleaseStore(spec.artifacts).read_current()
+logger = logging.getLogger(__name__)
 
 
 def table_of(spec: DeploymentSpec, release: Release) -> Table:
@@ -29,46 +23,25 @@ def table_of(spec: DeploymentSpec, release: Release) -> Table:
     return ReleaseStore(spec.artifacts).table(release)
 
 
-def earlier_release(spec: DeploymentSpec, served: int, wanted: int | None) -> Release:
-    """Return the release to roll back to.
+def first_table(spec: DeploymentSpec, *, restarts: bool) -> Table:
+    """Return the table that a registry begins with; versions only ever rise.
 
     Args:
         spec: Of the deployment.
-        served: Number of the release that is served.
-        wanted: Number of the release that is asked for; None means the parent of the served one.
+        restarts: Whether processes serve that a registry before this one has started: their table
+            is gone on with, from the run folder when the artifacts cannot be read.
 
     Raises:
-        ReloadRefused: There is no such release.
+        ArtifactError: There is no release, or a file of it is damaged.
     """
-    store = ReleaseStore(spec.artifacts)
-    version = store.read(served).parent if wanted is None else wanted
-    if version is None:
-        raise ReloadRefused(f"release {served} is the first: there is none before it")
+    last = last_table(spec.table_path)
     try:
-        return store.read(version)
+        table = table_of(spec, served_release(spec) if restarts else current_release(spec))
     except ArtifactError as error:
-        raise ReloadRefused(str(error)) from error
-
-
-def check_written(spec: DeploymentSpec) -> None:
-    """Refuse to load while another process writes to the artifacts.
-
-    Raises:
-        ReloadRefused: Names the process.
-    """
-    if owner := owner_of(spec.artifacts):
-        raise ReloadRefused(
-            f"{spec.artifacts} is being written: {owner}; what it makes is complete when it has "
-            "ended"
-        )
-
-
-def first_table(spec: DeploymentSpec, release: Release) -> Table:
-    """Return the table that a registry begins with; versions only ever rise.
-
-    Raises:
-        ArtifactError: The table of the release is damaged.
-    """
-    table, last = table_of(spec, release), last_table(spec.table_path)
+        if not restarts or last is None:
+            raise
+        logger.error("artifacts are not read", extra={"reason": str(error)})
+        table = last
     version = table.version if last is None else max(table.version, last.version)
-    return replace(table, version=version + 1)
+    sites = tuple(replace(site, endpoint=None) for site in table.sites)
+    return replace(table, version=version + 1, sites=sites)

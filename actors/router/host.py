@@ -149,7 +149,9 @@ class RouterHost:
             phi_weighting=self._options.phi_weighting,
         )
         self._serving = Serving(snapshot, coordizer, policy)
-        self._prepared, self._heard_s = None, time.monotonic()
+        self._heard_s = time.monotonic()
+        if self._prepared is coordizer:  # else its table is still to come
+            self._prepared = None
         self.metrics.table_version.set(table.version)
         self._links.follow(table)
         self._recent.follow(table)

@@ -14,7 +14,7 @@ import numpy as np
 
 from constellation.errors import InvalidBasin
 from constellation.geometry.bearings import BEARING_MIN
-from constellation.geometry.unit_sets import UnitSets
+from constellation.geometry.unit_sets import Nearest, UnitSets
 from constellation.records import FloatArray
 
 
@@ -46,12 +46,12 @@ class SiteIndex:
             Radians, shape (M,), in [0, pi], within 1e-13 of `distance`; exactly 0 at a site
             that holds the query.
         """
-        return self.compare(query_K)[0]
+        return 2 * self.roots.angles(np.sqrt(query_K))
 
-    def compare(self, query_K: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return what `distances` does, and the cosines that tell which point was nearest."""
-        angle_M, cosine_BM = self.roots.compare(np.sqrt(query_K))
-        return 2 * angle_M, cosine_BM
+    def nearest(self, query_K: FloatArray, count: int) -> Nearest:
+        """Return the `count` sites nearest to one query, with the bits of `distances`."""
+        found = self.roots.nearest(np.sqrt(query_K), count)
+        return Nearest(found.sets, [2 * radians for radians in found.radians], found.members)
 
     def distances_of(self, query_NK: FloatArray) -> FloatArray:
         """Return the distances of many queries to every site, shape (N, M), as `distances` does."""
@@ -99,7 +99,7 @@ class BearingIndex:
         if square < (BEARING_MIN / 2) ** 2:  # |log| is twice the chord this near
             return None, far
         direction_K: FloatArray = difference_K + square / 2 * self.background_root_K
-        return direction_K / np.sqrt(direction_K @ direction_K), far
+        return direction_K / sqrt(float(direction_K @ direction_K)), far
 
     def angles(self, bearing_K: FloatArray) -> FloatArray:
         """Return the angle of one unit bearing to every site's bearing.
@@ -110,11 +110,7 @@ class BearingIndex:
         Returns:
             Radians, shape (M,), in [0, pi], within 1e-13 of `angle`, near both ends too.
         """
-        return self.compare(bearing_K)[0]
-
-    def compare(self, bearing_K: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return what `angles` does, and the cosines that tell which bearing was nearest."""
-        return self.bearings.compare(bearing_K)
+        return self.bearings.angles(bearing_K)
 
     def angles_of(self, bearing_NK: FloatArray) -> FloatArray:
         """Return the angles of many unit bearings to every site's, shape (N, M), as `angles`."""

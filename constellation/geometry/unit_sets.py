@@ -1,11 +1,12 @@
 """Sets of unit vectors, and the angle of a vector to each set: that to its nearest member.
 
 Sets of one member are compared by one matrix product, as accurate near 0 and pi as chords are.
-Larger sets are kept level by level, every set's first member, then every set's second, so that the
-largest cosine of each set is one pass over contiguous memory; a set with fewer members than the
-largest one repeats its first. Members are ordered by their numbers: the order in which a set is
-given changes no bit of an angle.
-Letters: K coordinates, M sets, B members of the largest set, N queries, R rows near the query.
+Where a set has several, a product in single precision says which sets may be nearest, and those
+alone are compared in double precision: the same bits as if all had been. A set with fewer members
+than the largest one repeats its first. Members are ordered by their numbers: the order in which a
+set is given changes no bit of an angle.
+Letters: K coordinates, M sets, B members of the largest set, N queries, R rows near the query, C
+chunks of rows.
 """
 
 from collections.abc import Sequence
@@ -24,14 +25,37 @@ _COSINE_NEAR = 0.99
 """Above it an arccosine loses digits (1e-16 / sine), and the chord is used in its place."""
 
 
+_CHUNK_ELEMENTS = 8_192
+"""Numbers of one matrix-vector product of the search, at most: below what BLAS shares out to
+threads, which wait for each other longer than such a product takes."""
+
+
+_NONE = np.empty(0, dtype=np.intp)
+
+
+@dataclass(slots=True, eq=False)  # not frozen: one is made for every query, in a third of the time
+class Nearest:
+    """Sets and how near they are to a vector, R of them."""
+
+    sets: list[int]
+    """Places of the sets, nearest first; of equals the first."""
+    radians: list[float]
+    """Their angles, in [0, pi]."""
+    members: list[int]
+    """The nearest member of each, by its index in the set as it was given."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitSets:
     """Sets of unit vectors to which one vector after another is compared."""
 
-    levels_BMK: FloatArray
-    """The members, level by level, shape (B, M, K)."""
-    place_BM: NDArray[np.intp]
-    """Index of each member in its set as it was given, shape (B, M)."""
+    members_MBK: FloatArray
+    """The members, set by set, shape (M, B, K)."""
+    place_MB: NDArray[np.intp]
+    """Index of each member in its set as it was given, shape (M, B)."""
+    search_CKR: NDArray[np.float32] | None
+    """The members in single precision, every set's first, then every set's second, cut into
+    chunks; None when no set has several."""
 
     @classmethod
     def of(cls, sets: Sequence[FloatArray]) -> "UnitSets":
@@ -49,81 +73,115 @@ class UnitSets:
                 f"sites have the shapes {[unit_BK.shape for unit_BK in sets][:8]}; give one or "
                 "more of shape (B, K), B >= 1, of one K"
             )
-        levels = max(map(len, sets))
-        levels_BMK = np.empty((levels, len(sets), shapes[0][1]))
-        place_BM = np.zeros((levels, len(sets)), dtype=np.intp)
-        for column, unit_BK in enumerate(sets):
+        largest = max(map(len, sets))
+        members_MBK = np.empty((len(sets), largest, shapes[0][1]))
+        place_MB = np.zeros((len(sets), largest), dtype=np.intp)
+        for row, unit_BK in enumerate(sets):
             order = np.lexsort(unit_BK.T[::-1])
-            padded = np.append(order, np.repeat(order[:1], levels - len(order)))
-            levels_BMK[:, column], place_BM[:, column] = unit_BK[padded], padded
-        return cls(levels_BMK, place_BM)
+            padded = np.append(order, np.repeat(order[:1], largest - len(order)))
+            members_MBK[row], place_MB[row] = unit_BK[padded], padded
+        return cls(members_MBK, place_MB, _chunks(members_MBK) if largest > 1 else None)
 
-    @property
-    def several(self) -> bool:
-        """Whether a set has more than one member."""
-        return len(self.levels_BMK) > 1
+    def angles(self, unit_K: FloatArray) -> FloatArray:
+        """Return the angle of one unit vector to every set: radians, shape (M,), in [0, pi]."""
+        return self._angles(unit_K, self.members_MBK)[0]
 
-    def compare(self, unit_K: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the angles of one unit vector to every set, and its cosines to every member.
+    def nearest(self, unit_K: FloatArray, count: int) -> Nearest:
+        """Return the sets nearest to a vector, with the bits of `angles`.
 
         Args:
             unit_K: Unit vector, float64, shape (K,).
-
-        Returns:
-            Radians, shape (M,), in [0, pi]; and cosines, shape (B, M), for `nearest`.
+            count: Sets wanted, at least 1; all when there are fewer.
         """
-        levels, num_sets, num_coordinates = self.levels_BMK.shape
-        cosine_R = self.levels_BMK.reshape(-1, num_coordinates) @ unit_K
-        cosine_BM: FloatArray = cosine_R.reshape(levels, num_sets)
-        cosine_M = cosine_BM.max(axis=0) if self.several else cosine_R
-        radians_M: FloatArray = np.arccos(np.clip(cosine_M, -1, 1))
-        near = np.flatnonzero(np.abs(cosine_M) > _COSINE_NEAR)
-        if near.size:
-            angle_BR = _by_chords(
-                cosine_BM[:, near].ravel(),
-                self.levels_BMK[:, near].reshape(-1, num_coordinates),
-                unit_K,
-            )
-            radians_M[near] = angle_BR.reshape(levels, -1).min(axis=0)
-        return radians_M, cosine_BM
+        if self.search_CKR is None:
+            radians_M, _ = self._angles(unit_K, self.members_MBK)
+            order_R = radians_M.argsort(kind="stable")[:count]
+            return Nearest(order_R.tolist(), radians_M[order_R].tolist(), [])
+        found_R = self._candidates(unit_K, count, self.search_CKR)
+        radians_R, member_R = self._angles(unit_K, self.members_MBK.take(found_R, axis=0))
+        order_R = radians_R.argsort(kind="stable")[:count]
+        set_R = found_R[order_R]
+        return Nearest(
+            sets=set_R.tolist(),
+            radians=radians_R[order_R].tolist(),
+            members=self.place_MB[set_R, member_R[order_R]].tolist(),
+        )
 
     def angles_of(self, unit_NK: FloatArray) -> FloatArray:
         """Return all angles of many unit vectors, shape (N, M); memory: the result, a constant."""
-        levels, num_sets, num_coordinates = self.levels_BMK.shape
+        num_sets, largest, num_coordinates = self.members_MBK.shape
         radians_NM = np.empty((len(unit_NK), num_sets))
-        flat_KR = self.levels_BMK.reshape(-1, num_coordinates).T
-        rows = max(1, _BLOCK_ELEMENTS // (levels * num_sets))
+        flat_KR = self.members_MBK.reshape(-1, num_coordinates).T
+        rows = max(1, _BLOCK_ELEMENTS // (largest * num_sets))
         for start in range(0, len(unit_NK), rows):
             block_NK = unit_NK[start : start + rows]
-            cosine_NBM = (block_NK @ flat_KR).reshape(-1, levels, num_sets)
-            cosine_NM = cosine_NBM.max(axis=1) if self.several else cosine_NBM[:, 0]
+            cosine_NMB = (block_NK @ flat_KR).reshape(-1, num_sets, largest)
+            cosine_NM = cosine_NMB[..., 0] if largest == 1 else cosine_NMB.max(axis=2)
             np.arccos(np.clip(cosine_NM, -1, 1), out=radians_NM[start : start + rows])
             queries, sets = np.nonzero(np.abs(cosine_NM) > _COSINE_NEAR)
-            pairs = max(1, _BLOCK_ELEMENTS // (levels * num_coordinates))
+            pairs = max(1, _BLOCK_ELEMENTS // (largest * num_coordinates))
             for first in range(0, len(queries), pairs):
                 query_R, set_R = queries[first : first + pairs], sets[first : first + pairs]
-                angle_RB = _by_chords(
-                    cosine_NBM[query_R, :, set_R].ravel(),
-                    self.levels_BMK[:, set_R].swapaxes(0, 1).reshape(-1, num_coordinates),
-                    np.repeat(block_NK[query_R], levels, axis=0),
+                angle_R = _by_chords(
+                    cosine_NMB[query_R, set_R].ravel(),
+                    self.members_MBK[set_R].reshape(-1, num_coordinates),
+                    np.repeat(block_NK[query_R], largest, axis=0),
                 )
-                radians_NM[start + query_R, set_R] = angle_RB.reshape(-1, levels).min(axis=1)
+                radians_NM[start + query_R, set_R] = angle_R.reshape(-1, largest).min(axis=1)
         return radians_NM
 
-    def nearest(self, cosine_BM: FloatArray, sets: Sequence[int]) -> list[int]:
-        """Return which member of each of the named sets is nearest to a vector.
+    def _angles(
+        self, unit_K: FloatArray, members_RBK: FloatArray
+    ) -> tuple[FloatArray, NDArray[np.intp]]:
+        """Return the angle to each of some sets, and its nearest member; none for lone ones."""
+        _, largest, num_coordinates = members_RBK.shape
+        if largest == 1:
+            cosine_RB = cosine_R = members_RBK[:, 0] @ unit_K
+            member_R = _NONE
+        else:
+            # Set by set, so that a set has the same bits whichever others are compared with it.
+            cosine_RB = members_RBK @ unit_K
+            member_R = cosine_RB.argmax(axis=1)
+            cosine_R = np.maximum.reduce(cosine_RB, axis=1)
+        radians_R: FloatArray = np.arccos(np.minimum(np.maximum(cosine_R, -1), 1))
+        near = (np.abs(cosine_R) > _COSINE_NEAR).nonzero()[0]
+        if near.size:
+            angle_R = _by_chords(
+                cosine_RB[near].ravel(), members_RBK[near].reshape(-1, num_coordinates), unit_K
+            )
+            angle_RB = angle_R.reshape(-1, largest)
+            radians_R[near] = angle_RB.min(axis=1)
+            if largest > 1:
+                member_R[near] = angle_RB.argmin(axis=1)
+        return radians_R, member_R
 
-        Args:
-            cosine_BM: What `compare` returned for the vector.
-            sets: Places of sets.
+    def _candidates(
+        self, unit_K: FloatArray, count: int, search_CKR: NDArray[np.float32]
+    ) -> NDArray[np.intp]:
+        """Return all sets that may be among the nearest, in the order of their places."""
+        num_sets, largest, num_coordinates = self.members_MBK.shape
+        if count >= num_sets:
+            return np.arange(num_sets)
+        # This is most of what a decision costs: methods and ufuncs, which do not check again what
+        # functions of the same name do.
+        cosine_CR = unit_K.astype(np.float32) @ search_CKR
+        cosine_BM = cosine_CR.reshape(-1)[: largest * num_sets].reshape(largest, num_sets)
+        cosine_M = np.maximum.reduce(cosine_BM)
+        ranked_M = cosine_M.copy()
+        ranked_M.partition(num_sets - count)
+        # Twice what a sum of K products of numbers of at most 1 may err by in single precision.
+        least = ranked_M[num_sets - count] - (num_coordinates + 4) * 2.0**-23
+        found_R: NDArray[np.intp] = (cosine_M >= least).nonzero()[0]
+        return found_R
 
-        Returns:
-            Indices in the sets as they were given. Members that are nearer to each other than
-            1e-8 rad may be confused.
-        """
-        listed = list(sets)
-        found: list[int] = self.place_BM[cosine_BM[:, listed].argmax(axis=0), listed].tolist()
-        return found
+
+def _chunks(members_MBK: FloatArray) -> NDArray[np.float32]:
+    """Return the members level by level, in chunks of columns; the last is filled with zeros."""
+    num_coordinates = members_MBK.shape[2]
+    flat_RK = members_MBK.swapaxes(0, 1).reshape(-1, num_coordinates).astype(np.float32)
+    rows = max(1, _CHUNK_ELEMENTS // num_coordinates)
+    filled_RK = np.pad(flat_RK, ((0, -len(flat_RK) % rows), (0, 0)))
+    return np.ascontiguousarray(filled_RK.reshape(-1, rows, num_coordinates).swapaxes(1, 2))
 
 
 def _by_chords(cosine_R: FloatArray, unit_RK: FloatArray, other_RK: FloatArray) -> FloatArray:

@@ -32,6 +32,12 @@ class KernelChange:
     moved_rad: float | None
     """How far its basins moved at most, Fisher-Rao, radians in [0, pi]; None when the simplexes
     have different numbers of outcomes."""
+    num_basins: tuple[int, int]
+    """Basins that route to it, before and after."""
+    share_changed: bool
+    """Whether it takes another part of its family's queries, or is of another family."""
+    arrived: tuple[float | None, float | None]
+    """Share of its held-out passages that arrive, before and after; None when not measured."""
     radius_rad: float
     """How much its radius changed at most, radians, over the rules."""
     seats: tuple[int | None, int | None]
@@ -155,7 +161,10 @@ def _kernel_change(
         files=_keys_that_differ(old.files, new.files),
         base_changed=base_changed or old.base != new.base,
         text_changed=old.domain != new.domain,
-        moved_rad=farthest(_basins(site), _basins(moved)),
+        moved_rad=farthest(site.basins_BK, moved.basins_BK),
+        num_basins=(len(site.basins_BK), len(moved.basins_BK)),
+        share_changed=_share(site) != _share(moved),
+        arrived=(site.arrived, moved.arrived),
         radius_rad=max(abs(site.radii[rule] - moved.radii[rule]) for rule in Rule),
         seats=(site.seat, moved.seat),
     )
@@ -180,8 +189,8 @@ def farthest(old_BK: FloatArray, new_BK: FloatArray) -> float | None:
     return float(max(between.min(axis=0).max(), between.min(axis=1).max()))
 
 
-def _basins(site: KernelSite) -> FloatArray:
-    return site.basin_K[None]
+def _share(site: KernelSite) -> object:
+    return None if site.share is None else (site.share.family, site.share.basin_K.tolist())
 
 
 def _sites(table: Table) -> dict[str, KernelSite]:
@@ -237,12 +246,11 @@ def _kernel_words(change: KernelChange) -> list[str]:
         *(["other text"] if change.text_changed else []),
         *(["its basins are on another simplex"] if moved is None else []),
         *([f"basins moved by at most {moved:.2g} rad"] if moved else []),
+        *_became("basins", *change.num_basins),
+        *(["another share of its family"] if change.share_changed else []),
+        *_became("of its held-out passages arriving", *change.arrived),
         *([f"radius changed by {change.radius_rad:.2g} rad"] if change.radius_rad else []),
-        *(
-            [f"seat {_number(change.seats[0])} became {_number(change.seats[1])}"]
-            if change.seats[0] != change.seats[1]
-            else []
-        ),
+        *_became("as its seat", *change.seats),
     ]
 
 
@@ -252,17 +260,18 @@ def _coordizer_words(change: CoordizerChange) -> list[str]:
     parts = [
         "other tokens" if change.tokens_changed else "the same tokens at other coordinates",
         *([f"other blocks for {', '.join(change.blocks)}"] if change.blocks else []),
-        *(
-            [f"{change.num_outcomes[0]} outcomes became {change.num_outcomes[1]}"]
-            if change.num_outcomes[0] != change.num_outcomes[1]
-            else []
-        ),
+        *_became("outcomes", *change.num_outcomes),
     ]
     return [f"coordizer: {', '.join(parts)}"]
 
 
 def _listed(title: str, names: tuple[str, ...]) -> list[str]:
     return [f"{title}: {', '.join(names)}"] if names else []
+
+
+def _became(what: str, before: float | None, after: float | None) -> list[str]:
+    same = before == after
+    return [] if same else [f"{_number(after)} {what} instead of {_number(before)}"]
 
 
 def _number(value: float | None) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError
 from constellation.records import Table
+from constellation.releases.manifest import COORDIZER
 from constellation.releases.store import ReleaseStore
 
 
@@ -36,7 +37,7 @@ class ReleasedCoordizers:
         """
         if not table.release:
             raise ArtifactError("table", "names no release whose coordizer it was made with")
-        folder = self._store.folder(table.release) / "coordizer"
+        folder = self._store.part(table.release, COORDIZER) / COORDIZER
         coordizer = Coordizer.load(folder)
         if coordizer.hash != table.coordizer_hash:
             raise ArtifactError(folder, "is another coordizer than the table's; roll back")

@@ -133,11 +133,12 @@ def publish(
     *,
     change: str,
     fitted: Fitted | None = None,
+    replaced: Collection[str] = (),
 ) -> Release:
     """Make what was trained the current release, together with the kernels that have joined.
 
-    A kernel of the current release that is not one of `own` stays as it is, with its text. Nothing
-    is written when the current release is that very release.
+    A kernel of the current release that this training and the one before did not make stays as it
+    is, with its text. Nothing is written when the current release is that very release.
 
     Args:
         artifacts: The folder that holds the store, and in `kernels/` the kernels that were trained.
@@ -146,6 +147,7 @@ def publish(
         options: How coordinates and table are fitted.
         change: One line that says why, for people.
         fitted: What `fit` gives for `own` alone, where that is known.
+        replaced: Names of the kernels that the training before made.
 
     Raises:
         ArtifactError: A kernel is damaged, or the store cannot be written.
@@ -153,7 +155,7 @@ def publish(
     """
     store = ReleaseStore(artifacts)
     before = None if store.current() is None else store.read_current()
-    joined = joined_parts(store, before, [domain.name for domain in own])
+    joined = joined_parts(store, before, {*(domain.name for domain in own), *replaced})
     with store.adding() as writer:
         kernels = {domain.name: kernel_parts(artifacts, domain.name, writer) for domain in own}
         parts = Parts(
@@ -189,7 +191,7 @@ def joined_parts(store: ReleaseStore, release: Release | None, own: Collection[s
     Args:
         store: Of the release.
         release: None has none.
-        own: Names of the kernels that the training makes.
+        own: Names of the kernels that trainings made.
 
     Raises:
         ArtifactError: A record is damaged.

@@ -18,6 +18,9 @@ from constellation.wire.names import KERNEL_NAMES, is_kernel_name
 TABLE_PATH: Final = "table.msgpack"
 """Where the table of a release lies in its folder."""
 
+COORDIZER: Final = "coordizer"
+"""Where its coordizer lies there."""
+
 _CHANGE_MAX = 500
 _PATH_MAX = 255
 _SIZE_MAX = 2**62
@@ -78,6 +81,12 @@ class KernelFiles:
                 f"kernel {self.name!r} is a {self.engine} with the base {self.base}; an adapter "
                 "needs a base, and nothing else has one"
             )
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where its files lie in the folder of a release: its own first, then that of its base."""
+        own = f"kernels/{self.name}"
+        return (own,) if self.base is None else (own, f"bases/{self.base}")
 
     def plain(self) -> Plain:
         """Return the record as plain values."""
@@ -143,10 +152,10 @@ class Draft:
 
     def files(self) -> dict[str, Blob]:
         """Return path -> file, for all files, laid out as those who serve read them."""
-        laid_out = {f"coordizer/{path}": blob for path, blob in self.coordizer.items()}
+        laid_out = {f"{COORDIZER}/{path}": blob for path, blob in self.coordizer.items()}
         laid_out[TABLE_PATH] = self.table
         for kernel in self.kernels:
-            folder = f"kernels/{kernel.name}"
+            folder = kernel.folders[0]
             laid_out |= {f"{folder}/{path}": blob for path, blob in kernel.files.items()}
             laid_out[f"domains/{kernel.name}.msgpack"] = kernel.domain
         for key, files in self.bases.items():

@@ -217,6 +217,23 @@ class ReleaseStore:
         for blob in self.read(version).blobs():
             self.blobs.verify(blob)
 
+    def part(self, version: int, *folders: str) -> Path:
+        """Return the folder of a release in which these folders of it are whole.
+
+        What lies elsewhere in it may be damaged: one kernel's files are not another's affair.
+
+        Args:
+            version: Of the release.
+            folders: Paths in the folder of the release, as `KernelFiles.folders`.
+
+        Raises:
+            ArtifactError, OSError: As `folder`.
+        """
+        view, files = self._releases / str(version), self.read(version).files()
+        starts = tuple(f"{folder}/" for folder in folders)
+        wanted = {path: blob for path, blob in files.items() if path.startswith(starts)}
+        return view if views.holds(view, wanted, self.blobs) else self.folder(version)
+
     def previous(self, version: int) -> int | None:
         """Return the release that one was made from; None when it was the first.
 

@@ -29,8 +29,11 @@ def is_whole(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
     A file that is the blob itself is taken as it is, since it was read when the view was made; one
     that was copied is read.
     """
-    if _paths(view) != set(files):
-        return False
+    return _paths(view) == set(files) and holds(view, files, blobs)
+
+
+def holds(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
+    """Return whether a view has these files, whatever else it has."""
     return all(_is_right(view / path, blob, blobs) for path, blob in files.items())
 
 

@@ -1,25 +1,22 @@
 """Find the several basins of a kernel in its own texts.
 
 A broad domain is a set of points: banking is transfers, and cards, and interest. Its texts are
-grouped by their bearings, and each group has a basin, half-way from the mean of all texts to the
-group's own: a group's mean alone draws texts of other kernels that resemble what the group shares
-with them. How many groups there are is asked of the kernel's own texts: each further group must
-bring texts that were held back nearer to their group by a share that pays for it. Nothing random,
-nothing of other kernels, and the order of the texts changes no bit.
-
-Source of the search: Likas, Vlassis and Verbeek (2003), the fast global k-means algorithm, here
-with unit vectors and cosines.
+grouped by their bearings, and each group has a basin, part of the way from the mean of all texts
+to the group's own: a group's mean alone draws texts of other kernels that resemble what the group
+shares with them. How many groups there are is asked of the kernel's own texts: each further group
+must bring texts that were held back nearer to their basin. Nothing random, nothing of other
+kernels, and the order of the texts changes no bit.
 
 Shapes: K outcomes, N texts, B basins, R texts that the search reads.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from constellation.geometry.bearings import angle, bearing, has_bearing, mean_bearing
+from constellation.geometry.bearings import angle, bearing, has_bearing
+from constellation.geometry.grouping import group_centres, nearest_centre
 from constellation.geometry.means import hellinger_mean
 from constellation.records import FloatArray
 
@@ -30,7 +27,7 @@ documents had two or three basins, their neighbours one, and routes of long text
 TEXTS_MAX: Final = 512
 """Texts among which groups are sought; of more, so many are taken evenly."""
 
-TOWARDS_MEAN: Final = 0.5
+TOWARDS_MEAN: Final = 0.6
 """How far a basin lies from its group's mean towards the mean of all texts, in square roots: 0 is
 the group's mean, 1 that of all. Chosen on development text (docs/log.md), as the next one."""
 
@@ -39,8 +36,6 @@ GAIN_MIN: Final = 0.01
 
 FOLDS: Final = 4
 """Parts of the texts, each held back once."""
-
-_ROUNDS_MAX: Final = 50
 
 
 def find_basins(basins_NK: FloatArray, *, background_K: FloatArray, basins_max: int) -> FloatArray:
@@ -61,7 +56,7 @@ def find_basins(basins_NK: FloatArray, *, background_K: FloatArray, basins_max: 
     most = min(basins_max, len(told_NK) // TEXTS_PER_BASIN)
     count = _num_basins(read_RK, background_K, most)
     if count > 1:
-        *_, centres_BK = _centres(bearing(read_RK, background_K), count)
+        *_, centres_BK = group_centres(bearing(read_RK, background_K), count)
         found_BK = _basins(told_NK, background_K, centres_BK)
         if has_bearing(bearing(found_BK, background_K)).all():
             return found_BK
@@ -81,9 +76,9 @@ def _num_basins(read_RK: FloatArray, background_K: FloatArray, most: int) -> int
     angle_B = np.zeros(most)
     for fold in range(FOLDS):
         own_RK, kept_R = unit_RK[fold_R == fold], fold_R != fold
-        for place, centres_BK in enumerate(_centres(unit_RK[kept_R], most)):
+        for place, centres_BK in enumerate(group_centres(unit_RK[kept_R], most)):
             found_BK = bearing(_basins(read_RK[kept_R], background_K, centres_BK), background_K)
-            nearest_R = (own_RK @ found_BK.T).argmax(axis=1)
+            nearest_R = nearest_centre(own_RK, found_BK)
             angle_B[place] += float(angle(own_RK, found_BK[nearest_R]).sum())
     with np.errstate(divide="ignore"):  # texts that are all alike lie at their basin: one is enough
         penalised_B = np.log(angle_B) + GAIN_MIN * np.arange(1, most + 1)
@@ -92,7 +87,7 @@ def _num_basins(read_RK: FloatArray, background_K: FloatArray, most: int) -> int
 
 def _basins(texts_NK: FloatArray, background_K: FloatArray, centres_BK: FloatArray) -> FloatArray:
     """Return the basin of each group that has a text, that of the largest group first."""
-    group_N = (bearing(texts_NK, background_K) @ centres_BK.T).argmax(axis=1)
+    group_N = nearest_centre(bearing(texts_NK, background_K), centres_BK)
     groups, num_texts = np.unique(group_N, return_counts=True)
     mean_K = hellinger_mean(texts_NK)
     pair_2 = np.array([1 - TOWARDS_MEAN, TOWARDS_MEAN])
@@ -101,36 +96,6 @@ def _basins(texts_NK: FloatArray, background_K: FloatArray, centres_BK: FloatArr
         for group in groups[np.argsort(-num_texts, kind="stable")]
     ]
     return np.stack(found)
-
-
-def _centres(unit_RK: FloatArray, most: int) -> Iterator[FloatArray]:
-    """Yield the centres of 1, 2, ..., `most` groups; each number begins with those before.
-
-    A further centre begins at the text that would bring all texts nearest to their centres.
-    """
-    cosine_RR = unit_RK @ unit_RK.T
-    centres_BK = unit_RK[:0]
-    for _ in range(most):
-        best_R = (unit_RK @ centres_BK.T).max(axis=1, initial=-1.0)
-        gain_R = np.maximum(cosine_RR - best_R[:, None], 0).sum(axis=0)
-        centres_BK = _settled(unit_RK, np.vstack([centres_BK, unit_RK[gain_R.argmax()]]))
-        yield centres_BK
-
-
-def _settled(unit_RK: FloatArray, centres_BK: FloatArray) -> FloatArray:
-    """Return the centres after texts have gone to the nearest, and centres to their texts' mean."""
-    group_R: NDArray[np.intp] | None = None
-    for _ in range(_ROUNDS_MAX):
-        following_R = (unit_RK @ centres_BK.T).argmax(axis=1)
-        if group_R is not None and np.array_equal(following_R, group_R):
-            break
-        group_R = following_R
-        centres_BK = centres_BK.copy()
-        for group in np.unique(group_R):  # an empty group stays where it was
-            centre_K = mean_bearing(unit_RK[group_R == group])
-            if centre_K.any():
-                centres_BK[group] = centre_K
-    return centres_BK
 
 
 def _evenly(count: int, most: int) -> NDArray[np.intp]:

@@ -1,39 +1,44 @@
-"""The distances beyond which one query is out of each kernel's domain.
+"""The distances beyond which one query is out of each kernel's domain."""
 
-Shapes: M kernels of the table.
-"""
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from constellation.errors import InvalidRequest
-from constellation.records import SHARE_DEFAULT, FloatArray, Refusal, Rule, Table
+from constellation.records import SHARE_DEFAULT, Refusal, Rule
+from constellation.routing.nearness import Nearness
 from constellation.routing.refusal import CaughtTable, LimitTable, QueryLimits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every query, in a third of the time
 class KernelLimits:
     """What holds for one query; without thresholds the radii of the kernels, and no shares."""
 
-    radius_M: FloatArray
-    """Radians beyond which the query is out of each kernel's domain."""
+    radii: Sequence[float]
+    """Radians beyond which the query is out of each kernel's domain; one when it is that of all."""
     rule: Rule = Rule.BEARING
     num_tokens: int = 0
     caught: CaughtTable | None = None
     common: QueryLimits | None = None
     """What holds for every kernel by the thresholds of the table."""
 
-    def all_beyond(self, distance_M: FloatArray, nearest: int) -> bool:
-        """Return whether a query lies beyond the radius of every kernel.
+    def radius(self, place: int) -> float:
+        """Return the radius of the kernel at a place of the table."""
+        return self.radii[0] if len(self.radii) == 1 else self.radii[place]
 
-        Args:
-            distance_M: Radians to every kernel.
-            nearest: Place of the nearest kernel.
-        """
-        if self.common is not None:  # one radius: the nearest decides
-            return bool(distance_M[nearest] > self.radius_M[nearest])
-        return bool((distance_M > self.radius_M).all())
+    def radii_of(self, places: Sequence[int]) -> Sequence[float]:
+        """Return the radii of several kernels."""
+        if len(self.radii) == 1:
+            return [self.radii[0]] * len(places)
+        return [self.radii[place] for place in places]
+
+    def all_beyond(self, near: Nearness) -> bool:
+        """Return whether a query lies beyond the radius of every kernel."""
+        if len(self.radii) == 1:  # the nearest decides
+            return near.distances[0] > self.radii[0]
+        return all(
+            distance > self.radii[place]
+            for place, distance in zip(near.places, near.distances, strict=True)
+        )
 
     def beyond(self, distance: float) -> tuple[float | None, float | None]:
         """Return the shares of own and of foreign held-out texts that lie as far out.
@@ -50,11 +55,10 @@ class KernelLimits:
 class TableLimits:
     """The thresholds of a table, ready for one query after another."""
 
-    def __init__(self, table: Table, refusal: Refusal) -> None:
-        """Prepare the thresholds of `table`, whose `refusal` is given."""
+    def __init__(self, refusal: Refusal) -> None:
+        """Prepare the thresholds of a table."""
         self._caught = CaughtTable(refusal)
         self._common = LimitTable(refusal.thresholds)
-        self._num_kernels = len(table.sites)
 
     def of_query(
         self, rule: Rule, *, num_tokens: int, evidence: float, share: float | None
@@ -75,9 +79,9 @@ class TableLimits:
             raise InvalidRequest("refuse", share, f"{shares[0]:g} to {shares[-1]:g}")
         asked = SHARE_DEFAULT if share is None else share
         common = self._common.of_query(rule, num_tokens=num_tokens, evidence=evidence)
-        radius_M = np.full(self._num_kernels, common.limit(asked))
+        radii = [common.limit(asked)]
         return KernelLimits(
-            radius_M=radius_M,
+            radii=radii,
             rule=rule,
             num_tokens=num_tokens,
             caught=self._caught,

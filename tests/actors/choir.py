@@ -125,7 +125,7 @@ class Choir:
                 server=shared,
                 loop=loop,
                 partners=Partners(None),
-                coordizer_folder=coordizer_folder,
+                coordizer_folder=None if coordizer_folder is None else lambda _: coordizer_folder,
             )
             self.servers[name] = self.kernels[name].server
         self.router = RouterHost(Fixed(self.coordizer), RouterOptions(top_k=2), token=None)

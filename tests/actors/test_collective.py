@@ -219,7 +219,6 @@ def test_by_default_nothing_is_kept_and_nothing_is_said() -> None:
 def test_every_prompt_of_a_period_is_as_likely_to_be_kept(seed: int) -> None:
     sampler = CollectiveSampler(
         None,  # type: ignore[arg-type]
-        Readable(),
         rate=1.0,
         draw=random.Random(seed).random,
         gauge=Gauge("g", "g", registry=CollectorRegistry()),

@@ -13,8 +13,7 @@ from prometheus_client import generate_latest
 
 from actors.kernel.group import KernelGroup
 from actors.kernel_link import KernelLinks, typed_loss
-from actors.placing import read_placement
-from actors.run_folder import as_json
+from actors.placing import Placed, pack_placement, read_placement
 from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
@@ -28,10 +27,12 @@ from constellation.kernel.generation import Generation
 from constellation.kernel.scoring import token_nats
 from constellation.kernel.stacked_batch import StackedBatch
 from constellation.records import KernelSite, Rule, Sampling, Table
+from constellation.releases.store import ReleaseStore
 from constellation.runtime.placement import Placement
 from constellation.v1 import kernel_pb2
 from constellation.wire.channel import Bind
 from tests.coordizer.corpora import DOCUMENTS, LABELS
+from tests.support.released import release
 
 STACKED = ("a", "b", "c")
 SAMPLING = Sampling(tokens_max=10, temperature=0)
@@ -94,6 +95,12 @@ def save(
     save_kernel(folder, decoder, tokenizer_hash=spoken, facts={})
 
 
+def publish(spec: DeploymentSpec) -> int:
+    """Make what lies among the artifacts the current release; return its number."""
+    kernels = spec.artifacts / "kernels"
+    return release(spec.artifacts, sorted(path.name for path in kernels.iterdir()))
+
+
 def decoder_of(spec: DeploymentSpec, name: str) -> Decoder:
     return load_kernel(spec.artifacts / "kernels" / name).decoder
 
@@ -112,9 +119,12 @@ class Sky:
         self.group = KernelGroup(spec)
         self.links = KernelLinks(None, grace_s=1)
         self.endpoint = ""
+        self.release = 0
 
     async def start(self, *names: str) -> None:
-        await self.group.load(names)
+        """Serve these kernels of a release of all that lie among the artifacts."""
+        self.release = publish(self.group._spec)
+        await self.group.load(names, self.release)
         self.endpoint = await self.group.server.open(Bind(), stall_s=5)
         self.follow(*names)
 
@@ -140,6 +150,9 @@ class Sky:
                 sites=sites,
             )
         )
+
+    async def join(self, name: str) -> None:
+        await self.group.join(name, self.release)
 
     async def stop(self) -> None:
         await self.links.close()
@@ -224,9 +237,9 @@ def test_kernels_join_and_leave_while_others_answer(
     async def story(sky: Sky) -> None:
         await sky.start("a")
         said = [asyncio.create_task(sky.ask("a", tokens_max=50)) for _ in range(3)]
-        await sky.group.join("b")
-        await sky.group.join("recurrent")
-        await sky.group.join("b")  # again: nothing happens
+        await sky.join("b")
+        await sky.join("recurrent")
+        await sky.join("b")  # again: nothing happens
         sky.follow("a", "b", "recurrent")
         assert sky.group.names == ("a", "b", "recurrent")
         assert await sky.ask("b") == alone(spec, coordizer, "b")
@@ -241,7 +254,7 @@ def test_kernels_join_and_leave_while_others_answer(
         with pytest.raises(KernelUnavailable, match="'b'"):
             await sky.ask("b")
         assert b'kernel="b"' not in generate_latest(sky.group.server.metrics.registry)
-        await sky.group.join("c")  # where b was
+        await sky.join("c")  # where b was
         sky.follow("a", "c", "recurrent")
         assert await sky.ask("c") == alone(spec, coordizer, "c")
         assert len({await each for each in said}) == 1
@@ -259,7 +272,7 @@ def test_a_place_is_not_given_away_while_somebody_is_still_answered_there(
         stream = aiter(sky.links.to("b").generate(request("b", tokens_max=50), 20))
         replies = [await anext(stream)]
         await sky.group.leave("b", 0)
-        await sky.group.join("c")
+        await sky.join("c")
         replies += [reply async for reply in stream]
         pieces = map(kernel_pb2.KernelGenerateReply.FromString, replies)
         assert "".join(piece.text for piece in pieces) == whole
@@ -273,7 +286,7 @@ def test_a_request_without_a_name_is_for_the_only_kernel(spec: DeploymentSpec) -
     async def story(sky: Sky) -> None:
         await sky.start("a")
         assert sky.group.server.named("").describe().name == "a"
-        await sky.group.join("b")
+        await sky.join("b")
         with pytest.raises(KernelUnavailable):
             sky.group.server.named("")
 
@@ -286,47 +299,132 @@ def test_new_weights_are_taken_by_all_kernels_or_by_none(
     async def story(sky: Sky) -> None:
         await sky.start(*STACKED, "recurrent")
         group, before = sky.group, {name: await sky.ask(name) for name in STACKED}
-        assert await group.load_next() == ()
         save(spec, coordizer, "b", seed=30)
-        damaged = spec.artifacts / "kernels" / "c" / "weights.safetensors"
+        second = publish(spec)
+        damaged = blob(spec, second, "b")
         whole = damaged.read_bytes()
-        damaged.write_bytes(whole[:-1])
+        damage(damaged, whole[:-1])
         with pytest.raises(ArtifactError):
-            await group.load_next()
+            await group.load_next(second)
         group.forget_next()
+        assert group.release == sky.release
         assert {name: await sky.ask(name) for name in STACKED} == before
-        damaged.write_bytes(whole)
+        damage(damaged, whole)
         lasting = asyncio.create_task(sky.ask("a", tokens_max=50))
-        assert await group.load_next() == ("b",)
-        await group.take_next()
+        await group.load_next(second)
+        assert await sky.ask("b") == before["b"], "until it is taken"
+        await group.take_next(second)
+        assert group.release == second
         assert await sky.ask("b") == alone(spec, coordizer, "b") != before["b"]
         assert await sky.ask("a") == before["a"]
         assert (await lasting).startswith(before["a"])
         assert len(sky.stacks()) == 1, "nobody holds the old one"
+        await group.take_next(sky.release)  # loaded only now, as after a restart
+        assert {name: await sky.ask(name) for name in STACKED} == before
 
     run(spec, story)
 
 
-def test_a_damaged_kernel_does_not_keep_the_others_from_answering(
+def test_a_release_that_changes_no_kernel_of_a_process_is_taken_without_a_file_being_read(
     spec: DeploymentSpec, coordizer: Coordizer
 ) -> None:
-    (spec.artifacts / "kernels" / "b" / "kernel.json").write_text("{}")
+    async def story(sky: Sky) -> None:
+        await sky.start("a", "b")
+        (stack,) = sky.stacks()
+        save(spec, coordizer, "c", seed=30)
+        second = publish(spec)
+        damage(blob(spec, second, "a"), b"nobody reads this")
+        await sky.group.load_next(second)
+        await sky.group.take_next(second)
+        assert sky.group.release == second
+        assert sky.stacks() == [stack]
+        assert await sky.ask("b") == alone(spec, coordizer, "b")
+
+    run(spec, story)
+
+
+def test_a_kernel_that_joined_in_a_later_release_takes_its_weights_of_the_next(
+    spec: DeploymentSpec, coordizer: Coordizer
+) -> None:
+    async def story(sky: Sky) -> None:
+        await sky.start("a")
+        save(spec, coordizer, "b", seed=30)
+        await sky.group.join("b", publish(spec))
+        sky.follow("a", "b")
+        before = await sky.ask("b")
+        save(spec, coordizer, "b", seed=31)
+        third = publish(spec)
+        await sky.group.load_next(third)
+        await sky.group.take_next(third)
+        assert await sky.ask("b") == alone(spec, coordizer, "b") != before
+
+    run(spec, story)
+
+
+def test_a_kernel_that_a_release_lacks_goes_on_until_it_leaves(spec: DeploymentSpec) -> None:
+    async def story(sky: Sky) -> None:
+        await sky.start("a", "b")
+        before = await sky.ask("b")
+        second = release(spec.artifacts, ["a", "c"])
+        await sky.group.load_next(second)
+        await sky.group.take_next(second)
+        assert await sky.ask("b") == before
+        await sky.group.leave("b", 5)
+        assert sky.group.names == ("a",)
+
+    run(spec, story)
+
+
+def blob(spec: DeploymentSpec, version: int, kernel: str) -> Path:
+    """Return where the weights of a kernel of a release lie."""
+    store = ReleaseStore(spec.artifacts)
+    store.folder(version)
+    return store.blobs.path(store.read(version).kernel(kernel).files["weights.safetensors"])
+
+
+def damage(path: Path, content: bytes) -> None:
+    """Change a file that is never changed."""
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("content", [b"short", None])
+def test_a_damaged_kernel_does_not_keep_the_others_from_answering(
+    spec: DeploymentSpec, coordizer: Coordizer, content: bytes | None
+) -> None:
+    """Whether a disk lost the end of a file or changed its content."""
+    first = publish(spec)
+    damaged = blob(spec, first, "b")
+    damage(damaged, content or bytes(damaged.stat().st_size))
 
     async def story(sky: Sky) -> None:
-        await sky.start(*STACKED)
+        await sky.group.load(STACKED, first)
+        sky.release = first
+        sky.endpoint = await sky.group.server.open(Bind(), stall_s=5)
+        sky.follow(*STACKED)
         assert sky.group.names == ("a", "c")
         assert await sky.ask("c") == alone(spec, coordizer, "c")
         with pytest.raises(ArtifactError):
-            await sky.group.join("b")
-        save(spec, coordizer, "b", seed=1, tokenizer_hash="0" * 64)
-        with pytest.raises(ArtifactError, match="another vocabulary"):
-            await sky.group.join("b")
+            await sky.join("b")
         assert sky.group.names == ("a", "c")
 
     run(spec, story)
-    (spec.artifacts / "kernels" / "b" / "kernel.json").write_text("{}")
     with pytest.raises(ArtifactError):
-        asyncio.run(KernelGroup(spec).load(("b",)))
+        asyncio.run(KernelGroup(spec).load(("b",), first))
+
+
+def test_a_kernel_of_another_vocabulary_does_not_join(
+    spec: DeploymentSpec, coordizer: Coordizer
+) -> None:
+    save(spec, coordizer, "b", seed=1, tokenizer_hash="0" * 64)
+
+    async def story(sky: Sky) -> None:
+        await sky.start("a")
+        with pytest.raises(ArtifactError, match="another vocabulary"):
+            await sky.join("b")
+        assert sky.group.names == ("a",)
+
+    run(spec, story)
 
 
 @pytest.mark.parametrize("weights", ["bfloat16", "int8"])
@@ -355,9 +453,12 @@ def test_a_kernel_that_is_alone_maps_its_weights(spec: DeploymentSpec) -> None:
 
 
 def test_a_placement_comes_back_as_it_was_written(spec: DeploymentSpec) -> None:
-    assert read_placement(spec).processes == {}
-    placement = Placement(8, {}).fitted("abc")
-    write_whole(spec.placement_path, as_json(placement.processes))
-    assert read_placement(spec) == placement
-    spec.placement_path.write_text("[1]")
-    assert read_placement(spec).processes == {}  # its registry has the process serve them
+    assert read_placement(spec).placement.processes == {}
+    assert read_placement(spec).release_of("kernels-1") is None
+    placed = Placed(placement=Placement(8, {}).fitted("abc"), release=3, ahead={"kernel-new": 4})
+    write_whole(spec.placement_path, pack_placement(placed))
+    assert read_placement(spec) == placed
+    assert [placed.release_of(member) for member in ("kernels-1", "kernel-new")] == [3, 4]
+    for damaged in ("[1]", "{", '{"processes": {}, "release": "x", "ahead": {}}'):
+        spec.placement_path.write_text(damaged)
+        assert read_placement(spec).placement.processes == {}  # its registry has it serve them

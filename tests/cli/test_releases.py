@@ -15,7 +15,7 @@ from constellation.wire.run_lock import owned
 from constellation.wire.table_file import load_table, save_table
 from tests.cli.conftest import Run
 from tests.cli.test_serving_commands import write_own_state
-from tests.releases.conftest import publish
+from tests.releases.conftest import publish, unpublished
 from tests.releases.drafts import check_whole, files_in
 from tests.support.artifacts import PROMPTS
 from tests.wire.fakes import Served
@@ -24,7 +24,7 @@ from tests.wire.fakes import Served
 @pytest.fixture
 def own(artifacts: Path, tmp_path: Path) -> Path:
     """Return artifacts with two releases, of which the second is current; one kernel has left."""
-    own = Path(shutil.copytree(artifacts, tmp_path / "own"))
+    own = unpublished(Path(shutil.copytree(artifacts, tmp_path / "own")))
     store = ReleaseStore(own, clock=lambda: 86_400.0)
     publish(store, own)
     store.switch(1)
@@ -61,9 +61,10 @@ def test_a_damaged_release_is_listed_beside_the_others(run: Run, own: Path) -> N
     assert "is damaged" in run("releases", "list", "--artifacts", own).stdout
 
 
-def test_a_folder_without_releases_is_said_to_hold_none(run: Run, artifacts: Path) -> None:
-    assert "holds no release" in run("releases", "list", "--artifacts", artifacts).stdout
-    told = json.loads(run("releases", "list", "--artifacts", artifacts, "--json").stdout)
+def test_a_folder_without_releases_is_said_to_hold_none(run: Run, own: Path) -> None:
+    unpublished(own)
+    assert "holds no release" in run("releases", "list", "--artifacts", own).stdout
+    told = json.loads(run("releases", "list", "--artifacts", own, "--json").stdout)
     assert told == {"current": None, "releases": []}
 
 
@@ -210,11 +211,12 @@ def test_without_a_parent_or_a_current_release_one_must_be_named(own: Path) -> N
     assert roll_back(own, 2, None) == RolledBack(before=None, after=2)
 
 
-def test_a_folder_without_releases_has_none_to_go_back_to(artifacts: Path) -> None:
-    before = files_in(artifacts)
+def test_a_folder_without_releases_has_none_to_go_back_to(own: Path) -> None:
+    unpublished(own)
+    before = files_in(own)
     with pytest.raises(ArtifactError, match="holds no release to go back to"):
-        roll_back(artifacts, None, None)
-    assert files_in(artifacts) == before
+        roll_back(own, None, None)
+    assert files_in(own) == before
 
 
 def test_a_rollback_goes_through_the_constellation_that_runs(

@@ -92,9 +92,15 @@ def test_up_says_that_a_ray_was_never_tried(
 def test_reload_says_which_kernels_have_new_weights(run: Run, served: Served) -> None:
     result = run("reload", "--endpoint", served.endpoint)
     assert result.exit_code == 0
-    assert "new weights: python, law · table version 6" in result.stdout
+    assert "new weights: python, law · release 7 · table version 6" in result.stdout
     shown = json.loads(run("reload", "--json", "--endpoint", served.endpoint).stdout)
-    assert shown == {"table_version": 6, "kernels": ["python", "law"]}
+    assert shown == {
+        "release": 7,
+        "table_version": 6,
+        "joined": ["a"],
+        "left": ["b", "c"],
+        "reloaded": ["python", "law"],
+    }
 
 
 def test_a_refused_reload_says_why(run: Run, served: Served) -> None:

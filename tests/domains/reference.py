@@ -92,10 +92,15 @@ def _crossed(
             [each.domain for each in others],
             num_outcomes=coordizer.background_K.size,
         )
-        texts = []
-        for name in names:
-            basins_NK = _basins([each for each in others if each.domain == name], refitted)
-            texts.append(KernelTexts(name=name, corpora={"train": basins_NK}))
+        texts = [
+            KernelTexts(
+                name=name,
+                corpora={
+                    "train": _basins([each for each in others if each.domain == name], refitted)
+                },
+            )
+            for name in names
+        ]
         sites = fit_sites(texts, background_K=refitted.background_K, seats=False).sites
         parts.append(_measured(own, sites, refitted, first))
         first += len(own)

@@ -18,6 +18,7 @@ from constellation.domains.families import (
 )
 from constellation.domains.fitting import FitOptions, fit_coordizer
 from constellation.domains.record import Domain, make_domain, unlearn
+from constellation.domains.record_file import pack_domain
 from constellation.errors import GrowthRefused, IncompatibleKernels, InvalidRequest, UnknownKernel
 from constellation.records import FloatArray
 from tests.domains.material import WORDS, coordizer, domain, texts
@@ -134,6 +135,22 @@ def test_a_file_stands_for_its_parts() -> None:
     after = unlearn(record, "play.txt")
     assert after.unlearned == tuple(f"play.txt#{number}" for number in range(6))
     assert after.train.sources == ("0-0.txt", "0-1.txt")
+    by_hand = record
+    for number in range(6):
+        by_hand = unlearn(by_hand, f"play.txt#{number}")
+    assert pack_domain(by_hand) == pack_domain(after)
+    half = unlearn(record, "play.txt#3")
+    rest = tuple(f"play.txt#{number}" for number in (0, 1, 2, 4, 5))
+    assert unlearn(half, "play.txt").unlearned == ("play.txt#3", *rest)
+
+
+@pytest.mark.parametrize("wrong", ["act1", "ACT1.TXT", "plays/atc1.txt"])
+def test_a_mistyped_source_is_answered_with_the_names_that_are_nearest(wrong: str) -> None:
+    names = [*(f"z{n}.txt" for n in range(9)), "plays/act1.txt", "plays/act2.txt"]
+    pairs = [(name, text) for name, (_, text) in zip(names, texts("bake", 11), strict=True)]
+    record = make_domain("bake", pairs, texts("bake", 4, seed=1), coordizer())
+    with pytest.raises(GrowthRefused, match=r"nearest names: plays/act1\.txt"):
+        unlearn(record, wrong)
 
 
 @pytest.mark.parametrize(

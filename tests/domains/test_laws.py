@@ -35,6 +35,18 @@ def test_to_add_and_to_remove_gives_back_every_bit(names: list[str], count: int)
 
 
 @few
+@given(st.sampled_from(NAMES), st.sampled_from(("0-0.txt", "0-3.txt", "1-0.txt")))
+def test_a_kernel_that_left_comes_back_with_its_seat_and_all_that_it_had_unlearned(
+    name: str, source: str
+) -> None:
+    before = unlearn_source(served(*NAMES), name, source)
+    (record,) = (each for each in before if each.name == name)
+    back = add(retire(before, name), record)
+    assert by_name(back)[name].unlearned == (source,)
+    assert fitted_bits(back) == fitted_bits(before)
+
+
+@few
 @given(st.permutations(NAMES))
 def test_in_any_order_of_joining_the_same_bits_are_served(names: list[str]) -> None:
     grown: tuple[Domain, ...] = served(names[0])

@@ -86,21 +86,39 @@ def test_the_order_in_which_a_set_is_given_changes_no_bit(seed: int, data: st.Da
     shuffled = [point_BK[order] for point_BK, order in zip(points, orders, strict=True)]
     one, other = SiteIndex.of_sets(points), SiteIndex.of_sets(shuffled)
     query_K = simplex(seed + 99, 1)[0]
-    (found_M, cosine_BM), (again_M, again_BM) = one.compare(query_K), other.compare(query_K)
-    assert found_M.tobytes() == again_M.tobytes()
-    places = range(len(points))
-    same = one.roots.nearest(cosine_BM, places)
-    renamed = other.roots.nearest(again_BM, places)
-    assert [order[place] for order, place in zip(orders, renamed, strict=True)] == same
+    assert one.distances(query_K).tobytes() == other.distances(query_K).tobytes()
+    first, second = one.nearest(query_K, 7), other.nearest(query_K, 7)
+    assert (first.sets, first.radians) == (second.sets, second.radians)
+    renamed = [orders[place][row] for place, row in zip(second.sets, second.members, strict=True)]
+    assert renamed == first.members
+
+
+@given(seeds, st.integers(1, 400), st.integers(1, 5), st.integers(1, 20))
+def test_the_nearest_few_are_the_first_of_all_to_the_bit(
+    seed: int, num_sets: int, most: int, count: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    points = [
+        generator.dirichlet(np.ones(64), int(size))
+        for size in generator.integers(1, most + 1, num_sets)
+    ]
+    query_K = generator.dirichlet(np.ones(64))
+    points[-1] = points[0] if seed % 2 else query_K[None]  # ties, and a set at the query
+    index = SiteIndex.of_sets(points)
+    distance_M = index.distances(query_K)
+    expected = distance_M.argsort(kind="stable")[:count]
+    found = index.nearest(query_K, count)
+    assert found.sets == expected.tolist()
+    assert found.radians == distance_M[expected].tolist()
 
 
 @given(seeds)
 def test_the_nearest_member_is_named_as_the_set_was_given(seed: int) -> None:
     points, query_K = sets(seed), simplex(seed + 99, 1)[0]
-    index = SiteIndex.of_sets(points)
-    wanted = [4, 0, 6]
-    expected = [int(distance(query_K, points[place]).argmin()) for place in wanted]
-    assert index.roots.nearest(index.compare(query_K)[1], wanted) == expected
+    if max(map(len, points)) == 1:
+        return
+    found = SiteIndex.of_sets(points).nearest(query_K, 3)
+    assert found.members == [int(distance(query_K, points[place]).argmin()) for place in found.sets]
 
 
 @pytest.mark.parametrize("num_queries", [1, 7, 300])

@@ -1,6 +1,7 @@
 """A small trained constellation, and a store that has it as release 1."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,27 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.releases.manifest import Draft, KernelFiles, Release
 from constellation.releases.store import ReleaseStore
 from constellation.releases.workshop import coordizer_parts, kernel_parts
-from constellation.wire.table_file import load_table
+from constellation.wire.table_file import load_table, save_table
 from tests.support.artifacts import build_artifacts
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder as training leaves it; do not change it."""
-    return build_artifacts(tmp_path_factory.mktemp("trained"), steps=0)
+    return unpublished(build_artifacts(tmp_path_factory.mktemp("trained"), steps=0))
+
+
+def unpublished(trained: Path) -> Path:
+    """Take the releases out of a trained folder; table and coordizer of the current one stay."""
+    store = ReleaseStore(trained)
+    shutil.copytree(store.current_folder() / "coordizer", trained / "served")
+    shutil.rmtree(trained / "coordizer")
+    (trained / "served").rename(trained / "coordizer")
+    save_table(trained / "table.msgpack", replace(store.table(store.read_current()), release=0))
+    shutil.rmtree(trained / "blobs")
+    shutil.rmtree(trained / "releases")
+    (trained / "current").unlink()
+    return trained
 
 
 @pytest.fixture

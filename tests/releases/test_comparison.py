@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError
+from constellation.geometry.bearings import bearing
 from constellation.geometry.simplex import distance
 from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.kernel.decoder import Decoder
-from constellation.records import FloatArray, KernelSite, Rule, Table
+from constellation.records import FloatArray, KernelSite, Rule, Share, Table
 from constellation.releases.comparison import Comparison, compare, farthest
 from constellation.releases.manifest import Engine
 from constellation.releases.store import ReleaseStore
@@ -108,7 +109,9 @@ def test_seat_radius_and_text_of_a_kernel_are_compared(store: ReleaseStore, work
     (change,) = told.kernels
     assert change.seats == (seat, 239)
     assert change.radius_rad == pytest.approx(0.25)
-    assert told.words() == [f"network: radius changed by 0.25 rad, seat {seat} became 239"]
+    assert told.words() == [
+        f"network: radius changed by 0.25 rad, 239 as its seat instead of {seat}"
+    ]
     assert not change.text_changed
     kernels = store.read(2).kernels
     with store.adding() as put:
@@ -116,6 +119,37 @@ def test_seat_radius_and_text_of_a_kernel_are_compared(store: ReleaseStore, work
         draft = replace(store.read(2), kernels=(kernels[0], other, kernels[2]))
         store.write(draft)
     assert compare(store, 2, 3).words() == ["network: other text"]
+
+
+def test_basins_shares_and_arrivals_of_a_kernel_are_compared(
+    store: ReleaseStore, workshop: Path
+) -> None:
+    before = load_table(workshop / "table.msgpack")
+    background_K, own = before.background_K, before.sites[1]
+    far_K = 0.5 * own.basin_K + 0.5 * background_K
+    basins_BK = np.stack([own.basin_K, far_K])
+    several = replace(
+        own,
+        basins_BK=basins_BK,
+        bearings_BK=np.stack([bearing(each_K, background_K) for each_K in basins_BK]),
+        arrived=0.75,
+        num_held_out=40,
+    )
+    told = compared(store, workshop, with_site(lambda _: several))
+    (change,) = told.kernels
+    apart = float(distance(own.basin_K, far_K))
+    assert change.num_basins == (1, 2)
+    assert change.moved_rad == pytest.approx(apart, rel=1e-12)
+    assert own.arrived is not None
+    assert change.arrived == (own.arrived, 0.75)
+    assert told.words() == [
+        f"network: basins moved by at most {apart:.2g} rad, 2 basins instead of 1, "
+        f"0.75 of its held-out passages arriving instead of {own.arrived:.4g}"
+    ]
+    parted = Share(family="mail", basin_K=far_K, bearing_K=bearing(far_K, background_K))
+    with_site(lambda site: replace(site, share=parted))(workshop)
+    publish(store, workshop)
+    assert compare(store, 2, 3).words() == ["network: another share of its family"]
 
 
 def test_temperatures_and_thresholds_are_compared(store: ReleaseStore, workshop: Path) -> None:

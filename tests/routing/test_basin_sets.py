@@ -10,7 +10,7 @@ from constellation.geometry.bearings import bearing, has_bearing
 from constellation.geometry.means import hellinger_mean
 from constellation.geometry.simplex import distance
 from constellation.routing import basin_sets
-from constellation.routing.basin_sets import TEXTS_PER_BASIN, find_basins
+from constellation.routing.basin_sets import TEXTS_PER_BASIN, TOWARDS_MEAN, find_basins
 from constellation.routing.sites import BASINS_MAX, KernelTexts, fit_sites
 from tests.routing.tables import BACKGROUND, OUTCOMES, basins
 
@@ -26,11 +26,12 @@ def topics(seed: int, num_topics: int, *, each: int = 80) -> np.ndarray:
     return found
 
 
-def halfway(texts: np.ndarray, num_topics: int) -> list[np.ndarray]:
-    """Return for each topic the point half-way, in roots, between its mean and that of all."""
+def between(texts: np.ndarray, num_topics: int) -> list[np.ndarray]:
+    """Return for each topic a point between its mean and that of all, in square roots."""
     roots = [np.sqrt(hellinger_mean(part)) for part in np.split(texts, num_topics)]
     whole_K = np.sqrt(hellinger_mean(texts))
-    return [(root_K + whole_K) ** 2 / ((root_K + whole_K) ** 2).sum() for root_K in roots]
+    mixed = [(1 - TOWARDS_MEAN) * root_K + TOWARDS_MEAN * whole_K for root_K in roots]
+    return [root_K**2 / (root_K**2).sum() for root_K in mixed]
 
 
 @given(seeds, st.integers(2, 6))
@@ -38,7 +39,7 @@ def halfway(texts: np.ndarray, num_topics: int) -> list[np.ndarray]:
 def test_a_basin_is_found_for_every_topic(seed: int, num_topics: int) -> None:
     texts = topics(seed, num_topics)
     found = find_basins(texts, background_K=BACKGROUND, basins_max=num_topics)
-    nearest = [distance(topic_K, found) for topic_K in halfway(texts, num_topics)]
+    nearest = [distance(topic_K, found) for topic_K in between(texts, num_topics)]
     assert len(found) == num_topics
     assert sorted(int(row.argmin()) for row in nearest) == list(range(num_topics))
     assert max(row.min() for row in nearest) < 0.1
@@ -76,7 +77,7 @@ def test_more_texts_than_are_read_have_the_basins_of_all(monkeypatch: pytest.Mon
     texts = topics(2, 3, each=200)
     monkeypatch.setattr(basin_sets, "TEXTS_MAX", 150)
     found = find_basins(texts, background_K=BACKGROUND, basins_max=8)
-    expected = halfway(texts, 3)
+    expected = between(texts, 3)
     assert max(float(distance(topic_K, found).min()) for topic_K in expected) < 0.02
 
 
