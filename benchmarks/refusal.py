@@ -31,12 +31,10 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.evidence import evidence
 from constellation.coordizer.training import train_coordizer
 from constellation.curricula.corpus import Document
+from constellation.domains.fitting import FitOptions, fit_table
+from constellation.domains.record import make_domain
 from constellation.records import Rule, Table, TokenArray
-from constellation.routing.calibration import calibrate, make_table
 from constellation.routing.policy import RoutingPolicy
-from constellation.routing.sites import fit_sites
-from training.refusal import table_refusal
-from training.table import kernel_texts, passage_basins
 
 SHARES = (0.01, 0.05)
 LENGTHS = (8, 16, 32, 64, 128)
@@ -69,19 +67,16 @@ def make(
     coordizer = train_coordizer(
         [document.text for document in train], labels, vocab_size=VOCAB_SIZE, seed=seed
     )
-    background_K = coordizer.background_K
-    kernels = [kernel_texts(train, name, coordizer) for name in sorted(set(labels))]
-    sites = fit_sites(kernels, background_K=background_K, seats=False, basins_max=basins_max).sites
-    basins_NK, own = passage_basins(dev, coordizer)
-    calibration = calibrate(sites, basins_NK, own, background_K=background_K)
-    table = make_table(
-        sites,
-        calibration,
-        background_K=background_K,
-        coordizer_hash=coordizer.hash,
-        refusal=table_refusal(train, dev, sites, coordizer, basins_max=basins_max),
-    )
-    return coordizer, table
+    domains = [
+        make_domain(name, _pairs(train, name), _pairs(dev, name), coordizer, seed=seed)
+        for name in sorted(set(labels))
+    ]
+    options = FitOptions(seed=seed, basins_max=basins_max)
+    return coordizer, fit_table(domains, coordizer, options).table
+
+
+def _pairs(documents: Sequence[Document], domain: str) -> list[tuple[str, str]]:
+    return [(each.source, each.text) for each in documents if each.domain == domain]
 
 
 def ask(

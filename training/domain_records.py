@@ -1,12 +1,13 @@
-"""From a prepared corpus to records of its domains."""
+"""From a prepared corpus to records of its domains, and how a run's coordizer is fitted to them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from constellation.coordizer.blocks import NUM_OUTCOMES, outcomes_for
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
 from constellation.curricula.prepare import PreparedCorpus
-from constellation.domains.documents import Documents
-from constellation.domains.record import Domain, encode_documents, make_domain
+from constellation.domains.fitting import FitOptions
+from constellation.domains.record import Domain, make_domain
 
 
 def domain_records(
@@ -34,9 +35,30 @@ def domain_records(
     )
 
 
-def encoded(documents: Iterable[Document], domain: str, coordizer: Coordizer) -> Documents:
-    """Return the documents of one domain as tokens."""
-    return encode_documents(_pairs(documents, domain), coordizer)
+def fit_options(coordizer: Coordizer, own: Collection[str], *, basins_max: int = 1) -> FitOptions:
+    """Return how coordinates and table are fitted, as the training of a coordizer did it.
+
+    Args:
+        coordizer: Of the training.
+        own: Names of the kernels that the training made. Where the coordizer is anchored to others,
+            as in mode synchronized, its coordinates are kept.
+        basins_max: See `FitOptions.basins_max`.
+    """
+    parts = coordizer.parts
+    return FitOptions(
+        seed=parts.provenance.seed,
+        num_outcomes=_wanted_outcomes(coordizer),
+        smoothing=parts.smoothing,
+        basins_max=basins_max,
+        keep_coordinates=not parts.blocks or set(parts.blocks) != set(own),
+    )
+
+
+def _wanted_outcomes(coordizer: Coordizer) -> int:
+    """Return K as it was wanted, which is less than there is where many domains needed more."""
+    size = int(coordizer.background_K.size)
+    needed = outcomes_for(len(coordizer.parts.blocks), NUM_OUTCOMES)
+    return NUM_OUTCOMES if size == needed else size
 
 
 def _pairs(documents: Iterable[Document], domain: str) -> list[tuple[str, str]]:

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from constellation.coordizer.blocks import NUM_OUTCOMES, outcomes_for
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.account import corpus_lines
 from constellation.curricula.prepare import PreparedCorpus
@@ -30,7 +29,7 @@ from constellation.kernel.opening import open_kernel
 from constellation.releases.making import DOMAINS, publish
 from constellation.wire.run_lock import owned
 from constellation.wire.table_file import save_table
-from training.domain_records import domain_records
+from training.domain_records import domain_records, fit_options
 from training.enough_text import check_calibration_text, in_words, unscored_domains
 from training.evaluation.observe import Observed, observe
 from training.kept_text import ADDED
@@ -119,7 +118,8 @@ def train(
 
 def _train(recipe: Recipe, out: Path, on_event: OnEvent, trainer: Trainer) -> dict[str, Any]:
     before = FormerRun(out, _made_before(Ledger(out, ignore)))
-    before.check_recipe(recipe)  # before a line is written
+    before.check_adopted()  # before a line is written
+    before.check_recipe(recipe)
     keeper = BudgetKeeper(Budget(**recipe.budget.model_dump()), out)
     log = RunLog(out)
 
@@ -363,14 +363,8 @@ class _Run:
         return self._out / TEXTS / f"{name}.msgpack"
 
     def _options(self, coordizer: Coordizer, domains: Sequence[Domain]) -> FitOptions:
-        parts = coordizer.parts
-        return FitOptions(
-            seed=parts.provenance.seed,
-            num_outcomes=_wanted_outcomes(coordizer),
-            smoothing=parts.smoothing,
-            basins_max=self._recipe.routing.basins_max,
-            keep_coordinates=not parts.blocks or set(parts.blocks) != {d.name for d in domains},
-        )
+        names = [domain.name for domain in domains]
+        return fit_options(coordizer, names, basins_max=self._recipe.routing.basins_max)
 
     def _report(
         self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan
@@ -405,13 +399,6 @@ class _Run:
             {name: np.load(plan.tokens(name, "dev")) for name in plan.kernels},
             seed_hash=None if seed is None else seed.weights_hash,
         )
-
-
-def _wanted_outcomes(coordizer: Coordizer) -> int:
-    """Return K as it was wanted, which is less than there is where many domains needed more."""
-    size = int(coordizer.background_K.size)
-    needed = outcomes_for(len(coordizer.parts.blocks), NUM_OUTCOMES)
-    return NUM_OUTCOMES if size == needed else size
 
 
 def unfinished_words(plan: TrainingPlan, unfinished: Sequence[str], changed: Sequence[str]) -> str:

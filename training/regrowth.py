@@ -20,7 +20,9 @@ from constellation.errors import ArtifactError, ConfigError, GrowthRefused
 from constellation.releases.making import domain_of
 from constellation.releases.manifest import Release
 from constellation.releases.store import ReleaseStore
-from training.kept_text import CORPUS
+from constellation.wire.former_table import SITE_FILE, unlearned_sources
+from training.adopting import SPAWNED_FILE, TABLE
+from training.kept_text import ADDED, CORPUS
 from training.provenance import RUN_FILE
 from training.recipe import Recipe
 
@@ -51,11 +53,12 @@ class FormerRun:
         self._store = ReleaseStore(out)
 
     def release(self) -> Release | None:
-        """Return the current release; None when there is none that can be read."""
-        try:
-            return self._store.read_current()
-        except ArtifactError:
-            return None
+        """Return the current release; None when there is none.
+
+        Raises:
+            ArtifactError: It is damaged, so that nobody knows what has joined.
+        """
+        return None if self._store.current() is None else self._store.read_current()
 
     def joined(self, kernels: Collection[str] = ()) -> tuple[str, ...]:
         """Return the kernels of the release that were added or spawned, in the order of names.
@@ -66,6 +69,35 @@ class FormerRun:
         release = self.release()
         names = () if release is None else tuple(kernel.name for kernel in release.kernels)
         return tuple(name for name in names if name not in kernels and name not in self.own)
+
+    def check_adopted(self) -> None:
+        """Refuse a folder of version 0.1.0 that is no release and to which kernels were added.
+
+        Raises:
+            ConfigError: A training would lose them, or learn again what was unlearned; it names
+                the command that takes the folder over.
+            ArtifactError: The current release is damaged.
+        """
+        table = self._out / TABLE
+        if self.release() is not None or not table.is_file():
+            return
+        told = _told(table)
+        joined = [name for name in told if name not in self.own and self._has_joined(name)]
+        forgot = [name for name, sources in told.items() if sources and name not in joined]
+        lost = [f"what was unlearned of {name}" for name in forgot]
+        if joined:
+            lost.insert(0, f"the kernels that were added or spawned ({', '.join(joined)})")
+        if lost:
+            raise ConfigError(
+                f"{self._out} was made by version 0.1.0 and has no release, so a training would "
+                f"lose {' and '.join(lost)}; take the folder over first: "
+                f"constellation releases adopt --artifacts {self._out}"
+            )
+
+    def _has_joined(self, name: str) -> bool:
+        folder = self._out / "kernels" / name
+        marks = (self._out / ADDED / name, folder / SITE_FILE, folder / SPAWNED_FILE)
+        return any(mark.exists() for mark in marks)
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Refuse a recipe whose coordizer would be another one, as `_refuse` says."""
@@ -131,3 +163,11 @@ class FormerRun:
                 f"folder by --out, or remove them first: constellation remove {names[0]} "
                 f"--artifacts {self._out}"
             )
+
+
+def _told(table: Path) -> dict[str, tuple[str, ...]]:
+    """Return the kernels of a table with what they had unlearned; a damaged one is made again."""
+    try:
+        return unlearned_sources(table)
+    except ArtifactError:
+        return {}

@@ -50,14 +50,15 @@ def add(
     timeout: options.Timeout = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Give a constellation a kernel for a new domain, without touching the others.
+    """Give a constellation a kernel for a new domain; the weights of the others stay as they are.
 
     The kernel is trained from the run's own seed, by the branch stage of its recipe; Ctrl-C writes
     checkpoints, and the same command goes on from them. A finished kernel, an adapter with its
     base, or a causal model that save_pretrained wrote, is copied; --text says where its domain
     lies. A kernel that was removed comes back as it was, by the path ARTIFACTS/kernels/NAME, and
-    needs no --text. Where the constellation runs the kernel joins it live; else `up` serves it.
-    Then held-out text says what it costs the other domains.
+    needs no --text. Coordinates and basins are fitted anew, to the text of all kernels. Where the
+    constellation runs the kernel joins it live; else `up` serves it. Then held-out text says what
+    it costs the other domains.
 
     Example: constellation add poems texts/poems
     """
@@ -91,10 +92,11 @@ def remove(
     timeout: options.Timeout = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Let a kernel go, without a dropped request and without touching the others.
+    """Let a kernel go, without a dropped request; the weights of the others stay as they are.
 
     First no new query goes to it, then it finishes what it is answering, then its process ends.
-    The share of a spawned kernel goes back to its parent. Its files stay where they are:
+    What is served then is, to the bit, what would be served had it never joined. The share of a
+    spawned kernel goes back to its parent. Its files stay where they are:
     `constellation add NAME ARTIFACTS/kernels/NAME` takes it back as it was.
 
     Example: constellation remove poems

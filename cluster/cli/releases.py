@@ -1,4 +1,4 @@
-"""`releases list|show|diff|rollback|prune|replay`: what was served, is, and would be."""
+"""`releases list|show|diff|rollback|adopt|prune|replay`: what was served, is, and would be."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -151,6 +151,44 @@ def rollback(
         return
     before = "" if done.before is None else f", it was {done.before}"
     render.stdout().print(f"release {done.after} is current{before}")
+
+
+@app.command("adopt")
+def adopt(
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without",
+            help="Kernel of the old table that is not taken over; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    artifacts: options.Artifacts = None,
+    run_dir: options.RunDir = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Make the first release of a folder that version 0.1.0 trained.
+
+    Its kernels are served from then on as from every other folder: from their files, and from
+    the text that the folder keeps of each. A kernel of which no text is kept, such as one that was
+    spawned, is named and nothing is written. What lies in the folder stays as it is.
+
+    Example: constellation releases adopt --artifacts artifacts/starter
+    """
+    from training.adopting import adopt as take_over
+
+    folder = artifacts_meant(configuration(run_dir=run_dir, artifacts=artifacts), artifacts)
+    with liveness.step(f"reading {folder}"):
+        done = take_over(folder, without=tuple(without or ()))
+    if as_json:
+        render.print_json(done)
+        return
+    left_out = f" · left out: {', '.join(done.without)}" if done.without else ""
+    render.stdout().print(
+        f"release {done.release} is current, with the kernels of {folder}: "
+        f"{', '.join(done.kernels)}{left_out}",
+        soft_wrap=True,
+    )
 
 
 @app.command("prune")

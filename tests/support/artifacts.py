@@ -37,7 +37,7 @@ _CHARACTERS = 1500
 def build_artifacts(folder: Path, *, steps: int = 40) -> Path:
     """Write coordizer, kernels and a release of them as training does; return `folder`."""
     torch.set_num_threads(1)
-    documents = {name: _documents(modules) for name, modules in MODULES.items()}
+    documents = {name: documents_of(modules) for name, modules in MODULES.items()}
     texts = [text for parts in documents.values() for text in parts]
     labels = [name for name, parts in documents.items() for _ in parts]
     coordizer = train_coordizer(texts, labels, vocab_size=VOCAB_SIZE, anchored=True)
@@ -48,7 +48,8 @@ def build_artifacts(folder: Path, *, steps: int = 40) -> Path:
     return folder
 
 
-def _documents(modules: tuple[str, ...]) -> list[str]:
+def documents_of(modules: tuple[str, ...]) -> list[str]:
+    """Return the source text of modules, in documents."""
     parts = []
     for module in modules:
         text = Path(str(importlib.import_module(module).__file__)).read_text()

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import ArtifactError
-from constellation.records import Rule, Split, Table
+from constellation.records import Rule, Table
 from constellation.routing.policy import RoutingPolicy
 from constellation.routing.refusal import LENGTHS, SHARES
 from constellation.wire.table_file import (
@@ -102,50 +102,33 @@ def test_a_table_that_would_not_be_read_is_not_written(tmp_path: Path) -> None:
     assert len(load_table(path).sites) == most - 2
 
 
-def test_what_a_parent_gave_up_survives_the_file_and_others_are_written_as_before(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "table.msgpack"
-    parent, child = TABLE.sites[0], TABLE.sites[1]
-    split = Split(
-        parent=parent.name,
-        basin_K=parent.basin_K,
-        bearing_K=parent.bearing_K,
-        radii=parent.radii,
-    )
-    save_table(path, replace(TABLE, sites=(parent, replace(child, split=split))))
-    back = load_table(path).sites
-    assert back[0].split is None
-    assert back[1].split is not None
-    assert (back[1].split.parent, back[1].split.radii) == (parent.name, parent.radii)
-    assert np.array_equal(back[1].split.basin_K, parent.basin_K)
-    assert np.array_equal(back[1].split.bearing_K, parent.bearing_K)
-    assert b"split" not in PACKED
+def test_a_table_of_version_0_1_0_is_read_without_what_sites_have_no_more() -> None:
+    envelope = msgpack.unpackb(PACKED)
+    content = msgpack.unpackb(envelope["content"])
+    content["sites"][0] |= {"unlearned": ["a.txt"], "thresholds": {}, "split": {"parent": "x"}}
+    packed = msgpack.packb(content)
+    digest = hashlib.sha256(packed).digest()
+    data = bytes(msgpack.packb({"schema": 1, "sha256": digest, "content": packed}))
+    assert_same(unpack_table(data), TABLE)
+    assert pack_table(unpack_table(data)) == PACKED
 
 
 def test_thresholds_survive_the_file_and_a_table_without_them_is_written_as_before(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "table.msgpack"
-    made, own = refusal(1), refusal(2).thresholds
-    first, *others = TABLE.sites
-    save_table(path, replace(TABLE, sites=(replace(first, thresholds=own), *others), refusal=made))
+    made = refusal(1)
+    save_table(path, replace(TABLE, refusal=made))
     back = load_table(path)
     assert back.refusal is not None
-    for left, right in (
-        (back.refusal.thresholds, made.thresholds),
-        (back.sites[0].thresholds, own),
-    ):
-        assert left is not None
-        assert (left.lengths, left.shares) == (right.lengths, right.shares)
-        for rule in Rule:
-            assert left.excess[rule].tobytes() == right.excess[rule].tobytes()
+    left, right = back.refusal.thresholds, made.thresholds
+    assert (left.lengths, left.shares) == (right.lengths, right.shares)
     for rule in Rule:
+        assert left.excess[rule].tobytes() == right.excess[rule].tobytes()
         assert back.refusal.refused[rule].tobytes() == made.refused[rule].tobytes()
         assert back.refusal.caught[rule].tobytes() == made.caught[rule].tobytes()
     assert back.refusal.num_texts == made.num_texts
     assert back.refusal.num_documents == made.num_documents
-    assert [site.thresholds for site in back.sites[1:]] == [None, None]
     assert b"refusal" not in PACKED
     assert b"thresholds" not in PACKED
 

@@ -1,7 +1,7 @@
 """Which texts thresholds are made from, and that the promise holds on fresh documents."""
 
 import random
-from dataclasses import replace
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -9,15 +9,13 @@ import pytest
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.curricula.corpus import Document
+from constellation.domains.families import add
+from constellation.domains.fitting import fit, fit_table
 from constellation.domains.passages import draw_passages
+from constellation.domains.record import Domain, encode_documents, make_domain
 from constellation.records import Rule
-from constellation.routing.calibration import calibrate, make_table
 from constellation.routing.policy import RoutingPolicy
 from constellation.routing.refusal import LENGTHS
-from constellation.routing.sites import fit_sites
-from training.domain_records import encoded
-from training.refusal import kernel_refusal, table_refusal
-from training.table import kernel_texts, passage_basins
 
 WORDS = {
     "bake": "knead dough let rise near warm oven flour yeast crumb crust salt sugar butter loaf",
@@ -50,23 +48,26 @@ def coordizer() -> Coordizer:
     return train_coordizer([each.text for each in train], labels, vocab_size=400)
 
 
+def pairs(documents: Iterable[Document], name: str) -> list[tuple[str, str]]:
+    """Return source and text of the documents of a domain."""
+    return [(each.source, each.text) for each in documents if each.domain == name]
+
+
+def domains(train: list[Document], dev: list[Document], coordizer: Coordizer) -> tuple[Domain, ...]:
+    return tuple(
+        make_domain(name, pairs(train, name), pairs(dev, name), coordizer) for name in WORDS
+    )
+
+
 def test_of_fresh_documents_about_the_share_asked_for_is_refused(coordizer: Coordizer) -> None:
     """Few development documents: the thresholds need the training documents, fitted anew."""
     train, dev, test = documents(0, 40, 60), documents(3, 6, 60), documents(4, 150, 60)
-    kernels = [kernel_texts(train, name, coordizer) for name in WORDS]
-    sites = fit_sites(kernels, background_K=coordizer.background_K, seats=False).sites
-    passages_NK, labels = passage_basins(dev, coordizer)
-    calibration = calibrate(sites, passages_NK, labels, background_K=coordizer.background_K)
-    made = table_refusal(train, dev, sites, coordizer)
-    assert made.num_documents[LENGTHS.index(16)] == 3 * (40 + 6)
-    table = make_table(
-        sites,
-        calibration,
-        background_K=coordizer.background_K,
-        coordizer_hash=coordizer.hash,
-        refusal=made,
+    table = fit_table(domains(train, dev, coordizer), coordizer).table
+    assert table.refusal is not None
+    assert table.refusal.num_documents[LENGTHS.index(16)] == 3 * (40 + 6)
+    fresh = draw_passages(
+        [encode_documents(pairs(test, name), coordizer).evidence() for name in WORDS]
     )
-    fresh = draw_passages([encoded(test, name, coordizer).evidence() for name in WORDS])
     for rule in Rule:
         policy = RoutingPolicy(table, rule=rule)
         refused = np.array(
@@ -80,12 +81,18 @@ def test_of_fresh_documents_about_the_share_asked_for_is_refused(coordizer: Coor
             assert refused[lengths == length].mean() == pytest.approx(0.05, abs=0.03)
 
 
-def test_a_kernel_that_joins_is_measured_alone_under_coordinates_that_do_not_know_it(
+def test_the_documents_of_a_kernel_that_joins_count_for_the_thresholds_of_all(
     coordizer: Coordizer,
 ) -> None:
-    """All its documents count, each before a basin that was made without it."""
-    own = [replace(each, domain="new") for each in documents(7, 20, 60) if each.domain == "bake"]
-    train, dev = own[:16], own[16:]
-    made = kernel_refusal(train, dev, kernel_texts(train, "new", coordizer), coordizer)
-    assert made.num_documents[LENGTHS.index(16)] == len(own)
-    assert all(row.caught is None for row in made.at_share(Rule.BEARING))
+    """Each before a basin, and under coordinates, that were made without it."""
+    before = domains(documents(0, 12, 60), documents(3, 4, 60), coordizer)
+    words = "orbit comet lens dust nebula pulsar light drift mass ring"
+    rng = random.Random(5)
+    own = [(f"{n}.txt", " ".join(rng.choices(words.split(), k=60))) for n in range(20)]
+    joined = add(before, make_domain("stars", own[:16], own[16:], coordizer))
+    old, new = (fit(each, coordizer).table.refusal for each in (before, joined))
+    assert old is not None
+    assert new is not None
+    at = LENGTHS.index(16)
+    assert new.num_documents[at] == old.num_documents[at] + len(own)
+    assert all(row.caught is not None for row in new.at_share(Rule.BEARING))
