@@ -217,8 +217,12 @@ class Members:
         )
 
     def health(self) -> dict[str, KernelHealth]:
-        """Return how every kernel is: its last answer, unless its process changed since."""
-        return {name: self._health_of(name) for name in self.kernels}
+        """Return how every kernel is: its last answer, unless its process changed since.
+
+        One whose process is being started for a release that is to come is not there yet.
+        """
+        known = [name for name in self.kernels if self.placement.of(name) in self.actors]
+        return {name: self._health_of(name) for name in known}
 
     def _health_of(self, name: str) -> KernelHealth:
         state, known = self.state(self.placement.of(name)), self._health.get(name)
