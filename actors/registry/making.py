@@ -14,7 +14,6 @@ from actors.registry import lifecycle
 from actors.spec import DeploymentSpec
 from constellation.errors import ConstellationError, GrowthRefused
 from constellation.records import Change
-from constellation.releases.making import make
 from constellation.telemetry.logs import set_up_logging
 
 logger = logging.getLogger(__name__)
@@ -32,6 +31,9 @@ class ReleaseMaker:
 
     async def make(self, change: Change) -> int:
         """Write the release that follows the current one by a change; return its number."""
+        # Imported here: the registry, which starts this process, needs nothing of it.
+        from constellation.releases.making import make
+
         try:
             release = await asyncio.to_thread(make, self._spec.artifacts, change)
         except OSError as error:
