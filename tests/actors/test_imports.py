@@ -18,7 +18,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
     ("module", "unneeded"),
     [
         ("actors.router.process", {"scipy", "torch"}),
-        ("actors.registry.process", {"scipy", "tokenizers", "torch"}),
+        ("actors.registry.process", {"scipy", "torch"}),
     ],
 )
 def test_a_process_that_runs_no_kernel_loads_nothing_that_computes(
