@@ -38,7 +38,13 @@ from actors.registry.switching import forget, load_beside, prepare_routers, take
 from actors.registry.tables import first_table, table_of
 from actors.router.serving import Snapshot
 from actors.spec import Announcement, DeploymentSpec, StartState
-from constellation.errors import ConstellationError, DeploymentError, GrowthRefused
+from constellation.errors import (
+    ArtifactError,
+    ConstellationError,
+    DeploymentError,
+    GrowthRefused,
+    ReloadRefused,
+)
 from constellation.records import Change, Changed, Reload, RollBack, Table
 from constellation.releases.manifest import Release
 from constellation.releases.steps import Steps
@@ -149,7 +155,10 @@ class RegistryProcess:
                 alone.
         """
         async with self._changing:
-            release = await self._release_for(change)
+            try:
+                release = await self._release_for(change)
+            except ArtifactError as error:  # the store itself is damaged
+                raise ReloadRefused(str(error)) from error
             return await self._switch_to(release)
 
     async def _release_for(self, change: Change) -> Release:
@@ -285,10 +294,9 @@ class RegistryProcess:
         return leave
 
     def _agree(self, announcement: Announcement) -> None:
-        """Have a process serve the kernels that are placed there, and no others.
+        """Have a process serve the kernels that are placed there, of the served release, alone.
 
-        It serves others when they were leaving as this registry, or the process, started again; and
-        it lacks some when it could not read the run folder.
+        Others were leaving as somebody started again; it lacks some when it could not read where.
         """
         member = announcement.member
         for kernel in self._members.unplaced(announcement):
@@ -298,11 +306,7 @@ class RegistryProcess:
             begin("completion", self._complete(member))
 
     async def _complete(self, member: str) -> None:
-        """Let a process serve the kernels that it lacks, and all of the release that is served.
-
-        A process that started again, or a registry that died, in the middle of a switch leaves
-        kernels of another release.
-        """
+        """Let a process serve the kernels that it lacks, and all of the release that is served."""
         async with self._changing:
             if member not in self._members.actors:
                 return
@@ -342,10 +346,9 @@ class RegistryProcess:
                 await told
 
     def _publish(self) -> Any:
-        """Make the next version of the table from who is up; tell the routers, and have it written.
+        """Tell the routers, and have written, the next version of the table, made from who is up.
 
-        Returns:
-            What can be awaited for every router's having taken it or having died.
+        Returns what can be awaited for every router's having taken it or having died.
         """
         members = self._members
         self._table = replace(
