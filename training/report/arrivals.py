@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from constellation.routing.refusal import wilson_interval
-from constellation.wire.table_file import load_table
-from training.report.basins import TABLE
+from training.served import served_table
 
 
 def arrival_facts(folder: Path) -> list[dict[str, Any]]:
@@ -17,8 +16,8 @@ def arrival_facts(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ArtifactError: The table is damaged.
     """
-    path = folder / TABLE
-    sites = load_table(path).sites if path.is_file() else ()
+    table = served_table(folder)
+    sites = () if table is None else table.sites
     return [
         {
             "kernel": site.name,
