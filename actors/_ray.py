@@ -192,6 +192,8 @@ def watch(
         reference: Any = handle.state.remote(now) if handle is not None else None
         answered, _ = ray.wait([reference], timeout=interval_s) if reference else ([], [])
         misses = 0 if answered else misses + 1
+        if misses == 1 and pid and not is_alive(pid, node):  # Ray is starting it again
+            misses, pid = -_START_ROUNDS, 0
         if answered:
             with suppress(RayActorError, RayTaskError):  # it died meanwhile
                 state = ray.get(reference)

@@ -77,7 +77,7 @@ class DeploymentSpec:
     namespace: str
     """Ray namespace of its actors."""
     artifacts: Path
-    """Folder that training wrote; the kernels are those of its table."""
+    """Folder that training wrote; the kernels are those of its current release."""
     run_dir: Path
     """Folder for state, logs and metrics targets."""
     routers: tuple[RouterDoors, ...]

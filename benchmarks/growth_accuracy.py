@@ -14,7 +14,8 @@ Keys of the report, each with the length after the dot: `late` and `early_after`
 queries of domains that joined and of those before them, when all are there; `early_before`, when
 none has joined; `late_from_start` and `early_from_start`, in a constellation that was trained on
 all of them, tokens included; `tfidf_late` and `naive_bayes_late`, peers on all domains from the
-start, at the best of their grids on dev; `frozen_late` (`--frozen`), with the coordinates of
+start, at the best of their grids on dev, and `..._same_tokens` the peers on the tokens that are
+served, which know the first domains alone; `frozen_late` (`--frozen`), with the coordinates of
 before, as release 0.1.0 did: all better when higher. `moved` is the share of queries that go from
 one domain to another when a third joins; `join_seconds` is what one joining takes, from text to
 table, and `join_processor_seconds` what it takes of the processor: better when lower. With
@@ -228,7 +229,7 @@ def run_seed(corpus: Corpus, options: argparse.Namespace, seed: int) -> dict[str
     is_cut = options.queries is None
     test = cut_queries(corpus.test, tokens, options.per_domain, seed) if is_cut else None
     test = test or whole_queries(corpus.test)
-    served = Served(tokens, FitOptions(seed=seed))
+    served = Served(tokens, _options(options, seed))
     served.start([record(name, corpus, tokens, seed) for name in early])
     before = {length: routes(served.fitted, queries) for length, queries in test.items()}
     figures = _accuracies("early_before", served.fitted, test, early)
@@ -252,6 +253,7 @@ def run_seed(corpus: Corpus, options: argparse.Namespace, seed: int) -> dict[str
     figures["moved"] = sum(moved.values()) / sum(asked.values())
     figures["join_seconds"] = median(wall_s for wall_s, _ in seconds)
     figures["join_processor_seconds"] = median(processor_s for _, processor_s in seconds)
+    figures |= _peers(corpus, options, seed, tokens, test, late, suffix="_same_tokens")
     return figures | _from_start(corpus, options, seed, test, early, late)
 
 
@@ -277,19 +279,34 @@ def _from_start(
 ) -> dict[str, float]:
     names = sorted(corpus.train)
     tokens = train_tokens(corpus, names, seed)
-    fitted = fit(
-        [record(name, corpus, tokens, seed) for name in names], tokens, FitOptions(seed=seed)
-    )
+    records = [record(name, corpus, tokens, seed) for name in names]
+    fitted = fit(records, tokens, _options(options, seed))
     figures = _accuracies("late_from_start", fitted, test, late)
     figures |= _accuracies("early_from_start", fitted, test, early)
+    return figures | _peers(corpus, options, seed, tokens, test, late)
+
+
+def _peers(
+    corpus: Corpus,
+    options: argparse.Namespace,
+    seed: int,
+    tokens: Coordizer,
+    test: Mapping[str, Queries],
+    late: Sequence[str],
+    suffix: str = "",
+) -> dict[str, float]:
+    names = sorted(corpus.train)
     is_cut = options.queries is None
     dev = cut_queries(corpus.dev, tokens, 50, seed) if is_cut else whole_queries(corpus.dev)
-    for key, predict in fit_peers(corpus, names, tokens, dev).items():
-        figures |= {
-            f"{key}.{length}": peer_accuracy(predict, tokens, names, queries.of(late))
-            for length, queries in test.items()
-        }
-    return figures
+    return {
+        f"{key}{suffix}.{length}": peer_accuracy(predict, tokens, names, queries.of(late))
+        for key, predict in fit_peers(corpus, names, tokens, dev).items()
+        for length, queries in test.items()
+    }
+
+
+def _options(options: argparse.Namespace, seed: int) -> FitOptions:
+    return FitOptions(seed=seed, basins_max=options.basins_max)
 
 
 def _accuracies(
@@ -321,7 +338,7 @@ def print_table(report: Mapping[str, object]) -> None:
     spread = report["spread"]
     assert isinstance(spread, dict)
     for key, (low, high) in spread.items():
-        print(f"{key:22} {report[key]:8.4f}  [{low:.4f}, {high:.4f}]")
+        print(f"{key:32} {report[key]:8.4f}  [{low:.4f}, {high:.4f}]")
 
 
 def main() -> None:
@@ -334,6 +351,7 @@ def main() -> None:
     parser.add_argument("--start", type=int, help="domains there from the start; half by default")
     parser.add_argument("--per-domain", type=int, default=200, help="queries of one length")
     parser.add_argument("--frozen", action="store_true", help="also with frozen coordinates")
+    parser.add_argument("--basins-max", type=int, default=1, help="most basins of one kernel")
     parser.add_argument("--join-only", action="store_true", help="time one joining, no more")
     parser.add_argument("--json", action="store_true", help="print the JSON object only")
     args = parser.parse_args()

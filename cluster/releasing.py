@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.run_folder import last_table
+from cluster import state
 from constellation.client import Client
 from constellation.errors import ArtifactError, ConstellationError, DeploymentError
 from constellation.releases.store import ReleaseStore
@@ -47,6 +49,18 @@ def roll_back(artifacts: Path, version: int | None, client: Client | None) -> Ro
         store.folder(target)
         store.switch(target)
     return RolledBack(before=before, after=target)
+
+
+def in_use(run_dir: Path, artifacts: Path) -> tuple[int, ...]:
+    """Return the releases that the constellation of a run folder serves from these artifacts.
+
+    A training may have made another one current, which nobody has reloaded yet.
+    """
+    found = state.running(run_dir)
+    if found is None or Path(found.artifacts).resolve() != artifacts.resolve():
+        return ()
+    served = last_table(run_dir / "table.msgpack")
+    return () if served is None or not served.release else (served.release,)
 
 
 def _target(store: ReleaseStore, version: int | None) -> int:

@@ -58,6 +58,7 @@ from training.text import (
 )
 from training.trackers.opening import open_trackers
 from training.typed_writes import typed_writes
+from training.unfinished import unfinished_words
 
 TEXTS: Final = "texts"
 """Folder of the records of text of a run's own kernels, as they were read."""
@@ -399,23 +400,3 @@ class _Run:
             {name: np.load(plan.tokens(name, "dev")) for name in plan.kernels},
             seed_hash=None if seed is None else seed.weights_hash,
         )
-
-
-def unfinished_words(plan: TrainingPlan, unfinished: Sequence[str], changed: Sequence[str]) -> str:
-    """Return why a training whose kernels are not all finished has ended.
-
-    Args:
-        plan: What was trained.
-        unfinished: Kernels that the training has not finished.
-        changed: Those of them whose files are others than before it.
-    """
-    if changed:
-        return (
-            f"training ended, and what lies in {plan.out} of {', '.join(changed)} is not of this "
-            "training: others have written there meanwhile; run the same command, which makes "
-            "them anew"
-        )
-    return (
-        f"training was stopped before {', '.join(unfinished)} had finished; checkpoints are "
-        "written, run the same command to go on from them"
-    )

@@ -14,7 +14,6 @@ from actors.registry import lifecycle
 from actors.spec import DeploymentSpec
 from constellation.errors import ConstellationError, GrowthRefused
 from constellation.records import Change
-from constellation.releases.making import make
 from constellation.telemetry.logs import set_up_logging
 
 logger = logging.getLogger(__name__)
@@ -32,11 +31,14 @@ class ReleaseMaker:
 
     async def make(self, change: Change) -> int:
         """Write the release that follows the current one by a change; return its number."""
+        # Imported here: the registry, which starts this process, needs nothing of it.
+        from constellation.releases.making import make
+
         try:
             release = await asyncio.to_thread(make, self._spec.artifacts, change)
         except OSError as error:
             raise GrowthRefused(
-                "release",
+                _subject(change),
                 f"{error.filename or self._spec.artifacts} cannot be written: "
                 f"{error.strerror or error}; make room or mend it, and try again",
             ) from error
@@ -65,7 +67,8 @@ async def make_apart(spec: DeploymentSpec, change: Change) -> int:
             version: int = await actor.make.remote(change)
     except (ray.exceptions.RayActorError, TimeoutError) as error:
         raise GrowthRefused(
-            "release", "the process that was making it was lost, or took too long; try again"
+            _subject(change),
+            "the process that made its release was lost or took too long; try again",
         ) from error
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ConstellationError):
@@ -74,3 +77,8 @@ async def make_apart(spec: DeploymentSpec, change: Change) -> int:
     finally:
         _ray.remove(_ray.MAKER, spec.namespace)
     return version
+
+
+def _subject(change: Change) -> str:
+    """Return the kernel that a change is about."""
+    return str(getattr(change, "name", getattr(change, "kernel", "")))

@@ -7,7 +7,7 @@ the supervisor decides; here it is asked and obeyed. Nothing here knows of table
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
@@ -202,6 +202,27 @@ class Members:
         """What is known of all, the routers first."""
         return tuple(self._supervisor.members.values())
 
+    def described(self) -> dict[str, dict[str, object]]:
+        """Return member -> how it is, in plain values."""
+        return {
+            each.name: {
+                "state": str(each.state),
+                "endpoint": each.endpoint,
+                "pid": each.pid,
+                "restarts": each.num_restarts,
+            }
+            for each in self.states
+        }
+
+    def router_actors(self) -> dict[str, Any]:
+        """Return the routers: member -> handle."""
+        return {name: self.actors[name] for name in self.routers}
+
+    def actors_of(self, kernels: Iterable[str]) -> dict[str, Any]:
+        """Return the processes of kernels: member -> handle."""
+        members = {self.placement.of(name) for name in kernels}
+        return {member: self.actors[member] for member in sorted(members)}
+
     def router_health(self) -> tuple[RouterHealth, ...]:
         """Return where every router serves clients and how it is."""
         states = {doors.endpoint: self.state(doors.member) for doors in self._spec.routers}
@@ -217,8 +238,12 @@ class Members:
         )
 
     def health(self) -> dict[str, KernelHealth]:
-        """Return how every kernel is: its last answer, unless its process changed since."""
-        return {name: self._health_of(name) for name in self.kernels}
+        """Return how every kernel is: its last answer, unless its process changed since.
+
+        One whose process is being started for a release that is to come is not there yet.
+        """
+        known = [name for name in self.kernels if self.placement.of(name) in self.actors]
+        return {name: self._health_of(name) for name in known}
 
     def _health_of(self, name: str) -> KernelHealth:
         state, known = self.state(self.placement.of(name)), self._health.get(name)

@@ -17,7 +17,7 @@ What is served is one release, also when any process dies at any moment:
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
@@ -30,14 +30,21 @@ from actors.placing import Placed, read_placement
 from actors.registry import lifecycle, releases
 from actors.registry.exports import Exports
 from actors.registry.heartbeat import ANSWER_S
+from actors.registry.leaving import Leaving
 from actors.registry.making import make_apart
 from actors.registry.members import Members
 from actors.registry.persistence import Persistence
 from actors.registry.switching import forget, load_beside, prepare_routers, take
 from actors.registry.tables import first_table, table_of
-from actors.router.host import Snapshot
+from actors.router.serving import Snapshot
 from actors.spec import Announcement, DeploymentSpec, StartState
-from constellation.errors import ConstellationError, DeploymentError, GrowthRefused
+from constellation.errors import (
+    ArtifactError,
+    ConstellationError,
+    DeploymentError,
+    GrowthRefused,
+    ReloadRefused,
+)
 from constellation.records import Change, Changed, Reload, RollBack, Table
 from constellation.releases.manifest import Release
 from constellation.releases.steps import Steps
@@ -61,7 +68,7 @@ class RegistryProcess:
         set_up_logging(spec.log_path(_ray.REGISTRY))
         self._spec = spec
         self._starts = StartState()
-        self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._leaving = Leaving(spec)
         self._published = asyncio.Event()
         self._changing = asyncio.Lock()
         self._files = Persistence(spec)
@@ -78,12 +85,12 @@ class RegistryProcess:
         await self._files.write()
         self._members = Members(spec, placement, self._publish)
         for member, actor in self._members.strays().items():
-            self._let_go(member, actor)
+            self._leaving.let_go(member, actor)
         if await self._members.find_survivors():
             # All at once: one by one would take the others from the routers' tables meanwhile.
             self._publish()
             # What was loaded for a switch that nobody finishes any more.
-            begin("leftovers", forget(self._processes_of(self._members.kernels)))
+            begin("leftovers", forget(self._members.actors_of(self._members.kernels)))
         if current not in (None, self._served):
             begin("switch", self._follow_current())  # before anybody is put back
         for announcement in self._members.announcements.values():
@@ -134,15 +141,7 @@ class RegistryProcess:
             "registry_pid": os.getpid(),
             "node": _ray.node_name(),
             "metrics": self._exports.endpoints(self._members.announcements.values()),
-            "members": {
-                m.name: {
-                    "state": str(m.state),
-                    "endpoint": m.endpoint,
-                    "pid": m.pid,
-                    "restarts": m.num_restarts,
-                }
-                for m in self._members.states
-            },
+            "members": self._members.described(),
         }
 
     async def change(self, change: Change) -> Changed:
@@ -156,7 +155,10 @@ class RegistryProcess:
                 alone.
         """
         async with self._changing:
-            release = await self._release_for(change)
+            try:
+                release = await self._release_for(change)
+            except ArtifactError as error:  # the store itself is damaged
+                raise ReloadRefused(str(error)) from error
             return await self._switch_to(release)
 
     async def _release_for(self, change: Change) -> Release:
@@ -195,7 +197,7 @@ class RegistryProcess:
         Until it is current nothing has changed for callers, and whatever fails is undone.
         """
         steps = await asyncio.to_thread(releases.steps_to, self._spec, self._table, release)
-        reloading = self._processes_of(steps.reloaded)
+        reloading = self._members.actors_of(steps.reloaded)
         table = await self._load(release, steps, reloading)
         for announcement in await take(reloading, release.version):
             self._members.take_in(self._members.actors[announcement.member], announcement)
@@ -226,7 +228,7 @@ class RegistryProcess:
         await asyncio.to_thread(releases.fetch, self._spec, release)
         table = await asyncio.to_thread(table_of, self._spec, release)
         try:
-            await prepare_routers(self._routers(), table)
+            await prepare_routers(self._members.router_actors(), table)
             await load_beside(reloading, release.version)
             for name in steps.joined:
                 await self._start(name, release.version)
@@ -235,25 +237,17 @@ class RegistryProcess:
             await forget(reloading)
             await self._withdraw(steps.joined, before)
             with suppress(ConstellationError):
-                await prepare_routers(self._routers(), self._table)  # they drop the other
+                await prepare_routers(
+                    self._members.router_actors(), self._table
+                )  # they drop the other
             raise
         return table
-
-    def _routers(self) -> dict[str, Any]:
-        return {name: self._members.actors[name] for name in self._members.routers}
-
-    def _processes_of(self, kernels: Iterable[str]) -> dict[str, Any]:
-        """Return the processes of kernels: member -> actor."""
-        members = {self._members.placement.of(name) for name in kernels}
-        return {member: self._members.actors[member] for member in sorted(members)}
 
     async def _start(self, name: str, release: int) -> None:
         """Place a kernel and have its process serve it; no table names it yet."""
         after = self._members.placement.joined(name)
         member = after.of(name)
-        namesakes = [task for key, task in self._leaving.items() if key in (name, member)]
-        if namesakes:  # they finish their last answers
-            await asyncio.wait(namesakes)
+        await self._leaving.wait_for(name, member)  # a namesake finishes its last answers
         if member not in self._members.actors:
             self._ahead[member] = release
         # Written first: a process that dies meanwhile starts again with its kernels.
@@ -292,32 +286,27 @@ class RegistryProcess:
 
         async def leave() -> None:
             if others_stay:
-                self._let_leave(name, actor)
+                self._leaving.let_leave(name, actor)
             else:
                 await self._members.hang_up(member)
-                self._let_go(member, actor)
+                self._leaving.let_go(member, actor)
 
         return leave
 
     def _agree(self, announcement: Announcement) -> None:
-        """Have a process serve the kernels that are placed there, and no others.
+        """Have a process serve the kernels that are placed there, of the served release, alone.
 
-        It serves others when they were leaving as this registry, or the process, started again; and
-        it lacks some when it could not read the run folder.
+        Others were leaving as somebody started again; it lacks some when it could not read where.
         """
         member = announcement.member
         for kernel in self._members.unplaced(announcement):
-            self._let_leave(kernel, self._members.actors[member])
+            self._leaving.let_leave(kernel, self._members.actors[member])
         is_other = announcement.release not in (0, self._served)
         if is_other or self._members.missing(member):
             begin("completion", self._complete(member))
 
     async def _complete(self, member: str) -> None:
-        """Let a process serve the kernels that it lacks, and all of the release that is served.
-
-        A process that started again, or a registry that died, in the middle of a switch leaves
-        kernels of another release.
-        """
+        """Let a process serve the kernels that it lacks, and all of the release that is served."""
         async with self._changing:
             if member not in self._members.actors:
                 return
@@ -339,19 +328,6 @@ class RegistryProcess:
                     self._members.take_in(actor, announcement)
             self._publish()
 
-    def _let_go(self, member: str, actor: Any) -> None:
-        """Let a process end when it has finished what it is doing."""
-        self._wait_for(member, lifecycle.let_go(self._spec, member, actor))
-
-    def _let_leave(self, kernel: str, actor: Any) -> None:
-        """Let a kernel leave its process when it has finished what it is doing."""
-        self._wait_for(kernel, lifecycle.let_leave(self._spec, kernel, actor))
-
-    def _wait_for(self, name: str, leaving: Coroutine[Any, Any, None]) -> None:
-        task = begin("leaving", leaving)
-        self._leaving[name] = task
-        task.add_done_callback(lambda _: self._leaving.pop(name, None))
-
     async def drain(self, grace_s: float) -> None:
         """Stop supervising, then let routers and kernels finish what they are doing."""
         self._watch.cancel()
@@ -370,10 +346,9 @@ class RegistryProcess:
                 await told
 
     def _publish(self) -> Any:
-        """Make the next version of the table from who is up; tell the routers, and have it written.
+        """Tell the routers, and have written, the next version of the table, made from who is up.
 
-        Returns:
-            What can be awaited for every router's having taken it or having died.
+        Returns what can be awaited for every router's having taken it or having died.
         """
         members = self._members
         self._table = replace(

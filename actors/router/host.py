@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -21,13 +21,13 @@ from actors.router.collective import CollectiveSampler
 from actors.router.ports import Administrator, CoordizerSource, TextGeometry
 from actors.router.reading import Query, Reader
 from actors.router.reception import Reception
+from actors.router.serving import Serving, Snapshot
 from actors.spec import RouterOptions
 from constellation.errors import OutOfDomain, ServiceUnavailable
 from constellation.records import (
     Change,
     Changed,
     FloatArray,
-    KernelHealth,
     Mode,
     Route,
     RoutingOptions,
@@ -46,7 +46,6 @@ from constellation.wire import channel, services, tracing
 from constellation.wire.callers import Caller
 from constellation.wire.constellation_service import (
     ConstellationServicer,
-    RouterHealth,
     RouterState,
     RoutingTerms,
 )
@@ -58,31 +57,6 @@ UNUSED = Sampling()
 PLAIN = RoutingOptions()
 SILENT_S = 5.0
 """Seconds without a word of the registry, which speaks twice a second, until it counts as down."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Snapshot:
-    """What the registry tells routers."""
-
-    table: Table
-    health: dict[str, KernelHealth]
-    registry_pid: int
-    routers: tuple[RouterHealth, ...] = ()
-    """All that serve clients."""
-    start_problem: str = ""
-    """What is wrong with how processes are started; empty when nothing is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """What queries are routed by: a table, and the coordizer whose basins it holds.
-
-    A release may bring other coordinates, so that both change together, and only together.
-    """
-
-    snapshot: Snapshot
-    coordizer: TextGeometry
-    policy: RoutingPolicy
 
 
 class RouterHost:

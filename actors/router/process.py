@@ -8,7 +8,8 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from actors import _ray
 from actors.router.doors import Doors
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.run_folder import last_table
 from actors.spec import Announcement, DeploymentSpec
 from constellation.errors import ConstellationError, ServiceUnavailable

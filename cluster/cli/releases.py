@@ -200,17 +200,20 @@ def prune(
 ) -> None:
     """Remove old releases, and the files that no other release needs.
 
-    The current release and the one that it was made from stay in any case.
+    The current release and the one that it was made from stay in any case, and so does the one that
+    the constellation of the run folder serves.
 
     Example: constellation releases prune --keep 5
     """
+    from cluster.releasing import in_use
     from training.typed_writes import typed_writes
 
     store = _store(artifacts, run_dir)
     if not store.versions():
         raise ArtifactError(store.artifacts, "holds no release")
     with typed_writes(store.artifacts):
-        pruned = store.prune(keep)
+        run_folder = configuration(run_dir=run_dir).run_dir
+        pruned = store.prune(keep, in_use=in_use(run_folder, store.artifacts))
     if as_json:
         render.print_json(pruned)
         return

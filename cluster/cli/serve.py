@@ -181,9 +181,9 @@ def reload(
 ) -> None:
     """Serve what training has written since, without dropping a request.
 
-    Serves the current release of the artifacts. All kernels switch or none does; answers under way
-    are finished by the weights they began with. Other tokens need a restart: constellation down,
-    then up.
+    That is the current release of the artifacts: its kernels join, leave or take other weights, all
+    of them or none. Answers under way are finished by the weights that they began with. Other
+    tokens need a restart: constellation down, then up.
 
     Example: constellation reload
     """

@@ -134,7 +134,7 @@ class AsyncClient(NotCopied):
         lost; after a lost reply to another change, look at `status`.
 
         Raises:
-            GrowthRefused: It cannot be done; what is served goes on unchanged.
+            GrowthRefused, ReloadRefused: It cannot be done; what is served goes on unchanged.
         """
         call = requests.change(change)
         return await self._perform(call, timeout_s, self._session.timeouts.request_s)
@@ -189,7 +189,7 @@ class AsyncClient(NotCopied):
         """Serve an earlier release again; None means the parent of the one that is served.
 
         Raises:
-            GrowthRefused: There is no such release, or its files are damaged.
+            ReloadRefused: There is no such release, or its files are damaged.
         """
         return await self.change(RollBack(release=release), timeout_s=timeout_s)
 

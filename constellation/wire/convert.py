@@ -84,10 +84,7 @@ def points_to_messages(basins_BK: FloatArray) -> list[common_pb2.Point]:
 
 
 def point_from_message(message: common_pb2.Point) -> FloatArray:
-    """Return the point, or raise `InvalidBasin` naming what is wrong with it.
-
-    Whether it has as many values as the basins of the table is checked where it is routed.
-    """
+    """Return the point, or raise `InvalidBasin`; its length is compared where it is routed."""
     values = np.asarray(message.values, dtype=np.float64)
     if not 2 <= len(values) <= OUTCOMES_MAX:
         raise InvalidBasin(f"the basin has {len(values)} values; send as many as a basin has")

@@ -14,7 +14,8 @@ from actors.kernel.host import KernelHost
 from actors.kernel.predicting import Partners
 from actors.kernel.server import KernelServer
 from actors.kernel.stepping import StepLoop
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.spec import RouterOptions
 from constellation.coordizer.bytelevel import byte_characters
 from constellation.coordizer.vocabulary import END_ID, END_TEXT, Vocabulary

@@ -10,7 +10,6 @@ import pytest
 import actors.kernel.engines
 from actors.spec import DeploymentSpec
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.training import train_coordizer
 from constellation.coordizer.vocabulary import END_ID
 from constellation.errors import ArtifactError
 from constellation.kernel.adapters.attach import AdapterConfig, attach
@@ -21,7 +20,7 @@ from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.generation import Generation
 from constellation.kernel.opening import open_kernel
 from constellation.kernel.scoring import token_nats
-from tests.actors.test_kernel_group import (
+from tests.actors.groups import (
     PROMPT,
     SAMPLING,
     Sky,
@@ -32,7 +31,6 @@ from tests.actors.test_kernel_group import (
     run,
     save,
 )
-from tests.coordizer.corpora import DOCUMENTS, LABELS
 from tests.kernel.test_adapters import disturbed
 
 ADAPTERS: dict[str, AdapterConfig] = {
@@ -41,11 +39,6 @@ ADAPTERS: dict[str, AdapterConfig] = {
     "c": LoraConfig(rank=4, targets=("qkv", "down")),
     "d": CoordinateConfig(num_coordinates=8),
 }
-
-
-@pytest.fixture(scope="module")
-def coordizer() -> Coordizer:
-    return train_coordizer(DOCUMENTS, LABELS, vocab_size=300)
 
 
 @pytest.fixture

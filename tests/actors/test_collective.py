@@ -12,7 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from actors.router.collective import PREFIX_TOKENS, TOKENS_MAX, TOKENS_MIN, CollectiveSampler
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.spec import RouterOptions
 from constellation.client import AsyncClient
 from constellation.records import RoutingOptions, Sampling, TokenArray

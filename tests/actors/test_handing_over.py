@@ -9,7 +9,8 @@ import pytest
 
 from actors.kernel.engine_port import Step
 from actors.kernel.host import KernelHost
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.spec import RouterOptions
 from constellation.geometry import bearing
 from constellation.records import (

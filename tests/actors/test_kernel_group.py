@@ -1,194 +1,30 @@
 """Kernels of one process: one server, one thread, one step for those that are stacked."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import grpc
-import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from actors.kernel.group import KernelGroup
-from actors.kernel_link import KernelLinks, typed_loss
 from actors.placing import Placed, pack_placement, read_placement
-from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions
+from actors.spec import DeploymentSpec
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.training import train_coordizer
 from constellation.coordizer.vocabulary import END_ID
-from constellation.errors import ArtifactError, KernelUnavailable
+from constellation.errors import KernelUnavailable
 from constellation.files import write_whole
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import Generation
 from constellation.kernel.scoring import token_nats
-from constellation.kernel.stacked_batch import StackedBatch
-from constellation.records import KernelSite, Rule, Sampling, Table
-from constellation.releases.store import ReleaseStore
 from constellation.runtime.placement import Placement
 from constellation.v1 import kernel_pb2
-from constellation.wire.channel import Bind
-from tests.coordizer.corpora import DOCUMENTS, LABELS
-from tests.support.released import release
-
-STACKED = ("a", "b", "c")
-SAMPLING = Sampling(tokens_max=10, temperature=0)
-PROMPT = [40, 50, 60, 41, 51]
-
-
-@pytest.fixture(scope="module")
-def coordizer() -> Coordizer:
-    return train_coordizer(DOCUMENTS, LABELS, vocab_size=300)
-
-
-def one_process(folder: Path, coordizer: Coordizer) -> DeploymentSpec:
-    """Return a deployment with room for eight kernels in a process, and no kernel yet."""
-    coordizer.save(folder / "artifacts" / "coordizer")
-    return DeploymentSpec(
-        namespace="test",
-        artifacts=folder / "artifacts",
-        run_dir=folder / "run",
-        routers=(RouterDoors(member="router", listen=("127.0.0.1", 0)),),
-        router=RouterOptions(),
-        kernel=KernelOptions(per_actor=8),
-    )
-
-
-@pytest.fixture
-def spec(tmp_path: Path, coordizer: Coordizer) -> DeploymentSpec:
-    """Write three kernels that can be stacked and two that cannot."""
-    spec = one_process(tmp_path, coordizer)
-    for seed, name in enumerate(STACKED):
-        save(spec, coordizer, name, seed=seed)
-    save(spec, coordizer, "recurrent", seed=7, recurrent_layers=(0,), loops_max=3)
-    save(
-        spec, coordizer, "adaptive", seed=8, recurrent_layers=(1,), loops_max=6, depth_threshold=0.3
-    )
-    spec.run_dir.mkdir()
-    return spec
-
-
-def save(
-    spec: DeploymentSpec,
-    coordizer: Coordizer,
-    name: str,
-    *,
-    seed: int,
-    tokenizer_hash: str | None = None,
-    **changes: Any,
-) -> None:
-    config = KernelConfig(
-        vocab_size=coordizer.vocab_size,
-        width=32,
-        num_layers=2,
-        num_heads=2,
-        mlp_width=40,
-        context=64,
-        init_std=0.4,
-    )
-    decoder = Decoder(replace(config, **changes), seed=seed)
-    folder = spec.artifacts / "kernels" / name
-    spoken = tokenizer_hash or coordizer.tokenizer_hash
-    save_kernel(folder, decoder, tokenizer_hash=spoken, facts={})
-
-
-def publish(spec: DeploymentSpec) -> int:
-    """Make what lies among the artifacts the current release; return its number."""
-    kernels = spec.artifacts / "kernels"
-    return release(spec.artifacts, sorted(path.name for path in kernels.iterdir()))
-
-
-def decoder_of(spec: DeploymentSpec, name: str) -> Decoder:
-    return load_kernel(spec.artifacts / "kernels" / name).decoder
-
-
-def alone(spec: DeploymentSpec, coordizer: Coordizer, name: str) -> str:
-    generation = Generation(decoder_of(spec, name), PROMPT, SAMPLING, END_ID)
-    while generation.step() is not None:
-        pass
-    return coordizer.decode(generation.produced).decode(errors="replace")
-
-
-class Sky:
-    """A group that serves, and a router's ways to it."""
-
-    def __init__(self, spec: DeploymentSpec) -> None:
-        self.group = KernelGroup(spec)
-        self.links = KernelLinks(None, grace_s=1)
-        self.endpoint = ""
-        self.release = 0
-
-    async def start(self, *names: str) -> None:
-        """Serve these kernels of a release of all that lie among the artifacts."""
-        self.release = publish(self.group._spec)
-        await self.group.load(names, self.release)
-        self.endpoint = await self.group.server.open(Bind(), stall_s=5)
-        self.follow(*names)
-
-    def follow(self, *names: str) -> None:
-        point_K = np.full(64, 1 / 64)
-        sites = tuple(
-            KernelSite(
-                name=name,
-                basin_K=point_K,
-                bearing_K=point_K,
-                radii=dict.fromkeys(Rule, 1.0),
-                endpoint=self.endpoint,
-            )
-            for name in names
-        )
-        temperatures = dict.fromkeys(Rule, 1.0)
-        self.links.follow(
-            Table(
-                version=1,
-                coordizer_hash="",
-                background_K=point_K,
-                temperatures=temperatures,
-                sites=sites,
-            )
-        )
-
-    async def join(self, name: str) -> None:
-        await self.group.join(name, self.release)
-
-    async def stop(self) -> None:
-        await self.links.close()
-        await self.group.server.stop(grace_s=0)
-
-    async def ask(self, kernel: str, *, tokens_max: int = 10) -> str:
-        try:
-            reply = await self.links.to(kernel).ask(request(kernel, tokens_max=tokens_max), 20)
-        except grpc.aio.AioRpcError as error:
-            raise typed_loss(error, kernel) from error
-        return kernel_pb2.KernelGenerateReply.FromString(reply).text
-
-    async def score(self, kernel: str) -> float:
-        request = kernel_pb2.KernelScoreRequest(tokens=PROMPT, kernel=kernel)
-        return (await self.links.to(kernel).score(request, 20)).nats
-
-    def stacks(self) -> list[StackedBatch]:
-        return list(self.group._loops)
-
-
-def request(kernel: str, *, tokens_max: int) -> kernel_pb2.KernelGenerateRequest:
-    made = kernel_pb2.KernelGenerateRequest(tokens=PROMPT, kernel=kernel)
-    made.sampling.tokens_max = tokens_max
-    made.sampling.temperature = 0.0
-    return made
-
-
-def run(spec: DeploymentSpec, story: Callable[[Sky], Coroutine[Any, Any, None]]) -> None:
-    async def tell() -> None:
-        sky = Sky(spec)
-        try:
-            await story(sky)
-        finally:
-            await sky.stop()
-
-    asyncio.run(tell())
+from tests.actors.groups import (
+    PROMPT,
+    STACKED,
+    Sky,
+    alone,
+    decoder_of,
+    request,
+    run,
+)
 
 
 def test_every_kernel_answers_for_itself_stacked_or_beside(
@@ -289,140 +125,6 @@ def test_a_request_without_a_name_is_for_the_only_kernel(spec: DeploymentSpec) -
         await sky.join("b")
         with pytest.raises(KernelUnavailable):
             sky.group.server.named("")
-
-    run(spec, story)
-
-
-def test_new_weights_are_taken_by_all_kernels_or_by_none(
-    spec: DeploymentSpec, coordizer: Coordizer
-) -> None:
-    async def story(sky: Sky) -> None:
-        await sky.start(*STACKED, "recurrent")
-        group, before = sky.group, {name: await sky.ask(name) for name in STACKED}
-        save(spec, coordizer, "b", seed=30)
-        second = publish(spec)
-        damaged = blob(spec, second, "b")
-        whole = damaged.read_bytes()
-        damage(damaged, whole[:-1])
-        with pytest.raises(ArtifactError):
-            await group.load_next(second)
-        group.forget_next()
-        assert group.release == sky.release
-        assert {name: await sky.ask(name) for name in STACKED} == before
-        damage(damaged, whole)
-        lasting = asyncio.create_task(sky.ask("a", tokens_max=50))
-        await group.load_next(second)
-        assert await sky.ask("b") == before["b"], "until it is taken"
-        await group.take_next(second)
-        assert group.release == second
-        assert await sky.ask("b") == alone(spec, coordizer, "b") != before["b"]
-        assert await sky.ask("a") == before["a"]
-        assert (await lasting).startswith(before["a"])
-        assert len(sky.stacks()) == 1, "nobody holds the old one"
-        await group.take_next(sky.release)  # loaded only now, as after a restart
-        assert {name: await sky.ask(name) for name in STACKED} == before
-
-    run(spec, story)
-
-
-def test_a_release_that_changes_no_kernel_of_a_process_is_taken_without_a_file_being_read(
-    spec: DeploymentSpec, coordizer: Coordizer
-) -> None:
-    async def story(sky: Sky) -> None:
-        await sky.start("a", "b")
-        (stack,) = sky.stacks()
-        save(spec, coordizer, "c", seed=30)
-        second = publish(spec)
-        damage(blob(spec, second, "a"), b"nobody reads this")
-        await sky.group.load_next(second)
-        await sky.group.take_next(second)
-        assert sky.group.release == second
-        assert sky.stacks() == [stack]
-        assert await sky.ask("b") == alone(spec, coordizer, "b")
-
-    run(spec, story)
-
-
-def test_a_kernel_that_joined_in_a_later_release_takes_its_weights_of_the_next(
-    spec: DeploymentSpec, coordizer: Coordizer
-) -> None:
-    async def story(sky: Sky) -> None:
-        await sky.start("a")
-        save(spec, coordizer, "b", seed=30)
-        await sky.group.join("b", publish(spec))
-        sky.follow("a", "b")
-        before = await sky.ask("b")
-        save(spec, coordizer, "b", seed=31)
-        third = publish(spec)
-        await sky.group.load_next(third)
-        await sky.group.take_next(third)
-        assert await sky.ask("b") == alone(spec, coordizer, "b") != before
-
-    run(spec, story)
-
-
-def test_a_kernel_that_a_release_lacks_goes_on_until_it_leaves(spec: DeploymentSpec) -> None:
-    async def story(sky: Sky) -> None:
-        await sky.start("a", "b")
-        before = await sky.ask("b")
-        second = release(spec.artifacts, ["a", "c"])
-        await sky.group.load_next(second)
-        await sky.group.take_next(second)
-        assert await sky.ask("b") == before
-        await sky.group.leave("b", 5)
-        assert sky.group.names == ("a",)
-
-    run(spec, story)
-
-
-def blob(spec: DeploymentSpec, version: int, kernel: str) -> Path:
-    """Return where the weights of a kernel of a release lie."""
-    store = ReleaseStore(spec.artifacts)
-    store.folder(version)
-    return store.blobs.path(store.read(version).kernel(kernel).files["weights.safetensors"])
-
-
-def damage(path: Path, content: bytes) -> None:
-    """Change a file that is never changed."""
-    path.chmod(0o644)
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize("content", [b"short", None])
-def test_a_damaged_kernel_does_not_keep_the_others_from_answering(
-    spec: DeploymentSpec, coordizer: Coordizer, content: bytes | None
-) -> None:
-    """Whether a disk lost the end of a file or changed its content."""
-    first = publish(spec)
-    damaged = blob(spec, first, "b")
-    damage(damaged, content or bytes(damaged.stat().st_size))
-
-    async def story(sky: Sky) -> None:
-        await sky.group.load(STACKED, first)
-        sky.release = first
-        sky.endpoint = await sky.group.server.open(Bind(), stall_s=5)
-        sky.follow(*STACKED)
-        assert sky.group.names == ("a", "c")
-        assert await sky.ask("c") == alone(spec, coordizer, "c")
-        with pytest.raises(ArtifactError):
-            await sky.join("b")
-        assert sky.group.names == ("a", "c")
-
-    run(spec, story)
-    with pytest.raises(ArtifactError):
-        asyncio.run(KernelGroup(spec).load(("b",), first))
-
-
-def test_a_kernel_of_another_vocabulary_does_not_join(
-    spec: DeploymentSpec, coordizer: Coordizer
-) -> None:
-    save(spec, coordizer, "b", seed=1, tokenizer_hash="0" * 64)
-
-    async def story(sky: Sky) -> None:
-        await sky.start("a")
-        with pytest.raises(ArtifactError, match="another vocabulary"):
-            await sky.join("b")
-        assert sky.group.names == ("a",)
 
     run(spec, story)
 

@@ -12,7 +12,8 @@ import pytest
 from actors.kernel.engine import KernelAnswer, KernelEngine
 from actors.kernel.engine_port import Step
 from actors.kernel.host import KernelHost
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.spec import RouterOptions
 from constellation.errors import KernelUnavailable
 from constellation.geometry import bearing

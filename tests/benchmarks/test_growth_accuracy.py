@@ -21,7 +21,7 @@ def test_domains_that_join_are_routed_as_if_there_from_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(growth_accuracy, "LENGTHS", (8, 32))
-    options = Namespace(start=None, queries=None, per_domain=20, frozen=True)
+    options = Namespace(start=None, queries=None, per_domain=20, frozen=True, basins_max=1)
     made = corpus()
     report = summarise([run_seed(made, options, seed=0)], made)
     for length in ("8", "32"):

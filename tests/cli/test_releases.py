@@ -157,6 +157,20 @@ def test_pruning_keeps_the_newest_the_current_one_and_its_parent(run: Run, own: 
     assert shown == "releases removed: none · files: 0 · 0 B freed\n"
 
 
+def test_pruning_keeps_what_is_served_though_another_release_is_current(
+    run: Run, served: Served, own: Path
+) -> None:
+    store = ReleaseStore(own)
+    for number in range(3, 6):
+        publish(store, own, f"change {number}")
+    run_dir = Path("runs/local")
+    write_own_state(run_dir, served.endpoint, artifacts=str(own))
+    save_table(run_dir / "table.msgpack", store.table(store.read(3)))
+    told = json.loads(run("releases", "prune", "--keep", 1, "--artifacts", own, "--json").stdout)
+    assert told["versions"] == [4]
+    assert store.versions() == (1, 2, 3, 5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -101,6 +101,25 @@ def test_another_vocabulary_needs_a_restart(constellation: RunState, store: Rele
         stars.reload()
 
 
+def test_a_store_that_is_damaged_is_said_and_changes_nothing(
+    constellation: RunState, store: ReleaseStore
+) -> None:
+    pointer = store.artifacts / "current"
+    whole = pointer.read_bytes()
+    with Client(constellation.endpoint) as stars:
+        before = stars.status()
+        pointer.write_bytes(b"what?")
+        try:
+            for change in (stars.reload, lambda: stars.retire("mail")):
+                with pytest.raises(ReloadRefused, match="holds 'what"):
+                    change()  # type: ignore[operator]
+        finally:
+            pointer.write_bytes(whole)
+        after = stars.status()
+    assert after.table_version == before.table_version
+    assert after.num_unexpected_errors == before.num_unexpected_errors
+
+
 def test_kernels_of_the_release_join_and_leave(
     constellation: RunState, store: ReleaseStore
 ) -> None:

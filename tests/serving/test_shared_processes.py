@@ -228,8 +228,14 @@ def test_a_kernel_that_was_leaving_when_the_registry_died_leaves(
     before = stars.status()
     rewrite(own, {}, without=["network"])  # all that is left of a change when its registry dies
     os.kill(before.registry_pid, signal.SIGKILL)
-    after = wait_until(stars, lambda s: whole(s) and s.registry_pid not in (0, before.registry_pid))
-    assert [kernel.name for kernel in after.kernels] == ["mail", "poems"]
+    after = wait_until(
+        stars,
+        lambda status: (
+            whole(status)
+            and status.registry_pid not in (0, before.registry_pid)
+            and [kernel.name for kernel in status.kernels] == ["mail", "poems"]
+        ),
+    )
     assert after.kernels[0].pid == before.kernels[0].pid
     targets = json.loads((settings.run_dir / "metrics_targets.json").read_text())
     (endpoint,) = (t["targets"][0] for t in targets if t["labels"]["member"] == "kernels-1")
