@@ -26,7 +26,7 @@ from constellation.errors import TrainingError
 from constellation.files import write_whole
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.opening import open_kernel
-from constellation.releases.making import DOMAINS, publish
+from constellation.releases.making import DOMAINS
 from constellation.wire.run_lock import owned
 from constellation.wire.table_file import save_table
 from training.domain_records import domain_records, fit_options
@@ -41,6 +41,7 @@ from training.preflight import check_corpus, check_recipe
 from training.progress.events import CorpusRead, Event, Notice, OnEvent, ignore
 from training.progress.run_log import RunLog
 from training.provenance import write_provenance
+from training.publishing import publish_run
 from training.recipe import Recipe
 from training.regrowth import FormerRun
 from training.run_report import RunReport
@@ -334,23 +335,15 @@ class _Run:
         def work() -> list[Path]:
             records = [self._record(name) for name in plan.kernels]
             own = [unpack_domain(path.read_bytes(), source=path) for path in records]
-            joined = self._before.joined(plan.kernels)
-            kept = self._before.without_unlearned(own)
-            as_read = all(not domain.unlearned for domain in kept.domains)
-            release = publish(
+            release = publish_run(
                 self._out,
-                kept.domains,
+                self._before,
+                own,
                 coordizer,
-                self._options(coordizer, kept.domains),
-                change=f"trained {len(plan.kernels)} kernels",
-                replaced=self._before.own,
-                fitted=self._fitted if as_read else None,
+                basins_max=self._recipe.routing.basins_max,
+                fitted=self._fitted,
+                tell=self._tell,
             )
-            if joined:
-                self._tell(Notice(text=f"still served, as they were: {', '.join(joined)}"))
-            if kept.learned_again:
-                told = ", ".join(kept.learned_again)
-                self._tell(Notice(text=f"counts again, cannot be unlearned any more: {told}"))
             return [self._out / "releases" / f"{release.version}.msgpack", *records]
 
         inputs = {
