@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from constellation.routing.growth import add_kernel, retire_kernel, unlearn_text
-from tests.routing.test_growth import bits, candidate, table_of
 
 from constellation.errors import GrowthRefused
+from constellation.routing.growth import add_kernel, retire_kernel, unlearn_text
 from constellation.routing.sites import KernelTexts
 from tests.routing.tables import basins
+from tests.routing.test_growth import bits, candidate, table_of
 
 
 def sources(*names: str) -> KernelTexts:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from constellation.routing.growth import retire_kernel, spawn_kernel
 
 from cluster.growth import forget, join, leave, make_kernel
 from constellation.errors import (
@@ -18,6 +17,7 @@ from constellation.errors import (
 )
 from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.records import KernelSite
+from constellation.routing.growth import retire_kernel, spawn_kernel
 from constellation.wire.run_lock import owned
 from constellation.wire.table_file import load_table, save_table
 from tests.support.hugging_face import build_model, qwen2

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from constellation.routing.growth import add_kernel, retire_kernel
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.store import load_prepared
@@ -28,6 +27,7 @@ from constellation.kernel.decoder import Decoder
 from constellation.kernel.hugging_face.files import check_model
 from constellation.kernel.opening import open_kernel
 from constellation.records import Table
+from constellation.routing.growth import add_kernel, retire_kernel
 from constellation.wire.table_file import load_table, pack_table, save_table
 from tests.support.hugging_face import build_model, qwen2
 from tests.training.test_pipeline import alone, recipe

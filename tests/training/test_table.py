@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from constellation.wire.texts_file import load_texts, save_texts
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
@@ -10,6 +9,7 @@ from constellation.curricula.corpus import Document
 from constellation.domains import basins
 from constellation.domains.basins import ALL_SOURCES
 from constellation.routing.sites import fit_sites
+from constellation.wire.texts_file import load_texts, save_texts
 from training.table import domain_basins, kernel_texts
 
 WORDS = {

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from constellation.wire.texts_file import texts_path
 
 from cluster.growth import Added, forget, join, leave, list_sources, make_kernel
 from constellation.curricula.prepare import PreparedCorpus
@@ -20,6 +19,7 @@ from constellation.errors import (
 from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.records import KernelSite
 from constellation.wire.table_file import load_table, pack_table
+from constellation.wire.texts_file import texts_path
 from tests.support.hugging_face import build_model, qwen2
 from tests.training.test_growth import FORGE, STOCKS, alone, artifacts, files, trained, write
 from training.growth import train_new
