@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from constellation.errors import ArtifactError, ConfigError
-from constellation.releases.manifest import Blob
+from constellation.releases.manifest import COORDIZER, Blob
 from constellation.releases.store import Pruned, ReleaseStore
 from tests.releases.drafts import (
     Unwritten,
@@ -372,3 +372,18 @@ def test_an_unused_blob_goes_with_its_last_release(store: ReleaseStore) -> None:
     _written(store, 2)
     store.prune(keep=1)
     assert store.blobs.read(shared)
+
+
+def test_a_part_of_a_release_is_read_though_another_part_is_damaged(store: ReleaseStore) -> None:
+    release = write(store)
+    view = store.folder(release.version)
+    damaged = store.blobs.path(release.kernel("law").files["weights.safetensors"])
+    damage(damaged, b"short")
+    verse = release.kernel("verse")
+    assert verse.folders == ("kernels/verse", f"bases/{verse.base}")
+    assert store.part(release.version, *verse.folders) == view
+    assert store.part(release.version, COORDIZER) == view
+    with pytest.raises(ArtifactError, match=damaged.name):
+        store.part(release.version, *release.kernel("law").folders)
+    with pytest.raises(ArtifactError):
+        store.folder(release.version)
