@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 REGISTRY = "registry"
 """Actor name of the registry."""
 
+MAKER = "maker"
+"""Actor name of the process that makes a release."""
+
 REASON_CHARACTERS_MAX = 300
 """Ray tells at length what may have happened to a process."""
 _OUR_ERROR = re.compile(r"^constellation\.errors\.\w+: ")
@@ -38,7 +41,7 @@ def members(namespace: str) -> list[str]:
     """Return the actor names of all members that live or are being started, sorted."""
     named = ray.util.list_named_actors(all_namespaces=True)
     ours = {each["name"] for each in named if each["namespace"] == namespace}
-    fixed = {REGISTRY, ROUTER}
+    fixed = {REGISTRY, MAKER, ROUTER}
     routers = {name for name in ours if name.startswith(f"{ROUTER}-")}
     kernels = {name for name in ours if is_kernel_member(name)}
     return sorted(ours & fixed | routers | kernels)
@@ -189,6 +192,8 @@ def watch(
         reference: Any = handle.state.remote(now) if handle is not None else None
         answered, _ = ray.wait([reference], timeout=interval_s) if reference else ([], [])
         misses = 0 if answered else misses + 1
+        if misses == 1 and pid and not is_alive(pid, node):  # Ray is starting it again
+            misses, pid = -_START_ROUNDS, 0
         if answered:
             with suppress(RayActorError, RayTaskError):  # it died meanwhile
                 state = ray.get(reference)

@@ -1,26 +1,65 @@
-"""The placement on disk, in the run folder: written by the registry, read by who starts again."""
+"""The placement on disk, in the run folder: written by the registry, read by who starts again.
+
+It also says of which release the kernels are. A registry writes that down when all processes have
+taken the release and before it publishes the release's table, so that a process that starts again
+loads what the others serve, and a registry that starts again knows what they serve.
+"""
 
 import json
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from actors.run_folder import as_json
 from actors.spec import DeploymentSpec
 from constellation.runtime.placement import Placement
 
 logger = logging.getLogger(__name__)
 
 
-def read_placement(spec: DeploymentSpec) -> Placement:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placed:
+    """Which process serves which kernels, and of which release."""
+
+    placement: Placement
+    """The kernels of every process."""
+    release: int | None
+    """Number of the release that is served; None means the current one of the artifacts."""
+    ahead: Mapping[str, int] = field(default_factory=dict)
+    """Processes that were started for a release that is to be served -> its number."""
+
+    def release_of(self, member: str) -> int | None:
+        """Return the number of the release that a process loads; None means the current one."""
+        return self.ahead.get(member, self.release)
+
+
+def pack_placement(placed: Placed) -> bytes:
+    """Return what the file of the placement holds."""
+    return as_json(
+        {
+            "release": placed.release,
+            "processes": placed.placement.processes,
+            "ahead": dict(placed.ahead),
+        }
+    )
+
+
+def read_placement(spec: DeploymentSpec) -> Placed:
     """Return the placement as it was last written; an empty one when it cannot be read.
 
     A registry then places the kernels anew, and has processes serve whom they lack.
     """
-    path = spec.placement_path
+    path, per_process = spec.placement_path, spec.kernel.per_actor
     try:
-        processes = json.loads(path.read_text(encoding="utf-8"))
-        placed = {member: tuple(kernels) for member, kernels in processes.items()}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        placed = {member: tuple(kernels) for member, kernels in content["processes"].items()}
+        return Placed(
+            placement=Placement(per_process, placed),
+            release=int(content["release"]),
+            ahead={member: int(release) for member, release in content["ahead"].items()},
+        )
     except FileNotFoundError:
-        placed = {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        pass
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         logger.error("placement is not read", extra={"path": str(path), "reason": str(error)})
-        placed = {}
-    return Placement(spec.kernel.per_actor, placed)
+    return Placed(placement=Placement(per_process, {}), release=None)

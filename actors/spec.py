@@ -77,7 +77,7 @@ class DeploymentSpec:
     namespace: str
     """Ray namespace of its actors."""
     artifacts: Path
-    """Folder that training wrote; the kernels are those of its table."""
+    """Folder that training wrote; the kernels are those of its current release."""
     run_dir: Path
     """Folder for state, logs and metrics targets."""
     routers: tuple[RouterDoors, ...]
@@ -146,11 +146,6 @@ class DeploymentSpec:
         """Where every process serves its metrics, for Prometheus; written by the registry."""
         return self.run_dir / "metrics_targets.json"
 
-    @property
-    def stored_table_path(self) -> Path:
-        """The table among the artifacts: which kernels there are, without endpoints."""
-        return self.artifacts / "table.msgpack"
-
     def log_path(self, member: str) -> Path:
         """The log file of an actor."""
         return self.run_dir / "logs" / f"{member}.jsonl"
@@ -175,6 +170,8 @@ class Announcement:
     """Name of the machine."""
     kernels: tuple[str, ...] = ()
     """Whom it serves, if it serves kernels."""
+    release: int = 0
+    """Number of the release that these kernels are of; 0 for one that serves none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

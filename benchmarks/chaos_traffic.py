@@ -220,7 +220,7 @@ class Traffic:
         endpoint = chance.choice(self._endpoints)
         method = chance.choice(services.CONSTELLATION.methods)
         data = chance.randbytes(chance.randrange(1, 400))
-        if method.name in ("Reload", "Add", "Spawn", "Retire", "Unlearn"):
+        if method.name == "Change":
             method = services.CONSTELLATION.methods_by_name["Ask"]
         with grpc.insecure_channel(endpoint, options=channel.CHANNEL_OPTIONS) as opened:
             make = opened.unary_stream if method.server_streaming else opened.unary_unary

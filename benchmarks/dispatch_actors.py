@@ -16,7 +16,8 @@ from actors.kernel import server as kernel_server
 from actors.kernel.engine_port import Step
 from actors.kernel.host import KernelHost
 from actors.router import host as router
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.spec import RouterOptions
 from constellation.coordizer.coordizer import Coordizer
 from constellation.records import FinishReason, Sampling, Score

@@ -35,6 +35,7 @@ from constellation.kernel.decoder import Decoder
 from constellation.kernel.opening import open_kernel
 from constellation.kernel.scoring import token_nats
 from constellation.records import FloatArray, Mode, Rule, Table
+from constellation.releases.store import ReleaseStore
 from constellation.routing.handoff import WINDOW, HandoffRule, HandoffWatch
 from constellation.routing.policy import RoutingPolicy
 from constellation.routing.weighing import joint_nats, renewal
@@ -70,14 +71,15 @@ class Scored:
 
 
 class Constellation:
-    """What training left, in this process."""
+    """The current release of what training left, in this process."""
 
     def __init__(self, artifacts: Path) -> None:
-        self.coordizer = Coordizer.load(artifacts / "coordizer")
-        self.table: Table = load_table(artifacts / "table.msgpack")
+        release = ReleaseStore(artifacts).current_folder()
+        self.coordizer = Coordizer.load(release / "coordizer")
+        self.table: Table = load_table(release / "table.msgpack")
         self.names = [site.name for site in self.table.sites]
         self.decoders: list[Decoder] = [
-            open_kernel(artifacts / "kernels" / name).decoder for name in self.names
+            open_kernel(release / "kernels" / name).decoder for name in self.names
         ]
         self.context = min(decoder.config.context for decoder in self.decoders)
         self.policy = RoutingPolicy(self.table, rule=Rule.BEARING)

@@ -1,6 +1,6 @@
 """Does a refusal refuse? Shares of in-domain and of foreign queries that thresholds refuse.
 
-    python -m benchmarks.refusal --queries FILE... [--corpus DIR] [--seeds 3]
+    python -m benchmarks.refusal --queries FILE... [--corpus DIR] [--seeds 3] [--basins-max 8]
 
 FILE is a JSON object of splits ("train", "val", "test", "oos_test"), each a list of [text, label];
 or a JSON object from domains to lists of labels, which also gives settings with a kernel for each
@@ -13,7 +13,7 @@ documents are asked.
 
 Keys of a setting: `refused_in` and `caught_out` (share asked -> share refused), `auroc`, and for
 comparison `perfect`: what a threshold on the distance alone catches when it is chosen on the test
-queries themselves. The last line is one JSON object.
+queries themselves; `basins`: basins of a kernel, on average. The last line is one JSON object.
 """
 
 import argparse
@@ -31,12 +31,10 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.evidence import evidence
 from constellation.coordizer.training import train_coordizer
 from constellation.curricula.corpus import Document
+from constellation.domains.fitting import FitOptions, fit_table
+from constellation.domains.record import make_domain
 from constellation.records import Rule, Table, TokenArray
-from constellation.routing.calibration import calibrate, make_table
 from constellation.routing.policy import RoutingPolicy
-from constellation.routing.sites import fit_sites
-from training.refusal import table_refusal
-from training.table import kernel_texts, passage_basins
 
 SHARES = (0.01, 0.05)
 LENGTHS = (8, 16, 32, 64, 128)
@@ -61,25 +59,24 @@ class Asked:
     kernels: list[str]
 
 
-def make(train: Sequence[Document], dev: Sequence[Document], seed: int) -> tuple[Coordizer, Table]:
+def make(
+    train: Sequence[Document], dev: Sequence[Document], seed: int, basins_max: int
+) -> tuple[Coordizer, Table]:
     """Train a coordizer and make a table, as a training run does, without kernels."""
     labels = [document.domain for document in train]
     coordizer = train_coordizer(
         [document.text for document in train], labels, vocab_size=VOCAB_SIZE, seed=seed
     )
-    background_K = coordizer.background_K
-    kernels = [kernel_texts(train, name, coordizer) for name in sorted(set(labels))]
-    sites = fit_sites(kernels, background_K=background_K, seats=False).sites
-    basins_NK, own = passage_basins(dev, coordizer)
-    calibration = calibrate(sites, basins_NK, own, background_K=background_K)
-    table = make_table(
-        sites,
-        calibration,
-        background_K=background_K,
-        coordizer_hash=coordizer.hash,
-        refusal=table_refusal(train, dev, sites, coordizer),
-    )
-    return coordizer, table
+    domains = [
+        make_domain(name, _pairs(train, name), _pairs(dev, name), coordizer, seed=seed)
+        for name in sorted(set(labels))
+    ]
+    options = FitOptions(seed=seed, basins_max=basins_max)
+    return coordizer, fit_table(domains, coordizer, options).table
+
+
+def _pairs(documents: Sequence[Document], domain: str) -> list[tuple[str, str]]:
+    return [(each.source, each.text) for each in documents if each.domain == domain]
 
 
 def ask(
@@ -166,7 +163,9 @@ def read_queries(files: Sequence[Path]) -> tuple[dict[str, list[Query]], dict[st
     return splits, domain_of
 
 
-def query_settings(files: Sequence[Path], seeds: int, rule: Rule) -> dict[str, Any]:
+def query_settings(
+    files: Sequence[Path], seeds: int, rule: Rule, basins_max: int
+) -> dict[str, Any]:
     """Return the figures of every setting of labelled queries."""
     splits, domain_of = read_queries(files)
     groups = {"labels": {label: label for _, label in splits["train"]}}
@@ -175,7 +174,9 @@ def query_settings(files: Sequence[Path], seeds: int, rule: Rule) -> dict[str, A
     return {
         f"{name}_{size}": mean_of(
             [
-                _run_queries(splits, group, rule, seed, few=FEW if size == "few" else None)
+                _run_queries(
+                    splits, group, rule, seed, basins_max, few=FEW if size == "few" else None
+                )
                 for seed in range(seeds)
             ]
         )
@@ -189,6 +190,7 @@ def _run_queries(
     group: Mapping[str, str],
     rule: Rule,
     seed: int,
+    basins_max: int,
     *,
     few: int | None,
 ) -> dict[str, Any]:
@@ -200,7 +202,7 @@ def _run_queries(
         ]
         for name, rows in (("train", train), ("val", splits["val"]))
     }
-    coordizer, table = make(documents["train"], documents["val"], seed)
+    coordizer, table = make(documents["train"], documents["val"], seed, basins_max)
     policy = RoutingPolicy(table)
     asked = {
         name: ask(
@@ -212,7 +214,7 @@ def _run_queries(
         for name in ("test", "oos_test")
     }
     labels = [group[label] for _, label in splits["test"]]
-    return compare(asked["test"], asked["oos_test"], labels)
+    return compare(asked["test"], asked["oos_test"], labels) | {"basins": num_basins(table)}
 
 
 def _drawn(rows: Sequence[Query], count: int, seed: int) -> list[Query]:
@@ -227,12 +229,17 @@ def _drawn(rows: Sequence[Query], count: int, seed: int) -> list[Query]:
     ]
 
 
-def passage_settings(folder: Path, seeds: int, rule: Rule) -> dict[str, Any]:
+def num_basins(table: Table) -> float:
+    """Return the mean number of basins of a kernel."""
+    return float(np.mean([len(site.basins_BK) for site in table.sites]))
+
+
+def passage_settings(folder: Path, seeds: int, rule: Rule, basins_max: int) -> dict[str, Any]:
     """Return the figures of passages, by length; one domain is foreign for each seed."""
     domains = read_domains(folder)
     if len(domains) < 3:
         raise SystemExit("a domain is kept away, and two others are needed; give three or more")
-    runs = [_run_passages(domains, rule, seed) for seed in range(seeds)]
+    runs = [_run_passages(domains, rule, seed, basins_max) for seed in range(seeds)]
     return {
         f"passages_{length}": mean_of([run[length] for run in runs if length in run])
         for length in LENGTHS
@@ -241,7 +248,7 @@ def passage_settings(folder: Path, seeds: int, rule: Rule) -> dict[str, Any]:
 
 
 def _run_passages(
-    domains: Mapping[str, list[str]], rule: Rule, seed: int
+    domains: Mapping[str, list[str]], rule: Rule, seed: int, basins_max: int
 ) -> dict[int, dict[str, Any]]:
     foreign = sorted(domains)[seed % len(domains)]
     own = {name: texts for name, texts in domains.items() if name != foreign}
@@ -253,7 +260,7 @@ def _run_passages(
         ]
         for name, split in splits.items()
     }
-    coordizer, table = make(documents["train"], documents["dev"], seed)
+    coordizer, table = make(documents["train"], documents["dev"], seed, basins_max)
     policy = RoutingPolicy(table)
     strangers = [Document(text=text, domain=foreign, source="") for text in domains[foreign]]
     figures = {}
@@ -262,7 +269,7 @@ def _run_passages(
         strange, _ = _passages(strangers, coordizer, length)
         if texts and strange:
             found = [ask(coordizer, policy, rule, each) for each in (texts, strange)]
-            figures[length] = compare(found[0], found[1], labels)
+            figures[length] = compare(found[0], found[1], labels) | {"basins": num_basins(table)}
     return figures
 
 
@@ -298,19 +305,21 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="a folder of domains")
     parser.add_argument("--rule", choices=list(Rule), default=Rule.BEARING, type=Rule)
     parser.add_argument("--seeds", type=int, default=3, help="draws to average over")
+    parser.add_argument("--basins-max", type=int, default=8, help="most basins of a kernel")
     parser.add_argument("--json", action="store_true", help="print the JSON object only")
     args = parser.parse_args()
     if args.seeds < 1 or not (args.queries or args.corpus):
         parser.error("give --queries or --corpus, and --seeds of at least 1")
     settings: dict[str, Any] = {}
     if args.queries:
-        settings |= query_settings(args.queries, args.seeds, args.rule)
+        settings |= query_settings(args.queries, args.seeds, args.rule, args.basins_max)
     if args.corpus:
-        settings |= passage_settings(args.corpus, args.seeds, args.rule)
+        settings |= passage_settings(args.corpus, args.seeds, args.rule, args.basins_max)
     if not args.json:
         print_table(settings)
+    asked = {"rule": args.rule, "seeds": args.seeds, "basins_max": args.basins_max}
     machine = f"{platform.machine()} {platform.python_version()}"
-    print(json.dumps({**settings, "rule": args.rule, "seeds": args.seeds, "machine": machine}))
+    print(json.dumps({**settings, **asked, "machine": machine}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How often is a text sent to the right domain's kernel? Ours and its peers on one corpus.
 
-    python -m benchmarks.routing_accuracy --corpus DIR [--seeds 3] [--json]
+    python -m benchmarks.routing_accuracy --corpus DIR [--seeds 3] [--basins-max 8] [--json]
 
 DIR has one sub-folder or file per domain. For each seed: documents are split into train, dev and
 test; a coordizer of 8,192 tokens is trained on train and anchored to the domains; one kernel per
@@ -82,7 +82,12 @@ class FisherRao:
     """The shipped path: coordizer, sites, calibration, policy."""
 
     def __init__(
-        self, coordizer: Coordizer, train: Documents, dev: Documents, names: list[str]
+        self,
+        coordizer: Coordizer,
+        train: Documents,
+        dev: Documents,
+        names: list[str],
+        basins_max: int,
     ) -> None:
         start_s = perf_counter()
         self.coordizer = coordizer
@@ -94,7 +99,10 @@ class FisherRao:
             KernelTexts(name=name).learn("train", basins_NK[train_own_N == number])
             for number, name in enumerate(names)
         ]
-        sites = fit_sites(kernels, background_K=background_K, seats=False).sites
+        sites = fit_sites(
+            kernels, background_K=background_K, seats=False, basins_max=basins_max
+        ).sites
+        self.num_basins = float(np.mean([len(site.basins_BK) for site in sites]))
         held_out, own_N = _windows(dev, len(names))
         self.calibration = calibrate(
             sites,
@@ -184,7 +192,9 @@ def fit_peers(
     }
 
 
-def run_seed(domains: dict[str, list[str]], seed: int, per_domain: int) -> dict[str, object]:
+def run_seed(
+    domains: dict[str, list[str]], seed: int, per_domain: int, basins_max: int
+) -> dict[str, object]:
     """Fit everything on one split and predict its test queries."""
     names, splits = list(domains), split_documents(domains, seed)
     labels = [names[number] for number in splits["train"].domains]
@@ -194,11 +204,15 @@ def run_seed(domains: dict[str, list[str]], seed: int, per_domain: int) -> dict[
         name: Documents(coordizer.encode_batch(split.texts), np.array(split.domains))
         for name, split in splits.items()
     }
-    ours = FisherRao(coordizer, encoded["train"], encoded["dev"], names)
+    ours = FisherRao(coordizer, encoded["train"], encoded["dev"], names, basins_max)
     seconds_fit = coordizer.provenance.seconds_coordinates + ours.seconds
     seconds_all = perf_counter() - start_s
     free = FisherRao(
-        refit(coordizer, splits["train"].texts, seed=seed), encoded["train"], encoded["dev"], names
+        refit(coordizer, splits["train"].texts, seed=seed),
+        encoded["train"],
+        encoded["dev"],
+        names,
+        basins_max,
     )
     dev = {length: draw_queries(encoded["dev"], length, 50, seed) for length in LENGTHS}
     test = {length: draw_queries(encoded["test"], length, per_domain, seed) for length in LENGTHS}
@@ -217,6 +231,7 @@ def run_seed(domains: dict[str, list[str]], seed: int, per_domain: int) -> dict[
         "seconds_with_merges": seconds_all,
         "microseconds": ours.microseconds(test[64].texts[:1000]),
         "temperature": ours.calibration.temperatures[Rule.BEARING],
+        "basins": ours.num_basins,
     }
 
 
@@ -267,6 +282,7 @@ def summarise(runs: Sequence[dict], domains: dict[str, list[str]]) -> dict[str, 
         "seconds_with_merges": round(median(run["seconds_with_merges"] for run in runs), 2),
         "microseconds_per_query": round(median(run["microseconds"] for run in runs), 1),
         "temperature": round(median(run["temperature"] for run in runs), 3),
+        "basins": round(float(np.mean([run["basins"] for run in runs])), 2),
         "num_domains": len(domains),
         "num_documents": {name: len(documents) for name, documents in domains.items()},
         "queries": {str(n): [len(run["test"][n].texts) for run in runs] for n in LENGTHS},
@@ -295,12 +311,13 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="a folder of domains")
     parser.add_argument("--seeds", type=int, default=3, help="splits to average over")
     parser.add_argument("--queries", type=int, default=200, help="per domain and length")
+    parser.add_argument("--basins-max", type=int, default=8, help="most basins of a kernel")
     parser.add_argument("--json", action="store_true", help="print the JSON object only")
     args = parser.parse_args()
     if args.seeds < 1 or args.queries < 1:
         parser.error("--seeds and --queries must be at least 1")
     domains = read_domains(args.corpus)
-    runs = [run_seed(domains, seed, args.queries) for seed in range(args.seeds)]
+    runs = [run_seed(domains, seed, args.queries, args.basins_max) for seed in range(args.seeds)]
     report = summarise(runs, domains)
     if not args.json:
         print_table(report)

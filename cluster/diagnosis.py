@@ -72,7 +72,7 @@ class RunFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArtifactFacts:
-    """What is in the artifacts' folder."""
+    """What is in the artifacts' folder: its current release."""
 
     folder: str
     exists: bool
@@ -270,7 +270,7 @@ def check_artifacts(artifacts: ArtifactFacts) -> Iterator[Finding]:
     """Judge what training left: one line per problem."""
     if not artifacts.exists:
         yield _warn(
-            "artifacts", f"{artifacts.folder} has no table", "train: constellation train starter"
+            "artifacts", f"{artifacts.folder} has no release", "train: constellation train starter"
         )
         return
     for problem in artifacts.problems:

@@ -1,33 +1,28 @@
 """Let a kernel join or leave: live where its constellation runs, else in the artifacts alone."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.arrivals import Arrival, arrival_at, check_text
 from cluster.training_run import with_own_ray
 from constellation.client import Client
-from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
 from constellation.curricula.store import MANIFEST, load_prepared
-from constellation.errors import ConfigError, TrainingError
+from constellation.errors import ArtifactError, ConfigError, GrowthRefused, TrainingError
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.hugging_face.files import is_imported
 from constellation.kernel.opening import open_kernel
-from constellation.records import Grown, Table
-from constellation.routing.growth import add_kernel, retire_kernel, site_of, unlearn_text
-from constellation.routing.sites import KernelTexts
+from constellation.records import Add, Change, Changed
+from constellation.releases.making import domain_of, make
+from constellation.releases.steps import steps_between
+from constellation.releases.store import ReleaseStore
 from constellation.wire.run_lock import owned
-from constellation.wire.table_file import keep_site, load_table, save_table
-from constellation.wire.texts_file import load_texts
-from training.evaluation.growth import GrowthCost, ModelReader, growth_cost
+from training.evaluation.growth import GrowthCost, ModelReader, growth_cost, routing_of
 from training.growth import NewKernel, import_new, take_back, train_new
 from training.kept_text import CORPUS, is_kept, kept_text
 from training.progress.events import OnEvent
 from training.typed_writes import typed_writes
-
-TABLE_FILE = "table.msgpack"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +31,7 @@ class Source:
 
     name: str
     num_documents: int
-    """Pieces that it was cut into."""
+    """Pieces that it was cut into; 0 for one that was unlearned, whose text is gone."""
     unlearned: bool
     """Whether the kernel routes as if it had never read it."""
 
@@ -46,7 +41,7 @@ class Added:
     """A kernel that has joined, and what came of it."""
 
     kernel: NewKernel
-    grown: Grown
+    changed: Changed
     others: GrowthCost | None
     """Held-out text of the other domains; None when the artifacts hold none."""
     own: GrowthCost | None
@@ -101,59 +96,52 @@ def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:
     Raises:
         GrowthRefused, IncompatibleKernels: It does not fit; nothing has changed.
     """
-    with _changing(artifacts, f"`add {new.name}`", client):
-        before = load_table(artifacts / TABLE_FILE)
-        after = add_kernel(before, new.candidate)
-        grown = _store(artifacts, new.name, after) if client is None else client.add(new.name)
+    store = ReleaseStore(artifacts)
+    before = store.read_current().version
+    changed = change_served(artifacts, Add(name=new.name), client)
     corpus = artifacts / CORPUS
     known = load_prepared(corpus).test if (corpus / MANIFEST).exists() else ()
     kept = kept_text(artifacts, new.name)
+    views = store.folder(before), store.folder(changed.release)
+    others = [document for document in known if document.domain != new.name]
     return Added(
         kernel=new,
-        grown=grown,
-        others=_cost(artifacts, [d for d in known if d.domain != new.name], before, after),
-        own=_cost(artifacts, () if kept is None else kept.test, before, after),
+        changed=changed,
+        others=_cost(others, *views),
+        own=_cost(() if kept is None else kept.test, *views),
     )
 
 
-def leave(artifacts: Path, name: str, client: Client | None) -> Grown:
-    """Let a kernel leave; its files stay, and where it routed from is kept beside them.
+def change_served(artifacts: Path, change: Change, client: Client | None) -> Changed:
+    """Change what is served: live where the constellation runs, else in the artifacts alone.
+
+    Args:
+        artifacts: Folder that training wrote.
+        change: What is to be done.
+        client: Of the constellation that runs from the artifacts; None when none does.
 
     Raises:
-        UnknownKernel: There is none of that name.
-        GrowthRefused: It is the only one.
-        ArtifactError: The artifacts cannot be written.
+        GrowthRefused, UnknownKernel, IncompatibleKernels: It cannot be done; nothing has changed.
+        ArtifactError: The artifacts are damaged, or cannot be written.
         TrainingError: Another process writes to them.
     """
     if client is not None:
-        return client.retire(name)
-    with _changing(artifacts, f"`remove {name}`", client):
-        before = load_table(artifacts / TABLE_FILE)
-        after = retire_kernel(before, name)
-        keep_site(artifacts, before, name)
-        left = _store(artifacts, name, after)
-    seat = next(site.seat for site in before.sites if site.name == name)
-    return Grown(kernel=name, seat=seat, table_version=left.table_version)
-
-
-def forget(artifacts: Path, name: str, source: str, client: Client | None) -> Grown:
-    """Let a kernel route as if it had never read a source of its training text.
-
-    Raises:
-        UnknownKernel: There is none of that name.
-        GrowthRefused: The source does not count for it, or cannot be taken out.
-        ArtifactError: Training kept no record of its text, or that is damaged; or the artifacts
-            cannot be written.
-        TrainingError: Another process writes to them.
-    """
-    if client is not None:
-        return client.unlearn(name, source)
-    with _changing(artifacts, f"`unlearn {name}`", client):
-        before = load_table(artifacts / TABLE_FILE)
-        site_of(before, name)
-        sources = load_texts(artifacts, name, coordizer_hash=before.coordizer_hash)
-        texts = KernelTexts(name=name, corpora=sources)
-        return _store(artifacts, name, unlearn_text(before, texts, source))
+        return client.change(change)
+    if not artifacts.is_dir():
+        raise ArtifactError(artifacts, "is no folder; train one first, or name it by --artifacts")
+    with typed_writes(artifacts), owned(artifacts, "a change of what is served", TrainingError):
+        store = ReleaseStore(artifacts)
+        before = store.read_current()
+        after = make(artifacts, change)
+        store.switch(after.version)
+    steps = steps_between(before, after)
+    return Changed(
+        release=after.version,
+        table_version=0,
+        joined=steps.joined,
+        left=steps.left,
+        reloaded=steps.reloaded,
+    )
 
 
 def list_sources(artifacts: Path, name: str) -> list[Source]:
@@ -161,44 +149,33 @@ def list_sources(artifacts: Path, name: str) -> list[Source]:
 
     Raises:
         UnknownKernel: There is none of that name.
-        ArtifactError: Training kept no record of its text, or that is damaged.
+        GrowthRefused: The kernel was spawned, and shares the text of another.
+        ArtifactError: The release is damaged.
     """
-    table = load_table(artifacts / TABLE_FILE)
-    unlearned = set(site_of(table, name).unlearned)
-    sources = load_texts(artifacts, name, coordizer_hash=table.coordizer_hash)
-    return [
-        Source(name=key, num_documents=each.count, unlearned=key in unlearned)
-        for key, each in sorted(sources.items())
+    store = ReleaseStore(artifacts)
+    domain = domain_of(store, store.read_current(), name)
+    if domain.spawned is not None:
+        raise GrowthRefused(name, f"it shares the text of {domain.spawned.parent!r}: ask for its")
+    rows = domain.train.rows_by_source()
+    counted = [
+        Source(name=source, num_documents=len(rows[source]), unlearned=False) for source in rows
     ]
+    gone = [Source(name=each, num_documents=0, unlearned=True) for each in domain.unlearned]
+    return sorted([*counted, *gone], key=lambda source: source.name)
 
 
-@contextmanager
-def _changing(artifacts: Path, doing: str, client: Client | None) -> Iterator[None]:
-    """Hold the right to write the artifacts, unless a constellation that runs writes them."""
-    with ExitStack() as stack:
-        if client is None and artifacts.is_dir():
-            stack.enter_context(typed_writes(artifacts))
-            stack.enter_context(owned(artifacts, doing, TrainingError))
-        yield
-
-
-def _store(artifacts: Path, name: str, table: Table) -> Grown:
-    save_table(artifacts / TABLE_FILE, table)
-    seat = next((site.seat for site in table.sites if site.name == name), None)
-    return Grown(kernel=name, seat=seat, table_version=table.version)
-
-
-def _cost(
-    artifacts: Path, documents: Sequence[Document], before: Table, after: Table
-) -> GrowthCost | None:
+def _cost(documents: Sequence[Document], before: Path, after: Path) -> GrowthCost | None:
     """Return what the kernel costs these documents; None when there are none that are scored."""
     return growth_cost(
         documents,
-        coordizer=Coordizer.load(artifacts / "coordizer"),
-        before=before,
-        after=after,
-        kernel=lambda name: _reader(artifacts / "kernels" / name),
+        before=routing_of(before),
+        after=routing_of(after),
+        kernel=lambda name: _reader(_kernel_folder(name, after, before)),
     )
+
+
+def _kernel_folder(name: str, *views: Path) -> Path:
+    return next(view / "kernels" / name for view in views if (view / "kernels" / name).is_dir())
 
 
 def _reader(folder: Path) -> Decoder | ModelReader:

@@ -36,19 +36,17 @@ from cluster.state import (
     write_state,
 )
 from cluster.worker_errors import last_error_lines
-from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import (
-    ArtifactError,
     ConfigError,
     ConstellationError,
     DeploymentError,
 )
+from constellation.releases.coordizers import ReleasedCoordizers
+from constellation.releases.store import ReleaseStore
 from constellation.settings import SecuritySettings, Settings, TracingSettings, read_token
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.tracing import TracingOptions, check_installed
 from constellation.wire.channel import LOOPBACK, authority
-from constellation.wire.names import check_kernel_name
-from constellation.wire.table_file import load_table
 from constellation.wire.tls import ServerTls, server_tls
 
 logger = logging.getLogger("cluster.launcher")  # which runs as __main__
@@ -77,18 +75,17 @@ actors: these draw a random number, and all workers would go on from it with the
 
 
 def kernels_of(artifacts: Path) -> tuple[str, ...]:
-    """Return the names of the kernels that training left in `artifacts`.
+    """Return the names of the kernels of the current release of `artifacts`.
 
     Raises:
-        ArtifactError: A file is missing or damaged, or the table is of another coordizer.
+        ArtifactError: There is no release, a file is missing or damaged, or the table is of another
+            coordizer.
     """
-    path = artifacts / "table.msgpack"
-    if not path.exists():
-        raise ArtifactError(path, "is missing; train first: constellation train starter")
-    table = load_table(path)
-    if table.coordizer_hash != Coordizer.load(artifacts / "coordizer").hash:
-        raise ArtifactError(path, "was made with another coordizer; train again")
-    return tuple(check_kernel_name("kernel name", site.name) for site in table.sites)
+    store = ReleaseStore(artifacts)
+    release = store.read_current()
+    table = store.table(release)
+    ReleasedCoordizers(artifacts).of_table(table)
+    return tuple(site.name for site in table.sites)
 
 
 def _spec(settings: Settings) -> Any:

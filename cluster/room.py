@@ -1,7 +1,6 @@
 """Is there room in the run folder? Asked before anything is started that would need it."""
 
 import errno
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,12 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from constellation.errors import DeploymentError
+from constellation.releases.manifest import Blob, Engine
+from constellation.releases.store import ReleaseStore
 from constellation.settings import Settings
 
 SMALL_BYTES: Final = 2 * 2**20
 """For the table, the state and the first lines of the logs."""
 _WEIGHTS: Final = "weights.safetensors"
-_DESCRIPTION: Final = "kernel.json"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_RESERVE: Final = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
@@ -24,6 +24,7 @@ def check_room(settings: Settings) -> None:
 
     Raises:
         DeploymentError: The disk is full, the quota is used up, or the folder cannot be written.
+        ArtifactError: There is no release.
     """
     folder, needed = settings.run_dir, needed_bytes(settings)
     try:
@@ -50,27 +51,18 @@ def needed_bytes(settings: Settings) -> int:
     """
     kept = settings.run_dir / "weights"
     earlier = sum(path.stat().st_size for path in kept.glob("*.safetensors"))
-    copies = {_hash_of(path): (path / _WEIGHTS).stat().st_size for path in _mapped(settings)}
+    # Kernels with the same weights share one copy.
+    copies = {blob.sha256: blob.size_bytes for blob in _mapped(settings)}
     return SMALL_BYTES + max(0, sum(copies.values()) - earlier)
 
 
-def _mapped(settings: Settings) -> Iterator[Path]:
-    """Yield the folders of the weights that processes map: kernels, and bases of adapters."""
-    artifacts, kernel = settings.artifacts, settings.kernel
-    folders = sorted((artifacts / "kernels").glob("[!.]*"))
+def _mapped(settings: Settings) -> Iterator[Blob]:
+    """Yield the weights that processes map: those of kernels, and those of bases of adapters."""
+    release, kernel = ReleaseStore(settings.artifacts).read_current(), settings.kernel
     if not (kernel.per_actor > 1 and kernel.weights == "float32"):  # else they are copied to memory
-        yield from (path for path in folders if (path / _DESCRIPTION).exists())
-    if any((path / "adapter.safetensors").exists() for path in folders):
-        bases = [artifacts / "seed", *sorted((artifacts / "bases").glob("[!.]*"))]
-        yield from (path for path in bases if (path / _DESCRIPTION).exists())
-
-
-def _hash_of(folder: Path) -> str:
-    """Return whose copy it will be: kernels with the same weights share one."""
-    try:
-        return str(json.loads((folder / _DESCRIPTION).read_text("utf-8"))["weights_sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return str(folder)  # damaged, which its process will say
+        own = (each for each in release.kernels if each.engine is Engine.DECODER)
+        yield from (each.files[_WEIGHTS] for each in own)
+    yield from (files[_WEIGHTS] for files in release.bases.values())
 
 
 def _reserve(folder: Path, num_bytes: int) -> None:

@@ -267,7 +267,7 @@ class OutOfDomain(RequestError):
 
 
 class ReloadRefused(RequestError):
-    """What training has written cannot replace what is served, which goes on unchanged.
+    """Another release cannot be served; the one that is served goes on unchanged.
 
     Attributes:
         reason: What does not fit, and the way out.
@@ -279,10 +279,10 @@ class ReloadRefused(RequestError):
 
 
 class GrowthRefused(RequestError):
-    """A kernel cannot join or leave; what is served goes on unchanged.
+    """A change of what is served cannot be made; what is served goes on unchanged.
 
     Attributes:
-        kernel: The kernel that was to join or leave.
+        kernel: The kernel that was to join, leave or change.
         reason: What does not fit, and the way out.
     """
 

@@ -67,7 +67,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder, recipe = tmp_path_factory.mktemp("starter"), load_recipe("starter")
     corpus = make_corpus(recipe.corpus, folder / "corpus", seed=recipe.seed)
     coordizer = make_coordizer(recipe.coordizer, corpus, folder / "coordizer", seed=recipe.seed)
-    return Trained(corpus, coordizer, RoutingPolicy(fit_table(corpus, coordizer, {}).table))
+    fitted = fit_table(corpus, coordizer, {}, basins_max=recipe.routing.basins_max)
+    return Trained(corpus, coordizer, RoutingPolicy(fitted.table))
 
 
 def examples(text: str) -> list[tuple[str, str | None]]:

@@ -1,12 +1,13 @@
 """A finished run, and the place of one more kernel in it.
 
-Everything that can refuse a kernel is asked before its training and before anything is written:
-its name, its text, whether it fits the table. A training or a copy follows, then the files that
-it joins by.
+What can refuse a kernel is asked before its training and before anything is written: its name,
+its text, whether there is room. A training or a copy follows, then the record of its text, by
+which the next release is made with it.
 """
 
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -18,16 +19,15 @@ from constellation.curricula.corpus import read_corpus, without_names
 from constellation.curricula.prepare import PrepareConfig, PreparedCorpus, prepare
 from constellation.curricula.split import SplitConfig
 from constellation.curricula.store import load_prepared, save_prepared
-from constellation.errors import ArtifactError, ConfigError
+from constellation.domains.families import KERNELS_MAX
+from constellation.domains.record import Domain, unlearn
+from constellation.errors import ArtifactError, ConfigError, GrowthRefused
 from constellation.kernel.checkpoint import KERNEL_FILE, WEIGHTS_FILE, LoadedKernel, load_kernel
 from constellation.kernel.hugging_face.files import is_imported
-from constellation.records import Table
-from constellation.routing.candidate import fit_candidate
-from constellation.routing.growth import add_kernel
-from constellation.routing.sites import KernelTexts
+from constellation.releases.making import domain_path, load_domain, save_domain
+from constellation.releases.store import ReleaseStore
 from constellation.wire.names import check_kernel_name
-from constellation.wire.table_file import SITE_FILE, load_table, save_table
-from constellation.wire.texts_file import save_texts
+from training.domain_records import domain_records
 from training.enough_text import check_calibration_text
 from training.kept_text import ADDED, CORPUS, is_kept, prepared_text
 from training.kernel_files import remove_kernel
@@ -37,10 +37,8 @@ from training.loop.data import join_documents
 from training.plan import make_plan
 from training.recipe import Recipe
 from training.recipe_corpus import CorpusSection
-from training.refusal import kernel_refusal
 from training.replay import sample_replay
 from training.runs.training_plan import SEED, TrainingPlan
-from training.table import kernel_texts, passage_basins
 
 RECORD: Final = "added.json"
 """In the folder of an added kernel's text: what its training was made from."""
@@ -51,12 +49,11 @@ BASES: Final = "bases"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrival:
-    """The text of a kernel that is to join, and where it makes the kernel lie."""
+    """The text of a kernel that is to join."""
 
     corpus: PreparedCorpus
-    texts: KernelTexts
-    candidate: Table
-    """The table of this kernel alone."""
+    domain: Domain
+    """The record of this text, by which the kernel joins."""
     kept: bool
     """Whether the run keeps this text already, so that it is not written again."""
 
@@ -71,6 +68,7 @@ class GrowingRun:
     Raises:
         InvalidRequest, ConfigError: The name cannot be a new kernel's.
         ArtifactError: The run is not finished, or damaged.
+        GrowthRefused: There is no room for another kernel.
     """
 
     def __init__(self, artifacts: Path, name: str) -> None:
@@ -80,20 +78,22 @@ class GrowingRun:
         self.name = name
         self.folder = artifacts / "kernels" / name
         self._added = artifacts / ADDED / name
-        self.coordizer = Coordizer.load(artifacts / "coordizer")
-        self._table = load_table(artifacts / "table.msgpack")
-        if self._table.coordizer_hash != self.coordizer.hash:
-            raise ArtifactError(artifacts, "its table was made with another coordizer; train again")
-        if any(site.name == name for site in self._table.sites):
+        store = ReleaseStore(artifacts)
+        release = store.read_current()
+        self.coordizer = Coordizer.load(store.folder(release.version) / "coordizer")
+        served = [kernel.name for kernel in release.kernels]
+        if name in served:
             raise ConfigError(
                 f"there is a kernel {name!r} already; choose another name, or remove that one first"
             )
+        if len(served) >= KERNELS_MAX:
+            raise GrowthRefused(name, f"there are {KERNELS_MAX} kernels already; remove one first")
 
     def check_place_is_free(self) -> None:
         """Raise ConfigError when a kernel lies there that was not added: it would be lost."""
         if self.folder.exists() and not (self._added / RECORD).exists():
             raise ConfigError(
-                f"{self.folder} holds a kernel that is not in the table; take it back with: "
+                f"{self.folder} holds a kernel that is not served; take it back with: "
                 f"constellation add {self.name} {self.folder}, or move it away"
             )
 
@@ -102,33 +102,30 @@ class GrowingRun:
         self.check_place_is_free()
         remove_kernel(self.folder)
 
-    def kept_site(self) -> Table | None:
-        """Return where the kernel routed from when it left; None when that was not kept.
+    def kept_domain(self) -> Domain | None:
+        """Return the record of the text by which the kernel left; None when there is none.
 
-        Of a Hugging Face model that left under another coordizer it is None too: the model does not
-        depend on the coordizer, and its text shows anew where it lies.
+        One of another vocabulary is returned for a model with tokens of its own alone: its text
+        can be read anew, and the record says what was unlearned of it.
 
         Raises:
-            ArtifactError: What was kept is damaged, or belongs to another coordizer.
+            ArtifactError: The record is damaged, or of another vocabulary than the run has now.
         """
-        path = self.folder / SITE_FILE
+        path = domain_path(self.artifacts, self.name)
         if not path.is_file():
             return None
-        candidate = load_table(path)
-        if [site.name for site in candidate.sites] != [self.name]:
-            raise ArtifactError(
-                path, f"is not that of the kernel {self.name!r}; add it with --text"
-            )
-        if candidate.coordizer_hash != self.coordizer.hash:
-            if is_imported(self.folder):
-                return None
+        domain = load_domain(self.artifacts, self.name)
+        if not self.speaks(domain) and not is_imported(self.folder):
             raise ArtifactError(
                 path,
-                "was made with another coordizer than this run has now; train the kernel again: "
+                "was made with another vocabulary than this run has now; train the kernel again: "
                 f"constellation add {self.name} {self._added}",
             )
-        add_kernel(self._table, candidate)
-        return candidate
+        return domain
+
+    def speaks(self, domain: Domain) -> bool:
+        """Return whether a record is of the tokens that the run has now."""
+        return domain.tokenizer_hash == self.coordizer.tokenizer_hash
 
     def keep_base(self, source: Path, base: LoadedKernel) -> Path:
         """Return where an adapter's base lies among the artifacts, copied there if it is new."""
@@ -143,34 +140,34 @@ class GrowingRun:
         return folder
 
     def read(self, text: Path, section: CorpusSection) -> Arrival:
-        """Read the domain's text and find where a kernel of it lies; nothing is written.
+        """Read the domain's text; nothing is written.
 
         Text that was split before, by this run or another, stays split as it was.
 
         Raises:
             CorpusError: The text cannot be used, or is too little.
             ConfigError: The text holds the run itself.
-            GrowthRefused: A kernel of this text does not fit the table.
         """
         corpus = prepared_text(text, self.artifacts, self.name)
         if corpus is None:
             corpus = self._prepare(text, section)
         return self.fit(corpus, kept=is_kept(text, self.artifacts, self.name))
 
-    def fit(self, corpus: PreparedCorpus, *, kept: bool) -> Arrival:
-        """Return where a kernel of this text lies; raises as `read`."""
+    def fit(
+        self, corpus: PreparedCorpus, *, kept: bool, unlearned: Collection[str] = ()
+    ) -> Arrival:
+        """Return the text with its record; raises as `read`.
+
+        Args:
+            corpus: The text.
+            kept: See `Arrival.kept`.
+            unlearned: Sources of it that do not count.
+        """
         check_calibration_text(corpus, self.coordizer)
-        texts = kernel_texts(corpus.train, self.name, self.coordizer)
-        passages_NK, _ = passage_basins(corpus.dev, self.coordizer)
-        candidate = fit_candidate(
-            texts,
-            passages_NK,
-            refusal=kernel_refusal(corpus.train, corpus.dev, texts, self.coordizer),
-            background_K=self.coordizer.background_K,
-            coordizer_hash=self.coordizer.hash,
-        )
-        add_kernel(self._table, candidate)
-        return Arrival(corpus=corpus, texts=texts, candidate=candidate, kept=kept)
+        (domain,) = domain_records(corpus, self.coordizer)
+        for source in unlearned:
+            domain = unlearn(domain, source)
+        return Arrival(corpus=corpus, domain=domain, kept=kept)
 
     def keep(self, arrival: Arrival) -> None:
         """Write down the text that a kernel is made of, unless the run keeps it already."""
@@ -195,11 +192,9 @@ class GrowingRun:
         """Write down what the kernel was made from."""
         write_json(self._added / RECORD, {"made_from": made_from})
 
-    def finish(self, arrival: Arrival) -> None:
-        """Keep beside the kernel where it routes from, and what that is made of."""
-        texts = arrival.texts.corpora
-        save_texts(self.artifacts, self.name, texts, coordizer_hash=self.coordizer.hash)
-        save_table(self.folder / SITE_FILE, arrival.candidate)
+    def finish(self, domain: Domain) -> None:
+        """Keep the record of the kernel's text, by which it joins."""
+        save_domain(self.artifacts, domain)
 
     def _prepare(self, text: Path, section: CorpusSection) -> PreparedCorpus:
         if self.artifacts.is_relative_to(text.resolve()):

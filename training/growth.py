@@ -1,7 +1,7 @@
 """One more kernel for a finished run: trained as a branch of its seed, brought along, taken back.
 
-It leaves `kernels/NAME/` with weights and `site.msgpack`, by which it can join, its text in
-`added/NAME/`, and the base of an adapter in `bases/`. Coordizer, seed, table and the other kernels
+It leaves the weights in `kernels/NAME/`, the text in `added/NAME/`, its record, by which the kernel
+joins, in `domains/`, and the base of an adapter in `bases/`. Releases, seed and the other kernels
 are read and not written.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from constellation.curricula.account import corpus_lines
-from constellation.curricula.prepare import PreparedCorpus
+from constellation.domains.record import Domain
 from constellation.errors import (
     ArtifactError,
     ConfigError,
@@ -31,7 +31,6 @@ from constellation.kernel.adapters.files import (
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.hugging_face.files import check_model, import_model, is_imported, is_model
 from constellation.kernel.opening import open_kernel
-from constellation.records import Table
 from constellation.wire.run_lock import owned
 from training.growing import Arrival, GrowingRun, copy_whole
 from training.kept_text import kept_text
@@ -52,12 +51,10 @@ class NewKernel:
     """A kernel that is ready to join."""
 
     name: str
-    candidate: Table
-    """The table of this kernel alone, as `site.msgpack` holds it."""
     seconds: float
     """Of this call."""
     num_documents: int
-    """Documents of its text that it learned from; their basins' mean is its own."""
+    """Documents of its text that it learned from."""
 
 
 def train_new(
@@ -77,7 +74,7 @@ def train_new(
     Raises:
         ConfigError: The run has no branches, or the name is reserved.
         CorpusError: The text cannot be used, or is too little; nothing was written.
-        GrowthRefused: A kernel of this text does not fit the table; nothing was written.
+        GrowthRefused: There is no room for another kernel; nothing was written.
         ArtifactError: The run's folder is damaged or incomplete, or cannot be written.
         TrainingError: Training failed or was stopped, or another process writes to the folder.
     """
@@ -108,7 +105,7 @@ def train_new(
 def import_new(
     artifacts: Path, name: str, kernel: Path, text: Path, on_event: OnEvent = ignore
 ) -> NewKernel:
-    """Take in a finished kernel; its basin is that of the text given.
+    """Take in a finished kernel; queries find it by the text given.
 
     The base of an adapter is copied too, once for all adapters over it, to `bases/` under its hash.
 
@@ -117,7 +114,7 @@ def import_new(
         name: Of the domain and its kernel.
         kernel: Folder of a whole kernel of the same vocabulary, or of an adapter that says where
             its base lies, or of a causal model of `transformers`, which has its own.
-        text: A file or folder with text of its domain, some of which calibrates its radii.
+        text: A file or folder with text of its domain, some of which is held out to calibrate.
         on_event: Told of what was read.
 
     Raises:
@@ -127,7 +124,7 @@ def import_new(
             says; or the run's folder cannot be written.
         ConfigError: It is a model, and `transformers` is not installed.
         CorpusError: The text cannot be used, or is too little; nothing was written.
-        GrowthRefused: A kernel of this text does not fit the table; nothing was written.
+        GrowthRefused: There is no room for another kernel; nothing was written.
         TrainingError: Another process writes to the folder.
     """
     started_s = time.perf_counter()
@@ -153,35 +150,33 @@ def import_new(
 def take_back(artifacts: Path, name: str) -> NewKernel:
     """Return a kernel that was removed and whose files still lie in the run's folder, as it was.
 
-    Its site comes back to the bit, with its seat and with what it had unlearned; its documents and
-    their names are not touched. Of a kernel that left before its site was kept, the site is made
-    again of the text that the run keeps.
+    The record of its text comes back to the bit, with what it had unlearned. Where there is no
+    record, it is made again of the text that the run keeps.
 
     Args:
         artifacts: The run's folder.
         name: Of the kernel.
 
     Raises:
-        ArtifactError: A file of the kernel is missing or damaged, or of another coordizer.
+        ArtifactError: A file of the kernel is missing or damaged, or its record is of another
+            vocabulary than the run has now.
         IncompatibleKernels: It was trained with another vocabulary.
-        ConfigError: The run keeps neither its site nor its text, or the name is taken.
+        ConfigError: The run keeps neither a record nor its text, or the name is taken.
         TrainingError: Another process writes to the folder.
     """
     started_s = time.perf_counter()
     with _growing(artifacts, name) as run:
-        candidate = run.kept_site()
+        domain = run.kept_domain()
         if is_imported(run.folder):
             check_model(run.folder)
         elif open_kernel(run.folder).tokenizer_hash != run.coordizer.tokenizer_hash:
             raise IncompatibleKernels(name)
-        kept = kept_text(run.artifacts, name)
-        if candidate is None:
-            return _joining(run, _known_again(run, kept), started_s)
+        if domain is None or not run.speaks(domain):
+            return _joining(run, _known_again(run, domain), started_s)
         return NewKernel(
             name=name,
-            candidate=candidate,
             seconds=time.perf_counter() - started_s,
-            num_documents=0 if kept is None else len(kept.train),
+            num_documents=len(domain.train),
         )
 
 
@@ -217,19 +212,20 @@ def _import_foreign(
     return _joining(run, arrival, started_s)
 
 
-def _known_again(run: GrowingRun, kept: PreparedCorpus | None) -> Arrival:
+def _known_again(run: GrowingRun, left: Domain | None) -> Arrival:
+    """Return the kept text, without what the record by which the kernel left had unlearned."""
+    kept = kept_text(run.artifacts, run.name)
     if kept is None:
         raise ConfigError(
             f"{run.folder} is a finished kernel: --text says where its domain lies, and is needed"
         )
-    return run.fit(kept, kept=True)
+    return run.fit(kept, kept=True, unlearned=() if left is None else left.unlearned)
 
 
 def _joining(run: GrowingRun, arrival: Arrival, started_s: float) -> NewKernel:
-    run.finish(arrival)
+    run.finish(arrival.domain)
     return NewKernel(
         name=run.name,
-        candidate=arrival.candidate,
         seconds=time.perf_counter() - started_s,
         num_documents=len(arrival.corpus.train),
     )

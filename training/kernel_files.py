@@ -7,22 +7,14 @@ from constellation.errors import ArtifactError
 from constellation.kernel.adapters.files import ADAPTER_FILE
 from constellation.kernel.checkpoint import KERNEL_FILE, WEIGHTS_FILE
 from constellation.kernel.hugging_face.files import RECORD_FILE, is_imported, recorded_names
-from constellation.wire.table_file import SITE_FILE
 
 TRAINED_FILES: Final = (KERNEL_FILE, WEIGHTS_FILE, ADAPTER_FILE)
 """What a training leaves in a kernel's folder, as far as it is there."""
-SPAWNED_FILE: Final = "spawned_from"
-"""Written by the registry beside the weights of a spawned kernel (`actors/registry/growth.py`)."""
 
 
 def has_kernel(folder: Path) -> bool:
     """Return whether a kernel of any kind lies in a folder, whole or not."""
     return bool(trained_files(folder)) or is_imported(folder)
-
-
-def has_left(folder: Path) -> bool:
-    """Return whether a folder holds what a kernel of ours left when it was removed."""
-    return (folder / SITE_FILE).is_file() or (folder / SPAWNED_FILE).is_file()
 
 
 def names_in(folder: Path) -> list[str]:
@@ -53,7 +45,7 @@ def remove_kernel(folder: Path) -> None:
             imported = recorded_names(folder)
         except ArtifactError:  # the record is damaged, so nobody knows which files it meant
             imported = ()
-    for name in (*imported, RECORD_FILE, *TRAINED_FILES, SITE_FILE, SPAWNED_FILE):
+    for name in (*imported, RECORD_FILE, *TRAINED_FILES):
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()

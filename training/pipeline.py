@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,16 +19,21 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.account import corpus_lines
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.curricula.store import load_prepared
+from constellation.domains.fitting import FitOptions, Fitted, fit
+from constellation.domains.record import Domain
+from constellation.domains.record_file import SCHEMA_VERSION, pack_domain, unpack_domain
 from constellation.errors import TrainingError
+from constellation.files import write_whole
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.opening import open_kernel
+from constellation.releases.making import DOMAINS
 from constellation.wire.run_lock import owned
 from constellation.wire.table_file import save_table
-from constellation.wire.texts_file import save_texts
+from training.domain_records import domain_records, fit_options
 from training.enough_text import check_calibration_text, in_words, unscored_domains
 from training.evaluation.observe import Observed, observe
 from training.kept_text import ADDED
-from training.kernel_files import has_left, names_in, remove_kernel, stamps, trained_files
+from training.kernel_files import names_in, remove_kernel, stamps, trained_files
 from training.ledger import Ledger
 from training.loop.checkpoints import write_json
 from training.plan import make_plan
@@ -36,14 +41,14 @@ from training.preflight import check_corpus, check_recipe
 from training.progress.events import CorpusRead, Event, Notice, OnEvent, ignore
 from training.progress.run_log import RunLog
 from training.provenance import write_provenance
+from training.publishing import publish_run
 from training.recipe import Recipe
-from training.regrowth import FormerRun, regrow
+from training.regrowth import FormerRun
 from training.run_report import RunReport
 from training.runs.branch import is_finished
 from training.runs.budget import Budget
 from training.runs.budget_keeper import BudgetKeeper
 from training.runs.training_plan import SEED, TrainingPlan
-from training.table import FittedTable, fit_table
 from training.text import (
     as_one_domain,
     corpus_inputs,
@@ -54,6 +59,10 @@ from training.text import (
 )
 from training.trackers.opening import open_trackers
 from training.typed_writes import typed_writes
+from training.unfinished import unfinished_words
+
+TEXTS: Final = "texts"
+"""Folder of the records of text of a run's own kernels, as they were read."""
 
 Trainer = Callable[[TrainingPlan, Recipe, OnEvent], None]
 """Trains all that a plan names; when the plan's stop file appears it may return before the end."""
@@ -110,8 +119,9 @@ def train(
 
 
 def _train(recipe: Recipe, out: Path, on_event: OnEvent, trainer: Trainer) -> dict[str, Any]:
-    before = FormerRun(out, Ledger(out, ignore).folders("kernels", under="kernels/"))
-    before.check_recipe(recipe)  # before a line is written
+    before = FormerRun(out, _made_before(Ledger(out, ignore)))
+    before.check_adopted()  # before a line is written
+    before.check_recipe(recipe)
     keeper = BudgetKeeper(Budget(**recipe.budget.model_dump()), out)
     log = RunLog(out)
 
@@ -130,6 +140,15 @@ def _train_with_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> No
     from training.runs.ray_trainer import train_with_ray
 
     train_with_ray(plan, recipe.workers, on_event)
+
+
+def _made_before(ledger: Ledger) -> set[str]:
+    """Return the kernels of the last release that a training made, not those that joined it.
+
+    A training that ended before its release has exchanged kernels, and not what is served.
+    """
+    released = {Path(name).stem for name in ledger.folders("release", under=f"{TEXTS}/")}
+    return released or ledger.folders("kernels", under="kernels/")
 
 
 class _Run:
@@ -152,6 +171,7 @@ class _Run:
         self._trainer = trainer
         self._keeper = keeper
         self._before = before
+        self._fitted: Fitted | None = None
         self._alone = recipe.mode == "synchronized"
 
     def all(self) -> dict[str, Any]:
@@ -162,6 +182,7 @@ class _Run:
             corpus = as_one_domain(corpus, self._recipe.name)
         plan = self._kernels(corpus, coordizer)
         self._table(corpus, coordizer, plan)
+        self._release(coordizer, plan)
         return self._report(corpus, coordizer, plan)
 
     def _corpus(self) -> PreparedCorpus:
@@ -253,10 +274,9 @@ class _Run:
         stale = self._ledger.folders("kernels", under="kernels/") - {*plan.kernels, *joined}
         for name in sorted(stale):
             remove_kernel(kernels / name)
-        known = {*plan.kernels, *joined, *names_in(self._out / ADDED)}
-        strangers = [
-            name for name in names_in(kernels) if name not in known and not has_left(kernels / name)
-        ]
+        left = {Path(name).stem for name in names_in(self._out / DOMAINS)}
+        known = {*plan.kernels, *joined, *left, *names_in(self._out / ADDED)}
+        strangers = [name for name in names_in(kernels) if name not in known]
         if strangers:
             told = f"left alone in {kernels}, not of this run: {', '.join(strangers)}"
             self._tell(Notice(text=told))
@@ -273,14 +293,15 @@ class _Run:
             raise TrainingError(unfinished_words(plan, unfinished, changed))
 
     def _table(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan) -> None:
+        """Fit the table of the run's own kernels, which its figures are measured with."""
+
         def work() -> list[Path]:
             observed = self._observe(plan)
-            fitted = fit_table(corpus, coordizer, phi_gauges=observed.phi_gauges)
-            texts = [
-                save_texts(self._out, each.name, each.corpora, coordizer_hash=coordizer.hash)
-                for each in fitted.texts
-            ]
-            self._save_table(fitted, plan)
+            domains = domain_records(corpus, coordizer, observed.phi_gauges)
+            self._fitted = fitted = fit(domains, coordizer, self._options(coordizer, domains))
+            for domain in domains:
+                write_whole(self._record(domain.name), pack_domain(domain))
+            save_table(self._out / "table.msgpack", fitted.table)
             seating = fitted.seating
             write_json(
                 self._out / "table.json",
@@ -294,24 +315,50 @@ class _Run:
                     ),
                 },
             )
-            return [self._out / "table.msgpack", self._out / "table.json", *texts]
+            records = [self._record(domain.name) for domain in domains]
+            return [self._out / "table.msgpack", self._out / "table.json", *records]
 
         inputs = {
             "coordizer": coordizer.hash,
+            "recipe": self._recipe.key("routing"),
             "kernels": self._ledger.output_hash("kernels"),
+            "records": SCHEMA_VERSION,
         }
         self._ledger.run("table", inputs, work)
 
-    def _save_table(self, fitted: FittedTable, plan: TrainingPlan) -> None:
-        """Write the table with what has joined it; read as late as possible, others change it."""
-        joined = self._before.joined(plan.kernels)
-        grown = regrow(fitted.table, fitted.texts, self._before.table(), joined)
-        save_table(self._out / "table.msgpack", grown.table)
-        if joined:
-            self._tell(Notice(text=f"kept in the table, as they were: {', '.join(joined)}"))
-        if grown.learned_again:
-            told = ", ".join(grown.learned_again)
-            self._tell(Notice(text=f"counts again, since it cannot be unlearned any more: {told}"))
+    def _release(self, coordizer: Coordizer, plan: TrainingPlan) -> None:
+        """Make the run's kernels the current release, with those that joined since it was trained.
+
+        Done as late as possible: others change the release.
+        """
+
+        def work() -> list[Path]:
+            records = [self._record(name) for name in plan.kernels]
+            own = [unpack_domain(path.read_bytes(), source=path) for path in records]
+            release = publish_run(
+                self._out,
+                self._before,
+                own,
+                coordizer,
+                basins_max=self._recipe.routing.basins_max,
+                fitted=self._fitted,
+                tell=self._tell,
+            )
+            return [self._out / "releases" / f"{release.version}.msgpack", *records]
+
+        inputs = {
+            "kernels": self._ledger.output_hash("kernels"),
+            "table": self._ledger.output_hash("table"),
+        }
+        self._ledger.run("release", inputs, work)
+
+    def _record(self, name: str) -> Path:
+        """Return where the record of the text of one of the run's own kernels lies."""
+        return self._out / TEXTS / f"{name}.msgpack"
+
+    def _options(self, coordizer: Coordizer, domains: Sequence[Domain]) -> FitOptions:
+        names = [domain.name for domain in domains]
+        return fit_options(coordizer, names, basins_max=self._recipe.routing.basins_max)
 
     def _report(
         self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan
@@ -346,23 +393,3 @@ class _Run:
             {name: np.load(plan.tokens(name, "dev")) for name in plan.kernels},
             seed_hash=None if seed is None else seed.weights_hash,
         )
-
-
-def unfinished_words(plan: TrainingPlan, unfinished: Sequence[str], changed: Sequence[str]) -> str:
-    """Return why a training whose kernels are not all finished has ended.
-
-    Args:
-        plan: What was trained.
-        unfinished: Kernels that the training has not finished.
-        changed: Those of them whose files are others than before it.
-    """
-    if changed:
-        return (
-            f"training ended, and what lies in {plan.out} of {', '.join(changed)} is not of this "
-            "training: others have written there meanwhile; run the same command, which makes "
-            "them anew"
-        )
-    return (
-        f"training was stopped before {', '.join(unfinished)} had finished; checkpoints are "
-        "written, run the same command to go on from them"
-    )

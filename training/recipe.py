@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from constellation.errors import ConfigError
 from constellation.kernel.config import PRESETS
+from constellation.routing.sites import BASINS_MAX
 from training.recipe_corpus import CorpusSection
 from training.recipe_guards import GuardsSection
 from training.recipe_running import (
@@ -29,6 +30,18 @@ class CoordizerSection(Section):
     vocab_size: int = Field(default=4096, ge=257, le=2**20, description="Most tokens.")
     criterion: Literal["count", "phi"] = Field(
         default="count", description="How merges are chosen: by count or by integration gain."
+    )
+
+
+class RoutingSection(Section):
+    """Where kernels route from."""
+
+    basins_max: int = Field(
+        default=8,
+        ge=1,
+        le=BASINS_MAX,
+        description="Most basins of a kernel. How many a kernel has is found in its own text, one "
+        "for each 64 documents at most; 1: the mean of its documents alone.",
     )
 
 
@@ -243,6 +256,7 @@ class Recipe(Section):
     )
     corpus: CorpusSection = Field(default=CorpusSection(), description="Which text.")
     coordizer: CoordizerSection = Field(default=CoordizerSection(), description="Tokenizer.")
+    routing: RoutingSection = Field(default=RoutingSection(), description="Routing.")
     kernel: KernelSection = Field(default=KernelSection(), description="Network.")
     seed_stage: StageSection | None = Field(
         default=None, description="Training on all domains: of the shared seed, or the one kernel."

@@ -1,66 +1,103 @@
-"""Kernels that joined a run since it was trained: training again keeps them in the table.
+"""Kernels that joined a run since it was trained: training again keeps them.
 
-A run that is trained again makes its own kernels anew. Those that were added or spawned stay as
-they are, and what its own kernels had unlearned stays unlearned. That is only possible while the
-coordizer stays: basins of another one mean nothing here, so a change is refused before it begins.
+A run that is trained again makes its own kernels anew. Those that were added or spawned stay, with
+their text, and what its own kernels had unlearned stays unlearned. That is only possible while the
+tokens stay: text that was kept as tokens of others means nothing, so a change is refused before it
+begins.
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.curricula.split import SPLITS
 from constellation.curricula.store import MANIFEST
+from constellation.domains.families import KERNELS_MAX
+from constellation.domains.record import Domain, unlearn
 from constellation.errors import ArtifactError, ConfigError, GrowthRefused
-from constellation.records import KernelSite, Table
-from constellation.routing.growth import KERNELS_MAX, add_kernel, unlearn_text
-from constellation.routing.sites import KernelTexts
-from constellation.wire.table_file import load_table
+from constellation.releases.making import domain_of
+from constellation.releases.manifest import Release
+from constellation.releases.store import ReleaseStore
+from constellation.wire.former_table import SITE_FILE, unlearned_sources
+from training.adopting import SPAWNED_FILE, TABLE
 from training.kept_text import ADDED, CORPUS
-from training.kernel_files import SPAWNED_FILE, has_kernel
 from training.provenance import RUN_FILE
 from training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Regrown:
-    """A table that was made anew, with what had become of the one before it."""
+class Unlearned:
+    """Records of a run's own text, with what had been unlearned of it."""
 
-    table: Table
+    domains: tuple[Domain, ...]
     learned_again: tuple[str, ...]
-    """Sources of texts that were unlearned and count again, since taking them out fits no more."""
+    """Sources that were unlearned and count again, since taking them out fits no more."""
 
 
 class FormerRun:
-    """What lies in a run's folder before it is trained again.
+    """What is served from a run's folder before the run is trained again.
 
     Args:
         out: The run's folder.
         own: Names of the kernels that the training before made; empty when that is not known.
+
+    Attributes:
+        own: The same, as a set.
     """
 
     def __init__(self, out: Path, own: Collection[str]) -> None:
+        self.own = frozenset(own)
         self._out = out
-        self._own = frozenset(own)
+        self._store = ReleaseStore(out)
 
-    def table(self) -> Table | None:
-        """Return the table as it is now; None when there is none that can be read."""
-        try:
-            return load_table(self._out / "table.msgpack")
-        except ArtifactError:
-            return None
+    def release(self) -> Release | None:
+        """Return the current release; None when there is none.
+
+        Raises:
+            ArtifactError: It is damaged, so that nobody knows what has joined.
+        """
+        return None if self._store.current() is None else self._store.read_current()
 
     def joined(self, kernels: Collection[str] = ()) -> tuple[str, ...]:
-        """Return the kernels of the table that were added or spawned, in the table's order.
+        """Return the kernels of the release that were added or spawned, in the order of names.
 
         Args:
             kernels: Names of the run's own kernels from now on.
         """
-        table = self.table()
-        names = () if table is None else tuple(site.name for site in table.sites)
-        return tuple(name for name in names if name not in kernels and self._has_joined(name))
+        release = self.release()
+        names = () if release is None else tuple(kernel.name for kernel in release.kernels)
+        return tuple(name for name in names if name not in kernels and name not in self.own)
+
+    def check_adopted(self) -> None:
+        """Refuse a folder of version 0.1.0 that is no release and to which kernels were added.
+
+        Raises:
+            ConfigError: A training would lose them, or learn again what was unlearned; it names
+                the command that takes the folder over.
+            ArtifactError: The current release is damaged.
+        """
+        table = self._out / TABLE
+        if self.release() is not None or not table.is_file():
+            return
+        told = _told(table)
+        joined = [name for name in told if name not in self.own and self._has_joined(name)]
+        forgot = [name for name, sources in told.items() if sources and name not in joined]
+        lost = [f"what was unlearned of {name}" for name in forgot]
+        if joined:
+            lost.insert(0, f"the kernels that were added or spawned ({', '.join(joined)})")
+        if lost:
+            raise ConfigError(
+                f"{self._out} was made by version 0.1.0 and has no release, so a training would "
+                f"lose {' and '.join(lost)}; take the folder over first: "
+                f"constellation releases adopt --artifacts {self._out}"
+            )
+
+    def _has_joined(self, name: str) -> bool:
+        folder = self._out / "kernels" / name
+        marks = (self._out / ADDED / name, folder / SITE_FILE, folder / SPAWNED_FILE)
+        return any(mark.exists() for mark in marks)
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Refuse a recipe whose coordizer would be another one, as `_refuse` says."""
@@ -98,13 +135,23 @@ class FormerRun:
                 "remove some kernels"
             )
 
-    def _has_joined(self, name: str) -> bool:
-        folder = self._out / "kernels" / name
-        if not has_kernel(folder):
-            return False
-        if self._own:
-            return name not in self._own
-        return (self._out / ADDED / name).is_dir() or (folder / SPAWNED_FILE).is_file()
+    def without_unlearned(self, domains: Iterable[Domain]) -> Unlearned:
+        """Return the records of a run's own text without what had been unlearned of it."""
+        release = self.release()
+        served = set() if release is None else {kernel.name for kernel in release.kernels}
+        kept, again = [], []
+        for domain in domains:
+            if release is not None and domain.name in served:
+                before = domain_of(self._store, release, domain.name)
+                for source in before.unlearned:
+                    if source not in domain.sources:
+                        continue  # the kernel has not read the text this time
+                    try:
+                        domain = unlearn(domain, source)  # noqa: PLW2901
+                    except GrowthRefused:
+                        again.append(f"{domain.name}: {source}")
+            kept.append(domain)
+        return Unlearned(domains=tuple(kept), learned_again=tuple(again))
 
     def _refuse(self, change: str) -> None:
         """Raise ConfigError if a kernel has joined; it names the kernels and the ways out."""
@@ -118,50 +165,9 @@ class FormerRun:
             )
 
 
-def joined_sites(table: Table, own: Collection[str]) -> tuple[KernelSite, ...]:
-    """Return the sites of a table that are not the run's own kernels'."""
-    return tuple(site for site in table.sites if site.name not in own)
-
-
-def own_part(table: Table, own: Collection[str]) -> Table:
-    """Return the table of the run's own kernels alone: what its figures are measured with."""
-    return replace(table, sites=tuple(site for site in table.sites if site.name in own))
-
-
-def regrow(
-    made: Table, texts: Iterable[KernelTexts], before: Table | None, joined: Collection[str]
-) -> Regrown:
-    """Return a new table with the kernels and the unlearned sources of the one before.
-
-    Args:
-        made: The run's own kernels, just fitted.
-        texts: What their basins are made of.
-        before: The table that it replaces; None, or one of another coordizer, adds nothing.
-        joined: Names of its kernels that are kept.
-    """
-    if before is None or before.coordizer_hash != made.coordizer_hash:
-        return Regrown(table=made, learned_again=())
-    table, again = _unlearn(made, tuple(texts), before)
-    for site in before.sites:
-        if site.name in joined:
-            # A spawned kernel's parent has all of its text again: nothing is given back any more.
-            table = add_kernel(table, replace(before, sites=(replace(site, split=None),)))
-    version = max(made.version, before.version + 1)
-    return Regrown(table=replace(table, version=version), learned_again=again)
-
-
-def _unlearn(
-    table: Table, texts: Sequence[KernelTexts], before: Table
-) -> tuple[Table, tuple[str, ...]]:
-    """Return the table without what was unlearned, and what cannot be left out any more."""
-    of = {each.name: each for each in texts}
-    wanted = [(site.name, source) for site in before.sites for source in site.unlearned]
-    again = []
-    for name, source in wanted:
-        if name not in of or source not in of[name].corpora:
-            continue  # the kernel is not the run's own, or has not read the text this time
-        try:
-            table = unlearn_text(table, of[name], source)
-        except GrowthRefused:
-            again.append(f"{name}: {source}")
-    return table, tuple(again)
+def _told(table: Path) -> dict[str, tuple[str, ...]]:
+    """Return the kernels of a table with what they had unlearned; a damaged one is made again."""
+    try:
+        return unlearned_sources(table)
+    except ArtifactError:
+        return {}

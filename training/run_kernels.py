@@ -1,4 +1,4 @@
-"""Which kernels of a run's folder are looked at: those of its table, by what they speak.
+"""Which kernels of a run's folder are looked at: those that are served, by what they speak.
 
 What else lies in `kernels/` was removed, or is not the run's.
 """
@@ -6,7 +6,7 @@ What else lies in `kernels/` was removed, or is not the run's.
 from pathlib import Path
 
 from constellation.kernel.hugging_face.files import is_imported
-from constellation.wire.table_file import load_table
+from constellation.releases.store import ReleaseStore
 from training.kernel_files import has_kernel, names_in
 
 OTHER_VOCABULARY = "a Hugging Face model, with tokens of its own"
@@ -14,17 +14,19 @@ OTHER_VOCABULARY = "a Hugging Face model, with tokens of its own"
 
 
 def kernel_folders(folder: Path) -> dict[str, Path]:
-    """Return name -> folder of the kernels of a run's table, sorted by name.
+    """Return name -> folder of the kernels of a run's current release, sorted by name.
 
-    A run that has no table yet has the kernels that are finished so far.
+    A run that has no release yet has the kernels that are finished so far.
 
     Raises:
-        ArtifactError: The table is damaged.
+        ArtifactError: The release is damaged.
     """
-    table, kernels = folder / "table.msgpack", folder / "kernels"
-    if table.is_file():
-        names = [site.name for site in load_table(table).sites]
+    store = ReleaseStore(folder)
+    if store.current() is not None:
+        names = [kernel.name for kernel in store.read_current().kernels]
+        kernels = store.current_folder() / "kernels"
     else:
+        kernels = folder / "kernels"
         names = [name for name in names_in(kernels) if has_kernel(kernels / name)]
     return {name: kernels / name for name in sorted(names)}
 
@@ -33,7 +35,7 @@ def speaking_folders(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     """Return the kernels that speak the run's own tokens, and the names of the others.
 
     Raises:
-        ArtifactError: The table is damaged.
+        ArtifactError: The release is damaged.
     """
     found = kernel_folders(folder)
     others = tuple(name for name, path in found.items() if is_imported(path))

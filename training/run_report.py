@@ -17,6 +17,7 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.opening import open_kernel
+from constellation.releases.store import ReleaseStore
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.table_file import load_table
 from training.enough_text import unscored_domains
@@ -26,7 +27,6 @@ from training.evaluation.cross_domain import score_across
 from training.evaluation.evaluate import score_documents, summarise, unigram_nats
 from training.loop.step import use_bfloat16
 from training.recipe import Recipe
-from training.regrowth import joined_sites, own_part
 from training.runs.training_plan import SEED, TrainingPlan
 
 
@@ -47,12 +47,12 @@ class RunReport:
             seconds: Part of the run -> how long it took.
         """
         table = json.loads((self.out / "table.json").read_text("utf-8"))
-        stored = load_table(self.out / "table.msgpack")
+        served = ReleaseStore(self.out).read_current().kernels
         return {
             "recipe": self.recipe.model_dump(mode="json"),
             "kernels": {name: self._facts(name) for name in self.plan.kernels},
             "seed": None if self.plan.seed_job is None else self._facts(SEED),
-            "joined_since": [site.name for site in joined_sites(stored, self.plan.kernels)],
+            "joined_since": [each.name for each in served if each.name not in self.plan.kernels],
             "held_out": self._held_out(),
             "across": self._across(),
             "collective": self._collective(table["observables"]["kernels"]),
@@ -104,7 +104,7 @@ class RunReport:
         return len(unscored) < len(self.corpus.domains)
 
     def _policy(self) -> RoutingPolicy:
-        return RoutingPolicy(own_part(load_table(self.out / "table.msgpack"), self.plan.kernels))
+        return RoutingPolicy(load_table(self.out / "table.msgpack"))
 
     def _decoders(self) -> dict[str, Decoder]:
         return {

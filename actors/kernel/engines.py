@@ -3,7 +3,6 @@
 Whole kernels stack with those of their architecture, adapters with those over the same base.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,33 +49,29 @@ class Engines:
 
     Args:
         spec: Of the deployment.
+        coordizer: Folder of the coordizer whose tokens the kernels speak.
 
     Raises:
         ArtifactError: The vocabulary is damaged.
     """
 
-    def __init__(self, spec: DeploymentSpec) -> None:
+    def __init__(self, spec: DeploymentSpec, coordizer: Path) -> None:
         torch.set_num_threads(spec.kernel.num_threads)
         self._spec = spec
         self._options = spec.kernel
-        self._vocabulary = read_vocabulary(spec.artifacts / "coordizer")
+        self._coordizer_folder = coordizer
+        self._vocabulary = read_vocabulary(coordizer)
         self._vocabulary_hash = self._vocabulary.sha256()
         self._bases: dict[str, LoadedKernel] = {}
         self._stacks: list[StackedBatch] = []
 
-    def in_order(self, kernels: Iterable[str]) -> list[str]:
-        """Return kernels as they are best placed: adapters before those that may be their bases."""
-        folder = self._spec.artifacts / "kernels"
-        return sorted(kernels, key=lambda kernel: not is_adapter(folder / kernel))
-
-    def read(self, kernel: str) -> "LoadedKernel | ForeignFiles":
+    def read(self, folder: Path) -> "LoadedKernel | ForeignFiles":
         """Read a kernel's files; any thread may do that.
 
         Raises:
             ArtifactError: A file is damaged, or of another vocabulary; or the library that reads
                 it is not installed.
         """
-        folder = self._spec.artifacts / "kernels" / kernel
         if is_imported(folder):
             return _read_foreign(folder, self._options.weights)
         return self._read_own(folder)
@@ -84,8 +79,9 @@ class Engines:
     def _read_own(self, folder: Path) -> LoadedKernel:
         loaded = self._read_adapter(folder) if is_adapter(folder) else self._read_whole(folder)
         if loaded.tokenizer_hash != self._vocabulary_hash:
-            coordizer = self._spec.artifacts / "coordizer"
-            raise ArtifactError(folder, f"was trained with another vocabulary than {coordizer}")
+            raise ArtifactError(
+                folder, f"was trained with another vocabulary than {self._coordizer_folder}"
+            )
         return loaded
 
     def _read_whole(self, folder: Path) -> LoadedKernel:

@@ -7,9 +7,10 @@ import asyncio
 import ctypes
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.kernel.host import KernelHost
@@ -18,6 +19,10 @@ from actors.kernel.server import KernelServer
 from actors.kernel.stepping import StepLoop
 from actors.spec import DeploymentSpec
 from constellation.errors import ArtifactError
+from constellation.records import Table
+from constellation.releases.manifest import COORDIZER, Engine, KernelFiles
+from constellation.releases.steps import are_alike
+from constellation.releases.store import ReleaseStore
 
 if TYPE_CHECKING:
     from actors.kernel.engines import AnyEngine, Engines
@@ -39,42 +44,59 @@ class KernelGroup:
     def __init__(self, spec: DeploymentSpec) -> None:
         self.server = KernelServer()
         self._spec = spec
+        self._store = ReleaseStore(spec.artifacts)
         self._hosts: dict[str, KernelHost] = {}
         self._partners = Partners(spec.token)
         self._loops: dict[StackedBatch, StepLoop] = {}
         self._loaded: _Loaded
         self._next: _Loaded | None = None
+        # A registry that died may have asked, and the next one may ask the same.
+        self._changing = asyncio.Lock()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Whom it serves."""
         return tuple(self._hosts)
 
-    async def load(self, names: tuple[str, ...]) -> None:
+    @property
+    def release(self) -> int:
+        """Number of the release that the kernels are of."""
+        return self._loaded.release
+
+    async def load(self, names: tuple[str, ...], release: int | None) -> None:
         """Load the first kernels; damaged ones are left out, so that the others can answer.
 
+        Args:
+            names: Of the kernels.
+            release: Number of the release they are of; None means the current one.
+
         Raises:
-            ArtifactError: None of them is whole.
+            ArtifactError: None of them is whole, or there is no such release.
         """
-        self._loaded = await asyncio.to_thread(_load, self._spec, names, lenient=True)
+        self._loaded = await asyncio.to_thread(self._read, names, release, lenient=True)
         for name, engine in self._loaded.engines.items():
             self._host(name, engine)
 
-    async def join(self, kernel: str) -> None:
-        """Serve one more kernel; nothing happens when it is served already.
+    async def join(self, kernel: str, release: int) -> None:
+        """Serve one more kernel of a release; nothing happens when it is served already.
 
         Raises:
             ArtifactError: A file is damaged, or of another vocabulary.
         """
-        if kernel in self._hosts:
-            return
-        maker = self._loaded.maker
-        files = await asyncio.to_thread(maker.read, kernel)
+        async with self._changing:
+            if kernel not in self._hosts:
+                await self._join(kernel, release)
+
+    async def _join(self, kernel: str, release: int) -> None:
+        loaded = self._loaded
+        files = await asyncio.to_thread(lambda: self._store.read(release).kernel(kernel))
+        folder = await asyncio.to_thread(folder_of, self._store, release, files)
+        read = await asyncio.to_thread(loaded.maker.read, folder)
         # Where models run: its numbers join those of kernels that may be answering.
-        engine = await self.server.thread.submit(partial(maker.place, files))
-        self._loaded.engines[kernel] = engine
+        engine = await self.server.thread.submit(partial(loaded.maker.place, read))
+        loaded.engines[kernel], loaded.files[kernel] = engine, files
         self._host(kernel, engine)
-        del files
+        del read
         await asyncio.to_thread(_return_memory)
 
     async def leave(self, kernel: str, grace_s: float) -> None:
@@ -83,6 +105,7 @@ class KernelGroup:
         if host is None:
             return
         engine = self._loaded.engines.pop(kernel)
+        del self._loaded.files[kernel]
         try:
             async with asyncio.timeout(grace_s):
                 await host.end()
@@ -93,35 +116,60 @@ class KernelGroup:
             await self.server.thread.submit(engine.close)
         self.server.remove(kernel)
 
-    async def load_next(self) -> tuple[str, ...]:
-        """Load what training has written beside what is served; return whose weights are others.
+    async def load_next(self, release: int) -> None:
+        """Load the kernels of a release beside what is served, if any of their files is another.
+
+        A kernel that the release lacks is about to leave, and goes on as it is.
 
         Raises:
-            ArtifactError: A file is damaged, or speaks another vocabulary than what is served.
+            ArtifactError: A file is damaged, or of another vocabulary than what is served.
         """
-        loaded = await asyncio.to_thread(_load, self._spec, self.names)
-        served = self._loaded.engines
-        for name, engine in loaded.engines.items():
-            if engine.tokenizer_hash != served[name].tokenizer_hash:
-                raise ArtifactError(name, "was trained with another vocabulary")
-        changed = tuple(
-            name
-            for name, engine in loaded.engines.items()
-            if engine.weights_hash != served[name].weights_hash
-        )
-        self._next = loaded if changed else None
-        return changed
+        async with self._changing:
+            await self._load_next(release)
 
-    async def take_next(self) -> None:
-        """Serve what `load_next` loaded; nothing to do after a restart, which loads anew."""
-        if self._next is None:
+    async def _load_next(self, release: int) -> None:
+        served = self._loaded
+        files = await asyncio.to_thread(_files_of, self._store, release)
+        names = tuple(name for name in served.engines if name in files)
+        if all(are_alike(served.files[name], files[name]) for name in names):
+            self._next = _Loaded(served.maker, release)  # nothing to replace
             return
-        self._loaded, self._next = self._next, None
-        self._loops.clear()
-        for name, engine in self._loaded.engines.items():
+        loaded = await asyncio.to_thread(self._read, names, release)
+        for name, engine in loaded.engines.items():
+            known = served.engines.get(name, engine)  # it may have left meanwhile
+            if engine.tokenizer_hash != known.tokenizer_hash:
+                raise ArtifactError(name, "was trained with another vocabulary")
+        self._next = loaded
+
+    async def take_next(self, release: int) -> None:
+        """Serve the kernels of a release from now on.
+
+        Raises:
+            ArtifactError: As `load_next`, when they have not been loaded yet: by a process that was
+                started again meanwhile, with the kernels of the release before.
+        """
+        async with self._changing:
+            if self._loaded.release != release:
+                if self._next is None or self._next.release != release:
+                    await self._load_next(release)
+                self._take_next()
+            self._next = None
+        await asyncio.to_thread(_return_memory)
+
+    def _take_next(self) -> None:
+        taken, served = self._next, self._loaded
+        assert taken is not None
+        if taken.engines:
+            self._loops.clear()
+        for name in taken.engines.keys() & self._hosts.keys():
+            engine = taken.engines[name]
             self._hosts[name].replace(engine, self._loop_of(engine))
             logger.info("kernel reloaded", extra={"kernel": name, "weights": engine.weights_hash})
-        await asyncio.to_thread(_return_memory)
+        taken.engines = {
+            name: taken.engines.get(name, each) for name, each in served.engines.items()
+        }
+        taken.files = {name: taken.files.get(name, each) for name, each in served.files.items()}
+        self._loaded = taken
 
     def forget_next(self) -> None:
         """Drop what `load_next` loaded."""
@@ -136,8 +184,23 @@ class KernelGroup:
             server=self.server,
             loop=self._loop_of(engine),
             partners=self._partners,
-            coordizer_folder=self._spec.artifacts / "coordizer",
+            coordizer_folder=self._coordizer_folder,
         )
+
+    def _coordizer_folder(self, table: Table) -> Path:
+        """Return where the coordizer of a table lies; may make a view of its release."""
+        return self._store.part(table.release, COORDIZER) / COORDIZER
+
+    def _read(
+        self, names: tuple[str, ...], release: int | None, *, lenient: bool = False
+    ) -> "_Loaded":
+        """Load kernels of a release.
+
+        A lenient reader leaves out damaged ones, if others can answer.
+        """
+        version = self._store.read_current().version if release is None else release
+        with _collector_off():
+            return _load(self._spec, self._store, version, names, lenient=lenient)
 
     def _loop_of(self, engine: "AnyEngine") -> StepLoop | None:
         """Return what steps an engine's stack; None for one that stands by itself."""
@@ -150,17 +213,13 @@ class KernelGroup:
 
 
 class _Loaded:
-    """The engines of all kernels of a process, of one reading of their files."""
+    """The engines of all kernels of a process, and the files that each was made of."""
 
-    def __init__(self, maker: "Engines") -> None:
+    def __init__(self, maker: "Engines", release: int) -> None:
         self.maker = maker
+        self.release = release
         self.engines: dict[str, AnyEngine] = {}
-
-
-def _load(spec: DeploymentSpec, names: tuple[str, ...], *, lenient: bool = False) -> _Loaded:
-    """Load kernels; a lenient reader leaves out damaged ones, if others can answer."""
-    with _collector_off():
-        return _load_all(spec, names, lenient=lenient)
+        self.files: dict[str, KernelFiles] = {}
 
 
 @contextmanager
@@ -178,25 +237,52 @@ def _collector_off() -> Iterator[None]:
         _return_memory()
 
 
-def _load_all(spec: DeploymentSpec, names: tuple[str, ...], *, lenient: bool) -> _Loaded:
+def _load(
+    spec: DeploymentSpec,
+    store: ReleaseStore,
+    release: int,
+    names: tuple[str, ...],
+    *,
+    lenient: bool,
+) -> _Loaded:
     # torch is imported here, before serving: importing it later would stop the event loop.
     from actors.kernel.engines import Engines
 
-    loaded = _Loaded(Engines(spec))
+    loaded = _Loaded(Engines(spec, store.part(release, COORDIZER) / COORDIZER), release)
     damage: ArtifactError | None = None
-    engines = loaded.engines
-    for name in loaded.maker.in_order(names):
+    files = _files_of(store, release)
+    for name in in_order({name: files[name] for name in names if name in files}):
         try:
-            engines[name] = loaded.maker.place(loaded.maker.read(name))
+            folder = folder_of(store, release, files[name])
+            loaded.engines[name] = loaded.maker.place(loaded.maker.read(folder))
+            loaded.files[name] = files[name]
         except ArtifactError as error:
             if not lenient:
                 raise
             logger.error("kernel is damaged", extra={"kernel": name, "error": str(error)})
             damage = error
-    if damage is not None and not engines:
+    if damage is not None and not loaded.engines:
         raise damage
-    loaded.engines = {name: engines[name] for name in names if name in engines}
+    loaded.engines = {name: loaded.engines[name] for name in names if name in loaded.engines}
     return loaded
+
+
+def folder_of(store: ReleaseStore, release: int, files: KernelFiles) -> Path:
+    """Return the folder of a kernel of a release; damage to others does not matter.
+
+    Raises:
+        ArtifactError: A file of the kernel, or of its base, is missing or damaged.
+    """
+    return store.part(release, *files.folders) / files.folders[0]
+
+
+def in_order(files: Mapping[str, KernelFiles]) -> list[str]:
+    """Return kernels as they are best placed: adapters before those that may be their bases."""
+    return sorted(files, key=lambda kernel: files[kernel].engine is not Engine.ADAPTER)
+
+
+def _files_of(store: ReleaseStore, release: int) -> dict[str, KernelFiles]:
+    return {kernel.name: kernel for kernel in store.read(release).kernels}
 
 
 def _return_memory() -> None:

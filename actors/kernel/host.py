@@ -8,7 +8,7 @@ runs on one thread, where every step gives all running answers their next token
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from actors.kernel.server import KernelServer
 from actors.kernel.stepping import Reading, StepLoop, Stepping
 from actors.kernel.telling import Telling
 from constellation.errors import IncompatibleKernels, KernelUnavailable
-from constellation.records import FloatArray, KernelDescription, Piece, Sampling, Score
+from constellation.records import FloatArray, KernelDescription, Piece, Sampling, Score, Table
 from constellation.runtime.admission import Admission
 from constellation.telemetry.metrics import TOKEN_KINDS
 from constellation.wire import tracing
@@ -37,7 +37,7 @@ class KernelHost:
         server: What it shares with the other kernels of its process; None: it is alone.
         loop: As for `replace`.
         partners: Ways to other kernels, for texts that several write.
-        coordizer_folder: Of the coordizer, for those whose weights follow the text.
+        coordizer_folder: Says where the coordizer of a table lies; as for `Leader`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class KernelHost:
         server: KernelServer | None = None,
         loop: StepLoop | None = None,
         partners: Partners | None = None,
-        coordizer_folder: Path | None = None,
+        coordizer_folder: Callable[[Table], Path] | None = None,
     ) -> None:
         self.name = name
         self._leader = Leader(self, partners or Partners(None), coordizer_folder)

@@ -11,7 +11,7 @@ Shapes: k kernels, T tokens of a text, V tokens of the vocabulary.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +23,7 @@ from actors.kernel.predicting import Partners
 from actors.kernel.telling import Telling
 from constellation.coordizer.basins import read_folder
 from constellation.errors import ArtifactError, InvalidRequest, KernelUnavailable
-from constellation.records import FloatArray, Mode, Piece, Sampling, Score
+from constellation.records import FloatArray, Mode, Piece, Sampling, Score, Table
 from constellation.routing.mixture import joint_logits
 from constellation.routing.weighing import Renew, Weighing, joint_nats, renewal
 from constellation.wire import tracing
@@ -148,15 +148,16 @@ class Leader:
     Args:
         kernel: The kernel that leads.
         partners: The ways to others.
-        coordizer_folder: Where the coordinates lie by which a mixture's weights follow its text;
-            read when the first one asks for them. None: the weights stay as they are.
+        coordizer_folder: Says where the coordinates of a table lie, by which a mixture's weights
+            follow its text; they are read when a text needs them. None: the weights stay as they
+            are.
     """
 
     def __init__(
         self,
         kernel: LeadingKernel,
         partners: Partners,
-        coordizer_folder: Path | None = None,
+        coordizer_folder: Callable[[Table], Path] | None = None,
     ) -> None:
         self._kernel = kernel
         self._partners = partners
@@ -287,14 +288,15 @@ class Leader:
                 cannot lead, and another may have read them before.
         """
         asked = ensemble.renewal
-        if asked is None or self._coordizer_folder is None:
+        find = self._coordizer_folder
+        if asked is None or find is None:
             return None
         try:
-            folder, known_as = await asyncio.to_thread(read_folder, self._coordizer_folder)
+            folder, known_as = await asyncio.to_thread(lambda: read_folder(find(asked.table)))
         except ArtifactError as error:
             raise KernelUnavailable(self._kernel.name, f"it cannot lead: {error}") from error
         if known_as != asked.table.coordizer_hash:
-            reason = f"it cannot lead: {self._coordizer_folder} is another than the table's"
+            reason = "it cannot lead: its coordinates are others than the table's"
             raise KernelUnavailable(self._kernel.name, reason)
         renew = renewal(
             asked.table, rule=asked.rule, phi_weighting=asked.phi_weighting, fold=folder.fold

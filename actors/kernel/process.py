@@ -29,7 +29,9 @@ class KernelProcess:
         set_up_logging(spec.log_path(member))
         self._member = member
         self._group = KernelGroup(spec)
-        await self._group.load(read_placement(spec).processes.get(member, ()))
+        placed = read_placement(spec)
+        kernels = placed.placement.processes.get(member, ())
+        await self._group.load(kernels, placed.release_of(member))
         server = self._group.server
         self._tracing = None
         if spec.tracing is not None:
@@ -60,28 +62,30 @@ class KernelProcess:
             pid=os.getpid(),
             node=_ray.node_name(),
             kernels=self._group.names,
+            release=self._group.release,
         )
 
-    async def join(self, kernel: str) -> Announcement:
-        """Serve one more kernel; raises `ArtifactError` when a file is damaged."""
-        await self._group.join(kernel)
+    async def join(self, kernel: str, release: int) -> Announcement:
+        """Serve one more kernel of a release; raises `ArtifactError` when a file is damaged."""
+        await self._group.join(kernel, release)
         return await self.where()
 
     async def leave(self, kernel: str, grace_s: float) -> None:
         """Serve a kernel no more once it has finished what it is doing, or after `grace_s`."""
         await self._group.leave(kernel, grace_s)
 
-    async def load_next(self) -> tuple[str, ...]:
-        """Load what training has written beside what is served; return whose weights are others.
+    async def load_next(self, release: int) -> None:
+        """Load the kernels of a release beside what is served.
 
         Raises:
             ArtifactError: A file is damaged, or speaks another vocabulary than what is served.
         """
-        return await self._group.load_next()
+        await self._group.load_next(release)
 
-    async def take_next(self) -> None:
-        """Serve what `load_next` loaded; nothing to do after a restart, which loads anew."""
-        await self._group.take_next()
+    async def take_next(self, release: int) -> Announcement:
+        """Serve the kernels of a release, loaded now unless `load_next` has loaded them."""
+        await self._group.take_next(release)
+        return await self.where()
 
     async def forget_next(self) -> None:
         """Drop what `load_next` loaded."""

@@ -30,6 +30,8 @@ class Exports:
         for site in table.sites:
             if site.phi_gauge is not None:
                 self._metrics.phi.labels(site.name).set(site.phi_gauge)
+            if site.arrived is not None:
+                self._metrics.arrived.labels(site.name).set(site.arrived)
 
     def count(self, table_version: int, kernels: Mapping[str, KernelHealth]) -> None:
         """Show the table's version, who is up, and how often each was restarted."""

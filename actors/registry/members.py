@@ -7,7 +7,7 @@ the supervisor decides; here it is asked and obeyed. Nothing here knows of table
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
@@ -66,9 +66,15 @@ class Members:
         actor_class = RouterActor if member in self.routers else KernelActor
         return _ray.create(actor_class, member, self._spec, member)
 
+    @staticmethod
+    def are_there(spec: DeploymentSpec) -> bool:
+        """Return whether a registry before this one has started members."""
+        return bool(set(_ray.members(spec.namespace)) - {_ray.REGISTRY, _ray.MAKER})
+
     def strays(self) -> dict[str, Any]:
         """Return actors that were joining or leaving when the registry before this one died."""
-        names = set(_ray.members(self._spec.namespace)) - {_ray.REGISTRY, *self.actors}
+        known = {_ray.REGISTRY, _ray.MAKER, *self.actors}
+        names = set(_ray.members(self._spec.namespace)) - known
         return {name: _ray.find(name, self._spec.namespace) for name in sorted(names)}
 
     async def find_survivors(self) -> bool:
@@ -153,6 +159,12 @@ class Members:
         self.announcements.pop(member, None)
         return member, self.actors.pop(member), False
 
+    def drop(self, member: str) -> None:
+        """Watch no more over a process that was started for a release that is not served."""
+        self._supervisor.forget(member)
+        self.announcements.pop(member, None)
+        self.actors.pop(member, None)
+
     async def hang_up(self, member: str) -> None:
         """Close the connection to a process that was forgotten."""
         await self._heartbeats.forget(member)
@@ -190,6 +202,27 @@ class Members:
         """What is known of all, the routers first."""
         return tuple(self._supervisor.members.values())
 
+    def described(self) -> dict[str, dict[str, object]]:
+        """Return member -> how it is, in plain values."""
+        return {
+            each.name: {
+                "state": str(each.state),
+                "endpoint": each.endpoint,
+                "pid": each.pid,
+                "restarts": each.num_restarts,
+            }
+            for each in self.states
+        }
+
+    def router_actors(self) -> dict[str, Any]:
+        """Return the routers: member -> handle."""
+        return {name: self.actors[name] for name in self.routers}
+
+    def actors_of(self, kernels: Iterable[str]) -> dict[str, Any]:
+        """Return the processes of kernels: member -> handle."""
+        members = {self.placement.of(name) for name in kernels}
+        return {member: self.actors[member] for member in sorted(members)}
+
     def router_health(self) -> tuple[RouterHealth, ...]:
         """Return where every router serves clients and how it is."""
         states = {doors.endpoint: self.state(doors.member) for doors in self._spec.routers}
@@ -205,8 +238,12 @@ class Members:
         )
 
     def health(self) -> dict[str, KernelHealth]:
-        """Return how every kernel is: its last answer, unless its process changed since."""
-        return {name: self._health_of(name) for name in self.kernels}
+        """Return how every kernel is: its last answer, unless its process changed since.
+
+        One whose process is being started for a release that is to come is not there yet.
+        """
+        known = [name for name in self.kernels if self.placement.of(name) in self.actors]
+        return {name: self._health_of(name) for name in known}
 
     def _health_of(self, name: str) -> KernelHealth:
         state, known = self.state(self.placement.of(name)), self._health.get(name)

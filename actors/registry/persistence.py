@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+from actors.placing import Placed, pack_placement
 from actors.registry.remembering import Remembered, pack_members
 from actors.run_folder import KeptFiles, as_json
 from actors.spec import DeploymentSpec
 from constellation.records import Table
-from constellation.runtime.placement import Placement
 from constellation.wire.table_file import pack_table
 
 LOOK_S = 0.5
@@ -29,9 +29,9 @@ class Persistence:
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
 
-    def keep_placement(self, placement: Placement) -> None:
-        """Have a process that starts find there which kernels it serves."""
-        self._files.keep(self._spec.placement_path, as_json(placement.processes))
+    def keep_placement(self, placed: Placed) -> None:
+        """Have a process that starts find there which kernels it serves, of which release."""
+        self._files.keep(self._spec.placement_path, pack_placement(placed))
         self._changed.set()
 
     def keep(

@@ -1,50 +1,64 @@
 """The registry: creates the actors, watches over them, and publishes the table.
 
-It watches by `members.py` and tells the routers what changed; kernels join and leave through it. It
-holds nothing that cannot be asked for again: when it dies, Ray restarts it, it reads in the
-artifacts which kernels there are, finds their actors by name and goes on.
+It watches by `members.py` and tells the routers what changed; every change of what is served goes
+through it. It holds nothing that cannot be asked for again: when it dies, Ray restarts it, it reads
+in the run folder what was served, finds the actors by name and goes on.
+
+What is served is one release, also when any process dies at any moment:
+
+- A router routes by a table and by the coordizer of the same release, or goes on as before.
+- Until `current` names a release, nobody is told of it, and what was loaded for it is dropped.
+- From then on this registry, and the next one if this one dies, leads all processes to it:
+  kernels take it, the placement says so, and only then the table that names it is published.
+- A process that starts again loads what the placement says; where that is not what is served, the
+  registry finds out from its announcement and has it take the served release.
 """
 
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import ray
 
 from actors import _ray
 from actors.background import begin, repeat
-from actors.placing import read_placement
-from actors.registry import growth
+from actors.placing import Placed, read_placement
+from actors.registry import lifecycle, releases
 from actors.registry.exports import Exports
 from actors.registry.heartbeat import ANSWER_S
+from actors.registry.leaving import Leaving
+from actors.registry.making import make_apart
 from actors.registry.members import Members
 from actors.registry.persistence import Persistence
-from actors.registry.switching import switch
-from actors.registry.tables import first_table, stored_table
-from actors.router.host import Snapshot
+from actors.registry.switching import forget, load_beside, prepare_routers, take
+from actors.registry.tables import first_table, table_of
+from actors.router.serving import Snapshot
 from actors.spec import Announcement, DeploymentSpec, StartState
-from constellation.errors import DeploymentError, GrowthRefused, ReloadRefused
-from constellation.records import FloatArray, Grown, Reloaded, Table
-from constellation.routing.growth import add_kernel, retire_kernel, spawn_kernel, unlearn_text
+from constellation.errors import (
+    ArtifactError,
+    ConstellationError,
+    DeploymentError,
+    GrowthRefused,
+    ReloadRefused,
+)
+from constellation.records import Change, Changed, Reload, RollBack, Table
+from constellation.releases.manifest import Release
+from constellation.releases.steps import Steps
 from constellation.runtime.placement import Placement
 from constellation.runtime.supervisor import State
 from constellation.telemetry.logs import set_up_logging
-from constellation.wire.names import check_kernel_name
-from constellation.wire.run_lock import owner_of
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.5
 """Seconds between two rounds of questions."""
 
-Change = Callable[[Table], Table]
-"""Makes of a table the next one."""
+FOLLOW_S = 60.0
+"""Seconds for which a registry that starts tries to serve the current release."""
 
 
 class RegistryProcess:
@@ -54,28 +68,40 @@ class RegistryProcess:
         set_up_logging(spec.log_path(_ray.REGISTRY))
         self._spec = spec
         self._starts = StartState()
-        self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._leaving = Leaving(spec)
         self._published = asyncio.Event()
         self._changing = asyncio.Lock()
         self._files = Persistence(spec)
-        self._table = await asyncio.to_thread(first_table, spec)
+        self._ahead: dict[str, int] = {}
+        restarts = Members.are_there(spec)
+        self._table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
+        current = await asyncio.to_thread(releases.current_number, spec)
         self._exports = Exports(spec)
         self._exports.describe(self._table)
         names = [site.name for site in self._table.sites]
-        placement = read_placement(spec).fitted(names)
+        placement = read_placement(spec).placement.fitted(names)
         # Written first: a process that starts finds its kernels there.
-        self._files.keep_placement(placement)
+        self._files.keep_placement(Placed(placement=placement, release=self._served))
         await self._files.write()
         self._members = Members(spec, placement, self._publish)
         for member, actor in self._members.strays().items():
-            self._let_go(member, actor)
+            self._leaving.let_go(member, actor)
         if await self._members.find_survivors():
             # All at once: one by one would take the others from the routers' tables meanwhile.
             self._publish()
-            for announcement in self._members.announcements.values():
-                self._agree(announcement)
+            # What was loaded for a switch that nobody finishes any more.
+            begin("leftovers", forget(self._members.actors_of(self._members.kernels)))
+        if current not in (None, self._served):
+            begin("switch", self._follow_current())  # before anybody is put back
+        for announcement in self._members.announcements.values():
+            self._agree(announcement)
         self._watch = begin("supervision", repeat("heartbeats", self._check_all, HEARTBEAT_S))
         begin("persistence", repeat("run folder", self._files.write_next, 0.0))
+
+    @property
+    def _served(self) -> int:
+        """Number of the release that is served."""
+        return self._table.release
 
     async def announced(self, announcement: Announcement) -> None:
         """Take note of where an actor listens: called by it when it has started."""
@@ -115,176 +141,184 @@ class RegistryProcess:
             "registry_pid": os.getpid(),
             "node": _ray.node_name(),
             "metrics": self._exports.endpoints(self._members.announcements.values()),
-            "members": {
-                m.name: {
-                    "state": str(m.state),
-                    "endpoint": m.endpoint,
-                    "pid": m.pid,
-                    "restarts": m.num_restarts,
-                }
-                for m in self._members.states
-            },
+            "members": self._members.described(),
         }
 
-    async def reload(self) -> Reloaded:
-        """Serve what training has written since, all of it or nothing.
+    async def change(self, change: Change) -> Changed:
+        """Change what is served: make a release and switch to it, or change nothing.
 
-        Every kernel loads beside what it serves; when all have, they switch, and the table
-        follows. Answers under way are finished by the weights they began with.
-
-        Raises:
-            ReloadRefused: It does not fit what is served.
-            KernelUnavailable: A kernel is down; it would load the new weights alone.
-        """
-        async with self._changing:
-            if owner := await asyncio.to_thread(owner_of, self._spec.artifacts):
-                raise ReloadRefused(
-                    f"{self._spec.artifacts} is being written: {owner}; what it makes is complete "
-                    "when it has ended"
-                )
-            table = await self._fitting_table()
-            members = self._members
-            processes = members.placement.processes
-            names = await switch({member: members.actors[member] for member in processes})
-            self._table = replace(table, version=self._table.version)
-            self._exports.describe(self._table)
-            await self._publish_and_wait()
-            logger.info("reloaded", extra={"kernels": names, "version": self._table.version})
-            return Reloaded(table_version=self._table.version, kernels=names)
-
-    async def _fitting_table(self) -> Table:
-        """Return what training wrote when its coordizer and kernels are those that serve."""
-        table = await asyncio.to_thread(stored_table, self._spec)
-        sites = {site.name: site for site in table.sites}
-        served = [site.name for site in self._table.sites]
-        if set(sites) != set(served):
-            raise ReloadRefused(
-                f"{self._spec.stored_table_path} has the kernels {sorted(sites)}, not "
-                f"{sorted(served)}; restart with: constellation down, up"
-            )
-        if table.coordizer_hash != self._table.coordizer_hash:
-            raise ReloadRefused(
-                "it was trained with another coordizer; restart with: constellation down, up"
-            )
-        return replace(table, sites=tuple(sites[name] for name in served))
-
-    async def add(self, name: str) -> Grown:
-        """Take in a kernel whose folder and site lie in the artifacts.
+        Answers under way finish as they began.
 
         Raises:
-            GrowthRefused: It does not fit, or did not come up; nothing has changed.
-            IncompatibleKernels: It speaks another vocabulary.
+            GrowthRefused, ReloadRefused, UnknownKernel, IncompatibleKernels: It cannot be done.
+            KernelUnavailable: A kernel that is to take other weights is down; it would load them
+                alone.
         """
-        check_kernel_name("name", name)
         async with self._changing:
-            candidate = await asyncio.to_thread(growth.read_candidate, self._spec, name)
-            return await self._take_in(name, lambda table: add_kernel(table, candidate))
+            try:
+                release = await self._release_for(change)
+            except ArtifactError as error:  # the store itself is damaged
+                raise ReloadRefused(str(error)) from error
+            return await self._switch_to(release)
 
-    async def spawn(self, parent: str, name: str, queries_NK: FloatArray) -> Grown:
-        """Share a kernel's queries with a new one that begins with the same weights.
+    async def _release_for(self, change: Change) -> Release:
+        """Return the release that a change leads to, made if it is not there yet."""
+        spec, served = self._spec, self._served
+        if isinstance(change, RollBack):
+            return await asyncio.to_thread(releases.earlier_release, spec, served, change)
+        if isinstance(change, Reload):
+            await asyncio.to_thread(releases.check_written, spec)
+            return await asyncio.to_thread(releases.current_release, spec)
+        await asyncio.to_thread(releases.check_served, spec, served)
+        version = await make_apart(spec, change)
+        return await asyncio.to_thread(releases.written_release, spec, version)
 
-        Raises:
-            UnknownKernel: There is no `parent`.
-            GrowthRefused: It cannot be split, or its child did not come up; nothing has changed.
+    async def _follow_current(self) -> None:
+        """Serve the current release, which a registry before this one did not live to serve."""
+        reason = ""
+        for _ in range(round(FOLLOW_S / HEARTBEAT_S)):
+            try:
+                async with self._changing:
+                    current = await asyncio.to_thread(releases.current_release, self._spec)
+                    await self._switch_to(current)
+            except ConstellationError as error:
+                reason = str(error)
+                if not error.retryable:
+                    break
+                await asyncio.sleep(HEARTBEAT_S)  # a process of kernels is restarting, too
+            else:
+                return
+        facts = {"release": self._served, "reason": reason}
+        logger.error("the current release is not served", extra=facts)
+
+    async def _switch_to(self, release: Release) -> Changed:
+        """Serve a release: load beside what serves, then let it be current, then switch.
+
+        Until it is current nothing has changed for callers, and whatever fails is undone.
         """
-        check_kernel_name("name", name)
-        async with self._changing:
-            change = partial(
-                spawn_kernel, parent=parent, child=name, queries_NK=np.asarray(queries_NK)
-            )
-            change(self._table)  # what is refused is refused before anything is written
-            await asyncio.to_thread(growth.copy_weights, self._spec, parent, name)
-            return await self._take_in(name, change)
+        steps = await asyncio.to_thread(releases.steps_to, self._spec, self._table, release)
+        reloading = self._members.actors_of(steps.reloaded)
+        table = await self._load(release, steps, reloading)
+        for announcement in await take(reloading, release.version):
+            self._members.take_in(self._members.actors[announcement.member], announcement)
+        self._table = replace(table, version=self._table.version)
+        leaving = [self._forget(name) for name in steps.left]
+        self._ahead.clear()
+        await self._place(self._members.placement)
+        self._exports.describe(self._table)
+        await self._publish_and_wait()
+        for leave in leaving:
+            await leave()
+        for member, announcement in tuple(self._members.announcements.items()):
+            if self._members.missing(member):  # what was damaged may be whole in this release
+                self._agree(announcement)
+        changed = Changed(
+            release=release.version,
+            table_version=self._table.version,
+            joined=steps.joined,
+            left=steps.left,
+            reloaded=steps.reloaded,
+        )
+        logger.info("release served", extra={**asdict(changed)})
+        return changed
 
-    async def _take_in(self, name: str, change: Change) -> Grown:
-        """Start a kernel; when it is up, let the tables have it."""
-        change(self._table)
-        stored = await asyncio.to_thread(self._changed_on_disk, name, change)
+    async def _load(self, release: Release, steps: Steps, reloading: dict[str, Any]) -> Table:
+        """Load a release beside what serves and make it current, or undo all; return its table."""
         before = self._members.placement
-        after = before.joined(name)
-        member = after.of(name)
-        namesakes = [task for key, task in self._leaving.items() if key in (name, member)]
-        if namesakes:  # they finish their last answers
-            await asyncio.wait(namesakes)
-        actor = self._members.actors.get(member)
+        await asyncio.to_thread(releases.fetch, self._spec, release)
+        table = await asyncio.to_thread(table_of, self._spec, release)
         try:
-            # Written first: a process that dies meanwhile starts again with all its kernels.
-            await self._place(after)
-            actor, announcement = await growth.start_kernel(self._spec, member, actor, name)
-            await growth.store_table(self._spec, name, stored)
-        except GrowthRefused:
-            await self._place(before)
-            await growth.withdraw(self._spec, member, self._members.actors.get(member), name)
+            await prepare_routers(self._members.router_actors(), table)
+            await load_beside(reloading, release.version)
+            for name in steps.joined:
+                await self._start(name, release.version)
+            await asyncio.to_thread(releases.make_current, self._spec, release)
+        except Exception:
+            await forget(reloading)
+            await self._withdraw(steps.joined, before)
+            with suppress(ConstellationError):
+                await prepare_routers(
+                    self._members.router_actors(), self._table
+                )  # they drop the other
             raise
+        return table
+
+    async def _start(self, name: str, release: int) -> None:
+        """Place a kernel and have its process serve it; no table names it yet."""
+        after = self._members.placement.joined(name)
+        member = after.of(name)
+        await self._leaving.wait_for(name, member)  # a namesake finishes its last answers
+        if member not in self._members.actors:
+            self._ahead[member] = release
+        # Written first: a process that dies meanwhile starts again with its kernels.
+        await self._place(after)
+        actor, announcement = await lifecycle.start_kernel(
+            self._spec, member, self._members.actors.get(member), name, release
+        )
         self._members.take_in(actor, announcement)
-        return await self._publish_growth(name, change(self._table))
+
+    async def _withdraw(self, names: Iterable[str], before: Placement) -> None:
+        """Undo `_start` for kernels that were started or were to be."""
+        placed, started = self._members.placement, self._members.kernels
+        self._ahead.clear()
+        await self._place(before)
+        for name in names:
+            if name not in started:
+                continue
+            member = placed.of(name)
+            stays = member in before.processes
+            actor = self._members.actors.get(member) if stays else None
+            if not stays:
+                self._members.drop(member)
+            await lifecycle.withdraw(self._spec, member, actor, name)
 
     async def _place(self, placement: Placement) -> None:
         """Let processes that start serve these kernels."""
         self._members.placement = placement
-        self._files.keep_placement(placement)
+        placed = Placed(placement=placement, release=self._served, ahead=dict(self._ahead))
+        self._files.keep_placement(placed)
         await self._files.write()
 
-    async def retire(self, name: str) -> Grown:
-        """Let a kernel go: first its queries go elsewhere, then it finishes what it is doing.
+    def _forget(self, name: str) -> Callable[[], Awaitable[None]]:
+        """Watch over a kernel no more; return what lets it leave once no table names it."""
+        member, actor, others_stay = self._members.forget(name)
+        self._exports.forget(name)
 
-        Where it routed from is kept beside its weights, by which `add` takes it back.
-
-        Raises:
-            UnknownKernel: There is none of that name.
-            GrowthRefused: It is the only one, or its site cannot be kept.
-        """
-        async with self._changing:
-            change = partial(retire_kernel, name=name)
-            table = change(self._table)
-            seat = next(site.seat for site in self._table.sites if site.name == name)
-            stored = await asyncio.to_thread(self._changed_on_disk, name, change)
-            await growth.keep_site(self._spec, name)
-            await growth.store_table(self._spec, name, stored)
-            member, actor, others_stay = self._members.forget(name)
-            self._exports.forget(name)
-            grown = await self._publish_growth(name, table)
+        async def leave() -> None:
             if others_stay:
-                self._let_leave(name, actor)
+                self._leaving.let_leave(name, actor)
             else:
                 await self._members.hang_up(member)
-                self._let_go(member, actor)
-            return replace(grown, seat=seat)
+                self._leaving.let_go(member, actor)
 
-    async def unlearn(self, name: str, source: str) -> Grown:
-        """Let a kernel route as if it had never read a source of its training text.
-
-        Raises:
-            UnknownKernel: There is none of that name.
-            GrowthRefused: The source does not count for it, or cannot be taken out.
-        """
-        async with self._changing:
-            texts = await asyncio.to_thread(growth.read_texts, self._spec, self._table, name)
-            change = partial(unlearn_text, texts=texts, source=source)
-            table = change(self._table)
-            stored = await asyncio.to_thread(self._changed_on_disk, name, change)
-            await growth.store_table(self._spec, name, stored)
-            return await self._publish_growth(name, table)
+        return leave
 
     def _agree(self, announcement: Announcement) -> None:
-        """Have a process serve the kernels that are placed there, and no others.
+        """Have a process serve the kernels that are placed there, of the served release, alone.
 
-        It serves others when they were leaving as this registry, or the process, started again; and
-        it lacks some when it could not read the run folder.
+        Others were leaving as somebody started again; it lacks some when it could not read where.
         """
         member = announcement.member
         for kernel in self._members.unplaced(announcement):
-            self._let_leave(kernel, self._members.actors[member])
-        if self._members.missing(member):
+            self._leaving.let_leave(kernel, self._members.actors[member])
+        is_other = announcement.release not in (0, self._served)
+        if is_other or self._members.missing(member):
             begin("completion", self._complete(member))
 
     async def _complete(self, member: str) -> None:
-        """Let a process serve the kernels that it lacks."""
+        """Let a process serve the kernels that it lacks, and all of the release that is served."""
         async with self._changing:
+            if member not in self._members.actors:
+                return
+            release = self._served
+            for taken in await take({member: self._members.actors[member]}, release):
+                self._members.take_in(self._members.actors[member], taken)
             for kernel in self._members.missing(member):
                 actor = self._members.actors[member]
                 try:
-                    _, announcement = await growth.start_kernel(self._spec, member, actor, kernel)
+                    _, announcement = await lifecycle.start_kernel(
+                        self._spec, member, actor, kernel, release
+                    )
                 except GrowthRefused as error:
                     self._members.failures[kernel] = str(error)
                     facts = {"kernel": kernel, "reason": str(error)}
@@ -293,38 +327,6 @@ class RegistryProcess:
                     self._members.failures.pop(kernel, None)
                     self._members.take_in(actor, announcement)
             self._publish()
-
-    def _let_go(self, member: str, actor: Any) -> None:
-        """Let a process end when it has finished what it is doing."""
-        self._wait_for(member, growth.let_go(self._spec, member, actor))
-
-    def _let_leave(self, kernel: str, actor: Any) -> None:
-        """Let a kernel leave its process when it has finished what it is doing."""
-        self._wait_for(kernel, growth.let_leave(self._spec, kernel, actor))
-
-    def _wait_for(self, name: str, leaving: Coroutine[Any, Any, None]) -> None:
-        task = begin("leaving", leaving)
-        self._leaving[name] = task
-        task.add_done_callback(lambda _: self._leaving.pop(name, None))
-
-    def _changed_on_disk(self, name: str, change: Change) -> Table:
-        """Return what the table of the artifacts becomes; served and stored kernels agree."""
-        stored = stored_table(self._spec)
-        if {site.name for site in stored.sites} != set(self._members.kernels):
-            raise GrowthRefused(
-                name,
-                f"{self._spec.stored_table_path} has other kernels than are served; restart with: "
-                "constellation down, up",
-            )
-        return change(stored)
-
-    async def _publish_growth(self, name: str, table: Table) -> Grown:
-        self._table = replace(table, version=self._table.version)
-        self._exports.describe(self._table)
-        await self._publish_and_wait()
-        seat = next((site.seat for site in table.sites if site.name == name), None)
-        logger.info("table changed", extra={"kernel": name, "version": self._table.version})
-        return Grown(kernel=name, seat=seat, table_version=self._table.version)
 
     async def drain(self, grace_s: float) -> None:
         """Stop supervising, then let routers and kernels finish what they are doing."""
@@ -344,10 +346,9 @@ class RegistryProcess:
                 await told
 
     def _publish(self) -> Any:
-        """Make the next version of the table from who is up; tell the routers, and have it written.
+        """Tell the routers, and have written, the next version of the table, made from who is up.
 
-        Returns:
-            What can be awaited for every router's having taken it or having died.
+        Returns what can be awaited for every router's having taken it or having died.
         """
         members = self._members
         self._table = replace(
@@ -360,7 +361,6 @@ class RegistryProcess:
         told = self._tell_routers()
         self._exports.count(self._table.version, members.health())
         self._published.set()
-        self._files.keep_placement(members.placement)
         targets = self._exports.targets(members.announcements.values())
         self._files.keep(self._table, members.remembered(), targets)
         return told

@@ -1,10 +1,13 @@
-"""All kernels take new weights, or none does: what the registry does to reload."""
+"""All processes take the kernels of another release, or none does: what a switch does to them."""
 
 import asyncio
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import ray
 
+from actors.spec import Announcement
 from constellation.errors import (
     ArtifactError,
     ConstellationError,
@@ -12,34 +15,79 @@ from constellation.errors import (
     ReloadRefused,
 )
 
+logger = logging.getLogger(__name__)
 
-async def switch(processes: dict[str, Any]) -> tuple[str, ...]:
-    """Let every process load its kernels beside what it serves; when all have, let them switch.
+
+async def load_beside(processes: Mapping[str, Any], release: int) -> None:
+    """Let every process load its kernels of a release beside what it serves.
 
     Args:
         processes: Member -> actor.
-
-    Returns:
-        Names of the kernels whose weights are others now.
+        release: Number of the release.
 
     Raises:
-        ReloadRefused, KernelUnavailable: What the first that failed ran into; all serve what they
-            served.
+        ReloadRefused, KernelUnavailable: What the first that failed ran into; none holds anything
+            of the release.
     """
     try:
-        changed = await _each(processes, "load_next")
+        await _each(
+            {member: actor.load_next.remote(release) for member, actor in processes.items()}
+        )
     except ConstellationError:
-        await _each(processes, "forget_next")
+        await forget(processes)
         raise
-    await _each(processes, "take_next")
-    return tuple(name for names in changed for name in names)
 
 
-async def _each(processes: dict[str, Any], method: str) -> list[Any]:
-    """Call a method of every process; return what they say when all have ended."""
-    calls = [getattr(actor, method).remote() for actor in processes.values()]
+async def take(processes: Mapping[str, Any], release: int) -> list[Announcement]:
+    """Let every process serve what it has loaded; answers under way finish as they began.
+
+    Returns:
+        What is true now of the processes that have taken the release.
+
+    A process that has been started again meanwhile loads the release now; one that cannot, because
+    a file was damaged since, goes on with what it serves. One that dies takes it when it starts.
+    """
+    calls = [actor.take_next.remote(release) for actor in processes.values()]
     results = await asyncio.gather(*calls, return_exceptions=True)
-    for name, result in zip(processes, results, strict=True):
+    taken: list[Announcement] = []
+    for member, result in zip(processes, results, strict=True):
+        if isinstance(result, Announcement):
+            taken.append(result)
+        else:
+            facts = {"member": member, "release": release, "reason": repr(result)}
+            logger.error("member did not take the release", extra=facts)
+    return taken
+
+
+async def forget(processes: Mapping[str, Any]) -> None:
+    """Let every process drop what it has loaded beside what it serves."""
+    calls = [actor.forget_next.remote() for actor in processes.values()]
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def prepare_routers(routers: Mapping[str, Any], table: object) -> None:
+    """Let every router that lives read the coordizer of a table that is to come.
+
+    Raises:
+        ReloadRefused: One of them cannot read it.
+    """
+    calls = [actor.prepare.remote(table) for actor in routers.values()]
+    for result in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(result, ray.exceptions.RayTaskError) and isinstance(
+            result.cause, ArtifactError
+        ):
+            raise ReloadRefused(str(result.cause)) from result
+        if isinstance(result, BaseException) and not isinstance(
+            result,
+            ray.exceptions.RayActorError,  # it reads the coordizer when it starts
+        ):
+            raise result
+
+
+async def _each(calls: Mapping[str, Any]) -> None:
+    """Wait until all calls of processes have ended; raise what the first that failed ran into."""
+    results = await asyncio.gather(*calls.values(), return_exceptions=True)
+    for name, result in zip(calls, results, strict=True):
         if isinstance(result, ray.exceptions.RayActorError):
             raise KernelUnavailable(name, "its process is restarting") from result
         if isinstance(result, ray.exceptions.RayTaskError):
@@ -48,4 +96,3 @@ async def _each(processes: dict[str, Any], method: str) -> list[Any]:
             raise result
         if isinstance(result, BaseException):
             raise result
-    return results

@@ -1,43 +1,47 @@
-"""The tables on disk that a registry begins with."""
+"""The table that a registry begins with: that of a release, with a version after all before it."""
 
 import logging
 from dataclasses import replace
 
+from actors.registry.releases import current_release, served_release
 from actors.run_folder import last_table
 from actors.spec import DeploymentSpec
 from constellation.errors import ArtifactError
 from constellation.records import Table
-from constellation.wire.table_file import load_table
+from constellation.releases.manifest import Release
+from constellation.releases.store import ReleaseStore
 
 logger = logging.getLogger(__name__)
 
 
-def stored_table(spec: DeploymentSpec) -> Table:
-    """Return the table of the artifacts, by which a restart finds the same kernels.
+def table_of(spec: DeploymentSpec, release: Release) -> Table:
+    """Return the table of a release, without endpoints.
 
     Raises:
-        ArtifactError: It is missing or damaged.
+        ArtifactError: It is damaged.
     """
-    stored = load_table(spec.stored_table_path)
-    return replace(stored, sites=tuple(replace(site, endpoint=None) for site in stored.sites))
+    return ReleaseStore(spec.artifacts).table(release)
 
 
-def first_table(spec: DeploymentSpec) -> Table:
+def first_table(spec: DeploymentSpec, *, restarts: bool) -> Table:
     """Return the table that a registry begins with; versions only ever rise.
 
-    It is the artifacts'. A registry that restarts while they cannot be read goes on with the table
-    that was published last.
+    Args:
+        spec: Of the deployment.
+        restarts: Whether processes serve that a registry before this one has started: their table
+            is gone on with, from the run folder when the artifacts cannot be read.
 
     Raises:
-        ArtifactError: There is neither.
+        ArtifactError: There is no release, or a file of it is damaged.
     """
     last = last_table(spec.table_path)
     try:
-        table = stored_table(spec)
+        table = table_of(spec, served_release(spec) if restarts else current_release(spec))
     except ArtifactError as error:
-        if last is None:
+        if not restarts or last is None:
             raise
-        logger.error("the last table is used", extra={"reason": str(error)})
-        table = replace(last, sites=tuple(replace(site, endpoint=None) for site in last.sites))
+        logger.error("artifacts are not read", extra={"reason": str(error)})
+        table = last
     version = table.version if last is None else max(table.version, last.version)
-    return replace(table, version=version + 1)
+    sites = tuple(replace(site, endpoint=None) for site in table.sites)
+    return replace(table, version=version + 1, sites=sites)

@@ -68,7 +68,6 @@ class CollectiveSampler:
 
     Args:
         links: The ways to the kernels.
-        coordizer: Knows the bytes and the basins of tokens.
         rate: Prompts a minute.
         draw: Uniform numbers in [0, 1).
         gauge: Is set to phi_bits; NaN while there is none.
@@ -77,19 +76,18 @@ class CollectiveSampler:
     def __init__(
         self,
         links: KernelLinks,
-        coordizer: TextGeometry,
         *,
         rate: float,
         draw: Callable[[], float],
         gauge: Gauge,
     ) -> None:
         self._links = links
-        self._coordizer = coordizer
-        self._policy: RoutingPolicy | None = None
+        self._routing: tuple[RoutingPolicy, TextGeometry] | None = None
         self._period_s = 60.0 / rate
         self._draw = draw
         self._gauge = gauge
         self._sites: list[tuple[str, FloatArray]] = []
+        self._release = 0
         self._kept: TokenArray | None = None
         self._num_offered = 0
         self._rows: deque[_Row] = deque(maxlen=PROMPTS_MAX)
@@ -104,13 +102,23 @@ class CollectiveSampler:
         if self._draw() * self._num_offered < 1:
             self._kept = tokens[:TOKENS_MAX].copy()
 
-    def follow(self, policy: RoutingPolicy) -> None:
-        """Route by this from now on; begin anew when kernels joined, left, or lie elsewhere."""
-        self._policy = policy
-        sites = [(site.name, site.basin_K) for site in policy.table.sites]
-        is_same = len(sites) == len(self._sites) and all(
-            name == old and np.array_equal(basin_K, old_K)
-            for (name, basin_K), (old, old_K) in zip(sites, self._sites, strict=True)
+    def follow(self, policy: RoutingPolicy, coordizer: TextGeometry) -> None:
+        """Route by this from now on; begin anew when the release or a basin is another.
+
+        Args:
+            policy: Routes by a table.
+            coordizer: Knows the bytes of tokens, and their basins as the table's.
+        """
+        self._routing = policy, coordizer
+        sites = [(site.name, site.basins_BK) for site in policy.table.sites]
+        release, self._release = self._release, policy.table.release
+        is_same = (
+            release == self._release
+            and len(sites) == len(self._sites)
+            and all(
+                name == old and np.array_equal(basins_BK, old_BK)
+                for (name, basins_BK), (old, old_BK) in zip(sites, self._sites, strict=True)
+            )
         )
         self._sites = sites
         if not is_same:
@@ -153,10 +161,10 @@ class CollectiveSampler:
         """Have the prompt of this period scored; say whether that came to something."""
         tokens, self._kept, self._num_offered = self._kept, None, 0
         names = [name for name, _ in self._sites]
-        policy, rows = self._policy, self._rows
-        if tokens is None or policy is None or len(names) < 2 or self._links.down:
+        routing, rows = self._routing, self._rows
+        if tokens is None or routing is None or len(names) < 2 or self._links.down:
             return False
-        row = await self._score(tokens, names, policy)
+        row = await self._score(tokens, names, routing)
         if row is None or rows is not self._rows:
             return False
         rows.append(row)
@@ -168,14 +176,15 @@ class CollectiveSampler:
         return True
 
     async def _score(
-        self, tokens: TokenArray, names: list[str], policy: RoutingPolicy
+        self, tokens: TokenArray, names: list[str], routing: tuple[RoutingPolicy, TextGeometry]
     ) -> _Row | None:
         """Ask one kernel after the other; None when one did not answer."""
         num_prefix = min(PREFIX_TOKENS, len(tokens) // 2)
         listed = tokens.tolist()
+        policy, coordizer = routing
         nats = []
         try:
-            basin_K = self._coordizer.basin(tokens[:num_prefix])
+            basin_K = coordizer.basin(tokens[:num_prefix])
             chosen = names.index(policy.decide(basin_K, num_tokens=num_prefix).kernel)
             for name in names:
                 if not await self._is_idle():
@@ -195,7 +204,7 @@ class CollectiveSampler:
             return None
         single_MT = np.stack(nats)
         single_M = single_MT.sum(axis=1)
-        num_bytes = len(self._coordizer.decode(tokens[num_prefix:]))
+        num_bytes = len(coordizer.decode(tokens[num_prefix:]))
         if not num_bytes or not np.isfinite(single_M).all():
             return None
         return _Row(

@@ -3,13 +3,14 @@
 `actors/router/answering.py` calls the kernels; `actors/router/process.py` runs all of it in Ray.
 """
 
+import asyncio
 import math
 import os
 import random
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -17,25 +18,22 @@ from prometheus_client import CollectorRegistry
 from actors.kernel_link import KernelLinks
 from actors.router.answering import Answering, Asked
 from actors.router.collective import CollectiveSampler
-from actors.router.ports import Administrator, TextGeometry
+from actors.router.ports import Administrator, CoordizerSource, TextGeometry
 from actors.router.reading import Query, Reader
 from actors.router.reception import Reception
+from actors.router.serving import Serving, Snapshot
 from actors.spec import RouterOptions
-from constellation.errors import (
-    ArtifactError,
-    OutOfDomain,
-    ServiceUnavailable,
-)
+from constellation.errors import OutOfDomain, ServiceUnavailable
 from constellation.records import (
+    Change,
+    Changed,
     FloatArray,
-    Grown,
-    KernelHealth,
     Mode,
-    Reloaded,
     Route,
     RoutingOptions,
     Sampling,
     Score,
+    Spawn,
     Table,
     TokenArray,
 )
@@ -48,11 +46,11 @@ from constellation.wire import channel, services, tracing
 from constellation.wire.callers import Caller
 from constellation.wire.constellation_service import (
     ConstellationServicer,
-    RouterHealth,
     RouterState,
     RoutingTerms,
 )
 from constellation.wire.ensembles import Ensemble, ensemble_of
+from constellation.wire.tracing import Span
 
 OURSELVES = Caller()
 UNUSED = Sampling()
@@ -61,37 +59,24 @@ SILENT_S = 5.0
 """Seconds without a word of the registry, which speaks twice a second, until it counts as down."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Snapshot:
-    """What the registry tells routers."""
-
-    table: Table
-    health: dict[str, KernelHealth]
-    registry_pid: int
-    routers: tuple[RouterHealth, ...] = ()
-    """All that serve clients."""
-    start_problem: str = ""
-    """What is wrong with how processes are started; empty when nothing is."""
-
-
 class RouterHost:
     """Answers clients. A plain class: tests build it without Ray."""
 
     def __init__(
         self,
-        coordizer: TextGeometry,
+        coordizers: CoordizerSource,
         options: RouterOptions,
         *,
         token: str | None,
         administrator: Administrator | None = None,
     ) -> None:
-        self._coordizer = coordizer
+        self._coordizers = coordizers
+        self._prepared: TextGeometry | None = None
         self._administrator = administrator
         self._options = options
         self._links = KernelLinks(token, grace_s=options.timeout_s)
         self._recent = RecentQueries()
-        self._policy: RoutingPolicy | None = None
-        self._snapshot: Snapshot | None = None
+        self._serving: Serving | None = None
         self._heard_s = 0.0
         self._num_routed: dict[str, int] = {}
         self._started_s = time.monotonic()
@@ -99,19 +84,18 @@ class RouterHost:
         self.guard = services.Guard(lambda reason: self.metrics.rejected.labels(reason).inc())
         self.metrics.load_entropy.set_function(self._load_entropy)
         self._reception = Reception(options, self.metrics)
-        self._reader = Reader(coordizer, waiting_max=options.requests_max)
+        self._reader = Reader(waiting_max=options.requests_max)
         self._collective: CollectiveSampler | None = None
         if options.collective_rate is not None:
             self._collective = CollectiveSampler(
                 self._links,
-                coordizer,
                 rate=options.collective_rate,
                 draw=random.random,
                 gauge=self.metrics.collective_phi,
             )
         self._answering = Answering(
             self._links,
-            encode=coordizer.encode,
+            encode=self._encode,
             decide=self._decide,
             lead=self._lead,
             gather=self._gather,
@@ -126,26 +110,43 @@ class RouterHost:
         Requests under way finish where they are.
 
         Raises:
-            ArtifactError: The table belongs to another coordizer.
+            ArtifactError: The coordizer of the table cannot be read; the router goes on as before.
         """
         table = snapshot.table
-        if self._snapshot is not None and table.version < self._snapshot.table.version:
-            return self._snapshot.table.version  # an older registry's last word
-        if table.coordizer_hash != self._coordizer.hash:
-            raise ArtifactError("table", "was made with another coordizer than this router's")
-        self._policy = RoutingPolicy(
+        coordizer = await self._coordizer_of(table)
+        if self._serving is not None and table.version < self._serving.snapshot.table.version:
+            return self._serving.snapshot.table.version  # an older registry's last word
+        policy = RoutingPolicy(
             table,
             rule=self._options.rule,
             top_k=min(self._options.top_k, len(table.sites)),
             phi_weighting=self._options.phi_weighting,
         )
-        self._snapshot, self._heard_s = snapshot, time.monotonic()
+        self._serving = Serving(snapshot, coordizer, policy)
+        self._heard_s = time.monotonic()
+        if self._prepared is coordizer:  # else its table is still to come
+            self._prepared = None
         self.metrics.table_version.set(table.version)
         self._links.follow(table)
         self._recent.follow(table)
         if self._collective is not None:
-            self._collective.follow(self._policy)
+            self._collective.follow(policy, coordizer)
         return table.version
+
+    async def prepare(self, table: Table) -> None:
+        """Read the coordizer of a table that is to come, so that `update` need not wait for it.
+
+        Raises:
+            ArtifactError: It is missing or damaged.
+        """
+        self._prepared = await self._coordizer_of(table)
+
+    async def _coordizer_of(self, table: Table) -> TextGeometry:
+        held = (self._prepared, None if self._serving is None else self._serving.coordizer)
+        for coordizer in held:
+            if coordizer is not None and coordizer.hash == table.coordizer_hash:
+                return coordizer
+        return await asyncio.to_thread(self._coordizers.of_table, table)
 
     async def generate(
         self,
@@ -208,22 +209,24 @@ class RouterHost:
             if not context:
                 return await self._answering.score(asked, [], routed)
             left_s = asked.deadline_s - time.monotonic()
-            scored = await self._reader.tokens(text, timeout_s=left_s)
+            coordizer = self._ready().coordizer
+            scored = await self._reader.tokens(coordizer, text, timeout_s=left_s)
             return await self._answering.score(asked, routed, scored.tolist())
 
     async def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
         """Return where a text would go and its basin."""
-        query = await self._reader.query(text, options, timeout_s=self._options.timeout_s)
+        query = await self._query(text, options, timeout_s=self._options.timeout_s)
+        query = query.under(self._ready().coordizer, options)
         return self._decide(query, options, set()), query.basin_K
 
     async def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
         """Return a text's basin and tokens."""
-        query = await self._reader.query(text, PLAIN, timeout_s=self._options.timeout_s)
+        query = await self._query(text, PLAIN, timeout_s=self._options.timeout_s)
         return query.basin_K, query.tokens
 
     def state(self) -> RouterState:
         """Say what the router knows."""
-        snapshot, silent_s = self._ready(), time.monotonic() - self._heard_s
+        snapshot, silent_s = self._ready().snapshot, time.monotonic() - self._heard_s
         return RouterState(
             table=snapshot.table,
             health=snapshot.health,
@@ -243,34 +246,17 @@ class RouterHost:
         """Say what the router routes by."""
         options = self._options
         return RoutingTerms(
-            table=self._ready().table,
+            table=self._ready().snapshot.table,
             rule=options.rule,
             top_k=options.top_k,
             phi_weighting=options.phi_weighting,
         )
 
-    async def reload(self) -> Reloaded:
-        """Have every kernel and the table replaced by what training has written since."""
-        reloaded = await self._registry().reload()
-        if self._collective is not None:
-            self._collective.forget()
-        return reloaded
-
-    async def add(self, name: str) -> Grown:
-        """Take in a kernel that lies in the artifacts."""
-        return await self._registry().add(name)
-
-    async def spawn(self, parent: str, name: str) -> Grown:
-        """Share a kernel's queries with a new one, by where the latest of them lie."""
-        return await self._registry().spawn(parent, name, self._recent.of(parent))
-
-    async def retire(self, name: str) -> Grown:
-        """Let a kernel go."""
-        return await self._registry().retire(name)
-
-    async def unlearn(self, name: str, source: str) -> Grown:
-        """Let a kernel route as if it had never read a source of its training text."""
-        return await self._registry().unlearn(name, source)
+    async def change(self, change: Change) -> Changed:
+        """Change what is served; a kernel that is spawned shares the parent's latest queries."""
+        if isinstance(change, Spawn):
+            change = replace(change, queries_NK=self._recent.of(change.parent))
+        return await self._registry().change(change)
 
     def _registry(self) -> Administrator:
         if self._administrator is None:
@@ -310,7 +296,7 @@ class RouterHost:
         span = tracing.current()
         if span is not None and sampling is not UNUSED:
             span.note(tracing.asked_facts(sampling, options))
-        query = await self._reader.query(text, options, timeout_s=limit_s, span=span)
+        query = await self._query(text, options, timeout_s=limit_s, span=span)
         if self._collective is not None and sampling is not UNUSED:
             self._collective.offer(query.tokens)
         return Asked(
@@ -323,9 +309,9 @@ class RouterHost:
         )
 
     def _decide(self, query: Query, options: RoutingOptions, excluded: set[str]) -> Route:
-        self._ready()
-        assert self._policy is not None
-        route = self._policy.decide(
+        serving = self._ready()
+        query = query.under(serving.coordizer, options)
+        route = serving.policy.decide(
             query.basin_K,
             num_tokens=len(query.evidence),
             rule=options.rule,
@@ -349,22 +335,22 @@ class RouterHost:
         excluded: set[str],
     ) -> tuple[str, float]:
         """Say which kernel is nearest to where an answer is, and by how much before `kernel`."""
-        assert self._policy is not None
+        serving = self._ready()
         latest = np.array([*query.tokens[-WINDOW:].tolist(), *produced[-WINDOW:]], dtype=np.int32)
-        basin_K = self._coordizer.basin(latest[-WINDOW:])
+        basin_K = serving.coordizer.basin(latest[-WINDOW:])
         excluded = excluded | self._links.down
-        return self._policy.lead(basin_K, kernel, rule=options.rule, excluded=excluded)
+        return serving.policy.lead(basin_K, kernel, rule=options.rule, excluded=excluded)
 
     def _gather(self, route: Route, options: RoutingOptions) -> Ensemble | None:
         """Return who answers together; None when one kernel does."""
         if options.mode is Mode.NEAREST:
             return None
-        assert self._policy is not None
+        policy = self._ready().policy
         return ensemble_of(
             route,
-            self._ready().table,
-            top_k=options.top_k or self._policy.top_k,
-            rule=options.rule or self._policy.rule,
+            policy.table,
+            top_k=options.top_k or policy.top_k,
+            rule=options.rule or policy.rule,
             phi_weighting=self._options.phi_weighting,
             follows_text=options.basin_K is None,
         )
@@ -377,10 +363,19 @@ class RouterHost:
                 {choice.kernel: choice.radius for choice in route.choices},
             )
 
-    def _ready(self) -> Snapshot:
-        if self._snapshot is None:
+    def _encode(self, text: str) -> TokenArray:
+        return self._ready().coordizer.encode(text)
+
+    async def _query(
+        self, text: str, options: RoutingOptions, *, timeout_s: float, span: Span | None = None
+    ) -> Query:
+        coordizer = self._ready().coordizer
+        return await self._reader.query(coordizer, text, options, timeout_s=timeout_s, span=span)
+
+    def _ready(self) -> Serving:
+        if self._serving is None:
             raise ServiceUnavailable("this router", "it has no table yet")
-        return self._snapshot
+        return self._serving
 
     def _limit(self, timeout_s: float | None) -> float:
         own = self._options.timeout_s
@@ -388,7 +383,8 @@ class RouterHost:
 
     def _note(self, route: Route, query: Query) -> None:
         if route.reason == "nearest" and not route.no_evidence:
-            self._recent.note(route.kernel, query.basin_K)
+            coordizer = self._ready().coordizer
+            self._recent.note(route.kernel, query.under(coordizer, PLAIN).basin_K)
         self._num_routed[route.kernel] = self._num_routed.get(route.kernel, 0) + 1
         self.metrics.routes.labels(route.kernel, route.reason).inc()
         chosen = (choice.distance for choice in route.choices if choice.kernel == route.kernel)
@@ -396,5 +392,6 @@ class RouterHost:
         self.metrics.margin.observe(route.margin)
 
     def _load_entropy(self) -> float:
-        names = [site.name for site in self._snapshot.table.sites] if self._snapshot else []
+        sites = () if self._serving is None else self._serving.snapshot.table.sites
+        names = [site.name for site in sites]
         return load_entropy_ratio({name: self._num_routed.get(name, 0) for name in names}) or 0.0

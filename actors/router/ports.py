@@ -2,7 +2,14 @@
 
 from typing import Protocol
 
-from constellation.records import FloatArray, Grown, Reloaded, TokenArray, TokenInfluence
+from constellation.records import (
+    Change,
+    Changed,
+    FloatArray,
+    Table,
+    TokenArray,
+    TokenInfluence,
+)
 
 
 class TextGeometry(Protocol):
@@ -32,54 +39,27 @@ class TextGeometry(Protocol):
         ...
 
 
+class CoordizerSource(Protocol):
+    """Where a router gets the coordizer of a table from: coordinates change with the release."""
+
+    def of_table(self, table: Table) -> TextGeometry:
+        """Return the coordizer whose basins a table holds; may read files.
+
+        Raises:
+            ArtifactError: It is missing, damaged, or another than the table's.
+        """
+        ...
+
+
 class Administrator(Protocol):
     """What a router needs of the registry when a client asks for a change."""
 
-    async def reload(self) -> Reloaded:
-        """Serve what training has written since.
+    async def change(self, change: Change) -> Changed:
+        """Change what is served.
 
         Raises:
-            ReloadRefused: It does not fit what is served, which goes on unchanged.
-            ServiceUnavailable: The registry is restarting.
-        """
-        ...
-
-    async def add(self, name: str) -> Grown:
-        """Take in a kernel whose folder and site lie in the artifacts.
-
-        Raises:
-            GrowthRefused: It does not fit; what is served goes on unchanged.
-            IncompatibleKernels: It speaks another vocabulary.
-            ServiceUnavailable: The registry is restarting.
-        """
-        ...
-
-    async def spawn(self, parent: str, name: str, queries_NK: FloatArray) -> Grown:
-        """Share a kernel's queries with a new one.
-
-        Raises:
-            UnknownKernel: There is no `parent`.
-            GrowthRefused: It cannot be split, or the name is taken.
-            ServiceUnavailable: The registry is restarting.
-        """
-        ...
-
-    async def retire(self, name: str) -> Grown:
-        """Let a kernel go.
-
-        Raises:
-            UnknownKernel: There is none of that name.
-            GrowthRefused: It is the only one.
-            ServiceUnavailable: The registry is restarting.
-        """
-        ...
-
-    async def unlearn(self, name: str, source: str) -> Grown:
-        """Let a kernel route as if it had never read a source of its training text.
-
-        Raises:
-            UnknownKernel: There is none of that name.
-            GrowthRefused: The source does not count for it, or cannot be taken out.
+            GrowthRefused, ReloadRefused, UnknownKernel, IncompatibleKernels: It cannot be done;
+                what is served goes on unchanged.
             ServiceUnavailable: The registry is restarting.
         """
         ...

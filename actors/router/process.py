@@ -1,21 +1,20 @@
 """RouterProcess: a RouterHost inside a Ray actor."""
 
-import asyncio
 import logging
 import os
-from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors import _ray
 from actors.router.doors import Doors
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.run_folder import last_table
 from actors.spec import Announcement, DeploymentSpec
-from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConstellationError, ServiceUnavailable
-from constellation.records import FloatArray, Grown, Reloaded
+from constellation.records import Change, Changed, Table
+from constellation.releases.coordizers import ReleasedCoordizers
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.metrics import serve_metrics
 
@@ -28,43 +27,20 @@ class RegistryLink:
     def __init__(self, spec: DeploymentSpec) -> None:
         self._spec = spec
 
-    async def reload(self) -> Reloaded:
-        """Serve what training has written since; errors as the registry's."""
-        reloaded: Reloaded = await self._call("reload")
-        return reloaded
-
-    async def add(self, name: str) -> Grown:
-        """Take in a kernel; errors as the registry's."""
-        grown: Grown = await self._call("add", name)
-        return grown
-
-    async def spawn(self, parent: str, name: str, queries_NK: FloatArray) -> Grown:
-        """Share a kernel's queries with a new one; errors as the registry's."""
-        grown: Grown = await self._call("spawn", parent, name, queries_NK)
-        return grown
-
-    async def retire(self, name: str) -> Grown:
-        """Let a kernel go; errors as the registry's."""
-        grown: Grown = await self._call("retire", name)
-        return grown
-
-    async def unlearn(self, name: str, source: str) -> Grown:
-        """Let a kernel forget a source; errors as the registry's."""
-        grown: Grown = await self._call("unlearn", name, source)
-        return grown
-
-    async def _call(self, method: str, *arguments: Any) -> Any:
+    async def change(self, change: Change) -> Changed:
+        """Change what is served; errors as the registry's."""
         registry = _ray.find(_ray.REGISTRY, self._spec.namespace)
         if registry is None:
             raise ServiceUnavailable("the registry", "it is starting")
         try:
-            return await getattr(registry, method).remote(*arguments)
+            changed: Changed = await registry.change.remote(change)
         except RayActorError as error:
             raise ServiceUnavailable("the registry", "it is restarting") from error
         except RayTaskError as error:
             if isinstance(error.cause, ConstellationError):
                 raise error.cause from error
             raise
+        return changed
 
 
 class RouterProcess:
@@ -72,9 +48,11 @@ class RouterProcess:
 
     async def __init__(self, spec: DeploymentSpec, name: str) -> None:  # type: ignore[misc]
         set_up_logging(spec.log_path(name))
-        coordizer = await asyncio.to_thread(Coordizer.load, spec.artifacts / "coordizer")
         self._host = RouterHost(
-            coordizer, spec.router, token=spec.token, administrator=RegistryLink(spec)
+            ReleasedCoordizers(spec.artifacts),
+            spec.router,
+            token=spec.token,
+            administrator=RegistryLink(spec),
         )
         table = last_table(spec.table_path)
         if table is not None:
@@ -96,6 +74,14 @@ class RouterProcess:
     async def where(self) -> Announcement:
         """Say where this router listens."""
         return self._announcement
+
+    async def prepare(self, table: Table) -> None:
+        """Read the coordizer of a table that is to come, so that `update` need not wait for it.
+
+        Raises:
+            ArtifactError: It is missing or damaged.
+        """
+        await self._host.prepare(table)
 
     async def update(self, snapshot: Snapshot) -> int:
         """Take a new table from the registry; return the version that is in use now."""

@@ -15,41 +15,77 @@ INFLUENCES = 5
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A text as the router reads it."""
+    """A text as the router reads it, under the coordinates of one table."""
 
     tokens: TokenArray
     """All tokens: what a kernel reads."""
     evidence: TokenArray
     """Tokens that the basin is folded from: without white space at the ends of the text."""
     basin_K: FloatArray
+    coordizer_hash: str
+    """Of the coordinates by which the basin was folded."""
     influences: tuple[TokenInfluence, ...] = ()
     """The tokens that moved the basin most, where an explanation was asked for."""
+
+    def under(self, coordizer: TextGeometry, options: RoutingOptions) -> "Query":
+        """Return the query under the coordinates of a coordizer with the same tokens.
+
+        A release with other coordinates may be switched to while a request is under way; basins
+        of one and a table of the other would route it to nowhere in particular.
+        """
+        if coordizer.hash == self.coordizer_hash:
+            return self
+        return read_query(coordizer, self.tokens, self.evidence, options)
+
+
+def read_query(
+    coordizer: TextGeometry, tokens: TokenArray, counted: TokenArray, options: RoutingOptions
+) -> Query:
+    """Return all that routing needs of a text.
+
+    Args:
+        coordizer: Whose coordinates are used.
+        tokens: All tokens of the text.
+        counted: Those that count, without white space at the ends of the text.
+        options: A basin in them stands for the text's own.
+    """
+    given_K = options.basin_K
+    return Query(
+        tokens=tokens,
+        evidence=counted,
+        basin_K=coordizer.basin(counted) if given_K is None else given_K,
+        coordizer_hash=coordizer.hash,
+        influences=coordizer.influences(counted, INFLUENCES) if options.explain else (),
+    )
 
 
 class Reader:
     """Reads texts; long ones leave the event loop to others meanwhile.
 
     Args:
-        coordizer: Knows tokens and basins; two threads may use it.
         waiting_max: Long texts that may wait.
     """
 
-    def __init__(self, coordizer: TextGeometry, *, waiting_max: int) -> None:
-        self._coordizer = coordizer
+    def __init__(self, *, waiting_max: int) -> None:
         self._texts = LongTexts("this router", waiting_max=waiting_max)
 
-    async def tokens(self, text: str, *, timeout_s: float) -> TokenArray:
+    async def tokens(self, coordizer: TextGeometry, text: str, *, timeout_s: float) -> TokenArray:
         """Return the tokens of a text; errors as for `LongTexts.read`."""
-        return await self._texts.read(
-            text, lambda: self._coordizer.encode(text), timeout_s=timeout_s
-        )
+        return await self._texts.read(text, lambda: coordizer.encode(text), timeout_s=timeout_s)
 
     async def query(
-        self, text: str, options: RoutingOptions, *, timeout_s: float, span: Span | None = None
+        self,
+        coordizer: TextGeometry,
+        text: str,
+        options: RoutingOptions,
+        *,
+        timeout_s: float,
+        span: Span | None = None,
     ) -> Query:
         """Return all that routing needs of a text; errors as for `LongTexts.read`.
 
         Args:
+            coordizer: Knows tokens and basins; two threads may use it.
             text: What is read.
             options: A basin in it stands for the text's own.
             timeout_s: Seconds it may take.
@@ -61,7 +97,7 @@ class Reader:
             "basin",
             lambda: self._texts.read(
                 text,
-                lambda: self._read(text, options),
+                lambda: _read(coordizer, text, options),
                 timeout_s=timeout_s,
                 is_slow=options.explain,
             ),
@@ -71,13 +107,8 @@ class Reader:
         """Drop the long texts that wait."""
         self._texts.close()
 
-    def _read(self, text: str, options: RoutingOptions) -> Query:
-        tokens = self._coordizer.encode(text)
-        counted = evidence_tokens(text, tokens, self._coordizer.encode)
-        given_K = options.basin_K
-        return Query(
-            tokens,
-            counted,
-            self._coordizer.basin(counted) if given_K is None else given_K,
-            self._coordizer.influences(counted, INFLUENCES) if options.explain else (),
-        )
+
+def _read(coordizer: TextGeometry, text: str, options: RoutingOptions) -> Query:
+    tokens = coordizer.encode(text)
+    counted = evidence_tokens(text, tokens, coordizer.encode)
+    return read_query(coordizer, tokens, counted, options)

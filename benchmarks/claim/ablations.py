@@ -14,8 +14,8 @@ from benchmarks.claim.bootstrap import ratio
 from benchmarks.claim.experiment import Outcome
 from benchmarks.claim.models import DOMAINS
 from benchmarks.claim.routes import FisherRoutes, fisher_routes, fit
+from constellation.domains.fitting import Fitted
 from constellation.records import FloatArray, Rule
-from training.table import FittedTable
 
 TOP_K = (1, 2, 3, 4)
 
@@ -37,7 +37,7 @@ def ablate(outcome: Outcome) -> dict[str, object]:
 
 def _routes(
     outcome: Outcome,
-    fitted: list[FittedTable],
+    fitted: list[Fitted],
     *,
     rule: Rule = Rule.BEARING,
     phi_weighting: bool = True,
@@ -69,7 +69,7 @@ def _against(outcome: Outcome, upper: Mapping[str, FloatArray], names: tuple[str
     return {name: ratio(outcome.sample, upper[name], outcome.nats[name]) for name in names}
 
 
-def _phi_weighting(outcome: Outcome, fitted: list[FittedTable]) -> dict[str, object]:
+def _phi_weighting(outcome: Outcome, fitted: list[Fitted]) -> dict[str, object]:
     gauges = [value for each in outcome.phi_gauges for value in each.values()]
     without = _nats(outcome, _routes(outcome, fitted, phi_weighting=False))
     return {
@@ -78,13 +78,13 @@ def _phi_weighting(outcome: Outcome, fitted: list[FittedTable]) -> dict[str, obj
     }
 
 
-def _rule(outcome: Outcome, fitted: list[FittedTable]) -> dict[str, object]:
+def _rule(outcome: Outcome, fitted: list[Fitted]) -> dict[str, object]:
     geodesic = _nats(outcome, _routes(outcome, fitted, rule=Rule.GEODESIC))
     names = ("nearest", "rerouted", "mixture", "posterior")
     return {"geodesic_over_bearing": _against(outcome, geodesic, names)}
 
 
-def _top_k(outcome: Outcome, fitted: list[FittedTable]) -> dict[str, object]:
+def _top_k(outcome: Outcome, fitted: list[Fitted]) -> dict[str, object]:
     """Return mixture and posterior over the dense model for 1 to 4 experts."""
     routes = _routes(outcome, fitted)
     found: dict[str, Ratios] = {"mixture": {}, "posterior": {}}
@@ -100,7 +100,7 @@ def _top_k(outcome: Outcome, fitted: list[FittedTable]) -> dict[str, object]:
     return dict(found)
 
 
-def _switch(outcome: Outcome, fitted: list[FittedTable]) -> dict[str, object]:
+def _switch(outcome: Outcome, fitted: list[Fitted]) -> dict[str, object]:
     """Return what a posterior costs that believes in one kernel for a whole text."""
     plain = partial(rules.posterior, switch=0)
     nats_SD = np.array(
@@ -112,7 +112,7 @@ def _switch(outcome: Outcome, fitted: list[FittedTable]) -> dict[str, object]:
     return {"without_over_with": ratio(outcome.sample, nats_SD, outcome.nats["posterior"])}
 
 
-def _seats(fitted: list[FittedTable]) -> dict[str, object]:
+def _seats(fitted: list[Fitted]) -> dict[str, object]:
     """Return how well the distances of E8 seats follow those of basins; seats do not route."""
     seated = [each.seating for each in fitted if each.seating is not None]
     return {

@@ -16,9 +16,11 @@ from benchmarks.baselines import cbtm, naive_bayes
 from benchmarks.claim.material import PREFIX_TOKENS, HeldOut, Material
 from benchmarks.claim.rules import RENEW_TOKENS
 from constellation.coordizer.coordizer import Coordizer
+from constellation.domains.fitting import Fitted
+from constellation.domains.passages import PASSAGES_PER_DOCUMENT
 from constellation.records import FloatArray, Rule, TokenArray
 from constellation.routing.policy import RoutingPolicy
-from training.table import PASSAGES_PER_DOCUMENT, FittedTable, fit_table
+from training.table import fit_table
 
 Predict = Callable[[Sequence[TokenArray]], NDArray[np.intp]]
 
@@ -48,13 +50,13 @@ class FisherRoutes:
         return weights_DM
 
 
-def fit(material: Material, phi_gauges: Mapping[str, float]) -> FittedTable:
+def fit(material: Material, phi_gauges: Mapping[str, float]) -> Fitted:
     """Return the product's table for the kernels of a material's domains."""
     return fit_table(material.corpus, material.coordizer, phi_gauges)
 
 
 def fisher_routes(
-    fitted: FittedTable,
+    fitted: Fitted,
     coordizer: Coordizer,
     documents: Sequence[HeldOut],
     *,

@@ -1,12 +1,15 @@
 """From flags to settings, and from settings to a client."""
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from constellation.errors import DeploymentError, InvalidRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cluster.state import RunState
     from constellation.client import Client
     from constellation.settings import Settings
@@ -118,6 +121,25 @@ def connect(
 def _running_endpoints(settings: "Settings") -> str | None:
     state = running_here(settings)
     return None if state is None else ",".join(state.endpoints or (state.endpoint,))
+
+
+def artifacts_meant(settings: "Settings", artifacts: Path | None) -> Path:
+    """Return the artifacts that are meant: those given, else those that are served from here."""
+    state = running_here(settings)
+    return settings.artifacts if artifacts is not None or state is None else Path(state.artifacts)
+
+
+@contextmanager
+def served_from(
+    settings: "Settings", artifacts: Path, timeout_s: float | None
+) -> "Iterator[Client | None]":
+    """Yield a client of the constellation that runs from these artifacts; None when none does."""
+    state = running_here(settings)
+    if state is None or Path(state.artifacts).resolve() != artifacts.resolve():
+        yield None
+        return
+    with connect(settings, state.endpoint, timeout_s) as client:
+        yield client
 
 
 def read_text(argument: str) -> str:

@@ -89,9 +89,10 @@ def encode(
     Example: constellation coordize encode 'import asyncio'
     """
     from constellation.coordizer.evidence import evidence_tokens
+    from training.served import served_coordizer
 
-    folder = coordizer or configuration(artifacts=artifacts).artifacts / "coordizer"
-    loaded = _load(folder)
+    home = configuration(artifacts=artifacts).artifacts
+    loaded = _load(coordizer) if coordizer else served_coordizer(home)
     given = read_text(text)
     tokens = loaded.encode(given)
     basin_K = loaded.basin(evidence_tokens(given, tokens, loaded.encode)).tolist()

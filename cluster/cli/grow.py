@@ -1,21 +1,16 @@
 """`add`, `remove`, `spawn`, `sources`, `unlearn`: kernels join, leave and move, live if it runs."""
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cluster.cli import liveness, options, render
-from cluster.cli.connection import configuration, connect, running_here
+from cluster.cli.connection import artifacts_meant, configuration, connect, served_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cluster.growth import Added
-    from constellation.client import Client
-    from constellation.records import Grown
-    from constellation.settings import Settings
+    from constellation.records import Changed
     from training.evaluation.growth import GrowthCost
 
 Name = Annotated[
@@ -55,14 +50,15 @@ def add(
     timeout: options.Timeout = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Give a constellation a kernel for a new domain, without touching the others.
+    """Give a constellation a kernel for a new domain; the weights of the others stay as they are.
 
     The kernel is trained from the run's own seed, by the branch stage of its recipe; Ctrl-C writes
     checkpoints, and the same command goes on from them. A finished kernel, an adapter with its
     base, or a causal model that save_pretrained wrote, is copied; --text says where its domain
     lies. A kernel that was removed comes back as it was, by the path ARTIFACTS/kernels/NAME, and
-    needs no --text. Where the constellation runs the kernel joins it live; else `up` serves it.
-    Then held-out text says what it costs the other domains.
+    needs no --text. Coordinates and basins are fitted anew, to the text of all kernels. Where the
+    constellation runs the kernel joins it live; else `up` serves it. Then held-out text says what
+    it costs the other domains.
 
     Example: constellation add poems texts/poems
     """
@@ -70,7 +66,7 @@ def add(
     from training.progress.live_table import LiveTable
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = _folder(settings, artifacts)
+    folder = artifacts_meant(settings, artifacts)
     console = render.stderr()
     try:
         with LiveTable(console) as progress:
@@ -79,11 +75,11 @@ def add(
     except KeyboardInterrupt:
         console.print("stopped; checkpoints are written, the same command goes on from there")
         raise
-    with _served(settings, folder, timeout) as client:
+    with served_from(settings, folder, timeout) as client:
         added = join(folder, new, client)
         where = _where(folder, client is not None)
     if as_json:
-        render.print_json({**_grown_facts(added.grown, where), **_added_facts(added)})
+        render.print_json({**_changed_facts(added.changed, where), **_added_facts(added)})
     else:
         _print_added(added, where)
 
@@ -96,22 +92,24 @@ def remove(
     timeout: options.Timeout = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Let a kernel go, without a dropped request and without touching the others.
+    """Let a kernel go, without a dropped request; the weights of the others stay as they are.
 
     First no new query goes to it, then it finishes what it is answering, then its process ends.
-    The share of a spawned kernel goes back to its parent. Its files stay where they are:
+    What is served then is, to the bit, what would be served had it never joined. The share of a
+    spawned kernel goes back to its parent. Its files stay where they are:
     `constellation add NAME ARTIFACTS/kernels/NAME` takes it back as it was.
 
     Example: constellation remove poems
     """
-    from cluster.growth import leave
+    from cluster.growth import change_served
+    from constellation.records import Retire
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = _folder(settings, artifacts)
-    with _served(settings, folder, timeout) as client:
-        grown = leave(folder, name, client)
+    folder = artifacts_meant(settings, artifacts)
+    with served_from(settings, folder, timeout) as client:
+        changed = change_served(folder, Retire(name=name), client)
         where = _where(folder, client is not None)
-    _print_grown(grown, "left", where, as_json)
+    _print_changed(changed, f"{name} left", where, as_json)
 
 
 def unlearn(
@@ -131,20 +129,21 @@ def unlearn(
 ) -> None:
     """Let a kernel route as if it had never read a source of its training text.
 
-    Its basin becomes, to the bit, what it would be without that text; no other kernel moves. Its
-    weights stay as they are, and so do its radius and the temperatures. Train again without the
-    text to undo what weights learned from it.
+    Coordinates, basins, radii and thresholds become, to the bit, what they would be without that
+    text. Weights stay as they are; train again without the text to undo what they learned from it.
+    The tokens of the coordizer, which were chosen once for all text, stay too.
 
     Example: constellation unlearn poems songs.txt
     """
-    from cluster.growth import forget
+    from cluster.growth import change_served
+    from constellation.records import Unlearn
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = _folder(settings, artifacts)
-    with _served(settings, folder, timeout) as client:
-        grown = forget(folder, name, source, client)
+    folder = artifacts_meant(settings, artifacts)
+    with served_from(settings, folder, timeout) as client:
+        changed = change_served(folder, Unlearn(kernel=name, source=source), client)
         where = _where(folder, client is not None)
-    _print_grown(grown, f"routes without {source}", where, as_json)
+    _print_changed(changed, f"{name} routes without {source}", where, as_json)
 
 
 def sources(
@@ -166,7 +165,7 @@ def sources(
     from cluster.growth import list_sources
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts)
-    found = list_sources(_folder(settings, artifacts), name)
+    found = list_sources(artifacts_meant(settings, artifacts), name)
     if as_json:
         render.print_json({"kernel": name, "sources": [asdict(source) for source in found]})
         return
@@ -190,44 +189,26 @@ def spawn(
 ) -> None:
     """Share a busy kernel's queries with a new one that begins with the same weights.
 
-    Its latest queries are grouped in two; the kernel keeps the half that is nearer to where it
-    was. Needs a constellation that runs, and 16 recent queries. `remove` undoes it.
+    Its latest queries are grouped in two, and the documents of its text with them; each of the two
+    kernels gets the queries that lie nearer to its documents. Other kernels' queries stay where
+    they go. Needs a constellation that runs, and 16 recent queries. `remove` undoes it.
 
     Example: constellation spawn python python-2
     """
     settings = configuration(run_dir=run_dir, token_file=token_file)
     with connect(settings, endpoint, timeout, changes=True) as client:
-        grown = client.spawn(parent, name)
-    _print_grown(grown, f"shares the queries of {parent}", "live", as_json)
-
-
-def _folder(settings: "Settings", artifacts: Path | None) -> Path:
-    """Return the artifacts that are meant: those given, else those that are served from here."""
-    state = running_here(settings)
-    return settings.artifacts if artifacts is not None or state is None else Path(state.artifacts)
-
-
-@contextmanager
-def _served(
-    settings: "Settings", artifacts: Path, timeout_s: float | None
-) -> "Iterator[Client | None]":
-    """Yield a client of the constellation that runs from these artifacts; None when none does."""
-    state = running_here(settings)
-    if state is None or Path(state.artifacts).resolve() != artifacts.resolve():
-        yield None
-        return
-    with connect(settings, state.endpoint, timeout_s) as client:
-        yield client
+        changed = client.spawn(parent, name)
+    _print_changed(changed, f"{name} shares the queries of {parent}", "live", as_json)
 
 
 def _where(artifacts: Path, live: bool) -> str:
     return "live" if live else f"in {artifacts}"
 
 
-def _grown_facts(grown: "Grown", where: str) -> dict[str, Any]:
+def _changed_facts(changed: "Changed", where: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {**asdict(grown), "where": where}
+    return {**asdict(changed), "where": where}
 
 
 def _added_facts(added: "Added") -> dict[str, Any]:
@@ -269,14 +250,12 @@ def _print_added(added: "Added", where: str) -> None:
         console.print(
             f"bits per byte; it costs the other domains {added.others.ratio - 1:+.2%}{limits}"
         )
-    _print_grown(added.grown, "joined", where, as_json=False)
+    _print_changed(added.changed, f"{added.kernel.name} joined", where, as_json=False)
 
 
-def _print_grown(grown: "Grown", what: str, where: str, as_json: bool) -> None:
+def _print_changed(changed: "Changed", what: str, where: str, as_json: bool) -> None:
     if as_json:
-        render.print_json(_grown_facts(grown, where))
+        render.print_json(_changed_facts(changed, where))
         return
-    seat = "" if grown.seat is None else f" · seat {grown.seat}"
-    render.stdout().print(
-        f"{grown.kernel} {what}, {where}{seat} · table version {grown.table_version}"
-    )
+    version = f" · table version {changed.table_version}" if changed.table_version else ""
+    render.stdout().print(f"{what}, {where} · release {changed.release}{version}")

@@ -24,6 +24,9 @@ from training.machine_limits import usable_cores, usable_memory
 
 if TYPE_CHECKING:
     from constellation.kernel.config import KernelConfig
+    from constellation.records import Table
+    from constellation.releases.manifest import Release
+    from constellation.releases.store import ReleaseStore
     from constellation.settings import Settings
 
 DISTRIBUTION = "constellation-runtime"
@@ -123,21 +126,36 @@ def _ask(settings: "Settings", found: state.RunState) -> RunFacts:
 
 
 def _artifacts(folder: Path) -> ArtifactFacts:
-    """Load everything, as `up` would, one kernel at a time."""
-    from constellation.wire.table_file import load_table
+    """Load everything of the current release, as `up` would, one kernel at a time."""
+    from constellation.releases.store import ReleaseStore
 
-    path = folder / "table.msgpack"
-    if not path.exists():
-        return ArtifactFacts(folder=str(folder), exists=False)
+    store = ReleaseStore(folder)
     try:
-        table = load_table(path)
+        if store.current() is None:
+            return ArtifactFacts(folder=str(folder), exists=False)
+        release = store.read_current()
+        problems = _damaged(store, release)
+        if not problems:
+            problems = _problems(store.current_folder(), store.table(release))
     except ArtifactError as error:
         return ArtifactFacts(folder=str(folder), exists=True, problems=(str(error),))
-    names = [site.name for site in table.sites]
-    problems = _problems(folder, names, table.coordizer_hash)
     return ArtifactFacts(
-        folder=str(folder), exists=True, num_kernels=len(names), problems=tuple(problems)
+        folder=str(folder),
+        exists=True,
+        num_kernels=len(release.kernels),
+        problems=tuple(problems),
     )
+
+
+def _damaged(store: "ReleaseStore", release: "Release") -> list[str]:
+    """Return what is wrong with the files of a release, each by its place in the release."""
+    problems = []
+    for path, blob in release.files().items():
+        try:
+            store.blobs.verify(blob)
+        except ArtifactError as error:
+            problems.append(f"{path} of release {release.version}: {error}")
+    return problems
 
 
 def served_shape(folder: Path) -> tuple[int, "KernelConfig"]:
@@ -148,10 +166,11 @@ def served_shape(folder: Path) -> tuple[int, "KernelConfig"]:
     """
     from constellation.kernel.hugging_face.files import is_imported
     from constellation.kernel.opening import open_kernel
-    from constellation.wire.table_file import load_table
+    from constellation.releases.store import ReleaseStore
 
-    names = [site.name for site in load_table(folder / "table.msgpack").sites]
-    own = [folder / "kernels" / name for name in names]
+    store = ReleaseStore(folder)
+    names = [kernel.name for kernel in store.read_current().kernels]
+    own = [store.current_folder() / "kernels" / name for name in names]
     own = [kernel for kernel in own if not is_imported(kernel)]
     if not own:
         raise ArtifactError(folder, "has no kernel that was trained here; give --preset")
@@ -159,7 +178,8 @@ def served_shape(folder: Path) -> tuple[int, "KernelConfig"]:
     return len(names), max(configs, key=lambda config: config.num_parameters())
 
 
-def _problems(folder: Path, names: list[str], coordizer_hash: str) -> list[str]:
+def _problems(folder: Path, table: "Table") -> list[str]:
+    """Return what does not belong together in the folder of a release."""
     from constellation.coordizer.coordizer import Coordizer
     from constellation.kernel.hugging_face.files import check_model, is_imported
     from constellation.kernel.opening import open_kernel
@@ -169,11 +189,11 @@ def _problems(folder: Path, names: list[str], coordizer_hash: str) -> list[str]:
     try:
         coordizer = Coordizer.load(folder / "coordizer")
         speaks = coordizer.tokenizer_hash
-        if coordizer.hash != coordizer_hash:
+        if coordizer.hash != table.coordizer_hash:
             problems.append(f"{folder / 'table.msgpack'}: was made with another coordizer")
     except ArtifactError as error:
         problems.append(str(error))
-    for name in names:
+    for name in [site.name for site in table.sites]:
         try:
             if is_imported(folder / "kernels" / name):
                 check_model(folder / "kernels" / name)

@@ -19,6 +19,7 @@ from cluster.cli import (
     inspect,
     measure,
     merge,
+    releases,
     report,
     route,
     serve,
@@ -74,6 +75,7 @@ inspect.register(app)
 app.add_typer(basin.app, name="basin")
 app.add_typer(coordize.app, name="coordize")
 app.add_typer(data.app, name="data")
+app.add_typer(releases.app, name="releases")
 
 
 def _show_version(wanted: bool) -> None:

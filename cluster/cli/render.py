@@ -119,13 +119,11 @@ def table(*columns: str, title: str | None = None, numbers: Sequence[str] = ()) 
 
 def kernels_table(status: "ConstellationStatus") -> Table:
     """Return a table with one row per kernel."""
-    numbers = ("seat", "routed", "running", "queue", "phi_gauge", "restarts", "pid")
+    numbers = ("seat", "routed", "running", "queue", "phi_gauge", "arrived", "restarts", "pid")
     made = table(
         "kernel",
         "state",
-        *numbers[:5],
-        "restarts",
-        "pid",
+        *numbers,
         "basin (largest outcomes)",
         numbers=numbers,
     )
@@ -144,23 +142,33 @@ def _kernel_row(kernel: "KernelStatus") -> list[Text | str]:
         str(kernel.num_running),
         str(kernel.queue_depth),
         "-" if kernel.phi_gauge is None else f"{kernel.phi_gauge:.2f}",
+        "-" if kernel.arrived is None else f"{kernel.arrived:.2f}",
         str(kernel.num_restarts),
         str(kernel.pid or "-"),
-        outcomes(kernel.basin_K.tolist()),
+        _basins(kernel),
     ]
+
+
+def _basins(kernel: "KernelStatus") -> str:
+    """Return the largest outcomes of a kernel's mean basin, and how many basins it has."""
+    told = outcomes(kernel.basin_K.tolist())
+    count = len(kernel.basins_BK)
+    return told if count <= 1 else f"{told} (mean of {count} basins)"
 
 
 def route_table(route: "Route") -> Table:
     """Return a table of the kernels considered, nearest first."""
+    several = any(choice.basin is not None for choice in route.choices)
     made = table(
         "",
         "kernel",
         "seat",
         "distance",
+        *(("basin",) if several else ()),
         "radius",
         "inside",
         "weight",
-        numbers=("seat", "distance", "radius", "weight"),
+        numbers=("seat", "distance", "basin", "radius", "weight"),
     )
     for choice in route.choices:
         chosen = choice.kernel == route.kernel
@@ -169,6 +177,7 @@ def route_table(route: "Route") -> Table:
             Text(choice.kernel, style="bold" if chosen else ""),
             "-" if choice.seat is None else str(choice.seat),
             f"{choice.distance:.4f}",
+            *(("-" if choice.basin is None else str(choice.basin),) if several else ()),
             f"{choice.radius:.4f}",
             "yes" if choice.distance <= choice.radius else "no",
             f"{choice.weight:.3f}",

@@ -181,19 +181,24 @@ def reload(
 ) -> None:
     """Serve what training has written since, without dropping a request.
 
-    All kernels switch or none does; answers under way are finished by the weights they began
-    with. Another vocabulary or other kernels need a restart: constellation down, then up.
+    That is the current release of the artifacts: its kernels join, leave or take other weights, all
+    of them or none. Answers under way are finished by the weights that they began with. Other
+    tokens need a restart: constellation down, then up.
 
     Example: constellation reload
     """
     settings = configuration(run_dir=run_dir, token_file=token_file)
     with connect(settings, endpoint, timeout, changes=True) as client:
-        reloaded = client.reload()
+        changed = client.reload()
     if as_json:
-        render.print_json({"table_version": reloaded.table_version, "kernels": reloaded.kernels})
+        from dataclasses import asdict
+
+        render.print_json(asdict(changed))
         return
-    names = ", ".join(reloaded.kernels) or "none: their files are what was served"
-    render.stdout().print(f"new weights: {names} · table version {reloaded.table_version}")
+    names = ", ".join(changed.reloaded) or "none: their files are what was served"
+    render.stdout().print(
+        f"new weights: {names} · release {changed.release} · table version {changed.table_version}"
+    )
 
 
 def summary(answer: "ConstellationStatus", endpoint: str) -> list[str]:

@@ -109,7 +109,7 @@ def renew_served(artifacts: Path, console: "Console") -> bool:
         return False
     with connect(settings, state.endpoint) as client:
         try:
-            names = client.reload().kernels
+            names = client.reload().reloaded
         except ReloadRefused as error:
             console.print(f"the constellation at {state.endpoint} goes on as it was: {error}")
         else:

@@ -16,6 +16,7 @@ from constellation.client.direct import FOLLOW_LOST_S, FOLLOW_S, FOLLOW_WAIT_S
 from constellation.client.local import (
     Errand,
     LocalRouter,
+    ReaderSource,
     TextReader,
     check_same_machine,
     kernel_lost,
@@ -51,6 +52,7 @@ class AsyncDirectClient(NotCopied):
         endpoint: str | Sequence[str],
         coordizer: TextReader,
         *,
+        coordizers: ReaderSource | None = None,
         token: str | None = None,
         ca: str | Path | None = None,
         certificate: str | Path | None = None,
@@ -73,7 +75,7 @@ class AsyncDirectClient(NotCopied):
         )
         self._session = self._routers._session
         check_same_machine(self._session.endpoints)
-        self._local = LocalRouter(coordizer)
+        self._local = LocalRouter(coordizer, coordizers)
         self._texts = LongTexts("this client", waiting_max=TEXTS_MAX)
         self._kernels = KernelWays(lambda each: open_async_channel(each, None))
         self._followed_s = -FOLLOW_S
@@ -205,12 +207,12 @@ class AsyncDirectClient(NotCopied):
         now_s = self._session.now_s()
         if self._local.version == 0:
             call = requests.table(0)
-            self._take(await self._routers._perform(call, attempts.remaining_s(now_s), 0.0))
+            await self._take(await self._routers._perform(call, attempts.remaining_s(now_s), 0.0))
             self._followed_s = now_s
         elif now_s - self._followed_s >= after_s:
             self._followed_s = now_s  # at once: other tasks go on with what is known
             try:
-                self._take(await self._table_of(self._routers._way()))
+                await self._take(await self._table_of(self._routers._way()))
             except ConstellationError as error:
                 self._routers._ways.note(error)
                 logger.info("table not renewed", extra={"reason": str(error)})
@@ -221,8 +223,8 @@ class AsyncDirectClient(NotCopied):
         reply: constellation_pb2.TableReply = await self._routers._translated(call, way)
         return reply
 
-    def _take(self, reply: constellation_pb2.TableReply) -> None:
-        self._local.take(reply)
+    async def _take(self, reply: constellation_pb2.TableReply) -> None:
+        await asyncio.to_thread(self._local.take, reply)  # it may read other coordinates
         self._kernels.keep(self._local.endpoints)
 
     async def _translated(self, waiting: Awaitable[ResultT], way: Way, route: Route) -> ResultT:

@@ -20,7 +20,18 @@ from constellation.client.retries import Attempts, RetryPolicy, Timeouts
 from constellation.client.session import open_session
 from constellation.client.ways import Way, Ways
 from constellation.errors import Cancelled, ConstellationError, ServiceUnavailable
-from constellation.records import Grown, Piece, Reloaded, Route
+from constellation.records import (
+    Add,
+    Change,
+    Changed,
+    Piece,
+    Reload,
+    Retire,
+    RollBack,
+    Route,
+    Spawn,
+    Unlearn,
+)
 from constellation.v1 import constellation_pb2
 from constellation.wire.channel import open_channel
 
@@ -144,52 +155,69 @@ class Client(NotCopied):
         """Return what the kernels are doing."""
         return self._look_up(requests.status(), timeout_s)
 
-    def reload(self, *, timeout_s: float | None = None) -> Reloaded:
+    def change(self, change: Change, *, timeout_s: float | None = None) -> Changed:
+        """Change what is served, without a dropped request; the methods below are its kinds.
+
+        A change makes a release and switches to it. Only `Reload` is tried again when the reply is
+        lost; after a lost reply to another change, look at `status`.
+
+        Raises:
+            GrowthRefused, ReloadRefused: It cannot be done; what is served goes on unchanged.
+        """
+        call = requests.change(change)
+        return self._perform(call, timeout_s, self._session.timeouts.request_s)
+
+    def reload(self, *, timeout_s: float | None = None) -> Changed:
         """Serve what training has written since; answers under way finish as they began.
 
         Raises:
             ReloadRefused: It does not fit what is served, which goes on unchanged.
         """
-        return self._perform(requests.reload(), timeout_s, self._session.timeouts.request_s)
+        return self.change(Reload(), timeout_s=timeout_s)
 
-    def add(self, name: str, *, timeout_s: float | None = None) -> Grown:
-        """Take in a kernel that lies in the constellation's artifacts, without a dropped request.
-
-        `constellation add` makes it and calls this. Not tried again when the reply is lost: look
-        at `status` then.
+    def add(self, name: str, *, timeout_s: float | None = None) -> Changed:
+        """Serve a kernel that lies in the constellation's artifacts; `constellation add` makes it.
 
         Raises:
             GrowthRefused: The name is taken, the table is full, or the kernel's files are damaged.
-            IncompatibleKernels: It speaks another vocabulary.
+            IncompatibleKernels: It was trained with another vocabulary.
         """
-        return self._change(requests.add(name), timeout_s)
+        return self.change(Add(name=name), timeout_s=timeout_s)
 
-    def spawn(self, parent: str, name: str, *, timeout_s: float | None = None) -> Grown:
+    def spawn(self, parent: str, name: str, *, timeout_s: float | None = None) -> Changed:
         """Share the queries of `parent` with a new kernel that begins with the same weights.
 
         Raises:
             UnknownKernel: There is no `parent`.
             GrowthRefused: The name is taken, or the parent's latest queries are too few or alike.
         """
-        return self._change(requests.spawn(parent, name), timeout_s)
+        return self.change(Spawn(parent=parent, name=name), timeout_s=timeout_s)
 
-    def retire(self, name: str, *, timeout_s: float | None = None) -> Grown:
-        """Let a kernel go; what it is answering it finishes, and its files stay.
+    def retire(self, name: str, *, timeout_s: float | None = None) -> Changed:
+        """Serve a kernel no more; what it is answering it finishes, and its files stay.
 
         Raises:
             UnknownKernel: There is none of that name.
-            GrowthRefused: It is the only one.
+            GrowthRefused: It is the only one, or shares its queries with spawned kernels.
         """
-        return self._change(requests.retire(name), timeout_s)
+        return self.change(Retire(name=name), timeout_s=timeout_s)
 
-    def unlearn(self, kernel: str, source: str, *, timeout_s: float | None = None) -> Grown:
-        """Let a kernel route as if it had never read a source; its weights stay as they are.
+    def unlearn(self, kernel: str, source: str, *, timeout_s: float | None = None) -> Changed:
+        """Route as if a source of a kernel's text had never been read; its weights stay.
 
         Raises:
             UnknownKernel: There is none of that name.
             GrowthRefused: No text of that source counts for it, or it is all that does.
         """
-        return self._change(requests.unlearn(kernel, source), timeout_s)
+        return self.change(Unlearn(kernel=kernel, source=source), timeout_s=timeout_s)
+
+    def roll_back(self, release: int | None = None, *, timeout_s: float | None = None) -> Changed:
+        """Serve an earlier release again; None means the parent of the one that is served.
+
+        Raises:
+            ReloadRefused: There is no such release, or its files are damaged.
+        """
+        return self.change(RollBack(release=release), timeout_s=timeout_s)
 
     def healthy(self, *, timeout_s: float = 2.0) -> bool:
         """Say whether a router serves now; never raises for a constellation that is down."""
@@ -219,9 +247,6 @@ class Client(NotCopied):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _change(self, call: Call[Grown], timeout_s: float | None) -> Grown:
-        return self._perform(call, timeout_s, self._session.timeouts.request_s)
 
     def _look_up(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
         return self._perform(call, timeout_s, self._session.timeouts.lookup_s)

@@ -18,6 +18,7 @@ from constellation.client.client import Client, Stream
 from constellation.client.local import (
     Errand,
     LocalRouter,
+    ReaderSource,
     TextReader,
     check_same_machine,
     kernel_lost,
@@ -55,7 +56,10 @@ class DirectClient(NotCopied):
     Args:
         endpoint: host:port of a router, or of several, on this machine.
         coordizer: The one that the constellation routes by: `Coordizer.load(...)` of the folder
-            `coordizer` among the artifacts that it serves.
+            `coordizer` of the release that it serves.
+        coordizers: Gives the coordizer of a table whose coordinates are others, because kernels
+            joined or left: `ReleasedCoordizers` of the artifacts that are served. None raises
+            `ArtifactError` then.
         token: As for `Client`, like everything that follows; TLS is for the routers, calls of
             kernels stay on loopback and are plain.
         ca: PEM file with the authorities that vouch for the routers.
@@ -75,6 +79,7 @@ class DirectClient(NotCopied):
         endpoint: str | Sequence[str],
         coordizer: TextReader,
         *,
+        coordizers: ReaderSource | None = None,
         token: str | None = None,
         ca: str | Path | None = None,
         certificate: str | Path | None = None,
@@ -97,7 +102,7 @@ class DirectClient(NotCopied):
         )
         self._session = self._routers._session
         check_same_machine(self._session.endpoints)
-        self._local = LocalRouter(coordizer)
+        self._local = LocalRouter(coordizer, coordizers)
         self._kernels = KernelWays(lambda each: open_channel(each, None))
         self._followed_s = -FOLLOW_S
 

@@ -28,6 +28,7 @@ from constellation.records import (
     Mode,
     Route,
     RoutingOptions,
+    Table,
     TokenArray,
     TokenInfluence,
 )
@@ -62,18 +63,38 @@ class TextReader(Protocol):
         ...
 
 
+class ReaderSource(Protocol):
+    """Where a direct client gets the coordizer of a table from: releases change coordinates."""
+
+    def of_table(self, table: Table) -> TextReader:
+        """Return the coordizer whose basins a table holds; may read files.
+
+        Raises:
+            ArtifactError: It is missing, damaged, or another than the table's.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """A text as a router would read it."""
+    """A text as a router would read it, under the coordinates of one table."""
 
     tokens: TokenArray
     """All tokens: what a kernel reads."""
     evidence: TokenArray
     """Tokens that the basin is folded from: without white space at the ends of the text."""
     basin_K: FloatArray
+    coordizer_hash: str
+    """Of the coordinates by which the basin was folded."""
     options: RoutingOptions
     influences: tuple[TokenInfluence, ...] = ()
     """The tokens that moved the basin most, where an explanation was asked for."""
+
+    def under(self, reader: TextReader) -> "Question":
+        """Return the question under the coordinates of a coordizer with the same tokens."""
+        if reader.hash == self.coordizer_hash:
+            return self
+        return _question(reader, self.tokens, self.evidence, self.options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +115,27 @@ class _Held:
     policy: RoutingPolicy
     endpoints: dict[str, str]
     down: frozenset[str]
+    reader: TextReader
+    """Whose basins the table holds."""
 
 
 class LocalRouter:
-    """Decides like the routers, by the latest table that one of them handed out."""
+    """Decides like the routers, by the latest table that one of them handed out.
 
-    def __init__(self, reader: TextReader) -> None:
-        self._reader = reader
+    Args:
+        reader: Reads texts before the first table.
+        source: Gives the coordizer of a table whose coordinates are others; None refuses such a
+            table.
+    """
+
+    def __init__(self, reader: TextReader, source: ReaderSource | None = None) -> None:
+        self._first_reader = reader
+        self._source = source
         self._held: _Held | None = None
+
+    @property
+    def _reader(self) -> TextReader:
+        return self._first_reader if self._held is None else self._held.reader
 
     @property
     def version(self) -> int:
@@ -122,12 +156,7 @@ class LocalRouter:
         if not reply.snapshot or reply.version < self.version:
             return
         table = unpack_table(reply.snapshot, source="the router's table")
-        if table.coordizer_hash != self._reader.hash:
-            raise ArtifactError(
-                "coordizer",
-                "is not the one that the constellation routes by; load the folder `coordizer` of "
-                "the artifacts that it serves",
-            )
+        reader = self._reader_of(table)
         policy = RoutingPolicy(
             table,
             rule=_RULE_OF[reply.rule],
@@ -136,7 +165,19 @@ class LocalRouter:
         )
         endpoints = {site.name: site.endpoint for site in table.sites if site.endpoint is not None}
         down = frozenset(site.name for site in table.sites if site.endpoint is None)
-        self._held = _Held(policy, endpoints, down)
+        self._held = _Held(policy, endpoints, down, reader)
+
+    def _reader_of(self, table: Table) -> TextReader:
+        if table.coordizer_hash == self._reader.hash:
+            return self._reader
+        if self._source is None:
+            raise ArtifactError(
+                "coordizer",
+                "is not the one that the constellation routes by, which changes when kernels join "
+                "or leave; give the client `coordizers`, ReleasedCoordizers of the artifacts that "
+                "are served",
+            )
+        return self._source.of_table(table)
 
     def question(self, text: str, **options: Unpack[RouteOptions]) -> Question:
         """Return what `decide` needs to say where a text would go, and why."""
@@ -199,6 +240,7 @@ class LocalRouter:
         held, options = self._held, question.options
         if held is None:
             raise ServiceUnavailable("the routers", "no table has come from them yet")
+        question = question.under(held.reader)
         route = held.policy.decide(
             question.basin_K,
             num_tokens=len(question.evidence),
@@ -231,16 +273,23 @@ class LocalRouter:
 
     def _read(self, text: str, options: RoutingOptions) -> Question:
         _check_way(options)
-        tokens = self._reader.encode(text)
-        counted = evidence_tokens(text, tokens, self._reader.encode)
-        given_K = options.basin_K
-        return Question(
-            tokens,
-            counted,
-            self._reader.basin(counted) if given_K is None else given_K,
-            options,
-            self._reader.influences(counted) if options.explain else (),
-        )
+        reader = self._reader
+        tokens = reader.encode(text)
+        return _question(reader, tokens, evidence_tokens(text, tokens, reader.encode), options)
+
+
+def _question(
+    reader: TextReader, tokens: TokenArray, counted: TokenArray, options: RoutingOptions
+) -> Question:
+    given_K = options.basin_K
+    return Question(
+        tokens=tokens,
+        evidence=counted,
+        basin_K=reader.basin(counted) if given_K is None else given_K,
+        coordizer_hash=reader.hash,
+        options=options,
+        influences=reader.influences(counted) if options.explain else (),
+    )
 
 
 def _check_way(options: RoutingOptions) -> None:

@@ -12,11 +12,9 @@ from constellation.errors import InternalError
 from constellation.records import (
     Finish,
     FloatArray,
-    Grown,
     LengthRefusal,
     LiveCollectivePhi,
     Piece,
-    Reloaded,
     Route,
     TokenArray,
     TokenLogprob,
@@ -90,8 +88,18 @@ class KernelStatus:
     phi_gauge: float | None
     """Integration on the reference checkpoint's scale, [0, 1]; None when not measured."""
     basin_K: FloatArray
+    """Its fitted basin: the mean of its training texts'."""
     queue_depth: int
     num_running: int
+    basins_BK: FloatArray
+    """The basins by which it is routed to, the nearest of which counts, shape (B, K)."""
+    arrived: float | None
+    """Share of its held-out passages of 32 tokens that are routed to it, or to its family, by the
+    bearing rule, [0, 1]; None when not measured."""
+    num_held_out: int
+    """Held-out passages behind `arrived`."""
+    family: str | None
+    """Root of the family with which it shares its queries; None for a kernel that has none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,22 +242,6 @@ def status(message: constellation_pb2.StatusReply) -> ConstellationStatus:
     )
 
 
-def reloaded(message: constellation_pb2.ReloadReply) -> Reloaded:
-    """Read what a reload changed."""
-    return Reloaded(table_version=message.table_version, kernels=tuple(message.kernels))
-
-
-def grown(
-    message: constellation_pb2.AddReply
-    | constellation_pb2.SpawnReply
-    | constellation_pb2.RetireReply
-    | constellation_pb2.UnlearnReply,
-) -> Grown:
-    """Read what a kernel that joined or left changed."""
-    seat = message.grown.seat if message.grown.HasField("seat") else None
-    return Grown(kernel=message.grown.kernel, seat=seat, table_version=message.grown.table_version)
-
-
 def _router(message: constellation_pb2.RouterStatus) -> RouterStatus:
     return RouterStatus(
         name=message.name,
@@ -273,6 +265,10 @@ def _kernel(message: constellation_pb2.KernelStatus) -> KernelStatus:
         basin_K=_point(message.basin),
         queue_depth=message.queue_depth,
         num_running=message.num_running,
+        basins_BK=np.stack([_point(basin) for basin in message.basins or [message.basin]]),
+        arrived=message.arrived if message.HasField("arrived") else None,
+        num_held_out=message.num_held_out,
+        family=message.family or None,
     )
 
 

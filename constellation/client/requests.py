@@ -5,7 +5,7 @@ the server knows are the server's to refuse.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from secrets import token_hex
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
@@ -16,10 +16,11 @@ from numpy.typing import ArrayLike
 from constellation.client import replies
 from constellation.errors import InvalidBasin, InvalidRequest
 from constellation.records import (
+    Change,
+    Changed,
     FloatArray,
-    Grown,
     Mode,
-    Reloaded,
+    Reload,
     Route,
     RoutingOptions,
     Rule,
@@ -28,7 +29,7 @@ from constellation.records import (
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
 from constellation.wire.callers import check_request_id
-from constellation.wire.names import check_kernel_name, check_source_name
+from constellation.wire.changes import change_to_message, changed_from_message, check_change
 
 ResultT = TypeVar("ResultT")
 
@@ -186,38 +187,18 @@ def table(known_version: int) -> Call[constellation_pb2.TableReply]:
     return Call("Table", request, lambda reply: reply)
 
 
-def reload() -> Call[Reloaded]:
-    """Ask to serve what training has written since."""
-    return Call("Reload", constellation_pb2.ReloadRequest(), replies.reloaded)
+def change(asked: Change) -> Call[Changed]:
+    """Ask to change what is served.
 
-
-def add(name: str) -> Call[Grown]:
-    """Ask to take in a kernel that lies in the artifacts."""
-    request = constellation_pb2.AddRequest(name=check_kernel_name("name", name))
-    return Call("Add", request, replies.grown, repeatable=False)
-
-
-def spawn(parent: str, name: str) -> Call[Grown]:
-    """Ask to share a kernel's queries with a new one."""
-    request = constellation_pb2.SpawnRequest(
-        parent=_encodable("parent", parent), name=check_kernel_name("name", name)
-    )
-    return Call("Spawn", request, replies.grown, repeatable=False)
-
-
-def retire(name: str) -> Call[Grown]:
-    """Ask to let a kernel go."""
-    request = constellation_pb2.RetireRequest(name=_encodable("name", name))
-    return Call("Retire", request, replies.grown, repeatable=False)
-
-
-def unlearn(kernel: str, source: str) -> Call[Grown]:
-    """Ask to take a source out of where a kernel routes from."""
-    request = constellation_pb2.UnlearnRequest(
-        kernel=_encodable("kernel", kernel),
-        source=_encodable("source", check_source_name("source", source)),
-    )
-    return Call("Unlearn", request, replies.grown, repeatable=False)
+    Raises:
+        InvalidRequest: A name cannot be one.
+    """
+    check_change(asked)
+    for each in fields(asked):
+        if isinstance(text := getattr(asked, each.name), str):
+            _encodable(each.name, text)
+    repeatable = isinstance(asked, Reload)  # twice is the same as once
+    return Call("Change", change_to_message(asked), changed_from_message, repeatable=repeatable)
 
 
 def _encodable(field: str, text: str) -> str:

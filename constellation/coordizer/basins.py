@@ -6,7 +6,7 @@ Shapes: V tokens of the vocabulary, K outcomes.
 """
 
 import hashlib
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def geometry_hash(
     return digest.hexdigest()
 
 
-@cache
+@lru_cache(maxsize=2)  # a switch to another release needs both for a moment
 def read_folder(folder: Path) -> tuple[Folder, str]:
     """Read what folds tokens into basins, and the hash of its coordizer; once in a process.
 

@@ -13,12 +13,13 @@ Source: Witten-Bell and Kneser-Ney smoothing, as compared by Chen and Goodman (1
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from constellation.coordizer.blocks import (
     Blocks,
@@ -194,11 +195,41 @@ def fit_anchored(
     own: dict[str, list[NDArray[Any]]] = {name: [] for name in blocks}
     for document, label in zip(documents, labels, strict=True):
         own[label].append(document)
+
+    def counts_of(name: str) -> FloatArray:
+        windows_WV = count_windows(own[name], vocab_size=vocab_size)
+        return block_counts(windows_WV, blocks, name, seed=seed, iterations=iterations)
+
+    return anchored(
+        blocks,
+        counts_of,
+        vocab_size=vocab_size,
+        num_outcomes=num_outcomes,
+        smoothing=smoothing,
+    )
+
+
+def anchored(
+    blocks: Blocks,
+    counts_of: Callable[[str], FloatArray],
+    *,
+    vocab_size: int,
+    num_outcomes: int,
+    smoothing: float,
+) -> Coordinates:
+    """Put the soft counts of domains together.
+
+    Args:
+        blocks: Domain -> its outcomes.
+        counts_of: Returns what a domain adds to its block, shape (V, B), such as `soft_counts` or
+            `even_counts` of its text.
+        vocab_size: V.
+        num_outcomes: K.
+        smoothing: See `Coordinates.smoothing`.
+    """
     counts_VK = np.zeros((vocab_size, num_outcomes))
     for name, block in blocks.items():
-        counts_VK[:, block] += _corpus_counts(
-            own[name], name, blocks, vocab_size=vocab_size, seed=seed, iterations=iterations
-        )
+        counts_VK[:, block] += counts_of(name)
     return Coordinates(
         counts_VK=counts_VK,
         background_K=block_background(blocks, num_outcomes),
@@ -269,42 +300,81 @@ def _changed_by(
     sign: float,
 ) -> Coordinates:
     counts_VK = coordinates.counts_VK.copy()
-    counts_VK[:, coordinates.blocks[domain]] += sign * _corpus_counts(
-        documents,
-        domain,
-        coordinates.blocks,
-        vocab_size=counts_VK.shape[0],
-        seed=seed,
-        iterations=iterations,
+    windows_WV = count_windows(documents, vocab_size=counts_VK.shape[0])
+    counts_VB = block_counts(
+        windows_WV, coordinates.blocks, domain, seed=seed, iterations=iterations
     )
+    counts_VK[:, coordinates.blocks[domain]] += sign * counts_VB
     background_K = block_background(coordinates.blocks, counts_VK.shape[1])
     return replace(coordinates, counts_VK=counts_VK, background_K=background_K)
 
 
-def _corpus_counts(
-    documents: Sequence[NDArray[Any]],
-    domain: str,
+def block_counts(
+    windows_WV: sparse.csr_array,
     blocks: Blocks,
+    domain: str,
     *,
-    vocab_size: int,
-    seed: int,
-    iterations: int,
+    seed: int = 0,
+    iterations: int = 10,
 ) -> FloatArray:
     """Return the soft counts that one corpus adds to its domain's block, shape (V, B).
 
     They depend on this corpus, the domain's name and the seed only. They are multiples of 2^-20,
     so sums and differences of up to 2^33 tokens are exact in float64.
+
+    Args:
+        windows_WV: `count_windows` of the corpus.
+        blocks: Domain -> its outcomes.
+        domain: Name of the domain.
+        seed: See `fit_anchored`.
+        iterations: EM steps, at least 1.
     """
-    windows_WV = count_windows(documents, vocab_size=vocab_size)
     size = len(blocks[domain])
-    if size == 1 or is_shared(blocks, domain):
-        # A domain that shares outcomes is known by its mixture: each of them gets an equal part.
-        total_V = np.asarray(windows_WV.sum(axis=0), dtype=np.float64).ravel()
-        counts_VB = np.repeat(total_V[:, None] / size, size, axis=1)
-    else:
-        digest = hashlib.sha256(f"{seed}:{domain}".encode()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-        counts_VB = factorise(windows_WV, num_outcomes=size, iterations=iterations, rng=rng)
+    if is_even(blocks, domain):
+        return even_counts(total_counts(windows_WV), size)
+    return soft_counts(windows_WV, domain, size=size, seed=seed, iterations=iterations)
+
+
+def is_even(blocks: Blocks, domain: str) -> bool:
+    """Return whether a domain's outcomes all get an equal part of its counts.
+
+    A domain that shares outcomes with others is known by its mixture of them.
+    """
+    return len(blocks[domain]) == 1 or is_shared(blocks, domain)
+
+
+def total_counts(windows_WV: sparse.csr_array) -> FloatArray:
+    """Return the count of every token over all windows, float64, shape (V,)."""
+    total_V: FloatArray = np.asarray(windows_WV.sum(axis=0), dtype=np.float64).ravel()
+    return total_V
+
+
+def even_counts(total_V: FloatArray, size: int) -> FloatArray:
+    """Return counts of which every outcome of a block has an equal part, shape (V, B)."""
+    return _quantised(np.repeat(total_V[:, None] / size, size, axis=1))
+
+
+def soft_counts(
+    windows_WV: sparse.csr_array, domain: str, *, size: int, seed: int, iterations: int = 10
+) -> FloatArray:
+    """Return the counts of a domain's text, split by EM over the outcomes of its block.
+
+    Args:
+        windows_WV: `count_windows` of the domain's documents.
+        domain: Its name, which with the seed decides where EM starts.
+        size: B, outcomes of the block.
+        seed: See `fit_anchored`.
+        iterations: EM steps, at least 1.
+
+    Returns:
+        Shape (V, B); rows of tokens that do not occur are zero.
+    """
+    digest = hashlib.sha256(f"{seed}:{domain}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    return _quantised(factorise(windows_WV, num_outcomes=size, iterations=iterations, rng=rng))
+
+
+def _quantised(counts_VB: FloatArray) -> FloatArray:
     quantised: FloatArray = np.round(counts_VB / _QUANTUM) * _QUANTUM
     return quantised
 

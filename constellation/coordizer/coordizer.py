@@ -56,6 +56,11 @@ class Coordizer:
         write_parts(Path(folder), self._parts)
 
     @property
+    def folder(self) -> Folder:
+        """What turns tokens into basins."""
+        return self._folder
+
+    @property
     def vocab_size(self) -> int:
         """Number of tokens V, the end token and extension tokens included."""
         return len(self._token_bytes)

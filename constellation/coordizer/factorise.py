@@ -42,24 +42,36 @@ def count_windows(documents: Sequence[NDArray[Any]], *, vocab_size: int) -> spar
     Raises:
         ConfigError: When an id is outside [0, vocab_size).
     """
-    parts = [_document_counts(np.asarray(ids), vocab_size) for ids in documents if len(ids)]
-    if not parts:
+    texts = [_checked(np.asarray(ids), vocab_size) for ids in documents if len(ids)]
+    if not texts:
         return sparse.csr_array((0, vocab_size), dtype=np.float32)
-    counts: sparse.csr_array = sparse.vstack(parts, format="csr", dtype=np.float32)
-    return counts
+    sizes = np.array([-(-ids_T.size // WINDOW_TOKENS) for ids_T in texts])
+    first = np.cumsum(sizes) - sizes
+    row = np.concatenate(
+        [
+            start + np.arange(ids_T.size) // WINDOW_TOKENS
+            for start, ids_T in zip(first.tolist(), texts, strict=True)
+        ]
+    )
+    damped = np.concatenate([_damped(ids_T) for ids_T in texts])
+    ids = np.concatenate(texts).astype(np.int64)
+    counts = sparse.coo_array((damped, (row, ids)), shape=(int(sizes.sum()), vocab_size))
+    return counts.tocsr()
 
 
-def _document_counts(ids_T: NDArray[Any], vocab_size: int) -> sparse.csr_array:
+def _damped(ids_T: NDArray[Any]) -> NDArray[np.float32]:
+    """Return what each occurrence counts: those of a token seen n times sum to n^0.8."""
+    _, place_T, total_U = np.unique(ids_T, return_inverse=True, return_counts=True)
+    damped_T: NDArray[np.float32] = (total_U[place_T] ** (BURST_EXPONENT - 1)).astype(np.float32)
+    return damped_T
+
+
+def _checked(ids_T: NDArray[Any], vocab_size: int) -> NDArray[Any]:
     if int(ids_T.min()) < 0 or int(ids_T.max()) >= vocab_size:
         raise ConfigError(
             f"token ids run from {ids_T.min()} to {ids_T.max()}; the vocabulary has {vocab_size}"
         )
-    _, place_T, total_U = np.unique(ids_T, return_inverse=True, return_counts=True)
-    damped_T = total_U[place_T] ** (BURST_EXPONENT - 1)
-    window_T = np.arange(ids_T.size) // WINDOW_TOKENS
-    shape = (int(window_T[-1]) + 1, vocab_size)
-    counts = sparse.coo_array((damped_T.astype(np.float32), (window_T, ids_T)), shape=shape)
-    return counts.tocsr()
+    return ids_T
 
 
 def factorise(

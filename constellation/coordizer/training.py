@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer
 
 from constellation.coordizer.artifacts import CoordizerParts, Provenance
+from constellation.coordizer.blocks import outcomes_for
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.encoding import Encoder
 from constellation.coordizer.merges import train_count_merges
@@ -53,7 +54,7 @@ def train_coordizer(
         criterion: "count" or "phi".
         anchored: Anchor the coordinates to the labels; None does so when labels are given.
         seed: The result is a function of the arguments alone.
-        num_outcomes: K.
+        num_outcomes: K, at least; domains that find no outcome of their own get more.
 
     Raises:
         ConfigError: On settings out of range, labels that do not fit the documents, or documents
@@ -163,6 +164,7 @@ def _fit(
 
     if labels is None:
         return fit_free(tokens, vocab_size=vocab_size, num_outcomes=num_outcomes, seed=seed)
+    num_outcomes = outcomes_for(len(set(labels)), num_outcomes)
     return fit_anchored(tokens, labels, vocab_size=vocab_size, num_outcomes=num_outcomes, seed=seed)
 
 

@@ -1,10 +1,12 @@
 """Sites made ready for queries: one at a time for a router, many at once for calibration.
 
 The same distances and angles as `distance` and `angle`, with everything that does not depend on
-the query computed once. numpy only, float64 only.
-Letters: K outcomes, M sites, N queries, R rows that are near the query.
+the query computed once. A site is a point or a set of points; the distance to a set is the
+distance to its nearest point. numpy only, float64 only.
+Letters: K outcomes, M sites, B points of a site, N queries, R rows that are near the query.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import asin, sqrt
 
@@ -12,27 +14,27 @@ import numpy as np
 
 from constellation.errors import InvalidBasin
 from constellation.geometry.bearings import BEARING_MIN
+from constellation.geometry.unit_sets import Nearest, UnitSets
 from constellation.records import FloatArray
-
-_BLOCK_ELEMENTS = 2**20
-"""Numbers of one temporary array at most, about: 8 MiB."""
-
-_COSINE_NEAR = 0.99
-"""Above it an arccosine loses digits (1e-16 / sine), and the chord is used in its place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SiteIndex:
-    """Points of the simplex to which one query after another is compared."""
+    """Points of the simplex, or sets of them, to which one query after another is compared."""
 
-    root_MK: FloatArray
-    """Square roots of the sites, shape (M, K)."""
+    roots: UnitSets
+    """Square roots of the sites."""
 
     @classmethod
     def of(cls, sites_MK: FloatArray) -> "SiteIndex":
         """Build the index of simplex points of shape (M, K), M >= 1, already checked."""
         _require_table(sites_MK)
-        return cls(np.ascontiguousarray(np.sqrt(sites_MK)))
+        return cls.of_sets(list(sites_MK[:, None]))
+
+    @classmethod
+    def of_sets(cls, sites: Sequence[FloatArray]) -> "SiteIndex":
+        """Build the index of sets of simplex points, each of shape (B, K), B >= 1."""
+        return cls(UnitSets.of([np.sqrt(points_BK) for points_BK in sites]))
 
     def distances(self, query_K: FloatArray) -> FloatArray:
         """Return the Fisher-Rao distance of one query to every site.
@@ -42,21 +44,26 @@ class SiteIndex:
 
         Returns:
             Radians, shape (M,), in [0, pi], within 1e-13 of `distance`; exactly 0 at a site
-            equal to the query.
+            that holds the query.
         """
-        return 2 * _angles_between_units(np.sqrt(query_K), self.root_MK)
+        return 2 * self.roots.angles(np.sqrt(query_K))
+
+    def nearest(self, query_K: FloatArray, count: int) -> Nearest:
+        """Return the `count` sites nearest to one query, with the bits of `distances`."""
+        found = self.roots.nearest(np.sqrt(query_K), count)
+        return Nearest(found.sets, [2 * radians for radians in found.radians], found.members)
 
     def distances_of(self, query_NK: FloatArray) -> FloatArray:
         """Return the distances of many queries to every site, shape (N, M), as `distances` does."""
-        return 2 * _angles_of_units(np.sqrt(query_NK), self.root_MK)
+        return 2 * self.roots.angles_of(np.sqrt(query_NK))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BearingIndex:
-    """Unit bearings, at one background, to which one query after another is compared."""
+    """Unit bearings, or sets of them, at one background, to which queries are compared."""
 
-    bearing_MK: FloatArray
-    """Unit bearings of the sites, shape (M, K)."""
+    bearings: UnitSets
+    """Unit bearings of the sites."""
 
     background_root_K: FloatArray
     """Square root of the background, where all bearings are taken, shape (K,)."""
@@ -65,7 +72,12 @@ class BearingIndex:
     def of(cls, bearing_MK: FloatArray, background_K: FloatArray) -> "BearingIndex":
         """Build the index of unit bearings of shape (M, K), M >= 1, taken at `background_K`."""
         _require_table(bearing_MK)
-        return cls(np.ascontiguousarray(bearing_MK), np.sqrt(background_K))
+        return cls.of_sets(list(bearing_MK[:, None]), background_K)
+
+    @classmethod
+    def of_sets(cls, sites: Sequence[FloatArray], background_K: FloatArray) -> "BearingIndex":
+        """Build the index of sets of unit bearings, each of shape (B, K), B >= 1."""
+        return cls(UnitSets.of(sites), np.sqrt(background_K))
 
     def bearing(self, query_K: FloatArray) -> FloatArray | None:
         """Return the unit bearing of one query, the first part of what `look` returns."""
@@ -87,7 +99,7 @@ class BearingIndex:
         if square < (BEARING_MIN / 2) ** 2:  # |log| is twice the chord this near
             return None, far
         direction_K: FloatArray = difference_K + square / 2 * self.background_root_K
-        return direction_K / np.sqrt(direction_K @ direction_K), far
+        return direction_K / sqrt(float(direction_K @ direction_K)), far
 
     def angles(self, bearing_K: FloatArray) -> FloatArray:
         """Return the angle of one unit bearing to every site's bearing.
@@ -98,44 +110,11 @@ class BearingIndex:
         Returns:
             Radians, shape (M,), in [0, pi], within 1e-13 of `angle`, near both ends too.
         """
-        return _angles_between_units(bearing_K, self.bearing_MK)
+        return self.bearings.angles(bearing_K)
 
     def angles_of(self, bearing_NK: FloatArray) -> FloatArray:
         """Return the angles of many unit bearings to every site's, shape (N, M), as `angles`."""
-        return _angles_of_units(bearing_NK, self.bearing_MK)
-
-
-def _angles_between_units(unit_K: FloatArray, unit_MK: FloatArray) -> FloatArray:
-    """Return angles by one matrix product, and by chords where its arccosine is inaccurate."""
-    cosine_M = unit_MK @ unit_K
-    radians_M: FloatArray = np.arccos(np.clip(cosine_M, -1, 1))
-    near = np.flatnonzero(np.abs(cosine_M) > _COSINE_NEAR)
-    if near.size:
-        sign_R = np.sign(cosine_M[near])
-        chord_RK = unit_MK[near] - sign_R[:, None] * unit_K
-        half_R = np.arcsin(np.sqrt(np.einsum("rk,rk->r", chord_RK, chord_RK)) / 2)
-        radians_M[near] = np.where(sign_R > 0, 2 * half_R, np.pi - 2 * half_R)
-    return radians_M
-
-
-def _angles_of_units(unit_NK: FloatArray, unit_MK: FloatArray) -> FloatArray:
-    """Return all angles between two sets of unit vectors; memory is the result and a constant."""
-    radians_NM = np.empty((len(unit_NK), len(unit_MK)))
-    rows = max(1, _BLOCK_ELEMENTS // len(unit_MK))
-    for start in range(0, len(unit_NK), rows):
-        block_NK = unit_NK[start : start + rows]
-        cosine_NM = block_NK @ unit_MK.T
-        np.arccos(np.clip(cosine_NM, -1, 1), out=radians_NM[start : start + rows])
-        queries, sites = np.nonzero(np.abs(cosine_NM) > _COSINE_NEAR)
-        pairs = max(1, _BLOCK_ELEMENTS // unit_MK.shape[1])
-        for first in range(0, len(queries), pairs):
-            query_R, site_R = queries[first : first + pairs], sites[first : first + pairs]
-            sign_R = np.sign(cosine_NM[query_R, site_R])
-            chord_RK = unit_MK[site_R] - sign_R[:, None] * block_NK[query_R]
-            half_R = np.arcsin(np.sqrt(np.einsum("rk,rk->r", chord_RK, chord_RK)) / 2)
-            angle_R = np.where(sign_R > 0, 2 * half_R, np.pi - 2 * half_R)
-            radians_NM[start + query_R, site_R] = angle_R
-    return radians_NM
+        return self.bearings.angles_of(bearing_NK)
 
 
 def _require_table(table_MK: FloatArray) -> None:

@@ -1,14 +1,22 @@
 """Records of kernels: what they are, how they are, and where they lie.
 
-Arrays are numpy, read-only by convention. Shapes: K outcomes of the simplex (64 by default).
+Arrays are numpy, read-only by convention. Shapes: K outcomes of the simplex (64 by default), B
+basins of a kernel.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
+
+from constellation.errors import InvalidBasin
 from constellation.records.arrays import FloatArray
-from constellation.records.refusal import Refusal, Thresholds
+from constellation.records.refusal import Refusal
 from constellation.records.routing import Rule
+
+
+def _none_given() -> FloatArray:
+    return np.empty((0, 0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,19 +50,20 @@ class KernelHealth:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Split:
-    """Where a kernel's parent routed from before the two shared its queries."""
+class Share:
+    """The part of a family that is a spawned kernel's, or its root's.
 
-    parent: str
-    """Name of the kernel that was split."""
+    A family is a kernel, its root, and the kernels that were spawned from it. Its members have the
+    same basins, so that a query goes to the family as it would go to the root alone; which member
+    answers is the one whose centre is nearest to the query.
+    """
+
+    family: str
+    """Name of the family's root."""
     basin_K: FloatArray
-    """Its basin before."""
+    """Centre of the member's part: Hellinger mean of the basins of its texts."""
     bearing_K: FloatArray
-    """Its bearing before."""
-    radii: Mapping[Rule, float]
-    """Its radii before."""
-    thresholds: Thresholds | None = None
-    """Its own thresholds before; None: it had those of the table."""
+    """The centre's unit bearing, seen from the table's background."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,9 +73,10 @@ class KernelSite:
     name: str
     """Unique, 1 to 64 characters of a-z, 0-9, '-', '_', '.'."""
     basin_K: FloatArray
-    """Fitted basin: Hellinger mean of the basins of its training texts, a simplex point."""
+    """Fitted basin: Hellinger mean of the basins of its training texts, a simplex point. It seats
+    the kernel and sums it up; `basins_BK` route."""
     bearing_K: FloatArray
-    """Mean unit bearing of its training texts seen from the table's background."""
+    """The unit bearing of `basin_K`, seen from the table's background."""
     radii: Mapping[Rule, float]
     """The 0.99 quantile of the distances of its held-out texts of 32 tokens, radians, per rule. A
     table without thresholds, as release 0.1.0 wrote them, refuses what is outside all radii."""
@@ -76,33 +86,34 @@ class KernelSite:
     """Integration on the reference checkpoint's robust scale, [0, 1]; None when not measured."""
     endpoint: str | None = None
     """host:port of its gRPC server; None while it is down."""
-    split: Split | None = None
-    """How a spawned kernel came to be; None for one that has text of its own."""
-    thresholds: Thresholds | None = None
-    """Thresholds of refusal of its own, for one that joined or was split; None: the table's."""
-    unlearned: tuple[str, ...] = ()
-    """Sources of its training text that no longer count for its basin, in the order they went."""
+    # Not compared: a view of a lone basin is a new array with each copy of the record.
+    basins_BK: FloatArray = field(default_factory=_none_given, compare=False)
+    """Basins by which rule `geodesic` routes, the nearest of which counts, shape (B, K), B >= 1.
+    None given or one: `basin_K` itself, whatever is given."""
+    bearings_BK: FloatArray = field(default_factory=_none_given, compare=False)
+    """Their unit bearings, by which rule `bearing` routes, shape (B, K)."""
+    share: Share | None = None
+    """Its part of a family; None for a kernel that has no family."""
+    arrived: float | None = None
+    """Share of its held-out passages of 32 tokens whose nearest kernel by the bearing rule is this
+    one, or one of its family, in [0, 1]; None when not measured."""
+    num_held_out: int = 0
+    """Held-out passages behind `arrived`."""
 
+    def __post_init__(self) -> None:
+        """Give a kernel of one basin the sets of it alone.
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reloaded:
-    """What a reload changed."""
-
-    table_version: int
-    """Version of the table that holds since."""
-    kernels: tuple[str, ...]
-    """Kernels whose weights changed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Grown:
-    """What it changed that this kernel was added, spawned or retired."""
-
-    kernel: str
-    seat: int | None
-    """The seat it took or gave up; None when the table's kernels have none."""
-    table_version: int
-    """Version of the table that holds since."""
+        Raises:
+            InvalidBasin: There are several basins of another shape than their bearings.
+        """
+        if len(self.basins_BK) <= 1:
+            object.__setattr__(self, "basins_BK", self.basin_K[None])
+            object.__setattr__(self, "bearings_BK", self.bearing_K[None])
+        elif self.basins_BK.shape != self.bearings_BK.shape:
+            raise InvalidBasin(
+                f"kernel {self.name!r} has basins of shape {self.basins_BK.shape} and bearings of "
+                f"shape {self.bearings_BK.shape}; give a bearing for each basin"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,3 +132,5 @@ class Table:
     """Kernels in a fixed order."""
     refusal: Refusal | None = None
     """When a query is out of domain; None: when it is outside all radii, as in release 0.1.0."""
+    release: int = 0
+    """Number of the release that it belongs to, from 1; 0: it belongs to none."""

@@ -3,7 +3,7 @@
 Arrays are numpy, read-only by convention. Shapes: K outcomes of the simplex (64 by default).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from constellation.records.arrays import FloatArray
@@ -56,7 +56,7 @@ class RoutingOptions:
         return self.refuse_out_of_domain or self.refuse is not None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, init=False)
 class Choice:
     """One kernel that was considered for a query."""
 
@@ -69,6 +69,32 @@ class Choice:
     radius: float
     """Distance in radians, under the same rule, beyond which a query of this length with this much
     evidence is out of the kernel's domain."""
+    basin: int | None = None
+    """Which of the kernel's basins was nearest, from 0; None for a kernel of one basin."""
+
+    # By hand: every route lists eight, and a frozen record that sets its fields by
+    # `object.__setattr__` takes more than twice the time to make.
+    def __init__(
+        self,
+        *,
+        kernel: str,
+        seat: int | None,
+        distance: float,
+        weight: float,
+        radius: float,
+        basin: int | None = None,
+    ) -> None:
+        _SET_KERNEL(self, kernel)
+        _SET_SEAT(self, seat)
+        _SET_DISTANCE(self, distance)
+        _SET_WEIGHT(self, weight)
+        _SET_RADIUS(self, radius)
+        _SET_BASIN(self, basin)
+
+
+_SET_KERNEL, _SET_SEAT, _SET_DISTANCE, _SET_WEIGHT, _SET_RADIUS, _SET_BASIN = (
+    Choice.__dict__[each.name].__set__ for each in fields(Choice)
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +123,8 @@ class Route:
     """The rule that was used, after any fallback to geodesic."""
     mode: Mode
     margin: float
-    """Second distance minus first, radians; 0 when there is one kernel."""
+    """Second distance minus first, radians; 0 when there is one kernel. Between two kernels of one
+    family: of their distances to the centres of their shares."""
     out_of_domain: bool
     """True when the query lies beyond every kernel's radius: at the share that the request asks
     for, else at the default of 1 % of in-domain queries."""

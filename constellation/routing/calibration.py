@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from constellation.errors import ConfigError
 from constellation.geometry.bearings import angle, bearing
-from constellation.geometry.simplex import distance
-from constellation.geometry.sites import BearingIndex, SiteIndex
+from constellation.geometry.simplex import pairwise_distances
 from constellation.records import FloatArray, KernelSite, Refusal, Rule, Table
+from constellation.routing.nearness import KernelIndex, family_name
 
 TEMPERATURE_RANGE = (0.01, 10.0)
 """Radians between which tau is sought. The ends mean "always the nearest" and "all alike"."""
@@ -44,40 +44,52 @@ class Calibration:
     """Share of the held-out texts whose nearest kernel is their own."""
     num_texts: int
     """Held-out texts compared with every kernel: all, or `TEXTS_MAX` of them."""
+    arrived: Mapping[str, "Arrived"]
+    """Kernel -> how many of its own texts are nearest to it by the bearing rule."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrived:
+    """How many of a kernel's held-out texts have this kernel as their nearest.
+
+    The members of a family share their texts: a text of one counts for all, and has arrived when
+    the nearest kernel is of the family.
+    """
+
+    num_arrived: int
+    num_texts: int
+    """Texts that were compared, at least 1."""
+
+    @property
+    def share(self) -> float:
+        """Share of the texts that arrived, [0, 1]."""
+        return self.num_arrived / self.num_texts
 
 
 def site_distances(
     basins_NK: FloatArray, sites: Sequence[KernelSite], *, background_K: FloatArray, rule: Rule
 ) -> FloatArray:
-    """Return the distance of every text to every kernel under a rule.
+    """Return the distance of every text to every kernel under a rule, as routing measures it.
 
     Texts without a bearing fall back to geodesic distances, as they do in routing. By matrix
     products, as routing does it: within 1e-13 of `distance` and `angle`.
 
     Returns:
-        Radians, shape (N, M), in [0, pi].
+        Radians to the nearest basin of each kernel, shape (N, M), in [0, pi].
     """
-    site_index = SiteIndex.of(np.stack([site.basin_K for site in sites]))
-    if rule is Rule.GEODESIC:
-        return site_index.distances_of(basins_NK)
-    bearings = BearingIndex.of(np.stack([site.bearing_K for site in sites]), background_K)
-    bearing_NK = bearing(basins_NK, background_K)
-    distances_NM = bearings.angles_of(bearing_NK)
-    lost_N = ~bearing_NK.any(axis=1)
-    distances_NM[lost_N] = site_index.distances_of(basins_NK[lost_N])
-    return distances_NM
+    return KernelIndex(sites, background_K).distances_of(basins_NK, rule)
 
 
 def own_distances(
     basins_NK: FloatArray, site: KernelSite, *, background_K: FloatArray, rule: Rule
 ) -> FloatArray:
     """Return the distances of texts to one kernel, shape (N,), as `site_distances` does."""
-    geodesic_N: FloatArray = distance(basins_NK, site.basin_K)
+    geodesic_N: FloatArray = pairwise_distances(basins_NK, site.basins_BK).min(axis=1)
     if rule is Rule.GEODESIC:
         return geodesic_N
     bearing_NK = bearing(basins_NK, background_K)
-    angle_N = angle(bearing_NK, site.bearing_K)
-    return np.where(bearing_NK.any(axis=1), angle_N, geodesic_N)
+    angle_BN = np.stack([angle(bearing_NK, bearing_K) for bearing_K in site.bearings_BK])
+    return np.where(bearing_NK.any(axis=1), angle_BN.min(axis=0), geodesic_N)
 
 
 def calibrate(
@@ -90,21 +102,24 @@ def calibrate(
 ) -> Calibration:
     """Fit temperatures and radii on held-out texts.
 
+    The members of a family are calibrated as one kernel: their radii are alike.
+
     Args:
         sites: The kernels.
         basins_NK: Basins of texts that no kernel's basin was made of.
-        labels: The kernel each text belongs to; every kernel needs at least one.
+        labels: The kernel each text belongs to; every kernel, or its family, needs at least one.
         background_K: The table's pi.
         quantile: Share of a kernel's own texts that its radius holds, in (0, 1].
 
     Raises:
         ConfigError: When lengths differ, a label is no kernel, or a kernel has no text.
     """
-    own_N = _own_columns(sites, basins_NK, labels, quantile)
+    heads, column_of = _families(sites)
+    own_N = _own_columns(column_of, basins_NK, labels, quantile)
     order_N = np.argsort(own_N, kind="stable")
-    texts_of = np.split(order_N, np.bincount(own_N, minlength=len(sites)).cumsum()[:-1])
-    radii = {
-        site.name: {
+    texts_of = np.split(order_N, np.bincount(own_N, minlength=len(heads)).cumsum()[:-1])
+    radii = [
+        {
             rule: float(
                 np.quantile(
                     own_distances(basins_NK[rows], site, background_K=background_K, rule=rule),
@@ -113,18 +128,23 @@ def calibrate(
             )
             for rule in Rule
         }
-        for site, rows in zip(sites, texts_of, strict=True)
-    }
+        for site, rows in zip(heads, texts_of, strict=True)
+    ]
     kept_N = _thinned(texts_of)
-    temperatures, accuracy = {}, {}
+    temperatures, hit_N = {}, {}
     for rule in Rule:
         distances_NM = site_distances(
-            basins_NK[kept_N], sites, background_K=background_K, rule=rule
+            basins_NK[kept_N], heads, background_K=background_K, rule=rule
         )
-        accuracy[rule] = float((distances_NM.argmin(axis=1) == own_N[kept_N]).mean())
+        hit_N[rule] = distances_NM.argmin(axis=1) == own_N[kept_N]
         temperatures[rule] = fit_temperature(distances_NM, own_N[kept_N])
+    arrived = _arrived(hit_N[Rule.BEARING], own_N[kept_N], len(heads))
     return Calibration(
-        temperatures=temperatures, radii=radii, accuracy=accuracy, num_texts=len(kept_N)
+        temperatures=temperatures,
+        radii={name: radii[column] for name, column in column_of.items()},
+        accuracy={rule: float(hit_N[rule].mean()) for rule in Rule},
+        num_texts=len(kept_N),
+        arrived={name: arrived[column] for name, column in column_of.items()},
     )
 
 
@@ -137,14 +157,24 @@ def make_table(
     version: int = 1,
     refusal: Refusal | None = None,
 ) -> Table:
-    """Return a routing table whose sites have the calibrated radii, and its thresholds."""
+    """Return a routing table whose sites have what calibration found, and its thresholds."""
     return Table(
         version=version,
         coordizer_hash=coordizer_hash,
         background_K=background_K,
         temperatures=calibration.temperatures,
-        sites=tuple(replace(site, radii=calibration.radii[site.name]) for site in sites),
+        sites=tuple(_calibrated(site, calibration) for site in sites),
         refusal=refusal,
+    )
+
+
+def _calibrated(site: KernelSite, calibration: Calibration) -> KernelSite:
+    arrived = calibration.arrived[site.name]
+    return replace(
+        site,
+        radii=calibration.radii[site.name],
+        arrived=arrived.share,
+        num_held_out=arrived.num_texts,
     )
 
 
@@ -204,19 +234,38 @@ def _thinned(texts_of: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
     return np.sort(np.concatenate(kept))
 
 
+def _arrived(hit_N: NDArray[np.bool_], own_N: NDArray[np.intp], count: int) -> list[Arrived]:
+    """Return for each column how many of its texts hit it."""
+    texts = np.bincount(own_N, minlength=count).tolist()
+    hits = np.bincount(own_N[hit_N], minlength=count).tolist()
+    return [
+        Arrived(num_arrived=hit, num_texts=total) for hit, total in zip(hits, texts, strict=True)
+    ]
+
+
+def _families(sites: Sequence[KernelSite]) -> tuple[tuple[KernelSite, ...], dict[str, int]]:
+    """Return the first kernel of each family, and kernel -> its family's place among them."""
+    heads: dict[str, KernelSite] = {}
+    for site in sites:
+        heads.setdefault(family_name(site), site)
+    columns = {name: column for column, name in enumerate(heads)}
+    return tuple(heads.values()), {site.name: columns[family_name(site)] for site in sites}
+
+
 def _own_columns(
-    sites: Sequence[KernelSite], basins_NK: FloatArray, labels: Sequence[str], quantile: float
+    column_of: Mapping[str, int], basins_NK: FloatArray, labels: Sequence[str], quantile: float
 ) -> NDArray[np.intp]:
     if len(labels) != len(basins_NK) or not 0 < quantile <= 1:
         raise ConfigError(
             f"{len(basins_NK)} basins need as many labels and a quantile in (0, 1], got "
             f"{len(labels)} and {quantile}"
         )
-    columns = {site.name: column for column, site in enumerate(sites)}
-    unknown, missing = set(labels) - set(columns), set(columns) - set(labels)
+    unknown = set(labels) - set(column_of)
+    covered = {column_of[label] for label in set(labels) - unknown}
+    missing = [name for name, column in column_of.items() if column not in covered]
     if unknown or missing:
         raise ConfigError(
             "held-out texts must cover the kernels; "
             f"without a text: {sorted(missing)}; without a kernel: {sorted(unknown)}"
         )
-    return np.array([columns[label] for label in labels], dtype=np.intp)
+    return np.array([column_of[label] for label in labels], dtype=np.intp)

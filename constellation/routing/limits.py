@@ -1,58 +1,64 @@
-"""The distances beyond which one query is out of each kernel's domain.
+"""The distances beyond which one query is out of each kernel's domain."""
 
-Shapes: M kernels of the table.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from constellation.errors import InvalidRequest
-from constellation.records import SHARE_DEFAULT, FloatArray, Refusal, Rule, Table
+from constellation.records import SHARE_DEFAULT, Refusal, Rule
+from constellation.routing.nearness import Nearness
 from constellation.routing.refusal import CaughtTable, LimitTable, QueryLimits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every query, in a third of the time
 class KernelLimits:
     """What holds for one query; without thresholds the radii of the kernels, and no shares."""
 
-    radius_M: FloatArray
-    """Radians beyond which the query is out of each kernel's domain."""
+    radii: Sequence[float]
+    """Radians beyond which the query is out of each kernel's domain; one when it is that of all."""
     rule: Rule = Rule.BEARING
     num_tokens: int = 0
     caught: CaughtTable | None = None
     common: QueryLimits | None = None
-    """What holds for kernels without thresholds of their own."""
-    own: Mapping[int, QueryLimits] = field(default_factory=dict)
-    """Place of a kernel -> what holds for it by thresholds of its own."""
+    """What holds for every kernel by the thresholds of the table."""
 
-    def beyond(self, nearest: int, distance: float) -> tuple[float | None, float | None]:
+    def radius(self, place: int) -> float:
+        """Return the radius of the kernel at a place of the table."""
+        return self.radii[0] if len(self.radii) == 1 else self.radii[place]
+
+    def radii_of(self, places: Sequence[int]) -> Sequence[float]:
+        """Return the radii of several kernels."""
+        if len(self.radii) == 1:
+            return [self.radii[0]] * len(places)
+        return [self.radii[place] for place in places]
+
+    def all_beyond(self, near: Nearness) -> bool:
+        """Return whether a query lies beyond the radius of every kernel."""
+        if len(self.radii) == 1:  # the nearest decides
+            return near.distances[0] > self.radii[0]
+        return all(
+            distance > self.radii[place]
+            for place, distance in zip(near.places, near.distances, strict=True)
+        )
+
+    def beyond(self, distance: float) -> tuple[float | None, float | None]:
         """Return the shares of own and of foreign held-out texts that lie as far out.
 
         Args:
-            nearest: Place of the nearest kernel.
-            distance: Radians to it.
+            distance: Radians to the nearest kernel.
         """
         if self.common is None or self.caught is None:
             return None, None
-        own = self.own.get(nearest, self.common).beyond(distance)
+        own = self.common.beyond(distance)
         return own, self.caught.beyond(self.rule, num_tokens=self.num_tokens, share=own)
 
 
 class TableLimits:
-    """The thresholds of a table, and those of kernels that brought their own."""
+    """The thresholds of a table, ready for one query after another."""
 
-    def __init__(self, table: Table, refusal: Refusal) -> None:
-        """Prepare the thresholds of `table`, whose `refusal` is given."""
+    def __init__(self, refusal: Refusal) -> None:
+        """Prepare the thresholds of a table."""
         self._caught = CaughtTable(refusal)
         self._common = LimitTable(refusal.thresholds)
-        self._num_kernels = len(table.sites)
-        self._own = {
-            place: LimitTable(site.thresholds)
-            for place, site in enumerate(table.sites)
-            if site.thresholds is not None
-        }
 
     def of_query(
         self, rule: Rule, *, num_tokens: int, evidence: float, share: float | None
@@ -73,18 +79,11 @@ class TableLimits:
             raise InvalidRequest("refuse", share, f"{shares[0]:g} to {shares[-1]:g}")
         asked = SHARE_DEFAULT if share is None else share
         common = self._common.of_query(rule, num_tokens=num_tokens, evidence=evidence)
-        radius_M = np.full(self._num_kernels, common.limit(asked))
-        own = {
-            place: limits.of_query(rule, num_tokens=num_tokens, evidence=evidence)
-            for place, limits in self._own.items()
-        }
-        for place, limits in own.items():
-            radius_M[place] = limits.limit(asked)
+        radii = [common.limit(asked)]
         return KernelLimits(
-            radius_M=radius_M,
+            radii=radii,
             rule=rule,
             num_tokens=num_tokens,
             caught=self._caught,
             common=common,
-            own=own,
         )

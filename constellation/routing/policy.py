@@ -3,15 +3,12 @@
 A pure decision: a basin and a table go in, a `Route` with its reasons comes out. Reads no clock,
 draws no random numbers, touches no network. Distances come from `constellation.geometry`.
 
-Shapes: K outcomes, M kernels of the table.
+Shapes: K outcomes.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import exp
-
-import numpy as np
-from numpy.typing import NDArray
 
 from constellation.errors import (
     ConfigError,
@@ -20,9 +17,9 @@ from constellation.errors import (
     KernelUnavailable,
     UnknownKernel,
 )
-from constellation.geometry.sites import BearingIndex, SiteIndex
 from constellation.records import Choice, FloatArray, Mode, Route, Rule, Table
 from constellation.routing.limits import KernelLimits, TableLimits
+from constellation.routing.nearness import KernelIndex, Nearness
 
 LISTED_MAX = 8
 """Kernels written into a route, nearest first, unless more of them carry weight."""
@@ -43,7 +40,7 @@ def phi_gain(phi_gauge: float | None) -> float:
 class _Calibration:
     """What one rule needs of the table, ready for arithmetic."""
 
-    radius_M: FloatArray
+    radii: list[float]
     temperature: float
 
 
@@ -79,14 +76,11 @@ class RoutingPolicy:
                 f"a routing table needs at least one kernel, unique names and top_k >= 1; got "
                 f"{self._names} and {top_k}"
             )
-        basin_MK = np.stack([site.basin_K for site in table.sites])
-        bearing_MK = np.stack([site.bearing_K for site in table.sites])
-        self._site_index = SiteIndex.of(basin_MK)
-        self._bearing_index = BearingIndex.of(bearing_MK, table.background_K)
+        self._kernels = KernelIndex(table.sites, table.background_K)
         self._seats = [site.seat for site in table.sites]
         self._gains = [phi_gain(site.phi_gauge) if phi_weighting else 1.0 for site in table.sites]
         self._rules = {each: _calibration(table, each) for each in Rule}
-        self._limits = None if table.refusal is None else TableLimits(table, table.refusal)
+        self._limits = None if table.refusal is None else TableLimits(table.refusal)
 
     def decide(
         self,
@@ -134,25 +128,23 @@ class RoutingPolicy:
         if pinned is not None and mode is not Mode.NEAREST:
             raise InvalidRequest("kernel", pinned, f"none in mode {mode}: several kernels answer")
         num_weighted = self._num_weighted(top_k)
-        used, distance_M, bearing_K, evidence = self._distances(basin_K, rule or self.rule)
-        limits = self._limits_of(evidence, used, num_tokens, refuse)
-        order = distance_M.argsort(kind="stable").tolist()
-        reachable = self._reachable(order, pinned, excluded)
-        kernel, reason = self._choose(order, reachable, pinned)
+        listed = max(LISTED_MAX, num_weighted) + len(excluded)
+        near = self._kernels.look(basin_K, rule or self.rule, self._num_looked_at(listed))
+        limits = self._limits_of(near, num_tokens, refuse)
+        reachable = self._reachable(near, pinned, excluded)
+        kernel, reason = self._choose(near, reachable, pinned)
         if crowded and kernel in crowded and pinned is None and mode is Mode.NEAREST:
-            kernel, reason = self._spilled(
-                reachable, distance_M <= limits.radius_M, crowded, reason
-            )
-        beyond_own, beyond_foreign = limits.beyond(order[0], float(distance_M[order[0]]))
+            kernel, reason = self._spilled(near, reachable, limits, crowded, reason)
+        beyond_own, beyond_foreign = limits.beyond(near.distances[0])
         return Route(
-            choices=self._choices(reachable, distance_M, limits.radius_M, used, num_weighted),
+            choices=self._choices(near, reachable, limits, num_weighted),
             kernel=kernel,
             reason=reason,
-            rule=used,
+            rule=near.rule,
             mode=mode,
-            margin=_margin(reachable, distance_M),
-            out_of_domain=bool((distance_M > limits.radius_M).all()),
-            no_evidence=num_tokens == 0 or bearing_K is None,
+            margin=near.gap(reachable[0], reachable[1]) if len(reachable) > 1 else 0.0,
+            out_of_domain=limits.all_beyond(near),
+            no_evidence=num_tokens == 0 or not near.has_bearing,
             num_tokens=num_tokens,
             table_version=self.table.version,
             beyond_own=beyond_own,
@@ -180,21 +172,23 @@ class RoutingPolicy:
         """
         if kernel not in self._index:
             return kernel, 0.0
-        _, distance_M, _, _ = self._distances(basin_K, rule or self.rule)
-        own = float(distance_M[self._index[kernel]])
-        for row in distance_M.argsort(kind="stable").tolist():
-            if self._names[row] == kernel:
-                break
-            if self._names[row] not in excluded:
-                return self._names[row], own - float(distance_M[row])
+        near = self._kernels.look(basin_K, rule or self.rule, len(self._names))
+        own = near.places.index(self._index[kernel])
+        for rank in range(own):
+            if self._names[near.places[rank]] not in excluded:
+                return self._names[near.places[rank]], near.gap(rank, own)
         return kernel, 0.0
 
-    def _limits_of(
-        self, evidence: float, rule: Rule, num_tokens: int, refuse: float | None
-    ) -> KernelLimits:
+    def _num_looked_at(self, wanted: int) -> int:
+        """Return how many kernels are compared exactly: all where each has a radius of its own."""
+        if self._limits is None:
+            return len(self._names)
+        return wanted
+
+    def _limits_of(self, near: Nearness, num_tokens: int, refuse: float | None) -> KernelLimits:
         if self._limits is not None:
             return self._limits.of_query(
-                rule, num_tokens=num_tokens, evidence=evidence, share=refuse
+                near.rule, num_tokens=num_tokens, evidence=near.evidence, share=refuse
             )
         if refuse is not None:
             raise InvalidRequest(
@@ -202,7 +196,7 @@ class RoutingPolicy:
                 refuse,
                 "none: this table has radii for the default share alone; train again for others",
             )
-        return KernelLimits(self._rules[rule].radius_M)
+        return KernelLimits(self._rules[near.rule].radii)
 
     def _num_weighted(self, top_k: int | None) -> int:
         num_kernels = len(self._names)
@@ -212,78 +206,83 @@ class RoutingPolicy:
             raise InvalidRequest("top_k", top_k, f"1 to {num_kernels}, the number of kernels")
         return top_k
 
-    def _distances(
-        self, basin_K: FloatArray, rule: Rule
-    ) -> tuple[Rule, FloatArray, FloatArray | None, float]:
-        """Return the rule used, the distance to every kernel, the bearing, and how far it leads."""
-        bearing_K, evidence = self._bearing_index.look(basin_K)
-        if rule is Rule.BEARING and bearing_K is not None:
-            return rule, self._bearing_index.angles(bearing_K), bearing_K, evidence
-        return Rule.GEODESIC, self._site_index.distances(basin_K), bearing_K, evidence
-
     def _reachable(
-        self, order: list[int], pinned: str | None, excluded: Collection[str]
-    ) -> list[int]:
+        self, near: Nearness, pinned: str | None, excluded: Collection[str]
+    ) -> Sequence[int]:
+        """Return the indices of those kernels nearby that can answer, nearest first."""
         if pinned is not None and pinned not in self._index:
             raise UnknownKernel(pinned, self._names)
         if not excluded:
-            return order
-        reachable = [row for row in order if self._names[row] not in excluded]
+            return range(len(near.places))
+        reachable = [
+            rank for rank, place in enumerate(near.places) if self._names[place] not in excluded
+        ]
         if pinned is not None and pinned in excluded:
             raise KernelUnavailable(pinned, "it is lost or full and the request names it")
         if not reachable:
-            raise KernelUnavailable(self._names[order[0]], "every kernel is lost or full")
+            raise KernelUnavailable(self._names[near.places[0]], "every kernel is lost or full")
         return reachable
 
     def _choose(
-        self, order: list[int], reachable: list[int], pinned: str | None
+        self, near: Nearness, reachable: Sequence[int], pinned: str | None
     ) -> tuple[str, str]:
         if pinned is not None:
             return pinned, "pinned"
-        return self._names[reachable[0]], "nearest" if reachable[0] == order[0] else "failover"
+        first = reachable[0]
+        return self._names[near.places[first]], "failover" if first else "nearest"
 
     def _spilled(
         self,
-        reachable: list[int],
-        inside_M: NDArray[np.bool_],
+        near: Nearness,
+        reachable: Sequence[int],
+        limits: KernelLimits,
         crowded: Collection[str],
         reason: str,
     ) -> tuple[str, str]:
         """Return who answers instead of the nearest, which is crowded; itself when nobody may."""
-        first = reachable[0]
-        for row in reachable[1:LISTED_MAX]:
-            if self._names[row] not in crowded and (inside_M[row] or not inside_M[first]):
-                return self._names[row], "spill"
-        return self._names[first], reason
+        first, *others = reachable[:LISTED_MAX]
+        is_outside = not _is_inside(near, first, limits)
+        for rank in others:
+            name = self._names[near.places[rank]]
+            if name not in crowded and (is_outside or _is_inside(near, rank, limits)):
+                return name, "spill"
+        return self._names[near.places[first]], reason
 
     def _choices(
         self,
-        reachable: list[int],
-        distance_M: FloatArray,
-        radius_M: FloatArray,
-        rule: Rule,
+        near: Nearness,
+        reachable: Sequence[int],
+        limits: KernelLimits,
         num_weighted: int,
     ) -> tuple[Choice, ...]:
-        calibration = self._rules[rule]
         listed = reachable[: max(LISTED_MAX, num_weighted)]
-        distances = distance_M[listed].tolist()
-        radii = radius_M[listed].tolist()
-        weights = activation(
-            distances[:num_weighted],
-            temperature=calibration.temperature,
-            gains=[self._gains[row] for row in listed[:num_weighted]],
-        )
+        weights = self._weights(near, listed[:num_weighted])
         weights += [0.0] * (len(listed) - len(weights))
-        return tuple(
+        places = [near.places[rank] for rank in listed]
+        radii = limits.radii_of(places)
+        # A list: a generator costs a switch for each of them.
+        choices = [
             Choice(
-                kernel=self._names[row],
-                seat=self._seats[row],
-                distance=distances[place],
-                weight=weights[place],
-                radius=radii[place],
+                kernel=self._names[place],
+                seat=self._seats[place],
+                distance=near.distances[rank],
+                weight=weight,
+                radius=radius,
+                basin=None if near.basins is None else near.basins[rank],
             )
-            for place, row in enumerate(listed)
-        )
+            for rank, place, weight, radius in zip(listed, places, weights, radii, strict=True)
+        ]
+        return tuple(choices)
+
+    def _weights(self, near: Nearness, ranks: Sequence[int]) -> list[float]:
+        """Return the weights of the kernels that share them."""
+        temperature = self._rules[near.rule].temperature
+        gains = [self._gains[near.places[rank]] for rank in ranks]
+        if near.shares is not None:
+            parts = near.parts(ranks, temperature)
+            gains = [gain * part for gain, part in zip(gains, parts, strict=True)]
+        distances = [near.distances[rank] for rank in ranks]
+        return activation(distances, temperature=temperature, gains=gains)
 
 
 def activation(
@@ -296,7 +295,7 @@ def activation(
     Args:
         distances: Radians, at least one.
         temperature: tau in radians, > 0.
-        gains: Weights in [0.5, 2], one for each distance.
+        gains: Weights > 0, one for each distance.
 
     Returns:
         Weights that sum to 1, one for each distance.
@@ -311,10 +310,8 @@ def activation(
     return [weight / total for weight in weights]
 
 
-def _margin(reachable: list[int], distance_M: FloatArray) -> float:
-    if len(reachable) < 2:
-        return 0.0
-    return float(distance_M[reachable[1]] - distance_M[reachable[0]])
+def _is_inside(near: Nearness, rank: int, limits: KernelLimits) -> bool:
+    return near.distances[rank] <= limits.radius(near.places[rank])
 
 
 def _calibration(table: Table, rule: Rule) -> _Calibration:
@@ -324,5 +321,5 @@ def _calibration(table: Table, rule: Rule) -> _Calibration:
     missing = [site.name for site in table.sites if rule not in site.radii]
     if missing:
         raise ConfigError(f"no radius for rule {rule.value!r} on {', '.join(missing)}: calibrate")
-    radius_M = np.array([site.radii[rule] for site in table.sites], dtype=np.float64)
-    return _Calibration(radius_M=radius_M, temperature=temperature)
+    radii = [float(site.radii[rule]) for site in table.sites]
+    return _Calibration(radii=radii, temperature=temperature)

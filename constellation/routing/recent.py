@@ -30,7 +30,7 @@ class RecentQueries:
 
     def follow(self, table: Table) -> None:
         """Forget the queries of kernels that left the table or route from elsewhere now."""
-        sites = {site.name: site.basin_K for site in table.sites}
+        sites = {site.name: site.basins_BK for site in table.sites}
         self._queries = {
             name: queries
             for name, queries in self._queries.items()

@@ -24,7 +24,7 @@ misses foreign text that says much."""
 _INTERVAL_Z = 1.96
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every query, in a third of the time
 class QueryLimits:
     """The thresholds that hold for one query under one kernel and rule."""
 

@@ -1,9 +1,10 @@
 """Fit where kernels route from: basins and bearings, per corpus, so that one can be forgotten.
 
-A kernel's basin is the Hellinger mean of the basins of its training texts. What is kept per corpus
-is a float64 sum of square roots and a count, so that dropping a corpus and folding the rest gives
-the same bits as never having had it. The bearing is derived from the basin at the table's
-background; it routes like the mean of the texts' own bearings (docs/log.md).
+A kernel's basin is the Hellinger mean of the basins of its training texts. Each corpus is summed
+alone and the sums are folded exactly, so that dropping a corpus and folding the rest gives the same
+bits as never having had it. The bearing is derived from the basin at the table's background; it
+routes like the mean of the texts' own bearings (docs/log.md). A kernel routes from that one basin,
+or from several that are found in its own texts (`basin_sets`).
 
 Shapes: K outcomes, N texts of a corpus, M kernels.
 """
@@ -25,9 +26,13 @@ from constellation.geometry.means import (
 )
 from constellation.geometry.simplex import distance
 from constellation.records import FloatArray, KernelSite, Rule
+from constellation.routing.basin_sets import find_basins
 
 if TYPE_CHECKING:
     from constellation.geometry.assignment import SeatAssignment
+
+BASINS_MAX = 16
+"""Most basins of one kernel: a table of 240 kernels has 3,840 then, which fit into one message."""
 
 _KARCHER_TEXTS_MAX = 1000
 
@@ -38,8 +43,8 @@ class KernelTexts:
 
     name: str
     """The kernel."""
-    corpora: Mapping[str, HellingerSum] = field(default_factory=dict)
-    """Corpus -> its sum of square roots and count."""
+    corpora: Mapping[str, FloatArray] = field(default_factory=dict)
+    """Corpus -> basins of its texts, simplex points, shape (N, K), N >= 1."""
 
     def learn(self, corpus: str, basins_NK: FloatArray) -> "KernelTexts":
         """Return the record with one more corpus.
@@ -56,9 +61,7 @@ class KernelTexts:
                 f"kernel {self.name!r} cannot learn corpus {corpus!r} of {len(basins_NK)} texts: "
                 f"names must be new ({', '.join(self.corpora) or 'none yet'}) and texts present"
             )
-        return KernelTexts(
-            name=self.name, corpora={**self.corpora, corpus: sum_hellinger(basins_NK)}
-        )
+        return KernelTexts(name=self.name, corpora={**self.corpora, corpus: basins_NK})
 
     def unlearn(self, corpus: str) -> "KernelTexts":
         """Return the record as if the corpus had never been learned, equal to the bit.
@@ -71,7 +74,7 @@ class KernelTexts:
                 f"kernel {self.name!r} never learned corpus {corpus!r}; it knows: "
                 f"{', '.join(self.corpora) or 'none'}"
             )
-        rest = {name: roots for name, roots in self.corpora.items() if name != corpus}
+        rest = {name: basins_NK for name, basins_NK in self.corpora.items() if name != corpus}
         return KernelTexts(name=self.name, corpora=rest)
 
     def basin(self) -> FloatArray:
@@ -82,7 +85,26 @@ class KernelTexts:
         """
         if not self.corpora:
             raise ConfigError(f"kernel {self.name!r} has no corpus, so it has no basin; add one")
-        return fold_hellinger(self.corpora.values()).mean()
+        return fold_hellinger(self.sums().values()).mean()
+
+    def sums(self) -> dict[str, HellingerSum]:
+        """Return corpus -> the sum of its texts' square roots, and their count."""
+        return {name: sum_hellinger(basins_NK) for name, basins_NK in self.corpora.items()}
+
+    def basins(self, background_K: FloatArray, basins_max: int) -> FloatArray:
+        """Return the basins that the kernel routes from, shape (B, K), 1 <= B <= `basins_max`.
+
+        One is `basin()` to the bit. Several do not depend on the order of corpora or texts.
+
+        Raises:
+            ConfigError: When no corpus is left.
+        """
+        one_K = self.basin()
+        if basins_max == 1:
+            return one_K[None]
+        texts_NK = np.concatenate(list(self.corpora.values()))
+        found_BK = find_basins(texts_NK, background_K=background_K, basins_max=basins_max)
+        return found_BK if len(found_BK) > 1 else one_K[None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +118,11 @@ class SiteFit:
 
 
 def fit_sites(
-    kernels: Sequence[KernelTexts], *, background_K: FloatArray, seats: bool = True
+    kernels: Sequence[KernelTexts],
+    *,
+    background_K: FloatArray,
+    seats: bool = True,
+    basins_max: int = 1,
 ) -> SiteFit:
     """Make the sites of a table.
 
@@ -104,14 +130,18 @@ def fit_sites(
         kernels: At least one, with different names.
         background_K: The table's pi, where bearings are taken, shape (K,).
         seats: Assign E8 seats so that near basins get near seats (at most 240 kernels).
+        basins_max: Most basins of one kernel, 1 to `BASINS_MAX`; how many a kernel has is found in
+            its own texts.
 
     Raises:
-        ConfigError: When there is no kernel, names repeat, a kernel has no corpus, or a kernel's
-            basin lies at the background and has no bearing.
+        ConfigError: When there is no kernel, names repeat, a kernel has no corpus, a kernel's
+            basin lies at the background and has no bearing, or `basins_max` is out of range.
     """
     names = [kernel.name for kernel in kernels]
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"sites need kernels with different names, got {names}")
+    if not 1 <= basins_max <= BASINS_MAX:
+        raise ConfigError(f"a kernel has 1 to {BASINS_MAX} basins, got {basins_max}")
     basins_MK = np.stack([kernel.basin() for kernel in kernels])
     bearings_MK = bearing(basins_MK, background_K)
     at_background = [name for name, row in zip(names, bearings_MK, strict=True) if not row.any()]
@@ -122,7 +152,20 @@ def fit_sites(
         )
     seating = _assign(basins_MK) if seats else None
     chosen = seating.seats if seating else (None,) * len(names)
-    return SiteFit(sites=tuple(map(_site, names, basins_MK, bearings_MK, chosen)), seating=seating)
+    several = [kernel.basins(background_K, basins_max) for kernel in kernels]
+    sites = tuple(
+        KernelSite(
+            name=name,
+            basin_K=basins_MK[place],
+            bearing_K=bearings_MK[place],
+            radii=dict.fromkeys(Rule, float("inf")),
+            seat=chosen[place],
+            basins_BK=several[place],
+            bearings_BK=bearing(several[place], background_K),
+        )
+        for place, name in enumerate(names)
+    )
+    return SiteFit(sites=sites, seating=seating)
 
 
 def _assign(basins_MK: FloatArray) -> "SeatAssignment":
@@ -130,16 +173,6 @@ def _assign(basins_MK: FloatArray) -> "SeatAssignment":
     from constellation.geometry.assignment import assign_seats
 
     return assign_seats(basins_MK)
-
-
-def _site(name: str, basin_K: FloatArray, bearing_K: FloatArray, seat: int | None) -> KernelSite:
-    return KernelSite(
-        name=name,
-        basin_K=basin_K,
-        bearing_K=bearing_K,
-        radii=dict.fromkeys(Rule, float("inf")),
-        seat=seat,
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,7 @@ from constellation.errors import ConfigError
 from constellation.geometry.simplex import distance
 from constellation.records import FloatArray, KernelSite, Refusal, Rule, Thresholds
 from constellation.routing.calibration import site_distances
+from constellation.routing.nearness import family_name
 from constellation.routing.refusal import EVIDENCE_WEIGHT, LENGTHS, SHARES
 
 FOLDS = 5
@@ -43,7 +44,8 @@ class Measured:
     excess: Mapping[Rule, FloatArray]
     """Distance to the nearest kernel less half the distance to the background, radians, (N,)."""
     left_out: Mapping[Rule, FloatArray]
-    """The same in a table without the text's own kernel; NaN where it has no other, (N,)."""
+    """The same in a table without the text's own kernel and its family; NaN where it has no other,
+    (N,)."""
 
 
 def measure(
@@ -67,6 +69,8 @@ def measure(
     """
     excess: dict[Rule, FloatArray] = {rule: np.empty(len(basins_NK)) for rule in Rule}
     left_out: dict[Rule, FloatArray] = {rule: np.full(len(basins_NK), np.nan) for rule in Rule}
+    names = np.array([family_name(site) for site in sites])
+    several = len(set(names.tolist())) > 1
     for start in range(0, len(basins_NK), _BLOCK_TEXTS):
         rows = slice(start, start + _BLOCK_TEXTS)
         block_NK = basins_NK[rows]
@@ -74,8 +78,8 @@ def measure(
         for rule in Rule:
             far_NM = site_distances(block_NK, sites, background_K=background_K, rule=rule)
             excess[rule][rows] = far_NM.min(axis=1) - allowed_N
-            if len(sites) > 1:
-                far_NM[np.arange(len(block_NK)), kernel_N[rows]] = np.inf
+            if several:
+                far_NM[names[kernel_N[rows], None] == names] = np.inf
                 left_out[rule][rows] = far_NM.min(axis=1) - allowed_N
     return Measured(
         kernel_N=kernel_N,

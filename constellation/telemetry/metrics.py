@@ -180,6 +180,12 @@ class RegistryMetrics:
             ["kernel"],
             registry=registry,
         )
+        self.arrived = Gauge(
+            prefix + "kernel_arrived_ratio",
+            "Share of the kernel's held-out passages that are routed to it, by the bearing rule.",
+            ["kernel"],
+            registry=registry,
+        )
         self.basin_spread = Gauge(
             prefix + "basin_spread_radians",
             "Mean Fisher-Rao distance between the kernels' basins.",
@@ -205,7 +211,7 @@ class RegistryMetrics:
 
     def forget(self, kernel: str) -> None:
         """Stop to export what was said of a kernel that has left."""
-        for metric in (self.up, self.restarts, self.phi):
+        for metric in (self.up, self.restarts, self.phi, self.arrived):
             with suppress(KeyError):  # not every kernel has been measured
                 metric.remove(kernel)
 

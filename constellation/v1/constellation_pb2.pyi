@@ -130,18 +130,20 @@ class RouteDecision(_message.Message):
     def __init__(self, choices: _Optional[_Iterable[_Union[RouteChoice, _Mapping]]] = ..., kernel: _Optional[str] = ..., reason: _Optional[str] = ..., rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., mode: _Optional[_Union[_common_pb2.Mode, str]] = ..., margin: _Optional[float] = ..., out_of_domain: bool = ..., no_evidence: bool = ..., num_tokens: _Optional[int] = ..., table_version: _Optional[int] = ..., influences: _Optional[_Iterable[_Union[TokenInfluence, _Mapping]]] = ..., beyond_own: _Optional[float] = ..., beyond_foreign: _Optional[float] = ...) -> None: ...
 
 class RouteChoice(_message.Message):
-    __slots__ = ("kernel", "seat", "distance", "weight", "radius")
+    __slots__ = ("kernel", "seat", "distance", "weight", "radius", "basin")
     KERNEL_FIELD_NUMBER: _ClassVar[int]
     SEAT_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     RADIUS_FIELD_NUMBER: _ClassVar[int]
+    BASIN_FIELD_NUMBER: _ClassVar[int]
     kernel: str
     seat: int
     distance: float
     weight: float
     radius: float
-    def __init__(self, kernel: _Optional[str] = ..., seat: _Optional[int] = ..., distance: _Optional[float] = ..., weight: _Optional[float] = ..., radius: _Optional[float] = ...) -> None: ...
+    basin: int
+    def __init__(self, kernel: _Optional[str] = ..., seat: _Optional[int] = ..., distance: _Optional[float] = ..., weight: _Optional[float] = ..., radius: _Optional[float] = ..., basin: _Optional[int] = ...) -> None: ...
 
 class TokenInfluence(_message.Message):
     __slots__ = ("text", "position", "shift")
@@ -252,7 +254,7 @@ class RouterStatus(_message.Message):
     def __init__(self, name: _Optional[str] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ...) -> None: ...
 
 class KernelStatus(_message.Message):
-    __slots__ = ("name", "seat", "endpoint", "up", "pid", "num_restarts", "num_routed", "phi_gauge", "basin", "queue_depth", "num_running")
+    __slots__ = ("name", "seat", "endpoint", "up", "pid", "num_restarts", "num_routed", "phi_gauge", "basin", "queue_depth", "num_running", "basins", "arrived", "num_held_out", "family")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEAT_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -264,6 +266,10 @@ class KernelStatus(_message.Message):
     BASIN_FIELD_NUMBER: _ClassVar[int]
     QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
     NUM_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    BASINS_FIELD_NUMBER: _ClassVar[int]
+    ARRIVED_FIELD_NUMBER: _ClassVar[int]
+    NUM_HELD_OUT_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
     name: str
     seat: int
     endpoint: str
@@ -275,7 +281,11 @@ class KernelStatus(_message.Message):
     basin: _common_pb2.Point
     queue_depth: int
     num_running: int
-    def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ...) -> None: ...
+    basins: _containers.RepeatedCompositeFieldContainer[_common_pb2.Point]
+    arrived: float
+    num_held_out: int
+    family: str
+    def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ..., basins: _Optional[_Iterable[_Union[_common_pb2.Point, _Mapping]]] = ..., arrived: _Optional[float] = ..., num_held_out: _Optional[int] = ..., family: _Optional[str] = ...) -> None: ...
 
 class TableRequest(_message.Message):
     __slots__ = ("known_version",)
@@ -297,31 +307,33 @@ class TableReply(_message.Message):
     phi_weighting: bool
     def __init__(self, version: _Optional[int] = ..., snapshot: _Optional[bytes] = ..., rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., top_k: _Optional[int] = ..., phi_weighting: bool = ...) -> None: ...
 
-class ReloadRequest(_message.Message):
+class ChangeRequest(_message.Message):
+    __slots__ = ("reload", "add", "spawn", "retire", "unlearn", "roll_back")
+    RELOAD_FIELD_NUMBER: _ClassVar[int]
+    ADD_FIELD_NUMBER: _ClassVar[int]
+    SPAWN_FIELD_NUMBER: _ClassVar[int]
+    RETIRE_FIELD_NUMBER: _ClassVar[int]
+    UNLEARN_FIELD_NUMBER: _ClassVar[int]
+    ROLL_BACK_FIELD_NUMBER: _ClassVar[int]
+    reload: ReloadChange
+    add: AddChange
+    spawn: SpawnChange
+    retire: RetireChange
+    unlearn: UnlearnChange
+    roll_back: RollBackChange
+    def __init__(self, reload: _Optional[_Union[ReloadChange, _Mapping]] = ..., add: _Optional[_Union[AddChange, _Mapping]] = ..., spawn: _Optional[_Union[SpawnChange, _Mapping]] = ..., retire: _Optional[_Union[RetireChange, _Mapping]] = ..., unlearn: _Optional[_Union[UnlearnChange, _Mapping]] = ..., roll_back: _Optional[_Union[RollBackChange, _Mapping]] = ...) -> None: ...
+
+class ReloadChange(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class ReloadReply(_message.Message):
-    __slots__ = ("table_version", "kernels")
-    TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
-    KERNELS_FIELD_NUMBER: _ClassVar[int]
-    table_version: int
-    kernels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, table_version: _Optional[int] = ..., kernels: _Optional[_Iterable[str]] = ...) -> None: ...
-
-class AddRequest(_message.Message):
+class AddChange(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
-class AddReply(_message.Message):
-    __slots__ = ("grown",)
-    GROWN_FIELD_NUMBER: _ClassVar[int]
-    grown: GrownTable
-    def __init__(self, grown: _Optional[_Union[GrownTable, _Mapping]] = ...) -> None: ...
-
-class SpawnRequest(_message.Message):
+class SpawnChange(_message.Message):
     __slots__ = ("parent", "name")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -329,25 +341,13 @@ class SpawnRequest(_message.Message):
     name: str
     def __init__(self, parent: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
-class SpawnReply(_message.Message):
-    __slots__ = ("grown",)
-    GROWN_FIELD_NUMBER: _ClassVar[int]
-    grown: GrownTable
-    def __init__(self, grown: _Optional[_Union[GrownTable, _Mapping]] = ...) -> None: ...
-
-class RetireRequest(_message.Message):
+class RetireChange(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
-class RetireReply(_message.Message):
-    __slots__ = ("grown",)
-    GROWN_FIELD_NUMBER: _ClassVar[int]
-    grown: GrownTable
-    def __init__(self, grown: _Optional[_Union[GrownTable, _Mapping]] = ...) -> None: ...
-
-class UnlearnRequest(_message.Message):
+class UnlearnChange(_message.Message):
     __slots__ = ("kernel", "source")
     KERNEL_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -355,18 +355,22 @@ class UnlearnRequest(_message.Message):
     source: str
     def __init__(self, kernel: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
 
-class UnlearnReply(_message.Message):
-    __slots__ = ("grown",)
-    GROWN_FIELD_NUMBER: _ClassVar[int]
-    grown: GrownTable
-    def __init__(self, grown: _Optional[_Union[GrownTable, _Mapping]] = ...) -> None: ...
+class RollBackChange(_message.Message):
+    __slots__ = ("release",)
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    release: int
+    def __init__(self, release: _Optional[int] = ...) -> None: ...
 
-class GrownTable(_message.Message):
-    __slots__ = ("kernel", "seat", "table_version")
-    KERNEL_FIELD_NUMBER: _ClassVar[int]
-    SEAT_FIELD_NUMBER: _ClassVar[int]
+class ChangeReply(_message.Message):
+    __slots__ = ("release", "table_version", "joined", "left", "reloaded")
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
-    kernel: str
-    seat: int
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    RELOADED_FIELD_NUMBER: _ClassVar[int]
+    release: int
     table_version: int
-    def __init__(self, kernel: _Optional[str] = ..., seat: _Optional[int] = ..., table_version: _Optional[int] = ...) -> None: ...
+    joined: _containers.RepeatedScalarFieldContainer[str]
+    left: _containers.RepeatedScalarFieldContainer[str]
+    reloaded: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, release: _Optional[int] = ..., table_version: _Optional[int] = ..., joined: _Optional[_Iterable[str]] = ..., left: _Optional[_Iterable[str]] = ..., reloaded: _Optional[_Iterable[str]] = ...) -> None: ...

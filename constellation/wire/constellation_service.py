@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from constellation.records import (
+    Change,
+    Changed,
     FloatArray,
-    Grown,
     KernelHealth,
     LiveCollectivePhi,
-    Reloaded,
     Route,
     RoutingOptions,
     Rule,
@@ -20,9 +20,8 @@ from constellation.records import (
     TokenArray,
 )
 from constellation.v1 import constellation_pb2, kernel_pb2
-from constellation.wire import access, convert, tracing
+from constellation.wire import access, changes, convert, tracing
 from constellation.wire.callers import Caller, client_of, grpc_caller
-from constellation.wire.names import check_kernel_name, check_source_name
 from constellation.wire.services import write
 from constellation.wire.table_file import pack_table
 
@@ -127,24 +126,8 @@ class RouterPort(Protocol):
         """Say what the router routes by."""
         ...
 
-    async def reload(self) -> Reloaded:
-        """Serve what training has written since."""
-        ...
-
-    async def add(self, name: str) -> Grown:
-        """Take in a kernel that lies in the artifacts."""
-        ...
-
-    async def spawn(self, parent: str, name: str) -> Grown:
-        """Share a kernel's queries with a new one."""
-        ...
-
-    async def retire(self, name: str) -> Grown:
-        """Let a kernel go."""
-        ...
-
-    async def unlearn(self, name: str, source: str) -> Grown:
-        """Let a kernel route as if it had never read a source."""
+    async def change(self, change: Change) -> Changed:
+        """Change what is served; refused or failed, nothing has changed."""
         ...
 
 
@@ -243,44 +226,12 @@ class ConstellationServicer:
         """List the kernels and what they are doing."""
         return _status_message(self._host.state())
 
-    async def Reload(  # noqa: N802
-        self, request: constellation_pb2.ReloadRequest, context: Any
-    ) -> constellation_pb2.ReloadReply:
-        """Serve what training has written since."""
-        reloaded = await self._host.reload()
-        return constellation_pb2.ReloadReply(
-            table_version=reloaded.table_version, kernels=reloaded.kernels
-        )
-
-    async def Add(  # noqa: N802
-        self, request: constellation_pb2.AddRequest, context: Any
-    ) -> constellation_pb2.AddReply:
-        """Take in a kernel that lies in the artifacts."""
-        grown = await self._host.add(check_kernel_name("name", request.name))
-        return constellation_pb2.AddReply(grown=_grown_message(grown))
-
-    async def Spawn(  # noqa: N802
-        self, request: constellation_pb2.SpawnRequest, context: Any
-    ) -> constellation_pb2.SpawnReply:
-        """Share a kernel's queries with a new one."""
-        name = check_kernel_name("name", request.name)
-        grown = await self._host.spawn(request.parent, name)
-        return constellation_pb2.SpawnReply(grown=_grown_message(grown))
-
-    async def Retire(  # noqa: N802
-        self, request: constellation_pb2.RetireRequest, context: Any
-    ) -> constellation_pb2.RetireReply:
-        """Let a kernel go."""
-        grown = await self._host.retire(request.name)
-        return constellation_pb2.RetireReply(grown=_grown_message(grown))
-
-    async def Unlearn(  # noqa: N802
-        self, request: constellation_pb2.UnlearnRequest, context: Any
-    ) -> constellation_pb2.UnlearnReply:
-        """Let a kernel route as if it had never read a source."""
-        source = check_source_name("source", request.source)
-        grown = await self._host.unlearn(request.kernel, source)
-        return constellation_pb2.UnlearnReply(grown=_grown_message(grown))
+    async def Change(  # noqa: N802
+        self, request: constellation_pb2.ChangeRequest, context: Any
+    ) -> constellation_pb2.ChangeReply:
+        """Change what is served."""
+        changed = await self._host.change(changes.change_from_message(request))
+        return changes.changed_to_message(changed)
 
     async def Table(  # noqa: N802
         self, request: constellation_pb2.TableRequest, context: Any
@@ -295,12 +246,6 @@ class ConstellationServicer:
             top_k=terms.top_k,
             phi_weighting=terms.phi_weighting,
         )
-
-
-def _grown_message(grown: Grown) -> constellation_pb2.GrownTable:
-    return constellation_pb2.GrownTable(
-        kernel=grown.kernel, seat=grown.seat, table_version=grown.table_version
-    )
 
 
 def _note_route(route: Route) -> None:
@@ -371,5 +316,9 @@ def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
             basin=convert.point_to_message(site.basin_K),
             queue_depth=health.queue_depth if health else 0,
             num_running=health.num_running if health else 0,
+            basins=convert.points_to_messages(site.basins_BK),
+            arrived=site.arrived,
+            num_held_out=site.num_held_out,
+            family="" if site.share is None else site.share.family,
         )
     return reply

@@ -28,6 +28,9 @@ from constellation.records import (
 )
 from constellation.v1 import common_pb2, constellation_pb2, kernel_pb2
 
+OUTCOMES_MAX = 4096
+"""Most values of a basin that is sent; those of a table of 240 kernels have 256."""
+
 TEXT_BYTES_MAX = 1024 * 1024
 """Longest text a request may carry."""
 
@@ -75,11 +78,16 @@ def point_to_message(p_K: FloatArray) -> common_pb2.Point:
     return common_pb2.Point(values=p_K.tolist())
 
 
-def point_from_message(message: common_pb2.Point, *, num_outcomes: int = 64) -> FloatArray:
-    """Return the point, or raise `InvalidBasin` naming what is wrong with it."""
+def points_to_messages(basins_BK: FloatArray) -> list[common_pb2.Point]:
+    """Return several basins as messages; none for one basin, which has a field of its own."""
+    return [point_to_message(basin_K) for basin_K in basins_BK] if len(basins_BK) > 1 else []
+
+
+def point_from_message(message: common_pb2.Point) -> FloatArray:
+    """Return the point, or raise `InvalidBasin`; its length is compared where it is routed."""
     values = np.asarray(message.values, dtype=np.float64)
-    if len(values) != num_outcomes:
-        raise InvalidBasin(f"the basin has {len(values)} values; send {num_outcomes}")
+    if not 2 <= len(values) <= OUTCOMES_MAX:
+        raise InvalidBasin(f"the basin has {len(values)} values; send as many as a basin has")
     return check_simplex(values)
 
 
@@ -151,7 +159,12 @@ def route_to_message(route: Route) -> constellation_pb2.RouteDecision:
     )
     for c in route.choices:
         decision.choices.add(
-            kernel=c.kernel, seat=c.seat, distance=c.distance, weight=c.weight, radius=c.radius
+            kernel=c.kernel,
+            seat=c.seat,
+            distance=c.distance,
+            weight=c.weight,
+            radius=c.radius,
+            basin=c.basin,
         )
     for i in route.influences:
         decision.influences.add(text=i.text, position=i.position, shift=i.shift)
@@ -187,6 +200,7 @@ def _choice(message: constellation_pb2.RouteChoice) -> Choice:
         distance=message.distance,
         weight=message.weight,
         radius=message.radius,
+        basin=message.basin if message.HasField("basin") else None,
     )
 
 

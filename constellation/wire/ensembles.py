@@ -20,8 +20,8 @@ from constellation.wire.table_file import pack_table, unpack_table
 MEMBERS_MAX = 240
 """Kernels of one ensemble: as many as there are seats."""
 
-TABLE_BYTES_MAX = 1024 * 1024
-"""Largest table of an ensemble's members."""
+TABLE_BYTES_MAX = 3 * 1024 * 1024
+"""Largest table of an ensemble's members: 240 kernels of 16 basins each."""
 
 _MODES = {MODE_NUMBER[mode]: mode for mode in (Mode.MIXTURE, Mode.POSTERIOR)}
 _RULES = {number: rule for rule, number in RULE_NUMBER.items()}

@@ -6,7 +6,6 @@ A damaged basin would still be numbers and route wrongly without a sign; hence t
 """
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,22 @@ import numpy as np
 
 from constellation.errors import ArtifactError
 from constellation.files import write_whole
+from constellation.geometry.bearings import bearing
 from constellation.geometry.simplex import FISHER_RAO_RADIUS
-from constellation.records import KernelSite, Refusal, Rule, Split, Table, Thresholds
+from constellation.records import (
+    FloatArray,
+    KernelSite,
+    Refusal,
+    Rule,
+    Share,
+    Table,
+    Thresholds,
+)
 from constellation.wire.names import is_kernel_name
 
 SCHEMA_VERSION = 1
-SITE_FILE = "site.msgpack"
-"""In a kernel's folder: a table of this kernel alone, by which it can join others."""
 TABLE_BYTES_MAX = 16 * 1024 * 1024
-"""Largest table that is written, and read: about 9,000 kernels."""
+"""Largest table that is written, and read: about 9,000 kernels of one basin."""
 
 
 def pack_table(table: Table) -> bytes:
@@ -36,6 +42,7 @@ def pack_table(table: Table) -> bytes:
         "temperatures": {str(rule): value for rule, value in table.temperatures.items()},
         "sites": [_pack_site(site) for site in table.sites],
         **({} if table.refusal is None else {"refusal": _pack_refusal(table.refusal)}),
+        **({"release": table.release} if table.release else {}),
     }
     content = bytes(msgpack.packb(table_map))
     envelope = {"schema": SCHEMA_VERSION, "sha256": _digest(content), "content": content}
@@ -79,26 +86,6 @@ def load_table(path: Path) -> Table:
     return unpack_table(data, source=path)
 
 
-def keep_site(artifacts: Path, table: Table, name: str) -> None:
-    """Keep where a kernel routes from beside its weights, so that it can leave and be taken back.
-
-    Written is the table of this kernel alone, every bit of its site included. A spawned kernel is
-    passed over, since its share goes back to its parent; so is a kernel whose folder is gone.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    folder = artifacts / "kernels" / name
-    kept = tuple(
-        replace(site, endpoint=None)
-        for site in table.sites
-        if site.name == name and site.split is None
-    )
-    if kept and folder.is_dir():
-        alone = replace(table, version=1, temperatures={}, sites=kept, refusal=None)
-        save_table(folder / SITE_FILE, alone)
-
-
 def _unpack(envelope: dict[str, Any], source: object) -> Table:
     if envelope["schema"] != SCHEMA_VERSION:
         raise ArtifactError(source, f"schema {envelope['schema']!r} is not {SCHEMA_VERSION}")
@@ -107,13 +94,15 @@ def _unpack(envelope: dict[str, Any], source: object) -> Table:
     content = msgpack.unpackb(envelope["content"], max_bin_len=TABLE_BYTES_MAX)
     if content["fisher_rao_radius"] != FISHER_RAO_RADIUS:
         raise ArtifactError(source, f"its distances are not on radius {FISHER_RAO_RADIUS}")
+    background_K = _array(content["background"])
     return Table(
         version=int(content["version"]),
         coordizer_hash=str(content["coordizer_hash"]),
-        background_K=_array(content["background"]),
+        background_K=background_K,
         temperatures=_by_rule(content["temperatures"]),
-        sites=tuple(_unpack_site(site) for site in content["sites"]),
+        sites=tuple(_unpack_site(site, background_K) for site in content["sites"]),
         refusal=_unpack_refusal(content["refusal"]) if "refusal" in content else None,
+        release=int(content.get("release", 0)),
     )
 
 
@@ -135,12 +124,14 @@ def _by_rule(values: dict[str, float]) -> dict[Rule, float]:
 
 def _pack_site(site: KernelSite) -> dict[str, Any]:
     # Written where there is something to say: the tables of others are what they were without it.
-    split = {} if site.split is None else {"split": _pack_split(site.split)}
-    unlearned = {"unlearned": list(site.unlearned)} if site.unlearned else {}
+    # The bearings of several basins are left out: they follow from these and the background.
+    several = {"basins": _floats(site.basins_BK)} if len(site.basins_BK) > 1 else {}
+    share = {} if site.share is None else {"share": _pack_share(site.share)}
+    measured = {} if site.arrived is None else {"arrived": [site.arrived, site.num_held_out]}
     return {
-        **split,
-        **unlearned,
-        **_pack_own(site.thresholds),
+        **several,
+        **share,
+        **measured,
         "name": site.name,
         "basin": _floats(site.basin_K),
         "bearing": _floats(site.bearing_K),
@@ -151,22 +142,22 @@ def _pack_site(site: KernelSite) -> dict[str, Any]:
     }
 
 
-def _pack_split(split: Split) -> dict[str, Any]:
+def _pack_share(share: Share) -> dict[str, Any]:
     return {
-        "parent": split.parent,
-        "basin": _floats(split.basin_K),
-        "bearing": _floats(split.bearing_K),
-        "radii": {str(rule): value for rule, value in split.radii.items()},
-        **_pack_own(split.thresholds),
+        "family": share.family,
+        "basin": _floats(share.basin_K),
+        "bearing": _floats(share.bearing_K),
     }
 
 
-def _pack_own(thresholds: Thresholds | None) -> dict[str, Any]:
-    return {} if thresholds is None else {"thresholds": _pack_thresholds(thresholds)}
-
-
-def _unpack_own(content: dict[str, Any]) -> Thresholds | None:
-    return _unpack_thresholds(content["thresholds"]) if "thresholds" in content else None
+def _unpack_share(content: dict[str, Any]) -> Share:
+    if not is_kernel_name(content["family"]):
+        raise ValueError(f"{content['family']!r} cannot name a family")
+    return Share(
+        family=content["family"],
+        basin_K=_array(content["basin"]),
+        bearing_K=_array(content["bearing"]),
+    )
 
 
 def _pack_thresholds(thresholds: Thresholds) -> dict[str, Any]:
@@ -217,18 +208,10 @@ def _grids(values: dict[str, bytes], shape: tuple[int, int]) -> dict[Rule, Any]:
     return {rule: _array(values[str(rule)]).reshape(shape) for rule in Rule}
 
 
-def _unpack_split(content: dict[str, Any]) -> Split:
-    return Split(
-        parent=content["parent"],
-        basin_K=_array(content["basin"]),
-        bearing_K=_array(content["bearing"]),
-        radii=_by_rule(content["radii"]),
-        thresholds=_unpack_own(content),
-    )
-
-
-def _unpack_site(content: dict[str, Any]) -> KernelSite:
-    split = content.get("split")
+def _unpack_site(content: dict[str, Any], background_K: FloatArray) -> KernelSite:
+    share = content.get("share")
+    arrived, num_held_out = content.get("arrived", (None, 0))
+    basins_BK = _array(content.get("basins", b"")).reshape(-1, len(background_K))
     if not is_kernel_name(content["name"]):  # it becomes part of paths
         raise ValueError(f"{content['name']!r} cannot name a kernel")
     return KernelSite(
@@ -239,7 +222,9 @@ def _unpack_site(content: dict[str, Any]) -> KernelSite:
         seat=content["seat"],
         phi_gauge=content["phi_gauge"],
         endpoint=content["endpoint"],
-        split=None if split is None else _unpack_split(split),
-        unlearned=tuple(content.get("unlearned", ())),
-        thresholds=_unpack_own(content),
+        basins_BK=basins_BK,
+        bearings_BK=bearing(basins_BK, background_K),
+        share=None if share is None else _unpack_share(share),
+        arrived=None if arrived is None else float(arrived),
+        num_held_out=int(num_held_out),
     )

@@ -14,7 +14,8 @@ from actors.kernel.host import KernelHost
 from actors.kernel.predicting import Partners
 from actors.kernel.server import KernelServer
 from actors.kernel.stepping import StepLoop
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.spec import RouterOptions
 from constellation.coordizer.bytelevel import byte_characters
 from constellation.coordizer.vocabulary import END_ID, END_TEXT, Vocabulary
@@ -37,6 +38,7 @@ from constellation.records import (
 )
 from constellation.v1 import kernel_pb2
 from constellation.wire.channel import Bind
+from tests.support.coordizers import Fixed
 
 VOCABULARY = Vocabulary(tokens=(END_TEXT, *byte_characters()), merges=())
 TOKEN_OF = {data: token for token, data in enumerate(VOCABULARY.token_bytes())}
@@ -124,10 +126,10 @@ class Choir:
                 server=shared,
                 loop=loop,
                 partners=Partners(None),
-                coordizer_folder=coordizer_folder,
+                coordizer_folder=None if coordizer_folder is None else lambda _: coordizer_folder,
             )
             self.servers[name] = self.kernels[name].server
-        self.router = RouterHost(self.coordizer, RouterOptions(top_k=2), token=None)
+        self.router = RouterHost(Fixed(self.coordizer), RouterOptions(top_k=2), token=None)
 
     async def __aenter__(self) -> "Choir":
         background_K = self.coordizer.background_K

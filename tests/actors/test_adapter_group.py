@@ -10,7 +10,6 @@ import pytest
 import actors.kernel.engines
 from actors.spec import DeploymentSpec
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.training import train_coordizer
 from constellation.coordizer.vocabulary import END_ID
 from constellation.errors import ArtifactError
 from constellation.kernel.adapters.attach import AdapterConfig, attach
@@ -21,8 +20,17 @@ from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.generation import Generation
 from constellation.kernel.opening import open_kernel
 from constellation.kernel.scoring import token_nats
-from tests.actors.test_kernel_group import PROMPT, SAMPLING, Sky, one_process, run, save
-from tests.coordizer.corpora import DOCUMENTS, LABELS
+from tests.actors.groups import (
+    PROMPT,
+    SAMPLING,
+    Sky,
+    blob,
+    damage,
+    one_process,
+    publish,
+    run,
+    save,
+)
 from tests.kernel.test_adapters import disturbed
 
 ADAPTERS: dict[str, AdapterConfig] = {
@@ -31,11 +39,6 @@ ADAPTERS: dict[str, AdapterConfig] = {
     "c": LoraConfig(rank=4, targets=("qkv", "down")),
     "d": CoordinateConfig(num_coordinates=8),
 }
-
-
-@pytest.fixture(scope="module")
-def coordizer() -> Coordizer:
-    return train_coordizer(DOCUMENTS, LABELS, vocab_size=300)
 
 
 @pytest.fixture
@@ -118,12 +121,12 @@ def test_adapters_join_and_leave_while_others_answer(
         await sky.start("a", "whole")
         said = [asyncio.create_task(sky.ask("a", tokens_max=50)) for _ in range(3)]
         for name in ("b", "d", "base"):
-            await sky.group.join(name)
+            await sky.join(name)
         sky.follow("a", "b", "d", "base", "whole")
         for name in ("a", "b", "d", "base"):
             assert await sky.ask(name) == alone(spec, coordizer, name)
         await sky.group.leave("b", 10)
-        await sky.group.join("c")  # where b was
+        await sky.join("c")  # where b was
         assert places(sky) == [4, 1]
         sky.follow("a", "c", "d", "base", "whole")
         assert await sky.ask("c") == alone(spec, coordizer, "c")
@@ -138,17 +141,23 @@ def test_new_adapters_are_taken_by_all_or_by_none(
     async def story(sky: Sky) -> None:
         await sky.start(*ADAPTERS)
         before = {name: await sky.ask(name) for name in ADAPTERS}
-        assert await sky.group.load_next() == ()
         save(spec, coordizer, "base", seed=9)
-        with pytest.raises(ArtifactError, match="belongs to the base"):
-            await sky.group.load_next()
-        sky.group.forget_next()
-        assert {name: await sky.ask(name) for name in ADAPTERS} == before
+        with pytest.raises(ArtifactError, match=r"not the one in adapter\.safetensors"):
+            publish(spec)  # the adapters are over the base as it was
         for seed, name in enumerate(ADAPTERS):
             adapt(spec, name, seed=10 + seed)
+        second = publish(spec)
+        damaged = blob(spec, second, "base")
+        whole = damaged.read_bytes()
+        damage(damaged, bytes(len(whole)))
+        with pytest.raises(ArtifactError):
+            await sky.group.load_next(second)
+        damage(damaged, whole)
+        sky.group.forget_next()
+        assert {name: await sky.ask(name) for name in ADAPTERS} == before
         lasting = asyncio.create_task(sky.ask("a", tokens_max=50))
-        assert await sky.group.load_next() == tuple(ADAPTERS)
-        await sky.group.take_next()
+        await sky.group.load_next(second)
+        await sky.group.take_next(second)
         for name in ADAPTERS:
             assert await sky.ask(name) == alone(spec, coordizer, name) != before[name]
         assert (await lasting).startswith(before["a"])

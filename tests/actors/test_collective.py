@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,14 +12,16 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from actors.router.collective import PREFIX_TOKENS, TOKENS_MAX, TOKENS_MIN, CollectiveSampler
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.spec import RouterOptions
 from constellation.client import AsyncClient
-from constellation.records import Reloaded, RoutingOptions, Sampling, TokenArray
+from constellation.records import RoutingOptions, Sampling, TokenArray
 from constellation.routing.collective import CollectiveScores, Integration, integrate, uniform_nats
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.channel import Bind
 from tests.actors.choir import VOCABULARY, Bytes, Choir, decoder, nats_of, sing
+from tests.support.coordizers import Fixed
 
 NAMES = "abc"
 PROMPTS = [
@@ -35,7 +38,7 @@ class Readable(Bytes):
 
 async def measuring(choir: Choir, *, rate: float = 0.001) -> tuple[RouterHost, CollectiveSampler]:
     """Return a router that measures; it samples when it is told to, at this rate."""
-    router = RouterHost(choir.coordizer, RouterOptions(collective_rate=rate), token=None)
+    router = RouterHost(Fixed(choir.coordizer), RouterOptions(collective_rate=rate), token=None)
     await router.update(Snapshot(table=choir.table, health={}, registry_pid=1))
     assert router._collective is not None
     return router, router._collective
@@ -113,11 +116,13 @@ def test_too_few_prompts_give_no_value_and_other_kernels_begin_anew() -> None:
         await ask(router, PROMPTS[7])
         await sampler.sample()
         assert sampler.state().phi_bits is not None
-        sampler.follow(RoutingPolicy(choir.table))  # as after a restart: nobody joined or left
+        sampler.follow(
+            RoutingPolicy(choir.table), choir.coordizer
+        )  # as after a restart: nobody joined or left
         assert sampler.state().num_prompts == 8
         fewer = choir.table.sites[:2]
-        table = SimpleNamespace(sites=fewer)
-        sampler.follow(SimpleNamespace(table=table))  # type: ignore[arg-type]
+        table = SimpleNamespace(sites=fewer, release=choir.table.release)
+        sampler.follow(SimpleNamespace(table=table), choir.coordizer)  # type: ignore[arg-type]
         assert (sampler.state().num_prompts, sampler.state().phi_bits) == (0, None)
         assert math.isnan(router.metrics.registry.get_sample_value(gauge) or 0)
         await router._links.close()
@@ -125,17 +130,13 @@ def test_too_few_prompts_give_no_value_and_other_kernels_begin_anew() -> None:
     sing(story, choirs(), coordizer=Readable())
 
 
-def test_new_weights_begin_anew() -> None:
-    class Registry:
-        async def reload(self) -> Reloaded:
-            return Reloaded(table_version=2, kernels=("a",))
-
+def test_another_release_begins_anew() -> None:
     async def story(choir: Choir) -> None:
         router, sampler = await measuring(choir)
-        router._administrator = Registry()  # type: ignore[assignment]
         await ask(router, PROMPTS[0])
         assert await sampler.sample()
-        await router.reload()
+        reloaded = replace(choir.table, release=choir.table.release + 1)
+        await router.update(Snapshot(table=reloaded, health={}, registry_pid=1))
         assert sampler.state().num_prompts == 0
         await router._links.close()
 
@@ -219,7 +220,6 @@ def test_by_default_nothing_is_kept_and_nothing_is_said() -> None:
 def test_every_prompt_of_a_period_is_as_likely_to_be_kept(seed: int) -> None:
     sampler = CollectiveSampler(
         None,  # type: ignore[arg-type]
-        Readable(),
         rate=1.0,
         draw=random.Random(seed).random,
         gauge=Gauge("g", "g", registry=CollectorRegistry()),

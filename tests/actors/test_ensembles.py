@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.router.host import Snapshot
+from actors.router.serving import Snapshot
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.errors import IncompatibleKernels, InvalidRequest, OutOfDomain, Overloaded

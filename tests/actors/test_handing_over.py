@@ -9,7 +9,8 @@ import pytest
 
 from actors.kernel.engine_port import Step
 from actors.kernel.host import KernelHost
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.spec import RouterOptions
 from constellation.geometry import bearing
 from constellation.records import (
@@ -28,6 +29,7 @@ from constellation.records import (
 from constellation.wire import convert
 from constellation.wire.channel import Bind
 from tests.actors.test_hosts import BACKGROUND_K, Engine, Letters, point
+from tests.support.coordizers import Fixed
 
 MOVING = RoutingOptions(handoff=True)
 
@@ -81,7 +83,7 @@ def told(
     """Ask kernels with these lines to go on with "aaaa"; return what came of it."""
 
     async def story() -> tuple[Piece, Route, RouterHost, dict[str, Speaker]]:
-        router = RouterHost(Shares(), RouterOptions(), token=None)
+        router = RouterHost(Fixed(Shares()), RouterOptions(), token=None)
         engines = {name: Speaker(name, line) for name, line in lines.items()}
         kernels = {
             name: KernelHost(name, engine, slots=2, queue_max=0) for name, engine in engines.items()

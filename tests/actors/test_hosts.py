@@ -11,7 +11,8 @@ import pytest
 
 from actors.kernel.engine_port import Step
 from actors.kernel.host import KernelHost
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.spec import RouterOptions
 from constellation.errors import (
     ArtifactError,
@@ -36,6 +37,7 @@ from constellation.records import (
 )
 from constellation.v1 import kernel_pb2
 from constellation.wire.channel import Bind
+from tests.support.coordizers import Fixed
 
 BACKGROUND_K = np.full(64, 1 / 64)
 SAMPLING = Sampling(tokens_max=4)
@@ -117,7 +119,7 @@ class Sky:
             name: KernelHost(name, engine, slots=slots, queue_max=queue_max)
             for name, engine in self.engines.items()
         }
-        self.router = RouterHost(Letters(), RouterOptions(), token=None)
+        self.router = RouterHost(Fixed(Letters()), RouterOptions(), token=None)
         self.heard = threading.Event()
 
     async def __aenter__(self) -> "Sky":
@@ -284,15 +286,17 @@ def test_an_older_table_is_ignored_and_a_strangers_refused() -> None:
         await sky.publish(replace(sky.table, version=3))
         await sky.publish(replace(sky.table, version=2))
         assert (await sky.ask("a"))[0].table_version == 3
-        with pytest.raises(ArtifactError, match="another coordizer"):
+        with pytest.raises(ArtifactError, match="another one than the table's"):
             await sky.publish(replace(sky.table, version=4, coordizer_hash="other"))
+        route, text = await sky.ask("a")
+        assert (route.table_version, text) == (3, "aaaa")
 
     run(story)
 
 
 def test_a_router_without_a_table_says_that_it_is_not_ready() -> None:
     async def story(_: Sky) -> None:
-        router = RouterHost(Letters(), RouterOptions(), token=None)
+        router = RouterHost(Fixed(Letters()), RouterOptions(), token=None)
         with pytest.raises(ServiceUnavailable, match="no table yet") as caught:
             await router.ask("a", SAMPLING, PLAIN, timeout_s=1)
         assert caught.value.retryable

@@ -1,181 +1,30 @@
 """Kernels of one process: one server, one thread, one step for those that are stacked."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import grpc
-import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from actors.kernel.group import KernelGroup
-from actors.kernel_link import KernelLinks, typed_loss
-from actors.placing import read_placement
-from actors.run_folder import as_json
-from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions
+from actors.placing import Placed, pack_placement, read_placement
+from actors.spec import DeploymentSpec
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.training import train_coordizer
 from constellation.coordizer.vocabulary import END_ID
-from constellation.errors import ArtifactError, KernelUnavailable
+from constellation.errors import KernelUnavailable
 from constellation.files import write_whole
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import Generation
 from constellation.kernel.scoring import token_nats
-from constellation.kernel.stacked_batch import StackedBatch
-from constellation.records import KernelSite, Rule, Sampling, Table
 from constellation.runtime.placement import Placement
 from constellation.v1 import kernel_pb2
-from constellation.wire.channel import Bind
-from tests.coordizer.corpora import DOCUMENTS, LABELS
-
-STACKED = ("a", "b", "c")
-SAMPLING = Sampling(tokens_max=10, temperature=0)
-PROMPT = [40, 50, 60, 41, 51]
-
-
-@pytest.fixture(scope="module")
-def coordizer() -> Coordizer:
-    return train_coordizer(DOCUMENTS, LABELS, vocab_size=300)
-
-
-def one_process(folder: Path, coordizer: Coordizer) -> DeploymentSpec:
-    """Return a deployment with room for eight kernels in a process, and no kernel yet."""
-    coordizer.save(folder / "artifacts" / "coordizer")
-    return DeploymentSpec(
-        namespace="test",
-        artifacts=folder / "artifacts",
-        run_dir=folder / "run",
-        routers=(RouterDoors(member="router", listen=("127.0.0.1", 0)),),
-        router=RouterOptions(),
-        kernel=KernelOptions(per_actor=8),
-    )
-
-
-@pytest.fixture
-def spec(tmp_path: Path, coordizer: Coordizer) -> DeploymentSpec:
-    """Write three kernels that can be stacked and two that cannot."""
-    spec = one_process(tmp_path, coordizer)
-    for seed, name in enumerate(STACKED):
-        save(spec, coordizer, name, seed=seed)
-    save(spec, coordizer, "recurrent", seed=7, recurrent_layers=(0,), loops_max=3)
-    save(
-        spec, coordizer, "adaptive", seed=8, recurrent_layers=(1,), loops_max=6, depth_threshold=0.3
-    )
-    spec.run_dir.mkdir()
-    return spec
-
-
-def save(
-    spec: DeploymentSpec,
-    coordizer: Coordizer,
-    name: str,
-    *,
-    seed: int,
-    tokenizer_hash: str | None = None,
-    **changes: Any,
-) -> None:
-    config = KernelConfig(
-        vocab_size=coordizer.vocab_size,
-        width=32,
-        num_layers=2,
-        num_heads=2,
-        mlp_width=40,
-        context=64,
-        init_std=0.4,
-    )
-    decoder = Decoder(replace(config, **changes), seed=seed)
-    folder = spec.artifacts / "kernels" / name
-    spoken = tokenizer_hash or coordizer.tokenizer_hash
-    save_kernel(folder, decoder, tokenizer_hash=spoken, facts={})
-
-
-def decoder_of(spec: DeploymentSpec, name: str) -> Decoder:
-    return load_kernel(spec.artifacts / "kernels" / name).decoder
-
-
-def alone(spec: DeploymentSpec, coordizer: Coordizer, name: str) -> str:
-    generation = Generation(decoder_of(spec, name), PROMPT, SAMPLING, END_ID)
-    while generation.step() is not None:
-        pass
-    return coordizer.decode(generation.produced).decode(errors="replace")
-
-
-class Sky:
-    """A group that serves, and a router's ways to it."""
-
-    def __init__(self, spec: DeploymentSpec) -> None:
-        self.group = KernelGroup(spec)
-        self.links = KernelLinks(None, grace_s=1)
-        self.endpoint = ""
-
-    async def start(self, *names: str) -> None:
-        await self.group.load(names)
-        self.endpoint = await self.group.server.open(Bind(), stall_s=5)
-        self.follow(*names)
-
-    def follow(self, *names: str) -> None:
-        point_K = np.full(64, 1 / 64)
-        sites = tuple(
-            KernelSite(
-                name=name,
-                basin_K=point_K,
-                bearing_K=point_K,
-                radii=dict.fromkeys(Rule, 1.0),
-                endpoint=self.endpoint,
-            )
-            for name in names
-        )
-        temperatures = dict.fromkeys(Rule, 1.0)
-        self.links.follow(
-            Table(
-                version=1,
-                coordizer_hash="",
-                background_K=point_K,
-                temperatures=temperatures,
-                sites=sites,
-            )
-        )
-
-    async def stop(self) -> None:
-        await self.links.close()
-        await self.group.server.stop(grace_s=0)
-
-    async def ask(self, kernel: str, *, tokens_max: int = 10) -> str:
-        try:
-            reply = await self.links.to(kernel).ask(request(kernel, tokens_max=tokens_max), 20)
-        except grpc.aio.AioRpcError as error:
-            raise typed_loss(error, kernel) from error
-        return kernel_pb2.KernelGenerateReply.FromString(reply).text
-
-    async def score(self, kernel: str) -> float:
-        request = kernel_pb2.KernelScoreRequest(tokens=PROMPT, kernel=kernel)
-        return (await self.links.to(kernel).score(request, 20)).nats
-
-    def stacks(self) -> list[StackedBatch]:
-        return list(self.group._loops)
-
-
-def request(kernel: str, *, tokens_max: int) -> kernel_pb2.KernelGenerateRequest:
-    made = kernel_pb2.KernelGenerateRequest(tokens=PROMPT, kernel=kernel)
-    made.sampling.tokens_max = tokens_max
-    made.sampling.temperature = 0.0
-    return made
-
-
-def run(spec: DeploymentSpec, story: Callable[[Sky], Coroutine[Any, Any, None]]) -> None:
-    async def tell() -> None:
-        sky = Sky(spec)
-        try:
-            await story(sky)
-        finally:
-            await sky.stop()
-
-    asyncio.run(tell())
+from tests.actors.groups import (
+    PROMPT,
+    STACKED,
+    Sky,
+    alone,
+    decoder_of,
+    request,
+    run,
+)
 
 
 def test_every_kernel_answers_for_itself_stacked_or_beside(
@@ -224,9 +73,9 @@ def test_kernels_join_and_leave_while_others_answer(
     async def story(sky: Sky) -> None:
         await sky.start("a")
         said = [asyncio.create_task(sky.ask("a", tokens_max=50)) for _ in range(3)]
-        await sky.group.join("b")
-        await sky.group.join("recurrent")
-        await sky.group.join("b")  # again: nothing happens
+        await sky.join("b")
+        await sky.join("recurrent")
+        await sky.join("b")  # again: nothing happens
         sky.follow("a", "b", "recurrent")
         assert sky.group.names == ("a", "b", "recurrent")
         assert await sky.ask("b") == alone(spec, coordizer, "b")
@@ -241,7 +90,7 @@ def test_kernels_join_and_leave_while_others_answer(
         with pytest.raises(KernelUnavailable, match="'b'"):
             await sky.ask("b")
         assert b'kernel="b"' not in generate_latest(sky.group.server.metrics.registry)
-        await sky.group.join("c")  # where b was
+        await sky.join("c")  # where b was
         sky.follow("a", "c", "recurrent")
         assert await sky.ask("c") == alone(spec, coordizer, "c")
         assert len({await each for each in said}) == 1
@@ -259,7 +108,7 @@ def test_a_place_is_not_given_away_while_somebody_is_still_answered_there(
         stream = aiter(sky.links.to("b").generate(request("b", tokens_max=50), 20))
         replies = [await anext(stream)]
         await sky.group.leave("b", 0)
-        await sky.group.join("c")
+        await sky.join("c")
         replies += [reply async for reply in stream]
         pieces = map(kernel_pb2.KernelGenerateReply.FromString, replies)
         assert "".join(piece.text for piece in pieces) == whole
@@ -273,60 +122,11 @@ def test_a_request_without_a_name_is_for_the_only_kernel(spec: DeploymentSpec) -
     async def story(sky: Sky) -> None:
         await sky.start("a")
         assert sky.group.server.named("").describe().name == "a"
-        await sky.group.join("b")
+        await sky.join("b")
         with pytest.raises(KernelUnavailable):
             sky.group.server.named("")
 
     run(spec, story)
-
-
-def test_new_weights_are_taken_by_all_kernels_or_by_none(
-    spec: DeploymentSpec, coordizer: Coordizer
-) -> None:
-    async def story(sky: Sky) -> None:
-        await sky.start(*STACKED, "recurrent")
-        group, before = sky.group, {name: await sky.ask(name) for name in STACKED}
-        assert await group.load_next() == ()
-        save(spec, coordizer, "b", seed=30)
-        damaged = spec.artifacts / "kernels" / "c" / "weights.safetensors"
-        whole = damaged.read_bytes()
-        damaged.write_bytes(whole[:-1])
-        with pytest.raises(ArtifactError):
-            await group.load_next()
-        group.forget_next()
-        assert {name: await sky.ask(name) for name in STACKED} == before
-        damaged.write_bytes(whole)
-        lasting = asyncio.create_task(sky.ask("a", tokens_max=50))
-        assert await group.load_next() == ("b",)
-        await group.take_next()
-        assert await sky.ask("b") == alone(spec, coordizer, "b") != before["b"]
-        assert await sky.ask("a") == before["a"]
-        assert (await lasting).startswith(before["a"])
-        assert len(sky.stacks()) == 1, "nobody holds the old one"
-
-    run(spec, story)
-
-
-def test_a_damaged_kernel_does_not_keep_the_others_from_answering(
-    spec: DeploymentSpec, coordizer: Coordizer
-) -> None:
-    (spec.artifacts / "kernels" / "b" / "kernel.json").write_text("{}")
-
-    async def story(sky: Sky) -> None:
-        await sky.start(*STACKED)
-        assert sky.group.names == ("a", "c")
-        assert await sky.ask("c") == alone(spec, coordizer, "c")
-        with pytest.raises(ArtifactError):
-            await sky.group.join("b")
-        save(spec, coordizer, "b", seed=1, tokenizer_hash="0" * 64)
-        with pytest.raises(ArtifactError, match="another vocabulary"):
-            await sky.group.join("b")
-        assert sky.group.names == ("a", "c")
-
-    run(spec, story)
-    (spec.artifacts / "kernels" / "b" / "kernel.json").write_text("{}")
-    with pytest.raises(ArtifactError):
-        asyncio.run(KernelGroup(spec).load(("b",)))
 
 
 @pytest.mark.parametrize("weights", ["bfloat16", "int8"])
@@ -355,9 +155,12 @@ def test_a_kernel_that_is_alone_maps_its_weights(spec: DeploymentSpec) -> None:
 
 
 def test_a_placement_comes_back_as_it_was_written(spec: DeploymentSpec) -> None:
-    assert read_placement(spec).processes == {}
-    placement = Placement(8, {}).fitted("abc")
-    write_whole(spec.placement_path, as_json(placement.processes))
-    assert read_placement(spec) == placement
-    spec.placement_path.write_text("[1]")
-    assert read_placement(spec).processes == {}  # its registry has the process serve them
+    assert read_placement(spec).placement.processes == {}
+    assert read_placement(spec).release_of("kernels-1") is None
+    placed = Placed(placement=Placement(8, {}).fitted("abc"), release=3, ahead={"kernel-new": 4})
+    write_whole(spec.placement_path, pack_placement(placed))
+    assert read_placement(spec) == placed
+    assert [placed.release_of(member) for member in ("kernels-1", "kernel-new")] == [3, 4]
+    for damaged in ("[1]", "{", '{"processes": {}, "release": "x", "ahead": {}}'):
+        spec.placement_path.write_text(damaged)
+        assert read_placement(spec).placement.processes == {}  # its registry has it serve them

@@ -19,6 +19,7 @@ from constellation.wire.channel import Bind
 from constellation.wire.long_texts import LONG_CHARACTERS
 from tests.actors.choir import VOCABULARY
 from tests.actors.test_hosts import BACKGROUND_K, PLAIN, SAMPLING, Sky, point
+from tests.support.coordizers import Fixed
 
 HANG_S = 20.0
 """A bound for waits that end at once when all is well."""
@@ -61,7 +62,7 @@ def serve(
 ) -> None:
     async def run() -> None:
         sky, held = Sky(), Held()
-        sky.router = RouterHost(held, RouterOptions(requests_max=requests_max), token=None)
+        sky.router = RouterHost(Fixed(held), RouterOptions(requests_max=requests_max), token=None)
         async with sky:
             endpoint = await sky.router.serve(Bind(), stall_s=5.0)
             try:

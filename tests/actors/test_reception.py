@@ -17,6 +17,7 @@ from constellation.records import Route, Sampling
 from constellation.v1 import kernel_pb2
 from constellation.wire.callers import Caller
 from tests.actors.test_hosts import PLAIN, SAMPLING, Engine, Letters, Sky
+from tests.support.coordizers import Fixed
 
 CALLER = Caller(client="me", request_id="7", fingerprint=b"what is asked")
 
@@ -24,7 +25,7 @@ CALLER = Caller(client="me", request_id="7", fingerprint=b"what is asked")
 def run(story: Callable[[Sky], Coroutine[Any, Any, None]], **options: Any) -> None:
     async def tell() -> None:
         sky = Sky(slots=8, queue_max=8)
-        sky.router = RouterHost(Letters(), RouterOptions(**options), token=None)
+        sky.router = RouterHost(Fixed(Letters()), RouterOptions(**options), token=None)
         async with sky:
             await story(sky)
 

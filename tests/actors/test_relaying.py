@@ -12,7 +12,8 @@ import pytest
 from actors.kernel.engine import KernelAnswer, KernelEngine
 from actors.kernel.engine_port import Step
 from actors.kernel.host import KernelHost
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.spec import RouterOptions
 from constellation.errors import KernelUnavailable
 from constellation.geometry import bearing
@@ -33,6 +34,7 @@ from constellation.wire import convert
 from constellation.wire.channel import Bind
 from tests.actors.test_engine import CONFIG, DECODER, VOCABULARY
 from tests.actors.test_hosts import BACKGROUND_K, PLAIN, Letters, point
+from tests.support.coordizers import Fixed
 
 NAMES = "abc"
 DRAWN = Sampling(tokens_max=24, temperature=1.1, seed=4, tokens_min=24, frequency_penalty=0.3)
@@ -90,7 +92,7 @@ class Sky:
             name: KernelHost(name, engine, slots=2, queue_max=2)
             for name, engine in self.engines.items()
         }
-        self.router = RouterHost(Bytes(), RouterOptions(), token=None)
+        self.router = RouterHost(Fixed(Bytes()), RouterOptions(), token=None)
         self.num_heard = 0
         self._hears = threading.Condition()
 

@@ -4,10 +4,12 @@ import asyncio
 from collections import Counter
 from contextlib import aclosing
 
-from actors.router.host import RouterHost, Snapshot
+from actors.router.host import RouterHost
+from actors.router.serving import Snapshot
 from actors.spec import RouterOptions
 from constellation.records import Mode, RoutingOptions, Sampling
 from tests.actors.choir import Choir, decoder, sing
+from tests.support.coordizers import Fixed
 
 SAMPLING = Sampling(tokens_max=20, temperature=0, logit_bias={0: -100})
 OPTIONS = RoutingOptions()
@@ -15,7 +17,7 @@ OPTIONS = RoutingOptions()
 
 async def limited(choir: Choir, depth: int | None) -> RouterHost:
     """Return another router over the same kernels."""
-    router = RouterHost(choir.coordizer, RouterOptions(spill_depth=depth), token=None)
+    router = RouterHost(Fixed(choir.coordizer), RouterOptions(spill_depth=depth), token=None)
     await router.update(Snapshot(table=choir.table, health={}, registry_pid=1))
     return router
 

@@ -1,15 +1,21 @@
-"""The table that a registry begins with."""
+"""The release and the table that a registry begins with."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from actors.placing import Placed, pack_placement
+from actors.registry.releases import current_release, served_release, steps_to
 from actors.registry.tables import first_table
 from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions
 from constellation.errors import ArtifactError
+from constellation.files import write_whole
 from constellation.records import Table
-from constellation.wire.table_file import save_table
+from constellation.releases.store import ReleaseStore
+from constellation.runtime.placement import Placement
+from constellation.wire.table_file import pack_table, save_table
+from tests.releases.drafts import draft
 from tests.wire.fakes import make_table
 
 
@@ -25,30 +31,94 @@ def spec(tmp_path: Path) -> DeploymentSpec:
     )
 
 
+def write(spec: DeploymentSpec, mark: str) -> int:
+    """Make a release with a table of version 3 the current one; return its number."""
+    store = ReleaseStore(spec.artifacts)
+    with store.adding() as put:
+        table = put.put_bytes(pack_table(replace(make_table(), version=3)))
+        version = store.write(replace(draft(put, mark), table=table)).version
+    store.switch(version)
+    return version
+
+
+def place(spec: DeploymentSpec, release: int) -> None:
+    placed = Placed(placement=Placement(1, {}), release=release)
+    write_whole(spec.placement_path, pack_placement(placed))
+
+
 def names(made: Table) -> list[str]:
     return [site.name for site in made.sites]
 
 
 def test_versions_only_ever_rise(spec: DeploymentSpec) -> None:
-    save_table(spec.stored_table_path, replace(make_table(), version=3))
-    assert first_table(spec).version == 4
+    write(spec, "first")
+    assert first_table(spec, restarts=False).version == 4
     save_table(spec.table_path, replace(make_table(), version=9))
-    assert first_table(spec).version == 10
+    assert first_table(spec, restarts=False).version == 10
+    assert first_table(spec, restarts=True).version == 10
+
+
+def test_the_table_is_that_of_the_release_and_says_so(spec: DeploymentSpec) -> None:
+    """Whatever the last table was: its kernels may listen elsewhere now."""
+    version = write(spec, "first")
+    save_table(spec.table_path, replace(make_table(), version=9, sites=make_table().sites[:1]))
+    found = first_table(spec, restarts=True)
+    assert (found.release, names(found)) == (version, names(make_table()))
+    assert {site.endpoint for site in found.sites} == {None}
+
+
+def test_a_registry_that_restarts_begins_with_what_is_served(spec: DeploymentSpec) -> None:
+    first = write(spec, "first")
+    assert served_release(spec).version == first, "where nobody wrote what is served"
+    place(spec, first)
+    second = write(spec, "second")
+    assert current_release(spec).version == second
+    assert served_release(spec).version == first
+    assert first_table(spec, restarts=True).release == first
+    assert first_table(spec, restarts=False).release == second, "nobody serves the first any more"
+
+
+def test_what_is_served_and_cannot_be_read_gives_way_to_the_current_release(
+    spec: DeploymentSpec,
+) -> None:
+    first = write(spec, "first")
+    place(spec, first)
+    second = write(spec, "second")
+    (spec.artifacts / "releases" / f"{first}.msgpack").write_bytes(b"half of")
+    assert served_release(spec).version == second
+    place(spec, 99)
+    assert served_release(spec).version == second
 
 
 def test_a_registry_that_restarts_without_artifacts_goes_on_with_the_last_table(
     spec: DeploymentSpec,
 ) -> None:
-    with pytest.raises(ArtifactError):
-        first_table(spec)
-    save_table(spec.table_path, replace(make_table(), version=9))
-    found = first_table(spec)
-    assert (found.version, names(found)) == (10, names(make_table()))
+    for restarts in (False, True):
+        with pytest.raises(ArtifactError, match="holds no release; train first"):
+            first_table(spec, restarts=restarts)
+    save_table(spec.table_path, replace(make_table(), version=9, release=5))
+    found = first_table(spec, restarts=True)
+    assert (found.version, found.release, names(found)) == (10, 5, names(make_table()))
     assert {site.endpoint for site in found.sites} == {None}
+    with pytest.raises(ArtifactError):
+        first_table(spec, restarts=False)
+
+
+def test_what_has_to_be_done_is_known_without_the_release_that_is_served(
+    spec: DeploymentSpec,
+) -> None:
+    version = write(spec, "first")
+    release = current_release(spec)
+    served = replace(make_table(), release=version)
+    assert steps_to(spec, served, release).reloaded == ()
+    law = served.sites[0]
+    lost = replace(served, release=99, sites=(replace(law, name="law"), replace(law, name="gone")))
+    steps = steps_to(spec, lost, release)
+    assert (steps.joined, steps.left, steps.reloaded) == (("talk", "verse"), ("gone",), ("law",))
 
 
 def test_a_damaged_last_table_is_passed_over(spec: DeploymentSpec) -> None:
-    save_table(spec.stored_table_path, replace(make_table(), version=3))
+    write(spec, "first")
     spec.table_path.parent.mkdir()
     spec.table_path.write_bytes(b"half of")
-    assert first_table(spec).version == 4
+    assert first_table(spec, restarts=True).version == 4

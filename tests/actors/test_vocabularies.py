@@ -23,6 +23,7 @@ from constellation.records import Mode, Piece, RoutingOptions, Sampling
 from constellation.wire import convert
 from tests.actors.test_engine import VOCABULARY
 from tests.actors.test_relaying import Bytes, Mortal, Sky
+from tests.support.coordizers import Fixed
 from tests.support.hugging_face import build_model, qwen2
 
 WHOLE = Sampling(tokens_max=24, tokens_min=24, temperature=0)
@@ -61,7 +62,7 @@ class MixedSky(Sky):
         super().__init__()
         self.engines: dict[str, Any] = {**self.engines, model: MortalModel(folder)}
         self.kernels[model] = KernelHost(model, self.engines[model], slots=2, queue_max=2)
-        self.router = RouterHost(Bytes(), RouterOptions(handoff_tokens=4), token=None)
+        self.router = RouterHost(Fixed(Bytes()), RouterOptions(handoff_tokens=4), token=None)
 
 
 def run(model: str, folder: Path, story: Callable[[MixedSky], Coroutine[Any, Any, None]]) -> None:

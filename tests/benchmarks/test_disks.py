@@ -78,6 +78,10 @@ def status(*, pid: int, up: bool = True, registry_pid: int = 1) -> Constellation
         basin_K=(),
         queue_depth=0,
         num_running=0,
+        basins_BK=(),
+        arrived=None,
+        num_held_out=0,
+        family=None,
     )
     return ConstellationStatus(
         table_version=1,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.training.test_refusal import WORDS, documents
 
 from benchmarks.refusal import auroc, query_settings, read_queries
 from constellation.records import Rule
-from tests.training.test_refusal import WORDS, documents
 
 
 def test_auroc_counts_pairs_and_half_of_the_ties() -> None:
@@ -34,7 +34,7 @@ def test_queries_of_labels_and_of_domains_give_a_setting_each(tmp_path: Path) ->
     queries, groups = tmp_path / "queries.json", tmp_path / "groups.json"
     queries.write_text(json.dumps(splits))
     groups.write_text(json.dumps({f"{name}-s": [name] for name in known}))
-    found = query_settings([queries, groups], seeds=1, rule=Rule.BEARING)
+    found = query_settings([queries, groups], seeds=1, rule=Rule.BEARING, basins_max=8)
     assert set(found) == {"labels_full", "labels_few", "domains_full", "domains_few"}
     for setting in found.values():
         assert {"refused_in", "caught_out", "auroc"} <= set(setting)

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import socket
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,12 @@ from cluster.diagnosis import (
     diagnose,
     parse_requirement,
 )
+from constellation.coordizer.coordizer import Coordizer
+from constellation.releases.manifest import Draft
+from constellation.releases.store import ReleaseStore
+from constellation.releases.workshop import coordizer_parts
 from tests.cli.conftest import Run
+from tests.support.released import release
 from tests.wire.fakes import Served
 
 GIB = 2**30
@@ -146,26 +151,45 @@ def test_artifacts_that_are_damaged_or_mixed_up_are_each_named(
 ) -> None:
     folder = tmp_path / "mixed"
     shutil.copytree(artifacts, folder)
-    weights = folder / "kernels" / "mail" / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x07")
     described = folder / "kernels" / "network" / "kernel.json"
     content = json.loads(described.read_text())
     described.write_text(json.dumps({**content, "tokenizer_hash": "0" * 64}))
-    shutil.rmtree(folder / "kernels" / "numbers")
+    release(folder, ["mail", "network", "numbers"])
     code, findings = _doctor(run, "--artifacts", folder)
     assert code == 1
-    text = " ".join(detail for _, detail in findings["artifacts"])
-    assert "mail" in text
-    assert "'network' was trained with another vocabulary" in text
-    assert "numbers" in text
-    (folder / "table.msgpack").write_bytes(b"x")
-    assert "not a kernel table" in _doctor(run, "--artifacts", folder)[1]["artifacts"][0][1]
+    ((_, detail),) = findings["artifacts"]
+    assert detail == "kernel 'network' was trained with another vocabulary"
+    store = ReleaseStore(folder)
+    files = store.read_current().files()
+    spoil(store.blobs.path(files["kernels/mail/weights.safetensors"]))
+    store.blobs.path(files["kernels/numbers/weights.safetensors"]).unlink()
+    spoil(store.blobs.path(files["table.msgpack"]))
+    code, findings = _doctor(run, "--artifacts", folder)
+    assert code == 1
+    details = [detail for _, detail in findings["artifacts"]]
+    assert len(details) == 3
+    for name in ("kernels/mail/weights", "kernels/numbers/weights", "table.msgpack"):
+        assert any(detail.startswith(name) for detail in details)
+    (folder / "current").write_bytes(b"x")
+    assert "no number of a release" in _doctor(run, "--artifacts", folder)[1]["artifacts"][0][1]
+
+
+def spoil(path: Path) -> None:
+    """Change the last byte of a file that is never changed."""
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
 
 
 def test_a_table_of_another_coordizer_is_found(run: Run, artifacts: Path, tmp_path: Path) -> None:
     folder = tmp_path / "other"
     shutil.copytree(artifacts, folder)
     run("coordize", "train", Path(__file__), folder / "coordizer", "--vocab", 300)
+    store = ReleaseStore(folder)
+    before = store.read_current()
+    with store.adding() as writer:
+        other = coordizer_parts(Coordizer.load(folder / "coordizer"), writer)
+        values = {field.name: getattr(before, field.name) for field in fields(Draft)}
+        store.switch(store.write(Draft(**{**values, "coordizer": other})).version)
     code, findings = _doctor(run, "--artifacts", folder)
     assert code == 1
     details = [detail for _, detail in findings["artifacts"]]

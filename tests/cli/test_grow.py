@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,9 @@ from constellation.kernel.adapters.files import save_adapter
 from constellation.kernel.adapters.lora import LoraConfig
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.opening import open_kernel
-from constellation.wire.table_file import load_table, pack_table
-from constellation.wire.texts_file import load_texts
+from constellation.records import Retire, Spawn, Table, Unlearn
+from constellation.releases.making import domain_of
+from constellation.releases.store import ReleaseStore
 from tests.cli.conftest import Run
 from tests.cli.test_serving_commands import write_own_state
 from tests.support.artifacts import PROMPTS
@@ -35,28 +35,54 @@ def own(artifacts: Path, tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
-def bits(artifacts: Path) -> bytes:
-    return pack_table(replace(load_table(artifacts / "table.msgpack"), version=1))
+def content(artifacts: Path) -> str:
+    """Return the sha256 of all that the current release serves."""
+    return ReleaseStore(artifacts).read_current().content_sha256
+
+
+def table_of(artifacts: Path) -> Table:
+    store = ReleaseStore(artifacts)
+    return store.table(store.read_current())
+
+
+def named(table: Table) -> list[str]:
+    return [site.name for site in table.sites]
 
 
 def test_a_finished_kernel_joins_and_leaves_the_artifacts(run: Run, own: Path) -> None:
-    before = bits(own)
+    before, first = content(own), table_of(own)
     kernel = own / "kernels" / "mail"
     added = run("add", "poems", kernel, "--text", "verse", "--artifacts", own, "--json")
     assert added.exit_code == 0, added.stderr
     told = json.loads(added.stdout)
-    assert told["kernel"] == "poems"
+    table = table_of(own)
+    assert told["joined"] == ["poems"]
     assert told["where"] == f"in {own}"
     assert told["others"] is None
     assert told["own"]["num_moved"] > 0
-    table = load_table(own / "table.msgpack")
-    assert [site.name for site in table.sites] == [*PROMPTS, "poems"]
-    assert table.sites[-1].seat == told["seat"]
-    assert table.version == told["table_version"]
+    assert (told["release"], told["table_version"]) == (table.release, 0)
+    assert named(table) == sorted([*PROMPTS, "poems"])
+    assert table.coordizer_hash != first.coordizer_hash, "its text counts for all"
+    assert ReleaseStore(own).previous(table.release) == first.release
     removed = run("remove", "poems", "--artifacts", own)
     assert removed.exit_code == 0, removed.stderr
-    assert "poems left, in" in removed.stdout
-    assert bits(own) == before
+    assert f"poems left, in {own} · release {table.release + 1}" in removed.stdout.replace("\n", "")
+    assert content(own) == before
+    back = run("releases", "rollback", "--artifacts", own)
+    assert back.exit_code == 0, back.stderr
+    assert named(table_of(own)) == named(table)
+
+
+def test_the_same_kernels_give_the_same_release_in_any_order(
+    run: Run, own: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(own, tmp_path / "other"))
+    for folder, names in ((own, ("poems", "songs")), (other, ("songs", "poems"))):
+        for name in names:
+            kernel = folder / "kernels" / "mail"
+            added = run("add", name, kernel, "--text", "verse", "--artifacts", folder)
+            assert added.exit_code == 0, added.stderr
+    assert content(own) == content(other)
 
 
 def test_an_adapter_joins_the_artifacts_with_its_base(run: Run, own: Path, tmp_path: Path) -> None:
@@ -67,38 +93,37 @@ def test_an_adapter_joins_the_artifacts_with_its_base(run: Run, own: Path, tmp_p
     added = run("add", "poems", "adapter", "--text", "verse", "--artifacts", own)
     assert added.exit_code == 0, added.stderr
     shutil.rmtree(tmp_path / "base")
-    assert open_kernel(own / "kernels" / "poems").tokenizer_hash == base.tokenizer_hash
-    assert (own / "bases" / base.weights_hash / "kernel.json").exists()
-    assert load_table(own / "table.msgpack").sites[-1].name == "poems"
+    for folder in (own, ReleaseStore(own).current_folder()):
+        assert open_kernel(folder / "kernels" / "poems").tokenizer_hash == base.tokenizer_hash
+        assert (folder / "bases" / base.weights_hash / "kernel.json").exists()
+    assert "poems" in named(table_of(own))
 
 
 def test_a_kernel_forgets_a_source_in_the_artifacts(run: Run, own: Path) -> None:
-    before = load_table(own / "table.msgpack")
+    before = table_of(own)
     told = json.loads(run("unlearn", "mail", "first half", "--artifacts", own, "--json").stdout)
-    table = load_table(own / "table.msgpack")
-    assert told["table_version"] == table.version == before.version + 1
-    assert told["seat"] == before.sites[0].seat
-    (rest,) = load_texts(own, "mail", coordizer_hash=table.coordizer_hash).keys() - {"first half"}
-    roots = load_texts(own, "mail", coordizer_hash=table.coordizer_hash)[rest]
-    assert table.sites[0].basin_K.tobytes() == roots.mean().tobytes()
-    assert table.sites[0].unlearned == ("first half",)
-    assert [site.name for site in table.sites] == list(PROMPTS)
+    store, table = ReleaseStore(own), table_of(own)
+    assert told["release"] == table.release == before.release + 1
+    assert (told["joined"], told["left"], told["reloaded"]) == ([], [], [])
+    domain = domain_of(store, store.read_current(), "mail")
+    (rest,) = domain.train.rows_by_source()
+    assert (rest, domain.unlearned) == ("second half", ("first half",))
+    assert table.coordizer_hash != before.coordizer_hash
+    assert named(table) == sorted(PROMPTS)
     again = run("unlearn", "mail", rest, "--artifacts", own)
     assert again.exit_code == 1
     assert "is all its text" in again.stderr
 
 
 def test_a_removed_kernel_is_taken_back_without_its_text(run: Run, own: Path) -> None:
-    """Live or not, by the path that `remove` leaves it at."""
-    before = load_table(own / "table.msgpack").sites
+    """Live or not, by the path that `remove` leaves it at, with what it had unlearned."""
+    run("unlearn", "network", "first half", "--artifacts", own)
+    before = content(own)
     assert run("remove", "network", "--artifacts", own).exit_code == 0
     taken = run("add", "network", own / "kernels" / "network", "--artifacts", own)
     assert taken.exit_code == 0, taken.stderr
     assert "network joined, in" in taken.stdout
-    after = {site.name: site for site in load_table(own / "table.msgpack").sites}
-    for site in before:
-        assert after[site.name].basin_K.tobytes() == site.basin_K.tobytes()
-        assert (after[site.name].radii, after[site.name].seat) == (site.radii, site.seat)
+    assert content(own) == before
 
 
 def test_the_sources_of_a_kernel_are_listed_and_those_that_are_gone_are_marked(
@@ -147,33 +172,35 @@ def test_what_it_cost_is_shown_as_a_table(run: Run, own: Path) -> None:
 def test_what_cannot_be_is_one_line_and_changes_nothing(
     run: Run, own: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    before = bits(own)
+    before, versions = content(own), ReleaseStore(own).versions()
     result = run(*arguments, "--artifacts", own)
     assert result.exit_code in (1, 2)
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
-    assert bits(own) == before
+    assert (content(own), ReleaseStore(own).versions()) == (before, versions)
 
 
 def test_where_it_runs_the_constellation_itself_is_asked(run: Run, served: Served) -> None:
     write_own_state(Path("runs/local"), served.endpoint)
     removed = run("remove", "poems", "--json")
     assert json.loads(removed.stdout) == {
-        "kernel": "poems",
-        "seat": 0,
+        "release": 7,
         "table_version": 6,
+        "joined": ["a"],
+        "left": ["b", "c"],
+        "reloaded": ["python", "law"],
         "where": "live",
     }
     spawned = run("spawn", "python", "python-2")
-    assert "python-2 shares the queries of python, live · table version 6" in spawned.stdout
+    wanted = "python-2 shares the queries of python, live · release 7 · table version 6"
+    assert wanted in spawned.stdout
     forgot = run("unlearn", "python", "a.txt")
-    assert "python routes without a.txt, live" in forgot.stdout
-    calls = [(name, detail) for name, detail, _ in served.router.calls]
-    assert calls == [
-        ("poems", "retire"),
-        ("python-2", ("spawn", "python")),
-        ("python", ("unlearn", "a.txt")),
-    ]
+    assert "python routes without a.txt, live · release 7" in forgot.stdout
+    calls = [asked for _, asked, _ in served.router.calls]
+    assert calls[0] == Retire(name="poems")
+    assert isinstance(calls[1], Spawn)
+    assert (calls[1].parent, calls[1].name) == ("python", "python-2")
+    assert calls[2:] == [Unlearn(kernel="python", source="a.txt")]
 
 
 def test_a_refusal_is_said_once_and_not_tried_again(run: Run, served: Served) -> None:

@@ -15,7 +15,7 @@ from constellation.kernel.cache import KVCache
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.config import PRESETS, KernelConfig
 from constellation.kernel.decoder import Decoder
-from constellation.wire.table_file import load_table
+from constellation.releases.store import ReleaseStore
 from tests.cli.conftest import Run
 
 SMALL = KernelConfig(vocab_size=300, width=32, num_layers=2, num_heads=2, mlp_width=64, context=64)
@@ -115,7 +115,7 @@ def test_plan_prints_and_measures(run: Run) -> None:
 def test_a_plan_for_what_training_left_counts_its_kernels_and_takes_their_shape(
     run: Run, artifacts: Path
 ) -> None:
-    names = [site.name for site in load_table(artifacts / "table.msgpack").sites]
+    names = [kernel.name for kernel in ReleaseStore(artifacts).read_current().kernels]
     config = load_kernel(artifacts / "kernels" / names[0]).decoder.config
     told = json.loads(run("plan", "--artifacts", artifacts, "--no-measure", "--json").stdout)
     assert (told["num_kernels"], told["num_parameters"]) == (len(names), config.num_parameters())
@@ -124,4 +124,4 @@ def test_a_plan_for_what_training_left_counts_its_kernels_and_takes_their_shape(
     assert "--artifacts stands in place of --preset" in both.stderr
     gone = run("plan", "--artifacts", "nowhere")
     assert gone.exit_code == 1
-    assert "nowhere/table.msgpack: cannot be read" in gone.stderr
+    assert "nowhere: holds no release" in gone.stderr

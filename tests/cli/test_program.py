@@ -67,6 +67,7 @@ def printing_commands(served: Served, own: Path) -> list[list[str]]:
         ["validate", "spark"],
         ["plan"],
         ["doctor", "--artifacts", str(own)],
+        ["releases", "list", *here],
     ]
 
 
@@ -108,6 +109,10 @@ SLOW = {
         ["coordize", "train", "text", "out", "--json"],
         "constellation.curricula.corpus:read_corpus",
     ),
+    "releases replay": (
+        ["releases", "replay", "1", "--queries", "text/a", "--artifacts", "text", "--json"],
+        "constellation.releases.replay:report",
+    ),
     "measure-beta": (
         ["measure-beta", "kernel", "--text", "text", "--json"],
         "cluster.cli.kernel_folder:load",
@@ -118,6 +123,7 @@ SLOW = {
 def test_every_slow_command_shows_in_a_pipe_that_it_lives(tmp_path: Path) -> None:
     """Two lines each, on standard error; what is printed as JSON stays what it is."""
     (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a").touch()
     cases = [
         {"kind": "slow", "arguments": arguments, "slow": slow} for arguments, slow in SLOW.values()
     ]

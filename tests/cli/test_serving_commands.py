@@ -41,7 +41,7 @@ def test_status_shows_every_kernel(run: Run, served: Served) -> None:
     result = run("status", "--endpoint", served.endpoint)
     assert result.exit_code == 0
     lines = {line.split()[0]: line.split() for line in result.stdout.splitlines()[1:4]}
-    assert lines["python"][1:9] == ["up", "0", "6", "4", "3", "0.00", "2", "11"]
+    assert lines["python"][1:10] == ["up", "0", "6", "4", "3", "0.00", "0.75", "2", "11"]
     assert lines["law"][1] == "down"
     assert lines["poetry"][2] == "-"
     assert "2 of 3 kernels up" in result.stdout
@@ -92,9 +92,15 @@ def test_up_says_that_a_ray_was_never_tried(
 def test_reload_says_which_kernels_have_new_weights(run: Run, served: Served) -> None:
     result = run("reload", "--endpoint", served.endpoint)
     assert result.exit_code == 0
-    assert "new weights: python, law · table version 6" in result.stdout
+    assert "new weights: python, law · release 7 · table version 6" in result.stdout
     shown = json.loads(run("reload", "--json", "--endpoint", served.endpoint).stdout)
-    assert shown == {"table_version": 6, "kernels": ["python", "law"]}
+    assert shown == {
+        "release": 7,
+        "table_version": 6,
+        "joined": ["a"],
+        "left": ["b", "c"],
+        "reloaded": ["python", "law"],
+    }
 
 
 def test_a_refused_reload_says_why(run: Run, served: Served) -> None:

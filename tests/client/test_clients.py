@@ -114,11 +114,6 @@ def test_a_score_counts_tokens_and_bytes(stars: Any) -> None:
     assert score.route.kernel == "python"
 
 
-def test_a_reload_says_what_changed(stars: Any) -> None:
-    reloaded = stars.reload()
-    assert (reloaded.table_version, reloaded.kernels) == (6, ("python", "law"))
-
-
 def test_the_status_tells_missing_values_from_zeros(stars: Any) -> None:
     state = stars.status()
     python, poetry, law = state.kernels
@@ -129,6 +124,10 @@ def test_the_status_tells_missing_values_from_zeros(stars: Any) -> None:
     assert (python.pid, python.num_restarts, python.num_routed) == (11, 2, 6)
     assert (python.queue_depth, python.num_running) == (3, 4)
     assert python.basin_K.sum() == pytest.approx(1)
+    assert [len(kernel.basins_BK) for kernel in state.kernels] == [1, 1, 2]
+    np.testing.assert_array_equal(python.basins_BK, python.basin_K[None])
+    assert (python.arrived, python.num_held_out) == (0.75, 40)
+    assert (law.arrived, law.num_held_out, law.family) == (None, 0, None)
     assert (state.router_pid, state.registry_pid, state.table_version) == (12, 13, 5)
     assert (state.uptime_s, state.load_entropy_ratio, state.num_unexpected_errors) == (1.5, 0.75, 0)
 

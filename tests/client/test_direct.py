@@ -264,7 +264,7 @@ def test_another_coordizer_is_refused() -> None:
     async def story(served: Served) -> None:
         with (
             DirectClient(served.endpoint, Other(), retries=QUICK) as stars,
-            pytest.raises(ArtifactError, match="load the folder `coordizer`"),
+            pytest.raises(ArtifactError, match="give the client `coordizers`"),
         ):
             await asyncio.to_thread(stars.ask, "a")
 

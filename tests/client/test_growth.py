@@ -1,24 +1,50 @@
-"""Adding, spawning and retiring through both clients: what is sent, read, and never sent twice."""
+"""Changes of what is served through both clients: what is sent, read, and never sent twice."""
 
 from typing import Any
 
 import pytest
 
 from constellation.errors import GrowthRefused, InvalidRequest, ServiceUnavailable, UnknownKernel
-from constellation.records import Grown
+from constellation.records import (
+    Add,
+    Changed,
+    Reload,
+    Retire,
+    RollBack,
+    Spawn,
+    Unlearn,
+)
 from tests.wire.fakes import Served
 
+CHANGES = {
+    "reload": (lambda stars: stars.reload(), Reload()),
+    "add": (lambda stars: stars.add("poems"), Add(name="poems")),
+    "retire": (lambda stars: stars.retire("law"), Retire(name="law")),
+    "unlearn": (
+        lambda stars: stars.unlearn("law", "a.txt"),
+        Unlearn(kernel="law", source="a.txt"),
+    ),
+    "roll back": (lambda stars: stars.roll_back(), RollBack()),
+    "roll back to": (lambda stars: stars.roll_back(3), RollBack(release=3)),
+}
 
+
+@pytest.mark.parametrize("kind", CHANGES)
 def test_each_change_reaches_the_router_and_says_what_it_changed(
-    served: Served, stars: Any
+    served: Served, stars: Any, kind: str
 ) -> None:
-    assert stars.add("poems") == Grown(kernel="poems", seat=17, table_version=6)
-    assert stars.spawn("law", "law-2") == Grown(kernel="law-2", seat=None, table_version=6)
-    assert stars.retire("law") == Grown(kernel="law", seat=0, table_version=6)
-    assert stars.unlearn("law", "a.txt") == Grown(kernel="law", seat=0, table_version=6)
-    calls = [(name, detail) for name, detail, _ in served.router.calls]
-    changes = [("poems", "add"), ("law-2", ("spawn", "law")), ("law", "retire")]
-    assert calls == [*changes, ("law", ("unlearn", "a.txt"))]
+    ask, expected = CHANGES[kind]
+    assert ask(stars) == Changed(
+        release=7, table_version=6, joined=("a",), left=("b", "c"), reloaded=("python", "law")
+    )
+    assert [asked for _, asked, _ in served.router.calls] == [expected]
+
+
+def test_a_spawn_carries_no_queries_to_the_router(served: Served, stars: Any) -> None:
+    stars.spawn("law", "law-2")
+    ((_, asked, _),) = served.router.calls
+    assert isinstance(asked, Spawn)
+    assert (asked.parent, asked.name, asked.queries_NK) == ("law", "law-2", None)
 
 
 @pytest.mark.parametrize("name", ["", "../law", "a/b", "A", ".law", "x" * 65, "a\n", "a b"])
@@ -32,6 +58,12 @@ def test_a_name_that_leads_elsewhere_never_leaves_the_client(
     assert served.router.calls == []
 
 
+def test_a_release_before_the_first_is_refused(served: Served, stars: Any) -> None:
+    with pytest.raises(InvalidRequest, match="release is 0"):
+        stars.roll_back(0)
+    assert served.router.calls == []
+
+
 def test_refusals_come_back_as_they_were_raised(served: Served, stars: Any) -> None:
     refused = GrowthRefused("poems", "the name is taken")
     served.router.failures += [refused, UnknownKernel("nobody", ["law"])]
@@ -42,16 +74,18 @@ def test_refusals_come_back_as_they_were_raised(served: Served, stars: Any) -> N
         stars.retire("nobody")
 
 
-def test_a_change_whose_reply_is_lost_is_not_asked_for_again(served: Served, stars: Any) -> None:
-    """A second try of what was done would say that the name is taken."""
-    for change in (
-        lambda: stars.add("poems"),
-        lambda: stars.spawn("law", "law-2"),
-        lambda: stars.retire("law"),
-        lambda: stars.unlearn("law", "a.txt"),
-    ):
-        served.router.failures.append(ServiceUnavailable("the registry", "it is restarting"))
-        before = len(served.router.calls)
-        with pytest.raises(ServiceUnavailable):
-            change()
-        assert len(served.router.calls) == before + 1
+@pytest.mark.parametrize("kind", ["add", "retire", "unlearn", "roll back"])
+def test_a_change_whose_reply_is_lost_is_not_asked_for_again(
+    served: Served, stars: Any, kind: str
+) -> None:
+    """A second try of what was done would say that the name is taken, or go back twice."""
+    served.router.failures.append(ServiceUnavailable("the registry", "it is restarting"))
+    with pytest.raises(ServiceUnavailable):
+        CHANGES[kind][0](stars)
+    assert len(served.router.calls) == 1
+
+
+def test_a_reload_whose_reply_is_lost_is_asked_for_again(served: Served, stars: Any) -> None:
+    served.router.failures.append(ServiceUnavailable("the registry", "it is restarting"))
+    assert stars.reload().release == 7
+    assert len(served.router.calls) == 2

@@ -1,6 +1,5 @@
 """A run folder without room is refused before anything is started, and by its true name."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,8 @@ import pytest
 from cluster import room
 from cluster.worker_errors import last_error_lines
 from constellation.errors import DeploymentError
+from constellation.releases.manifest import Draft, Engine, KernelFiles
+from constellation.releases.store import ReleaseStore
 from constellation.settings import Settings
 from tests.support.disks import files_of_at_most
 
@@ -16,18 +17,41 @@ WEIGHTS_BYTES = 3_000_000
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Path:
-    """Write three kernels, two of which have the same weights, and an adapter's base."""
-    folder = tmp_path / "artifacts"
-    for name, weights_hash in (("a", "1"), ("b", "2"), ("twin", "2")):
-        write_kernel(folder / "kernels" / name, weights_hash)
-    write_kernel(folder / "seed", "3")
-    (folder / "kernels" / ".c.part").mkdir()
-    return folder
+    """Write a release of three kernels, two of which have the same weights."""
+    publish(tmp_path / "artifacts")
+    write_kernel(tmp_path / "artifacts" / "kernels" / "left")  # no part of the release
+    return tmp_path / "artifacts"
 
 
-def write_kernel(folder: Path, weights_hash: str) -> None:
+def publish(folder: Path, *, adapters: tuple[str, ...] = ()) -> None:
+    store = ReleaseStore(folder)
+    with store.adding() as put:
+
+        def kernel(name: str, engine: Engine, base: str | None = None) -> KernelFiles:
+            file = "adapter" if base else "weights"
+            mark = b"b" if name == "twin" else name.encode()
+            files = {f"{file}.safetensors": put.put_bytes(mark.ljust(WEIGHTS_BYTES, b"."))}
+            domain = put.put_bytes(b"no text")
+            return KernelFiles(name=name, engine=engine, files=files, base=base, domain=domain)
+
+        base = put.put_bytes(b"base".ljust(WEIGHTS_BYTES, b"."))
+        own = [kernel(name, Engine.DECODER) for name in ("a", "b", "twin")]
+        over = [kernel(name, Engine.ADAPTER, base.sha256) for name in adapters]
+        draft = Draft(
+            change="test",
+            parent=None,
+            coordizer={"meta.json": put.put_bytes(b"{}")},
+            table=put.put_bytes(b"table"),
+            kernels=(*own, *over),
+            bases={base.sha256: {"weights.safetensors": base}} if adapters else {},
+            options={},
+        )
+        version = store.write(draft).version
+    store.switch(version)
+
+
+def write_kernel(folder: Path) -> None:
     folder.mkdir(parents=True)
-    (folder / "kernel.json").write_text(json.dumps({"weights_sha256": weights_hash}))
     with (folder / "weights.safetensors").open("wb") as file:
         file.truncate(WEIGHTS_BYTES)
 
@@ -40,8 +64,7 @@ def test_every_weight_that_is_mapped_is_counted_once(artifacts: Path) -> None:
     small = room.SMALL_BYTES
     assert room.needed_bytes(settings(artifacts)) == small + 2 * WEIGHTS_BYTES
     assert room.needed_bytes(settings(artifacts, per_actor=4)) == small
-    (artifacts / "kernels" / "d").mkdir()
-    (artifacts / "kernels" / "d" / "adapter.safetensors").touch()
+    publish(artifacts, adapters=("d", "e"))
     assert room.needed_bytes(settings(artifacts, per_actor=4)) == small + WEIGHTS_BYTES
 
 

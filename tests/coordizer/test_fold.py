@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from constellation.coordizer import distinct, fold
 from constellation.coordizer.fold import Folder
 from constellation.errors import ConfigError, InvalidRequest
 from constellation.geometry.simplex import distance
@@ -90,6 +91,49 @@ def test_a_batch_is_its_texts_one_by_one() -> None:
     assert batch_MK.shape == (4, OUTCOMES)
     for row, ids in zip(batch_MK, texts, strict=True):
         np.testing.assert_array_equal(row, folder().fold(ids))
+
+
+@given(
+    st.integers(2, 70),
+    st.lists(st.integers(0, 400), min_size=1, max_size=30),
+    st.sampled_from([0.5, 0.3, 1.0]),
+    st.integers(0, 1000),
+)
+def test_a_batch_has_every_bit_of_its_texts_one_by_one(
+    num_outcomes: int, lengths: list[int], exponent: float, seed: int
+) -> None:
+    """Texts of as many different tokens are folded together; that must not show."""
+    rng = np.random.default_rng(seed)
+    conditional_VK = rng.dirichlet(np.full(num_outcomes, 0.5), 200).astype(np.float32) + 1e-6
+    made = Folder(
+        conditional_VK, rng.dirichlet(np.full(num_outcomes, 5.0)), repeat_exponent=exponent
+    )
+    texts = [rng.integers(0, 200, length).astype(np.uint16) for length in lengths * 2]
+    batch_MK = made.fold_batch(texts)
+    for row, ids in zip(batch_MK, texts, strict=True):
+        assert row.tobytes() == made.fold(ids).tobytes()
+
+
+def test_a_batch_larger_than_a_chunk_is_its_texts_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distinct, "_CHUNK_TOKENS", 7)
+    monkeypatch.setattr(fold, "_BLOCK_ELEMENTS", 64)
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(0, VOCAB, length) for length in rng.integers(0, 12, 60)]
+    batch_MK = folder().fold_batch(texts)
+    for row, ids in zip(batch_MK, texts, strict=True):
+        assert row.tobytes() == folder().fold(ids).tobytes()
+
+
+def test_a_batch_of_no_text_has_no_basin() -> None:
+    assert folder().fold_batch([]).shape == (0, OUTCOMES)
+
+
+def test_a_batch_refuses_a_token_outside_the_vocabulary() -> None:
+    for wrong in (-1, VOCAB):
+        with pytest.raises(InvalidRequest, match=f"0 to {VOCAB - 1}"):
+            folder().fold_batch([[1], [2, wrong]])
 
 
 @given(token_lists)

@@ -1,9 +1,11 @@
 """Small tables and basins for the tests of routing."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from constellation.geometry.bearings import bearing
-from constellation.records import FloatArray, KernelSite, Refusal, Rule, Table, Thresholds
+from constellation.records import FloatArray, KernelSite, Refusal, Rule, Share, Table, Thresholds
 from constellation.routing.refusal import LENGTHS, SHARES
 
 OUTCOMES = 8
@@ -65,3 +67,34 @@ def refusal(seed: int, *, level: float = 0.3) -> Refusal:
         num_texts=tuple(range(100, 100 + len(LENGTHS))),
         num_documents=tuple(range(10, 10 + len(LENGTHS))),
     )
+
+
+def several(seed: int, sizes: tuple[int, ...], **settings: float) -> Table:
+    """Return a table whose kernels k0, k1, ... have so many random basins each."""
+    points = [basins(seed + row, size) for row, size in enumerate(sizes)]
+    made = table(np.stack([point_BK[0] for point_BK in points]), **settings)
+    return replace(
+        made,
+        sites=tuple(
+            replace(site, basins_BK=point_BK, bearings_BK=bearing(point_BK, BACKGROUND))
+            for site, point_BK in zip(made.sites, points, strict=True)
+        ),
+    )
+
+
+def with_family(made: Table, root: int, seed: int, *children: str) -> Table:
+    """Return the table in which the kernel at a place has spawned others, which come last."""
+    site = made.sites[root]
+    centres = basins(seed, len(children) + 1)
+    members = [
+        replace(
+            site,
+            name=name,
+            share=Share(
+                family=site.name, basin_K=centre_K, bearing_K=bearing(centre_K, BACKGROUND)
+            ),
+        )
+        for name, centre_K in zip((site.name, *children), centres, strict=True)
+    ]
+    others = [members[0] if each is site else each for each in made.sites]
+    return replace(made, sites=(*others, *members[1:]))

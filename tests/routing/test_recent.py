@@ -32,3 +32,7 @@ def test_queries_go_with_their_kernel_or_when_it_routes_from_elsewhere() -> None
     assert [len(recent.of(name)) for name in ("k0", "k1", "k2")] == [1, 0, 0]
     recent.follow(before)
     assert len(recent.of("k0")) == 1
+    set_of_two = basins(8, 2)
+    spread = replace(before.sites[0], basins_BK=set_of_two, bearings_BK=set_of_two)
+    recent.follow(replace(before, sites=(spread, *before.sites[1:])))
+    assert len(recent.of("k0")) == 0

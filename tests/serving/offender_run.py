@@ -23,14 +23,16 @@ import torch  # noqa: E402
 
 from actors import _ray  # noqa: E402
 from actors.kernel.process import KernelProcess  # noqa: E402
-from actors.run_folder import as_json  # noqa: E402
+from actors.placing import Placed, pack_placement  # noqa: E402
 from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions  # noqa: E402
 from constellation.coordizer.coordizer import Coordizer  # noqa: E402
 from constellation.errors import DeploymentError  # noqa: E402
 from constellation.files import write_whole  # noqa: E402
+from constellation.runtime.placement import Placement  # noqa: E402
 from constellation.v1 import kernel_pb2  # noqa: E402
 from constellation.wire import channel, services  # noqa: E402
 from tests.support.artifacts import PROMPTS  # noqa: E402
+from tests.support.released import release  # noqa: E402
 
 MEMBERS = {"kernel-mail": ("mail",), "kernel-twin": ("twin",)}
 
@@ -60,7 +62,10 @@ def deployment(artifacts: Path, folder: Path) -> DeploymentSpec:
         kernel=KernelOptions(),
     )
     (spec.run_dir / "logs").mkdir(parents=True)
-    write_whole(spec.placement_path, as_json(MEMBERS))
+    placement = Placement(spec.kernel.per_actor, MEMBERS)
+    version = release(spec.artifacts, ["mail", "twin"])
+    placed = Placed(placement=placement, release=version)
+    write_whole(spec.placement_path, pack_placement(placed))
     return spec
 
 

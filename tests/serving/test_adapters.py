@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,11 @@ from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.generation import Generation
 from constellation.kernel.opening import open_kernel
 from constellation.records import Sampling
+from constellation.releases.store import ReleaseStore
 from constellation.settings import Settings
-from constellation.wire.table_file import load_table, pack_table
 from tests.kernel.test_adapters import disturbed
 from tests.support.artifacts import PROMPTS
+from tests.support.released import rewrite
 
 pytestmark = pytest.mark.ray
 
@@ -66,10 +66,6 @@ def text_of(name: str, folder: Path) -> Path:
     return folder
 
 
-def bits(artifacts: Path) -> bytes:
-    return pack_table(replace(load_table(artifacts / "table.msgpack"), version=1))
-
-
 def say(stars: Client, kernel: str) -> str:
     return stars.ask(PROMPTS["mail"], kernel=kernel, tokens_max=12, temperature=0.0).text
 
@@ -91,32 +87,34 @@ def test_adapters_come_with_their_base_change_and_go(
     shutil.copytree(own / "kernels" / "mail", tmp_path / "base")
     base = load_kernel(tmp_path / "base")
     said = {name: say(stars, name) for name in PROMPTS}
-    table = bits(own)
+    store = ReleaseStore(own)
+    served = store.read_current().content_sha256
     for seed, name in enumerate(TEXTS):
         adapted = disturbed(attach(base.decoder, LoraConfig(rank=2 + seed)), seed)
         save_adapter(tmp_path / name, adapted, base=base, base_folder=tmp_path / "base")
         text = text_of(name, tmp_path / f"{name}-text")
         new = make_kernel(own, name, tmp_path / name, text, lambda event: None)
-        assert join(own, new, stars).grown.kernel == name
+        assert join(own, new, stars).changed.joined == (name,)
     shutil.rmtree(tmp_path / "base")
     for name in (*TEXTS, *PROMPTS):
         assert say(stars, name) == alone(own, name)
     assert len({kernel.pid for kernel in stars.status().kernels}) == 1
     assert [path.name for path in (own / "bases").iterdir()] == [base.weights_hash]
 
-    folder = own / "kernels" / "poems"
+    folder, joined = own / "kernels" / "poems", store.current()
     before, whole = say(stars, "poems"), (folder / ADAPTER_FILE).read_bytes()
-    (folder / ADAPTER_FILE).write_bytes(whole[:-1])
+    rewrite(own, {"poems": {ADAPTER_FILE: whole[:-1]}})
     with pytest.raises(ReloadRefused, match="adapter"):
         stars.reload()
     assert say(stars, "poems") == before
     kept = load_base(own / "kernels" / "forge")
     other = disturbed(attach(kept.decoder, LoraConfig(rank=3)), 9)
     save_adapter(folder, other, base=kept, base_folder=own / "bases" / kept.weights_hash)
-    assert stars.reload().kernels == ("poems",)
+    rewrite(own, {"poems": {ADAPTER_FILE: (folder / ADAPTER_FILE).read_bytes()}}, parent=joined)
+    assert stars.reload().reloaded == ("poems",)
     assert say(stars, "poems") == alone(own, "poems") != before
 
     for name in TEXTS:
         stars.retire(name)
     assert {name: say(stars, name) for name in PROMPTS} == said
-    assert bits(own) == table
+    assert store.read_current().content_sha256 == served

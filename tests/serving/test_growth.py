@@ -1,6 +1,6 @@
-"""Kernels join and leave a live constellation under load; no request is lost, nobody else moves.
+"""Kernels join and leave a live constellation under load; no request is lost.
 
-Every test gives the shared constellation back as it was.
+Every change is a release, and every test gives the shared constellation back as it was, to the bit.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cluster.state import RunState
-from constellation import Client
+from constellation import Client, DirectClient
 from constellation.client.retries import RetryPolicy
 from constellation.errors import (
     ConstellationError,
@@ -28,15 +28,15 @@ from constellation.errors import (
     TrainingError,
     UnknownKernel,
 )
-from constellation.records import Table
-from constellation.routing.sites import KernelTexts
+from constellation.releases.coordizers import ReleasedCoordizers
+from constellation.releases.making import domain_of, domain_path, load_domain, save_domain
+from constellation.releases.store import ReleaseStore
 from constellation.settings import Settings
 from constellation.wire.run_lock import owned
-from constellation.wire.table_file import SITE_FILE, load_table, pack_table, save_table
-from constellation.wire.texts_file import load_texts
+from constellation.wire.table_file import load_table, pack_table
 from tests.serving.load import Load
 from tests.support.artifacts import PROMPTS
-from tests.support.candidates import PROMPT, make_candidate
+from tests.support.candidates import PROMPT, make_candidate, make_domain_without
 
 pytestmark = pytest.mark.ray
 
@@ -51,25 +51,33 @@ def stars(constellation: RunState) -> Iterator[Client]:
 @pytest.fixture
 def poems(artifacts: Path, stars: Client) -> Iterator[Path]:
     """Return the folder of a kernel that is ready to join; afterwards nothing of it is left."""
-    before = bits(load_table(artifacts / "table.msgpack"))
+    before = content(artifacts)
     folder = make_candidate(artifacts, "poems")
     yield folder
     for kernel in stars.status().kernels:
         if kernel.name not in PROMPTS:
             stars.retire(kernel.name)
     shutil.rmtree(folder)
-    assert bits(load_table(artifacts / "table.msgpack")) == before
+    domain_path(artifacts, "poems").unlink(missing_ok=True)
+    assert content(artifacts) == before
 
 
-def bits(table: Table) -> bytes:
-    """Return all of a table but its version and where its kernels listen."""
+def content(artifacts: Path) -> str:
+    """Return the sha256 of all that the current release serves."""
+    return ReleaseStore(artifacts).read_current().content_sha256
+
+
+def bits(path: Path) -> bytes:
+    """Return all of a table but its version, its release, and where its kernels listen."""
+    table = load_table(path)
     sites = tuple(replace(site, endpoint=None) for site in table.sites)
-    return pack_table(replace(table, version=1, sites=sites))
+    return pack_table(replace(table, version=1, release=0, sites=sites))
 
 
 def weights(artifacts: Path) -> dict[str, str]:
-    kernels = {name: artifacts / "kernels" / name / "kernel.json" for name in PROMPTS}
-    return {name: json.loads(path.read_text())["weights_sha256"] for name, path in kernels.items()}
+    """Return the sha256 of the weights that are served of the kernels that are always there."""
+    release = ReleaseStore(artifacts).read_current()
+    return {name: release.kernel(name).files["weights.safetensors"].sha256 for name in PROMPTS}
 
 
 def say(stars: Client, kernel: str) -> str:
@@ -96,7 +104,7 @@ def test_a_kernel_joins_and_leaves_under_load(
     constellation: RunState, settings: Settings, artifacts: Path, stars: Client, poems: Path
 ) -> None:
     served = settings.run_dir / "table.msgpack"
-    before = (bits(load_table(served)), weights(artifacts), stars.status())
+    before = (bits(served), weights(artifacts), stars.status())
     said = {name: say(stars, name) for name in PROMPTS}
     with Load(constellation.endpoint, retries=None) as load:
         joined = stars.add("poems")
@@ -107,14 +115,18 @@ def test_a_kernel_joins_and_leaves_under_load(
         assert stars.ask(PROMPT, tokens_max=4).route.kernel != "poems"
     assert set(load.outcomes) == {"ok"}
     assert load.outcomes["ok"] > 0
+    assert (joined.joined, joined.left, left.joined, left.left) == (("poems",), (), (), ("poems",))
+    assert left.release > joined.release
     assert left.table_version > joined.table_version > before[2].table_version
-    assert joined.seat == left.seat
-    assert [kernel.name for kernel in grown.kernels] == [*PROMPTS, "poems"]
-    assert grown.kernels[-1].seat == joined.seat
+    names = [kernel.name for kernel in grown.kernels]
+    assert names == sorted([*PROMPTS, "poems"])
+    assert grown.coordizer_hash != before[2].coordizer_hash  # its text counts for all
     assert grown.table_version >= joined.table_version
-    wait_until(lambda: not alive(grown.kernels[-1].pid))
+    pids = {kernel.name: kernel.pid for kernel in grown.kernels}
+    wait_until(lambda: not alive(pids["poems"]))
     after = stars.status()
-    assert (bits(load_table(served)), weights(artifacts)) == before[:2]
+    assert (bits(served), weights(artifacts)) == before[:2]
+    assert after.coordizer_hash == before[2].coordizer_hash
     assert [k.pid for k in after.kernels] == [k.pid for k in before[2].kernels]
     assert {name: say(stars, name) for name in PROMPTS} == said
     targets = (settings.run_dir / "metrics_targets.json").read_text()
@@ -122,23 +134,69 @@ def test_a_kernel_joins_and_leaves_under_load(
     assert "poems" not in targets
 
 
+def test_all_routers_and_direct_clients_switch_with_the_release(
+    constellation: RunState, artifacts: Path, stars: Client, poems: Path
+) -> None:
+    source = ReleasedCoordizers(artifacts)
+    texts = [*PROMPTS.values(), PROMPT, "x", "  import email\n", "decimal"]
+    with DirectClient(constellation.endpoints, source.current(), coordizers=source) as direct:
+
+        def all_agree() -> list[str]:
+            routes = []
+            for text in texts:
+                told = [direct.route(text)]
+                for endpoint in constellation.endpoints:
+                    with Client(endpoint) as router:
+                        told.append(router.route(text))
+                assert len({(each.table_version, repr(each.choices)) for each in told}) == 1
+                routes.append(told[0].kernel)
+            return routes
+
+        before = all_agree()
+        for change in (lambda: stars.add("poems"), lambda: stars.retire("poems")):
+            changed = change()
+            wait_until(lambda v=changed.table_version: direct.route("x").table_version >= v)  # type: ignore[misc]
+            routes = all_agree()
+            assert ("poems" in routes) == ("poems" in changed.joined)
+        assert routes == before
+
+
 def test_a_kernel_that_left_is_taken_back_as_it_was_any_number_of_times(
     settings: Settings, artifacts: Path, stars: Client, poems: Path
 ) -> None:
-    """By the same call as a new one: where it routed from is kept beside its weights."""
+    """By the same call as a new one: the record of its text is kept."""
     stars.add("poems")
     stars.unlearn("poems", "text-0")
-    stored = artifacts / "table.msgpack"
-    before = bits(load_table(stored))
-    texts = (artifacts / "texts" / "poems.msgpack").read_bytes()
+    served = settings.run_dir / "table.msgpack"
+    before = (content(artifacts), bits(served))
     for _ in range(2):
         stars.retire("poems")
         stars.add("poems")
-        assert bits(load_table(stored)) == before
-        assert bits(load_table(settings.run_dir / "table.msgpack")) == before
-    assert (artifacts / "texts" / "poems.msgpack").read_bytes() == texts
+        assert (content(artifacts), bits(served)) == before
     stars.unlearn("poems", "text-1")
-    assert load_table(stored).sites[-1].unlearned == ("text-0", "text-1")
+    store = ReleaseStore(artifacts)
+    assert domain_of(store, store.read_current(), "poems").unlearned == ("text-0", "text-1")
+
+
+def test_an_earlier_release_is_served_again_under_load(
+    constellation: RunState, settings: Settings, artifacts: Path, stars: Client, poems: Path
+) -> None:
+    served = settings.run_dir / "table.msgpack"
+    first = ReleaseStore(artifacts).current()
+    before = bits(served)
+    joined = stars.add("poems")
+    with_poems = bits(served)
+    with Load(constellation.endpoint, retries=None) as load:
+        back = stars.roll_back()
+        assert (back.release, back.left, bits(served)) == (first, ("poems",), before)
+        forth = stars.roll_back(joined.release)
+        assert (forth.release, forth.joined) == (joined.release, ("poems",))
+        assert bits(served) == with_poems
+        stars.roll_back(first)
+    assert set(load.outcomes) == {"ok"}
+    assert bits(served) == before
+    with pytest.raises(ReloadRefused, match="there is no release 999"):
+        stars.roll_back(999)
 
 
 def test_nothing_is_reloaded_while_somebody_writes_the_artifacts(
@@ -170,24 +228,27 @@ def test_an_answer_that_a_kernel_began_is_finished_after_it_left(
 def test_a_spawned_kernel_shares_the_queries_of_its_parent_and_gives_them_back(
     constellation: RunState, settings: Settings, artifacts: Path, stars: Client
 ) -> None:
-    path = artifacts / "table.msgpack"
-    before = bits(load_table(path))
+    served = settings.run_dir / "table.msgpack"
+    before = (content(artifacts), bits(served))
     words = PROMPTS["mail"].split()
     queries = [" ".join(words[at:] + words[:at]) for at in range(len(words))] * 3
     queries = [text for text in queries if stars.route(text).kernel == "mail"]
     queries += ["import email message header charset mailbox parse header value"] * 8
+    others = {text: stars.route(text).kernel for text in (*PROMPTS.values(), PROMPT, "x", "1.5")}
     for text in queries:
         stars.ask(text, tokens_max=1)
     with Load(constellation.endpoint, retries=None) as load:
         spawned = stars.spawn("mail", "post")
-        routes = {text: stars.route(text).kernel for text in queries}
+        routes = {text: stars.route(text).kernel for text in [*queries, *others]}
+        with pytest.raises(GrowthRefused, match="shared with post"):
+            stars.retire("mail")
         stars.retire("post")
     assert set(load.outcomes) == {"ok"}
-    assert spawned.kernel == "post"
-    assert {"post", "mail"} <= set(routes.values())
-    assert bits(load_table(path)) == before
-    assert bits(load_table(settings.run_dir / "table.msgpack")) == before
-    shutil.rmtree(artifacts / "kernels" / "post")
+    assert spawned.joined == ("post",)
+    assert {routes[text] for text in queries} == {"post", "mail"}
+    family = {"post": "mail", "mail": "mail"}
+    assert {text: family.get(routes[text], routes[text]) for text in others} == others
+    assert (content(artifacts), bits(served)) == before
 
 
 def test_a_registry_that_restarts_finds_the_kernel_that_joined(stars: Client, poems: Path) -> None:
@@ -221,9 +282,13 @@ def _plausible_garbage(folder: Path) -> None:
     description.write_text(json.dumps(described))
 
 
-def _damage_site(folder: Path) -> None:
-    site = folder / SITE_FILE
-    site.write_bytes(site.read_bytes()[:-1])
+def _damage_record(folder: Path) -> None:
+    record = domain_path(folder.parents[1], folder.name)
+    record.write_bytes(record.read_bytes()[:-1])
+
+
+def _without_record(folder: Path) -> None:
+    domain_path(folder.parents[1], folder.name).unlink()
 
 
 def _other_vocabulary(folder: Path) -> None:
@@ -232,9 +297,10 @@ def _other_vocabulary(folder: Path) -> None:
     description.write_text(json.dumps({**described, "tokenizer_hash": "0" * 64}))
 
 
-def _other_coordizer(folder: Path) -> None:
-    table = load_table(folder / SITE_FILE)
-    save_table(folder / SITE_FILE, replace(table, coordizer_hash="0" * 64))
+def _record_of_other_tokens(folder: Path) -> None:
+    artifacts = folder.parents[1]
+    domain = load_domain(artifacts, folder.name)
+    save_domain(artifacts, replace(domain, tokenizer_hash="0" * 64))
 
 
 @pytest.mark.parametrize(
@@ -242,10 +308,11 @@ def _other_coordizer(folder: Path) -> None:
     [
         (_damage, GrowthRefused, "weights"),
         (_plausible_garbage, GrowthRefused, "did not come up"),
-        (_damage_site, GrowthRefused, "site.msgpack"),
-        (shutil.rmtree, GrowthRefused, "site.msgpack"),
+        (_damage_record, GrowthRefused, "poems.msgpack"),
+        (_without_record, GrowthRefused, "poems.msgpack"),
+        (shutil.rmtree, GrowthRefused, "kernel.json"),
         (_other_vocabulary, IncompatibleKernels, "poems"),
-        (_other_coordizer, IncompatibleKernels, "poems"),
+        (_record_of_other_tokens, IncompatibleKernels, "poems"),
     ],
 )
 def test_a_kernel_that_does_not_fit_is_refused_and_nothing_changes(
@@ -255,12 +322,13 @@ def test_a_kernel_that_does_not_fit_is_refused_and_nothing_changes(
     error: type[ConstellationError],
     message: str,
 ) -> None:
-    version = stars.status().table_version
+    version, serves = stars.status().table_version, content(poems.parents[1])
     spoil(poems)
     with pytest.raises(error, match=message):
         stars.add("poems")
     assert stars.status().table_version == version
-    assert [kernel.name for kernel in stars.status().kernels] == list(PROMPTS)
+    assert content(poems.parents[1]) == serves
+    assert [kernel.name for kernel in stars.status().kernels] == sorted(PROMPTS)
     poems.mkdir(exist_ok=True)
 
 
@@ -285,28 +353,24 @@ def test_names_that_are_taken_unknown_or_lead_elsewhere_are_refused(stars: Clien
 
 
 def test_a_kernel_forgets_a_source_under_load_and_after_a_restart(
-    constellation: RunState, settings: Settings, artifacts: Path, stars: Client, poems: Path
+    constellation: RunState, artifacts: Path, stars: Client, poems: Path
 ) -> None:
-    """On a kernel that is there for this test; the others keep every bit."""
-    served, stored = settings.run_dir / "table.msgpack", artifacts / "table.msgpack"
     stars.add("poems")
-    before = load_table(served)
     said = say(stars, "poems")
     with Load(constellation.endpoint, retries=None) as load:
         forgot = stars.unlearn("poems", "text-0")
     assert set(load.outcomes) == {"ok"}
-    after = load_table(served)
-    assert forgot.table_version == after.version > before.version
-    assert bits(replace(after, sites=after.sites[:-1])) == bits(
-        replace(before, sites=before.sites[:-1])
-    )
-    sources = load_texts(artifacts, "poems", coordizer_hash=after.coordizer_hash)
-    del sources["text-0"]
-    never = KernelTexts(name="poems", corpora=sources)
-    assert after.sites[-1].basin_K.tobytes() == never.basin().tobytes()
-    assert after.sites[-1].basin_K.tobytes() != before.sites[-1].basin_K.tobytes()
-    assert load_table(stored).sites[-1].unlearned == ("text-0",)  # by which a restart finds it
-    assert load_table(stored).sites[-1].basin_K.tobytes() == never.basin().tobytes()
+    store = ReleaseStore(artifacts)
+    assert store.current() == forgot.release  # by which a restart finds it
+    release = store.read_current()
+    domain = domain_of(store, release, "poems")
+    assert "text-0" not in domain.sources
     assert say(stars, "poems") == said  # its weights are what they were
     with pytest.raises(GrowthRefused, match="text-0"):
         stars.unlearn("poems", "text-0")
+    never = make_domain_without(artifacts, "text-0")
+    stars.retire("poems")
+    save_domain(artifacts, never)
+    again = store.read(stars.add("poems").release)
+    assert again.table == release.table  # to the bit as if it had never been read
+    assert again.coordizer == release.coordizer

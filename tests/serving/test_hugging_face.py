@@ -8,14 +8,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from cluster.growth import join, leave, make_kernel
+from cluster.growth import join, make_kernel
 from cluster.state import RunState
 from constellation import Client
 from constellation.errors import IncompatibleKernels
 from constellation.records import Mode
 from constellation.settings import Settings
-from constellation.wire.table_file import load_table
-from tests.serving.test_growth import bits, say, weights
+from tests.serving.test_growth import bits, content, say, weights
 from tests.support.artifacts import PROMPTS
 from tests.support.candidates import PROMPT
 from tests.support.hugging_face import build_model, qwen2, tokenizer
@@ -56,8 +55,8 @@ def test_a_model_joins_answers_in_its_own_tokens_and_leaves(
     )
     written = [token for token in whole[0, ids.shape[1] :].tolist() if token not in (0, 1)]
     expected = tokenizer().decode(written)
-    before = (digests(artifacts / "kernels"), weights(artifacts))
-    table = bits(load_table(artifacts / "table.msgpack"))
+    before = (digests(artifacts / "kernels"), weights(artifacts), content(artifacts))
+    table = bits(settings.run_dir / "table.msgpack")
     with Client(constellation.endpoint) as stars:
         said = {name: say(stars, name) for name in PROMPTS}
         new = make_kernel(artifacts, "fables", tmp_path / "model", text, ignore)
@@ -79,10 +78,10 @@ def test_a_model_joins_answers_in_its_own_tokens_and_leaves(
         assert score.nats > 0
         with pytest.raises(IncompatibleKernels):
             stars.ask(PROMPT, mode=Mode.MIXTURE, top_k=4)
-        leave(artifacts, "fables", stars)
+        assert stars.retire("fables").left == ("fables",)
         assert stars.ask(PROMPT, tokens_max=2).route.kernel != "fables"
         assert {name: say(stars, name) for name in PROMPTS} == said
         assert stars.status().num_unexpected_errors == 0
-    assert (digests(artifacts / "kernels"), weights(artifacts)) == before
-    assert bits(load_table(artifacts / "table.msgpack")) == table
-    assert bits(load_table(settings.run_dir / "table.msgpack")) == table
+    after = (digests(artifacts / "kernels"), weights(artifacts), content(artifacts))
+    assert after == before
+    assert bits(settings.run_dir / "table.msgpack") == table

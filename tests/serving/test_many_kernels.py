@@ -8,18 +8,24 @@ import pytest
 
 from cluster import lifecycle
 from constellation import Client
+from constellation.domains.families import KERNELS_MAX
+from constellation.domains.fitting import FitOptions
 from constellation.errors import GrowthRefused
-from constellation.routing.growth import KERNELS_MAX
+from constellation.releases.making import domain_of, load_domain, parts_of, publish
+from constellation.releases.store import ReleaseStore
 from constellation.settings import Settings
 from tests.support.artifacts import PROMPTS
 from tests.support.candidates import PROMPT, make_candidate
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+ONE_BY_ONE = 4
+"""Kernels that join each by a change of its own."""
+
 
 @pytest.fixture
 def grown(artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return artifacts of three kernels and as many that wait as there is room for, and one."""
+    """Return artifacts of three kernels, in a folder that nobody else serves."""
     folder = tmp_path / "artifacts"
     shutil.copytree(artifacts, folder)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -37,24 +43,38 @@ def test_there_is_room_for_240_kernels_and_no_more(grown: Path, tmp_path: Path) 
     names = [f"poems-{number}" for number in range(KERNELS_MAX - len(PROMPTS) + 1)]
     for number, name in enumerate(names):
         make_candidate(grown, name, weights_of=list(PROMPTS)[number % len(PROMPTS)])
+    at_once, one_by_one = names[: -ONE_BY_ONE - 1], names[-ONE_BY_ONE - 1 : -1]
     state = lifecycle.start(settings)
     with Client(state.endpoint) as stars:
         said = {name: say(stars, name) for name in PROMPTS}
-        grown_to = [stars.add(name) for name in names[:-1]]
+        train_all(grown, at_once)
+        assert stars.reload().joined == tuple(sorted(at_once))
+        for name in one_by_one:
+            stars.add(name)
         with pytest.raises(GrowthRefused, match="240 kernels already; remove one first"):
             stars.add(names[-1])
         status = stars.status()
         assert len(status.kernels) == KERNELS_MAX
         assert all(kernel.up for kernel in status.kernels)
         assert len({kernel.pid for kernel in status.kernels}) == 1
-        assert len({each.seat for each in grown_to}) == len(grown_to)
-        for number, name in list(enumerate(names[:-1]))[::24]:
+        assert len({kernel.seat for kernel in status.kernels}) == KERNELS_MAX
+        for number, name in [*list(enumerate(names))[:-1:24], (len(names) - 2, names[-2])]:
             assert say(stars, name) == said[list(PROMPTS)[number % len(PROMPTS)]]
         assert stars.ask(PROMPT, tokens_max=2).route.kernel in names
         stars.retire(names[0])
         stars.add(names[-1])
         assert say(stars, names[-1]) == said[list(PROMPTS)[(len(names) - 1) % len(PROMPTS)]]
         assert stars.status().num_unexpected_errors == 0
+
+
+def train_all(artifacts: Path, names: list[str]) -> None:
+    """Write a release with these kernels, too, as a training over the folder does."""
+    store = ReleaseStore(artifacts)
+    before = store.read_current()
+    own = [domain_of(store, before, kernel.name) for kernel in before.kernels]
+    arriving = [load_domain(artifacts, name) for name in names]
+    tokens = parts_of(store, before).tokens
+    publish(artifacts, [*own, *arriving], tokens, FitOptions(), change="trained again")
 
 
 def say(stars: Client, kernel: str) -> str:

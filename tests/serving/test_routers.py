@@ -11,7 +11,7 @@ import pytest
 from cluster.state import RunState
 from constellation import Client
 from constellation.client import ConstellationStatus, DirectClient
-from constellation.coordizer.coordizer import Coordizer
+from constellation.releases.coordizers import ReleasedCoordizers
 from tests.serving.load import Load
 from tests.support.artifacts import PROMPTS
 
@@ -62,10 +62,10 @@ def test_every_router_has_the_same_table_and_takes_orders(constellation: RunStat
 def test_a_direct_client_writes_what_the_routers_would(
     constellation: RunState, artifacts: Path
 ) -> None:
-    coordizer = Coordizer.load(artifacts / "coordizer")
+    source = ReleasedCoordizers(artifacts)
     with (
         Client(constellation.endpoints) as routed,
-        DirectClient(constellation.endpoints, coordizer) as direct,
+        DirectClient(constellation.endpoints, source.current(), coordizers=source) as direct,
     ):
         for prompt in PROMPTS.values():
             said, told = (

@@ -23,14 +23,14 @@ from constellation.errors import ConstellationError
 from constellation.kernel.checkpoint import load_kernel
 from constellation.kernel.generation import Generation
 from constellation.records import Sampling
-from constellation.routing.growth import retire_kernel
+from constellation.releases.store import ReleaseStore
 from constellation.routing.mixture import joint_logits
 from constellation.settings import Settings
-from constellation.wire.table_file import load_table, save_table
 from tests.serving.load import Load
 from tests.serving.test_modes import between
 from tests.support.artifacts import PROMPTS
 from tests.support.candidates import PROMPT, make_candidate
+from tests.support.released import rewrite
 
 pytestmark = pytest.mark.ray
 
@@ -195,7 +195,11 @@ def test_kernels_join_processes_with_room_and_leave_them(
     left = wait_until(stars, whole)
     assert list(processes(left).values()) == [["mail", "network"], ["poems"]]
     placed = json.loads((settings.run_dir / "placement.json").read_text())
-    assert placed == {"kernels-1": ["mail", "network"], "kernels-2": ["poems"]}
+    assert placed == {
+        "release": ReleaseStore(own).current(),
+        "processes": {"kernels-1": ["mail", "network"], "kernels-2": ["poems"]},
+        "ahead": {},
+    }
     assert {k.pid for k in left.kernels} == {k.pid for k in before.kernels}
     assert say(stars, "poems") == said["mail"]
 
@@ -209,9 +213,10 @@ def test_a_new_registry_finds_processes_as_they_are(stars: Client) -> None:
 
 def test_new_weights_are_served_by_the_kernels_that_have_them(stars: Client, own: Path) -> None:
     said = {name: say(stars, name) for name in ("mail", "network", "poems")}
-    for file in ("weights.safetensors", "kernel.json"):
-        shutil.copy(own / "kernels" / "numbers" / file, own / "kernels" / "network" / file)
-    assert stars.reload().kernels == ("network",)
+    files = ("weights.safetensors", "kernel.json")
+    others = {file: (own / "kernels" / "numbers" / file).read_bytes() for file in files}
+    rewrite(own, {"network": others})
+    assert stars.reload().reloaded == ("network",)
     assert say(stars, "network") == alone(own, "numbers") != said["network"]
     assert say(stars, "mail") == said["mail"]
     assert say(stars, "poems") == said["poems"]
@@ -221,11 +226,16 @@ def test_a_kernel_that_was_leaving_when_the_registry_died_leaves(
     stars: Client, settings: Settings, own: Path
 ) -> None:
     before = stars.status()
-    stored = own / "table.msgpack"
-    save_table(stored, retire_kernel(load_table(stored), "network"))  # the first thing it does
+    rewrite(own, {}, without=["network"])  # all that is left of a change when its registry dies
     os.kill(before.registry_pid, signal.SIGKILL)
-    after = wait_until(stars, lambda s: whole(s) and s.registry_pid not in (0, before.registry_pid))
-    assert [kernel.name for kernel in after.kernels] == ["mail", "poems"]
+    after = wait_until(
+        stars,
+        lambda status: (
+            whole(status)
+            and status.registry_pid not in (0, before.registry_pid)
+            and [kernel.name for kernel in status.kernels] == ["mail", "poems"]
+        ),
+    )
     assert after.kernels[0].pid == before.kernels[0].pid
     targets = json.loads((settings.run_dir / "metrics_targets.json").read_text())
     (endpoint,) = (t["targets"][0] for t in targets if t["labels"]["member"] == "kernels-1")

@@ -11,13 +11,12 @@ import torch
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
+from constellation.domains.fitting import FitOptions
+from constellation.domains.record import Domain, make_domain
 from constellation.kernel.checkpoint import save_kernel
 from constellation.kernel.config import KernelConfig
 from constellation.kernel.decoder import Decoder
-from constellation.routing.calibration import calibrate, make_table
-from constellation.routing.sites import KernelTexts, fit_sites
-from constellation.wire.table_file import save_table
-from constellation.wire.texts_file import save_texts
+from constellation.releases.making import publish
 
 MODULES = {
     "mail": ("email.message", "email.header", "mailbox"),
@@ -36,20 +35,21 @@ _CHARACTERS = 1500
 
 
 def build_artifacts(folder: Path, *, steps: int = 40) -> Path:
-    """Write coordizer, kernels and table as training does; return `folder`."""
+    """Write coordizer, kernels and a release of them as training does; return `folder`."""
     torch.set_num_threads(1)
-    documents = {name: _documents(modules) for name, modules in MODULES.items()}
+    documents = {name: documents_of(modules) for name, modules in MODULES.items()}
     texts = [text for parts in documents.values() for text in parts]
     labels = [name for name, parts in documents.items() for _ in parts]
     coordizer = train_coordizer(texts, labels, vocab_size=VOCAB_SIZE, anchored=True)
     coordizer.save(folder / "coordizer")
     for seed, (name, parts) in enumerate(documents.items()):
         _train_kernel(folder / "kernels" / name, coordizer, parts, seed=seed, steps=steps)
-    _write_table(folder, coordizer, documents)
+    _publish(folder, coordizer, documents)
     return folder
 
 
-def _documents(modules: tuple[str, ...]) -> list[str]:
+def documents_of(modules: tuple[str, ...]) -> list[str]:
+    """Return the source text of modules, in documents."""
     parts = []
     for module in modules:
         text = Path(str(importlib.import_module(module).__file__)).read_text()
@@ -76,23 +76,23 @@ def _train_kernel(
     save_kernel(folder, decoder, tokenizer_hash=coordizer.tokenizer_hash, facts={"steps": steps})
 
 
-def _write_table(folder: Path, coordizer: Coordizer, documents: dict[str, list[str]]) -> None:
-    kernels, held_basins, held_labels = [], [], []
-    for name, parts in documents.items():
-        basins_NK = np.stack([coordizer.basin(coordizer.encode(part)) for part in parts])
-        texts = KernelTexts(name=name)
-        for source, rows in (("first half", slice(1, None, 4)), ("second half", slice(3, None, 4))):
-            texts = texts.learn(source, basins_NK[rows])
-        kernels.append(texts)
-        save_texts(folder, name, texts.corpora, coordizer_hash=coordizer.hash)
-        held_basins.append(basins_NK[::2])
-        held_labels += [name] * len(basins_NK[::2])
-    background_K = coordizer.background_K
-    sites = fit_sites(kernels, background_K=background_K).sites
-    calibration = calibrate(
-        sites, np.concatenate(held_basins), held_labels, background_K=background_K
-    )
-    save_table(
-        folder / "table.msgpack",
-        make_table(sites, calibration, background_K=background_K, coordizer_hash=coordizer.hash),
-    )
+def _publish(folder: Path, coordizer: Coordizer, documents: dict[str, list[str]]) -> None:
+    publish(folder, domains_of(coordizer, documents), coordizer, FitOptions(), change="trained")
+
+
+def domains_of(coordizer: Coordizer, documents: dict[str, list[str]]) -> list[Domain]:
+    """Return records of text in which every second document is held out."""
+    return [
+        make_domain(
+            name,
+            [(("first half", "second half")[row % 4 == 3], parts[row]) for row in odd(parts)],
+            [("held out", part) for part in parts[::2]],
+            coordizer,
+        )
+        for name, parts in documents.items()
+    ]
+
+
+def odd(parts: list[str]) -> range:
+    """Return the rows of the documents that are learned from."""
+    return range(1, len(parts), 2)

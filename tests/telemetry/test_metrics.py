@@ -49,6 +49,7 @@ REGISTRY = {
     "constellation_kernel_up": ("gauge", ("kernel",)),
     "constellation_kernel_restarts": ("counter", ("kernel",)),
     "constellation_kernel_phi_ratio": ("gauge", ("kernel",)),
+    "constellation_kernel_arrived_ratio": ("gauge", ("kernel",)),
     "constellation_basin_spread_radians": ("gauge", ()),
     "constellation_table_version": ("gauge", ()),
     "constellation_write_failures": ("counter", ("file",)),

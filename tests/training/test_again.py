@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.growth import forget, join, leave, make_kernel
+from cluster.growth import join, make_kernel
+from constellation.coordizer.coordizer import Coordizer
+from constellation.domains.record_file import pack_domain
 from constellation.errors import (
     ArtifactError,
     ConfigError,
     TrainingError,
 )
 from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.records import KernelSite
-from constellation.routing.growth import retire_kernel, spawn_kernel
+from constellation.records import FloatArray, Spawn
+from constellation.releases.making import make
+from constellation.releases.store import ReleaseStore
 from constellation.wire.run_lock import owned
-from constellation.wire.table_file import load_table, save_table
 from tests.support.hugging_face import build_model, qwen2
+from tests.training.served import back, bits, content, forget, kernel, leave, record, release, sites
 from tests.training.test_growth import FORGE, STOCKS, write
 from tests.training.test_pipeline import alone, done_again, recipe
 from training.growth import train_new
@@ -29,10 +33,8 @@ from training.loop.step import Alone
 from training.pipeline import train
 from training.progress.events import Event, Notice, OnEvent, ignore
 from training.recipe import Recipe
-from training.report.writing import write_report
 from training.runs.branch import train_kernel, train_share
 from training.runs.training_plan import SEED, TrainingPlan
-from training.validation.run import validate_gates, validate_run
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +66,6 @@ def out(grown: Path, tmp_path: Path) -> Path:
 BRANCH = {"steps": 6, "batch_size": 2, "learning_rate": 1e-2, "warmup_steps": 2}
 
 
-def sites(out: Path) -> dict[str, KernelSite]:
-    return {site.name: site for site in load_table(out / "table.msgpack").sites}
-
-
 def notices(wanted: Recipe, out: Path) -> str:
     """Train and return what was noticed on the way."""
     events: list[Event] = []
@@ -92,49 +90,117 @@ def nobody(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
 # --- what joined ----------------------------------------------------------------------------------
 
 
-def test_kernels_that_joined_stay_in_the_table_when_the_run_is_trained_again(
-    text: Path, out: Path
-) -> None:
-    before, table = sites(out), load_table(out / "table.msgpack")
+def spawn(out: Path, parent: str, child: str) -> None:
+    """Share a kernel's queries with a new one; the queries are lines of its own documents."""
+    coordizer = Coordizer.load(ReleaseStore(out).current_folder() / "coordizer")
+    learned = kept_text(out, parent)
+    assert learned is not None
+    queries_NK: FloatArray = np.stack(
+        [
+            coordizer.basin(coordizer.encode(d.text[start::2]))
+            for d in learned.train
+            for start in (0, 1)
+        ]
+    )
+    queries_NK = np.concatenate([queries_NK] * 2)
+    after = make(out, Spawn(parent=parent, name=child, queries_NK=queries_NK))
+    ReleaseStore(out).switch(after.version)
+
+
+def test_kernels_that_joined_stay_when_the_run_is_trained_again(text: Path, out: Path) -> None:
+    before = release(out)
+    placed = {name: bits(out, name) for name in ("forge", "guest")}
     told = notices(recipe(text, branch_stage=BRANCH), out)
-    after = sites(out)
-    assert "kept in the table, as they were: forge, guest" in told
-    assert list(after) == list(before)
+    after = release(out)
+    assert "still served, as they were: forge, guest" in told
+    assert [each.name for each in after.kernels] == [each.name for each in before.kernels]
+    assert after.parent == before.version
     assert load_kernel(out / "kernels" / "sea").facts["steps"] == 6
+    assert kernel(out, "sea") != before.kernel("sea")
     for name in ("forge", "guest"):
-        assert after[name].basin_K.tobytes() == before[name].basin_K.tobytes()
-        assert after[name].radii == before[name].radii
-        assert after[name].seat == before[name].seat
-    assert load_table(out / "table.msgpack").version > table.version
-    leave(out, "forge", None)
-    assert list(sites(out)) == [name for name in before if name != "forge"]
+        assert kernel(out, name) == before.kernel(name), "files and record of text"
+        assert bits(out, name) == placed[name]
+    leave(out, "forge")
+    assert list(sites(out)) == [each.name for each in before.kernels if each.name != "forge"]
 
 
-def test_a_spawned_kernel_stays_and_owes_its_parent_nothing_any_more(text: Path, out: Path) -> None:
-    table = load_table(out / "table.msgpack")
-    parent = sites(out)["sea"]
-    halves = [site.basin_K for site in table.sites if site.name in ("sea", "bake")] * 8
-    shutil.copytree(out / "kernels" / "sea", out / "kernels" / "shore")
-    (out / "kernels" / "shore" / "spawned_from").write_text("sea\n")
-    save_table(out / "table.msgpack", spawn_kernel(table, "sea", "shore", np.stack(halves)))
+def test_what_joined_leaves_no_trace_when_it_leaves_after_another_training(
+    text: Path, out: Path, tmp_path: Path
+) -> None:
     train(recipe(text, branch_stage=BRANCH), out, trainer=alone)
-    after = sites(out)
-    assert "shore" in after
-    assert after["shore"].split is None
-    assert after["sea"].basin_K.tobytes() == parent.basin_K.tobytes()
-    gone = retire_kernel(load_table(out / "table.msgpack"), "shore")
-    assert {site.name for site in gone.sites} == set(after) - {"shore"}
+    for name in ("forge", "guest"):
+        leave(out, name)
+    train(recipe(text, branch_stage=BRANCH), tmp_path / "straight", trainer=alone)
+    one, two = release(out), release(tmp_path / "straight")
+    assert one.table == two.table
+    assert [each.domain for each in one.kernels] == [each.domain for each in two.kernels]
+
+
+def test_a_spawned_kernel_stays_with_its_share_and_gives_it_back(text: Path, out: Path) -> None:
+    before = bits(out, "sea")
+    spawn(out, "sea", "shore")
+    share = sites(out)["shore"].share
+    child = kernel(out, "shore")
+    train(recipe(text, branch_stage=BRANCH), out, trainer=alone)
+    assert kernel(out, "shore") == child
+    stays = sites(out)["shore"].share
+    assert share is not None
+    assert stays is not None
+    assert (stays.family, stays.basin_K.tobytes()) == (share.family, share.basin_K.tobytes())
+    assert sites(out)["sea"].basin_K.tobytes() == sites(out)["shore"].basin_K.tobytes()
+    leave(out, "shore")
+    train(recipe(text), out, trainer=alone)
+    assert bits(out, "sea") == before, "the gauge of its first weights, too"
 
 
 def test_what_was_unlearned_stays_unlearned(text: Path, out: Path) -> None:
     learned = kept_text(out, "sea")
     assert learned is not None
     source = learned.train[0].source
-    forget(out, "sea", source, None)
-    basin = sites(out)["sea"].basin_K.tobytes()
+    forget(out, "sea", source)
+    basin, known = sites(out)["sea"].basin_K.tobytes(), record(out, "sea")
     train(recipe(text, branch_stage=BRANCH), out, trainer=alone)
-    assert sites(out)["sea"].unlearned == (source,)
+    again = record(out, "sea")
+    assert again.unlearned == (source,)
+    assert pack_domain(replace(again, phi_gauge=known.phi_gauge)) == pack_domain(known)
     assert sites(out)["sea"].basin_K.tobytes() == basin
+
+
+def test_what_a_kernel_that_left_had_unlearned_stays_unlearned_when_it_is_made_again(
+    text: Path, out: Path
+) -> None:
+    """A model with tokens of its own comes back under other coordinates, and its text anew."""
+    learned = kept_text(out, "guest")
+    assert learned is not None
+    forget(out, "guest", learned.train[0].source)
+    for name in ("forge", "guest"):
+        leave(out, name)
+    train(recipe(text, coordizer={"vocab_size": 300}), out, trainer=alone)
+    back(out, "guest")
+    assert record(out, "guest").unlearned == (learned.train[0].source,)
+    assert learned.train[0].source not in record(out, "guest").train.sources
+
+
+def test_a_training_that_ended_before_its_release_loses_nothing_and_keeps_nothing(
+    text: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kernels are others by then, and what is served is still what was."""
+    for name in ("forge", "guest"):
+        leave(out, name)
+    before = content(out)
+    shutil.copytree(text, tmp_path / "text")
+    shutil.rmtree(tmp_path / "text" / "stars")
+
+    def ended(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.publishing.publish", ended)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe(tmp_path / "text"), out, trainer=alone)
+    assert content(out) == before
+    train(recipe(tmp_path / "text"), out, trainer=nobody)
+    assert [each.name for each in release(out).kernels] == ["bake", "sea"]
 
 
 @pytest.mark.parametrize("how", ["text", "vocabulary", "seed"])
@@ -155,14 +221,17 @@ def test_a_change_that_they_would_not_fit_is_refused_before_it_begins(
         train(wanted, out, trainer=nobody)
     assert state(out) == before
     for name in ("forge", "guest"):
-        leave(out, name, None)
+        leave(out, name)
     train(wanted, out, trainer=alone)
     # Each way that the messages name brings them back under the new coordizer.
-    if how != "text":  # where a kernel of that name is the run's own by now
+    if how == "seed":  # the tokens stayed, and with them what the record says
+        back(out, "forge")
+    if how == "vocabulary":  # with "text" a kernel of that name is the run's own by now
         with pytest.raises(ArtifactError, match=r"constellation add forge .*added/forge"):
             make_kernel(out, "forge", out / "kernels" / "forge", None, ignore)
         join(out, train_new(out, "forge", out / "added" / "forge", trainer=alone), None)
-    join(out, make_kernel(out, "guest", out / "kernels" / "guest", None, ignore), None)
+    back(out, "guest")
+    assert "guest" in sites(out)
 
 
 def test_text_that_is_only_newer_is_no_change(text: Path, out: Path, tmp_path: Path) -> None:
@@ -170,47 +239,6 @@ def test_text_that_is_only_newer_is_no_change(text: Path, out: Path, tmp_path: P
     (tmp_path / "text" / "sea" / "0.txt").touch()
     train(recipe(tmp_path / "text"), out, trainer=nobody)
     assert {"forge", "guest"} <= set(sites(out))
-
-
-def test_figures_are_of_the_runs_own_kernels_and_name_the_others(text: Path, out: Path) -> None:
-    result = train(recipe(text, branch_stage=BRANCH), out, trainer=alone)
-    assert result.kernels == tuple(sorted(STOCKS))
-    assert result.report["joined_since"] == ["forge", "guest"]
-    routed = [row["routed_to"] for row in result.report["held_out"]["domains"].values()]
-    assert set().union(*routed) <= set(STOCKS)
-    shown = write_report(out).path.read_text()
-    assert "since they joined after the training: forge, guest" in shown
-    assert "guest writes none here: a Hugging Face model, with tokens of its own" in shown
-
-
-def test_a_report_names_what_joined_after_it(out: Path) -> None:
-    """Without a training in between: the kernels joined after `report.json` was written."""
-    assert write_report(out).summary["joined_since"] == ["forge", "guest"]
-
-
-def test_the_checks_of_a_run_pass_over_a_model_with_tokens_of_its_own(out: Path) -> None:
-    report = validate_run(out)
-    guest = {check.name: check for check in report.groups["guest"]}
-    assert guest["files and hash"].passed is True
-    assert guest["vocabulary"].passed is None
-    assert "tokens of its own" in guest["vocabulary"].detail
-    assert {check.name for check in report.groups["forge"]} > {"better than unigrams"}
-    gates = {check.name: check for check in validate_gates(out).groups["gate 2"]}
-    assert gates["integration of guest"].passed is None
-    weights = out / "kernels" / "guest" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
-    assert validate_run(out).groups["guest"][0].passed is False
-
-
-def test_a_kernel_that_was_removed_is_looked_at_no_more(out: Path) -> None:
-    """Its folder stays, and neither a report nor a check goes through it."""
-    for name in ("guest", "forge"):
-        leave(out, name, None)
-    (out / "kernels" / "guest" / "config.json").write_text("{")
-    assert not {"guest", "forge"} & set(validate_run(out).groups)
-    samples = write_report(out).summary["samples"]
-    assert {sample["kernel"] for sample in samples["samples"]} == set(STOCKS)
-    assert samples["left_out"] == {}
 
 
 # --- what lies in the folder ----------------------------------------------------------------------
@@ -231,7 +259,7 @@ def test_of_a_kernel_that_is_not_trained_any_more_only_its_own_files_go(
     text: Path, out: Path, tmp_path: Path
 ) -> None:
     for name in ("forge", "guest"):
-        leave(out, name, None)
+        leave(out, name)
     shutil.copytree(text, tmp_path / "text")
     shutil.rmtree(tmp_path / "text" / "stars")
     (out / "kernels" / "stars" / "diary.txt").write_text("mine")
@@ -271,7 +299,7 @@ def test_a_change_of_branches_leaves_the_seed_as_it_is(text: Path, out: Path) ->
 
 def test_replay_alone_does_not_make_the_coordizer_again(text: Path, out: Path) -> None:
     done = done_again(text, out, branch_stage={**BRANCH, "replay_share": 0.3})
-    assert done == ["replay", "kernels", "table", "report"]
+    assert done == ["replay", "kernels", "table", "release", "report"]
 
 
 def test_how_much_is_kept_trains_nothing_again(text: Path, out: Path) -> None:
@@ -288,8 +316,8 @@ def test_a_second_training_in_a_folder_is_refused(text: Path, out: Path, tmp_pat
     asked = (
         lambda: train(recipe(text, seed=7), out, trainer=nobody),
         lambda: train_new(out, "law", tmp_path / "law", trainer=nobody),
-        lambda: leave(out, "forge", None),
-        lambda: forget(out, "sea", "0.txt", None),
+        lambda: leave(out, "forge"),
+        lambda: forget(out, "sea", "0.txt"),
     )
     before = state(out)
     with owned(out, "a training", TrainingError):

@@ -1,6 +1,7 @@
 """One more kernel for a finished run: trained from its seed or brought along, and what it costs."""
 
 import random
+import re
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from constellation.coordizer.coordizer import Coordizer
+from cluster.growth import join
 from constellation.curricula.store import load_prepared
 from constellation.errors import (
     ArtifactError,
@@ -26,13 +27,13 @@ from constellation.kernel.checkpoint import load_kernel, save_kernel
 from constellation.kernel.decoder import Decoder
 from constellation.kernel.hugging_face.files import check_model
 from constellation.kernel.opening import open_kernel
-from constellation.records import Table
-from constellation.routing.growth import add_kernel, retire_kernel
-from constellation.wire.table_file import load_table, pack_table, save_table
+from constellation.releases.making import domain_path
+from constellation.releases.store import ReleaseStore
 from tests.support.hugging_face import build_model, qwen2
+from tests.training.served import content, leave, release, sites
 from tests.training.test_pipeline import alone, recipe
-from training.evaluation.growth import GrowthCost, ModelReader, growth_cost
-from training.growth import NewKernel, import_new, train_new
+from training.evaluation.growth import Routing, growth_cost, routing_of
+from training.growth import import_new, take_back, train_new
 from training.ledger import file_sha256
 from training.loop.step import Alone
 from training.pipeline import train
@@ -80,25 +81,23 @@ def artifacts(trained: Path, tmp_path: Path) -> Path:
 
 
 def files(artifacts: Path) -> dict[str, str]:
-    """Return the hash of every file of a run."""
+    """Return the hash of every file of a run but locks and views, which are made on reading."""
+    found = (path for path in sorted(artifacts.rglob("*")) if path.is_file())
+    named = {path.relative_to(artifacts).as_posix(): path for path in found}
     return {
-        path.relative_to(artifacts).as_posix(): file_sha256(path)
-        for path in sorted(artifacts.rglob("*"))
-        if path.is_file()
+        name: file_sha256(path)
+        for name, path in named.items()
+        if not re.match(r"releases/\d+/", name) and not name.endswith(".lock")
     }
 
 
-def cost(artifacts: Path, new: NewKernel) -> GrowthCost:
-    before = load_table(artifacts / "table.msgpack")
-    found = growth_cost(
-        load_prepared(artifacts / "corpus").test,
-        coordizer=Coordizer.load(artifacts / "coordizer"),
-        before=before,
-        after=add_kernel(before, new.candidate),
-        kernel=lambda name: load_kernel(artifacts / "kernels" / name).decoder,
-    )
-    assert found is not None
-    return found
+def record_file(artifacts: Path, name: str) -> bytes:
+    """Return the record of text by which a kernel can join."""
+    return domain_path(artifacts, name).read_bytes()
+
+
+def routing(artifacts: Path) -> Routing:
+    return routing_of(ReleaseStore(artifacts).current_folder())
 
 
 def test_a_new_domain_gets_a_kernel_and_costs_the_others_nothing(
@@ -111,26 +110,46 @@ def test_a_new_domain_gets_a_kernel_and_costs_the_others_nothing(
     kernel, seed = (load_kernel(artifacts / folder) for folder in ("kernels/forge", "seed"))
     assert kernel.facts["base_sha256"] == seed.weights_hash
     assert kernel.weights_hash != seed.weights_hash
-    paid = cost(artifacts, new)
-    assert paid.num_documents >= 3
-    assert paid.ratio <= 1.005
-    assert own_bits(artifacts, new, "forge") < own_bits(artifacts, new, "sea")
     assert not (artifacts / "checkpoints").exists()
+    added = join(artifacts, new, None)
+    assert added.others is not None
+    assert added.others.num_documents >= 3
+    assert added.others.ratio <= 1.005
+    assert added.own is not None
+    assert added.own.num_moved == added.own.num_documents
+    assert added.own.after < added.own.before
+    assert own_bits(artifacts, "forge") < own_bits(artifacts, "sea")
+    leave(artifacts, "forge")
+    store = ReleaseStore(artifacts)
+    assert content(artifacts) == store.read(1).content_sha256, "to the bit what was served"
 
 
-def own_bits(artifacts: Path, new: NewKernel, name: str) -> float:
+def own_bits(artifacts: Path, name: str) -> float:
     """Return bits per byte of the new domain's held-out text under one kernel."""
-    table = add_kernel(load_table(artifacts / "table.msgpack"), new.candidate)
-    only = replace(table, sites=tuple(site for site in table.sites if site.name == name))
+    whole = routing(artifacts)
+    only = tuple(site for site in whole.table.sites if site.name == name)
+    alone_in = replace(whole, table=replace(whole.table, sites=only))
     found = growth_cost(
         load_prepared(artifacts / "added" / "forge").test,
-        coordizer=Coordizer.load(artifacts / "coordizer"),
-        before=only,
-        after=only,
+        before=alone_in,
+        after=alone_in,
         kernel=lambda name: load_kernel(artifacts / "kernels" / name).decoder,
     )
     assert found is not None
     return found.after
+
+
+def test_what_is_served_changes_when_a_kernel_joins_and_not_when_it_is_made(
+    artifacts: Path, forge: Path
+) -> None:
+    before = release(artifacts)
+    new = train_new(artifacts, "forge", forge, trainer=alone)
+    assert release(artifacts) == before
+    assert list(sites(artifacts)) == sorted(STOCKS)
+    join(artifacts, new, None)
+    assert list(sites(artifacts)) == sorted([*STOCKS, "forge"])
+    assert len({site.seat for site in sites(artifacts).values()}) == 4
+    assert release(artifacts).parent == before.version
 
 
 def test_the_same_text_gives_the_same_kernel_and_a_finished_one_is_not_trained_again(
@@ -138,19 +157,20 @@ def test_the_same_text_gives_the_same_kernel_and_a_finished_one_is_not_trained_a
 ) -> None:
     train_new(artifacts, "forge", forge, trainer=alone)
     first = load_kernel(artifacts / "kernels" / "forge").weights_hash
+    known = record_file(artifacts, "forge")
 
     def nobody(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
         raise AssertionError("it is finished")
 
-    again = train_new(artifacts, "forge", forge, trainer=nobody)
-    assert pack_table(again.candidate) == pack_table(
-        load_table(artifacts / "kernels" / "forge" / "site.msgpack")
-    )
+    train_new(artifacts, "forge", forge, trainer=nobody)
+    assert record_file(artifacts, "forge") == known
     other = write(tmp_path / "other", [*FORGE[:5], *STOCKS["sea"][:5]])
     train_new(artifacts, "forge", other, trainer=alone)
     assert load_kernel(artifacts / "kernels" / "forge").weights_hash != first
+    assert record_file(artifacts, "forge") != known
     train_new(artifacts, "forge", forge, trainer=alone)
     assert load_kernel(artifacts / "kernels" / "forge").weights_hash == first
+    assert record_file(artifacts, "forge") == known
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(
@@ -174,8 +194,10 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 
 def test_the_measure_sees_a_kernel_that_draws_text_and_writes_it_badly(artifacts: Path) -> None:
     """An ignorant kernel in the place of the sea's costs what it is worse by, and nothing else."""
-    before = load_table(artifacts / "table.msgpack")
-    renamed = (replace(site, name="shore") if site.name == "sea" else site for site in before.sites)
+    before = routing(artifacts)
+    renamed = (
+        replace(site, name="shore") if site.name == "sea" else site for site in before.table.sites
+    )
     config = load_kernel(artifacts / "seed").config
     corpus = load_prepared(artifacts / "corpus")
     documents = [*corpus.dev, *corpus.test, *corpus.train[::2]]
@@ -187,9 +209,8 @@ def test_the_measure_sees_a_kernel_that_draws_text_and_writes_it_badly(artifacts
 
     paid = growth_cost(
         documents,
-        coordizer=Coordizer.load(artifacts / "coordizer"),
         before=before,
-        after=replace(before, sites=tuple(renamed)),
+        after=replace(before, table=replace(before.table, sites=tuple(renamed))),
         kernel=kernel,
     )
     assert paid is not None
@@ -199,23 +220,23 @@ def test_the_measure_sees_a_kernel_that_draws_text_and_writes_it_badly(artifacts
     assert 0 < paid.interval[0] < paid.after - paid.before < paid.interval[1]
 
 
-def test_a_removed_kernel_can_be_taken_back_with_its_text(artifacts: Path) -> None:
-    path = artifacts / "table.msgpack"
-    table = load_table(path)
-    gone = retire_kernel(table, "sea")
-    save_table(path, gone)
-    text = artifacts.parent / "sea"
-    write(text, STOCKS["sea"])
+def test_a_removed_kernel_comes_back_with_another_text(artifacts: Path, tmp_path: Path) -> None:
+    leave(artifacts, "sea")
+    text = write(tmp_path / "sea", [*STOCKS["sea"], *FORGE[:2]])
     with pytest.raises(ConfigError, match="take it back"):
         train_new(artifacts, "sea", text, trainer=alone)
     weights = load_kernel(artifacts / "kernels" / "sea").weights_hash
-    new = import_new(artifacts, "sea", artifacts / "kernels" / "sea", text)
+    before = content(artifacts)
+    join(artifacts, import_new(artifacts, "sea", artifacts / "kernels" / "sea", text), None)
     assert load_kernel(artifacts / "kernels" / "sea").weights_hash == weights
-    back = add_kernel(gone, new.candidate)
-    assert sorted(site.name for site in back.sites) == sorted(STOCKS)
+    assert sorted(sites(artifacts)) == sorted(STOCKS)
+    assert content(artifacts) != ReleaseStore(artifacts).read(1).content_sha256
+    leave(artifacts, "sea")
+    assert content(artifacts) == before
 
 
 def test_what_does_not_fit_is_refused(artifacts: Path, forge: Path, tmp_path: Path) -> None:
+    before = files(artifacts)
     with pytest.raises(ConfigError, match="already"):
         train_new(artifacts, "sea", forge, trainer=alone)
     with pytest.raises(ConfigError, match="shared start"):
@@ -233,6 +254,7 @@ def test_what_does_not_fit_is_refused(artifacts: Path, forge: Path, tmp_path: Pa
     with pytest.raises(IncompatibleKernels, match="forge"):
         import_new(artifacts, "forge", stranger, forge)
     assert not (artifacts / "kernels" / "forge").exists()
+    assert files(artifacts) == before
 
 
 def test_a_model_of_transformers_is_brought_along_and_costs_the_others_nothing(
@@ -242,34 +264,21 @@ def test_a_model_of_transformers_is_brought_along_and_costs_the_others_nothing(
     before = files(artifacts)
     new = import_new(artifacts, "forge", tmp_path / "model", forge)
     assert {name: digest for name, digest in files(artifacts).items() if name in before} == before
+    known, served = record_file(artifacts, "forge"), content(artifacts)
     path = artifacts / "kernels" / "forge"
     assert check_model(path).weights_hash in (artifacts / "added/forge/added.json").read_text()
-    old = load_table(artifacts / "table.msgpack")
-    table = add_kernel(old, new.candidate)
-    assert retire_kernel(table, "forge").sites == old.sites
-    folder = artifacts / "kernels"
-    costs = [
-        growth_cost(
-            load_prepared(artifacts / text).test,
-            coordizer=Coordizer.load(artifacts / "coordizer"),
-            before=old,
-            after=table,
-            kernel=lambda name: (
-                ModelReader(path) if name == "forge" else load_kernel(folder / name).decoder
-            ),
-        )
-        for text in ("corpus", "added/forge")
-    ]
-    others, own = costs
-    assert others is not None
-    assert others.ratio <= 1.005
-    assert own is not None
-    assert own.num_moved == own.num_documents
-    assert own.after > 8.0  # of a model drawn at random, in bits per byte
+    added = join(artifacts, new, None)
+    assert added.others is not None
+    assert added.others.ratio <= 1.005
+    assert added.own is not None
+    assert added.own.num_moved == added.own.num_documents
+    assert added.own.after > 8.0  # of a model drawn at random, in bits per byte
     with pytest.raises(IncompatibleKernels, match="forge"):
         load_kernel(path)
-    again = import_new(artifacts, "forge", path, forge)
-    assert pack_table(again.candidate) == pack_table(new.candidate)
+    leave(artifacts, "forge")
+    assert content(artifacts) == served
+    import_new(artifacts, "forge", path, forge)
+    assert record_file(artifacts, "forge") == known
 
 
 def an_adapter(artifacts: Path, folder: Path, *, seed: int = 0) -> Path:
@@ -288,7 +297,8 @@ def test_adapters_are_brought_along_with_their_base_once(
     before = files(artifacts)
     elsewhere = an_adapter(artifacts, tmp_path / "far" / "away")
     wanted = open_kernel(elsewhere).decoder.state_dict()
-    new = import_new(artifacts, "forge", elsewhere, forge)
+    import_new(artifacts, "forge", elsewhere, forge)
+    known = record_file(artifacts, "forge")
     import_new(artifacts, "smithy", an_adapter(artifacts, tmp_path / "far" / "too", seed=1), forge)
     assert {name: digest for name, digest in files(artifacts).items() if name in before} == before
     shutil.rmtree(tmp_path / "far")
@@ -300,8 +310,14 @@ def test_adapters_are_brought_along_with_their_base_once(
     assert all(torch.equal(found.decoder.state_dict()[key], wanted[key]) for key in wanted)
     other = open_kernel(moved / "kernels" / "smithy")
     assert other.weights_hash != found.weights_hash
-    again = import_new(moved, "forge", moved / "kernels" / "forge", forge)
-    assert pack_table(again.candidate) == pack_table(new.candidate)
+    import_new(moved, "forge", moved / "kernels" / "forge", forge)
+    assert record_file(moved, "forge") == known
+    for name in ("forge", "smithy"):
+        join(moved, take_back(moved, name), None)
+    served = ReleaseStore(moved).current_folder()
+    adapted = open_kernel(served / "kernels" / "forge").decoder.state_dict()
+    assert all(torch.equal(adapted[key], wanted[key]) for key in wanted)
+    assert list(release(moved).bases) == [kept.name]
 
 
 def test_a_base_that_is_not_whole_is_copied_again(
@@ -338,14 +354,6 @@ def test_a_model_that_is_damaged_leaves_nothing_behind(
     with pytest.raises(ArtifactError, match=r"config\.json"):
         import_new(artifacts, "forge", tmp_path / "model", forge)
     assert files(artifacts) == before
-
-
-def test_a_table_of_the_new_kernel_alone_cannot_be_taken_for_the_run(
-    artifacts: Path, forge: Path
-) -> None:
-    candidate: Table = train_new(artifacts, "forge", forge, trainer=alone).candidate
-    assert [site.name for site in candidate.sites] == ["forge"]
-    assert candidate.sites[0].seat is None
 
 
 def test_a_training_that_was_stopped_keeps_its_checkpoints(artifacts: Path, forge: Path) -> None:

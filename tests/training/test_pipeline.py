@@ -12,7 +12,9 @@ import pytest
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConfigError, CorpusError
 from constellation.kernel.checkpoint import load_kernel
-from constellation.wire.table_file import SITE_FILE, load_table
+from constellation.releases.making import DOMAINS
+from constellation.releases.store import ReleaseStore
+from constellation.wire.table_file import load_table
 from training.evaluation.evaluate import ScoredDocument, bits_per_byte, summarise, unigram_nats
 from training.loop.step import Alone
 from training.pipeline import TrainingResult, train
@@ -20,6 +22,7 @@ from training.progress.events import (
     CorpusRead,
     Event,
     KernelProgress,
+    Notice,
     OnEvent,
     PartFinished,
     ignore,
@@ -152,27 +155,37 @@ def test_a_finished_run_only_reads(text: Path, copied: Path) -> None:
         ("kernels/sea/weights.safetensors", ["kernels"]),
         ("coordizer/tokenizer.json", ["coordizer"]),
         ("table.msgpack", ["table"]),
+        ("texts/sea.msgpack", ["table"]),
         ("report.json", ["report"]),
-        ("ledger.json", ["corpus", "coordizer", "kernels", "table", "report"]),
+        ("ledger.json", ["corpus", "coordizer", "kernels", "table", "release", "report"]),
     ],
 )
 def test_a_damaged_file_is_made_again_and_nothing_that_is_whole(
     text: Path, copied: Path, damaged: str, redone: list[str]
 ) -> None:
     before = {name: load_kernel(copied / "kernels" / name).weights_hash for name in STOCKS}
+    served = ReleaseStore(copied).read_current()
     path = copied / damaged
     path.write_bytes(path.read_bytes()[:-7])
     done = done_again(text, copied)
     assert done == redone
     after = {name: load_kernel(copied / "kernels" / name).weights_hash for name in STOCKS}
     assert after == before
+    again = ReleaseStore(copied).read_current()
+    assert (again.table, again.kernels) == (served.table, served.kernels)
+    assert again == served or "coordizer" in redone, "only its files hold times"
 
 
 def test_a_changed_recipe_trains_again_from_the_first_part_it_touches(
     text: Path, copied: Path
 ) -> None:
     branch = {"steps": 4, "batch_size": 2, "learning_rate": 1e-2, "warmup_steps": 2}
-    assert done_again(text, copied, branch_stage=branch) == ["kernels", "table", "report"]
+    assert done_again(text, copied, branch_stage=branch) == [
+        "kernels",
+        "table",
+        "release",
+        "report",
+    ]
     assert load_kernel(copied / "kernels" / "sea").facts["steps"] == 4
 
 
@@ -181,14 +194,19 @@ def test_workers_alone_do_not_make_a_run_stale(text: Path, copied: Path) -> None
 
 
 def test_a_changed_text_starts_from_the_corpus(text: Path, copied: Path, tmp_path: Path) -> None:
-    added = copied / "kernels" / "added"
-    added.mkdir()
-    (added / SITE_FILE).write_bytes(b"by which it joined")
+    (copied / "kernels" / "left").mkdir()
+    (copied / DOMAINS).mkdir()
+    (copied / DOMAINS / "left.msgpack").write_bytes(b"by which it comes back")
     other = tmp_path / "text"
     shutil.copytree(text, other)
     shutil.rmtree(other / "stars")
-    assert done_again(other, copied)[:3] == ["corpus", "coordizer", "kernels"]
-    assert {path.name for path in (copied / "kernels").iterdir()} == {"bake", "sea", "added"}
+    events: list[Event] = []
+    train(recipe(other), copied, events.append, trainer=alone)
+    done = [e.part for e in events if isinstance(e, PartFinished) and not e.skipped]
+    assert done == ["corpus", "coordizer", "kernels", "table", "release", "report"]
+    assert not [event for event in events if isinstance(event, Notice)], "it left, and is known"
+    assert [each.name for each in ReleaseStore(copied).read_current().kernels] == ["bake", "sea"]
+    assert {path.name for path in (copied / "kernels").iterdir()} == {"bake", "sea", "left"}
 
 
 @pytest.mark.parametrize("stop_after", [5, 70, 110])

@@ -1,4 +1,4 @@
-"""Kernels leave and are taken back: same site, same documents, same names, however often."""
+"""Kernels leave and are taken back: every bit is what it was, however often."""
 
 import json
 import shutil
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.growth import Added, forget, join, leave, list_sources, make_kernel
+from cluster.growth import join, list_sources, make_kernel
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.curricula.store import load_prepared
+from constellation.domains.record_file import pack_domain
 from constellation.errors import (
     ArtifactError,
     ConfigError,
@@ -17,10 +18,9 @@ from constellation.errors import (
     IncompatibleKernels,
 )
 from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.records import KernelSite
-from constellation.wire.table_file import load_table, pack_table
-from constellation.wire.texts_file import texts_path
+from constellation.releases.making import domain_path
 from tests.support.hugging_face import build_model, qwen2
+from tests.training.served import back, bits, content, forget, kernel, leave, record, sites
 from tests.training.test_growth import FORGE, STOCKS, alone, artifacts, files, trained, write
 from training.growth import train_new
 from training.kept_text import kept_text, prepared_text
@@ -37,52 +37,41 @@ def law(artifacts: Path, tmp_path: Path) -> Path:
     return artifacts
 
 
-def site(artifacts: Path, name: str) -> KernelSite:
-    return next(s for s in load_table(artifacts / "table.msgpack").sites if s.name == name)
-
-
-def bits(artifacts: Path, name: str) -> bytes:
-    """Return every bit of a kernel's site."""
-    table = load_table(artifacts / "table.msgpack")
-    alone_in = [s for s in table.sites if s.name == name]
-    return pack_table(type(table)(
-        version=1,
-        coordizer_hash=table.coordizer_hash,
-        background_K=table.background_K,
-        temperatures={},
-        sites=tuple(alone_in),
-    ))  # fmt: skip
-
-
 def kept(artifacts: Path, name: str) -> dict[str, str]:
-    """Return the hash of every file of a kernel but its site, which a removal writes."""
+    """Return the hash of every file of a kernel but the record, which a removal writes."""
     return {
         path: digest
         for path, digest in files(artifacts).items()
-        if f"/{name}/" in f"/{path}" or path.endswith(f"texts/{name}.msgpack")
-        if not path.endswith("site.msgpack")
+        if f"/{name}/" in f"/{path}" or path == f"texts/{name}.msgpack"
     }
-
-
-def back(artifacts: Path, name: str, text: Path | None = None) -> Added:
-    new = make_kernel(artifacts, name, artifacts / "kernels" / name, text, ignore)
-    return join(artifacts, new, None)
 
 
 @pytest.mark.parametrize("name", ["law", "sea"])
 def test_any_number_of_rounds_changes_no_bit(law: Path, name: str) -> None:
-    """Of a kernel that was added, and of one of the run itself."""
-    before, documents, others = bits(law, name), kept(law, name), site(law, "bake")
+    """Of a kernel that was added, and of one of the run itself; and of all others, in between."""
+    before, documents = content(law), kept(law, name)
+    without = set()
     for _ in range(4):
-        leave(law, name, None)
+        leave(law, name)
+        without.add(content(law))
         added = back(law, name)
-        assert bits(law, name) == before
+        assert content(law) == before
         assert kept(law, name) == documents
-    assert site(law, "bake").basin_K.tobytes() == others.basin_K.tobytes()
+    assert len(without) == 1
     learned = kept_text(law, name)
     assert learned is not None
     assert added.kernel.num_documents == len(learned.train)
     assert added.own is not None
+
+
+def test_all_but_one_leave_and_come_back_in_another_order(law: Path) -> None:
+    before = content(law)
+    names = [*STOCKS, "law"]
+    for name in names[1:]:
+        leave(law, name)
+    for name in names[:0:-1]:
+        back(law, name)
+    assert content(law) == before
 
 
 @pytest.mark.parametrize("name", ["law", "sea"])
@@ -90,41 +79,47 @@ def test_any_number_of_rounds_changes_no_bit(law: Path, name: str) -> None:
 def test_text_that_the_run_keeps_is_not_split_again(law: Path, name: str, part: str) -> None:
     """The command that the documents named before has the same end."""
     home = law / "added" / "law" if name == "law" else law / "corpus"
-    before, documents = bits(law, name), files(home)
+    before, documents = content(law), files(home)
     for _ in range(2):
-        leave(law, name, None)
+        leave(law, name)
         back(law, name, home / part)
-        assert bits(law, name) == before
+        assert content(law) == before
         assert files(home) == documents
     assert not (law / "added" / "sea").exists()
 
 
-def test_a_kernel_that_left_before_sites_were_kept_is_made_of_its_kept_text(law: Path) -> None:
-    basins = {name: site(law, name).basin_K.tobytes() for name in ("law", "sea")}
-    for name, basin in basins.items():
-        leave(law, name, None)
-        (law / "kernels" / name / "site.msgpack").unlink()
+def test_a_kernel_whose_record_is_lost_is_made_of_its_kept_text(law: Path) -> None:
+    for name in ("law", "sea"):
+        before, learned = sites(law)[name], record(law, name)
+        leave(law, name)
+        domain_path(law, name).unlink()
         back(law, name)
-        assert site(law, name).basin_K.tobytes() == basin
+        again = record(law, name)
+        assert [each.tokens_T.tobytes() for each in (again.train, again.dev)] == [
+            each.tokens_T.tobytes() for each in (learned.train, learned.dev)
+        ]
+        after = sites(law)[name]
+        assert (after.basin_K.tobytes(), after.seat) == (before.basin_K.tobytes(), before.seat)
+        assert after.radii == before.radii
 
 
 def test_what_was_unlearned_stays_unlearned_and_the_rest_can_still_go(law: Path) -> None:
     first, second, *_ = (source.name for source in list_sources(law, "law"))
-    forget(law, "law", first, None)
-    before = bits(law, "law")
-    leave(law, "law", None)
+    forget(law, "law", first)
+    before = content(law)
+    leave(law, "law")
     back(law, "law")
-    assert bits(law, "law") == before
-    forget(law, "law", second, None)
-    assert site(law, "law").unlearned == (first, second)
+    assert content(law) == before
+    forget(law, "law", second)
+    assert record(law, "law").unlearned == (first, second)
     told = {source.name: source.unlearned for source in list_sources(law, "law")}
-    assert [name for name, gone in told.items() if gone] == [first, second]
+    assert {name for name, gone in told.items() if gone} == {first, second}
 
 
 def test_names_of_sources_stay_those_of_the_files(law: Path) -> None:
     names = {source.name for source in list_sources(law, "law")}
     assert names < {f"{number}.txt" for number in range(14)}
-    leave(law, "law", None)
+    leave(law, "law")
     back(law, "law")
     assert {source.name for source in list_sources(law, "law")} == names
 
@@ -133,10 +128,10 @@ def test_training_again_from_kept_text_trains_nothing(law: Path) -> None:
     def nobody(*_: object) -> None:
         raise AssertionError("it is finished")
 
-    before, documents = bits(law, "law"), kept(law, "law")
-    leave(law, "law", None)
+    before, documents = content(law), kept(law, "law")
+    leave(law, "law")
     join(law, train_new(law, "law", law / "added" / "law", trainer=nobody), None)
-    assert bits(law, "law") == before
+    assert content(law) == before
     assert kept(law, "law") == documents
 
 
@@ -144,15 +139,16 @@ def test_a_model_of_transformers_is_taken_back(law: Path, tmp_path: Path) -> Non
     build_model(tmp_path / "model", partial(qwen2, context=256), seed=3)
     new = make_kernel(law, "guest", tmp_path / "model", tmp_path / "law", ignore)
     join(law, new, None)
-    before, documents = bits(law, "guest"), kept(law, "guest")
-    leave(law, "guest", None)
+    before, documents = content(law), kept(law, "guest")
+    leave(law, "guest")
     back(law, "guest")
-    forget(law, "guest", list_sources(law, "guest")[0].name, None)
-    assert bits(law, "guest") != before
-    leave(law, "guest", None)
+    assert content(law) == before
+    forget(law, "guest", list_sources(law, "guest")[0].name)
+    assert content(law) != before
+    leave(law, "guest")
     make_kernel(law, "guest", law / "kernels" / "guest", tmp_path / "law", ignore)  # anew
     join(law, make_kernel(law, "guest", law / "kernels" / "guest", None, ignore), None)
-    assert bits(law, "guest") == before
+    assert content(law) == before
     assert kept(law, "guest") == documents
 
 
@@ -174,25 +170,40 @@ def test_prepared_text_of_another_run_stays_split_as_it_was(law: Path, tmp_path:
 def test_what_cannot_be_taken_back_is_refused(law: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is a kernel 'sea' already"):
         back(law, "sea")
-    leave(law, "sea", None)
+    leave(law, "sea")
     with pytest.raises(ConfigError, match="take it back with: constellation add sea"):
         train_new(law, "sea", tmp_path / "law", trainer=alone)
-    table = (law / "table.msgpack").read_bytes()
+    before = content(law)
     folder = law / "kernels" / "sea"
-    kernel = load_kernel(folder)
-    save_kernel(folder, kernel.decoder, tokenizer_hash="0" * 64, facts={})
+    loaded = load_kernel(folder)
+    save_kernel(folder, loaded.decoder, tokenizer_hash="0" * 64, facts={})
     with pytest.raises(IncompatibleKernels):
         back(law, "sea")
-    save_kernel(folder, kernel.decoder, tokenizer_hash=kernel.tokenizer_hash, facts=kernel.facts)
-    site_file = folder / "site.msgpack"
-    shutil.copy(law / "kernels" / "law" / "site.msgpack", site_file)
-    with pytest.raises(ArtifactError, match="is not that of the kernel 'sea'"):
+    save_kernel(folder, loaded.decoder, tokenizer_hash=loaded.tokenizer_hash, facts=loaded.facts)
+    known = domain_path(law, "sea")
+    whole = known.read_bytes()
+    known.write_bytes(pack_domain(record(law, "law")))
+    with pytest.raises(ArtifactError, match="is the record of 'law'"):
         back(law, "sea")
-    site_file.unlink()
+    known.write_bytes(whole[:-1])
+    with pytest.raises(ArtifactError, match=r"sea\.msgpack"):
+        back(law, "sea")
+    known.unlink()
     shutil.rmtree(law / "corpus")
     with pytest.raises(ConfigError, match="--text says where its domain lies"):
         back(law, "sea")
-    assert (law / "table.msgpack").read_bytes() == table
+    assert content(law) == before
+
+
+def test_a_kernel_whose_files_were_changed_while_it_was_away_serves_as_they_are(law: Path) -> None:
+    """Only its record decides where it routes from: to the bit as before."""
+    before, weights = bits(law, "sea"), kernel(law, "sea").files["weights.safetensors"]
+    leave(law, "sea")
+    for file in ("weights.safetensors", "kernel.json"):
+        shutil.copy(law / "kernels" / "bake" / file, law / "kernels" / "sea" / file)
+    back(law, "sea")
+    assert bits(law, "sea") == before
+    assert kernel(law, "sea").files["weights.safetensors"] != weights
 
 
 def test_text_that_holds_the_run_itself_is_refused(artifacts: Path, tmp_path: Path) -> None:
@@ -202,7 +213,7 @@ def test_text_that_holds_the_run_itself_is_refused(artifacts: Path, tmp_path: Pa
         with pytest.raises(ConfigError, match="holds the run itself"):
             train_new(artifacts, "law", text, trainer=alone)
     assert files(artifacts) == before
-    assert not texts_path(artifacts, "law").exists()
+    assert not domain_path(artifacts, "law").exists()
 
 
 def test_too_little_text_is_refused_before_anything_is_written(

@@ -6,24 +6,26 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Self
 
 import grpc
 import numpy as np
 
 from constellation.errors import OutOfDomain, UnknownKernel
+from constellation.geometry.bearings import bearing
 from constellation.records import (
+    Change,
+    Changed,
     Choice,
     Finish,
     FinishReason,
     FloatArray,
-    Grown,
     KernelDescription,
     KernelHealth,
     KernelSite,
     Mode,
     Piece,
-    Reloaded,
     Route,
     RoutingOptions,
     Rule,
@@ -65,12 +67,14 @@ def make_table(num_outcomes: int = 64) -> Table:
         )
         for index, name in enumerate(NAMES)
     )
+    two_BK = points[:2]
+    law = replace(sites[2], basins_BK=two_BK, bearings_BK=bearing(two_BK, points[3]))
     return Table(
         version=5,
         coordizer_hash="ab" * 32,
         background_K=points[3],
         temperatures={Rule.GEODESIC: 0.125, Rule.BEARING: 0.25},
-        sites=sites,
+        sites=(replace(sites[0], arrived=0.75, num_held_out=40), sites[1], law),
     )
 
 
@@ -223,25 +227,11 @@ class FakeRouter:
             beyond_foreign=0.75,
         )
 
-    async def reload(self) -> Reloaded:
-        self._enter("", "reload", None)
-        return Reloaded(table_version=6, kernels=("python", "law"))
-
-    async def add(self, name: str) -> Grown:
-        self._enter(name, "add", None)
-        return Grown(kernel=name, seat=17, table_version=6)
-
-    async def spawn(self, parent: str, name: str) -> Grown:
-        self._enter(name, ("spawn", parent), None)
-        return Grown(kernel=name, seat=None, table_version=6)
-
-    async def retire(self, name: str) -> Grown:
-        self._enter(name, "retire", None)
-        return Grown(kernel=name, seat=0, table_version=6)
-
-    async def unlearn(self, name: str, source: str) -> Grown:
-        self._enter(name, ("unlearn", source), None)
-        return Grown(kernel=name, seat=0, table_version=6)
+    async def change(self, change: Change) -> Changed:
+        self._enter(getattr(change, "name", ""), change, None)
+        return Changed(
+            release=7, table_version=6, joined=("a",), left=("b", "c"), reloaded=("python", "law")
+        )
 
     def terms(self) -> RoutingTerms:
         return RoutingTerms(table=self.table, rule=Rule.BEARING, top_k=2, phi_weighting=True)

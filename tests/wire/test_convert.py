@@ -60,6 +60,7 @@ choices = st.builds(
     distance=radians,
     weight=st.floats(0, 1),
     radius=radians,
+    basin=st.none() | st.integers(0, 15),
 )
 influences = st.builds(TokenInfluence, text=st.text(), position=counts, shift=radians)
 routes = st.builds(

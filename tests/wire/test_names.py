@@ -1,7 +1,7 @@
 """Names of kernels: what may be one, and that servers refuse the rest whoever sends it."""
 
 from contextlib import nullcontext
-from typing import Any
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -31,20 +31,11 @@ def test_plain_names_pass(name: str) -> None:
 def test_a_server_refuses_names_that_lead_elsewhere(
     served: Served, router: Stub, name: str
 ) -> None:
-    calls: list[Any] = [
-        lambda: router.Add(constellation_pb2.AddRequest(name=name), timeout=5),
-        lambda: router.Spawn(constellation_pb2.SpawnRequest(parent="law", name=name), timeout=5),
-    ]
-    for call in calls:
-        typed, _ = refusal(call)
+    add = constellation_pb2.AddChange(name=name)
+    spawn = constellation_pb2.SpawnChange(parent="law", name=name)
+    for change in ({"add": add}, {"spawn": spawn}):
+        request = constellation_pb2.ChangeRequest(**change)
+        typed, _ = refusal(partial(router.Change, request, timeout=5))
         assert isinstance(typed, InvalidRequest)
         assert typed.field == "name"
     assert served.router.calls == []
-
-
-def test_a_seat_of_zero_is_not_a_missing_one(router: Stub) -> None:
-    reply = router.Retire(constellation_pb2.RetireRequest(name="law"), timeout=5)
-    assert reply.grown.HasField("seat")
-    assert (reply.grown.kernel, reply.grown.seat, reply.grown.table_version) == ("law", 0, 6)
-    reply = router.Spawn(constellation_pb2.SpawnRequest(parent="law", name="b"), timeout=5)
-    assert not reply.grown.HasField("seat")

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import ArtifactError
-from constellation.records import Rule, Split, Table
+from constellation.records import Rule, Table
+from constellation.routing.policy import RoutingPolicy
 from constellation.routing.refusal import LENGTHS, SHARES
 from constellation.wire.table_file import (
     TABLE_BYTES_MAX,
@@ -22,7 +23,7 @@ from constellation.wire.table_file import (
     save_table,
     unpack_table,
 )
-from tests.routing.tables import refusal
+from tests.routing.tables import basins, refusal, several, with_family
 from tests.wire.fakes import make_table
 
 TABLE = make_table()
@@ -33,12 +34,15 @@ def assert_same(left: Table, right: Table) -> None:
     assert left.version == right.version
     assert left.coordizer_hash == right.coordizer_hash
     assert left.temperatures == right.temperatures
+    assert left.release == right.release
     assert np.array_equal(left.background_K, right.background_K)
     assert len(left.sites) == len(right.sites)
     for site, other in zip(left.sites, right.sites, strict=True):
         assert np.array_equal(site.basin_K, other.basin_K)
         assert np.array_equal(site.bearing_K, other.bearing_K)
-        for name in ("name", "radii", "seat", "phi_gauge", "endpoint"):
+        assert np.array_equal(site.basins_BK, other.basins_BK)
+        assert np.array_equal(site.bearings_BK, other.bearings_BK)
+        for name in ("name", "radii", "seat", "phi_gauge", "endpoint", "arrived", "num_held_out"):
             assert getattr(site, name) == getattr(other, name)
 
 
@@ -47,6 +51,37 @@ def test_a_table_survives_its_file_bit_for_bit(tmp_path: Path) -> None:
     save_table(path, TABLE)
     assert_same(load_table(path), TABLE)
     assert pack_table(load_table(path)) == PACKED
+
+
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 16), min_size=1, max_size=5))
+def test_several_basins_families_and_arrivals_survive_bit_for_bit(
+    seed: int, sizes: list[int]
+) -> None:
+    made = with_family(several(seed, tuple(sizes)), 0, seed + 99, "child")
+    measured = replace(made.sites[0], arrived=0.75, num_held_out=40)
+    made = replace(made, release=3, sites=(measured, *made.sites[1:]))
+    read = unpack_table(pack_table(made))
+    assert_same(read, made)
+    assert pack_table(read) == pack_table(made)
+    for site, other in zip(read.sites, made.sites, strict=True):
+        assert (site.share is None) == (other.share is None)
+        if site.share is not None and other.share is not None:
+            assert site.share.family == other.share.family == made.sites[0].name
+            assert np.array_equal(site.share.basin_K, other.share.basin_K)
+            assert np.array_equal(site.share.bearing_K, other.share.bearing_K)
+    query_K = basins(seed + 500, 1)[0]
+    assert RoutingPolicy(read).decide(query_K, num_tokens=5) == RoutingPolicy(made).decide(
+        query_K, num_tokens=5
+    )
+
+
+def test_a_table_of_lone_basins_has_nothing_that_an_older_one_lacks() -> None:
+    packed = pack_table(several(0, (1, 1)))
+    content = msgpack.unpackb(msgpack.unpackb(packed)["content"])
+    assert "release" not in content
+    assert not {"basins", "share", "arrived"} & set(content["sites"][0])
+    (site, *_) = unpack_table(packed).sites
+    assert (site.arrived, site.num_held_out, site.share) == (None, 0, None)
 
 
 def test_a_table_that_would_not_be_read_is_not_written(tmp_path: Path) -> None:
@@ -67,50 +102,33 @@ def test_a_table_that_would_not_be_read_is_not_written(tmp_path: Path) -> None:
     assert len(load_table(path).sites) == most - 2
 
 
-def test_what_a_parent_gave_up_survives_the_file_and_others_are_written_as_before(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "table.msgpack"
-    parent, child = TABLE.sites[0], TABLE.sites[1]
-    split = Split(
-        parent=parent.name,
-        basin_K=parent.basin_K,
-        bearing_K=parent.bearing_K,
-        radii=parent.radii,
-    )
-    save_table(path, replace(TABLE, sites=(parent, replace(child, split=split))))
-    back = load_table(path).sites
-    assert back[0].split is None
-    assert back[1].split is not None
-    assert (back[1].split.parent, back[1].split.radii) == (parent.name, parent.radii)
-    assert np.array_equal(back[1].split.basin_K, parent.basin_K)
-    assert np.array_equal(back[1].split.bearing_K, parent.bearing_K)
-    assert b"split" not in PACKED
+def test_a_table_of_version_0_1_0_is_read_without_what_sites_have_no_more() -> None:
+    envelope = msgpack.unpackb(PACKED)
+    content = msgpack.unpackb(envelope["content"])
+    content["sites"][0] |= {"unlearned": ["a.txt"], "thresholds": {}, "split": {"parent": "x"}}
+    packed = msgpack.packb(content)
+    digest = hashlib.sha256(packed).digest()
+    data = bytes(msgpack.packb({"schema": 1, "sha256": digest, "content": packed}))
+    assert_same(unpack_table(data), TABLE)
+    assert pack_table(unpack_table(data)) == PACKED
 
 
 def test_thresholds_survive_the_file_and_a_table_without_them_is_written_as_before(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "table.msgpack"
-    made, own = refusal(1), refusal(2).thresholds
-    first, *others = TABLE.sites
-    save_table(path, replace(TABLE, sites=(replace(first, thresholds=own), *others), refusal=made))
+    made = refusal(1)
+    save_table(path, replace(TABLE, refusal=made))
     back = load_table(path)
     assert back.refusal is not None
-    for left, right in (
-        (back.refusal.thresholds, made.thresholds),
-        (back.sites[0].thresholds, own),
-    ):
-        assert left is not None
-        assert (left.lengths, left.shares) == (right.lengths, right.shares)
-        for rule in Rule:
-            assert left.excess[rule].tobytes() == right.excess[rule].tobytes()
+    left, right = back.refusal.thresholds, made.thresholds
+    assert (left.lengths, left.shares) == (right.lengths, right.shares)
     for rule in Rule:
+        assert left.excess[rule].tobytes() == right.excess[rule].tobytes()
         assert back.refusal.refused[rule].tobytes() == made.refused[rule].tobytes()
         assert back.refusal.caught[rule].tobytes() == made.caught[rule].tobytes()
     assert back.refusal.num_texts == made.num_texts
     assert back.refusal.num_documents == made.num_documents
-    assert [site.thresholds for site in back.sites[1:]] == [None, None]
     assert b"refusal" not in PACKED
     assert b"thresholds" not in PACKED
 

@@ -1,7 +1,6 @@
 """What a new kernel costs the other domains: their held-out text, routed with and without it.
 
-Documents are routed by their first 32 tokens and scored after them, as in `evaluate.py`. Only
-those that the new kernel draws to itself can cost anything: no other route changes.
+Documents are routed by their first 32 tokens and scored after them, as in `evaluate.py`.
 """
 
 import math
@@ -16,6 +15,7 @@ from constellation.curricula.corpus import Document
 from constellation.kernel.decoder import Decoder
 from constellation.records import Table, TokenArray
 from constellation.routing.policy import RoutingPolicy
+from constellation.wire.table_file import load_table
 from training.evaluation.evaluate import (
     INTERVAL_DOCUMENTS_MIN,
     PREFIX_TOKENS,
@@ -69,36 +69,57 @@ class ModelReader:
         return score_text(self._loaded, context, text).nats
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Routing:
+    """Where queries go in one release."""
+
+    coordizer: Coordizer
+    table: Table
+
+    def routes(self, texts: Sequence[TokenArray]) -> list[str]:
+        """Return the kernel that each text goes to."""
+        policy = RoutingPolicy(self.table)
+        return [
+            policy.decide(self.coordizer.basin(ids), num_tokens=len(ids)).kernel for ids in texts
+        ]
+
+
+def routing_of(view: Path) -> Routing:
+    """Return where queries go in the release whose view is a folder.
+
+    Raises:
+        ArtifactError: A file is missing or damaged.
+    """
+    return Routing(
+        coordizer=Coordizer.load(view / "coordizer"), table=load_table(view / "table.msgpack")
+    )
+
+
 def growth_cost(
     documents: Sequence[Document],
     *,
-    coordizer: Coordizer,
-    before: Table,
-    after: Table,
+    before: Routing,
+    after: Routing,
     kernel: Callable[[str], Decoder | ModelReader],
 ) -> GrowthCost | None:
-    """Score held-out documents with the table before and after.
+    """Score held-out documents as they were routed before and are after; tokens are the same.
 
     Args:
         documents: Text that no kernel learned from; those of under 64 tokens are left out.
-        coordizer: Of the kernels.
-        before: The kernels that served.
-        after: The kernels that serve.
+        before: Where queries went.
+        after: Where they go.
         kernel: Returns a kernel by name; called once for each that is used.
 
     Returns:
         None when no document is long enough.
     """
+    coordizer = after.coordizer
     tokens = coordizer.encode_batch([document.text for document in documents])
     long_enough = [ids for ids in tokens if len(ids) >= 2 * PREFIX_TOKENS]
     if not long_enough:
         return None
-    policies = RoutingPolicy(before), RoutingPolicy(after)
-    basins = [coordizer.basin(ids[:PREFIX_TOKENS]) for ids in long_enough]
-    routes = [
-        [policy.decide(basin_K, num_tokens=PREFIX_TOKENS).kernel for policy in policies]
-        for basin_K in basins
-    ]
+    prefixes = [ids[:PREFIX_TOKENS] for ids in long_enough]
+    routes = list(zip(before.routes(prefixes), after.routes(prefixes), strict=True))
     readers = {name: kernel(name) for name in sorted({each for pair in routes for each in pair})}
     own = [reader for reader in readers.values() if isinstance(reader, Decoder)]
     context = min((decoder.config.context for decoder in own), default=READ_MAX)

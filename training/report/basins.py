@@ -10,9 +10,7 @@ import numpy as np
 
 from constellation.geometry import pairwise_distances
 from constellation.records import Rule
-from constellation.wire.table_file import load_table
-
-TABLE = "table.msgpack"
+from training.served import served_table
 
 
 def basin_facts(folder: Path) -> dict[str, dict[str, Any]]:
@@ -23,8 +21,8 @@ def basin_facts(folder: Path) -> dict[str, dict[str, Any]]:
     Raises:
         ArtifactError: The table is damaged.
     """
-    path = folder / TABLE
-    sites = load_table(path).sites if path.is_file() else ()
+    table = served_table(folder)
+    sites = () if table is None else table.sites
     if len(sites) < 2:
         return {}
     basins_NK = np.stack([site.basin_K for site in sites])

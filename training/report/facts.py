@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from constellation.errors import ArtifactError
-from constellation.wire.table_file import load_table
 from training.report.history import METRICS, History, read_history
+from training.served import served_table
 
 REPORT = "report.json"
 STATUS = "status.json"
@@ -80,16 +80,16 @@ class RunFacts:
 
     @property
     def joined_since(self) -> tuple[str, ...]:
-        """Kernels of the run's table, as it is now, that the report has no figures of.
+        """Kernels that are served now and that the report has no figures of.
 
         Raises:
             ArtifactError: The table is damaged.
         """
-        table = self.folder / "table.msgpack"
-        if self.report is None or not table.is_file():
+        table = served_table(self.folder)
+        if self.report is None or table is None:
             return ()
         own = self.report.get("kernels", {})
-        return tuple(site.name for site in load_table(table).sites if site.name not in own)
+        return tuple(site.name for site in table.sites if site.name not in own)
 
     @property
     def observables(self) -> Json:

@@ -7,8 +7,7 @@ from typing import Any
 
 from constellation.records import SHARE_DEFAULT, LengthRefusal, Rule
 from constellation.routing.refusal import wilson_interval
-from constellation.wire.table_file import load_table
-from training.report.basins import TABLE
+from training.served import served_table
 
 SHARES = (SHARE_DEFAULT, 0.05)
 """Shares of in-domain queries for which a report says what is refused."""
@@ -22,8 +21,8 @@ def refusal_facts(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ArtifactError: The table is damaged.
     """
-    path = folder / TABLE
-    refusal = load_table(path).refusal if path.is_file() else None
+    table = served_table(folder)
+    refusal = None if table is None else table.refusal
     if refusal is None:
         return []
     rows = [row for share in SHARES for row in refusal.at_share(Rule.BEARING, share)]

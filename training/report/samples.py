@@ -22,12 +22,12 @@ from constellation.kernel.generation import generate
 from constellation.kernel.opening import open_kernel
 from constellation.records import Sampling, TokenArray
 from constellation.routing.policy import RoutingPolicy
-from constellation.wire.table_file import load_table
 from training.evaluation.parallel import side_by_side
 from training.kept_text import kept_text
 from training.loop.checkpoints import write_json
 from training.report.facts import read_json
 from training.run_kernels import OTHER_VOCABULARY, speaking_folders
+from training.served import served_coordizer, served_table
 
 SAMPLES = "samples.json"
 
@@ -107,11 +107,10 @@ def write_samples(
         kernels: Name -> kernel. One that is named for no domain gets prompts of all of them.
         seed: What the kernels started from.
     """
-    coordizer = Coordizer.load(folder / "coordizer")
+    coordizer, table = served_coordizer(folder), served_table(folder)
     documents = load_prepared(folder / "corpus").test
     texts = {name: kept_text(folder, name) for name in kernels}
-    table = folder / "table.msgpack"
-    policy = RoutingPolicy(load_table(table)) if table.is_file() else None
+    policy = None if table is None else RoutingPolicy(table)
     config = next(iter(kernels.values())).decoder.config
     shared = {"untrained": Decoder(config, seed=0)}
     if seed is not None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.evaluation.evaluate import INTERVAL_DOCUMENTS_MIN
+from training.report.arrivals import arrival_facts
 from training.report.basins import basin_facts
 from training.report.course import course, course_sentence, phase_shares, states, states_sentence
 from training.report.facts import RunFacts
@@ -51,6 +52,7 @@ def summarise_run(facts: RunFacts, samples: Json | None) -> dict[str, Any]:
         "findings": [finding.to_dict() for finding in findings],
         "kernels": {name: _kernel(facts, name) for name in facts.kernels},
         "basins": basin_facts(facts.folder),
+        "arrivals": arrival_facts(facts.folder),
         "refusal": refusal_facts(facts.folder),
         "seed": _seed(facts),
         "states": known,

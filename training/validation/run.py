@@ -20,12 +20,12 @@ from constellation.kernel.hugging_face.files import is_imported
 from constellation.kernel.opening import open_kernel
 from constellation.kernel.probe_set import ProbeSet
 from constellation.kernel.signature_extract import kernel_basins
-from constellation.wire.table_file import load_table
 from training.kept_text import kept_text
 from training.kernel_files import has_kernel
 from training.provenance import RUN_FILE
 from training.run_kernels import OTHER_VOCABULARY, kernel_folders, speaking_folders
 from training.runs.training_plan import SEED
+from training.served import served_table
 from training.validation.architecture import check_architecture
 from training.validation.check import Check, ValidationReport, not_applicable
 from training.validation.gates import coordizer_gate, kernels_gate
@@ -117,11 +117,10 @@ def validate_gates(folder: Path) -> ValidationReport:
     """
     run = _RunFolder(folder)
     speaking, others = speaking_folders(folder)
-    gauges = {
-        site.name: site.phi_gauge
-        for site in load_table(folder / "table.msgpack").sites
-        if site.name in speaking
-    }
+    table = served_table(folder)
+    if table is None:
+        raise ArtifactError(folder, "holds no release; finish the training")
+    gauges = {site.name: site.phi_gauge for site in table.sites if site.name in speaking}
     basins = {name: run.basins(name, path) for name, path in speaking.items()}
     left_out = tuple(not_applicable(f"integration of {name}", OTHER_VOCABULARY) for name in others)
     return ValidationReport(

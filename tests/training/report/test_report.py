@@ -24,6 +24,7 @@ SECTIONS = (
     "Pictures",
     "Bits per byte",
     "Observables",
+    "Arrivals",
     "Refusal",
     "Samples",
     "Budget and time",

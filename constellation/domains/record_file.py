@@ -1,0 +1,153 @@
+"""The record of a domain as a msgpack file; the same record gives the same bytes.
+
+    {"schema": 1, "sha256": digest of content, "content": msgpack of the record}
+
+Tokens, ends and counts are little-endian arrays as bytes. Bytes that are not exactly what packing
+would write are refused.
+"""
+
+import hashlib
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from constellation.domains.counts import SoftCounts
+from constellation.domains.documents import Documents, token_dtype
+from constellation.domains.record import Domain, Spawned
+from constellation.errors import ArtifactError, ConfigError, InvalidRequest
+
+SCHEMA_VERSION: Final = 1
+
+
+def pack_domain(domain: Domain) -> bytes:
+    """Return the record as msgpack."""
+    content = bytes(
+        msgpack.packb(
+            {
+                "name": domain.name,
+                "tokenizer_hash": domain.tokenizer_hash,
+                "vocab_size": domain.vocab_size,
+                "train": _pack_documents(domain.train),
+                "dev": _pack_documents(domain.dev),
+                "counts": None if domain.counts is None else _pack_counts(domain.counts),
+                "unlearned": list(domain.unlearned),
+                "phi_gauge": domain.phi_gauge,
+                "spawned": None if domain.spawned is None else _pack_spawned(domain.spawned),
+            }
+        )
+    )
+    digest = hashlib.sha256(content).digest()
+    envelope = {"schema": SCHEMA_VERSION, "sha256": digest, "content": content}
+    return bytes(msgpack.packb(envelope))
+
+
+def unpack_domain(data: bytes, *, source: object = "domain") -> Domain:
+    """Return the record in `data`.
+
+    Raises:
+        ArtifactError: `data` is not a record of this schema; names `source`.
+    """
+    try:
+        domain = _unpack(msgpack.unpackb(data), source)
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        ConfigError,
+        InvalidRequest,
+        msgpack.UnpackException,
+    ) as error:
+        raise ArtifactError(source, f"not a record of a domain: {error!r}") from error
+    if pack_domain(domain) != data:
+        raise ArtifactError(source, "not written as records of domains are; make it again")
+    return domain
+
+
+def _unpack(envelope: dict[str, Any], source: object) -> Domain:
+    if envelope["schema"] != SCHEMA_VERSION:
+        raise ArtifactError(source, f"schema {envelope['schema']!r} is not {SCHEMA_VERSION}")
+    if envelope["sha256"] != hashlib.sha256(envelope["content"]).digest():
+        raise ArtifactError(source, "damaged: its digest does not fit; make it again")
+    content = msgpack.unpackb(envelope["content"])
+    ids = token_dtype(int(content["vocab_size"])).newbyteorder("<")
+    counts, spawned = content["counts"], content["spawned"]
+    return Domain(
+        name=content["name"],
+        tokenizer_hash=content["tokenizer_hash"],
+        vocab_size=content["vocab_size"],
+        train=_unpack_documents(content["train"], ids),
+        dev=_unpack_documents(content["dev"], ids),
+        counts=None if counts is None else _unpack_counts(counts),
+        unlearned=tuple(content["unlearned"]),
+        phi_gauge=content["phi_gauge"],
+        spawned=None if spawned is None else _unpack_spawned(spawned),
+    )
+
+
+def _pack_documents(documents: Documents) -> dict[str, Any]:
+    return {
+        "tokens": _bytes(documents.tokens_T),
+        "ends": _bytes(documents.ends_N),
+        "kept": _bytes(documents.kept_N),
+        "rest": _bytes(documents.rest_T),
+        "rest_ends": _bytes(documents.rest_ends_N),
+        "sources": list(documents.sources),
+        "source": _bytes(documents.source_N),
+    }
+
+
+def _unpack_documents(content: dict[str, Any], ids: np.dtype[Any]) -> Documents:
+    return Documents(
+        tokens_T=np.frombuffer(content["tokens"], dtype=ids),
+        ends_N=_integers(content["ends"]),
+        kept_N=_integers(content["kept"]),
+        rest_T=np.frombuffer(content["rest"], dtype=ids),
+        rest_ends_N=_integers(content["rest_ends"]),
+        sources=tuple(content["sources"]),
+        source_N=_integers(content["source"]),
+    )
+
+
+def _pack_counts(counts: SoftCounts) -> dict[str, Any]:
+    return {
+        "seed": counts.seed,
+        "ids": _bytes(counts.ids_U.astype(np.int64)),
+        "total": _bytes(counts.total_U),
+        "by_size": {str(size): _bytes(counts.by_size[size]) for size in sorted(counts.by_size)},
+    }
+
+
+def _unpack_counts(content: dict[str, Any]) -> SoftCounts:
+    return SoftCounts(
+        seed=content["seed"],
+        ids_U=_integers(content["ids"]),
+        total_U=_floats(content["total"]),
+        by_size={
+            int(size): _floats(data).reshape(-1, int(size))
+            for size, data in content["by_size"].items()
+        },
+    )
+
+
+def _pack_spawned(spawned: Spawned) -> dict[str, Any]:
+    return {"parent": spawned.parent, "documents": _bytes(spawned.documents_N)}
+
+
+def _unpack_spawned(content: dict[str, Any]) -> Spawned:
+    return Spawned(parent=content["parent"], documents_N=_integers(content["documents"]))
+
+
+def _bytes(array: NDArray[Any]) -> bytes:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _integers(data: bytes) -> NDArray[np.int64]:
+    return np.frombuffer(data, dtype="<i8")
+
+
+def _floats(data: bytes) -> NDArray[np.float64]:
+    return np.frombuffer(data, dtype="<f8")

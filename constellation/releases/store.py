@@ -1,0 +1,327 @@
+"""An artifacts folder as a store of releases.
+
+    ARTIFACTS/blobs/sha256/<hex>     files by their content, never changed
+    ARTIFACTS/releases/<V>.msgpack   manifests, V = 1, 2, ... never used again
+    ARTIFACTS/releases/<V>/          views: folders laid out as those who serve read them
+    ARTIFACTS/current                number of the release that is served, replaced atomically
+
+Whoever changes what is served writes a release and then switches to it. Nothing is changed in
+place, so a process that is killed in between leaves the old release or the new one.
+
+A writer holds the store's lock from the first blob that it puts to its manifest, and `prune` runs
+only when nobody holds it: a blob that no manifest names yet is never taken for one that nobody
+needs. It must not know what the files mean, what trains them or who serves them.
+"""
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+from constellation.errors import ArtifactError, ConfigError
+from constellation.files import create_whole, sync_folder, write_whole
+from constellation.records import Table
+from constellation.releases import store_lock, views
+from constellation.releases.blobs import Blobs, BlobWriter
+from constellation.releases.manifest import Draft, Release
+from constellation.releases.manifest_file import MANIFEST_BYTES_MAX, pack_release, unpack_release
+from constellation.wire.table_file import unpack_table
+
+_MANIFEST = re.compile(r"([1-9][0-9]{0,17})\.msgpack")
+_VIEW = re.compile(r"[1-9][0-9]{0,17}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}\n")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pruned:
+    """What went."""
+
+    versions: tuple[int, ...]
+    """Releases, rising."""
+    num_blobs: int
+    """Files that no release needs any more."""
+    size_bytes: int
+    """Of these files."""
+
+
+class ReleaseStore:
+    """Reads and writes the releases of an artifacts folder.
+
+    Args:
+        artifacts: The folder; it need not be there.
+        clock: Seconds since the epoch, written into releases.
+    """
+
+    def __init__(self, artifacts: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.artifacts = artifacts
+        self.blobs = Blobs(artifacts / "blobs" / "sha256")
+        self._releases = artifacts / "releases"
+        self._pointer = artifacts / "current"
+        self._clock = clock
+
+    def versions(self) -> tuple[int, ...]:
+        """Return the versions that there are, rising."""
+        if not self._releases.is_dir():
+            return ()
+        found = (_MANIFEST.fullmatch(path.name) for path in self._releases.iterdir())
+        return tuple(sorted(int(match[1]) for match in found if match is not None))
+
+    def read(self, version: int) -> Release:
+        """Return a release.
+
+        Raises:
+            ArtifactError: There is none of this version, or its manifest is damaged.
+        """
+        path = self._manifest(version)
+        try:
+            with path.open("rb") as file:
+                data = file.read(MANIFEST_BYTES_MAX + 1)  # one more is refused
+        except FileNotFoundError as error:
+            known = ", ".join(map(str, self.versions())) or "none"
+            raise ArtifactError(
+                path, f"there is no release {version}; there are: {known}"
+            ) from error
+        except OSError as error:
+            raise ArtifactError(path, f"cannot be read: {error.strerror}") from error
+        release = unpack_release(data, source=path)
+        if release.version != version:
+            raise ArtifactError(path, f"is the manifest of release {release.version}; name it so")
+        return release
+
+    def current(self) -> int | None:
+        """Return the version that is served; None in a folder that no release was served from.
+
+        Raises:
+            ArtifactError: The file that says so is damaged.
+        """
+        try:
+            text = self._pointer.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise ArtifactError(self._pointer, f"cannot be read: {error}") from error
+        if _NUMBER.fullmatch(text) is None:
+            raise ArtifactError(
+                self._pointer,
+                f"holds {text[:40]!r} and no number of a release; write it anew with "
+                f"constellation releases rollback V, one of {list(self.versions())}",
+            )
+        return int(text)
+
+    def read_current(self) -> Release:
+        """Return the release that is served.
+
+        Raises:
+            ArtifactError: There is none, or a file that says so is damaged.
+        """
+        version = self.current()
+        if version is None:
+            raise ArtifactError(
+                self.artifacts,
+                "holds no release; train first (constellation train starter), or, if an earlier "
+                f"version trained it: constellation releases adopt --artifacts {self.artifacts}",
+            )
+        return self.read(version)
+
+    def table(self, release: Release) -> Table:
+        """Return the table of a release, which says whose it is; without endpoints.
+
+        Raises:
+            ArtifactError: It is missing or damaged.
+        """
+        data = self.blobs.read(release.table)
+        table = unpack_table(data, source=f"table of release {release.version}")
+        return replace(table, release=release.version)
+
+    def current_folder(self) -> Path:
+        """Return the folder of the release that is served; errors as `read_current`, `folder`."""
+        return self.folder(self.read_current().version)
+
+    @contextmanager
+    def adding(self) -> Iterator[BlobWriter]:
+        """Yield what puts files into the store; write their release before this ends.
+
+        Until then nobody prunes, so that no file is lost that no release names yet.
+
+        Raises:
+            OSError: The store cannot be written to.
+        """
+        with self._shared():
+            yield BlobWriter(self.blobs.folder)
+
+    def write(self, draft: Draft) -> Release:
+        """Write a release with the next version; it is not switched to.
+
+        Args:
+            draft: Its files have been put while `adding` was open, and that still is.
+
+        Returns:
+            The release; the disk has it then.
+
+        Raises:
+            ArtifactError: A file was not put, or has another size; or the parent is not there.
+            OSError: The store cannot be written to. In both cases nothing has changed.
+        """
+        with self._shared():
+            if draft.parent is not None:
+                self.read(draft.parent)
+            self._check_blobs(draft)
+            sync_folder(self.blobs.folder)  # another process may have put them just now
+            for version in count(max(self.versions(), default=0) + 1):
+                release = Release.of(draft, version=version, created_s=float(self._clock()))
+                try:
+                    create_whole(self._manifest(version), pack_release(release))
+                except FileExistsError:  # another process was quicker: it has this version
+                    continue
+                return release
+        raise AssertionError("versions do not end")
+
+    def switch(self, version: int) -> None:
+        """Make a release the one that is served.
+
+        Raises:
+            ArtifactError: There is none of this version, or a file is missing or has another size;
+                the release that was served stays.
+            OSError: The store cannot be written to; likewise.
+        """
+        with self._shared():
+            self._check_blobs(self.read(version))
+            write_whole(self._pointer, f"{version}\n".encode())
+
+    def folder(self, version: int) -> Path:
+        """Return the folder of a release, laid out as those who serve read it.
+
+        It is made when it is not there or not whole, and all files are read then.
+
+        Raises:
+            ArtifactError: There is no such release, or a file is missing or damaged.
+            OSError: The store cannot be written to.
+        """
+        view = self._releases / str(version)
+        if not views.is_whole(view, self.read(version).files(), self.blobs):
+            with self._shared():  # it may have been pruned meanwhile, so it is read again
+                views.make(view, self.read(version).files(), self.blobs)
+        return view
+
+    def verify(self, version: int) -> None:
+        """Read all files of a release.
+
+        Raises:
+            ArtifactError: There is no such release, or a file is missing or damaged.
+        """
+        for blob in self.read(version).blobs():
+            self.blobs.verify(blob)
+
+    def part(self, version: int, *folders: str) -> Path:
+        """Return the folder of a release in which these folders of it are whole.
+
+        What lies elsewhere in it may be damaged: one kernel's files are not another's affair.
+
+        Args:
+            version: Of the release.
+            folders: Paths in the folder of the release, as `KernelFiles.folders`.
+
+        Raises:
+            ArtifactError, OSError: As `folder`.
+        """
+        view, files = self._releases / str(version), self.read(version).files()
+        starts = tuple(f"{folder}/" for folder in folders)
+        wanted = {path: blob for path, blob in files.items() if path.startswith(starts)}
+        return view if views.holds(view, wanted, self.blobs) else self.folder(version)
+
+    def previous(self, version: int) -> int | None:
+        """Return the release that one was made from; None when it was the first.
+
+        Raises:
+            ArtifactError: There is no such release, or the one before was pruned.
+        """
+        parent = self.read(version).parent
+        if parent is not None and parent not in self.versions():
+            raise ArtifactError(
+                self._manifest(parent),
+                f"release {parent}, which release {version} was made from, was pruned; there are: "
+                f"{', '.join(map(str, self.versions()))}",
+            )
+        return parent
+
+    def prune(self, keep: int, *, in_use: Collection[int] = ()) -> Pruned:
+        """Remove old releases, and the files that none of the others needs.
+
+        The current release and its parent stay in any case.
+
+        Args:
+            keep: Newest releases that stay, at least 1.
+            in_use: Versions that stay too, since somebody serves them.
+
+        Returns:
+            What went.
+
+        Raises:
+            ConfigError: `keep` is below 1.
+            ArtifactError: Another process adds to the store, or the manifest of a release that
+                stays is damaged; nothing has changed.
+            OSError: The store cannot be written to; whatever is removed then is not needed.
+        """
+        if keep < 1:
+            raise ConfigError(f"keep is {keep}; at least 1 release stays")
+        with store_lock.alone(self._releases):
+            stays = [self.read(version) for version in sorted(self._staying(keep, in_use))]
+            going = sorted(set(self.versions()) - {release.version for release in stays})
+            self._remove_leftovers()
+            for view in self._views():
+                if int(view.name) not in {release.version for release in stays}:
+                    views.remove(view)
+            for version in going:
+                self._manifest(version).unlink()
+            sync_folder(self._releases)  # a manifest never outlives its files
+            num_blobs, size_bytes = self._remove_blobs(stays)
+        return Pruned(versions=tuple(going), num_blobs=num_blobs, size_bytes=size_bytes)
+
+    def _staying(self, keep: int, in_use: Collection[int]) -> set[int]:
+        known = self.versions()
+        named = {*known[-keep:], *in_use}
+        if (current := self.current()) is not None:
+            named |= {current, self.read(current).parent or current}
+        return named & set(known)
+
+    def _remove_blobs(self, stays: list[Release]) -> tuple[int, int]:
+        needed = {blob.sha256 for release in stays for blob in release.blobs()}
+        num_blobs = size_bytes = 0
+        for path in self._entries(self.blobs.folder):
+            if _HASH.fullmatch(path.name) and path.name not in needed:
+                num_blobs, size_bytes = num_blobs + 1, size_bytes + path.stat().st_size
+                path.unlink()
+        return num_blobs, size_bytes
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed processes left; only for one who works in the store alone."""
+        left = [*self._entries(self.blobs.folder), *self._entries(self._releases)]
+        hidden = [path for path in left if path.name.startswith(".")]
+        for path in [*hidden, *self.artifacts.glob(f".{self._pointer.name}.*.part")]:
+            if path.name in (store_lock.LOCK_FILE, views.LOCK_FILE):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def _check_blobs(self, draft: Draft) -> None:
+        for blob in draft.blobs():
+            self.blobs.path(blob)
+
+    def _shared(self) -> AbstractContextManager[None]:
+        return store_lock.shared(self._releases, self._remove_leftovers)
+
+    def _manifest(self, version: int) -> Path:
+        return self._releases / f"{version}.msgpack"
+
+    def _views(self) -> list[Path]:
+        return [path for path in self._entries(self._releases) if _VIEW.fullmatch(path.name)]
+
+    def _entries(self, folder: Path) -> list[Path]:
+        return sorted(folder.iterdir()) if folder.is_dir() else []

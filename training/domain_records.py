@@ -1,0 +1,65 @@
+"""From a prepared corpus to records of its domains, and how a run's coordizer is fitted to them."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from constellation.coordizer.blocks import NUM_OUTCOMES, outcomes_for
+from constellation.coordizer.coordizer import Coordizer
+from constellation.curricula.corpus import Document
+from constellation.curricula.prepare import PreparedCorpus
+from constellation.domains.fitting import FitOptions
+from constellation.domains.record import Domain, make_domain
+
+
+def domain_records(
+    corpus: PreparedCorpus,
+    coordizer: Coordizer,
+    phi_gauges: Mapping[str, float] | None = None,
+) -> tuple[Domain, ...]:
+    """Return a record for each domain, in the order of names.
+
+    Args:
+        corpus: One kernel per domain, of the same name.
+        coordizer: Encodes the text; the seed of its coordinates is that of the soft counts.
+        phi_gauges: Kernel -> measured integration, in [0, 1].
+    """
+    return tuple(
+        make_domain(
+            name,
+            _pairs(corpus.train, name),
+            _pairs(corpus.dev, name),
+            coordizer,
+            seed=coordizer.provenance.seed,
+            phi_gauge=(phi_gauges or {}).get(name),
+        )
+        for name in corpus.domains
+    )
+
+
+def fit_options(coordizer: Coordizer, own: Collection[str], *, basins_max: int = 1) -> FitOptions:
+    """Return how coordinates and table are fitted, as the training of a coordizer did it.
+
+    Args:
+        coordizer: Of the training.
+        own: Names of the kernels that the training made. Where the coordizer is anchored to others,
+            as in mode synchronized, its coordinates are kept.
+        basins_max: See `FitOptions.basins_max`.
+    """
+    parts = coordizer.parts
+    return FitOptions(
+        seed=parts.provenance.seed,
+        num_outcomes=_wanted_outcomes(coordizer),
+        smoothing=parts.smoothing,
+        basins_max=basins_max,
+        keep_coordinates=not parts.blocks or set(parts.blocks) != set(own),
+    )
+
+
+def _wanted_outcomes(coordizer: Coordizer) -> int:
+    """Return K as it was wanted, which is less than there is where many domains needed more."""
+    size = int(coordizer.background_K.size)
+    needed = outcomes_for(len(coordizer.parts.blocks), NUM_OUTCOMES)
+    return NUM_OUTCOMES if size == needed else size
+
+
+def _pairs(documents: Iterable[Document], domain: str) -> list[tuple[str, str]]:
+    return [(each.source, each.text) for each in documents if each.domain == domain]
