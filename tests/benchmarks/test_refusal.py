@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.training.test_refusal import WORDS, documents
 
 from benchmarks.refusal import auroc, query_settings, read_queries
 from constellation.records import Rule
+from tests.domains.test_thresholds import WORDS, documents
 
 
 def test_auroc_counts_pairs_and_half_of_the_ties() -> None:

@@ -15,7 +15,7 @@ from constellation.errors import ConfigError, CorpusError, IncompatibleKernels
 from constellation.wire.table_file import pack_table
 from tests.domains.material import NAMES, bits, coordizer, domain, fitted_bits, texts
 from tests.domains.reference import Text, reference_table
-from tests.support.artifacts import MODULES, _documents
+from tests.support.artifacts import MODULES, documents_of
 
 
 def labelled(names: tuple[str, ...], count: int, seed: int) -> list[Text]:
@@ -37,7 +37,7 @@ def test_coordizer_and_table_are_to_the_bit_those_of_a_training(num_domains: int
 
 def test_modules_of_the_standard_library_get_what_training_gives_them() -> None:
     """Documents of a few hundred tokens, another seed, and more sources than documents of one."""
-    parts = {name: _documents(modules) for name, modules in MODULES.items()}
+    parts = {name: documents_of(modules) for name, modules in MODULES.items()}
     train = [
         Text(name, f"{number % 7}.py", text)
         for name, own in parts.items()

@@ -26,7 +26,7 @@ from constellation.releases.store import ReleaseStore
 from constellation.wire.table_file import load_table, save_table
 from tests.releases.conftest import publish
 from tests.routing.tables import refusal
-from tests.support.artifacts import MODULES, PROMPTS, _documents
+from tests.support.artifacts import MODULES, PROMPTS, documents_of
 from tests.support.coordizers import Fixed
 
 TERMS = Terms(rule=Rule.BEARING, top_k=2, phi_weighting=True)
@@ -41,7 +41,7 @@ STRANGE = ["  ", "\n", "a", " a ", "\ufeff", "日本語のテキスト", "🙂" 
 def some_queries() -> list[Query]:
     """Return texts of all domains and lengths, and strange ones."""
     draw = np.random.default_rng(0)
-    texts = [part for modules in MODULES.values() for part in _documents(modules)]
+    texts = [part for modules in MODULES.values() for part in documents_of(modules)]
     starts = draw.integers(0, 1200, len(texts))
     lengths = draw.integers(1, 300, len(texts))
     cut = [
