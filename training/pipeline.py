@@ -1,4 +1,4 @@
-"""The whole way: corpus, coordizer, kernels, routing table, held-out report.
+"""The whole way: corpus, coordizer, kernels, routing table, release, held-out report.
 
 Every part that is finished and whose inputs and files have not changed is skipped, so a run
 that was stopped goes on, and a finished one only reads. Ray must have been started by the caller
@@ -73,7 +73,8 @@ class TrainingResult:
     """A finished run."""
 
     out: Path
-    """Holds `coordizer/`, `kernels/NAME/`, `seed/`, `table.msgpack` and `report.json`."""
+    """Holds `coordizer/`, `kernels/NAME/`, `seed/`, `table.msgpack` and `report.json`, and the
+    releases that are served."""
     kernels: tuple[str, ...]
     """Names of the kernels."""
     report: dict[str, Any]

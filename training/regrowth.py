@@ -23,6 +23,7 @@ from constellation.releases.store import ReleaseStore
 from constellation.wire.former_table import SITE_FILE, unlearned_sources
 from training.adopting import SPAWNED_FILE, TABLE
 from training.kept_text import ADDED, CORPUS
+from training.kernel_files import names_in
 from training.provenance import RUN_FILE
 from training.recipe import Recipe
 
@@ -76,12 +77,13 @@ class FormerRun:
         Raises:
             ConfigError: A training would lose them, or learn again what was unlearned; it names
                 the command that takes the folder over.
-            ArtifactError: The current release is damaged.
+            ArtifactError: The current release is damaged, or the table of a folder to which kernels
+                may have been added.
         """
         table = self._out / TABLE
         if self.release() is not None or not table.is_file():
             return
-        told = _told(table)
+        told = self._told(table)
         joined = [name for name in told if name not in self.own and self._has_joined(name)]
         forgot = [name for name, sources in told.items() if sources and name not in joined]
         lost = [f"what was unlearned of {name}" for name in forgot]
@@ -93,6 +95,19 @@ class FormerRun:
                 f"lose {' and '.join(lost)}; take the folder over first: "
                 f"constellation releases adopt --artifacts {self._out}"
             )
+
+    def _told(self, table: Path) -> dict[str, tuple[str, ...]]:
+        """Return the kernels of a table with what they had unlearned.
+
+        A table that is damaged is made again where only a training has written to the folder.
+        """
+        try:
+            return unlearned_sources(table)
+        except ArtifactError:
+            others = set(names_in(self._out / "kernels")) - self.own
+            if any(map(self._has_joined, others)):
+                raise
+            return {}
 
     def _has_joined(self, name: str) -> bool:
         folder = self._out / "kernels" / name
@@ -163,11 +178,3 @@ class FormerRun:
                 f"folder by --out, or remove them first: constellation remove {names[0]} "
                 f"--artifacts {self._out}"
             )
-
-
-def _told(table: Path) -> dict[str, tuple[str, ...]]:
-    """Return the kernels of a table with what they had unlearned; a damaged one is made again."""
-    try:
-        return unlearned_sources(table)
-    except ArtifactError:
-        return {}

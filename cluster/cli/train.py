@@ -64,7 +64,7 @@ def train(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Train the kernels of a recipe: corpus, coordizer, kernels, table, held-out figures.
+    """Train the kernels of a recipe: corpus, coordizer, kernels, table, release, held-out figures.
 
     Ctrl-C writes checkpoints and stops; the same command goes on from there. What is finished and
     unchanged is not done again. A constellation that runs from the folder takes the new weights

@@ -196,6 +196,12 @@ def test_a_training_that_would_lose_what_joined_is_refused_before_the_first_step
     with pytest.raises(ConfigError, match=told):
         train(recipe_of(trained), artifacts, trainer=nobody)
     assert files(artifacts) == before
+    whole = (artifacts / "table.msgpack").read_bytes()
+    (artifacts / "table.msgpack").write_bytes(whole[:-7])
+    with pytest.raises(ArtifactError, match=r"table\.msgpack"):
+        train(recipe_of(trained), artifacts, trainer=nobody)
+    (artifacts / "table.msgpack").write_bytes(whole)
+    assert files(artifacts) == before
     adopt(artifacts)
     train(recipe_of(trained), artifacts, trainer=nobody)
     assert "forge" in sites(artifacts)
