@@ -19,14 +19,14 @@ from constellation.kernel.decoder import Decoder
 from constellation.kernel.generation import Generation
 from constellation.kernel.opening import open_kernel
 from constellation.records import FinishReason, Rule, Sampling
-from constellation.wire.table_file import load_table
+from constellation.releases.store import ReleaseStore
 
 
 class Replay:
     """Writes again what was answered.
 
     Args:
-        artifacts: Where the kernels, the coordizer and the table lie.
+        artifacts: Whose current release is served.
         rule: By which the routers decided.
         phi_weighting: Whether a kernel's integration counted.
     """
@@ -35,12 +35,14 @@ class Replay:
         self, artifacts: Path, *, rule: Rule = Rule.BEARING, phi_weighting: bool = True
     ) -> None:
         torch.set_num_threads(1)
-        self._artifacts = artifacts
-        self._coordizer = Coordizer.load(artifacts / "coordizer")
+        store = ReleaseStore(artifacts)
+        release = store.read_current()
+        self._artifacts = store.folder(release.version)
+        self._coordizer = Coordizer.load(self._artifacts / "coordizer")
         self._decoder = lru_cache(maxsize=None)(self._load)
         self._written = lru_cache(maxsize=4096)(self._write)
         self._together = Together(
-            load_table(artifacts / "table.msgpack"),
+            store.table(release),
             self._coordizer,
             self._decoder,
             rule=rule,
