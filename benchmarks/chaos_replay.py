@@ -1,9 +1,8 @@
 """The offline replay of `benchmarks.chaos`: what the kernels of a route write.
 
-Kernels are loaded from the current release of the artifacts into this process. Where one wrote
-after the other, each writes again by `Generation`, which shares no batch, cache or wire with the
-engine that served. Where several wrote together, `benchmarks.chaos_together` says whether they
-would have.
+Kernels are loaded from the artifacts into this process. Where one wrote after the other, each
+writes again by `Generation`, which shares no batch, cache or wire with the engine that served.
+Where several wrote together, `benchmarks.chaos_together` says whether they would have.
 """
 
 from collections.abc import Iterable
@@ -21,14 +20,13 @@ from constellation.kernel.generation import Generation
 from constellation.kernel.opening import open_kernel
 from constellation.records import FinishReason, Rule, Sampling
 from constellation.releases.store import ReleaseStore
-from constellation.wire.table_file import load_table
 
 
 class Replay:
     """Writes again what was answered.
 
     Args:
-        artifacts: The folder whose current release is served, which stays the same meanwhile.
+        artifacts: Whose current release is served.
         rule: By which the routers decided.
         phi_weighting: Whether a kernel's integration counted.
     """
@@ -37,12 +35,14 @@ class Replay:
         self, artifacts: Path, *, rule: Rule = Rule.BEARING, phi_weighting: bool = True
     ) -> None:
         torch.set_num_threads(1)
-        self._release = ReleaseStore(artifacts).current_folder()
-        self._coordizer = Coordizer.load(self._release / "coordizer")
+        store = ReleaseStore(artifacts)
+        release = store.read_current()
+        self._artifacts = store.folder(release.version)
+        self._coordizer = Coordizer.load(self._artifacts / "coordizer")
         self._decoder = lru_cache(maxsize=None)(self._load)
         self._written = lru_cache(maxsize=4096)(self._write)
         self._together = Together(
-            load_table(self._release / "table.msgpack"),
+            store.table(release),
             self._coordizer,
             self._decoder,
             rule=rule,
@@ -87,7 +87,7 @@ class Replay:
         return tuple(writing.produced)
 
     def _load(self, kernel: str) -> Decoder:
-        return open_kernel(self._release / "kernels" / kernel).decoder
+        return open_kernel(self._artifacts / "kernels" / kernel).decoder
 
 
 def _segments(asked: Asked) -> list[tuple[str, int]]:

@@ -18,8 +18,9 @@ start, at the best of their grids on dev, and `..._same_tokens` the peers on the
 served, which know the first domains alone; `frozen_late` (`--frozen`), with the coordinates of
 before, as release 0.1.0 did: all better when higher. `moved` is the share of queries that go from
 one domain to another when a third joins; `join_seconds` is what one joining takes, from text to
-table, and `join_processor_seconds` what it takes of the processor: better when lower. With
-`--join-only` one domain joins all others and only that is timed, which a large corpus is for.
+the release that is current, and `join_processor_seconds` what it takes of the processor: better
+when lower. With `--join-only` one domain joins all others and only that is timed, which a large
+corpus is for.
 """
 
 import argparse
@@ -27,25 +28,25 @@ import json
 import platform
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
-from time import perf_counter, process_time
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.baselines import naive_bayes, tfidf
 from benchmarks.domain_corpus import read_domains, split_documents
+from benchmarks.growth_served import Corpus, Served, Texts, record
 from benchmarks.routing_accuracy import Documents, draw_queries
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.curricula.chunks import chunk
-from constellation.domains.families import add
 from constellation.domains.fitting import FitOptions, Fitted, fit, fit_table
-from constellation.domains.record import Domain, make_domain
 from constellation.records import TokenArray
 from constellation.routing.policy import RoutingPolicy
+from training.evaluation.growth import Routing
 
 LENGTHS = (8, 32, 128)
 VOCAB_SIZE = 8_192
@@ -53,18 +54,7 @@ PIECE_CHARACTERS = (2_000, 4_000)
 SAMPLE = 200
 """Documents of each domain on which tokens are trained where only the joining is timed."""
 CLINC150 = Path(__file__).parents[2] / "shared" / "data" / "clinc150" / "data_full.json"
-
-Texts = Mapping[str, Sequence[str]]
 Predict = Callable[[Sequence[TokenArray]], NDArray[np.intp]]
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """Texts of every domain, by split; what queries are cut from is `test`."""
-
-    train: Texts
-    dev: Texts
-    test: Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,38 +70,7 @@ class Queries:
         return Queries([self.texts[place] for place in kept], [self.own[place] for place in kept])
 
 
-@dataclass(slots=True)
-class Served:
-    """The constellation that is served. The one place that knows how a kernel joins."""
-
-    tokens: Coordizer
-    options: FitOptions
-    domains: tuple[Domain, ...] = ()
-    fitted: Fitted = field(init=False)
-
-    def start(self, domains: Sequence[Domain]) -> None:
-        """Serve the domains that are there from the start."""
-        self.domains = tuple(domains)
-        self.fitted = fit(self.domains, self.tokens, self.options)
-
-    def join(self, name: str, corpus: Corpus) -> tuple[float, float]:
-        """Let a domain join; return the seconds that takes, and those of the processor."""
-        start_s, processor_s = perf_counter(), process_time()
-        self.domains = add(self.domains, record(name, corpus, self.tokens, self.options.seed))
-        self.fitted = fit(self.domains, self.fitted.coordizer, self.options)
-        return perf_counter() - start_s, process_time() - processor_s
-
-
-def record(name: str, corpus: Corpus, tokens: Coordizer, seed: int) -> Domain:
-    """Return the record of a domain, each document a source."""
-    train, dev = (
-        [(f"{place}.txt", text) for place, text in enumerate(texts[name])]
-        for texts in (corpus.train, corpus.dev)
-    )
-    return make_domain(name, train, dev, tokens, seed=seed)
-
-
-def routes(fitted: Fitted, queries: Queries) -> list[str]:
+def routes(fitted: Routing | Fitted, queries: Queries) -> list[str]:
     """Return the kernel that each query goes to, by the default rule."""
     policy, coordizer = RoutingPolicy(fitted.table), fitted.coordizer
     tokens = coordizer.encode_batch([text.strip() for text in queries.texts])
@@ -229,32 +188,49 @@ def run_seed(corpus: Corpus, options: argparse.Namespace, seed: int) -> dict[str
     is_cut = options.queries is None
     test = cut_queries(corpus.test, tokens, options.per_domain, seed) if is_cut else None
     test = test or whole_queries(corpus.test)
-    served = Served(tokens, _options(options, seed))
-    served.start([record(name, corpus, tokens, seed) for name in early])
-    before = {length: routes(served.fitted, queries) for length, queries in test.items()}
-    figures = _accuracies("early_before", served.fitted, test, early)
-    frozen = served.fitted.coordizer
+    with TemporaryDirectory() as folder:
+        served = Served(Path(folder), tokens, _options(options, seed))
+        served.start([record(name, corpus, tokens, seed) for name in early])
+        figures = _grown(served, corpus, test, early, late, frozen=options.frozen)
+    figures |= _peers(corpus, options, seed, tokens, test, late, suffix="_same_tokens")
+    return figures | _from_start(corpus, options, seed, test, early, late)
+
+
+def _grown(
+    served: Served,
+    corpus: Corpus,
+    test: Mapping[str, Queries],
+    early: Sequence[str],
+    late: Sequence[str],
+    *,
+    frozen: bool,
+) -> dict[str, float]:
+    """Let domains join one by one; return what arrives before and after, and what moves."""
+    routing = served.routing
+    start = routing.coordizer
+    before = {length: routes(routing, queries) for length, queries in test.items()}
+    figures = _accuracies("early_before", routing, test, early)
     seconds, moved, asked = [], dict.fromkeys(test, 0), dict.fromkeys(test, 0)
     there = list(early)
     for name in late:
         seconds.append(served.join(name, corpus))
+        routing = served.routing
         for length, queries in test.items():
-            after = routes(served.fitted, queries)
+            after = routes(routing, queries)
             for old, new, own in zip(before[length], after, queries.own, strict=True):
                 asked[length] += own in there
                 moved[length] += own in there and new not in (old, name)
             before[length] = after
         there.append(name)
-    figures |= _accuracies("late", served.fitted, test, late)
-    figures |= _accuracies("early_after", served.fitted, test, early)
-    if options.frozen:
-        figures |= _accuracies("frozen_late", fit_table(served.domains, frozen), test, late)
+    figures |= _accuracies("late", routing, test, late)
+    figures |= _accuracies("early_after", routing, test, early)
+    if frozen:
+        figures |= _accuracies("frozen_late", fit_table(served.domains, start), test, late)
     figures |= {f"moved.{length}": moved[length] / asked[length] for length in test}
     figures["moved"] = sum(moved.values()) / sum(asked.values())
     figures["join_seconds"] = median(wall_s for wall_s, _ in seconds)
     figures["join_processor_seconds"] = median(processor_s for _, processor_s in seconds)
-    figures |= _peers(corpus, options, seed, tokens, test, late, suffix="_same_tokens")
-    return figures | _from_start(corpus, options, seed, test, early, late)
+    return figures
 
 
 def join_once(corpus: Corpus, seed: int) -> dict[str, float]:
@@ -263,9 +239,10 @@ def join_once(corpus: Corpus, seed: int) -> dict[str, float]:
     joining = random.Random(seed).choice(names)
     sample = {name: corpus.train[name][:SAMPLE] for name in names}
     tokens = train_tokens(Corpus(sample, {}, {}), names, seed)
-    served = Served(tokens, FitOptions(seed=seed))
-    served.start([record(name, corpus, tokens, seed) for name in names if name != joining])
-    wall_s, processor_s = served.join(joining, corpus)
+    with TemporaryDirectory() as folder:
+        served = Served(Path(folder), tokens, FitOptions(seed=seed))
+        served.start([record(name, corpus, tokens, seed) for name in names if name != joining])
+        wall_s, processor_s = served.join(joining, corpus)
     return {"join_seconds": wall_s, "join_processor_seconds": processor_s}
 
 
@@ -310,7 +287,7 @@ def _options(options: argparse.Namespace, seed: int) -> FitOptions:
 
 
 def _accuracies(
-    key: str, fitted: Fitted, test: Mapping[str, Queries], names: Sequence[str]
+    key: str, fitted: Routing | Fitted, test: Mapping[str, Queries], names: Sequence[str]
 ) -> dict[str, float]:
     found = {}
     for length, queries in test.items():

@@ -24,7 +24,7 @@ def check_room(settings: Settings) -> None:
 
     Raises:
         DeploymentError: The disk is full, the quota is used up, or the folder cannot be written.
-        ArtifactError: There is no release.
+        ArtifactError: The current release is damaged.
     """
     folder, needed = settings.run_dir, needed_bytes(settings)
     try:
@@ -58,7 +58,10 @@ def needed_bytes(settings: Settings) -> int:
 
 def _mapped(settings: Settings) -> Iterator[Blob]:
     """Yield the weights that processes map: those of kernels, and those of bases of adapters."""
-    release, kernel = ReleaseStore(settings.artifacts).read_current(), settings.kernel
+    store, kernel = ReleaseStore(settings.artifacts), settings.kernel
+    if store.current() is None:
+        return  # nothing will be served, which the launcher says
+    release = store.read_current()
     if not (kernel.per_actor > 1 and kernel.weights == "float32"):  # else they are copied to memory
         own = (each for each in release.kernels if each.engine is Engine.DECODER)
         yield from (each.files[_WEIGHTS] for each in own)

@@ -36,6 +36,7 @@ from actors.registry.members import Members
 from actors.registry.persistence import Persistence
 from actors.registry.switching import forget, load_beside, prepare_routers, take
 from actors.registry.tables import first_table, table_of
+from actors.registry.telling import tell_routers
 from actors.router.serving import Snapshot
 from actors.spec import Announcement, DeploymentSpec, StartState
 from constellation.errors import (
@@ -199,8 +200,9 @@ class RegistryProcess:
         steps = await asyncio.to_thread(releases.steps_to, self._spec, self._table, release)
         reloading = self._members.actors_of(steps.reloaded)
         table = await self._load(release, steps, reloading)
-        for announcement in await take(reloading, release.version):
-            self._members.take_in(self._members.actors[announcement.member], announcement)
+        taken = {each.member: each for each in await take(reloading, release.version)}
+        for member, announcement in taken.items():
+            self._members.take_in(reloading[member], announcement)
         self._table = replace(table, version=self._table.version)
         leaving = [self._forget(name) for name in steps.left]
         self._ahead.clear()
@@ -210,7 +212,8 @@ class RegistryProcess:
         for leave in leaving:
             await leave()
         for member, announcement in tuple(self._members.announcements.items()):
-            if self._members.missing(member):  # what was damaged may be whole in this release
+            is_late = member in reloading.keys() - taken.keys()
+            if is_late or self._members.missing(member):  # what was damaged may be whole now
                 self._agree(announcement)
         changed = Changed(
             release=release.version,
@@ -307,26 +310,32 @@ class RegistryProcess:
 
     async def _complete(self, member: str) -> None:
         """Let a process serve the kernels that it lacks, and all of the release that is served."""
-        async with self._changing:
-            if member not in self._members.actors:
-                return
-            release = self._served
-            for taken in await take({member: self._members.actors[member]}, release):
-                self._members.take_in(self._members.actors[member], taken)
-            for kernel in self._members.missing(member):
-                actor = self._members.actors[member]
-                try:
-                    _, announcement = await lifecycle.start_kernel(
-                        self._spec, member, actor, kernel, release
-                    )
-                except GrowthRefused as error:
-                    self._members.failures[kernel] = str(error)
-                    facts = {"kernel": kernel, "reason": str(error)}
-                    logger.error("kernel is not served", extra=facts)
-                else:
-                    self._members.failures.pop(kernel, None)
-                    self._members.take_in(actor, announcement)
+        for _ in range(round(FOLLOW_S / HEARTBEAT_S)):
+            async with self._changing:
+                if member not in self._members.actors or await self._put_right(member):
+                    return
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _put_right(self, member: str) -> bool:
+        """Do that once; say whether the process answered, which one that is starting does not."""
+        actor, release = self._members.actors[member], self._served
+        taken = await take({member: actor}, release)
+        for announcement in taken:
+            self._members.take_in(actor, announcement)
+        for kernel in self._members.missing(member) if taken else ():
+            try:
+                _, announcement = await lifecycle.start_kernel(
+                    self._spec, member, actor, kernel, release
+                )
+            except GrowthRefused as error:
+                self._members.failures[kernel] = str(error)
+                logger.error("kernel is not served", extra={"kernel": kernel, "reason": str(error)})
+            else:
+                self._members.failures.pop(kernel, None)
+                self._members.take_in(actor, announcement)
+        if taken:
             self._publish()
+        return bool(taken)
 
     async def drain(self, grace_s: float) -> None:
         """Stop supervising, then let routers and kernels finish what they are doing."""
@@ -373,26 +382,11 @@ class RegistryProcess:
             routers=self._members.router_health(),
             start_problem=self._starts.problem,
         )
-        told = asyncio.gather(
-            *(self._members.actors[name].update.remote(snapshot) for name in self._members.routers),
-            return_exceptions=True,
-        )
-        told.add_done_callback(self._check_replies)
-        return told
+        return tell_routers(self._members.router_actors(), snapshot, self._go_beyond)
 
-    def _check_replies(self, told: "asyncio.Future[list[Any]]") -> None:
-        """Log who failed to take a table; go beyond the version of one that has a newer one."""
-        if told.cancelled():
-            return
-        newest = self._table.version
-        for router, answer in zip(self._members.routers, told.result(), strict=True):
-            if isinstance(answer, int):
-                newest = max(newest, answer)
-            elif not isinstance(answer, ray.exceptions.RayActorError):  # one that is down
-                facts = {"router": router, "reason": repr(answer)}
-                logger.error("router did not take the table", extra=facts)
+    def _go_beyond(self, newest: int) -> None:
+        """Publish a table that is newer than one of this version, which a router has."""
         if newest > self._table.version:
-            # The run folder was lost, and with it how far this registry's predecessor had counted.
             self._table = replace(self._table, version=newest)
             self._publish()
 

@@ -44,6 +44,7 @@ COMMANDS = [
     ("data", "validate"),
     ("releases", "list"),
     ("releases", "show"),
+    ("releases", "adopt"),
     ("releases", "diff"),
     ("releases", "rollback"),
     ("releases", "prune"),
