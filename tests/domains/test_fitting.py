@@ -104,14 +104,6 @@ def test_more_domains_get_more_outcomes(num_domains: int, wanted: int, expected:
     assert not any(is_shared(blocks, name) for name in blocks)
 
 
-@pytest.mark.parametrize(("num_domains", "expected"), [(8, 64), (48, 64), (49, 80), (150, 176)])
-def test_on_request_no_outcome_is_shared(num_domains: int, expected: int) -> None:
-    assert outcomes_for(num_domains, 64, own=True) == expected
-    blocks = allocate_blocks([str(number) for number in range(num_domains)], num_outcomes=expected)
-    outcomes = [outcome for block in blocks.values() for outcome in block]
-    assert len(set(outcomes)) == len(outcomes)
-
-
 def test_domains_that_do_not_fit_the_outcomes_are_fitted_with_more() -> None:
     fitted = fit([domain(name) for name in NAMES], coordizer(), FitOptions(num_outcomes=19))
     assert fitted.coordizer.background_K.size == 64

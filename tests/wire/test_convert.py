@@ -220,8 +220,11 @@ def _basin(values: Any) -> constellation_pb2.Routing:
     ("values", "problem"),
     [
         ([], "0 values"),
-        ([1 / 63] * 63, "63 values"),
-        ([1 / 65] * 65, "65 values"),
+        ([1.0], "1 values"),
+        (
+            [1 / (convert.OUTCOMES_MAX + 1)] * (convert.OUTCOMES_MAX + 1),
+            f"{convert.OUTCOMES_MAX + 1} values",
+        ),
         ([math.nan] + [1 / 63] * 63, "nan"),
         ([math.inf] + [0] * 63, "inf"),
         ([-0.5, 1.5] + [0] * 62, "-0.5"),

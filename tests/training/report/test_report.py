@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from constellation.errors import ArtifactError
+from constellation.releases.store import ReleaseStore
 from tests.training.report import invented
 from training.report import figure_style
 from training.report.markdown import to_markdown
@@ -179,12 +180,24 @@ def test_a_run_under_way_is_reported_so_far(finished: Path, tmp_path: Path) -> N
         ("status.json", b"\xff\xfe"),
         ("validation_report.json", b'{"checks": [{}]}'),
         ("beta_measurement.json", b'{"beta_fit": {}}'),
-        ("table.msgpack", b"nonsense"),
-        ("kernels/sea/weights.safetensors", b"nonsense"),
+        ("current", b"nonsense"),
+        ("releases/1.msgpack", b"nonsense"),
     ],
 )
 def test_a_damaged_file_is_a_typed_error(copied: Path, file: str, content: bytes) -> None:
     (copied / file).write_bytes(content)
+    with pytest.raises(ArtifactError):
+        write_report(copied)
+    assert not (copied / "report.md").exists()
+
+
+@pytest.mark.parametrize("file", ["table.msgpack", "kernels/sea/weights.safetensors"])
+def test_a_damaged_file_of_the_release_is_a_typed_error(copied: Path, file: str) -> None:
+    store = ReleaseStore(copied)
+    shutil.rmtree(store.current_folder())  # copied with the run: files, not links to the blobs
+    path = store.current_folder() / file
+    path.chmod(0o644)
+    path.write_bytes(b"nonsense")
     with pytest.raises(ArtifactError):
         write_report(copied)
     assert not (copied / "report.md").exists()

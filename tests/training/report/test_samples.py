@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from constellation.curricula.store import load_prepared
+from tests.training.served import back, leave
 from training.report.samples import PROMPTS, SAMPLES, ensure_samples
 
 
@@ -38,9 +39,11 @@ def test_samples_are_kept_until_a_kernel_changes(copied: Path) -> None:
     marked = {**first, "samples": []}
     path.write_text(json.dumps(marked))
     assert ensure_samples(copied) == marked
+    leave(copied, "bake")
     other = copied / "kernels" / "bake"
     for file in (copied / "kernels" / "sea").iterdir():
         (other / file.name).write_bytes(file.read_bytes())
+    back(copied, "bake")
     again = ensure_samples(copied)
     assert again is not None
     assert len(again["samples"]) == 2 * PROMPTS

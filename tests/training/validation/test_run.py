@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from cluster.cli.main import app
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError, ConfigError
+from constellation.releases.store import ReleaseStore
 from training.validation.run import (
     validate_gates,
     validate_kernel,
@@ -64,6 +65,8 @@ def test_the_gates_are_judged_on_a_run(run_folder: Path) -> None:
 
 def test_an_unfinished_run_is_an_error(tmp_path: Path, run_folder: Path) -> None:
     out = Path(shutil.copytree(run_folder, tmp_path / "out"))
+    (out / "current").unlink()
+    shutil.rmtree(out / "releases")
     shutil.rmtree(out / "kernels")
     (out / "kernels").mkdir()
     with pytest.raises(ArtifactError, match="finish the training"):
@@ -74,7 +77,13 @@ def test_the_command_writes_the_report_and_says_what_failed(
     run_folder: Path, tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(run_folder, tmp_path / "out"))
-    (out / "kernels" / "sea" / "weights.safetensors").write_bytes(b"nothing")
+    store = ReleaseStore(out)
+    shutil.rmtree(store.current_folder())  # copied with the run: files, not links to the blobs
+    weights = store.current_folder() / "kernels" / "sea" / "weights.safetensors"
+    weights.chmod(0o644)
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
     result = constellation("validate", out)
     assert result.exit_code == 1
     assert "failed: " in result.stdout
