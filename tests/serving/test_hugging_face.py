@@ -56,7 +56,7 @@ def test_a_model_joins_answers_in_its_own_tokens_and_leaves(
     written = [token for token in whole[0, ids.shape[1] :].tolist() if token not in (0, 1)]
     expected = tokenizer().decode(written)
     before = (digests(artifacts / "kernels"), weights(artifacts), content(artifacts))
-    table = bits(settings.run_dir / "table.msgpack")
+    table = bits(stars, settings.run_dir / "table.msgpack")
     with Client(constellation.endpoint) as stars:
         said = {name: say(stars, name) for name in PROMPTS}
         new = make_kernel(artifacts, "fables", tmp_path / "model", text, ignore)
@@ -84,4 +84,4 @@ def test_a_model_joins_answers_in_its_own_tokens_and_leaves(
         assert stars.status().num_unexpected_errors == 0
     after = (digests(artifacts / "kernels"), weights(artifacts), content(artifacts))
     assert after == before
-    assert bits(settings.run_dir / "table.msgpack") == table
+    assert bits(stars, settings.run_dir / "table.msgpack") == table

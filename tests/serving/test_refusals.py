@@ -127,10 +127,10 @@ def test_bytes_that_are_no_message_are_refused(constellation: RunState, stars: C
 def test_out_of_domain_is_refused_only_when_asked(stars: Client) -> None:
     far_K = np.full(64, 1e-9)
     far_K[63] = 1 - far_K[:63].sum()
-    route = stars.route("x", basin=far_K)
-    assert route.out_of_domain
+    text = PROMPTS["mail"] * 8
+    assert stars.ask(text, basin=far_K, tokens_max=1).text
     with pytest.raises(OutOfDomain) as caught:
-        stars.ask("x", basin=far_K, refuse_out_of_domain=True)
+        stars.ask(text, basin=far_K, refuse=0.5)
     assert set(caught.value.distances) == set(caught.value.radii) == set(PROMPTS)
 
 
