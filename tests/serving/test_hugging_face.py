@@ -56,8 +56,8 @@ def test_a_model_joins_answers_in_its_own_tokens_and_leaves(
     written = [token for token in whole[0, ids.shape[1] :].tolist() if token not in (0, 1)]
     expected = tokenizer().decode(written)
     before = (digests(artifacts / "kernels"), weights(artifacts), content(artifacts))
-    table = bits(stars, settings.run_dir / "table.msgpack")
     with Client(constellation.endpoint) as stars:
+        table = bits(stars, settings.run_dir / "table.msgpack")
         said = {name: say(stars, name) for name in PROMPTS}
         new = make_kernel(artifacts, "fables", tmp_path / "model", text, ignore)
         added = join(artifacts, new, stars)
@@ -82,6 +82,6 @@ def test_a_model_joins_answers_in_its_own_tokens_and_leaves(
         assert stars.ask(PROMPT, tokens_max=2).route.kernel != "fables"
         assert {name: say(stars, name) for name in PROMPTS} == said
         assert stars.status().num_unexpected_errors == 0
+        assert bits(stars, settings.run_dir / "table.msgpack") == table
     after = (digests(artifacts / "kernels"), weights(artifacts), content(artifacts))
     assert after == before
-    assert bits(stars, settings.run_dir / "table.msgpack") == table
