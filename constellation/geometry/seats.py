@@ -9,7 +9,6 @@ where A holds columns 1 to 8 of the 64 x 64 Sylvester-Hadamard matrix divided by
 an address (failover order, replicas, growth); kernels do not route from it.
 """
 
-from collections.abc import Collection
 from functools import cache
 
 import numpy as np
@@ -84,25 +83,6 @@ def neighbour_ring(seat: int) -> tuple[int, ...]:
     _check_seat(seat)
     products_M = roots() @ roots()[seat]
     return tuple(int(index) for index in np.flatnonzero(products_M == 1))
-
-
-def nearest_free_seat(seat: int, taken: Collection[int]) -> int:
-    """Return the free seat nearest to `seat`, the lowest index among equals.
-
-    Args:
-        seat: The parent's seat, 0 to 239; never returned itself.
-        taken: Seats in use.
-
-    Raises:
-        ConfigError: When no seat is free, or for a seat that does not exist.
-    """
-    _check_seat(seat)
-    used = {seat, *taken}
-    free = [index for index in range(NUM_ROOTS) if index not in used]
-    if not free:
-        raise ConfigError(f"all {NUM_ROOTS} seats are taken; retire a kernel first")
-    products_M = roots() @ roots()[seat]
-    return max(free, key=lambda index: (products_M[index], -index))
 
 
 @cache

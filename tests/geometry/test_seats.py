@@ -8,7 +8,6 @@ from constellation.geometry import check_simplex, distance, pairwise_distances
 from constellation.geometry.e8 import roots, simple_roots
 from constellation.geometry.seats import (
     RHO_MAX,
-    nearest_free_seat,
     neighbour_ring,
     seat_basins,
     seat_distances,
@@ -52,26 +51,10 @@ def test_the_ring_of_a_seat_is_its_56_nearest_neighbours() -> None:
         assert all(seat in neighbour_ring(other) for other in ring[:3])
 
 
-def test_a_child_sits_in_its_parents_ring_while_that_has_room() -> None:
-    ring = neighbour_ring(100)
-    assert nearest_free_seat(100, []) == ring[0]
-    assert nearest_free_seat(100, [100, ring[0], ring[1]]) == ring[2]
-    beyond = nearest_free_seat(100, [100, *ring])
-    assert roots()[beyond] @ roots()[100] == 0
-
-
-def test_the_last_free_seat_is_found_and_the_next_is_refused() -> None:
-    assert nearest_free_seat(5, set(range(240)) - {77}) == 77
-    with pytest.raises(ConfigError, match="all 240 seats are taken; retire"):
-        nearest_free_seat(5, range(240))
-
-
 @pytest.mark.parametrize("seat", [-1, 240])
 def test_a_seat_that_does_not_exist_is_refused(seat: int) -> None:
     with pytest.raises(ConfigError, match="seats are 0 to 239"):
         neighbour_ring(seat)
-    with pytest.raises(ConfigError, match="seats are 0 to 239"):
-        nearest_free_seat(seat, [])
 
 
 def test_simple_seats_hold_the_simple_roots() -> None:
