@@ -15,7 +15,6 @@ from constellation.geometry.simplex import distance
 from constellation.records import FloatArray, KernelSite, Rule, Table
 from constellation.releases.manifest import KernelFiles, Release
 from constellation.releases.store import ReleaseStore
-from constellation.wire.table_file import unpack_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +114,7 @@ def compare(store: ReleaseStore, before: int, after: int) -> Comparison:
         ArtifactError: One is not there, or a file of it is missing or damaged.
     """
     old, new = store.read(before), store.read(after)
-    old_table, new_table = _table(store, old), _table(store, new)
+    old_table, new_table = store.table(old), store.table(new)
     old_names, new_names = ({kernel.name for kernel in each.kernels} for each in (old, new))
     return Comparison(
         before=before,
@@ -128,12 +127,6 @@ def compare(store: ReleaseStore, before: int, after: int) -> Comparison:
         temperatures=_temperatures(old_table, new_table),
         thresholds_changed=_thresholds(old_table) != _thresholds(new_table),
         options=_keys_that_differ(old.options, new.options),
-    )
-
-
-def _table(store: ReleaseStore, release: Release) -> Table:
-    return unpack_table(
-        store.blobs.read(release.table), source=f"table of release {release.version}"
     )
 
 
