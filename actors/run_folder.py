@@ -8,8 +8,8 @@ import json
 import logging
 from pathlib import Path
 
+from constellation.atomic_files import write_whole
 from constellation.errors import ArtifactError
-from constellation.files import write_whole
 from constellation.records import Table
 from constellation.telemetry.metrics import WRITE_FAILURES
 from constellation.wire.table_file import load_table

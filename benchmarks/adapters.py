@@ -28,13 +28,13 @@ from constellation.curricula.prepare import PrepareConfig, PreparedCorpus, prepa
 from constellation.curricula.starter import starter_corpus
 from constellation.kernel.adapters.attach import AdapterConfig, attach, merged
 from constellation.kernel.adapters.coordinate import CoordinateConfig
+from constellation.kernel.adapters.kernel_merge import merge_kernels
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.fisher import empirical_fisher
-from constellation.kernel.merging import merge_kernels
-from constellation.kernel.scoring import bits_per_byte, token_nats
-from training.loop.data import Windows, join_documents
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.observables.fisher_information import empirical_fisher
+from constellation.kernel.writing.scoring import bits_per_byte, token_nats
+from training.batches import Windows, join_documents
 from training.loop.step import Alone, StepConfig, Stepper
 
 KINDS: dict[str, AdapterConfig | None] = {

@@ -28,8 +28,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from constellation.kernel.config import PRESETS, KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.config import PRESETS, KernelConfig
+from constellation.kernel.network.decoder import Decoder
 
 KINDS: dict[str, dict[str, object]] = {
     "dot": {"attention": "dot", "running_coupling": False},

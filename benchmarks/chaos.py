@@ -36,12 +36,12 @@ from benchmarks.chaos_memory import Memory
 from benchmarks.chaos_replay import Replay
 from benchmarks.chaos_together import is_joint
 from benchmarks.chaos_traffic import Asked, Tally, Traffic
-from cluster import lifecycle
-from cluster.state import RunState
+from cluster import launcher_process
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.client import AskOptions, RouterStatus
 from constellation.records import Piece
-from constellation.runtime.repeats import ANSWERS_MAX, BYTES_MAX
+from constellation.runtime.idempotency import ANSWERS_MAX, BYTES_MAX
 from constellation.settings import Settings, load_settings
 from constellation.wire import convert
 
@@ -86,7 +86,7 @@ def _arguments() -> argparse.Namespace:
 
 def run(settings: Settings, *, seconds: float, seed: int, say: Any) -> dict[str, Any]:
     """Start a constellation, do it all for so long, stop it; return the report."""
-    state = lifecycle.start(settings)
+    state = launcher_process.start(settings)
     deaths = Deaths(state, seed)
     try:
         deaths.spare_some()
@@ -95,7 +95,7 @@ def run(settings: Settings, *, seconds: float, seed: int, say: Any) -> dict[str,
             tally = _storm(state, deaths, seconds=seconds, seed=seed, say=say)
     finally:
         deaths.close()
-        lifecycle.stop(settings.run_dir)
+        launcher_process.stop(settings.run_dir)
     say("replaying")
     serve = settings.serve
     replay = Replay(settings.artifacts, rule=serve.rule, phi_weighting=serve.phi_weighting)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from cluster.state import RunState
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.client import ConstellationStatus, RetryPolicy
 from constellation.errors import ConstellationError

@@ -14,10 +14,10 @@ import torch
 from benchmarks.chaos_together import Together, is_joint, parts
 from benchmarks.chaos_traffic import Asked
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.stream import TextStream
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import Generation
-from constellation.kernel.opening import open_kernel
+from constellation.coordizer.text_stream import TextStream
+from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.generation import Generation
 from constellation.records import FinishReason, Rule, Sampling
 from constellation.releases.store import ReleaseStore
 

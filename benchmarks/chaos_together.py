@@ -20,10 +20,10 @@ import torch
 from constellation.client import Reply
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.vocabulary import END_ID
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
 from constellation.records import FinishReason, FloatArray, Mode, Rule, Table
 from constellation.routing.mixture import joint_logits
-from constellation.routing.weighing import Renew, Weighing, renewal
+from constellation.routing.mixture_weights import Renew, Weighing, renewal
 
 TIE_NATS = 1e-4
 """Distance of two logits below which either token may be the likelier; float32 leaves 1e-5."""

@@ -27,7 +27,7 @@ from constellation import Client
 from constellation.client import AskOptions, Reply
 from constellation.errors import ConstellationError, InternalError, ServiceUnavailable
 from constellation.records import Mode
-from constellation.wire import channel, services, status
+from constellation.wire import channel, error_status, services
 
 TIMEOUT_S = 20.0
 """Deadline of every request."""
@@ -228,7 +228,9 @@ class Traffic:
                 reply = make(services.path(method))(data, timeout=TIMEOUT_S)
                 list(reply) if method.server_streaming else None
             except grpc.RpcError as error:
-                raise status.from_rpc_error(error, endpoint=endpoint, limit_bytes=0) from error
+                raise error_status.from_rpc_error(
+                    error, endpoint=endpoint, limit_bytes=0
+                ) from error
 
     def _strange_bodies(self, seed: int) -> None:
         """Send strange bodies to HTTP; a connection that is refused is tried again."""

@@ -19,7 +19,7 @@ import numpy as np
 from constellation.geometry.bearings import bearing
 from constellation.records import KernelSite, Refusal, Rule, Table, Thresholds
 from constellation.routing.policy import RoutingPolicy
-from constellation.routing.refusal import LENGTHS, SHARES
+from constellation.routing.refusal_rule import LENGTHS, SHARES
 
 OUTCOMES = 64
 NUM_QUERIES = 20

@@ -43,8 +43,8 @@ from benchmarks.disks_truth import (
     missing_from,
     registry_metrics,
 )
-from cluster import lifecycle
-from cluster.state import RunState
+from cluster import launcher_process
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.client import ConstellationStatus
 from constellation.errors import ConstellationError
@@ -189,7 +189,7 @@ class Stage:
 
     def start(self) -> None:
         """Start a constellation."""
-        self.state = lifecycle.start(self._settings)
+        self.state = launcher_process.start(self._settings)
         self._deaths = Deaths(self.state, 0)
 
     def stop(self) -> None:
@@ -198,7 +198,7 @@ class Stage:
         if self._deaths is not None:
             self._deaths.close()
         if self.state is not None and is_alive(self.state.pid):
-            lifecycle.stop(self._settings.run_dir)
+            launcher_process.stop(self._settings.run_dir)
 
     def play(self, number: int, plan: Plan) -> Round:
         """Do one round and have all whole again."""

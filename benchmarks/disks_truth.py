@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.state import RunState, running
+from cluster.state_file import RunState, running
 from constellation.client import ConstellationStatus
 from constellation.errors import ConstellationError
 from constellation.wire.table_file import load_table

@@ -13,16 +13,16 @@ import grpc
 import ray
 
 from actors.kernel import server as kernel_server
-from actors.kernel.engine_port import Step
+from actors.kernel.engine_interface import Step
 from actors.kernel.host import KernelHost
 from actors.router import host as router
 from actors.router.host import RouterHost
-from actors.router.serving import Snapshot
+from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.coordizer.coordizer import Coordizer
 from constellation.records import FinishReason, Sampling, Score
 from constellation.wire import channel
-from constellation.wire.access import AccessLog
+from constellation.wire.access_log import AccessLog
 from constellation.wire.table_file import unpack_table
 
 TOKEN = "a secret of the benchmark"
@@ -115,7 +115,7 @@ class Writer:
 
         from actors.kernel.engine import KernelEngine
         from constellation.coordizer.artifacts import read_vocabulary
-        from constellation.kernel.checkpoint import load_kernel
+        from constellation.kernel.files.checkpoint import load_kernel
 
         torch.set_num_threads(1)
         loaded = load_kernel(kernel_folder)

@@ -19,9 +19,9 @@ from actors.kernel.engine import KernelEngine
 from constellation.client.async_client import AsyncClient
 from constellation.coordizer.artifacts import read_vocabulary
 from constellation.coordizer.coordizer import Coordizer
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
 from constellation.records import Sampling
 
 TOKENS = 64

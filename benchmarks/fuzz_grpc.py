@@ -20,8 +20,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from benchmarks import fuzzing
 from benchmarks.fuzzing import TIMEOUT_S, Send
 from benchmarks.strange_messages import strange_calls
-from cluster.state import RunState
-from constellation.wire import channel, services, status
+from cluster.state_file import RunState
+from constellation.wire import channel, error_status, services
 from constellation.wire.table_file import load_table
 
 CONNECTIONS = 2
@@ -77,7 +77,7 @@ def _complaint(error: grpc.RpcError) -> str | None:
     """Return what is wrong with an error, or None."""
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "hung"
-    ours = status.DETAILS_KEY in dict(error.trailing_metadata() or ())
+    ours = error_status.DETAILS_KEY in dict(error.trailing_metadata() or ())
     internal = error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
     return None if ours and not internal and "Traceback" not in error.details() else "untyped"
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from benchmarks import fuzzing
 from benchmarks.fuzzing import TIMEOUT_S, Send
 from benchmarks.strange_bodies import strange_requests
-from cluster.state import RunState
+from cluster.state_file import RunState
 
 CONNECTIONS = 4
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from benchmarks import fuzzing
 from benchmarks.fuzzing import TIMEOUT_S, Send
-from cluster.state import RunState
+from cluster.state_file import RunState
 
 EXAMPLES = 1000
 """Random cases of an operation in a round."""

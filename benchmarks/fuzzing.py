@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from cluster import lifecycle
-from cluster.state import RunState
+from cluster import launcher_process
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.settings import load_settings
 
@@ -48,7 +48,7 @@ def run(
         settings = load_settings(
             artifacts=arguments.artifacts, run_dir=Path(folder), serve={"port": 0}
         )
-        state = lifecycle.start(settings)
+        state = launcher_process.start(settings)
         try:
             senders = senders_to(state, settings.run_dir)
             report = attack(senders, seed=arguments.seed, count=arguments.count)
@@ -56,7 +56,7 @@ def run(
                 report["unexpected"] = stars.status().num_unexpected_errors
                 report["answers_after"] = bool(stars.ask("x", tokens_max=1).finish)
         finally:
-            lifecycle.stop(settings.run_dir)
+            launcher_process.stop(settings.run_dir)
     sys.stdout.write(json.dumps(report) + "\n")
 
 

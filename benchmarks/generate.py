@@ -5,14 +5,15 @@ are given to `LlamaForCausalLM` (queries and keys with their channels in the ord
 and the greedy tokens of both are compared. Both sides read the same prompts and write the same
 number of tokens in float32 with the same threads, in turns whose order alternates:
 
-* `ours`: `constellation.kernel.batch.Batch`, as a kernel's process drives it;
+* `ours`: `constellation.kernel.writing.batch.Batch`, as a kernel's process drives it;
 * `transformers`: `generate` with the settings its documentation recommends for speed on CPUs that
   need no compiler: `sdpa` attention, no gradients, greedy; with the dynamic and with the static
   cache, of which the faster one of a round counts;
 * `floor`: only the products of the weights, by `torch.nn.functional.linear`, as often as tokens are
   written.
 
-* `bfloat16`, `int8` (batch 1): ours with matrices held so, see `constellation.kernel.products`.
+* `bfloat16`, `int8` (batch 1): ours with matrices held so, see
+`constellation.kernel.writing.fast_products`.
 
 `transformers_ratio_B` and `floor_ratio_B` are their seconds over ours at batch B, above 1 where we
 are faster: medians over rounds of processor seconds, which other programs disturb least; the same
@@ -44,12 +45,12 @@ from benchmarks.llama_cpp_turns import LlamaCpp, llama_cpp
 from benchmarks.train_speed import Clock
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.vocabulary import END_ID
-from constellation.kernel.batch import Batch
-from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.config import PRESETS, KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.products import Weights, prepare
-from constellation.kernel.scoring import bits_per_byte, token_nats
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.kernel.network.config import PRESETS, KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.batch import Batch
+from constellation.kernel.writing.fast_products import Weights, prepare
+from constellation.kernel.writing.scoring import bits_per_byte, token_nats
 from constellation.records import Sampling
 
 Write = Callable[[], list[list[int]]]

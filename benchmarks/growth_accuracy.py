@@ -43,10 +43,10 @@ from benchmarks.routing_accuracy import Documents, draw_queries
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.curricula.chunks import chunk
-from constellation.domains.fitting import FitOptions, Fitted, fit, fit_table
+from constellation.domains.fit import FitOptions, Fitted, fit, fit_table
 from constellation.records import TokenArray
 from constellation.routing.policy import RoutingPolicy
-from training.evaluation.growth import Routing
+from training.evaluation.new_kernel_cost import Routing
 
 LENGTHS = (8, 32, 128)
 VOCAB_SIZE = 8_192

@@ -6,15 +6,15 @@ from pathlib import Path
 from time import perf_counter, process_time
 
 from constellation.coordizer.coordizer import Coordizer
-from constellation.domains.fitting import FitOptions
+from constellation.domains.fit import FitOptions
 from constellation.domains.record import Domain, make_domain
-from constellation.kernel.checkpoint import save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.files.checkpoint import save_kernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
 from constellation.records import Add
-from constellation.releases.making import make, publish, save_domain
+from constellation.releases.builder import make, publish, save_domain
 from constellation.releases.store import ReleaseStore
-from training.evaluation.growth import Routing, routing_of
+from training.evaluation.new_kernel_cost import Routing, routing_of
 
 Texts = Mapping[str, Sequence[str]]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.train_speed import Clock
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
 
 PEER = Path(__file__).with_name("llama_cpp_peer.py")
 

@@ -1,10 +1,11 @@
 """What does it cost that every text has an adapter of its own over one base?
 
-N low-rank adapters lie over one base (`constellation.kernel.adapters.stack`), and N requests, one
-for each, are written together. The same requests are written by the base alone, and by the N
-adapters stepped one after the other, as processes did before. All start from the same prompts,
-mixed in length, and write the same number of tokens greedily; the sides take turns whose order
-alternates. Processor seconds count, which other programs disturb least; wall seconds stand beside.
+N low-rank adapters lie over one base (`constellation.kernel.adapters.adapter_stack`), and N
+requests, one for each, are written together. The same requests are written by the base alone, and
+by the N adapters stepped one after the other, as processes did before. All start from the same
+prompts, mixed in length, and write the same number of tokens greedily; the sides take turns whose
+order alternates. Processor seconds count, which other programs disturb least; wall seconds stand
+beside.
 
 * `ratio_N`: tokens a second over N adapters, over those on the base alone; 1 would mean that
   adapters cost nothing;
@@ -39,16 +40,21 @@ from benchmarks.many_kernels import (
     written,
 )
 from benchmarks.train_speed import Clock
+from constellation.kernel.adapters.adapter_file import (
+    ADAPTER_FILE,
+    load_adapted,
+    load_base,
+    save_adapter,
+)
+from constellation.kernel.adapters.adapter_stack import AdapterStack
 from constellation.kernel.adapters.attach import Adapted, attach, frozen_view
-from constellation.kernel.adapters.files import ADAPTER_FILE, load_adapted, load_base, save_adapter
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.adapters.stack import AdapterStack
-from constellation.kernel.batch import Batch
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.config import PRESETS
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.products import prepare
-from constellation.kernel.stacked_batch import StackedBatch
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.network.config import PRESETS
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.batch import Batch
+from constellation.kernel.writing.fast_products import prepare
+from constellation.kernel.writing.stacked_batch import StackedBatch
 from constellation.records import Sampling
 
 Side = Callable[[], list[list[int]]]

@@ -1,11 +1,12 @@
 """What does it cost that every text has a kernel of its own?
 
-N kernels of one shape lie in a stack (`constellation.kernel.stack`), and N requests, one for each,
-are written together. The same requests are written by one kernel, as a process with one kernel
-drives it, and by N kernels that are stepped one after the other in batches of their own. All start
-from the same prompts, mixed in length, and write the same number of tokens greedily; the sides take
-turns whose order alternates. On a CPU processor seconds count, which other programs disturb least,
-and wall seconds stand beside them; on a CUDA device, which is used when there is one, wall seconds.
+N kernels of one shape lie in a stack (`constellation.kernel.writing.kernel_stack`), and N requests,
+one for each, are written together. The same requests are written by one kernel, as a process with
+one kernel drives it, and by N kernels that are stepped one after the other in batches of their own.
+All start from the same prompts, mixed in length, and write the same number of tokens greedily; the
+sides take turns whose order alternates. On a CPU processor seconds count, which other programs
+disturb least, and wall seconds stand beside them; on a CUDA device, which is used when there is
+one, wall seconds.
 
 * `ratio_N`: tokens a second over N kernels, over those on one kernel; 1 would mean that many
   kernels cost nothing. On a CPU every kernel's weights have to be read for its one text, so the
@@ -38,13 +39,13 @@ import torch
 
 from benchmarks.attention_ablation import in_turn, summary
 from benchmarks.train_speed import Clock
-from constellation.kernel.batch import Batch, Writing
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.config import PRESETS, KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.products import prepare
-from constellation.kernel.stack import KernelStack
-from constellation.kernel.stacked_batch import StackedBatch
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.network.config import PRESETS, KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.batch import Batch, Writing
+from constellation.kernel.writing.fast_products import prepare
+from constellation.kernel.writing.kernel_stack import KernelStack
+from constellation.kernel.writing.stacked_batch import StackedBatch
 from constellation.records import Sampling
 
 Prompts = Sequence[Sequence[int]]

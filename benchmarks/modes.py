@@ -31,14 +31,14 @@ import numpy as np
 import torch
 
 from constellation.coordizer.coordizer import Coordizer
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.opening import open_kernel
-from constellation.kernel.scoring import token_nats
+from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.scoring import token_nats
 from constellation.records import FloatArray, Mode, Rule, Table
 from constellation.releases.store import ReleaseStore
 from constellation.routing.handoff import WINDOW, HandoffRule, HandoffWatch
+from constellation.routing.mixture_weights import joint_nats, renewal
 from constellation.routing.policy import RoutingPolicy
-from constellation.routing.weighing import joint_nats, renewal
 from constellation.wire.table_file import load_table
 
 PREFIX_TOKENS = 32

@@ -27,12 +27,12 @@ import numpy as np
 import torch
 
 from constellation.curricula.starter import starter_corpus
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
 from constellation.records import TokenArray
-from training.loop.data import Windows
-from training.loop.loop import held_out_nats
+from training.batches import Windows
 from training.loop.step import Alone, StepConfig, Stepper
+from training.loop.train_loop import held_out_nats
 
 GRIDS = {
     "adamw": (1e-3, 3e-3, 1e-2),

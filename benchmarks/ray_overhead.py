@@ -32,18 +32,18 @@ import torch
 
 from cluster.bootstrap import local_ray
 from constellation.errors import TrainingError
-from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.config import KernelConfig
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.kernel.network.config import KernelConfig
 from training.loop.job import Job
 from training.loop.step import Alone, StepConfig
 from training.progress.events import Event, KernelProgress, OnEvent
 from training.recipe_running import WorkersSection
-from training.runs.branch import train_kernel
 from training.runs.driver import drive
 from training.runs.event_files import told_to_file
-from training.runs.room import demand
 from training.runs.schedule import Room
 from training.runs.training_plan import TrainingPlan
+from training.runs.worker import train_kernel
+from training.runs.worker_memory import demand
 
 KERNELS = tuple(f"kernel-{number}" for number in range(8))
 SHAPE = KernelConfig(

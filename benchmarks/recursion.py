@@ -44,9 +44,9 @@ from benchmarks.attention_ablation import (
     train_step,
 )
 from constellation.curricula.starter import starter_corpus
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.recursion import Depths
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.recursion import Depths
 
 BATCH, CONTEXT, HELD_OUT_WINDOWS = 12, 64, 768
 ROUND_STEPS = 10

@@ -31,7 +31,7 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.evidence import evidence
 from constellation.coordizer.training import train_coordizer
 from constellation.curricula.corpus import Document
-from constellation.domains.fitting import FitOptions, fit_table
+from constellation.domains.fit import FitOptions, fit_table
 from constellation.domains.record import make_domain
 from constellation.records import Rule, Table, TokenArray
 from constellation.routing.policy import RoutingPolicy

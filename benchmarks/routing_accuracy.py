@@ -28,7 +28,7 @@ from constellation.coordizer.training import refit, train_coordizer
 from constellation.records import Rule, TokenArray
 from constellation.routing.calibration import calibrate, make_table
 from constellation.routing.policy import RoutingPolicy
-from constellation.routing.sites import KernelTexts, fit_sites
+from constellation.routing.site_fit import KernelTexts, fit_sites
 from constellation.routing.windows import sample_windows
 
 LENGTHS = (8, 16, 32, 64, 128)

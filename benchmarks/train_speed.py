@@ -33,8 +33,8 @@ from torch import Tensor
 
 from benchmarks.attention_ablation import Text, batch, held_out_losses, in_turn, summary
 from benchmarks.baselines.plain_gpt import PlainGPT, PlainStepper
-from constellation.kernel.config import PRESETS, KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.config import PRESETS, KernelConfig
+from constellation.kernel.network.decoder import Decoder
 from training.loop.step import Alone, StepConfig, Stepper, use_bfloat16
 
 Step = Callable[[Tensor, Tensor, int], object]

@@ -15,8 +15,8 @@ import psutil
 
 from actors.spec import StartState
 from cluster import ray_versions
-from cluster.exposure import check_loopback
-from cluster.fork_server.running import ForkServer, worker_command
+from cluster.fork_server.supervision import ForkServer, worker_command
+from cluster.listening_check import check_loopback
 from cluster.private_folder import held, private_folder, ray_part
 from constellation.errors import DeploymentError
 from constellation.settings import absolute_module_paths, apply_environment, clear_environment

@@ -23,11 +23,10 @@ from typing import Any
 import psutil
 
 from cluster.bootstrap import ADVICE, NAMESPACE, OwnRay, joined_ray, local_ray, raylet
-from cluster.exposure import check_loopback
-from cluster.metrics_door import MetricsDoor
+from cluster.listening_check import check_loopback
+from cluster.metrics_server import MetricsDoor
 from cluster.open_files import raise_open_files
-from cluster.python import keep_others_from_writing
-from cluster.state import (
+from cluster.state_file import (
     STATE_FILE,
     RunState,
     own_start_mark,
@@ -35,13 +34,14 @@ from cluster.state import (
     remove_state,
     write_state,
 )
+from cluster.subprocesses import keep_others_from_writing
 from cluster.worker_errors import last_error_lines
 from constellation.errors import (
     ConfigError,
     ConstellationError,
     DeploymentError,
 )
-from constellation.releases.coordizers import ReleasedCoordizers
+from constellation.releases.release_coordizers import ReleasedCoordizers
 from constellation.releases.store import ReleaseStore
 from constellation.settings import SecuritySettings, Settings, TracingSettings, read_token
 from constellation.telemetry.logs import set_up_logging
@@ -61,11 +61,11 @@ _PORT_MAX = 65_535
 _NOT_OUR_ADDRESS = frozenset({errno.EADDRNOTAVAIL, socket.EAI_NONAME, socket.EAI_AGAIN})
 """What the system says of a host that is not this machine."""
 PRELOADED = (
-    "actors.kernel.group",
+    "actors.kernel.kernel_group",
     "actors.kernel.engines",
     "actors.router.host",
-    "actors.router.doors",
-    "actors.router.ports",
+    "actors.router.listeners",
+    "actors.router.interfaces",
     "actors.registry.heartbeat",
     "constellation.wire.http.gateway",
     "constellation.wire.http.server",

@@ -10,12 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from cluster import lifecycle
-from cluster.cli import liveness
+from cluster import launcher_process
+from cluster.cli import progress_lines
+from cluster.cli.output_format import visible
 from cluster.cli.program import run_program
-from cluster.cli.render import visible
 from cluster.cli.train import arrivals, figures
-from cluster.state import RunState, running
+from cluster.state_file import RunState, running
 from cluster.training_run import train_recipe
 from constellation import Client
 from constellation.client.replies import Reply
@@ -62,15 +62,15 @@ def main() -> None:
 
 def _train(settings: Settings, console: Console) -> dict[str, Any]:
     with LiveTable(console) as table:
-        liveness.doing(table.in_words)
+        progress_lines.doing(table.in_words)
         return train_recipe(load_recipe(RECIPE), settings.artifacts, table).report
 
 
 def _start(settings: Settings, console: Console) -> RunState:
     state = running(settings.run_dir)
     if state is None:
-        with liveness.step("starting the kernels, a router and a registry"):
-            state = lifecycle.start(settings)
+        with progress_lines.step("starting the kernels, a router and a registry"):
+            state = launcher_process.start(settings)
     console.print(f"\n[bold]{len(state.kernels)} kernels serve at {state.endpoint}[/]")
     if state.http is not None:
         console.print(f"OpenAI's clients: {state.http}")

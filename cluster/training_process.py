@@ -20,7 +20,7 @@ from typing import IO, Any, Final
 
 from cluster.bootstrap import local_ray
 from cluster.private_folder import private_folder
-from cluster.python import keep_others_from_writing, module_command
+from cluster.subprocesses import keep_others_from_writing, module_command
 from constellation.errors import ConstellationError, DeploymentError, TrainingError
 from constellation.wire.run_lock import held_descriptors
 from training.machine_limits import usable_cores

@@ -6,7 +6,7 @@ from cluster.training_process import train_in_process
 from training.pipeline import TrainingResult, train
 from training.progress.events import OnEvent
 from training.recipe import Recipe
-from training.report.writing import refresh_report
+from training.report.report_files import refresh_report
 from training.runs.training_plan import TrainingPlan
 
 

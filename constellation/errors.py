@@ -2,7 +2,7 @@
 
 A message gives the thing, the value, the limit and the way out. Public attributes hold the same
 facts for programs; they survive pickling (Ray) and the wire (gRPC error details). This file knows
-nothing of either: `constellation.wire.status` maps each class to a gRPC status and back.
+nothing of either: `constellation.wire.error_status` maps each class to a gRPC status and back.
 """
 
 from collections.abc import Mapping

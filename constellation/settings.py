@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from constellation.errors import ConfigError
-from constellation.field_problems import did_you_mean, field_problems
+from constellation.field_errors import did_you_mean, field_problems
 from constellation.records import Rule
 
 CONFIG_FILE = Path("constellation.toml")

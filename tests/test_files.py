@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from constellation.files import (
+from constellation.atomic_files import (
     append_whole,
     claim_whole,
     create_whole,

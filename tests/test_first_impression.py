@@ -18,10 +18,10 @@ from cluster.quickstart import QUESTIONS
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.routing.policy import RoutingPolicy
-from training.evaluation.evaluate import PREFIX_TOKENS
+from training.evaluation.held_out_figures import PREFIX_TOKENS
 from training.recipe_file import load_recipe
 from training.table import fit_table
-from training.text import make_coordizer, make_corpus
+from training.text_preparation import make_coordizer, make_corpus
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -116,7 +116,7 @@ def test_every_queue_has_a_limit() -> None:
 def test_only_one_file_starts_background_tasks() -> None:
     """There their end is logged and counted. The link's read is awaited by its caller."""
     found = found_by(scans.background_tasks, sources(*PACKAGES))
-    assert found == {"actors/background.py", "actors/kernel_link.py"}
+    assert found == {"actors/background_tasks.py", "actors/kernel_connections.py"}
 
 
 def test_no_text_is_read_or_written_in_the_encoding_of_the_locale() -> None:

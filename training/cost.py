@@ -21,8 +21,8 @@ from typing import Final
 import torch
 
 from constellation.errors import ConfigError
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
 from training.loop.job import Job
 from training.loop.step import Alone, Precision, StepConfig, Stepper
 

@@ -6,7 +6,7 @@ from constellation.coordizer.blocks import NUM_OUTCOMES, outcomes_for
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
 from constellation.curricula.prepare import PreparedCorpus
-from constellation.domains.fitting import FitOptions
+from constellation.domains.fit import FitOptions
 from constellation.domains.record import Domain, make_domain
 
 

@@ -12,16 +12,16 @@ from typing import Final, Literal
 from constellation.curricula.corpus import read_corpus
 from constellation.curricula.starter import starter_corpus
 from constellation.errors import DoesNotFit
-from constellation.kernel.config import KernelConfig
+from constellation.kernel.network.config import KernelConfig
 from training.cost import StepSpeed, job_flops, job_tokens, predicted_seconds
 from training.job_settings import fit_basin_head, objective_config, step_config
 from training.loop.job import Job
 from training.plan import kernel_config
 from training.recipe import Recipe, StageSection
 from training.recipe_corpus import CorpusSection
-from training.runs.room import demand, worker_bytes, workers_that_fit
 from training.runs.schedule import Room, Schedule
 from training.runs.training_plan import SEED, TrainingPlan
+from training.runs.worker_memory import demand, worker_bytes, workers_that_fit
 
 ForecastState = Literal["AT ONCE", "LATER", "TOO LARGE"]
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 from constellation.errors import ConfigError
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.signature import Signature, load_target
-from training.guarding.guards import GuardConfig
-from training.guarding.phase import PhaseConfig
-from training.guarding.probe import ProbeConfig
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.observables.signature import Signature, load_target
+from training.guards.guard import GuardConfig
+from training.guards.phase import PhaseConfig
+from training.guards.probe import ProbeConfig
 from training.loop.objective import PRESETS, ObjectiveConfig
 from training.loop.step import StepConfig
 from training.recipe import ObjectiveSection, OptimiserSection, StageSection

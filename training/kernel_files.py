@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Final
 
 from constellation.errors import ArtifactError
-from constellation.kernel.adapters.files import ADAPTER_FILE
-from constellation.kernel.checkpoint import KERNEL_FILE, WEIGHTS_FILE
-from constellation.kernel.hugging_face.files import RECORD_FILE, is_imported, recorded_names
+from constellation.kernel.adapters.adapter_file import ADAPTER_FILE
+from constellation.kernel.files.checkpoint import KERNEL_FILE, WEIGHTS_FILE
+from constellation.kernel.files.transformers_folder import RECORD_FILE, is_imported, recorded_names
 
 TRAINED_FILES: Final = (KERNEL_FILE, WEIGHTS_FILE, ADAPTER_FILE)
 """What a training leaves in a kernel's folder, as far as it is there."""

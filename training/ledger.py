@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from training.loop.checkpoints import write_json
+from training.json_files import write_json
 from training.progress.events import OnEvent, PartFinished, PartStarted
 
 LEDGER = "ledger.json"

@@ -15,41 +15,43 @@ from typing import Any, Final
 
 import numpy as np
 
+from constellation.atomic_files import write_whole
 from constellation.coordizer.coordizer import Coordizer
-from constellation.curricula.account import corpus_lines
+from constellation.curricula.corpus_store import load_prepared
 from constellation.curricula.prepare import PreparedCorpus
-from constellation.curricula.store import load_prepared
-from constellation.domains.fitting import FitOptions, Fitted, fit
+from constellation.curricula.reading_report import corpus_lines
+from constellation.domains.fit import FitOptions, Fitted, fit
 from constellation.domains.record import Domain
 from constellation.domains.record_file import SCHEMA_VERSION, pack_domain, unpack_domain
 from constellation.errors import TrainingError
-from constellation.files import write_whole
-from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.opening import open_kernel
-from constellation.releases.making import DOMAINS
+from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.releases.builder import DOMAINS
 from constellation.wire.run_lock import owned
 from constellation.wire.table_file import save_table
 from training.domain_records import domain_records, fit_options
-from training.enough_text import check_calibration_text, in_words, unscored_domains
-from training.evaluation.observe import Observed, observe
-from training.kept_text import ADDED
+from training.evaluation.observables import Observed, observe
+from training.file_errors import typed_writes
+from training.joined_kernels import FormerRun
+from training.json_files import write_json
 from training.kernel_files import names_in, remove_kernel, stamps, trained_files
+from training.kernel_text import ADDED
 from training.ledger import Ledger
-from training.loop.checkpoints import write_json
 from training.plan import make_plan
 from training.preflight import check_corpus, check_recipe
 from training.progress.events import CorpusRead, Event, Notice, OnEvent, ignore
 from training.progress.run_log import RunLog
 from training.provenance import write_provenance
-from training.publishing import publish_run
+from training.publication import publish_run
 from training.recipe import Recipe
-from training.regrowth import FormerRun
 from training.run_report import RunReport
-from training.runs.branch import is_finished
 from training.runs.budget import Budget
 from training.runs.budget_keeper import BudgetKeeper
 from training.runs.training_plan import SEED, TrainingPlan
-from training.text import (
+from training.runs.worker import is_finished
+from training.stop_reasons import unfinished_words
+from training.text_amount import check_calibration_text, in_words, unscored_domains
+from training.text_preparation import (
     as_one_domain,
     corpus_inputs,
     make_coordizer,
@@ -57,9 +59,7 @@ from training.text import (
     make_replay,
     make_tokens,
 )
-from training.trackers.opening import open_trackers
-from training.typed_writes import typed_writes
-from training.unfinished import unfinished_words
+from training.trackers.open_trackers import open_trackers
 
 TEXTS: Final = "texts"
 """Folder of the records of text of a run's own kernels, as they were read."""

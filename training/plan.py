@@ -10,7 +10,7 @@ import torch
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.errors import ConfigError
-from constellation.kernel.config import PRESETS, KernelConfig
+from constellation.kernel.network.config import PRESETS, KernelConfig
 from training.job_settings import (
     distil_config,
     fit_basin_head,
@@ -23,7 +23,7 @@ from training.ledger import hash_of
 from training.loop.job import Job
 from training.recipe import KernelSection, Recipe, StageSection
 from training.runs.training_plan import SEED, TrainingPlan
-from training.text import bytes_per_token
+from training.text_preparation import bytes_per_token
 from training.transfer.teachers import folder_state
 
 SEED_SECTIONS: Final = (

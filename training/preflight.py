@@ -9,17 +9,17 @@ from pathlib import Path
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.errors import ConfigError, CorpusError
 from constellation.kernel.adapters.attach import attach
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.phi import PHI_POSITIONS
-from constellation.wire.names import KERNEL_NAMES, is_kernel_name
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.observables.phi import PHI_POSITIONS
+from constellation.wire.kernel_names import KERNEL_NAMES, is_kernel_name
 from training.job_settings import objective_config, step_config, watch_settings
 from training.loop.objective import check_shape
 from training.loop.step import choose_device
 from training.plan import kernel_config
 from training.recipe import Recipe
+from training.runs.adapter_branches import adapter_config
 from training.runs.training_plan import SEED
-from training.transfer.adapters import adapter_config
 from training.transfer.teachers import folder_state
 
 _SMALLEST_VOCABULARY = 257

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from constellation.curricula.prepare import PreparedCorpus
-from training.loop.checkpoints import write_json
+from training.json_files import write_json
 from training.recipe import Recipe
 from training.runs.training_plan import TrainingPlan
 

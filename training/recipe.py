@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 from pydantic import Field, model_validator
 
 from constellation.errors import ConfigError
-from constellation.kernel.config import PRESETS
-from constellation.routing.sites import BASINS_MAX
+from constellation.kernel.network.config import PRESETS
+from constellation.routing.site_fit import BASINS_MAX
 from training.recipe_corpus import CorpusSection
 from training.recipe_guards import GuardsSection
 from training.recipe_running import (

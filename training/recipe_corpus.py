@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from constellation.curricula.corpus import FILE_BYTES_MAX, ReadLimits
-from constellation.wire.names import KERNEL_NAMES, is_kernel_name
+from constellation.wire.kernel_names import KERNEL_NAMES, is_kernel_name
 from training.recipe_running import Section, Share
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from constellation.errors import ConfigError
-from constellation.field_problems import field_problems
+from constellation.field_errors import field_problems
 from training.recipe import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -5,7 +5,7 @@ What else lies in `kernels/` was removed, or is not the run's.
 
 from pathlib import Path
 
-from constellation.kernel.hugging_face.files import is_imported
+from constellation.kernel.files.transformers_folder import is_imported
 from constellation.releases.store import ReleaseStore
 from training.kernel_files import has_kernel, names_in
 

@@ -15,19 +15,19 @@ import torch
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.prepare import PreparedCorpus
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.opening import open_kernel
+from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.network.decoder import Decoder
 from constellation.releases.store import ReleaseStore
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.table_file import load_table
-from training.enough_text import unscored_domains
 from training.evaluation.collective import collective_report
 from training.evaluation.collective_scores import score_collective
 from training.evaluation.cross_domain import score_across
-from training.evaluation.evaluate import score_documents, summarise, unigram_nats
+from training.evaluation.held_out_figures import score_documents, summarise, unigram_nats
 from training.loop.step import use_bfloat16
 from training.recipe import Recipe
 from training.runs.training_plan import SEED, TrainingPlan
+from training.text_amount import unscored_domains
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.prepare import PreparedCorpus
-from constellation.domains.fitting import FitOptions, Fitted
-from constellation.domains.fitting import fit_table as fit_records
+from constellation.domains.fit import FitOptions, Fitted
+from constellation.domains.fit import fit_table as fit_records
 from training.domain_records import domain_records
 
 

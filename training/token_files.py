@@ -15,7 +15,7 @@ def load_tokens(path: Path, *, vocab_size: int) -> TokenArray:
     """Return the stream of a token file, shape (N,), int32.
 
     Args:
-        path: A file that `training.text.make_tokens` wrote.
+        path: A file that `training.text_preparation.make_tokens` wrote.
         vocab_size: Tokens must lie in [0, vocab_size).
 
     Raises:

@@ -5,21 +5,21 @@ from functools import lru_cache
 
 import torch
 
-from actors.kernel.engine_port import Step
-from constellation.coordizer.stream import TextStream
+from actors.kernel.engine_interface import Step
+from constellation.coordizer.text_stream import TextStream
 from constellation.coordizer.vocabulary import END_ID, Vocabulary
 from constellation.errors import InvalidPrompt, InvalidRequest
-from constellation.kernel.batch import PREFILL_TOKENS, Batch, Prediction, Writing, Written
-from constellation.kernel.checkpoint import LoadedKernel
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.kappa import kappa_learned
-from constellation.kernel.network import Network
-from constellation.kernel.prefixes import PrefixStore
-from constellation.kernel.products import Weights, prepare
-from constellation.kernel.sampling import Sampler
-from constellation.kernel.scoring import token_nats
-from constellation.kernel.stacked_batch import StackedBatch
-from constellation.kernel.stops import StopStrings
+from constellation.kernel.files.checkpoint import LoadedKernel
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.observables.kappa import kappa_learned
+from constellation.kernel.writing.batch import PREFILL_TOKENS, Batch, Prediction, Writing, Written
+from constellation.kernel.writing.fast_products import Weights, prepare
+from constellation.kernel.writing.network_interface import Network
+from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.sampling import Sampler
+from constellation.kernel.writing.scoring import token_nats
+from constellation.kernel.writing.stacked_batch import StackedBatch
+from constellation.kernel.writing.stop_strings import StopStrings
 from constellation.records import (
     Alternative,
     FinishReason,
@@ -106,7 +106,7 @@ class LedAnswer(KernelAnswer):
 
 def _compiled(decoder: Decoder) -> Network:
     # Imported where it is wanted: torch's compiler takes 200 MB.
-    from constellation.kernel.compiled import CompiledDecoder, can_compile
+    from constellation.kernel.writing.compiled_decoder import CompiledDecoder, can_compile
 
     if not can_compile(decoder):
         return decoder

@@ -14,24 +14,24 @@ from actors.spec import DeploymentSpec
 from constellation.coordizer.artifacts import read_vocabulary
 from constellation.coordizer.vocabulary import END_ID
 from constellation.errors import ArtifactError, ConfigError
-from constellation.kernel.adapters.files import (
+from constellation.kernel.adapters.adapter_file import (
     AdaptedKernel,
     is_adapter,
     load_adapted,
     load_base,
     read_adapter,
 )
-from constellation.kernel.adapters.stack import AdapterStack, can_stack_adapters
-from constellation.kernel.checkpoint import LoadedKernel, load_kernel
-from constellation.kernel.hugging_face.files import ModelFiles, is_imported
-from constellation.kernel.prefixes import PrefixStore
-from constellation.kernel.products import Weights
-from constellation.kernel.stack import KernelStack, can_stack
-from constellation.kernel.stacked_batch import Stack, StackedBatch
+from constellation.kernel.adapters.adapter_stack import AdapterStack, can_stack_adapters
+from constellation.kernel.files.checkpoint import LoadedKernel, load_kernel
+from constellation.kernel.files.transformers_folder import ModelFiles, is_imported
+from constellation.kernel.writing.fast_products import Weights
+from constellation.kernel.writing.kernel_stack import KernelStack, can_stack
+from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.stacked_batch import Stack, StackedBatch
 
 if TYPE_CHECKING:
-    from actors.kernel.hugging_face import HuggingFaceEngine
-    from constellation.kernel.hugging_face.loading import LoadedModel
+    from actors.kernel.hugging_face_engine import HuggingFaceEngine
+    from constellation.kernel.hugging_face.transformers_model import LoadedModel
 
     AnyEngine = KernelEngine | HuggingFaceEngine
     ForeignFiles = tuple[LoadedModel, ModelFiles]
@@ -119,7 +119,7 @@ class Engines:
         )
 
     def _place_foreign(self, loaded: "LoadedModel", files: ModelFiles) -> "HuggingFaceEngine":
-        from actors.kernel.hugging_face import HuggingFaceEngine
+        from actors.kernel.hugging_face_engine import HuggingFaceEngine
 
         return HuggingFaceEngine(
             loaded,
@@ -164,7 +164,7 @@ class Engines:
 
 
 def _read_foreign(folder: Path, weights: Weights) -> "ForeignFiles":
-    from constellation.kernel.hugging_face.loading import load_imported
+    from constellation.kernel.hugging_face.transformers_model import load_imported
 
     try:
         return load_imported(folder, weights=weights)

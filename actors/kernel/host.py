@@ -2,7 +2,7 @@
 
 Requests reach it over gRPC only (`actors/kernel/server.py`). All work on the models of a process
 runs on one thread, where every step gives all running answers their next token
-(`actors/kernel/stepping.py`), so that a cancelled one stops within a step.
+(`actors/kernel/step_loop.py`), so that a cancelled one stops within a step.
 """
 
 import asyncio
@@ -12,17 +12,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from actors.kernel.engine_port import Engine
-from actors.kernel.leading import Leader
-from actors.kernel.predicting import LocalText, Partners
+from actors.kernel.engine_interface import Engine
+from actors.kernel.ensemble_leader import Leader
+from actors.kernel.ensemble_partner import LocalText, Partners
+from actors.kernel.pieces import Telling
 from actors.kernel.server import KernelServer
-from actors.kernel.stepping import Reading, StepLoop, Stepping
-from actors.kernel.telling import Telling
+from actors.kernel.step_loop import Reading, StepLoop, Stepping
 from constellation.errors import IncompatibleKernels, KernelUnavailable
 from constellation.records import FloatArray, KernelDescription, Piece, Sampling, Score, Table
 from constellation.runtime.admission import Admission
 from constellation.telemetry.metrics import TOKEN_KINDS
-from constellation.wire import tracing
+from constellation.wire import request_tracing
 from constellation.wire.ensembles import Ensemble
 
 
@@ -94,7 +94,7 @@ class KernelHost:
         started_s = time.monotonic()
         num_before = len(produced) if num_produced is None else num_produced
         sampling = sampling.recounted(num_before, len(produced))
-        span = unread = tracing.current()
+        span = unread = request_tracing.current()
         async with self._slot(client):
             if span is not None:
                 span.event("slot taken", {})
@@ -116,7 +116,7 @@ class KernelHost:
                 self._tokens["completion"].inc(telling.num_tokens - num_before)
                 last = telling.last_piece(elapsed_s=time.monotonic() - started_s)
                 if span is not None and last.finish is not None:
-                    span.note(tracing.finish_facts(last.finish))
+                    span.note(request_tracing.finish_facts(last.finish))
                 yield last
             finally:
                 self._cached.pop(reading, None)

@@ -11,8 +11,8 @@ import os
 import ray
 
 from actors import _ray
-from actors.kernel.group import KernelGroup
-from actors.placing import read_placement
+from actors.kernel.kernel_group import KernelGroup
+from actors.placement_file import read_placement
 from actors.spec import Announcement, DeploymentSpec
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.metrics import serve_metrics

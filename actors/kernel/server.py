@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
-from actors.kernel.stepping import ModelThread
+from actors.kernel.step_loop import ModelThread
 from constellation.errors import KernelUnavailable
 from constellation.telemetry.metrics import KernelMetrics
 from constellation.wire import channel, services

@@ -14,10 +14,10 @@ import grpc
 import ray
 
 from actors import _ray
-from actors.background import begin
+from actors.background_tasks import begin
 from actors.kernel.process import KernelActor
 from actors.registry.heartbeat import ANSWER_S, Heartbeats
-from actors.registry.remembering import Remembered, read_members
+from actors.registry.saved_members import Remembered, read_members
 from actors.router.process import RouterActor
 from actors.spec import Announcement, DeploymentSpec
 from constellation.records import KernelHealth

@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from actors.placing import Placed, pack_placement
-from actors.registry.remembering import Remembered, pack_members
+from actors.placement_file import Placed, pack_placement
+from actors.registry.saved_members import Remembered, pack_members
 from actors.run_folder import KeptFiles, as_json
 from actors.spec import DeploymentSpec
 from constellation.records import Table

@@ -25,19 +25,19 @@ from typing import Any
 import ray
 
 from actors import _ray
-from actors.background import begin, repeat
-from actors.placing import Placed, read_placement
-from actors.registry import lifecycle, releases
-from actors.registry.exports import Exports
+from actors.background_tasks import begin, repeat
+from actors.placement_file import Placed, read_placement
+from actors.registry import actor_lifecycle, release_access
+from actors.registry.drain import Leaving
 from actors.registry.heartbeat import ANSWER_S
-from actors.registry.leaving import Leaving
-from actors.registry.making import make_apart
+from actors.registry.initial_table import first_table, table_of
 from actors.registry.members import Members
+from actors.registry.metrics_exports import Exports
 from actors.registry.persistence import Persistence
-from actors.registry.switching import forget, load_beside, prepare_routers, take
-from actors.registry.tables import first_table, table_of
-from actors.registry.telling import tell_routers
-from actors.router.serving import Snapshot
+from actors.registry.release_process import make_apart
+from actors.registry.reload import forget, load_beside, prepare_routers, take
+from actors.registry.table_broadcast import tell_routers
+from actors.router.served_release import Snapshot
 from actors.spec import Announcement, DeploymentSpec, StartState
 from constellation.errors import (
     ArtifactError,
@@ -48,7 +48,7 @@ from constellation.errors import (
 )
 from constellation.records import Change, Changed, Reload, RollBack, Table
 from constellation.releases.manifest import Release
-from constellation.releases.steps import Steps
+from constellation.releases.switch_plan import Steps
 from constellation.runtime.placement import Placement
 from constellation.runtime.supervisor import State
 from constellation.telemetry.logs import set_up_logging
@@ -76,7 +76,7 @@ class RegistryProcess:
         self._ahead: dict[str, int] = {}
         restarts = Members.are_there(spec)
         self._table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
-        current = await asyncio.to_thread(releases.current_number, spec)
+        current = await asyncio.to_thread(release_access.current_number, spec)
         self._exports = Exports(spec)
         self._exports.describe(self._table)
         names = [site.name for site in self._table.sites]
@@ -166,13 +166,13 @@ class RegistryProcess:
         """Return the release that a change leads to, made if it is not there yet."""
         spec, served = self._spec, self._served
         if isinstance(change, RollBack):
-            return await asyncio.to_thread(releases.earlier_release, spec, served, change)
+            return await asyncio.to_thread(release_access.earlier_release, spec, served, change)
         if isinstance(change, Reload):
-            await asyncio.to_thread(releases.check_written, spec)
-            return await asyncio.to_thread(releases.current_release, spec)
-        await asyncio.to_thread(releases.check_served, spec, served)
+            await asyncio.to_thread(release_access.check_written, spec)
+            return await asyncio.to_thread(release_access.current_release, spec)
+        await asyncio.to_thread(release_access.check_served, spec, served)
         version = await make_apart(spec, change)
-        return await asyncio.to_thread(releases.written_release, spec, version)
+        return await asyncio.to_thread(release_access.written_release, spec, version)
 
     async def _follow_current(self) -> None:
         """Serve the current release, which a registry before this one did not live to serve."""
@@ -180,7 +180,7 @@ class RegistryProcess:
         for _ in range(round(FOLLOW_S / HEARTBEAT_S)):
             try:
                 async with self._changing:
-                    current = await asyncio.to_thread(releases.current_release, self._spec)
+                    current = await asyncio.to_thread(release_access.current_release, self._spec)
                     await self._switch_to(current)
             except ConstellationError as error:
                 reason = str(error)
@@ -197,7 +197,7 @@ class RegistryProcess:
 
         Until it is current nothing has changed for callers, and whatever fails is undone.
         """
-        steps = await asyncio.to_thread(releases.steps_to, self._spec, self._table, release)
+        steps = await asyncio.to_thread(release_access.steps_to, self._spec, self._table, release)
         reloading = self._members.actors_of(steps.reloaded)
         table = await self._load(release, steps, reloading)
         taken = {each.member: each for each in await take(reloading, release.version)}
@@ -228,14 +228,14 @@ class RegistryProcess:
     async def _load(self, release: Release, steps: Steps, reloading: dict[str, Any]) -> Table:
         """Load a release beside what serves and make it current, or undo all; return its table."""
         before = self._members.placement
-        await asyncio.to_thread(releases.fetch, self._spec, release)
+        await asyncio.to_thread(release_access.fetch, self._spec, release)
         table = await asyncio.to_thread(table_of, self._spec, release)
         try:
             await prepare_routers(self._members.router_actors(), table)
             await load_beside(reloading, release.version)
             for name in steps.joined:
                 await self._start(name, release.version)
-            await asyncio.to_thread(releases.make_current, self._spec, release)
+            await asyncio.to_thread(release_access.make_current, self._spec, release)
         except Exception:
             await forget(reloading)
             await self._withdraw(steps.joined, before)
@@ -255,7 +255,7 @@ class RegistryProcess:
             self._ahead[member] = release
         # Written first: a process that dies meanwhile starts again with its kernels.
         await self._place(after)
-        actor, announcement = await lifecycle.start_kernel(
+        actor, announcement = await actor_lifecycle.start_kernel(
             self._spec, member, self._members.actors.get(member), name, release
         )
         self._members.take_in(actor, announcement)
@@ -273,7 +273,7 @@ class RegistryProcess:
             actor = self._members.actors.get(member) if stays else None
             if not stays:
                 self._members.drop(member)
-            await lifecycle.withdraw(self._spec, member, actor, name)
+            await actor_lifecycle.withdraw(self._spec, member, actor, name)
 
     async def _place(self, placement: Placement) -> None:
         """Let processes that start serve these kernels."""
@@ -324,7 +324,7 @@ class RegistryProcess:
             self._members.take_in(actor, announcement)
         for kernel in self._members.missing(member) if taken else ():
             try:
-                _, announcement = await lifecycle.start_kernel(
+                _, announcement = await actor_lifecycle.start_kernel(
                     self._spec, member, actor, kernel, release
                 )
             except GrowthRefused as error:

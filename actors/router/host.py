@@ -1,6 +1,6 @@
 """RouterHost: text in, a route by geometry, the kernel's answer out.
 
-`actors/router/answering.py` calls the kernels; `actors/router/process.py` runs all of it in Ray.
+`actors/router/dispatch.py` calls the kernels; `actors/router/process.py` runs all of it in Ray.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from dataclasses import replace
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from actors.kernel_link import KernelLinks
-from actors.router.answering import Answering, Asked
-from actors.router.collective import CollectiveSampler
-from actors.router.ports import Administrator, CoordizerSource, TextGeometry
-from actors.router.reading import Query, Reader
-from actors.router.reception import Reception
-from actors.router.serving import Serving, Snapshot
+from actors.kernel_connections import KernelLinks
+from actors.router.admission_control import Reception
+from actors.router.collective_phi import CollectiveSampler
+from actors.router.dispatch import Answering, Asked
+from actors.router.interfaces import Administrator, CoordizerSource, TextGeometry
+from actors.router.query_reader import Query, Reader
+from actors.router.served_release import Serving, Snapshot
 from actors.spec import RouterOptions
 from constellation.errors import OutOfDomain, ServiceUnavailable
 from constellation.records import (
@@ -38,11 +38,11 @@ from constellation.records import (
     TokenArray,
 )
 from constellation.routing.handoff import WINDOW, HandoffRule
-from constellation.routing.load import load_entropy_ratio
+from constellation.routing.load_entropy import load_entropy_ratio
 from constellation.routing.policy import RoutingPolicy
-from constellation.routing.recent import RecentQueries
+from constellation.routing.recent_queries import RecentQueries
 from constellation.telemetry.metrics import RouterMetrics
-from constellation.wire import channel, services, tracing
+from constellation.wire import channel, request_tracing, services
 from constellation.wire.callers import Caller
 from constellation.wire.constellation_service import (
     ConstellationServicer,
@@ -50,7 +50,7 @@ from constellation.wire.constellation_service import (
     RoutingTerms,
 )
 from constellation.wire.ensembles import Ensemble, ensemble_of
-from constellation.wire.tracing import Span
+from constellation.wire.request_tracing import Span
 
 OURSELVES = Caller()
 UNUSED = Sampling()
@@ -293,9 +293,9 @@ class RouterHost:
     ) -> Asked:
         limit_s = self._limit(timeout_s)
         deadline_s = time.monotonic() + limit_s
-        span = tracing.current()
+        span = request_tracing.current()
         if span is not None and sampling is not UNUSED:
-            span.note(tracing.asked_facts(sampling, options))
+            span.note(request_tracing.asked_facts(sampling, options))
         query = await self._query(text, options, timeout_s=limit_s, span=span)
         if self._collective is not None and sampling is not UNUSED:
             self._collective.offer(query.tokens)

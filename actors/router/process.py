@@ -7,14 +7,14 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors import _ray
-from actors.router.doors import Doors
 from actors.router.host import RouterHost
-from actors.router.serving import Snapshot
+from actors.router.listeners import Doors
+from actors.router.served_release import Snapshot
 from actors.run_folder import last_table
 from actors.spec import Announcement, DeploymentSpec
 from constellation.errors import ConstellationError, ServiceUnavailable
 from constellation.records import Change, Changed, Table
-from constellation.releases.coordizers import ReleasedCoordizers
+from constellation.releases.release_coordizers import ReleasedCoordizers
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.metrics import serve_metrics
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from constellation.kernel.config import KernelConfig
+from constellation.kernel.network.config import KernelConfig
 from training.loop.step import StepConfig, learning_rate, use_bfloat16
 
 

@@ -14,7 +14,7 @@ from benchmarks.claim.bootstrap import ratio
 from benchmarks.claim.experiment import Outcome
 from benchmarks.claim.models import DOMAINS
 from benchmarks.claim.routes import FisherRoutes, fisher_routes, fit
-from constellation.domains.fitting import Fitted
+from constellation.domains.fit import Fitted
 from constellation.records import FloatArray, Rule
 
 TOP_K = (1, 2, 3, 4)

@@ -27,9 +27,9 @@ from benchmarks.claim.models import (
 from benchmarks.claim.plan import Plan
 from benchmarks.claim.train import Say
 from constellation.curricula.prepare import PreparedCorpus
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.files.checkpoint import load_kernel
 from constellation.records import FloatArray
-from training.evaluation.observe import observe
+from training.evaluation.observables import observe
 
 
 @dataclass(frozen=True, slots=True)

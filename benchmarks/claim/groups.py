@@ -15,7 +15,7 @@ from constellation.curricula.split import SPLITS
 from constellation.errors import ConfigError
 from constellation.geometry.simplex import pairwise_distances
 from constellation.records import FloatArray
-from constellation.routing.discovery import discover
+from constellation.routing.balanced_clusters import discover
 
 Label = Callable[[Document], str]
 

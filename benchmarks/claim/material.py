@@ -17,8 +17,8 @@ from constellation.curricula.corpus import Corpus, Document
 from constellation.curricula.prepare import PrepareConfig, PreparedCorpus, prepare
 from constellation.curricula.split import SplitConfig
 from constellation.records import TokenArray
-from training.loop.data import join_documents
-from training.replay import sample_replay
+from training.batches import join_documents
+from training.text_replay import sample_replay
 
 PREFIX_TOKENS = 32
 """Tokens that a document is routed by; what follows is scored."""

@@ -14,7 +14,7 @@ from benchmarks.claim.material import ALL, HeldOut, Material
 from benchmarks.claim.plan import Plan
 from benchmarks.claim.score import Documents, score_all
 from benchmarks.claim.train import Say, TrainTask, train_all
-from constellation.kernel.config import KernelConfig
+from constellation.kernel.network.config import KernelConfig
 from constellation.records import FloatArray
 from training.loop.step import StepConfig
 

@@ -7,7 +7,7 @@ slow or busy ones included; minutes are those of the machine that docs/log.md de
 from dataclasses import dataclass, field
 
 from constellation.errors import ConfigError
-from constellation.kernel.config import KernelConfig
+from constellation.kernel.network.config import KernelConfig
 from training.loop.step import StepConfig
 
 CORES = 2

@@ -16,8 +16,8 @@ from benchmarks.baselines import cbtm, naive_bayes
 from benchmarks.claim.material import PREFIX_TOKENS, HeldOut, Material
 from benchmarks.claim.rules import RENEW_TOKENS
 from constellation.coordizer.coordizer import Coordizer
-from constellation.domains.fitting import Fitted
-from constellation.domains.passages import PASSAGES_PER_DOCUMENT
+from constellation.domains.calibration_passages import PASSAGES_PER_DOCUMENT
+from constellation.domains.fit import Fitted
 from constellation.records import FloatArray, Rule, TokenArray
 from constellation.routing.policy import RoutingPolicy
 from training.table import fit_table

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.claim.material import HeldOut
-from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.scoring import token_nats
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.kernel.writing.scoring import token_nats
 from constellation.records import FloatArray
 
 

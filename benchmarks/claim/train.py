@@ -19,15 +19,15 @@ import torch
 
 from benchmarks.claim.plan import CORES
 from constellation.errors import ArtifactError
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from training.guarding.guards import GuardConfig
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from training.batches import Windows
+from training.guards.guard import GuardConfig
 from training.ledger import file_sha256, hash_of
-from training.loop.data import Windows
 from training.loop.job import Job
-from training.loop.loop import run_job
 from training.loop.step import StepConfig
+from training.loop.train_loop import run_job
 
 Say = Callable[[str], None]
 """Hears what is done."""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import options, render
+from cluster.cli import options, output_format
 from cluster.cli.connection import configuration, connect, read_text, routing_options
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ def ask(
     settings = configuration(run_dir=run_dir, token_file=token_file)
     with connect(settings, endpoint, timeout) as client:
         if as_json:
-            render.print_json(client.ask(read_text(text), **asked))
+            output_format.print_json(client.ask(read_text(text), **asked))
             return
         reply = print_stream(client, read_text(text), asked)
-    console = render.stderr()
+    console = output_format.stderr()
     if explain:
-        render.explain(console, reply.route)
-    console.print(render.route_line(reply.route, reply.finish))
+        output_format.explain(console, reply.route)
+    console.print(output_format.route_line(reply.route, reply.finish))
 
 
 def print_stream(client: "Client", text: str, asked: dict[str, Any]) -> "Reply":
@@ -70,9 +70,9 @@ def print_stream(client: "Client", text: str, asked: dict[str, Any]) -> "Reply":
     try:
         with client.stream(text, **asked) as stream:
             for piece in stream:
-                render.print_answer(piece.text)
+                output_format.print_answer(piece.text)
                 last = piece.text or last
             return stream.reply()
     finally:
         if last and not last.endswith("\n"):
-            render.print_answer("\n")
+            output_format.print_answer("\n")

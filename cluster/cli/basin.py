@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import kernel_folder, liveness, options, render
-from cluster.cli.groups import FlagGroup
+from cluster.cli import kernel_folder, options, output_format, progress_lines
+from cluster.cli.command_groups import FlagGroup
 from cluster.cli.texts import read_told
 
 if TYPE_CHECKING:
-    from constellation.kernel.measurement import Measurement
-    from constellation.kernel.signature import Signature
+    from constellation.kernel.observables.measurement import Measurement
+    from constellation.kernel.observables.signature import Signature
 
 app = typer.Typer(
     cls=FlagGroup, no_args_is_help=True, help="Take and compare signatures of kernels."
@@ -38,9 +38,9 @@ def extract(
 
     Example: constellation basin extract run/kernels/python python.basin --text held-out/
     """
-    from constellation.kernel.probe_set import ProbeSet
-    from constellation.kernel.signature import save_signature
-    from constellation.kernel.signature_extract import extract_signature
+    from constellation.kernel.observables.probe_set import ProbeSet
+    from constellation.kernel.observables.signature import save_signature
+    from constellation.kernel.observables.signature_extract import extract_signature
 
     loaded = kernel_folder.load(kernel, coordizer)
     probe = ProbeSet.of(
@@ -49,7 +49,7 @@ def extract(
         context=loaded.kernel.config.context,
         num_texts=texts,
     )
-    with liveness.step(f"reading {len(probe.texts)} texts"):
+    with progress_lines.step(f"reading {len(probe.texts)} texts"):
         taken = extract_signature(
             loaded.kernel.decoder,
             loaded.coordizer,
@@ -59,13 +59,13 @@ def extract(
         )
     save_signature(out, taken)
     if as_json:
-        render.print_json({"out": out, **_facts(taken)})
+        output_format.print_json({"out": out, **_facts(taken)})
         return
-    made = render.table("what", "value")
+    made = output_format.table("what", "value")
     for name, value in _rows(taken):
         made.add_row(name, value)
-    render.stdout().print(made)
-    render.stdout().print(f"{out}, {out.stat().st_size} bytes")
+    output_format.stdout().print(made)
+    output_format.stdout().print(f"{out}, {out.stat().st_size} bytes")
 
 
 @app.command("match")
@@ -78,14 +78,14 @@ def match(
 
     Example: constellation basin match python.basin english.basin
     """
-    from constellation.kernel.signature import load_signature
-    from constellation.kernel.signature_match import match_signatures
+    from constellation.kernel.observables.signature import load_signature
+    from constellation.kernel.observables.signature_match import match_signatures
 
     found = match_signatures(load_signature(first), load_signature(second))
     if as_json:
-        render.print_json(found.to_dict())
+        output_format.print_json(found.to_dict())
         return
-    made = render.table("what", "B - A", numbers=("B - A",))
+    made = output_format.table("what", "B - A", numbers=("B - A",))
     angle = found.bearing_angle
     made.add_row("bearing angle", "-" if angle is None else f"{angle:.4f} rad")
     for name, difference, unit in (
@@ -95,7 +95,7 @@ def match(
         ("Phi", found.phi_difference, ""),
     ):
         made.add_row(name, "-" if difference is None else f"{difference:+.4f} {unit}".strip())
-    console = render.stdout()
+    console = output_format.stdout()
     console.print(made)
     console.print(f"\n{found.words}", soft_wrap=True)
     for note in found.notes:
@@ -127,7 +127,7 @@ def _rows(taken: "Signature") -> list[tuple[str, str]]:
         return "none" if values is None else f"{values.mean():.4f}, mean of {values.size} heads"
 
     return [
-        ("basin", f"{render.outcomes(taken.basin_K.tolist())} ({taken.basin_source})"),
+        ("basin", f"{output_format.outcomes(taken.basin_K.tolist())} ({taken.basin_source})"),
         ("spread", f"{taken.spread:.4f} rad over {taken.num_texts} texts"),
         ("kappa, learned", mean(taken.kappa_NH)),
         ("beta, learned", mean(taken.beta_NH)),

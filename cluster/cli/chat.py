@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import kernel_folder, options, render
+from cluster.cli import kernel_folder, options, output_format
 from cluster.cli.ask import print_stream
 from cluster.cli.connection import configuration, connect
-from cluster.cli.session import Session
+from cluster.cli.terminal_session import Session
 from constellation.errors import ConfigError, InvalidPrompt
 
 if TYPE_CHECKING:
@@ -146,9 +146,9 @@ class _ServedSession(Session):
 
     def _explain(self) -> None:
         if not self._last:
-            render.stderr().print("nothing was asked yet", style="dim")
+            output_format.stderr().print("nothing was asked yet", style="dim")
             return
-        render.explain(render.stdout(), self._route(self._last, explain=True))
+        output_format.explain(output_format.stdout(), self._route(self._last, explain=True))
 
     def _route(self, text: str, *, explain: bool) -> "Route":
         asked = {name: self._asked[name] for name in ("kernel", "rule")}
@@ -159,7 +159,7 @@ class _ServedSession(Session):
         basin = self._client.basin(text)
         decided = self._route(text, explain=False)
         # Routed before it is asked, so that the name stands above the answer.
-        render.stderr().print(render.route_line(decided))
+        output_format.stderr().print(output_format.route_line(decided))
         asked = {**self._asked, "kernel": decided.kernel}
         reply = self._answer(text, len(basin.tokens), asked)
         self._talk.add(f"{text}{reply.text}\n", len(basin.tokens) + reply.finish.num_tokens + 1)

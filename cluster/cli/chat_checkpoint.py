@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cluster.cli import render
+from cluster.cli import output_format
 from cluster.cli.kernel_folder import KernelFolder
-from cluster.cli.session import Session
+from cluster.cli.terminal_session import Session
 
 if TYPE_CHECKING:
-    from constellation.kernel.text_observables import TextObservables
+    from constellation.kernel.observables.text_observables import TextObservables
     from constellation.records import Sampling
 
 
@@ -42,29 +42,29 @@ class CheckpointSession(Session):
 
     def turn(self, text: str) -> None:
         """Go on from the text and what came before, and say what was measured."""
-        from constellation.kernel.text_observables import observe_text
+        from constellation.kernel.observables.text_observables import observe_text
 
         prompt = [*self._kept, *self._coordizer.encode(text).tolist()][-self._prompt_max :]
         opened = [self._coordizer.end_id, *prompt]
         written = self._answer(opened)
         read = [*opened, *written][: self._decoder.config.context]
-        render.stderr().print(
+        output_format.stderr().print(
             summary(observe_text(self._decoder, self._coordizer, read)), style="dim"
         )
         self._kept = [*prompt, *written, *self._coordizer.encode("\n").tolist()]
 
     def _answer(self, opened: Sequence[int]) -> list[int]:
-        from constellation.coordizer.stream import TextStream
-        from constellation.kernel.generation import generate
+        from constellation.coordizer.text_stream import TextStream
+        from constellation.kernel.writing.generation import generate
 
         stream = TextStream(self._coordizer.token_bytes)
         written: list[int] = []
         try:
             for token in generate(self._decoder, opened, self._sampling, self._coordizer.end_id):
                 written.append(token)
-                render.print_answer(stream.feed(token))
+                output_format.print_answer(stream.feed(token))
         finally:
-            render.print_answer(f"{stream.flush()}\n")
+            output_format.print_answer(f"{stream.flush()}\n")
         return written
 
 
@@ -75,6 +75,6 @@ def summary(observed: "TextObservables") -> str:
         f"Phi {phi.method}" if phi.value is None else f"Phi {phi.value:.3f} (null {phi.null:.3f})",
         f"kappa {observed.kappa.value:.3f} nats (null {observed.kappa.null:.3f})",
         "no layer recurs" if observed.depth is None else f"depth {observed.depth:.2f}",
-        f"basin {render.outcomes(observed.basin_K.tolist())} ({observed.basin_source})",
+        f"basin {output_format.outcomes(observed.basin_K.tolist())} ({observed.basin_source})",
     ]
     return " · ".join(parts)

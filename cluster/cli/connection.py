@@ -10,7 +10,7 @@ from constellation.errors import DeploymentError, InvalidRequest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cluster.state import RunState
+    from cluster.state_file import RunState
     from constellation.client import Client
     from constellation.settings import Settings
 
@@ -51,7 +51,7 @@ def running_here(settings: "Settings") -> "RunState | None":
         DeploymentError: Nothing runs from a run folder that was named, by a flag or a setting: who
             names one means what runs there, and nothing else.
     """
-    from cluster.state import running
+    from cluster.state_file import running
 
     state = running(settings.run_dir)
     if state is None and "run_dir" in settings.model_fields_set:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import liveness, options, render
+from cluster.cli import options, output_format, progress_lines
+from cluster.cli.command_groups import FlagGroup
 from cluster.cli.connection import configuration, read_text
-from cluster.cli.groups import FlagGroup
 from cluster.cli.texts import read_told
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ def train(
     Example: constellation coordize train corpus/ artifacts/coordizer --vocab 32000
     """
     from constellation.coordizer.training import train_coordizer
-    from training.typed_writes import typed_writes
+    from training.file_errors import typed_writes
 
     corpus = read_told(path)
     if anchored is None:
         anchored = len(corpus.domains) > 1
-    with liveness.step(f"training on {len(corpus.documents):,} documents"):
+    with progress_lines.step(f"training on {len(corpus.documents):,} documents"):
         coordizer = train_coordizer(
             [document.text for document in corpus.documents],
             [document.domain for document in corpus.documents] if anchored else None,
@@ -89,7 +89,7 @@ def encode(
     Example: constellation coordize encode 'import asyncio'
     """
     from constellation.coordizer.evidence import evidence_tokens
-    from training.served import served_coordizer
+    from training.current_release import served_coordizer
 
     home = configuration(artifacts=artifacts).artifacts
     loaded = _load(coordizer) if coordizer else served_coordizer(home)
@@ -98,15 +98,15 @@ def encode(
     basin_K = loaded.basin(evidence_tokens(given, tokens, loaded.encode)).tolist()
     pieces = [loaded.decode_text([token]) for token in tokens.tolist()]
     if as_json:
-        render.print_json({"tokens": tokens, "pieces": pieces, "basin": basin_K})
+        output_format.print_json({"tokens": tokens, "pieces": pieces, "basin": basin_K})
         return
-    console = render.stdout()
-    made = render.table("token", "id", "largest outcomes", numbers=("id",))
+    console = output_format.stdout()
+    made = output_format.table("token", "id", "largest outcomes", numbers=("id",))
     for token, piece in zip(tokens.tolist(), pieces, strict=True):
-        point = render.outcomes(loaded.conditional_VK[token].tolist())
-        made.add_row(render.visible(repr(piece)), str(token), point)
+        point = output_format.outcomes(loaded.conditional_VK[token].tolist())
+        made.add_row(output_format.visible(repr(piece)), str(token), point)
     console.print(made)
-    console.print(f"{len(pieces)} tokens · basin {render.outcomes(basin_K, top=5)}")
+    console.print(f"{len(pieces)} tokens · basin {output_format.outcomes(basin_K, top=5)}")
 
 
 @app.command("inspect")
@@ -167,16 +167,16 @@ def _load(folder: Path) -> "Coordizer":
 
 def _print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        render.print_json(facts)
+        output_format.print_json(facts)
         return
-    made = render.table("fact", "value")
+    made = output_format.table("fact", "value")
     made.columns[1].no_wrap = False
     for name, value in facts.items():
         # The figures of a mapping are facts like the others.
         items = value.items() if isinstance(value, dict) else [(name, value)]
         for label, content in items:
             made.add_row(label.replace("_", " "), _shown(content))
-    render.stdout().print(made)
+    output_format.stdout().print(made)
 
 
 def _shown(value: Any) -> str:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import liveness, options, render
-from cluster.cli.groups import FlagGroup
+from cluster.cli import options, output_format, progress_lines
+from cluster.cli.command_groups import FlagGroup
 
 if TYPE_CHECKING:
     from constellation.curricula.conversation_checks import AlignmentCheck, PhiCheck
@@ -159,7 +159,7 @@ def generate(
     Example: constellation data generate model/ prompts.txt taught.jsonl --tokens-max 64
     """
     from constellation.coordizer.coordizer import Coordizer
-    from constellation.curricula.texts import read_prompts, write_records
+    from constellation.curricula.text_files import read_prompts, write_records
     from constellation.records import Sampling
     from training.transfer.teachers import load_writer, write_texts
 
@@ -167,7 +167,7 @@ def generate(
     sampling = Sampling(seed=seed, **{name: n for name, n in given.items() if n is not None})
     wanted = read_prompts(prompts)
     writer = load_writer(teacher, None if coordizer is None else Coordizer.load(coordizer))
-    with liveness.step(f"writing after {len(wanted)} prompts"):
+    with progress_lines.step(f"writing after {len(wanted)} prompts"):
         texts = write_texts(writer, wanted, sampling)
     write_records(out, texts)
     num_bytes = sum(len(text.encode()) for text in texts)
@@ -197,7 +197,7 @@ def _checks(
         raise ConfigError("--min-phi measures the hidden states of a kernel; give --kernel")
     from constellation.coordizer.coordizer import Coordizer
     from constellation.curricula.conversation_checks import AlignmentCheck, PhiCheck
-    from constellation.kernel.opening import open_kernel
+    from constellation.kernel.adapters.kernel_folder import open_kernel
 
     loaded = Coordizer.load(coordizer)
     phi = None
@@ -213,15 +213,15 @@ def _checks(
 
 def _print(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        render.print_json(facts)
+        output_format.print_json(facts)
         return
-    shown = render.table("fact", "value")
+    shown = output_format.table("fact", "value")
     shown.columns[1].no_wrap = False
     for name, value in facts.items():
         lines = value if isinstance(value, list) else [_words(value)]
         for number, line in enumerate(lines):
             shown.add_row("" if number else name.replace("_", " "), line)
-    render.stdout().print(shown)
+    output_format.stdout().print(shown)
 
 
 def _words(value: Any) -> str:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.cli import options, render
+from cluster.cli import options, output_format
 from cluster.cli.connection import configuration
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cluster.planning import Plan
+    from cluster.capacity import Plan
 
 
 class PresetName(StrEnum):
@@ -100,10 +100,10 @@ def plan(
 
     Example: constellation plan --preset qig-23m --kernels 8 --memory 16
     """
+    from cluster.capacity import Load, Machine, make_plan
     from cluster.cli import machine
     from cluster.cli.plan_training import plan_training
-    from cluster.planning import Load, Machine, make_plan
-    from constellation.kernel.config import PRESETS
+    from constellation.kernel.network.config import PRESETS
     from training.machine_limits import usable_cores, usable_memory
 
     if changes and train is None:
@@ -142,24 +142,36 @@ def plan(
         ),
     )
     if as_json:
-        render.print_json({"preset": shape, "memory_bytes": free, **asdict(made)})
+        output_format.print_json({"preset": shape, "memory_bytes": free, **asdict(made)})
     else:
         _print_plan(made, shape, free)
 
 
 def _print_plan(made: "Plan", preset: str, free: int) -> None:
-    console = render.stdout()
-    shown = render.table("what", "cost", "remark", numbers=("cost",))
+    console = output_format.stdout()
+    shown = output_format.table("what", "cost", "remark", numbers=("cost",))
     rows = [
         ("parameters", f"{made.num_parameters:,}", f"of one {preset} kernel"),
-        ("weights", render.size(made.weights_bytes), "float32"),
-        ("layouts", render.size(made.layout_bytes), "made when several answers are written"),
-        ("cache", render.size(made.cache_bytes), "all slots full, and prompts that are kept"),
-        ("process", render.size(made.process_bytes), "Python, Ray's worker, torch, gRPC"),
-        ("one kernel", render.size(made.kernel_bytes), "the four above"),
-        ("fixed", render.size(made.fixed_bytes), "router, registry, launcher, Ray's daemons"),
-        ("kernels", str(made.num_kernels), f"{made.num_fitting} fit into {render.size(free)}"),
-        ("memory", render.size(made.total_bytes), "for these kernels"),
+        ("weights", output_format.size(made.weights_bytes), "float32"),
+        ("layouts", output_format.size(made.layout_bytes), "made when several answers are written"),
+        (
+            "cache",
+            output_format.size(made.cache_bytes),
+            "all slots full, and prompts that are kept",
+        ),
+        ("process", output_format.size(made.process_bytes), "Python, Ray's worker, torch, gRPC"),
+        ("one kernel", output_format.size(made.kernel_bytes), "the four above"),
+        (
+            "fixed",
+            output_format.size(made.fixed_bytes),
+            "router, registry, launcher, Ray's daemons",
+        ),
+        (
+            "kernels",
+            str(made.num_kernels),
+            f"{made.num_fitting} fit into {output_format.size(free)}",
+        ),
+        ("memory", output_format.size(made.total_bytes), "for these kernels"),
         ("actors", str(made.num_actors), "processes of kernels, a router, a registry"),
         ("work", f"{made.flops_per_token / 1e6:.1f} MFLOP", "per token, at half of the context"),
     ]
@@ -202,9 +214,11 @@ def doctor(
     findings = diagnose(machine.look(settings))
     worst = Level.FAIL if any(found.level is Level.FAIL for found in findings) else Level.OK
     if as_json:
-        render.print_json({"ok": worst is Level.OK, "findings": [asdict(f) for f in findings]})
+        output_format.print_json(
+            {"ok": worst is Level.OK, "findings": [asdict(f) for f in findings]}
+        )
     else:
-        shown = render.table("", "what", "found")
+        shown = output_format.table("", "what", "found")
         shown.columns[2].no_wrap = False
         for found in findings:
             detail = Text(found.detail)
@@ -213,6 +227,6 @@ def doctor(
             shown.add_row(
                 Text(str(found.level), style=_STYLES[str(found.level)]), found.subject, detail
             )
-        render.stdout().print(shown)
+        output_format.stdout().print(shown)
     if worst is Level.FAIL:
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ from constellation.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
-    from constellation.kernel.checkpoint import LoadedKernel
+    from constellation.kernel.files.checkpoint import LoadedKernel
 
 Kernel = Annotated[
     Path, typer.Argument(metavar="KERNEL_FOLDER", help="Folder of a kernel that training wrote.")
@@ -58,7 +58,7 @@ def load(folder: Path, coordizer: Path | None = None) -> KernelFolder:
         ArtifactError: One cannot be read, or the kernel was trained with another coordizer.
     """
     from constellation.coordizer.coordizer import Coordizer
-    from constellation.kernel.opening import open_kernel
+    from constellation.kernel.adapters.kernel_folder import open_kernel
 
     kernel = open_kernel(folder)
     run = run_of(folder)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from cluster import state
+from cluster import state_file
 from cluster.diagnosis import (
     ArtifactFacts,
     MachineFacts,
@@ -23,7 +23,7 @@ from constellation.errors import ArtifactError, ConstellationError
 from training.machine_limits import usable_cores, usable_memory
 
 if TYPE_CHECKING:
-    from constellation.kernel.config import KernelConfig
+    from constellation.kernel.network.config import KernelConfig
     from constellation.records import Table
     from constellation.releases.manifest import Release
     from constellation.releases.store import ReleaseStore
@@ -91,15 +91,15 @@ def _num_rays() -> int:
 def _run(settings: "Settings") -> RunFacts | None:
     gone = RunFacts(endpoint="", pid=0, alive=False, answers=False)
     try:
-        found = state.running(settings.run_dir)
+        found = state_file.running(settings.run_dir)
     except ArtifactError:
         return gone
     if found is None:
-        return gone if (settings.run_dir / state.STATE_FILE).exists() else None
+        return gone if (settings.run_dir / state_file.STATE_FILE).exists() else None
     return _ask(settings, found)
 
 
-def _ask(settings: "Settings", found: state.RunState) -> RunFacts:
+def _ask(settings: "Settings", found: state_file.RunState) -> RunFacts:
     from constellation.client import Client, Timeouts
     from constellation.settings import read_token
 
@@ -164,8 +164,8 @@ def served_shape(folder: Path) -> tuple[int, "KernelConfig"]:
     Raises:
         ArtifactError: Nothing was trained there, or no kernel is one of ours.
     """
-    from constellation.kernel.hugging_face.files import is_imported
-    from constellation.kernel.opening import open_kernel
+    from constellation.kernel.adapters.kernel_folder import open_kernel
+    from constellation.kernel.files.transformers_folder import is_imported
     from constellation.releases.store import ReleaseStore
 
     store = ReleaseStore(folder)
@@ -181,8 +181,8 @@ def served_shape(folder: Path) -> tuple[int, "KernelConfig"]:
 def _problems(folder: Path, table: "Table") -> list[str]:
     """Return what does not belong together in the folder of a release."""
     from constellation.coordizer.coordizer import Coordizer
-    from constellation.kernel.hugging_face.files import check_model, is_imported
-    from constellation.kernel.opening import open_kernel
+    from constellation.kernel.adapters.kernel_folder import open_kernel
+    from constellation.kernel.files.transformers_folder import check_model, is_imported
 
     problems = []
     speaks = None
@@ -216,9 +216,9 @@ def decode_speed(config: "KernelConfig", *, budget_s: float = 1.0) -> float:
 
     import torch
 
-    from constellation.kernel.decoder import Decoder
-    from constellation.kernel.generation import Generation
-    from constellation.kernel.products import prepare
+    from constellation.kernel.network.decoder import Decoder
+    from constellation.kernel.writing.fast_products import prepare
+    from constellation.kernel.writing.generation import Generation
     from constellation.records import Sampling
 
     warm_up, least = 4, 8

@@ -15,20 +15,20 @@ from cluster.cli import (
     chat,
     coordize,
     data,
-    grow,
     inspect,
+    kernel_commands,
     measure,
     merge,
     releases,
     report,
     route,
-    serve,
+    serve_commands,
     train,
     validate,
 )
-from cluster.cli.groups import FlagGroup
+from cluster.cli.command_groups import FlagGroup
 from cluster.cli.program import EXIT_FAILED, EXIT_INTERRUPTED, run_program
-from cluster.python import keep_others_from_writing
+from cluster.subprocesses import keep_others_from_writing
 from constellation.errors import ConfigError, ConstellationError
 
 EXIT_CONFIG = 2
@@ -61,12 +61,12 @@ app = typer.Typer(
     epilog="First steps: constellation train starter && constellation up && constellation ask "
     "'import asyncio'",
 )
-serve.register(app)
+serve_commands.register(app)
 ask.register(app)
 chat.register(app)
 route.register(app)
 train.register(app)
-grow.register(app)
+kernel_commands.register(app)
 report.register(app)
 validate.register(app)
 merge.register(app)

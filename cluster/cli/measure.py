@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import kernel_folder, liveness, options, render
+from cluster.cli import kernel_folder, options, output_format, progress_lines
 from cluster.cli.texts import read_told
 from constellation.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
-    from constellation.kernel.beta_result import BetaMeasurement
+    from constellation.kernel.observables.beta_result import BetaMeasurement
 
 RESULT = "beta_measurement.json"
 
@@ -79,7 +79,7 @@ def measure_beta(
     if plot is not None:
         _draw(plot, facts)
     if as_json:
-        render.print_json({"out": path, **facts})
+        output_format.print_json({"out": path, **facts})
     else:
         _print_result(measured, path)
 
@@ -100,8 +100,8 @@ def _measure(
     documents: int,
     seed: int,
 ) -> "BetaMeasurement":
-    from constellation.kernel import beta
-    from constellation.kernel.passages import passages
+    from constellation.kernel.observables import beta
+    from constellation.kernel.observables.passages import passages
 
     decoder, coordizer = loaded.kernel.decoder, loaded.coordizer
     lengths = beta.measurable_lengths(decoder.config, wanted)
@@ -109,7 +109,7 @@ def _measure(
     found_NT = passages(
         tokens, length=lengths[-1], num_passages=documents, end_id=coordizer.end_id, seed=seed
     )
-    with liveness.step("measuring") as say:
+    with progress_lines.step("measuring") as say:
         return beta.measure_beta(
             decoder,
             found_NT,
@@ -120,7 +120,7 @@ def _measure(
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:
-    from training.loop.checkpoints import write_json
+    from training.json_files import write_json
 
     try:
         write_json(path, facts)
@@ -136,11 +136,11 @@ def _draw(path: Path, facts: dict[str, Any]) -> None:
 
 
 def _print_result(measured: "BetaMeasurement", path: Path) -> None:
-    from constellation.kernel.beta_result import in_words
+    from constellation.kernel.observables.beta_result import in_words
 
-    console = render.stdout()
+    console = output_format.stdout()
     numbers = ("length", "kappa (nats)", "shuffled")
-    made = render.table("length", "kappa (nats)", "95 %", "shuffled", "", numbers=numbers)
+    made = output_format.table("length", "kappa (nats)", "95 %", "shuffled", "", numbers=numbers)
     for length, kappa, (low, high), shuffled, beyond in zip(
         measured.context_lengths,
         measured.kappa_measured,

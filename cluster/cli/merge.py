@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.cli import liveness, options, render
+from cluster.cli import options, output_format, progress_lines
 
 if TYPE_CHECKING:
     from training.transfer.merge import MergeReport
@@ -70,7 +70,7 @@ def merge(
         fisher_windows=fisher_windows,
         allow_worse_bits=allow_worse,
     )
-    with liveness.step("merging and scoring"):
+    with progress_lines.step("merging and scoring"):
         report = merge_folders(
             kernels,
             out=out,
@@ -79,7 +79,7 @@ def merge(
             options=wanted,
         )
     if as_json:
-        render.print_json(report)
+        output_format.print_json(report)
     else:
         _print_report(report, out)
     if not report.written:
@@ -87,8 +87,8 @@ def merge(
 
 
 def _print_report(report: "MergeReport", out: Path) -> None:
-    console = render.stdout()
-    shown = render.table("kernel", "bits per byte", numbers=("bits per byte",))
+    console = output_format.stdout()
+    shown = output_format.table("kernel", "bits per byte", numbers=("bits per byte",))
     for folder, bits in report.inputs.items():
         shown.add_row(folder, f"{bits:.4f}")
     shown.add_row("plain average", f"{report.plain:.4f}")

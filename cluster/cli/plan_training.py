@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cluster.cli import liveness, render
+from cluster.cli import output_format, progress_lines
 
 if TYPE_CHECKING:
     from training.cost import StepSpeed
@@ -38,7 +38,7 @@ def plan_training(
     )
     if as_json:
         measured = None if speed is None else asdict(speed)
-        render.print_json(
+        output_format.print_json(
             {"recipe": recipe.name, "fits": made.fits, "speed": measured, **asdict(made)}
         )
     else:
@@ -55,7 +55,7 @@ def _speed(recipe: "Recipe") -> "StepSpeed":
     torch.set_num_threads(1)
     stage = recipe.branch_stage or recipe.seed_stage
     assert stage is not None, "the recipe's validator sees to that"
-    with liveness.step("measuring a few steps"):
+    with progress_lines.step("measuring a few steps"):
         return measure_speed(
             shape_of(recipe),
             batch_size=stage.batch_size,
@@ -67,7 +67,7 @@ def _print_forecast(made: "Forecast", name: str, speed: "StepSpeed | None") -> N
     from rich.text import Text
 
     numbers = ("parameters", "workers", "memory", "tokens", "FLOPs", "processor time")
-    shown = render.table(
+    shown = output_format.table(
         "kernel", "starts", *numbers, numbers=numbers, title=f"{name}: {made.mode}"
     )
     for kernel in made.kernels:
@@ -76,18 +76,18 @@ def _print_forecast(made: "Forecast", name: str, speed: "StepSpeed | None") -> N
             Text(kernel.state, style=_STYLES[kernel.state]),
             f"{kernel.num_parameters:,}",
             str(kernel.workers),
-            render.size(kernel.memory_bytes),
+            output_format.size(kernel.memory_bytes),
             f"{kernel.tokens:,}",
             f"{kernel.flops:.2e}",
             _duration(kernel.seconds),
         )
-    console = render.stdout()
+    console = output_format.stdout()
     console.print(shown)
     count = len(made.kernels) - any(kernel.kernel == "seed" for kernel in made.kernels)
     console.print(
         f"\n{made.num_at_once} of {count} kernels at once, by {made.num_workers} workers in "
-        f"{render.size(made.memory_bytes)} · {made.tokens:,} tokens · {made.flops:.2e} FLOPs · "
-        f"{_duration(made.seconds)} of processor time"
+        f"{output_format.size(made.memory_bytes)} · {made.tokens:,} tokens · "
+        f"{made.flops:.2e} FLOPs · {_duration(made.seconds)} of processor time"
     )
     if speed is not None:
         console.print(

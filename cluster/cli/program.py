@@ -6,7 +6,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 
-from cluster.cli import liveness, standard_streams
+from cluster.cli import progress_lines, standard_streams
 from cluster.cli.standard_streams import EXIT_UNREAD, OutputLost
 
 EXIT_FAILED = 1
@@ -23,7 +23,7 @@ def run_program(name: str, run: Callable[[], object]) -> None:
         run: The program; returns, or raises SystemExit.
     """
     activity = standard_streams.prepare()
-    with liveness.watched(name, activity):
+    with progress_lines.watched(name, activity):
         code = _exit_code(run)
     sys.exit(code)
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import liveness, options, render
+from cluster.cli import options, output_format, progress_lines
+from cluster.cli.command_groups import FlagGroup
 from cluster.cli.connection import artifacts_meant, configuration, served_from
-from cluster.cli.groups import FlagGroup
 from constellation.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def list_releases(
     current = store.current()
     rows = [_summary(store, version, current) for version in store.versions()]
     if as_json:
-        render.print_json({"current": current, "releases": rows})
+        output_format.print_json({"current": current, "releases": rows})
         return
-    console = render.stdout()
+    console = output_format.stdout()
     if not rows:
         console.print(f"{store.artifacts} holds no release", soft_wrap=True)
         return
@@ -73,20 +73,20 @@ def show(
     if as_json:
         content: Any = release.content()
         facts = {**_facts(release, store.current()), "content_sha256": release.content_sha256}
-        render.print_json({**facts, **content})
+        output_format.print_json({**facts, **content})
         return
-    console = render.stdout()
+    console = output_format.stdout()
     console.print(_title(release, store.current()), soft_wrap=True)
-    shown = render.table("kernel", "engine", "files", "size", numbers=("files", "size"))
+    shown = output_format.table("kernel", "engine", "files", "size", numbers=("files", "size"))
     for kernel in release.kernels:
         size_bytes = sum(blob.size_bytes for blob in kernel.files.values())
         shown.add_row(
-            kernel.name, str(kernel.engine), str(len(kernel.files)), render.size(size_bytes)
+            kernel.name, str(kernel.engine), str(len(kernel.files)), output_format.size(size_bytes)
         )
     console.print(shown)
-    files = render.table("file", "sha256", "size", numbers=("size",))
+    files = output_format.table("file", "sha256", "size", numbers=("size",))
     for path, blob in sorted(release.files().items()):
-        files.add_row(path, blob.sha256[:12], render.size(blob.size_bytes))
+        files.add_row(path, blob.sha256[:12], output_format.size(blob.size_bytes))
     console.print(files)
 
 
@@ -105,13 +105,13 @@ def diff(
 
     Example: constellation releases diff 2 3
     """
-    from constellation.releases.comparison import compare
+    from constellation.releases.diff import compare
 
     told = compare(_store(artifacts, run_dir), before, after)
     if as_json:
-        render.print_json({**asdict(told), "words": told.words()})
+        output_format.print_json({**asdict(told), "words": told.words()})
         return
-    console = render.stdout()
+    console = output_format.stdout()
     for line in told.words():
         console.print(line, soft_wrap=True)
 
@@ -139,18 +139,18 @@ def rollback(
 
     Example: constellation releases rollback 2
     """
-    from cluster.releasing import roll_back
+    from cluster.rollback import roll_back
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
     folder = artifacts_meant(settings, artifacts)
     words = "verifying the files of the release"
-    with served_from(settings, folder, timeout) as client, liveness.step(words):
+    with served_from(settings, folder, timeout) as client, progress_lines.step(words):
         done = roll_back(folder, version, client)
     if as_json:
-        render.print_json(done)
+        output_format.print_json(done)
         return
     before = "" if done.before is None else f", it was {done.before}"
-    render.stdout().print(f"release {done.after} is current{before}")
+    output_format.stdout().print(f"release {done.after} is current{before}")
 
 
 @app.command("adopt")
@@ -175,16 +175,16 @@ def adopt(
 
     Example: constellation releases adopt --artifacts artifacts/starter
     """
-    from training.adopting import adopt as take_over
+    from training.migration import adopt as take_over
 
     folder = artifacts_meant(configuration(run_dir=run_dir, artifacts=artifacts), artifacts)
-    with liveness.step(f"reading {folder}"):
+    with progress_lines.step(f"reading {folder}"):
         done = take_over(folder, without=tuple(without or ()))
     if as_json:
-        render.print_json(done)
+        output_format.print_json(done)
         return
     left_out = f" · left out: {', '.join(done.without)}" if done.without else ""
-    render.stdout().print(
+    output_format.stdout().print(
         f"release {done.release} is current, with the kernels of {folder}: "
         f"{', '.join(done.kernels)}{left_out}",
         soft_wrap=True,
@@ -205,8 +205,8 @@ def prune(
 
     Example: constellation releases prune --keep 5
     """
-    from cluster.releasing import in_use
-    from training.typed_writes import typed_writes
+    from cluster.rollback import in_use
+    from training.file_errors import typed_writes
 
     store = _store(artifacts, run_dir)
     if not store.versions():
@@ -215,12 +215,12 @@ def prune(
         run_folder = configuration(run_dir=run_dir).run_dir
         pruned = store.prune(keep, in_use=in_use(run_folder, store.artifacts))
     if as_json:
-        render.print_json(pruned)
+        output_format.print_json(pruned)
         return
     removed = ", ".join(map(str, pruned.versions)) or "none"
-    render.stdout().print(
+    output_format.stdout().print(
         f"releases removed: {removed} · files: {pruned.num_blobs} · "
-        f"{render.size(pruned.size_bytes)} freed"
+        f"{output_format.size(pruned.size_bytes)} freed"
     )
 
 
@@ -255,16 +255,16 @@ def replay(
     """
     from constellation.releases.queries import read_queries
     from constellation.releases.replay import LISTED_MAX, Terms, report
-    from training.typed_writes import typed_writes
+    from training.file_errors import typed_writes
 
     store = _store(artifacts, run_dir)
     serve = configuration().serve
     terms = Terms(rule=serve.rule, top_k=serve.top_k, phi_weighting=serve.phi_weighting)
     listed_max = rows if rows is not None else LISTED_MAX if as_json else _ROWS
-    with liveness.step(f"replaying {queries}"), typed_writes(store.artifacts):
+    with progress_lines.step(f"replaying {queries}"), typed_writes(store.artifacts):
         told = report(store, version, read_queries(queries), terms, listed_max=listed_max)
     if as_json:
-        render.print_json(told)
+        output_format.print_json(told)
     else:
         _print_replay(told)
 
@@ -299,7 +299,7 @@ def _facts(release: "Release", current: int | None) -> dict[str, Any]:
 
 def _releases_table(rows: list[dict[str, Any]]) -> "Table":
     numbers = ("release", "from", "kernels", "size")
-    shown = render.table(
+    shown = output_format.table(
         "release", "", "from", "written", "kernels", "size", "change", numbers=numbers
     )
     for row in rows:
@@ -313,8 +313,8 @@ def _releases_table(rows: list[dict[str, Any]]) -> "Table":
             "" if row["parent"] is None else str(row["parent"]),
             _time(row["created_s"]),
             str(row["num_kernels"]),
-            render.size(row["size_bytes"]),
-            render.visible(row["change"]),
+            output_format.size(row["size_bytes"]),
+            output_format.visible(row["change"]),
         )
     return shown
 
@@ -324,7 +324,7 @@ def _title(release: "Release", current: int | None) -> str:
     origin = "" if release.parent is None else f", made from release {release.parent}"
     return (
         f"release {release.version}{served}{origin}, {_time(release.created_s)}: "
-        f"{render.visible(release.change)}"
+        f"{output_format.visible(release.change)}"
     )
 
 
@@ -335,7 +335,7 @@ def _time(seconds: float) -> str:
 
 
 def _print_replay(told: "ReplayReport") -> None:
-    console = render.stdout()
+    console = output_format.stdout()
     passed = f", {told.num_passed_over} lines passed over" if told.num_passed_over else ""
     console.print(
         f"{told.num_moved} of {told.num_queries} queries would go elsewhere under release "
@@ -348,15 +348,17 @@ def _print_replay(told: "ReplayReport") -> None:
         soft_wrap=True,
     )
     if told.pairs:
-        pairs = render.table("from", "to", "queries", numbers=("queries",))
+        pairs = output_format.table("from", "to", "queries", numbers=("queries",))
         for pair in told.pairs:
             pairs.add_row(pair.before, pair.after, str(pair.num_queries))
         console.print(pairs)
     if told.moved:
-        moved = render.table("line", "from", "to", "margin", "then", "text", numbers=("line",))
+        moved = output_format.table(
+            "line", "from", "to", "margin", "then", "text", numbers=("line",)
+        )
         for each in told.moved:
             margins = f"{each.margin_before:.3f}", f"{each.margin_after:.3f}"
-            text = render.visible(" ".join(each.text.split())[:60])
+            text = output_format.visible(" ".join(each.text.split())[:60])
             moved.add_row(str(each.line), each.before, each.after, *margins, text)
         console.print(moved)
     if left_out := told.num_moved - len(told.moved):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli import options, render
+from cluster.cli import options, output_format
 
 
 def register(app: typer.Typer) -> None:
@@ -33,13 +33,13 @@ def report(
 
     Example: constellation report artifacts/starter
     """
-    from training.report.writing import write_report
+    from training.report.report_files import write_report
 
     written = write_report(run_folder, out)
     if as_json:
-        render.print_json({"out": written.path, **written.summary})
+        output_format.print_json({"out": written.path, **written.summary})
         return
-    console = render.stdout()
+    console = output_format.stdout()
     for sentence in written.summary["conclusion"]:
         console.print(f"- {sentence}", soft_wrap=True)
     console.print(f"\n{written.path}, {len(written.plots)} pictures in {written.path.parent}/plots")

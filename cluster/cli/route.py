@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli import options, render
+from cluster.cli import options, output_format
 from cluster.cli.connection import configuration, connect, read_text, routing_options
 
 
@@ -59,9 +59,9 @@ def route(
             basins = {kernel.name: kernel.basin_K for kernel in client.status().kernels}
             save_route_plot(plot, decided, query, client.basin(query).basin_K, basins)
     if as_json:
-        render.print_json({**asdict(decided), "plot": None if plot is None else str(plot)})
+        output_format.print_json({**asdict(decided), "plot": None if plot is None else str(plot)})
         return
-    console = render.stdout()
-    render.explain(console, decided)
+    console = output_format.stdout()
+    output_format.explain(console, decided)
     if plot is not None:
         console.print(f"plot written to {plot}")

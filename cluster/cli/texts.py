@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.cli import render
+from cluster.cli import output_format
 
 if TYPE_CHECKING:
     from constellation.curricula.corpus import Corpus
@@ -15,11 +15,11 @@ def read_told(path: Path) -> "Corpus":
     Raises:
         CorpusError: Nothing can be read there.
     """
-    from constellation.curricula.account import reading_lines
     from constellation.curricula.corpus import read_corpus
+    from constellation.curricula.reading_report import reading_lines
 
     corpus = read_corpus(path)
     _, *unread = reading_lines(corpus)
     for line in unread:
-        render.stderr().print(line, markup=False, highlight=False, soft_wrap=True)
+        output_format.stderr().print(line, markup=False, highlight=False, soft_wrap=True)
     return corpus

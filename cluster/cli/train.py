@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli import liveness, options, render
+from cluster.cli import options, output_format, progress_lines
 from cluster.cli.connection import configuration, connect
 
 if TYPE_CHECKING:
@@ -81,26 +81,28 @@ def train(
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
     wanted = load_recipe(recipe, [*(changes or ()), *chosen])
     folder = out or Path("artifacts") / wanted.name
-    console = render.stderr()
+    console = output_format.stderr()
     try:
         with LiveTable(console) as progress:
-            liveness.doing(progress.in_words)
+            progress_lines.doing(progress.in_words)
             result = train_recipe(wanted, folder, progress)
     except KeyboardInterrupt:
         console.print("stopped; checkpoints are written, the same command goes on from there")
         raise
     served = renew_served(folder, console)
     if as_json:
-        render.print_json({"out": result.out, "seconds": result.seconds, "report": result.report})
+        output_format.print_json(
+            {"out": result.out, "seconds": result.seconds, "report": result.report}
+        )
     else:
         _print_result(result)
         if not served:
-            render.stdout().print(f"serve them: constellation up --artifacts {result.out}")
+            output_format.stdout().print(f"serve them: constellation up --artifacts {result.out}")
 
 
 def renew_served(artifacts: Path, console: "Console") -> bool:
     """Let a constellation that runs from this folder take the new weights; say if there is one."""
-    from cluster.state import running
+    from cluster.state_file import running
     from constellation.errors import ReloadRefused
 
     settings = configuration()
@@ -118,7 +120,7 @@ def renew_served(artifacts: Path, console: "Console") -> bool:
 
 
 def _print_result(result: "TrainingResult") -> None:
-    console = render.stdout()
+    console = output_format.stdout()
     held_out = result.report["held_out"]
     console.print(figures(held_out))
     if held_out["num_documents"]:
@@ -149,7 +151,7 @@ def figures(held_out: dict[str, Any]) -> "Table":
     """
     shown = [name for name in MODELS if name in held_out["bits_per_byte"]]
     titles = [*(MODELS[name] for name in shown), "documents", "arrive"]
-    made = render.table("bits per byte", *titles, numbers=titles)
+    made = output_format.table("bits per byte", *titles, numbers=titles)
     for name in held_out.get("unscored", ()):
         least = 2 * held_out["prefix_tokens"]
         made.add_row(name, *("-" for _ in shown), "-", f"no held-out document of {least} tokens")

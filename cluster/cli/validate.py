@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.cli import kernel_folder, options, render
+from cluster.cli import kernel_folder, options, output_format
 from cluster.cli.texts import read_told
 from constellation.errors import ConfigError
 
@@ -57,7 +57,7 @@ def validate(
         )
     report = _gates(run) if run is not None else _validate(target, text, coordizer)
     if as_json:
-        render.print_json(report.to_dict())
+        output_format.print_json(report.to_dict())
     else:
         _print_report(report)
     if not report.passed:
@@ -93,9 +93,9 @@ def _validate(target: str, text: Path | None, coordizer: Path | None) -> "Valida
 def _print_report(report: "ValidationReport") -> None:
     from rich.text import Text
 
-    console = render.stdout()
+    console = output_format.stdout()
     for group, checks in report.groups.items():
-        shown = render.table("check", "verdict", "measured", "limit", "detail", title=group)
+        shown = output_format.table("check", "verdict", "measured", "limit", "detail", title=group)
         shown.columns[4].no_wrap = False
         for check in checks:
             shown.add_row(

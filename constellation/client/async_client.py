@@ -17,8 +17,8 @@ from constellation.client.ownership import NotCopied, Owner
 from constellation.client.replies import Answer, ConstellationStatus, Reply, TextBasin, TextScore
 from constellation.client.requests import AskOptions, Call, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
+from constellation.client.router_endpoints import Way, Ways
 from constellation.client.session import open_session
-from constellation.client.ways import Way, Ways
 from constellation.errors import Cancelled, ConstellationError, ServiceUnavailable
 from constellation.records import (
     Add,

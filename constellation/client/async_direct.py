@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, Unpack
 from constellation.client import requests
 from constellation.client.async_client import AsyncClient, AsyncStream
 from constellation.client.direct import FOLLOW_LOST_S, FOLLOW_S, FOLLOW_WAIT_S
-from constellation.client.local import (
+from constellation.client.local_routing import (
     Errand,
     LocalRouter,
     ReaderSource,
@@ -25,7 +25,7 @@ from constellation.client.ownership import NotCopied
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
-from constellation.client.ways import KernelWays, Way
+from constellation.client.router_endpoints import KernelWays, Way
 from constellation.errors import ConstellationError, KernelUnavailable, ServiceUnavailable
 from constellation.records import Route
 from constellation.v1 import constellation_pb2

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from constellation.client import requests
 from constellation.client.client import Client, Stream
-from constellation.client.local import (
+from constellation.client.local_routing import (
     Errand,
     LocalRouter,
     ReaderSource,
@@ -27,7 +27,7 @@ from constellation.client.ownership import NotCopied
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
-from constellation.client.ways import KernelWays, Way
+from constellation.client.router_endpoints import KernelWays, Way
 from constellation.errors import ConstellationError, KernelUnavailable, ServiceUnavailable
 from constellation.records import Route
 from constellation.v1 import constellation_pb2

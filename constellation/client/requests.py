@@ -29,7 +29,7 @@ from constellation.records import (
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
 from constellation.wire.callers import check_request_id
-from constellation.wire.changes import change_to_message, changed_from_message, check_change
+from constellation.wire.change_messages import change_to_message, changed_from_message, check_change
 
 ResultT = TypeVar("ResultT")
 

@@ -9,9 +9,9 @@ import grpc
 
 from constellation import settings
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts, check_timeout
-from constellation.client.tracing import trace_headers
+from constellation.client.trace_context import trace_headers
 from constellation.errors import ConfigError, ConstellationError
-from constellation.wire import channel, status
+from constellation.wire import channel, error_status
 from constellation.wire.tls import ClientTls, client_tls
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Session:
 
     def typed(self, error: grpc.RpcError, endpoint: str) -> ConstellationError:
         """Return the error of ours that a failed call to `endpoint` stands for."""
-        return status.from_rpc_error(
+        return error_status.from_rpc_error(
             error, endpoint=endpoint, limit_bytes=channel.MESSAGE_BYTES_MAX
         )
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from constellation.coordizer.artifacts import CoordizerParts, Provenance, read_parts, write_parts
-from constellation.coordizer.basins import geometry_hash
 from constellation.coordizer.encoding import Encoder
 from constellation.coordizer.fold import Folder
+from constellation.coordizer.token_basins import geometry_hash
 from constellation.coordizer.vocabulary import END_ID, Vocabulary
 from constellation.errors import InvalidRequest
 from constellation.records import FloatArray, TokenArray, TokenInfluence

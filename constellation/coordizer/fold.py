@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from constellation.coordizer.distinct import checked_ids, distinct_tokens
+from constellation.coordizer.distinct_tokens import checked_ids, distinct_tokens
 from constellation.errors import ConfigError
 from constellation.geometry.simplex import distance
 from constellation.records import FloatArray

@@ -24,8 +24,8 @@ from constellation.coordizer.evidence import evidence
 from constellation.curricula.conversations import Conversation
 from constellation.errors import ConfigError
 from constellation.geometry import distance
-from constellation.kernel.checkpoint import LoadedKernel
-from constellation.kernel.phi import PHI_POSITIONS, phi_integration
+from constellation.kernel.files.checkpoint import LoadedKernel
+from constellation.kernel.observables.phi import PHI_POSITIONS, phi_integration
 
 PHI_WINDOWS_MAX: Final = 4
 NULL_PAIRS_MIN: Final = 8

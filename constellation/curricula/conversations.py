@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from constellation.curricula.documents import Skipped
 from constellation.curricula.json_lines import BadLine, check_text, parse_line, text_problem
-from constellation.curricula.texts import write_lines
+from constellation.curricula.text_files import write_lines
 from constellation.errors import CorpusError
 from constellation.records import transcript
 

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from constellation.curricula.account import in_units, suffix_counts
 from constellation.curricula.documents import Corpus, Document, Reading, Skipped
 from constellation.curricula.domain_names import name_domains
-from constellation.curricula.files import FoundFile, find_files, readable
+from constellation.curricula.file_search import FoundFile, find_files, readable
 from constellation.curricula.readers import (
     HEAD_BYTES,
     NotText,
@@ -26,6 +25,7 @@ from constellation.curricula.readers import (
     suffix_of,
     unpack,
 )
+from constellation.curricula.reading_report import in_units, suffix_counts
 from constellation.errors import ConfigError, CorpusError
 
 __all__ = [

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from constellation.curricula.account import account_of
 from constellation.curricula.chunks import chunk
 from constellation.curricula.clean import clean
 from constellation.curricula.dedupe import deduplicate
 from constellation.curricula.documents import Corpus, Document
+from constellation.curricula.reading_report import account_of
 from constellation.curricula.split import SPLITS, SplitConfig, split
 from constellation.errors import ConfigError, CorpusError
 

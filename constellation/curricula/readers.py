@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from constellation.curricula.json_lines import BadLine, check_text, parse_line, text_problem
-from constellation.curricula.tables import BadTable, read_parquet, read_separated
+from constellation.curricula.table_columns import BadTable, read_parquet, read_separated
 
 # fmt: off
 TEXT_SUFFIXES = frozenset({

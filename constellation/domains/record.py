@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.evidence import evidence
 from constellation.domains.counts import SoftCounts, count_domain
-from constellation.domains.documents import Documents, join_documents, token_dtype
+from constellation.domains.encoded_documents import Documents, join_documents, token_dtype
 from constellation.errors import ConfigError, GrowthRefused
-from constellation.routing.sources import nearest_names, parts_of
-from constellation.wire.names import check_kernel_name
+from constellation.routing.source_names import nearest_names, parts_of
+from constellation.wire.kernel_names import check_kernel_name
 
 SOURCES_SHOWN = 5
 """Sources named when the one that is asked for is not there."""

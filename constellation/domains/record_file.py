@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from constellation.domains.counts import SoftCounts
-from constellation.domains.documents import Documents, token_dtype
+from constellation.domains.encoded_documents import Documents, token_dtype
 from constellation.domains.record import Domain, Spawned
 from constellation.errors import ArtifactError, ConfigError, InvalidRequest
 

@@ -13,7 +13,7 @@ from constellation.records.answers import (
     TokenLogprob,
     transcript,
 )
-from constellation.records.arrays import (
+from constellation.records.array_types import (
     FloatArray,
     TokenArray,
 )

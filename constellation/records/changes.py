@@ -6,7 +6,7 @@ queries, K outcomes of the simplex.
 
 from dataclasses import dataclass
 
-from constellation.records.arrays import FloatArray
+from constellation.records.array_types import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from constellation.errors import InvalidBasin
-from constellation.records.arrays import FloatArray
+from constellation.records.array_types import FloatArray
 from constellation.records.refusal import Refusal
 from constellation.records.routing import Rule
 

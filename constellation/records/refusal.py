@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
 
-from constellation.records.arrays import FloatArray
+from constellation.records.array_types import FloatArray
 from constellation.records.routing import Rule
 
 SHARE_DEFAULT = 0.01

@@ -6,7 +6,7 @@ Arrays are numpy, read-only by convention. Shapes: K outcomes of the simplex (64
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
-from constellation.records.arrays import FloatArray
+from constellation.records.array_types import FloatArray
 
 
 class Rule(StrEnum):

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
+from constellation.atomic_files import replaced_whole
 from constellation.errors import ArtifactError
-from constellation.files import replaced_whole
 from constellation.releases.manifest import Blob
 
 MODE: Final = 0o444

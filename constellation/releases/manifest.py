@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import Final
 
 from constellation.errors import ConfigError, UnknownKernel
-from constellation.releases.canonical import Plain, pack_plain, plain
-from constellation.wire.names import KERNEL_NAMES, is_kernel_name
+from constellation.releases.canonical_msgpack import Plain, pack_plain, plain
+from constellation.wire.kernel_names import KERNEL_NAMES, is_kernel_name
 
 TABLE_PATH: Final = "table.msgpack"
 """Where the table of a release lies in its folder."""

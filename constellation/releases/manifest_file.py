@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from constellation.errors import ArtifactError, ConfigError
-from constellation.releases.canonical import Plain, plain, seal, unseal
+from constellation.releases.canonical_msgpack import Plain, plain, seal, unseal
 from constellation.releases.manifest import Blob, Engine, KernelFiles, Release
 
 SCHEMA_VERSION: Final = 1

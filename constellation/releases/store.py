@@ -22,10 +22,10 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from constellation.atomic_files import create_whole, sync_folder, write_whole
 from constellation.errors import ArtifactError, ConfigError
-from constellation.files import create_whole, sync_folder, write_whole
 from constellation.records import Table
-from constellation.releases import store_lock, views
+from constellation.releases import release_folder, store_lock
 from constellation.releases.blobs import Blobs, BlobWriter
 from constellation.releases.manifest import Draft, Release
 from constellation.releases.manifest_file import MANIFEST_BYTES_MAX, pack_release, unpack_release
@@ -203,9 +203,9 @@ class ReleaseStore:
             OSError: The store cannot be written to.
         """
         view = self._releases / str(version)
-        if not views.is_whole(view, self.read(version).files(), self.blobs):
+        if not release_folder.is_whole(view, self.read(version).files(), self.blobs):
             with self._shared():  # it may have been pruned meanwhile, so it is read again
-                views.make(view, self.read(version).files(), self.blobs)
+                release_folder.make(view, self.read(version).files(), self.blobs)
         return view
 
     def verify(self, version: int) -> None:
@@ -232,7 +232,7 @@ class ReleaseStore:
         view, files = self._releases / str(version), self.read(version).files()
         starts = tuple(f"{folder}/" for folder in folders)
         wanted = {path: blob for path, blob in files.items() if path.startswith(starts)}
-        return view if views.holds(view, wanted, self.blobs) else self.folder(version)
+        return view if release_folder.holds(view, wanted, self.blobs) else self.folder(version)
 
     def previous(self, version: int) -> int | None:
         """Return the release that one was made from; None when it was the first.
@@ -275,7 +275,7 @@ class ReleaseStore:
             self._remove_leftovers()
             for view in self._views():
                 if int(view.name) not in {release.version for release in stays}:
-                    views.remove(view)
+                    release_folder.remove(view)
             for version in going:
                 self._manifest(version).unlink()
             sync_folder(self._releases)  # a manifest never outlives its files
@@ -303,7 +303,7 @@ class ReleaseStore:
         left = [*self._entries(self.blobs.folder), *self._entries(self._releases)]
         hidden = [path for path in left if path.name.startswith(".")]
         for path in [*hidden, *self.artifacts.glob(f".{self._pointer.name}.*.part")]:
-            if path.name in (store_lock.LOCK_FILE, views.LOCK_FILE):
+            if path.name in (store_lock.LOCK_FILE, release_folder.LOCK_FILE):
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

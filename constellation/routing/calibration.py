@@ -19,7 +19,7 @@ from constellation.errors import ConfigError
 from constellation.geometry.bearings import angle, bearing
 from constellation.geometry.simplex import pairwise_distances
 from constellation.records import FloatArray, KernelSite, Refusal, Rule, Table
-from constellation.routing.nearness import KernelIndex, family_name
+from constellation.routing.nearest_kernels import KernelIndex, family_name
 
 TEMPERATURE_RANGE = (0.01, 10.0)
 """Radians between which tau is sought. The ends mean "always the nearest" and "all alike"."""

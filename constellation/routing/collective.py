@@ -10,7 +10,7 @@ side.
 
 "Emergent" is said where the whole interval of phi_bits is above 0, and means no more than that.
 Held-out documents (`training/evaluation/collective.py`) and live prompts
-(`actors/router/collective.py`) are judged alike.
+(`actors/router/collective_phi.py`) are judged alike.
 
 Shapes: N texts, M kernels, T tokens, R rows: the texts as they are, then bootstrap resamples.
 """

@@ -18,8 +18,8 @@ from constellation.errors import (
     UnknownKernel,
 )
 from constellation.records import Choice, FloatArray, Mode, Route, Rule, Table
-from constellation.routing.limits import KernelLimits, TableLimits
-from constellation.routing.nearness import KernelIndex, Nearness
+from constellation.routing.nearest_kernels import KernelIndex, Nearness
+from constellation.routing.refusal_limits import KernelLimits, TableLimits
 
 LISTED_MAX = 8
 """Kernels written into a route, nearest first, unless more of them carry weight."""

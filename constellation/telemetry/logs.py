@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from constellation.files import append_whole
+from constellation.atomic_files import append_whole
 from constellation.telemetry.metrics import WRITE_FAILURES
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}

@@ -51,7 +51,7 @@ _Fact = str | int | float | bool
 
 
 class OpenTelemetrySpan:
-    """One span; fulfils `constellation.wire.tracing.Span`."""
+    """One span; fulfils `constellation.wire.request_tracing.Span`."""
 
     __slots__ = ("_span", "_tracer", "trace_id")
 
@@ -97,7 +97,7 @@ class OpenTelemetrySpan:
 
 
 class OpenTelemetryTracing:
-    """Begins the spans of a process; fulfils `constellation.wire.tracing.Tracing`.
+    """Begins the spans of a process; fulfils `constellation.wire.request_tracing.Tracing`.
 
     Args:
         options: Where they go.

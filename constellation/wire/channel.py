@@ -10,7 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from constellation.errors import ConfigError, DeploymentError, Unauthenticated
-from constellation.wire import status
+from constellation.wire import error_status
 from constellation.wire.tls import ClientTls, ServerTls
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -162,7 +162,7 @@ class TokenGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         return None
 
     async def _refuse(self, request: bytes, context: Any) -> None:
-        await context.abort(*status.terms(Unauthenticated()))
+        await context.abort(*error_status.terms(Unauthenticated()))
 
     async def _refuse_stream(self, request: bytes, context: Any) -> Any:
         await self._refuse(request, context)

@@ -20,7 +20,7 @@ from constellation.records import (
     TokenArray,
 )
 from constellation.v1 import constellation_pb2, kernel_pb2
-from constellation.wire import access, changes, convert, tracing
+from constellation.wire import access_log, change_messages, convert, request_tracing
 from constellation.wire.callers import Caller, client_of, grpc_caller
 from constellation.wire.services import write
 from constellation.wire.table_file import pack_table
@@ -149,7 +149,7 @@ class ConstellationServicer:
             timeout_s=context.time_remaining(),
             caller=grpc_caller(context, request, "Generate"),
         )
-        access.note_prompt(request.prompt)
+        access_log.note_prompt(request.prompt)
         reply = b""
         async with aclosing(pieces):
             async for route, reply in pieces:
@@ -162,7 +162,7 @@ class ConstellationServicer:
         self, request: constellation_pb2.GenerateRequest, context: Any
     ) -> bytes:
         """Route a prompt and send the whole answer."""
-        access.note_prompt(request.prompt)
+        access_log.note_prompt(request.prompt)
         route, reply = await self._host.ask(
             convert.check_text("prompt", request.prompt),
             convert.sampling_from_message(request.sampling),
@@ -187,7 +187,7 @@ class ConstellationServicer:
             caller=Caller(client=client_of(context)),
         )
         _note_route(route)
-        access.note(tokens=score.num_tokens)
+        access_log.note(tokens=score.num_tokens)
         return constellation_pb2.ScoreReply(
             route=convert.route_to_message(route),
             nats=score.nats,
@@ -230,8 +230,8 @@ class ConstellationServicer:
         self, request: constellation_pb2.ChangeRequest, context: Any
     ) -> constellation_pb2.ChangeReply:
         """Change what is served."""
-        changed = await self._host.change(changes.change_from_message(request))
-        return changes.changed_to_message(changed)
+        changed = await self._host.change(change_messages.change_from_message(request))
+        return change_messages.changed_to_message(changed)
 
     async def Table(  # noqa: N802
         self, request: constellation_pb2.TableRequest, context: Any
@@ -249,22 +249,22 @@ class ConstellationServicer:
 
 
 def _note_route(route: Route) -> None:
-    access.note_route(route)
-    tracing.note_route(route)
+    access_log.note_route(route)
+    request_tracing.note_route(route)
 
 
 def _note_end(reply: bytes) -> None:
     """Add the tokens of an answer, which its last reply counts, to its log line and its span."""
-    if access.wanted() or tracing.current() is not None:
+    if access_log.wanted() or request_tracing.current() is not None:
         message = kernel_pb2.KernelGenerateReply.FromString(reply)
         if message.HasField("finish"):
             finish = convert.finish_from_message(message.finish)
-            access.note_finish(finish)
-            tracing.note_finish(finish)
+            access_log.note_finish(finish)
+            request_tracing.note_finish(finish)
 
 
 def _trace_id() -> str:
-    span = tracing.current()
+    span = request_tracing.current()
     return "" if span is None else span.trace_id
 
 

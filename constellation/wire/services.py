@@ -24,8 +24,8 @@ from constellation.errors import (
     Unauthenticated,
 )
 from constellation.v1 import constellation_pb2, kernel_pb2
-from constellation.wire import access, status, tracing
-from constellation.wire.access import AccessLog
+from constellation.wire import access_log, error_status, request_tracing
+from constellation.wire.access_log import AccessLog
 
 logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
@@ -86,25 +86,25 @@ class Guard:
     ) -> None:
         self._count_rejected = count_rejected
         self.log = log
-        self.tracing: tracing.Tracing | None = None
+        self.tracing: request_tracing.Tracing | None = None
         self.num_unexpected = 0
 
     def typed(self, error: Exception) -> ConstellationError:
         """Return what a caller may hear of `error`; count it, and log what was not intended."""
-        if not isinstance(error, ConstellationError) or type(error) not in status.STATUS_OF:
+        if not isinstance(error, ConstellationError) or type(error) not in error_status.STATUS_OF:
             error_id = uuid.uuid4().hex
             self.num_unexpected += 1
             logger.error("unexpected error", exc_info=error, extra={"error_id": error_id})
             error = InternalError(error_id)
         self._count_rejected(type(error).__name__)
-        access.note(error=type(error).__name__)
-        tracing.note_refusal(type(error).__name__)
+        access_log.note(error=type(error).__name__)
+        request_tracing.note_refusal(type(error).__name__)
         return error
 
     def note_stranger(self, path: str) -> None:
         """Count a call that was refused for its token, and give it its line."""
-        with access.Entry(self.log, "grpc", path.rpartition("/")[2][:64]) as entry:
-            entry.status = status.code_name(self.typed(Unauthenticated()))
+        with access_log.Entry(self.log, "grpc", path.rpartition("/")[2][:64]) as entry:
+            entry.status = error_status.code_name(self.typed(Unauthenticated()))
 
     async def attempt(
         self, work: Awaitable[ResultT], refuse: Callable[[ConstellationError], ResultT]
@@ -118,7 +118,7 @@ class Guard:
     async def refuse(self, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
         """End the call with the status that stands for `error`; always raises."""
         try:
-            await context.abort(*status.terms(self.typed(error)))
+            await context.abort(*error_status.terms(self.typed(error)))
         except grpc.aio.InternalError:  # the caller is gone: nobody is left to be told
             raise asyncio.CancelledError from None
 
@@ -134,20 +134,20 @@ def _check(request: Any) -> Any:
 def _guarded(
     method: Callable[..., Awaitable[Any]], guard: Guard, method_path: str
 ) -> Callable[..., Awaitable[Any]]:
-    name, is_traced = method_path.strip("/"), method.__name__ in tracing.TRACED
+    name, is_traced = method_path.strip("/"), method.__name__ in request_tracing.TRACED
 
     async def handle(request: Any, context: Any) -> Any:
-        with access.Entry(guard.log, "grpc", method.__name__) as entry:
+        with access_log.Entry(guard.log, "grpc", method.__name__) as entry:
             try:
                 work = method(_check(request), context)
                 if guard.tracing is not None and is_traced:
-                    headers, facts = context.invocation_metadata(), tracing.rpc_facts(name)
-                    work = tracing.traced(guard.tracing, name, headers, facts, work)
+                    headers, facts = context.invocation_metadata(), request_tracing.rpc_facts(name)
+                    work = request_tracing.traced(guard.tracing, name, headers, facts, work)
                 reply = await work
             except (asyncio.CancelledError, grpc.aio.AbortError):
                 raise
             except Exception as error:  # noqa: BLE001 - the one place that answers for all handlers
-                entry.status = status.code_name(error)
+                entry.status = error_status.code_name(error)
                 await guard.refuse(context, error)
             else:
                 entry.status = "OK"

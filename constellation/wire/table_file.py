@@ -12,8 +12,8 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from constellation.atomic_files import write_whole
 from constellation.errors import ArtifactError
-from constellation.files import write_whole
 from constellation.geometry.bearings import bearing
 from constellation.geometry.simplex import FISHER_RAO_RADIUS
 from constellation.records import (
@@ -25,7 +25,7 @@ from constellation.records import (
     Table,
     Thresholds,
 )
-from constellation.wire.names import is_kernel_name
+from constellation.wire.kernel_names import is_kernel_name
 
 SCHEMA_VERSION = 1
 TABLE_BYTES_MAX = 16 * 1024 * 1024

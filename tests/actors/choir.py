@@ -10,21 +10,21 @@ import numpy as np
 import torch
 
 from actors.kernel.engine import KernelEngine
+from actors.kernel.ensemble_partner import Partners
 from actors.kernel.host import KernelHost
-from actors.kernel.predicting import Partners
 from actors.kernel.server import KernelServer
-from actors.kernel.stepping import StepLoop
+from actors.kernel.step_loop import StepLoop
 from actors.router.host import RouterHost
-from actors.router.serving import Snapshot
+from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.coordizer.bytelevel import byte_characters
 from constellation.coordizer.vocabulary import END_ID, END_TEXT, Vocabulary
 from constellation.geometry import bearing
-from constellation.kernel.checkpoint import LoadedKernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.stack import KernelStack
-from constellation.kernel.stacked_batch import StackedBatch
+from constellation.kernel.files.checkpoint import LoadedKernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.kernel_stack import KernelStack
+from constellation.kernel.writing.stacked_batch import StackedBatch
 from constellation.records import (
     FloatArray,
     KernelSite,

@@ -9,16 +9,16 @@ from typing import Any
 import grpc
 import numpy as np
 
-from actors.kernel.group import KernelGroup
-from actors.kernel_link import KernelLinks, typed_loss
+from actors.kernel.kernel_group import KernelGroup
+from actors.kernel_connections import KernelLinks, typed_loss
 from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.vocabulary import END_ID
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import Generation
-from constellation.kernel.stacked_batch import StackedBatch
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.generation import Generation
+from constellation.kernel.writing.stacked_batch import StackedBatch
 from constellation.records import KernelSite, Rule, Sampling, Table
 from constellation.releases.store import ReleaseStore
 from constellation.v1 import kernel_pb2

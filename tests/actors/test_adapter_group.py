@@ -12,14 +12,14 @@ from actors.spec import DeploymentSpec
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.vocabulary import END_ID
 from constellation.errors import ArtifactError
+from constellation.kernel.adapters.adapter_file import load_base, save_adapter
 from constellation.kernel.adapters.attach import AdapterConfig, attach
 from constellation.kernel.adapters.coordinate import CoordinateConfig
-from constellation.kernel.adapters.files import load_base, save_adapter
+from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.generation import Generation
-from constellation.kernel.opening import open_kernel
-from constellation.kernel.scoring import token_nats
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.kernel.writing.generation import Generation
+from constellation.kernel.writing.scoring import token_nats
 from tests.actors.groups import (
     PROMPT,
     SAMPLING,

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from actors import background
+from actors import background_tasks
 from constellation.telemetry.metrics import BACKGROUND_FAILURES
 
 
@@ -20,7 +20,7 @@ def test_an_error_that_nobody_awaits_is_logged_and_counted(
         raise ZeroDivisionError("why")
 
     async def story() -> None:
-        task = background.begin("broken", break_down())
+        task = background_tasks.begin("broken", break_down())
         await asyncio.wait([task])
         await asyncio.sleep(0)
 
@@ -46,7 +46,9 @@ def test_work_is_repeated_after_rounds_that_failed_and_the_same_error_is_logged_
         enough.set()
 
     async def story() -> None:
-        repeating = background.begin("repeating", background.repeat("round", a_round, 0.0))
+        repeating = background_tasks.begin(
+            "repeating", background_tasks.repeat("round", a_round, 0.0)
+        )
         await enough.wait()
         repeating.cancel()
         await asyncio.wait([repeating])
@@ -68,7 +70,9 @@ def test_a_round_under_way_ends_with_the_work_that_repeats_it() -> None:
             ended.append(True)
 
     async def story() -> None:
-        repeating = background.begin("repeating", background.repeat("w", wait_for_ever, 0.0))
+        repeating = background_tasks.begin(
+            "repeating", background_tasks.repeat("w", wait_for_ever, 0.0)
+        )
         for _ in range(5):
             await asyncio.sleep(0)
         repeating.cancel()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from actors.kernel.engine import KernelAnswer
-from actors.kernel.engine_port import Step
+from actors.kernel.engine_interface import Step
 from constellation.errors import InvalidPrompt, InvalidRequest
 from constellation.records import FinishReason, Sampling, TokenLogprob
 from tests.actors.test_engine import GREEDY, PROMPT, engine, run, text_of

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from actors.kernel.engine import KernelAnswer, KernelEngine
-from actors.kernel.engine_port import Step
+from actors.kernel.engine_interface import Step
 from constellation.coordizer.bytelevel import byte_characters
 from constellation.coordizer.vocabulary import END_ID, END_TEXT, Vocabulary
 from constellation.errors import InvalidPrompt, InvalidRequest
-from constellation.kernel.checkpoint import LoadedKernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import generate
+from constellation.kernel.files.checkpoint import LoadedKernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.generation import generate
 from constellation.records import FinishReason, Sampling
 
 VOCABULARY = Vocabulary(tokens=(END_TEXT, *byte_characters()), merges=())

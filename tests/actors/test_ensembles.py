@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.router.serving import Snapshot
+from actors.router.served_release import Snapshot
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.errors import IncompatibleKernels, InvalidRequest, OutOfDomain, Overloaded
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
 from constellation.records import FloatArray, Mode, RoutingOptions, Rule, Sampling
 from constellation.routing.mixture import mixture_log_probs, posterior_weights
 from constellation.routing.policy import RoutingPolicy

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from actors.kernel.group import KernelGroup
+from actors.kernel.kernel_group import KernelGroup
 from actors.spec import DeploymentSpec
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.kernel.engine_port import Step
+from actors.kernel.engine_interface import Step
 from actors.kernel.host import KernelHost
 from actors.router.host import RouterHost
-from actors.router.serving import Snapshot
+from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.geometry import bearing
 from constellation.records import (

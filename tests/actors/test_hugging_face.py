@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from actors.kernel.engine_port import Step
-from actors.kernel.hugging_face import HuggingFaceAnswer, HuggingFaceEngine
+from actors.kernel.engine_interface import Step
+from actors.kernel.hugging_face_engine import HuggingFaceAnswer, HuggingFaceEngine
 from constellation.coordizer.encoding import Encoder
 from constellation.errors import IncompatibleKernels, InvalidPrompt, InvalidRequest
-from constellation.kernel.hugging_face.files import import_model
-from constellation.kernel.hugging_face.loading import load_imported
-from constellation.kernel.products import Weights
+from constellation.kernel.files.transformers_folder import import_model
+from constellation.kernel.hugging_face.transformers_model import load_imported
+from constellation.kernel.writing.fast_products import Weights
 from constellation.records import FinishReason, Sampling
 from tests.actors.test_engine import VOCABULARY
 from tests.support.hugging_face import ARCHITECTURES, TEXTS, build_model, tokenizer

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from actors.placing import Placed, pack_placement, read_placement
+from actors.placement_file import Placed, pack_placement, read_placement
 from actors.spec import DeploymentSpec
+from constellation.atomic_files import write_whole
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.vocabulary import END_ID
 from constellation.errors import KernelUnavailable
-from constellation.files import write_whole
-from constellation.kernel.scoring import token_nats
+from constellation.kernel.writing.scoring import token_nats
 from constellation.runtime.placement import Placement
 from constellation.v1 import kernel_pb2
 from tests.actors.groups import (

@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import pytest
 
-from actors.kernel_link import Replies, read
+from actors.kernel_connections import Replies, read
 
 
 class Call:

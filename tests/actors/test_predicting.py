@@ -7,11 +7,11 @@ from typing import Any
 import grpc
 import pytest
 
-from actors.kernel import predicting
+from actors.kernel import ensemble_partner
 from constellation.errors import ConstellationError, InvalidPrompt, InvalidRequest
 from constellation.records import RoutingOptions, Sampling
 from constellation.v1 import kernel_pb2
-from constellation.wire import channel, services, status
+from constellation.wire import channel, error_status, services
 from constellation.wire.ensembles import Member
 from tests.actors.choir import Choir, decoder, sing
 
@@ -47,7 +47,7 @@ async def predict(
             await call.done_writing()
             assert await call.read() is grpc.aio.EOF
         except grpc.aio.AioRpcError as error:
-            raise status.from_rpc_error(error, endpoint="a", limit_bytes=1) from error
+            raise error_status.from_rpc_error(error, endpoint="a", limit_bytes=1) from error
         return replies
 
 
@@ -137,13 +137,13 @@ def test_a_context_that_leaves_nothing_to_score_is_refused() -> None:
 
 
 def test_ways_to_partners_are_kept_followed_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predicting, "MEMBERS_MAX", 3)
+    monkeypatch.setattr(ensemble_partner, "MEMBERS_MAX", 3)
 
     def member(kernel: str, port: int) -> Member:
         return Member(kernel=kernel, endpoint=f"127.0.0.1:{port}", weight=0.5)
 
     async def story() -> None:
-        partners = predicting.Partners(None)
+        partners = ensemble_partner.Partners(None)
         first = await partners.to(member("a", 1001))
         assert await partners.to(member("a", 1001)) is first
         moved = await partners.to(member("a", 1002))

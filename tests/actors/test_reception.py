@@ -10,7 +10,7 @@ import pytest
 
 from actors.kernel.host import KernelHost
 from actors.router.host import RouterHost
-from actors.router.repeating import Repeating
+from actors.router.idempotency import Repeating
 from actors.spec import RouterOptions
 from constellation.errors import InvalidRequest, KernelUnavailable, Overloaded
 from constellation.records import Route, Sampling

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from actors.kernel.engine import KernelAnswer, KernelEngine
-from actors.kernel.engine_port import Step
+from actors.kernel.engine_interface import Step
 from actors.kernel.host import KernelHost
 from actors.router.host import RouterHost
-from actors.router.serving import Snapshot
+from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.errors import KernelUnavailable
 from constellation.geometry import bearing
-from constellation.kernel.checkpoint import LoadedKernel
+from constellation.kernel.files.checkpoint import LoadedKernel
 from constellation.records import (
     Finish,
     KernelSite,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.registry.remembering import Remembered, pack_members, read_members
+from actors.registry.saved_members import Remembered, pack_members, read_members
 from actors.spec import Announcement
 
 

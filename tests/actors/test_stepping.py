@@ -7,9 +7,9 @@ from contextlib import aclosing
 
 import pytest
 
-from actors.kernel.engine_port import Step
+from actors.kernel.engine_interface import Step
 from actors.kernel.host import KernelHost
-from actors.kernel.stepping import AHEAD_MAX
+from actors.kernel.step_loop import AHEAD_MAX
 from constellation.errors import InvalidPrompt
 from constellation.records import FinishReason, Piece, Sampling, Score
 from constellation.wire.convert import join_pieces

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.placing import Placed, pack_placement
-from actors.registry.releases import current_release, served_release, steps_to
-from actors.registry.tables import first_table
+from actors.placement_file import Placed, pack_placement
+from actors.registry.initial_table import first_table
+from actors.registry.release_access import current_release, served_release, steps_to
 from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions
+from constellation.atomic_files import write_whole
 from constellation.errors import ArtifactError
-from constellation.files import write_whole
 from constellation.records import Table
 from constellation.releases.store import ReleaseStore
 from constellation.runtime.placement import Placement

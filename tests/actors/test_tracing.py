@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from actors.router.doors import Doors
+from actors.router.listeners import Doors
 from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions
 from constellation.client import AsyncClient, AsyncDirectClient
 from constellation.errors import InvalidRequest

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from actors.kernel.engine_port import Step
+from actors.kernel.engine_interface import Step
 from actors.kernel.host import KernelHost
-from actors.kernel.hugging_face import HuggingFaceEngine
+from actors.kernel.hugging_face_engine import HuggingFaceEngine
 from actors.router.host import RouterHost
-from actors.router.reading import Query
+from actors.router.query_reader import Query
 from actors.spec import RouterOptions
 from constellation.errors import IncompatibleKernels
-from constellation.kernel.hugging_face.files import import_model
-from constellation.kernel.hugging_face.loading import load_imported
+from constellation.kernel.files.transformers_folder import import_model
+from constellation.kernel.hugging_face.transformers_model import load_imported
 from constellation.records import Mode, Piece, RoutingOptions, Sampling
 from constellation.wire import convert
 from tests.actors.test_engine import VOCABULARY

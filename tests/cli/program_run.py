@@ -71,9 +71,9 @@ def slow_part(arguments: list[str], slow: str) -> dict[str, Any]:
 
 
 def _make_slow(slow: str, waited_end: int) -> None:
-    from cluster.cli import liveness
+    from cluster.cli import progress_lines
 
-    liveness.SILENCE_FIRST_S = liveness.SILENCE_S = liveness.LOOK_S = 0.05
+    progress_lines.SILENCE_FIRST_S = progress_lines.SILENCE_S = progress_lines.LOOK_S = 0.05
     module, _, name = slow.partition(":")
 
     def wait(*_: Any, **__: Any) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
+from constellation.curricula.corpus_store import save_prepared
 from constellation.curricula.prepare import PreparedCorpus, describe
-from constellation.curricula.store import save_prepared
 from constellation.releases.store import ReleaseStore
 from constellation.wire.table_file import load_table
 from tests.cli.conftest import Run

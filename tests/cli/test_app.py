@@ -15,7 +15,7 @@ from cluster.cli.main import ErrorsAsLines, app
 from cluster.cli.options import ModeName, RuleName
 from constellation.coordizer.training import CRITERIA
 from constellation.errors import ConfigError, ConstellationError, DeploymentError, UnknownKernel
-from constellation.kernel.config import PRESETS
+from constellation.kernel.network.config import PRESETS
 from constellation.records import Mode, Rule
 from tests.cli.conftest import Run
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cluster.cli.output_format import outcomes, size, visible
 from cluster.cli.plot import num_telling
-from cluster.cli.render import outcomes, size, visible
 from constellation.errors import InvalidPrompt
 from constellation.records import Mode, Rule
 from constellation.wire.channel import Bind

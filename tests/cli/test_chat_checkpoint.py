@@ -8,12 +8,12 @@ import torch
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConfigError, InvalidPrompt
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.kappa import kappa_measured
-from constellation.kernel.phi import phi_integration
-from constellation.kernel.text_observables import observe_text
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.observables.kappa import kappa_measured
+from constellation.kernel.observables.phi import phi_integration
+from constellation.kernel.observables.text_observables import observe_text
 from tests.cli.conftest import Run
 
 FLAGS = ("--tokens-max", 8, "--temperature", 0)

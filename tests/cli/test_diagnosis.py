@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cluster import state
+from cluster import state_file
 from cluster.diagnosis import (
     ArtifactFacts,
     Finding,
@@ -24,7 +24,7 @@ from cluster.diagnosis import (
 from constellation.coordizer.coordizer import Coordizer
 from constellation.releases.manifest import Draft
 from constellation.releases.store import ReleaseStore
-from constellation.releases.workshop import coordizer_parts
+from constellation.releases.training_files import coordizer_parts
 from tests.cli.conftest import Run
 from tests.support.released import release
 from tests.wire.fakes import Served
@@ -208,14 +208,14 @@ def test_a_taken_port_fails_with_a_way_out(run: Run, monkeypatch: pytest.MonkeyP
 def test_a_running_constellation_is_asked(run: Run, served: Served) -> None:
     folder = Path("runs/local")
     folder.mkdir(parents=True)
-    running = state.RunState(
+    running = state_file.RunState(
         pid=os.getpid(),
-        started=state.own_start_mark(),
+        started=state_file.own_start_mark(),
         endpoint=served.endpoint,
         artifacts="x",
         kernels=("law",),
     )
-    state.write_state(folder, running)
+    state_file.write_state(folder, running)
     ((level, detail),) = _doctor(run)[1]["constellation"]
     assert level == "warn"
     assert "law down" in detail
@@ -225,9 +225,9 @@ def test_a_running_constellation_is_asked(run: Run, served: Served) -> None:
 def test_a_state_file_that_was_left_behind_is_told(run: Run, content: str | None) -> None:
     folder = Path("runs/local")
     folder.mkdir(parents=True)
-    gone = state.RunState(pid=2**22, started="", endpoint="h:1", artifacts="x", kernels=())
-    state.write_state(folder, gone)
+    gone = state_file.RunState(pid=2**22, started="", endpoint="h:1", artifacts="x", kernels=())
+    state_file.write_state(folder, gone)
     if content is not None:
-        (folder / state.STATE_FILE).write_text(content)
+        (folder / state_file.STATE_FILE).write_text(content)
     ((level, detail),) = _doctor(run)[1]["constellation"]
     assert (level, detail) == ("warn", "one ran here and did not end well")

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from constellation.errors import GrowthRefused
+from constellation.kernel.adapters.adapter_file import save_adapter
 from constellation.kernel.adapters.attach import attach
-from constellation.kernel.adapters.files import save_adapter
+from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.opening import open_kernel
+from constellation.kernel.files.checkpoint import load_kernel
 from constellation.records import Retire, Spawn, Table, Unlearn
-from constellation.releases.making import domain_of
+from constellation.releases.builder import domain_of
 from constellation.releases.store import ReleaseStore
 from tests.cli.conftest import Run
 from tests.cli.test_serving_commands import write_own_state

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.signature import load_signature
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.kernel.observables.signature import load_signature
 from tests.cli.conftest import Run
 
 CONTEXTS = "32,64,128"

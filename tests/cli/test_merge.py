@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.files.checkpoint import load_kernel
 from tests.cli.conftest import Run
 from tests.training.branches import build_run, spoil
 

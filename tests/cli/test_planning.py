@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.planning import NUM_SEATS, Load, Machine, Overheads, make_plan
+from cluster.capacity import NUM_SEATS, Load, Machine, Overheads, make_plan
 from constellation.errors import ConfigError
-from constellation.kernel.cache import KVCache
-from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.config import PRESETS, KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.kernel.network.cache import KVCache
+from constellation.kernel.network.config import PRESETS, KernelConfig
+from constellation.kernel.network.decoder import Decoder
 from constellation.releases.store import ReleaseStore
 from tests.cli.conftest import Run
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cluster.cli import liveness
-from cluster.cli.liveness import SILENCE_FIRST_S, SILENCE_S, Liveness
+from cluster.cli import progress_lines
+from cluster.cli.progress_lines import SILENCE_FIRST_S, SILENCE_S, Liveness
 from cluster.cli.standard_streams import Activity
 from constellation.settings import child_environment
 from tests.cli.program_run import STREAMS
@@ -98,12 +98,12 @@ def test_every_command_that_prints_ends_in_one_line_where_its_output_cannot_be_w
 
 
 SLOW = {
-    "up": (["up"], "cluster.lifecycle:start"),
-    "down": (["down"], "cluster.lifecycle:stop"),
+    "up": (["up"], "cluster.launcher_process:start"),
+    "down": (["down"], "cluster.launcher_process:stop"),
     "train": (["train", "starter", "--json"], "cluster.training_run:train_recipe"),
-    "add": (["add", "poems", "text", "--json"], "cluster.growth:make_kernel"),
+    "add": (["add", "poems", "text", "--json"], "cluster.kernel_changes:make_kernel"),
     "validate": (["validate", "spark", "--json"], "training.validation.run:validate_preset"),
-    "report": (["report", "run", "--json"], "training.report.writing:write_report"),
+    "report": (["report", "run", "--json"], "training.report.report_files:write_report"),
     "plan --train": (["plan", "--train", "starter", "--json"], "training.cost:measure_speed"),
     "coordize train": (
         ["coordize", "train", "text", "out", "--json"],
@@ -174,15 +174,15 @@ def test_no_line_breaks_into_another_or_into_what_a_person_types() -> None:
 
 
 def test_the_words_of_a_step_are_said_while_it_lasts(capsys: pytest.CaptureFixture[str]) -> None:
-    with liveness.watched("a program", Activity()):
-        assert liveness._current is not None
-        liveness.doing("one")
-        with liveness.step("two") as say:
-            assert liveness._current.words == "two"
+    with progress_lines.watched("a program", Activity()):
+        assert progress_lines._current is not None
+        progress_lines.doing("one")
+        with progress_lines.step("two") as say:
+            assert progress_lines._current.words == "two"
             say("three")
-            assert liveness._current.words == "three"
-        assert liveness._current.words == "one"
-    with liveness.step("alone"):  # a command that runs in no program of ours
+            assert progress_lines._current.words == "three"
+        assert progress_lines._current.words == "one"
+    with progress_lines.step("alone"):  # a command that runs in no program of ours
         pass
     assert capsys.readouterr().out == ""
 

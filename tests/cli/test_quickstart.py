@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from cluster import quickstart
-from cluster.state import RunState
+from cluster.state_file import RunState
 from constellation.settings import load_settings
 from tests.wire.fakes import Served
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import state
+from cluster import state_file
 from cluster.open_files import open_files_limit
 from constellation.settings import child_environment
 from tests.support.artifacts import PROMPTS
@@ -46,7 +46,7 @@ class Terminal:
 def terminal(tmp_path: Path, artifacts: Path) -> Iterator[Terminal]:
     terminal = Terminal(tmp_path, artifacts)
     yield terminal
-    if state.running(tmp_path / "runs" / "local") is not None:  # the test failed half-way
+    if state_file.running(tmp_path / "runs" / "local") is not None:  # the test failed half-way
         terminal.type("down")
 
 

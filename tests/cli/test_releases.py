@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.releasing import RolledBack, roll_back
+from cluster.rollback import RolledBack, roll_back
 from constellation.errors import ArtifactError, DeploymentError
 from constellation.records import RollBack
 from constellation.releases.store import ReleaseStore

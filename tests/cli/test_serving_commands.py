@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from cluster import ray_versions
-from cluster.cli import render
+from cluster.cli import output_format
 from cluster.cli.connection import configuration
-from cluster.cli.render import kernels_table
-from cluster.cli.serve import summary
-from cluster.state import RunState, own_start_mark, write_state
+from cluster.cli.output_format import kernels_table
+from cluster.cli.serve_commands import summary
+from cluster.state_file import RunState, own_start_mark, write_state
 from constellation import Client
 from constellation.errors import ReloadRefused
 from constellation.records import LiveCollectivePhi, Rule
-from constellation.routing.refusal import LENGTHS, wilson_interval
+from constellation.routing.refusal_rule import LENGTHS, wilson_interval
 from constellation.wire.constellation_service import RouterHealth
 from tests.cli.conftest import Run
 from tests.routing.tables import refusal
@@ -58,11 +58,11 @@ def test_the_table_of_kernels_is_whole_at_every_width(served: Served, width: int
         told = client.status()
     long = replace(told.kernels[0], name="k" * 64)
     written = io.StringIO()
-    console = render._Whole(file=written, width=width, highlight=False, markup=False)
+    console = output_format._Whole(file=written, width=width, highlight=False, markup=False)
     console.print(kernels_table(replace(told, kernels=(long, *told.kernels[1:]))))
     first = written.getvalue().splitlines()[1].split()
     assert first[0] == "k" * 64
-    assert first[-3:] == render.outcomes(long.basin_K.tolist()).split()
+    assert first[-3:] == output_format.outcomes(long.basin_K.tolist()).split()
     assert "…" not in written.getvalue()
     assert console.width == width
 

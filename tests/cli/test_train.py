@@ -11,7 +11,7 @@ from constellation.errors import ReloadRefused
 from tests.cli.conftest import Run
 from tests.cli.test_serving_commands import write_own_state
 from tests.wire.fakes import Served
-from training.evaluation import evaluate
+from training.evaluation import held_out_figures
 
 
 def _report(bits: float, arrive: float = 0.25) -> dict[str, object]:
@@ -58,7 +58,7 @@ def test_a_domain_without_figures_says_so_in_its_row() -> None:
 
 
 def test_every_model_of_the_report_is_shown() -> None:
-    assert set(MODELS) == set(evaluate.MODELS)
+    assert set(MODELS) == set(held_out_figures.MODELS)
 
 
 def test_an_unknown_recipe_is_a_configuration_error(run: Run, tmp_path: Path) -> None:

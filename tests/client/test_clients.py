@@ -12,7 +12,7 @@ from constellation import errors
 from constellation.client import Client, RetryPolicy
 from constellation.errors import ConfigError, InvalidBasin, InvalidRequest
 from constellation.records import FinishReason, Mode, Rule, Sampling
-from constellation.wire import status
+from constellation.wire import error_status
 from constellation.wire.channel import MESSAGE_BYTES_MAX, Bind
 from tests.client.conftest import MakeClient
 from tests.error_examples import EXAMPLES
@@ -202,7 +202,7 @@ def test_every_class_of_error_comes_back_as_the_router_raised_it(
 ) -> None:
     stars = make_client(served.endpoint, retries=RetryPolicy(attempts_max=1))
 
-    @given(st.one_of(*(EXAMPLES[kind] for kind in status.STATUS_OF)))
+    @given(st.one_of(*(EXAMPLES[kind] for kind in error_status.STATUS_OF)))
     @settings(max_examples=60)
     def check(error: errors.ConstellationError) -> None:
         served.router.failures.append(error)
@@ -216,7 +216,7 @@ def test_every_class_of_error_comes_back_as_the_router_raised_it(
     check()
 
 
-@pytest.mark.parametrize("kind", status.STATUS_OF, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", error_status.STATUS_OF, ids=lambda kind: kind.__name__)
 def test_every_class_of_error_crosses_the_wire(
     served: Served, kind: type[errors.ConstellationError]
 ) -> None:

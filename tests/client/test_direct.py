@@ -12,7 +12,7 @@ import pytest
 from constellation.client.async_client import AsyncClient
 from constellation.client.async_direct import AsyncDirectClient
 from constellation.client.direct import DirectClient
-from constellation.client.local import LocalRouter
+from constellation.client.local_routing import LocalRouter
 from constellation.errors import (
     ArtifactError,
     ConfigError,

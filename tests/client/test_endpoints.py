@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from constellation.client import RetryPolicy
-from constellation.client.ways import Ways
+from constellation.client.router_endpoints import Ways
 from constellation.errors import (
     ConfigError,
     InvalidRequest,

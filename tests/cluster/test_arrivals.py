@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.arrivals import Arrival, arrival_at, check_text
+from cluster.added_path import Arrival, arrival_at, check_text
 from constellation.errors import ArtifactError, ConfigError, CorpusError
 from tests.support.hugging_face import build_model, qwen2
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from cluster.bootstrap import ADVICE
-from cluster.exposure import check_loopback, is_loopback
+from cluster.listening_check import check_loopback, is_loopback
 from constellation.errors import DeploymentError, NotOnLoopback
 
 LISTEN = """

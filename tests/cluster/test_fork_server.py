@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from cluster.fork_server import client, server
-from cluster.fork_server.running import SOCKET, ForkServer, worker_command
+from cluster.fork_server.supervision import SOCKET, ForkServer, worker_command
 from cluster.launcher import PRELOADED
-from cluster.python import module_command
+from cluster.subprocesses import module_command
 from constellation.settings import child_environment
 
 # It says who it is, and whether it found "fractions" imported.

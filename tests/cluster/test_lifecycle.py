@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cluster import lifecycle
+from cluster import launcher_process
 from constellation.errors import DeploymentError
 from constellation.settings import Settings
 
@@ -18,7 +18,7 @@ RUN = subprocess.run
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Return settings that pass all checks before a launcher is started."""
-    monkeypatch.setattr(lifecycle, "kernels_of", lambda artifacts: ("a",))
+    monkeypatch.setattr(launcher_process, "kernels_of", lambda artifacts: ("a",))
     return Settings(run_dir=tmp_path / "run", artifacts=tmp_path)
 
 
@@ -28,7 +28,7 @@ def start_instead(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: list[str], **options: Any) -> Any:
         return RUN([sys.executable, "-c", program, command[-1]], **options)
 
-    monkeypatch.setattr(lifecycle.subprocess, "run", run)
+    monkeypatch.setattr(launcher_process.subprocess, "run", run)
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,17 @@ def test_its_last_words_are_the_error(
     log.write_text("of an earlier one\n")
     start_instead(program, monkeypatch)
     with pytest.raises(DeploymentError, match=words) as caught:
-        lifecycle.start(settings)
+        launcher_process.start(settings)
     assert "earlier" not in str(caught.value)
 
 
 def test_a_launcher_that_hangs_before_it_forks_is_an_error_of_ours(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle, "STOP_S", 0.2)
+    monkeypatch.setattr(launcher_process, "STOP_S", 0.2)
     start_instead("import threading\nthreading.Event().wait(60)", monkeypatch)
     with pytest.raises(DeploymentError, match="did not start"):
-        lifecycle.start(settings)
+        launcher_process.start(settings)
 
 
 def test_a_launcher_that_ends_at_once_is_an_error_with_its_last_words(
@@ -84,7 +84,7 @@ def test_a_launcher_that_ends_at_once_is_an_error_with_its_last_words(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(DeploymentError, match=r"the launcher did not start: .*I am ill \(log: "):
-        lifecycle.start(settings)
+        launcher_process.start(settings)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -93,8 +93,8 @@ def test_compiled_code_lies_in_the_run_folder(
 ) -> None:
     """Among the temporary files its folder has a name that another user can take first."""
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    assert "TORCHINDUCTOR_CACHE_DIR" not in lifecycle.environment_of(settings)
+    assert "TORCHINDUCTOR_CACHE_DIR" not in launcher_process.environment_of(settings)
     kernel = settings.kernel.model_copy(update={"compile": True})
     compiling = settings.model_copy(update={"kernel": kernel})
-    folder = Path(lifecycle.environment_of(compiling)["TORCHINDUCTOR_CACHE_DIR"])
+    folder = Path(launcher_process.environment_of(compiling)["TORCHINDUCTOR_CACHE_DIR"])
     assert folder.is_relative_to(settings.run_dir.resolve())

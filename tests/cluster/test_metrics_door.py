@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.metrics_door import MetricsDoor, metrics_port_of
+from cluster.metrics_server import MetricsDoor, metrics_port_of
 from constellation.errors import ConfigError, DeploymentError
 from constellation.settings import Settings
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import room
+from cluster import disk_space
 from cluster.worker_errors import last_error_lines
 from constellation.errors import DeploymentError
 from constellation.releases.manifest import Draft, Engine, KernelFiles
@@ -61,27 +61,27 @@ def settings(artifacts: Path, **kernel: int) -> Settings:
 
 
 def test_every_weight_that_is_mapped_is_counted_once(artifacts: Path) -> None:
-    small = room.SMALL_BYTES
-    assert room.needed_bytes(settings(artifacts)) == small + 2 * WEIGHTS_BYTES
-    assert room.needed_bytes(settings(artifacts, per_actor=4)) == small
+    small = disk_space.SMALL_BYTES
+    assert disk_space.needed_bytes(settings(artifacts)) == small + 2 * WEIGHTS_BYTES
+    assert disk_space.needed_bytes(settings(artifacts, per_actor=4)) == small
     publish(artifacts, adapters=("d", "e"))
-    assert room.needed_bytes(settings(artifacts, per_actor=4)) == small + WEIGHTS_BYTES
+    assert disk_space.needed_bytes(settings(artifacts, per_actor=4)) == small + WEIGHTS_BYTES
 
 
 def test_copies_that_will_be_removed_first_make_room(artifacts: Path) -> None:
     kept = artifacts.parent / "run" / "weights"
     kept.mkdir(parents=True)
     (kept / "1.safetensors").write_bytes(bytes(1_000_000))
-    needed = room.SMALL_BYTES + 2 * WEIGHTS_BYTES - 1_000_000
-    assert room.needed_bytes(settings(artifacts)) == needed
+    needed = disk_space.SMALL_BYTES + 2 * WEIGHTS_BYTES - 1_000_000
+    assert disk_space.needed_bytes(settings(artifacts)) == needed
 
 
 def test_a_full_disk_is_named_with_what_is_needed_and_what_is_free(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "_free_bytes", lambda folder: 5_000_000)
+    monkeypatch.setattr(disk_space, "_free_bytes", lambda folder: 5_000_000)
     with pytest.raises(DeploymentError, match=r"no space left in .*run: needs 8 MB, 5 MB are free"):
-        room.check_room(settings(artifacts))
+        disk_space.check_room(settings(artifacts))
 
 
 def test_a_folder_that_takes_less_than_the_disk_has_is_refused_too(artifacts: Path) -> None:
@@ -90,15 +90,15 @@ def test_a_folder_that_takes_less_than_the_disk_has_is_refused_too(artifacts: Pa
         files_of_at_most(WEIGHTS_BYTES),
         pytest.raises(DeploymentError, match=r"cannot write to .*run: File too large; .*--run-dir"),
     ):
-        room.check_room(settings(artifacts))
-    room.check_room(settings(artifacts))
+        disk_space.check_room(settings(artifacts))
+    disk_space.check_room(settings(artifacts))
     assert list((artifacts.parent / "run").iterdir()) == []
 
 
 def test_a_run_folder_that_is_a_file_is_refused(artifacts: Path) -> None:
     (artifacts.parent / "run").write_text("in the way")
     with pytest.raises(DeploymentError, match=r"cannot write to .*run: File exists"):
-        room.check_room(settings(artifacts))
+        disk_space.check_room(settings(artifacts))
 
 
 def test_the_last_line_of_every_process_that_said_something_is_found(tmp_path: Path) -> None:

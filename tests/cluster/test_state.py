@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.state import RunState, own_start_mark, running, start_mark, write_state
+from cluster.state_file import RunState, own_start_mark, running, start_mark, write_state
 
 
 def written(folder: Path, **changes: object) -> RunState | None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation.coordizer import distinct, fold
+from constellation.coordizer import distinct_tokens, fold
 from constellation.coordizer.fold import Folder
 from constellation.errors import ConfigError, InvalidRequest
 from constellation.geometry.simplex import distance
@@ -117,7 +117,7 @@ def test_a_batch_has_every_bit_of_its_texts_one_by_one(
 def test_a_batch_larger_than_a_chunk_is_its_texts_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(distinct, "_CHUNK_TOKENS", 7)
+    monkeypatch.setattr(distinct_tokens, "_CHUNK_TOKENS", 7)
     monkeypatch.setattr(fold, "_BLOCK_ELEMENTS", 64)
     rng = np.random.default_rng(0)
     texts = [rng.integers(0, VOCAB, length) for length in rng.integers(0, 12, 60)]

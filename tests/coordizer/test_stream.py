@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.stream import TextStream
+from constellation.coordizer.text_stream import TextStream
 
 
 @given(data=st.binary(max_size=40) | st.text(max_size=20).map(str.encode))

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from constellation.curricula.account import LISTED_MAX, corpus_lines, in_units, reading_lines
 from constellation.curricula.corpus import ReadLimits, read_corpus
 from constellation.curricula.prepare import PrepareConfig, prepare
+from constellation.curricula.reading_report import LISTED_MAX, corpus_lines, in_units, reading_lines
 
 
 def write(path: Path, content: str | bytes) -> None:

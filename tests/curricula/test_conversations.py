@@ -28,10 +28,10 @@ from constellation.curricula.conversations import (
 from constellation.curricula.corpus import read_corpus
 from constellation.errors import ConfigError, CorpusError
 from constellation.geometry import distance
-from constellation.kernel.checkpoint import LoadedKernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.phi import phi_integration
+from constellation.kernel.files.checkpoint import LoadedKernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.observables.phi import phi_integration
 
 SEA = "the ships sail over the waves of the sea and the wind fills the sails of the ships "
 SKY = "bright stars and planets shine behind dark clouds while comets cross the night sky "

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from constellation.curricula.corpus import ReadLimits, read_corpus
-from constellation.curricula.validate import balance, validate
+from constellation.curricula.corpus_checks import balance, validate
 from constellation.errors import ConfigError, CorpusError
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from constellation.curricula.corpus import Corpus, Document
-from constellation.curricula.discovery import discover_domains
+from constellation.curricula.domain_discovery import discover_domains
 from constellation.curricula.prepare import PreparedCorpus, prepare
 from constellation.errors import CorpusError
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.curricula.domain_names import name_domains, plain_name
-from constellation.wire.names import check_kernel_name
+from constellation.wire.kernel_names import check_kernel_name
 
 originals = st.lists(st.text(max_size=80), min_size=1, max_size=8)
 

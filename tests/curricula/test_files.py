@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from constellation.curricula.account import reading_lines
 from constellation.curricula.corpus import read_corpus
-from constellation.curricula.files import find_files
+from constellation.curricula.file_search import find_files
+from constellation.curricula.reading_report import reading_lines
 from constellation.errors import CorpusError
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from constellation.curricula.texts import read_prompts
+from constellation.curricula.text_files import read_prompts
 from constellation.errors import CorpusError
 
 

@@ -6,7 +6,7 @@ from functools import cache
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
-from constellation.domains.fitting import FitOptions, Fitted, fit
+from constellation.domains.fit import FitOptions, Fitted, fit
 from constellation.domains.record import Domain, make_domain
 from constellation.wire.table_file import pack_table
 

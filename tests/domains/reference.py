@@ -15,9 +15,9 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import refit
 from constellation.records import FloatArray, KernelSite, Table
 from constellation.routing.calibration import calibrate, make_table
-from constellation.routing.refusal import LENGTHS
-from constellation.routing.sites import KernelTexts, fit_sites
-from constellation.routing.thresholds import Measured, fit_refusal, join, measure
+from constellation.routing.refusal_rule import LENGTHS
+from constellation.routing.site_fit import KernelTexts, fit_sites
+from constellation.routing.threshold_fit import Measured, fit_refusal, join, measure
 
 FOLDS = 4
 GOLDEN = (5**0.5 - 1) / 2

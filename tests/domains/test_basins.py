@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from constellation.domains import basins
-from constellation.domains.basins import ALL_SOURCES, texts_of
+from constellation.domains import site_texts
+from constellation.domains.site_texts import ALL_SOURCES, texts_of
 from constellation.records import FloatArray
-from constellation.routing.sites import KernelTexts
+from constellation.routing.site_fit import KernelTexts
 from tests.domains.material import coordizer, domain
 
 
@@ -29,6 +29,6 @@ def test_there_is_a_part_for_every_source_and_together_they_are_the_basin() -> N
 
 
 def test_documents_of_too_many_sources_are_one_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(basins, "SOURCES_MAX", 2)
+    monkeypatch.setattr(site_texts, "SOURCES_MAX", 2)
     texts = made("sail")
     assert {name: len(basins_NK) for name, basins_NK in texts.corpora.items()} == {ALL_SOURCES: 12}

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from constellation.domains.families import (
+from constellation.domains.fit import FitOptions, fit_coordizer
+from constellation.domains.membership import (
     KERNELS_MAX,
     SPLIT_QUERIES_MIN,
     SPLIT_SHARE_MIN,
@@ -16,7 +17,6 @@ from constellation.domains.families import (
     spawn,
     unlearn_source,
 )
-from constellation.domains.fitting import FitOptions, fit_coordizer
 from constellation.domains.record import Domain, make_domain, unlearn
 from constellation.domains.record_file import pack_domain
 from constellation.errors import GrowthRefused, IncompatibleKernels, InvalidRequest, UnknownKernel

@@ -8,8 +8,8 @@ import pytest
 from constellation.coordizer.blocks import allocate_blocks, is_shared, outcomes_for
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import refit, train_coordizer
-from constellation.domains.documents import Documents
-from constellation.domains.fitting import FitOptions, fit, fit_coordizer, fit_table
+from constellation.domains.encoded_documents import Documents
+from constellation.domains.fit import FitOptions, fit, fit_coordizer, fit_table
 from constellation.domains.record import Domain, make_domain
 from constellation.errors import ConfigError, CorpusError, IncompatibleKernels
 from constellation.wire.table_file import pack_table

@@ -6,9 +6,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from constellation.domains.documents import Documents
-from constellation.domains.families import add, by_name, documents_of, retire, spawn, unlearn_source
-from constellation.domains.fitting import FitOptions, fit, fit_coordizer
+from constellation.domains.encoded_documents import Documents
+from constellation.domains.fit import FitOptions, fit, fit_coordizer
+from constellation.domains.membership import (
+    add,
+    by_name,
+    documents_of,
+    retire,
+    spawn,
+    unlearn_source,
+)
 from constellation.domains.record import Domain, make_domain, unlearn
 from constellation.domains.record_file import pack_domain
 from constellation.records import FloatArray

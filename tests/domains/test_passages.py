@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from constellation.coordizer.coordizer import Coordizer
-from constellation.domains import passages, thresholds
-from constellation.domains.fitting import fit
-from constellation.domains.passages import SHORT_TOKENS, draw_passages, first_passages
-from constellation.domains.thresholds import num_characters
-from constellation.routing.refusal import LENGTHS
+from constellation.domains import calibration_passages, refusal_thresholds
+from constellation.domains.calibration_passages import SHORT_TOKENS, draw_passages, first_passages
+from constellation.domains.fit import fit
+from constellation.domains.refusal_thresholds import num_characters
+from constellation.routing.refusal_rule import LENGTHS
 from tests.domains.material import NAMES, coordizer, domain, texts
 
 
@@ -34,8 +34,8 @@ def test_short_documents_count_whole_and_long_ones_in_passages() -> None:
 def test_the_number_of_passages_has_a_limit_for_each_domain(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(passages, "PASSAGES_OF_DOMAIN", 10)
-    monkeypatch.setattr(passages, "_DOMAIN_MIN", 1)
+    monkeypatch.setattr(calibration_passages, "PASSAGES_OF_DOMAIN", 10)
+    monkeypatch.setattr(calibration_passages, "_DOMAIN_MIN", 1)
     found = draw_passages([evidence(name, 5, 200) for name in NAMES])
     lengths = np.array([len(ids) for ids in found.tokens])
     for kernel in range(len(NAMES)):
@@ -62,7 +62,7 @@ def test_enough_development_documents_are_used_alone(
     domains = [domain(name) for name in NAMES[:2]]
     place = LENGTHS.index(16)
     crossed = fit(domains, coordizer()).table.refusal
-    monkeypatch.setattr(thresholds, limit, value)
+    monkeypatch.setattr(refusal_thresholds, limit, value)
     alone = fit(domains, coordizer()).table.refusal
     assert crossed is not None
     assert alone is not None

@@ -9,13 +9,13 @@ import pytest
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.curricula.corpus import Document
-from constellation.domains.families import add
-from constellation.domains.fitting import fit, fit_table
-from constellation.domains.passages import draw_passages
+from constellation.domains.calibration_passages import draw_passages
+from constellation.domains.fit import fit, fit_table
+from constellation.domains.membership import add
 from constellation.domains.record import Domain, encode_documents, make_domain
 from constellation.records import Rule
 from constellation.routing.policy import RoutingPolicy
-from constellation.routing.refusal import LENGTHS
+from constellation.routing.refusal_rule import LENGTHS
 
 WORDS = {
     "bake": "knead dough let rise near warm oven flour yeast crumb crust salt sugar butter loaf",

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from constellation.kernel.config import AttentionKind, KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.config import AttentionKind, KernelConfig
+from constellation.kernel.network.decoder import Decoder
 
 MakeKernel = Callable[..., Decoder]
 

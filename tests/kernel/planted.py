@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from constellation.kernel.kappa import NEAR_FULL, gained_nats
+from constellation.kernel.observables.kappa import NEAR_FULL, gained_nats
 from constellation.records import FloatArray
 
 BISECTIONS = 40

@@ -11,20 +11,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from constellation.errors import ArtifactError, ConfigError
-from constellation.kernel.adapters.attach import Adapted, AdapterConfig, attach
-from constellation.kernel.adapters.coordinate import CoordinateConfig
-from constellation.kernel.adapters.files import (
+from constellation.kernel.adapters.adapter_file import (
     ADAPTER_FILE,
     copy_adapter,
     load_adapter,
     read_adapter,
     save_adapter,
 )
+from constellation.kernel.adapters.attach import Adapted, AdapterConfig, attach
+from constellation.kernel.adapters.coordinate import CoordinateConfig
+from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.checkpoint import LoadedKernel, load_kernel, save_kernel
-from constellation.kernel.config import PRESETS
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.opening import open_kernel
+from constellation.kernel.files.checkpoint import LoadedKernel, load_kernel, save_kernel
+from constellation.kernel.network.config import PRESETS
+from constellation.kernel.network.decoder import Decoder
 from tests.kernel.conftest import MakeKernel
 from tests.kernel.test_adapters import disturbed, each_kind
 

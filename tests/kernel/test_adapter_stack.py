@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 from constellation.errors import ConfigError
+from constellation.kernel.adapters.adapter_rows import gather
+from constellation.kernel.adapters.adapter_stack import AdapterStack
 from constellation.kernel.adapters.attach import AdapterConfig, attach
 from constellation.kernel.adapters.coordinate import CoordinateConfig
-from constellation.kernel.adapters.gathering import gather
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.adapters.stack import AdapterStack
-from constellation.kernel.batch import Batch
-from constellation.kernel.cache import KVCache
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import Generation
-from constellation.kernel.prefixes import PrefixStore
-from constellation.kernel.products import Weights, prepare
-from constellation.kernel.scoring import token_nats
-from constellation.kernel.stacked_batch import StackedBatch
+from constellation.kernel.network.cache import KVCache
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.batch import Batch
+from constellation.kernel.writing.fast_products import Weights, prepare
+from constellation.kernel.writing.generation import Generation
+from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.scoring import token_nats
+from constellation.kernel.writing.stacked_batch import StackedBatch
 from constellation.records import Sampling
 from tests.kernel.conftest import NETWORKS, MakeKernel
 from tests.kernel.test_adapters import disturbed

@@ -10,10 +10,10 @@ from constellation.errors import ConfigError
 from constellation.kernel.adapters.attach import Adapted, AdapterConfig, attach, merged, unmerged
 from constellation.kernel.adapters.coordinate import CoordinateConfig, Coordinates
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.cache import KVCache
-from constellation.kernel.config import PRESETS
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import generate
+from constellation.kernel.network.cache import KVCache
+from constellation.kernel.network.config import PRESETS
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.generation import generate
 from constellation.records import Sampling
 from tests.kernel.conftest import MakeKernel
 

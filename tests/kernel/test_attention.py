@@ -6,9 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from constellation.kernel.attention import COUPLING_FLOOR, Attention, Coupling, rotary_phases
-from constellation.kernel.config import ATTENTION_KINDS, AttentionKind
-from constellation.kernel.sphere import amplitudes, simplex_roots
+from constellation.kernel.network.attention import (
+    COUPLING_FLOOR,
+    Attention,
+    Coupling,
+    rotary_phases,
+)
+from constellation.kernel.network.config import ATTENTION_KINDS, AttentionKind
+from constellation.kernel.network.sphere import amplitudes, simplex_roots
 from tests.kernel.conftest import small_config
 
 CPU = torch.device("cpu")

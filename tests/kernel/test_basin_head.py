@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from constellation.errors import ConfigError
 from constellation.geometry import check_simplex, distance
-from constellation.kernel.basin_head import BasinHead
+from constellation.kernel.network.basin_head import BasinHead
 from tests.kernel.conftest import MakeKernel
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from constellation.errors import ConfigError, InvalidPrompt, InvalidRequest
-from constellation.kernel.batch import Batch, Writing
-from constellation.kernel.config import ATTENTION_KINDS, AttentionKind
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import Generation
-from constellation.kernel.prefixes import PrefixStore
-from constellation.kernel.sampling import logprobs_of
+from constellation.kernel.network.config import ATTENTION_KINDS, AttentionKind
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.batch import Batch, Writing
+from constellation.kernel.writing.generation import Generation
+from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.sampling import logprobs_of
 from constellation.records import FinishReason, Sampling
 from tests.kernel.conftest import NETWORKS, MakeKernel
 

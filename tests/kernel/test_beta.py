@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from constellation.errors import ConfigError
-from constellation.kernel.attention import Attention
-from constellation.kernel.beta import (
+from constellation.kernel.network.attention import Attention
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.observables.beta import (
     STANDARD_LENGTHS,
     extended,
     measurable_lengths,
     measure_beta,
 )
-from constellation.kernel.beta_fit import fit_beta
-from constellation.kernel.beta_result import BetaMeasurement, conclude, in_words
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.kappa import coupling_at_lengths
+from constellation.kernel.observables.beta_fit import fit_beta
+from constellation.kernel.observables.beta_result import BetaMeasurement, conclude, in_words
+from constellation.kernel.observables.kappa import coupling_at_lengths
 from constellation.records import TokenArray
 from tests.kernel.conftest import MakeKernel, small_config
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import ConfigError
-from constellation.kernel.beta_fit import fit_beta, student_interval
-from constellation.kernel.kappa import gained_nats
+from constellation.kernel.observables.beta_fit import fit_beta, student_interval
+from constellation.kernel.observables.kappa import gained_nats
 from tests.kernel.planted import attention_scores, planted_couplings
 
 LENGTHS = (32, 64, 128, 256)

@@ -10,8 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from constellation.errors import ArtifactError, ConfigError
-from constellation.kernel.checkpoint import KERNEL_FILE, WEIGHTS_FILE, load_kernel, save_kernel
-from constellation.kernel.config import ATTENTION_KINDS, AttentionKind
+from constellation.kernel.files.checkpoint import (
+    KERNEL_FILE,
+    WEIGHTS_FILE,
+    load_kernel,
+    save_kernel,
+)
+from constellation.kernel.network.config import ATTENTION_KINDS, AttentionKind
 from tests.kernel.conftest import NETWORKS, MakeKernel
 
 

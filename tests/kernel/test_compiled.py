@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from constellation.errors import ConfigError
-from constellation.kernel import compiler
-from constellation.kernel.batch import Batch, Writing
-from constellation.kernel.compiled import CompiledDecoder, can_compile
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.network import Network
-from constellation.kernel.products import prepare
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing import compiler_check
+from constellation.kernel.writing.batch import Batch, Writing
+from constellation.kernel.writing.compiled_decoder import CompiledDecoder, can_compile
+from constellation.kernel.writing.fast_products import prepare
+from constellation.kernel.writing.network_interface import Network
 from constellation.records import Sampling
 
 # torch's own compiler imports parts of torch that torch has deprecated.
@@ -93,9 +93,9 @@ def test_recurrent_decoders_are_left_alone() -> None:
 def test_without_a_compiler_or_with_an_old_torch_it_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
-    monkeypatch.setattr(compiler, "TORCH_LEAST", (99, 0))
+    monkeypatch.setattr(compiler_check, "TORCH_LEAST", (99, 0))
     with pytest.raises(ConfigError, match=r"needs torch 99\.0|needs the C\+\+ compiler"):
-        compiler.check_compiler()
+        compiler_check.check_compiler()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=r"C\+\+ compiler g\+\+.*set kernel\.compile = false"):
-        compiler.check_compiler()
+        compiler_check.check_compiler()

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from constellation.errors import ConfigError
-from constellation.kernel.cache import KVCache
-from constellation.kernel.config import ATTENTION_KINDS, PRESETS, KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.recursion import Depths
+from constellation.kernel.network.cache import KVCache
+from constellation.kernel.network.config import ATTENTION_KINDS, PRESETS, KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.recursion import Depths
 
 SMALL = KernelConfig(
     vocab_size=61, width=32, num_layers=2, num_heads=2, mlp_width=40, context=24, attention="dot"
@@ -218,7 +218,7 @@ def test_a_frozen_slope_needs_a_running_coupling() -> None:
 def test_planning_needs_no_torch() -> None:
     """A fresh interpreter plans a kernel without paying torch's import time."""
     program = (
-        "import sys; from constellation.kernel.config import PRESETS; "
+        "import sys; from constellation.kernel.network.config import PRESETS; "
         "PRESETS['spark'].num_parameters(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0

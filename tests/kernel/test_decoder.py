@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from constellation.errors import ConfigError, InvalidPrompt
-from constellation.kernel.cache import KVCache
-from constellation.kernel.config import ATTENTION_KINDS, STYLES, AttentionKind, Style
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.loss import CHUNK_LOGITS, IGNORED, mean_nats, token_nats
-from constellation.kernel.norm import RMSNorm
+from constellation.kernel.network.cache import KVCache
+from constellation.kernel.network.config import ATTENTION_KINDS, STYLES, AttentionKind, Style
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.loss import CHUNK_LOGITS, IGNORED, mean_nats, token_nats
+from constellation.kernel.network.norm import RMSNorm
 from tests.kernel.conftest import NETWORKS, MakeKernel
 
 every_kind = pytest.mark.parametrize("kind", ATTENTION_KINDS)

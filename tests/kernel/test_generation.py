@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from constellation.errors import InvalidPrompt, InvalidRequest
-from constellation.kernel.config import ATTENTION_KINDS, AttentionKind
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import Generation, generate
-from constellation.kernel.recursion import Depths
+from constellation.kernel.network.config import ATTENTION_KINDS, AttentionKind
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.recursion import Depths
+from constellation.kernel.writing.generation import Generation, generate
 from constellation.records import Sampling
 from tests.kernel.conftest import NETWORKS, MakeKernel
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from constellation.errors import ConfigError
-from constellation.kernel.attention import Attention, rotary_phases
-from constellation.kernel.config import ATTENTION_KINDS, AttentionKind
+from constellation.kernel.network.attention import Attention, rotary_phases
+from constellation.kernel.network.config import ATTENTION_KINDS, AttentionKind
 from constellation.kernel.observables import kappa_learned, kappa_measured
 from tests.kernel.conftest import MakeKernel
 

@@ -11,10 +11,15 @@ import torch
 from safetensors.torch import save_file
 
 from constellation.errors import ArtifactError
-from constellation.kernel.checkpoint import KERNEL_FILE, WEIGHTS_FILE, load_kernel, save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.mapping import map_bytes, mapped_tensors
+from constellation.kernel.files.checkpoint import (
+    KERNEL_FILE,
+    WEIGHTS_FILE,
+    load_kernel,
+    save_kernel,
+)
+from constellation.kernel.files.memory_map import map_bytes, mapped_tensors
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
 from tests.kernel.conftest import MakeKernel
 from tests.support.disks import files_of_at_most
 
@@ -23,7 +28,7 @@ TOKENS_BT = torch.tensor([[5, 9, 2, 60]])
 READER = """
 import sys, torch
 from pathlib import Path
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.files.checkpoint import load_kernel
 kept = Path(sys.argv[1]) / "kept" if sys.argv[2] == "shared" else None
 decoder = load_kernel(sys.argv[1], shared=kept).decoder
 tokens = torch.tensor([[5, 9, 2, 60]])

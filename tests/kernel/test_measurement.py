@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from constellation.kernel.measurement import INTERVAL_ITEMS_MIN, bootstrap_interval
+from constellation.kernel.observables.measurement import INTERVAL_ITEMS_MIN, bootstrap_interval
 
 
 @pytest.mark.parametrize("num_items", [0, 1, 2, 3, INTERVAL_ITEMS_MIN - 1])

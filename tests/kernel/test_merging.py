@@ -9,11 +9,16 @@ from torch import Tensor
 from constellation.errors import ConfigError
 from constellation.kernel.adapters.attach import attach, merged
 from constellation.kernel.adapters.coordinate import CoordinateConfig
+from constellation.kernel.adapters.kernel_merge import (
+    average,
+    merge_adapters,
+    merge_kernels,
+    reduce_rank,
+)
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.fisher import empirical_fisher
-from constellation.kernel.loss import IGNORED
-from constellation.kernel.merging import average, merge_adapters, merge_kernels, reduce_rank
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.loss import IGNORED
+from constellation.kernel.observables.fisher_information import empirical_fisher
 from tests.kernel.conftest import MakeKernel
 from tests.kernel.test_adapters import disturbed
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation.kernel.passages import passages
+from constellation.kernel.observables.passages import passages
 
 END = 0
 

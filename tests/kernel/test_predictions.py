@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from constellation.errors import InvalidPrompt, InvalidRequest
-from constellation.kernel.batch import Batch
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import Generation
-from constellation.kernel.prefixes import PrefixStore
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.batch import Batch
+from constellation.kernel.writing.generation import Generation
+from constellation.kernel.writing.prefix_cache import PrefixStore
 from constellation.records import Sampling
 from tests.kernel.conftest import NETWORKS, MakeKernel
 

@@ -6,11 +6,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from constellation.errors import ConfigError
-from constellation.kernel import products
-from constellation.kernel.batch import Batch
-from constellation.kernel.config import AttentionKind
-from constellation.kernel.generation import generate
-from constellation.kernel.products import Float32Product, RoundedProduct, Weights, prepare
+from constellation.kernel.network.config import AttentionKind
+from constellation.kernel.writing import fast_products
+from constellation.kernel.writing.batch import Batch
+from constellation.kernel.writing.fast_products import (
+    Float32Product,
+    RoundedProduct,
+    Weights,
+    prepare,
+)
+from constellation.kernel.writing.generation import generate
 from constellation.records import Sampling
 from tests.kernel.conftest import NETWORKS, MakeKernel
 
@@ -19,7 +24,7 @@ from tests.kernel.conftest import NETWORKS, MakeKernel
 def laid_out(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Run with oneDNN's layout, and as where it is missing."""
     if not request.param:
-        monkeypatch.setattr(products, "can_lay_out", lambda weight: False)
+        monkeypatch.setattr(fast_products, "can_lay_out", lambda weight: False)
     return bool(request.param)
 
 

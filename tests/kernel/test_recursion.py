@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from constellation.kernel.attention import rotary_phases
-from constellation.kernel.cache import KVCache
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.recursion import Depths, RecurrentBlock, next_token_steps
+from constellation.kernel.network.attention import rotary_phases
+from constellation.kernel.network.cache import KVCache
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.recursion import Depths, RecurrentBlock, next_token_steps
 from tests.kernel.conftest import NETWORKS, MakeKernel
 
 every_adaptive_network = pytest.mark.parametrize("network", ["adaptive", "post_norm_adaptive"])

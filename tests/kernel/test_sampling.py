@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import InvalidRequest
-from constellation.kernel.sampling import Sampler, generator_for, logprobs_of, pick
+from constellation.kernel.writing.sampling import Sampler, generator_for, logprobs_of, pick
 from constellation.records import Sampling
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation.errors import ConfigError, InvalidPrompt, InvalidRequest
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.scoring import bits_per_byte, token_nats
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.scoring import bits_per_byte, token_nats
 from tests.kernel.conftest import MakeKernel, small_config
 
 DECODER = Decoder(small_config())

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation.errors import ArtifactError, ConfigError, InvalidBasin
-from constellation.kernel.measurement import Measurement
-from constellation.kernel.signature import (
+from constellation.kernel.observables.measurement import Measurement
+from constellation.kernel.observables.signature import (
     BYTES_MAX,
     Signature,
     load_signature,

@@ -11,11 +11,15 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.errors import ConfigError
 from constellation.geometry import bearing, distance, hellinger_mean, pairwise_distances
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.probe_set import ProbeSet
-from constellation.kernel.signature import Signature, pack_signature, unpack_signature
-from constellation.kernel.signature_extract import extract_signature, kernel_basins, match_basin
-from constellation.kernel.signature_match import SignatureMatch, match_signatures
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.observables.probe_set import ProbeSet
+from constellation.kernel.observables.signature import Signature, pack_signature, unpack_signature
+from constellation.kernel.observables.signature_extract import (
+    extract_signature,
+    kernel_basins,
+    match_basin,
+)
+from constellation.kernel.observables.signature_match import SignatureMatch, match_signatures
 from tests.kernel.conftest import small_config
 
 SEA = [f"waves and ships sail on the deep water of bay {n} to the harbour " * 3 for n in range(12)]

@@ -8,15 +8,15 @@ import torch
 from constellation.errors import ConfigError
 from constellation.kernel.adapters.attach import attach
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.batch import Writing
-from constellation.kernel.cache import KVCache
-from constellation.kernel.config import ATTENTION_KINDS, AttentionKind
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import Generation
-from constellation.kernel.grouped import Rows, grouped_product
-from constellation.kernel.prefixes import PrefixStore
-from constellation.kernel.stack import KernelStack, can_stack
-from constellation.kernel.stacked_batch import StackedBatch
+from constellation.kernel.network.cache import KVCache
+from constellation.kernel.network.config import ATTENTION_KINDS, AttentionKind
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.batch import Writing
+from constellation.kernel.writing.generation import Generation
+from constellation.kernel.writing.grouped_products import Rows, grouped_product
+from constellation.kernel.writing.kernel_stack import KernelStack, can_stack
+from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.stacked_batch import StackedBatch
 from constellation.records import Sampling
 from tests.kernel.conftest import NETWORKS, MakeKernel
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation.kernel.stops import StopStrings
+from constellation.kernel.writing.stop_strings import StopStrings
 
 letters = st.text("ab", max_size=12)
 stops = st.lists(st.text("ab", min_size=1, max_size=5), max_size=4)

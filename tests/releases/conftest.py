@@ -9,7 +9,7 @@ import pytest
 from constellation.coordizer.coordizer import Coordizer
 from constellation.releases.manifest import Draft, KernelFiles, Release
 from constellation.releases.store import ReleaseStore
-from constellation.releases.workshop import coordizer_parts, kernel_parts
+from constellation.releases.training_files import coordizer_parts, kernel_parts
 from constellation.wire.table_file import load_table, save_table
 from tests.support.artifacts import build_artifacts
 

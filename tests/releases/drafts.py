@@ -5,8 +5,8 @@ from pathlib import Path
 
 from constellation.releases.blobs import BlobWriter
 from constellation.releases.manifest import Blob, Draft, Engine, KernelFiles, Release
+from constellation.releases.release_folder import LOCK_FILE
 from constellation.releases.store import ReleaseStore
-from constellation.releases.views import LOCK_FILE
 
 BASE = "b" * 64
 

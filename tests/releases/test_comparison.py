@@ -14,10 +14,10 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError
 from constellation.geometry.bearings import bearing
 from constellation.geometry.simplex import distance
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.network.decoder import Decoder
 from constellation.records import FloatArray, KernelSite, Rule, Share, Table
-from constellation.releases.comparison import Comparison, compare, farthest
+from constellation.releases.diff import Comparison, compare, farthest
 from constellation.releases.manifest import Engine
 from constellation.releases.store import ReleaseStore
 from constellation.wire.table_file import load_table, save_table

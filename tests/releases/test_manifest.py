@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import ArtifactError, ConfigError
-from constellation.releases.canonical import plain, seal
+from constellation.releases.canonical_msgpack import plain, seal
 from constellation.releases.manifest import Blob, Draft, Release
 from constellation.releases.manifest_file import (
     MANIFEST_BYTES_MAX,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from actors.router.host import RouterHost
-from actors.router.serving import Snapshot
+from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError

@@ -10,13 +10,13 @@ import torch
 from safetensors import safe_open
 
 from constellation.errors import ArtifactError
+from constellation.kernel.adapters.adapter_file import read_adapter, save_adapter
 from constellation.kernel.adapters.attach import attach
-from constellation.kernel.adapters.files import read_adapter, save_adapter
+from constellation.kernel.adapters.base_location import relocated
+from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.adapters.relocation import relocated
-from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.hugging_face.files import check_model, import_model
-from constellation.kernel.opening import open_kernel
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.kernel.files.transformers_folder import check_model, import_model
 from constellation.releases.manifest import Engine
 from constellation.releases.store import ReleaseStore
 from tests.releases.conftest import publish

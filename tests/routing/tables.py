@@ -6,7 +6,7 @@ import numpy as np
 
 from constellation.geometry.bearings import bearing
 from constellation.records import FloatArray, KernelSite, Refusal, Rule, Share, Table, Thresholds
-from constellation.routing.refusal import LENGTHS, SHARES
+from constellation.routing.refusal_rule import LENGTHS, SHARES
 
 OUTCOMES = 8
 BACKGROUND: FloatArray = np.full(OUTCOMES, 1 / OUTCOMES)

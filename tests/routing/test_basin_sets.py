@@ -11,7 +11,7 @@ from constellation.geometry.means import hellinger_mean
 from constellation.geometry.simplex import distance
 from constellation.routing import basin_sets
 from constellation.routing.basin_sets import TEXTS_PER_BASIN, TOWARDS_MEAN, find_basins
-from constellation.routing.sites import BASINS_MAX, KernelTexts, fit_sites
+from constellation.routing.site_fit import BASINS_MAX, KernelTexts, fit_sites
 from tests.routing.tables import BACKGROUND, OUTCOMES, basins
 
 seeds = st.integers(0, 10_000)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from constellation.errors import ConfigError
 from constellation.geometry.simplex import geodesic, pairwise_distances
-from constellation.routing.discovery import assign_balanced, discover
+from constellation.routing.balanced_clusters import assign_balanced, discover
 from tests.routing.tables import basins
 
 

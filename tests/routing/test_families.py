@@ -11,9 +11,9 @@ from constellation.geometry.bearings import angle, bearing
 from constellation.geometry.simplex import distance
 from constellation.records import Mode, Route, Rule, Table
 from constellation.routing.calibration import calibrate
+from constellation.routing.mixture_weights import renewal
 from constellation.routing.policy import RoutingPolicy
-from constellation.routing.thresholds import measure
-from constellation.routing.weighing import renewal
+from constellation.routing.threshold_fit import measure
 from tests.routing.tables import BACKGROUND, basins, refusal, several, with_family
 
 seeds = st.integers(0, 10_000)

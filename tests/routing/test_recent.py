@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from constellation.routing.recent import RECENT_MAX, RecentQueries
+from constellation.routing.recent_queries import RECENT_MAX, RecentQueries
 from tests.routing.tables import basins, table
 
 

@@ -9,9 +9,9 @@ import pytest
 from constellation.errors import ConfigError, InvalidRequest
 from constellation.geometry.simplex import geodesic
 from constellation.records import KernelSite, Refusal, Rule, Table
-from constellation.routing import thresholds
+from constellation.routing import threshold_fit
 from constellation.routing.policy import RoutingPolicy
-from constellation.routing.refusal import (
+from constellation.routing.refusal_rule import (
     LENGTHS,
     SHARES,
     LimitTable,
@@ -19,7 +19,7 @@ from constellation.routing.refusal import (
     at_length,
     wilson_interval,
 )
-from constellation.routing.thresholds import Measured, fit_refusal, join, measure
+from constellation.routing.threshold_fit import Measured, fit_refusal, join, measure
 from tests.routing.tables import BACKGROUND, basins, table
 
 POINTS = basins(0, 4, concentration=0.3)
@@ -217,7 +217,7 @@ def test_no_text_at_all_is_refused() -> None:
 def test_parts_measured_apart_are_what_they_are_together(monkeypatch: pytest.MonkeyPatch) -> None:
     sites = table(POINTS).sites
     whole = measured(1, 40, sites)
-    monkeypatch.setattr(thresholds, "_BLOCK_TEXTS", 7)
+    monkeypatch.setattr(threshold_fit, "_BLOCK_TEXTS", 7)
     blocks = measured(1, 40, sites)
     for rule in Rule:
         np.testing.assert_allclose(blocks.excess[rule], whole.excess[rule], rtol=0, atol=1e-12)

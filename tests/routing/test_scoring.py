@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import ConfigError
-from constellation.routing.load import count_routes, load_entropy_ratio
+from constellation.routing.load_entropy import count_routes, load_entropy_ratio
 from constellation.routing.mixture import mixture_log_probs, posterior_weights
 from constellation.routing.policy import RoutingPolicy
 from constellation.routing.windows import sample_windows

@@ -12,7 +12,7 @@ from constellation.geometry.simplex import distance
 from constellation.records import Rule, Table
 from constellation.routing.calibration import calibrate, own_distances, site_distances
 from constellation.routing.policy import LISTED_MAX, RoutingPolicy
-from constellation.routing.thresholds import measure
+from constellation.routing.threshold_fit import measure
 from tests.routing.tables import BACKGROUND, basins, refusal, several, table
 
 seeds = st.integers(0, 10_000)

@@ -10,7 +10,7 @@ from constellation.geometry.bearings import bearing
 from constellation.geometry.means import hellinger_mean
 from constellation.geometry.simplex import distance
 from constellation.records import Rule
-from constellation.routing.sites import KernelTexts, fit_sites, report_means
+from constellation.routing.site_fit import KernelTexts, fit_sites, report_means
 from tests.routing.tables import BACKGROUND, OUTCOMES, basins
 
 CORPORA = ("books", "letters", "notes", "songs")

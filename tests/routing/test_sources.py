@@ -2,7 +2,7 @@
 
 import pytest
 
-from constellation.routing.sources import nearest_names, parts_of
+from constellation.routing.source_names import nearest_names, parts_of
 
 PARTS = ("act1.txt#0", "act1.txt#1", "act10.txt", "act1.txt.bak", "plays.jsonl:1")
 NAMES = (*PARTS, "plays.jsonl:2#0", "plays.jsonl:2#1")

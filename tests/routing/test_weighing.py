@@ -11,8 +11,8 @@ from constellation.errors import ConfigError
 from constellation.geometry import bearing
 from constellation.records import FloatArray, KernelSite, Mode, Rule, Table
 from constellation.routing.mixture import joint_logits, mixture_log_probs, posterior_weights
+from constellation.routing.mixture_weights import Weighing, joint_nats, renewal
 from constellation.routing.policy import RoutingPolicy
-from constellation.routing.weighing import Weighing, joint_nats, renewal
 
 seeds = st.integers(0, 2**32 - 1)
 MODES = (Mode.MIXTURE, Mode.POSTERIOR)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import ConfigError, Overloaded
-from constellation.runtime import limits
-from constellation.runtime.limits import ClientLimits
+from constellation.runtime import rate_limits
+from constellation.runtime.rate_limits import ClientLimits
 
 ARRIVALS = st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 0.5)), max_size=60)
 """Who, and how many seconds after the one before."""
@@ -74,7 +74,7 @@ def test_without_limits_nothing_is_counted() -> None:
 
 
 def test_however_many_clients_come_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CLIENTS_MAX", 10)
+    monkeypatch.setattr(rate_limits, "CLIENTS_MAX", 10)
     desk = ClientLimits(rate=1.0)
     for number in range(100):
         desk.begin(f"client {number}", now_s=0.0)

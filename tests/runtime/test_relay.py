@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation.coordizer.stream import TextStream
-from constellation.kernel.stops import StopStrings
+from constellation.coordizer.text_stream import TextStream
+from constellation.kernel.writing.stop_strings import StopStrings
 from constellation.records import Segment
-from constellation.runtime.relay import Relay
+from constellation.runtime.continuation import Relay
 
 TOKENS = ["a", "b", "ab", "é", "日本"]
 BYTES = [byte for text in TOKENS for byte in (text.encode(), *(bytes([b]) for b in text.encode()))]

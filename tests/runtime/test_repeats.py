@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import InvalidRequest
-from constellation.runtime.repeats import Repeats
+from constellation.runtime.idempotency import Repeats
 
 EVENTS = st.lists(
     st.tuples(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import lifecycle
-from cluster.state import RunState
+from cluster import launcher_process
+from cluster.state_file import RunState
 from constellation.settings import Settings
 from tests.support.artifacts import build_artifacts
 
@@ -35,5 +35,5 @@ def constellation(
     """Start the constellation once for all tests; stop it afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        yield lifecycle.start(settings)
-        lifecycle.stop(settings.run_dir)
+        yield launcher_process.start(settings)
+        launcher_process.stop(settings.run_dir)

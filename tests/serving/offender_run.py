@@ -23,11 +23,11 @@ import torch  # noqa: E402
 
 from actors import _ray  # noqa: E402
 from actors.kernel.process import KernelProcess  # noqa: E402
-from actors.placing import Placed, pack_placement  # noqa: E402
+from actors.placement_file import Placed, pack_placement  # noqa: E402
 from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions  # noqa: E402
+from constellation.atomic_files import write_whole  # noqa: E402
 from constellation.coordizer.coordizer import Coordizer  # noqa: E402
 from constellation.errors import DeploymentError  # noqa: E402
-from constellation.files import write_whole  # noqa: E402
 from constellation.runtime.placement import Placement  # noqa: E402
 from constellation.v1 import kernel_pb2  # noqa: E402
 from constellation.wire import channel, services  # noqa: E402

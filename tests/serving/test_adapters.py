@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from cluster import lifecycle
-from cluster.growth import join, make_kernel
+from cluster import launcher_process
+from cluster.kernel_changes import join, make_kernel
 from constellation import Client
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.vocabulary import END_ID
 from constellation.errors import ReloadRefused
+from constellation.kernel.adapters.adapter_file import ADAPTER_FILE, load_base, save_adapter
 from constellation.kernel.adapters.attach import attach
-from constellation.kernel.adapters.files import ADAPTER_FILE, load_base, save_adapter
+from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.generation import Generation
-from constellation.kernel.opening import open_kernel
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.kernel.writing.generation import Generation
 from constellation.records import Sampling
 from constellation.releases.store import ReleaseStore
 from constellation.settings import Settings
@@ -51,10 +51,10 @@ def stars(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clien
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        with Client(lifecycle.start(settings).endpoint) as stars:
+        with Client(launcher_process.start(settings).endpoint) as stars:
             yield stars
             assert stars.status().num_unexpected_errors == 0
-        lifecycle.stop(settings.run_dir)
+        launcher_process.stop(settings.run_dir)
 
 
 def text_of(name: str, folder: Path) -> Path:

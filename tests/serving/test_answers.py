@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from cluster.state import RunState
+from cluster.state_file import RunState
 from constellation import AsyncClient, Client
 from constellation.records import FinishReason, Rule
 from constellation.settings import Settings

@@ -10,7 +10,7 @@ from benchmarks.chaos import unexpected_errors
 from benchmarks.chaos_deaths import Deaths
 from benchmarks.chaos_replay import Replay
 from benchmarks.chaos_traffic import Traffic
-from cluster.state import RunState
+from cluster.state_file import RunState
 from constellation.settings import Settings
 from tests.support.artifacts import PROMPTS
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from actors.kernel.engine import KernelEngine
-from cluster.state import RunState
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.client.replies import ConstellationStatus, Reply
 from constellation.client.retries import RetryPolicy
 from constellation.coordizer.artifacts import read_vocabulary
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConstellationError
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.files.checkpoint import load_kernel
 from constellation.records import Sampling
 from constellation.settings import Settings
 from tests.serving.load import Load

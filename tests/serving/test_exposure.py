@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cluster import lifecycle
-from cluster.state import RunState
+from cluster import launcher_process
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.errors import ConfigError, DeploymentError, Unauthenticated
 from constellation.settings import Settings
@@ -34,12 +34,12 @@ def test_another_address_without_a_token_is_refused(settings: Settings) -> None:
         }
     )
     with pytest.raises(ConfigError, match="without a token"):
-        lifecycle.start(exposed)
+        launcher_process.start(exposed)
 
 
 def test_a_second_start_says_that_one_runs(constellation: RunState, settings: Settings) -> None:
     with pytest.raises(DeploymentError, match="runs already"):
-        lifecycle.start(settings)
+        launcher_process.start(settings)
 
 
 def test_a_port_that_is_taken_is_named(
@@ -53,7 +53,7 @@ def test_a_port_that_is_taken_is_named(
         }
     )
     with pytest.raises(DeploymentError, match=f":{taken}: .*--port"):
-        lifecycle.start(rival)
+        launcher_process.start(rival)
 
 
 def test_every_door_asks_for_the_token_and_the_certificate(
@@ -73,7 +73,7 @@ def test_every_door_asks_for_the_token_and_the_certificate(
     guarded = settings.model_copy(
         update={"run_dir": folder, "security": settings.security.model_copy(update=files)}
     )
-    state = lifecycle.start(guarded)
+    state = launcher_process.start(guarded)
     shown = {"ca": authority.file, "certificate": own.certificate, "key": own.key}
     try:
         for wrong in (None, token + "!"):
@@ -95,7 +95,7 @@ def test_every_door_asks_for_the_token_and_the_certificate(
             stars.ask("x")
         assert token not in "".join(p.read_text() for p in (folder / "logs").glob("*"))
     finally:
-        lifecycle.stop(folder)
+        launcher_process.stop(folder)
 
 
 def _ask_by_http(state: RunState, token: str | None, files: dict[str, Path]) -> int:

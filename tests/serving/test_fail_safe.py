@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster import lifecycle
-from cluster.exposure import is_loopback
+from cluster import launcher_process
 from cluster.fork_server import server
-from cluster.state import RunState, running
+from cluster.listening_check import is_loopback
+from cluster.state_file import RunState, running
 from constellation import Client
 from constellation.errors import DeploymentError
 from constellation.settings import Settings
@@ -37,7 +37,7 @@ def own(settings: Settings) -> Iterator[Settings]:
     run_dir = settings.run_dir.with_name(RUN)
     yield settings.model_copy(update={"run_dir": run_dir, "serve": serve})
     if running(run_dir) is not None:
-        lifecycle.stop(run_dir)
+        launcher_process.stop(run_dir)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_ray_that_no_longer_keeps_to_loopback_is_stopped_and_the_start_refused
     in_launcher(changed, "bootstrap._LOOPBACK_ONLY.clear()")
     refused = r"(?P<name>\w+) \(process (?P<pid>\d+)\) listens at \S+:\d+, which other machines"
     with pytest.raises(DeploymentError, match=refused) as error:
-        lifecycle.start(own)
+        launcher_process.start(own)
     assert "pip install 'ray[default,train]>=2.60,<2.61'" in str(error.value)
     assert running(own.run_dir) is None
     found = re.search(refused, str(error.value))
@@ -112,7 +112,7 @@ def test_a_fork_server_that_cannot_start_is_a_warning_and_everything_works_witho
     own: Settings, changed: Path, module: str, reason: str
 ) -> None:
     in_launcher(changed, f"bootstrap._RAY_WORKER = {module!r}")
-    state = lifecycle.start(own)
+    state = launcher_process.start(own)
     problem = start_problem(state, expected=True)
     assert re.search(reason, problem), problem
     with Client(state.endpoint) as stars:
@@ -126,7 +126,7 @@ def test_a_fork_server_that_cannot_start_is_a_warning_and_everything_works_witho
 
 def test_workers_that_are_not_to_be_forked_are_not(own: Settings) -> None:
     plain = own.cluster.model_copy(update={"fork_workers": False})
-    state = lifecycle.start(own.model_copy(update={"cluster": plain}))
+    state = launcher_process.start(own.model_copy(update={"cluster": plain}))
     below = psutil.Process(state.pid).children(recursive=True)
     assert not any(server.__name__ in each.cmdline() for each in below)
     with Client(state.endpoint) as stars:
@@ -135,7 +135,7 @@ def test_workers_that_are_not_to_be_forked_are_not(own: Settings) -> None:
 
 
 def test_a_fork_server_that_is_killed_runs_again(own: Settings) -> None:
-    state = lifecycle.start(own)
+    state = launcher_process.start(own)
     assert start_problem(state, expected=False) == ""
     assert metric(own.run_dir, "constellation_fork_server_up") == 1
 

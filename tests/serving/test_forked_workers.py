@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster import lifecycle
+from cluster import launcher_process
 from cluster.fork_server import server
-from cluster.state import RunState, memory_bytes, require_running
+from cluster.state_file import RunState, memory_bytes, require_running
 from constellation import Client
 from constellation.client.replies import ConstellationStatus
 from constellation.errors import ConstellationError, DeploymentError
@@ -25,10 +25,10 @@ RUINED = "ruined"
 def own(settings: Settings) -> Iterator[RunState]:
     """Start a constellation that the test may ruin."""
     run_dir = settings.run_dir.with_name(RUINED)
-    state = lifecycle.start(settings.model_copy(update={"run_dir": run_dir}))
+    state = launcher_process.start(settings.model_copy(update={"run_dir": run_dir}))
     yield state
     if state.alive():
-        lifecycle.stop(run_dir)
+        launcher_process.stop(run_dir)
 
 
 def _below(pid: int, what: str) -> psutil.Process:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.state import RunState
+from cluster.state_file import RunState
 from constellation import Client, DirectClient
 from constellation.client.retries import RetryPolicy
 from constellation.errors import (
@@ -28,8 +28,8 @@ from constellation.errors import (
     TrainingError,
     UnknownKernel,
 )
-from constellation.releases.coordizers import ReleasedCoordizers
-from constellation.releases.making import domain_of, domain_path, load_domain, save_domain
+from constellation.releases.builder import domain_of, domain_path, load_domain, save_domain
+from constellation.releases.release_coordizers import ReleasedCoordizers
 from constellation.releases.store import ReleaseStore
 from constellation.settings import Settings
 from constellation.wire.run_lock import owned

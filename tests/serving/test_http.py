@@ -9,7 +9,7 @@ import numpy as np
 import openai
 import pytest
 
-from cluster.state import RunState
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.settings import Settings
 from tests.support.artifacts import PROMPTS

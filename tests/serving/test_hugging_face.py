@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from cluster.growth import join, make_kernel
-from cluster.state import RunState
+from cluster.kernel_changes import join, make_kernel
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.errors import IncompatibleKernels
 from constellation.records import Mode

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from cluster import lifecycle
+from cluster import launcher_process
 from constellation import Client
-from constellation.domains.families import KERNELS_MAX
-from constellation.domains.fitting import FitOptions
+from constellation.domains.fit import FitOptions
+from constellation.domains.membership import KERNELS_MAX
 from constellation.errors import GrowthRefused
-from constellation.releases.making import domain_of, load_domain, parts_of, publish
+from constellation.releases.builder import domain_of, load_domain, parts_of, publish
 from constellation.releases.store import ReleaseStore
 from constellation.settings import Settings
 from tests.support.artifacts import PROMPTS
@@ -30,7 +30,7 @@ def grown(artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     shutil.copytree(artifacts, folder)
     monkeypatch.setenv("HOME", str(tmp_path))
     yield folder
-    lifecycle.stop(tmp_path / "run")
+    launcher_process.stop(tmp_path / "run")
 
 
 def test_there_is_room_for_240_kernels_and_no_more(grown: Path, tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_there_is_room_for_240_kernels_and_no_more(grown: Path, tmp_path: Path) 
     for number, name in enumerate(names):
         make_candidate(grown, name, weights_of=list(PROMPTS)[number % len(PROMPTS)])
     at_once, one_by_one = names[: -ONE_BY_ONE - 1], names[-ONE_BY_ONE - 1 : -1]
-    state = lifecycle.start(settings)
+    state = launcher_process.start(settings)
     with Client(state.endpoint) as stars:
         said = {name: say(stars, name) for name in PROMPTS}
         train_all(grown, at_once)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from cluster.state import RunState
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.coordizer.coordizer import Coordizer
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.files.checkpoint import load_kernel
 from constellation.records import FloatArray
 from constellation.routing.mixture import joint_logits
 from constellation.settings import Settings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import lifecycle
+from cluster import launcher_process
 from constellation import Client
 from constellation.settings import Settings
 from tests.support.artifacts import PROMPTS
@@ -39,14 +39,14 @@ def test_spans_of_all_processes_reach_the_collector_and_prompts_are_measured(
             serve={"port": 0, "http": False, "collective_rate": 600},
             tracing={"endpoint": collector.endpoint},
         )
-        state = lifecycle.start(settings)
+        state = launcher_process.start(settings)
         try:
             with Client(state.endpoint) as stars:
                 reply = stars.ask(PROMPT, tokens_max=2, traceparent=PARENT)
                 wait_until(lambda: _measured(stars) > 0)
                 assert stars.status().num_unexpected_errors == 0
         finally:
-            lifecycle.stop(settings.run_dir)
+            launcher_process.stop(settings.run_dir)
     assert reply.trace_id == PARENT.split("-")[1]
     own = [span for span in collector.spans() if span.trace_id == reply.trace_id]
     spans = {span.name: span for span in own}

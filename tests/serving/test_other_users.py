@@ -6,7 +6,7 @@ is among them.
 
 import pytest
 
-from cluster.state import RunState
+from cluster.state_file import RunState
 from constellation.settings import Settings
 from tests.support.strangers import (
     IS_ROOT,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import lifecycle
+from cluster import launcher_process
 from constellation import Client
 from constellation.errors import (
     ConstellationError,
@@ -26,7 +26,7 @@ from constellation.errors import (
     UnknownKernel,
 )
 from constellation.records import Changed
-from constellation.releases.making import domain_of
+from constellation.releases.builder import domain_of
 from constellation.releases.store import ReleaseStore
 from constellation.settings import Settings
 from tests.serving.load import Load
@@ -217,11 +217,11 @@ def settings(
         kernel={"slots": 2, "queue_max": 8, "per_actor": 2},
     )
     yield settings
-    lifecycle.stop(settings.run_dir)
+    launcher_process.stop(settings.run_dir)
 
 
 def test_changes_in_any_order_lose_no_kernel_and_no_request(settings: Settings) -> None:
-    state = lifecycle.start(settings)
+    state = launcher_process.start(settings)
     seed = 11
     with Client(state.endpoint) as stars:
         machine = Machine(stars, settings, random.Random(seed))

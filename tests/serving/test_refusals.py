@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
-from cluster.state import RunState
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.client.retries import RetryPolicy
 from constellation.errors import (
@@ -25,7 +25,7 @@ from constellation.errors import (
     UnknownKernel,
 )
 from constellation.v1 import common_pb2, constellation_pb2
-from constellation.wire import channel, services, status
+from constellation.wire import channel, error_status, services
 from tests.support.artifacts import PROMPTS
 
 pytestmark = pytest.mark.ray
@@ -52,7 +52,7 @@ def stub(constellation: RunState) -> Iterator[services.Stub]:
 def _refusal(call: Any) -> ConstellationError:
     with pytest.raises(grpc.RpcError) as caught:
         list(call)
-    return status.from_rpc_error(caught.value, endpoint="test", limit_bytes=0)
+    return error_status.from_rpc_error(caught.value, endpoint="test", limit_bytes=0)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.state import RunState
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.errors import ReloadRefused
 from constellation.releases.store import ReleaseStore

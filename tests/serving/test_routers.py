@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.state import RunState
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.client import ConstellationStatus, DirectClient
-from constellation.releases.coordizers import ReleasedCoordizers
+from constellation.releases.release_coordizers import ReleasedCoordizers
 from tests.serving.load import Load
 from tests.support.artifacts import PROMPTS
 

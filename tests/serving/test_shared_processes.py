@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from cluster import lifecycle
+from cluster import launcher_process
 from constellation import Client
 from constellation.client.replies import ConstellationStatus
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.vocabulary import END_ID
 from constellation.errors import ConstellationError
-from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.generation import Generation
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.kernel.writing.generation import Generation
 from constellation.records import Sampling
 from constellation.releases.store import ReleaseStore
 from constellation.routing.mixture import joint_logits
@@ -62,8 +62,8 @@ def endpoint(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> It
     """Start three kernels in two processes; stop them afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        yield lifecycle.start(settings).endpoint
-        lifecycle.stop(settings.run_dir)
+        yield launcher_process.start(settings).endpoint
+        launcher_process.stop(settings.run_dir)
 
 
 @pytest.fixture

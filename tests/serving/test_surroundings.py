@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster import lifecycle
+from cluster import launcher_process
 from cluster.private_folder import sweep
-from cluster.python import module_command
-from cluster.state import RunState, require_running
+from cluster.state_file import RunState, require_running
+from cluster.subprocesses import module_command
 from constellation import Client
 from constellation.client import ConstellationStatus, KernelStatus
 from constellation.errors import ConstellationError
@@ -85,7 +85,7 @@ def started(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     state = require_running(run_dir)
     yield Started(state=state, folder=folder, temporary=temporary, run_dir=run_dir)
     if state.alive():
-        lifecycle.stop(run_dir)
+        launcher_process.stop(run_dir)
 
 
 def test_no_file_of_the_working_directory_is_run(started: Started) -> None:

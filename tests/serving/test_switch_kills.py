@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from cluster import lifecycle
-from cluster.state import RunState
+from cluster import launcher_process
+from cluster.state_file import RunState
 from constellation import Client
 from constellation.client import ConstellationStatus
 from constellation.client.retries import RetryPolicy, Timeouts
 from constellation.errors import ConstellationError, GrowthRefused, ReloadRefused
 from constellation.records import Add, Change, RollBack
-from constellation.releases.making import make
+from constellation.releases.builder import make
 from constellation.releases.store import ReleaseStore
 from constellation.settings import Settings
 from constellation.wire.table_file import load_table
@@ -147,14 +147,14 @@ def sky(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     ReleaseStore(own).switch(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
-        sky = Sky(settings, lifecycle.start(settings), second)
+        sky = Sky(settings, launcher_process.start(settings), second)
         sky.whole()
         sky.clients[1].roll_back(second)
         assert sky.whole() == second
         assert len(set(sky.said.values())) == 2, "weights can be told by what they say"
         sky.to_first()
         yield sky
-        lifecycle.stop(settings.run_dir)
+        launcher_process.stop(settings.run_dir)
     sys.stdout.write(json.dumps({"whole_after_s": sky.seconds}) + "\n")
 
 

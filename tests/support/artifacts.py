@@ -11,12 +11,12 @@ import torch
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
-from constellation.domains.fitting import FitOptions
+from constellation.domains.fit import FitOptions
 from constellation.domains.record import Domain, make_domain
-from constellation.kernel.checkpoint import save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.releases.making import publish
+from constellation.kernel.files.checkpoint import save_kernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.releases.builder import publish
 
 MODULES = {
     "mail": ("email.message", "email.header", "mailbox"),

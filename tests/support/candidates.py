@@ -5,7 +5,7 @@ from pathlib import Path
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.domains.record import Domain, make_domain
-from constellation.releases.making import save_domain
+from constellation.releases.builder import save_domain
 
 PROMPT = "the quick brown fox jumps over the lazy dog while the river sings of spring"
 """A text that is far from the other domains."""

@@ -13,7 +13,7 @@ from constellation.records import KernelSite, Rule, Table
 from constellation.releases.blobs import BlobWriter
 from constellation.releases.manifest import Draft, KernelFiles
 from constellation.releases.store import ReleaseStore
-from constellation.releases.workshop import coordizer_parts, kernel_parts
+from constellation.releases.training_files import coordizer_parts, kernel_parts
 from constellation.wire.table_file import pack_table
 
 

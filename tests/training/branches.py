@@ -8,13 +8,13 @@ import torch
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
+from constellation.kernel.adapters.adapter_file import save_adapter
 from constellation.kernel.adapters.attach import attach
-from constellation.kernel.adapters.files import save_adapter
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from training.loop.data import Windows, join_documents
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from training.batches import Windows, join_documents
 
 MODULES = {"mail": "email.message", "numbers": "_pydecimal"}
 CONFIG = KernelConfig(vocab_size=300, width=24, num_layers=1, num_heads=2, mlp_width=48, context=32)

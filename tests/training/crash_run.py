@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from tests.training import tiny
-from training.loop.loop import run_job
+from training.loop.train_loop import run_job
 
 
 def main() -> None:

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from constellation.errors import TrainingError
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.files.checkpoint import load_kernel
 from tests.training import ray_runs
 from training.loop.checkpoints import CheckpointFolder
 from training.loop.step import Alone
-from training.runs.branch import train_kernel
 from training.runs.training_plan import TrainingPlan
+from training.runs.worker import train_kernel
 
 STEPS = 40
 FAULT_AFTER = 15

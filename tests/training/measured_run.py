@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from training.batches import Windows
 from training.cost import measure_speed, predicted_seconds
-from training.loop.data import Windows
 from training.loop.job import Job
 from training.loop.kernel_progress import peak_memory_bytes
-from training.loop.loop import run_job
 from training.loop.step import StepConfig, use_bfloat16
-from training.runs.memory import training_memory
+from training.loop.train_loop import run_job
+from training.runs.kernel_memory import training_memory
 
 TOY = KernelConfig(vocab_size=64, width=16, num_layers=1, num_heads=2, mlp_width=16, context=16)
 STEPS = 6

@@ -9,9 +9,9 @@ import numpy as np
 import psutil
 import torch
 
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.files.checkpoint import load_kernel
 from tests.training import tiny
-from training.loop.data import join_documents
+from training.batches import join_documents
 from training.loop.job import Job
 from training.loop.step import StepConfig
 from training.recipe import Mode

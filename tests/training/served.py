@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from cluster.growth import Added, change_served, join, make_kernel
+from cluster.kernel_changes import Added, change_served, join, make_kernel
 from constellation.domains.record import Domain
 from constellation.records import KernelSite, Retire, Table, Unlearn
-from constellation.releases.making import domain_of
+from constellation.releases.builder import domain_of
 from constellation.releases.manifest import KernelFiles, Release
 from constellation.releases.store import ReleaseStore
 from constellation.wire.table_file import pack_table

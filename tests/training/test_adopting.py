@@ -18,11 +18,11 @@ from constellation.errors import (
     IncompatibleKernels,
     TrainingError,
 )
-from constellation.kernel.checkpoint import load_kernel, save_kernel
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
 from constellation.releases.store import ReleaseStore
-from constellation.wire.former_table import unlearned_sources
 from constellation.wire.run_lock import owned
 from constellation.wire.table_file import load_table, pack_table
+from constellation.wire.table_v010 import unlearned_sources
 from tests.training.served import back, bits, content, forget, leave, record, release, sites, table
 from tests.training.test_again import nobody, spawn
 from tests.training.test_growth import (
@@ -36,9 +36,9 @@ from tests.training.test_growth import (
     write,
 )
 from tests.training.test_pipeline import text
-from training.adopting import adopt
-from training.growth import train_new
 from training.ledger import LEDGER
+from training.migration import adopt
+from training.new_kernel import train_new
 from training.pipeline import train
 from training.recipe import Recipe
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.growth import join, make_kernel
+from cluster.kernel_changes import join, make_kernel
 from constellation.coordizer.coordizer import Coordizer
 from constellation.domains.record_file import pack_domain
 from constellation.errors import (
@@ -18,23 +18,23 @@ from constellation.errors import (
     ConfigError,
     TrainingError,
 )
-from constellation.kernel.checkpoint import load_kernel, save_kernel
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
 from constellation.records import FloatArray, Spawn
-from constellation.releases.making import make
+from constellation.releases.builder import make
 from constellation.releases.store import ReleaseStore
 from constellation.wire.run_lock import owned
 from tests.support.hugging_face import build_model, qwen2
 from tests.training.served import back, bits, content, forget, kernel, leave, record, release, sites
 from tests.training.test_growth import FORGE, STOCKS, write
 from tests.training.test_pipeline import alone, done_again, recipe
-from training.growth import train_new
-from training.kept_text import kept_text
+from training.kernel_text import kept_text
 from training.loop.step import Alone
+from training.new_kernel import train_new
 from training.pipeline import train
 from training.progress.events import Event, Notice, OnEvent, ignore
 from training.recipe import Recipe
-from training.runs.branch import train_kernel, train_share
 from training.runs.training_plan import SEED, TrainingPlan
+from training.runs.worker import train_kernel, train_share
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_a_training_that_ended_before_its_release_loses_nothing_and_keeps_nothin
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.publishing.publish", ended)
+        patch.setattr("training.publication.publish", ended)
         with pytest.raises(KeyboardInterrupt):
             train(recipe(tmp_path / "text"), out, trainer=alone)
     assert content(out) == before

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from constellation.errors import ConfigError
-from constellation.kernel.config import PRESETS, KernelConfig
+from constellation.kernel.network.config import PRESETS, KernelConfig
 from tests.training import tiny
 from training.cost import (
     StepSpeed,

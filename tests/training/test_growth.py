@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.growth import join
-from constellation.curricula.store import load_prepared
+from cluster.kernel_changes import join
+from constellation.curricula.corpus_store import load_prepared
 from constellation.errors import (
     ArtifactError,
     ConfigError,
@@ -20,27 +20,27 @@ from constellation.errors import (
     InvalidRequest,
     TrainingError,
 )
+from constellation.kernel.adapters.adapter_file import save_adapter
 from constellation.kernel.adapters.attach import attach
-from constellation.kernel.adapters.files import save_adapter
+from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.adapters.lora import LoraConfig
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.hugging_face.files import check_model
-from constellation.kernel.opening import open_kernel
-from constellation.releases.making import domain_path
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.files.transformers_folder import check_model
+from constellation.kernel.network.decoder import Decoder
+from constellation.releases.builder import domain_path
 from constellation.releases.store import ReleaseStore
 from tests.support.hugging_face import build_model, qwen2
 from tests.training.served import content, leave, release, sites
 from tests.training.test_pipeline import alone, recipe
-from training.evaluation.growth import Routing, growth_cost, routing_of
-from training.growth import import_new, take_back, train_new
+from training.evaluation.new_kernel_cost import Routing, growth_cost, routing_of
 from training.ledger import file_sha256
 from training.loop.step import Alone
+from training.new_kernel import import_new, take_back, train_new
 from training.pipeline import train
 from training.progress.events import OnEvent
 from training.recipe import Recipe
-from training.runs.branch import train_share
 from training.runs.training_plan import TrainingPlan
+from training.runs.worker import train_share
 
 STOCKS = {
     "sea": "wave tide salt harbour anchor gull keel drift storm sail".split(),  # noqa: SIM905

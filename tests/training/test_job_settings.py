@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from constellation.errors import ConfigError
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.files.checkpoint import load_kernel
 from tests.training import tiny
 from tests.training.test_pipeline import recipe, text  # noqa: F401  (a fixture)
-from training.guarding.guards import GuardConfig
-from training.guarding.probe import ProbeConfig
+from training.guards.guard import GuardConfig
+from training.guards.probe import ProbeConfig
 from training.job_settings import fit_basin_head, objective_config, watch_settings
 from training.loop.job import Job
 from training.loop.objective import PRESETS, ObjectiveConfig
@@ -19,8 +19,8 @@ from training.loop.step import Alone, StepConfig
 from training.pipeline import train
 from training.progress.events import Event, KernelProgress, OnEvent
 from training.recipe import GuardsSection, ObjectiveSection, OptimiserSection, Recipe
-from training.runs.branch import train_share
 from training.runs.training_plan import TrainingPlan
+from training.runs.worker import train_share
 
 
 def test_empty_sections_are_the_defaults_of_the_settings() -> None:

@@ -12,7 +12,7 @@ from tests.training.test_again import BRANCH, grown, out, text
 from tests.training.test_growth import STOCKS
 from tests.training.test_pipeline import alone, recipe
 from training.pipeline import train
-from training.report.writing import write_report
+from training.report.report_files import write_report
 from training.validation.run import validate_gates, validate_run
 
 __all__ = ["grown", "out", "text"]  # fixtures

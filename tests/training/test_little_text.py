@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from constellation.curricula.corpus_store import load_prepared
 from constellation.curricula.prepare import PreparedCorpus
-from constellation.curricula.store import load_prepared
 from constellation.errors import ArtifactError, CorpusError
 from tests.training.test_again import nobody, notices, sites, text
 from tests.training.test_growth import STOCKS
 from tests.training.test_pipeline import alone, recipe
 from training.pipeline import train
-from training.report.writing import write_report
+from training.report.report_files import write_report
 from training.validation.run import validate_run
 
 __all__ = ["text"]  # a fixture

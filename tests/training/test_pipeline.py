@@ -11,11 +11,16 @@ import pytest
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConfigError, CorpusError
-from constellation.kernel.checkpoint import load_kernel
-from constellation.releases.making import DOMAINS
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.releases.builder import DOMAINS
 from constellation.releases.store import ReleaseStore
 from constellation.wire.table_file import load_table
-from training.evaluation.evaluate import ScoredDocument, bits_per_byte, summarise, unigram_nats
+from training.evaluation.held_out_figures import (
+    ScoredDocument,
+    bits_per_byte,
+    summarise,
+    unigram_nats,
+)
 from training.loop.step import Alone
 from training.pipeline import TrainingResult, train
 from training.progress.events import (
@@ -29,9 +34,9 @@ from training.progress.events import (
 )
 from training.recipe import Recipe
 from training.recipe_corpus import CorpusSection
-from training.runs.branch import train_share
 from training.runs.training_plan import TrainingPlan
-from training.text import corpus_inputs
+from training.runs.worker import train_share
+from training.text_preparation import corpus_inputs
 
 STOCKS = {
     "sea": "wave tide salt harbour anchor gull keel drift storm sail".split(),  # noqa: SIM905

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.replay import sample_replay
+from training.text_replay import sample_replay
 
 DOCUMENTS = [np.full(length, length, dtype=np.int32) for length in range(1, 60)]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.growth import join, list_sources, make_kernel
+from cluster.kernel_changes import join, list_sources, make_kernel
+from constellation.curricula.corpus_store import load_prepared
 from constellation.curricula.prepare import PreparedCorpus
-from constellation.curricula.store import load_prepared
 from constellation.domains.record_file import pack_domain
 from constellation.errors import (
     ArtifactError,
@@ -17,13 +17,13 @@ from constellation.errors import (
     CorpusError,
     IncompatibleKernels,
 )
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.releases.making import domain_path
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.releases.builder import domain_path
 from tests.support.hugging_face import build_model, qwen2
 from tests.training.served import back, bits, content, forget, kernel, leave, record, sites
 from tests.training.test_growth import FORGE, STOCKS, alone, artifacts, files, trained, write
-from training.growth import train_new
-from training.kept_text import kept_text, prepared_text
+from training.kernel_text import kept_text, prepared_text
+from training.new_kernel import train_new
 from training.progress.events import ignore
 
 __all__ = ["artifacts", "trained"]  # fixtures

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
 from constellation.records import TokenArray
-from training.loop.data import Windows
-from training.loop.loop import Job
+from training.batches import Windows
 from training.loop.step import StepConfig
+from training.loop.train_loop import Job
 
 CONFIG = KernelConfig(vocab_size=64, width=16, num_layers=1, num_heads=2, mlp_width=32, context=16)
 

@@ -11,7 +11,7 @@ import pytest
 from constellation import Client
 from constellation.client.retries import RetryPolicy
 from constellation.errors import InvalidRequest, Unauthenticated
-from constellation.wire.access import AccessLog, Entry, note
+from constellation.wire.access_log import AccessLog, Entry, note
 from constellation.wire.channel import Bind
 from tests.support.disks import files_of_at_most
 from tests.wire.fakes import Served

@@ -13,7 +13,7 @@ import pytest
 
 from constellation import errors
 from constellation.v1 import common_pb2, constellation_pb2, kernel_pb2
-from constellation.wire import status
+from constellation.wire import error_status
 from constellation.wire.channel import MESSAGE_BYTES_MAX
 from constellation.wire.convert import TEXT_BYTES_MAX
 from constellation.wire.services import Stub
@@ -26,7 +26,7 @@ def refusal(call: Callable[[], Any]) -> tuple[errors.ConstellationError, grpc.Rp
     """Return the typed error of a call that must fail, and what grpc raised."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    typed = status.from_rpc_error(caught.value, endpoint="?", limit_bytes=MESSAGE_BYTES_MAX)
+    typed = error_status.from_rpc_error(caught.value, endpoint="?", limit_bytes=MESSAGE_BYTES_MAX)
     return typed, caught.value
 
 
@@ -105,7 +105,7 @@ def test_a_bad_request_gets_its_typed_error_and_harms_nothing(
 ) -> None:
     error, raw = refusal(lambda: generate(router, **fields))
     assert type(error) is kind
-    assert raw.code() is status.STATUS_OF[kind]
+    assert raw.code() is error_status.STATUS_OF[kind]
     assert vars(error).items() >= facts.items()
     assert served.router.rejected == {kind.__name__: 1}
     assert served.guard.num_unexpected == 0

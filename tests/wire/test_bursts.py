@@ -22,7 +22,7 @@ from constellation.client import Timeouts
 from constellation.errors import ConstellationError, Overloaded, ServiceUnavailable
 from constellation.runtime.admission import Admission
 from constellation.v1 import constellation_pb2
-from constellation.wire import status
+from constellation.wire import error_status
 from constellation.wire.channel import CHANNEL_OPTIONS
 from constellation.wire.services import CONSTELLATION, Stub
 from tests.wire.fakes import FakeRouter, Served
@@ -84,7 +84,7 @@ async def ended_for_a_plain_client(endpoint: str) -> Counter[str]:
                 async for _ in stub.Generate(request, timeout=60):
                     pass
             except grpc.RpcError as error:
-                typed = status.from_rpc_error(error, endpoint=endpoint, limit_bytes=1)
+                typed = error_status.from_rpc_error(error, endpoint=endpoint, limit_bytes=1)
                 return f"{error.code().name} {type(typed).__name__} {typed.retryable}"
             return "right"
 

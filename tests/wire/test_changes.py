@@ -9,7 +9,7 @@ import pytest
 from constellation.errors import InvalidRequest
 from constellation.records import Add, Change, Changed, Reload, Retire, RollBack, Spawn, Unlearn
 from constellation.v1 import constellation_pb2
-from constellation.wire.changes import (
+from constellation.wire.change_messages import (
     change_from_message,
     change_to_message,
     changed_from_message,

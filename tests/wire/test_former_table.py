@@ -8,8 +8,8 @@ import msgpack
 import pytest
 
 from constellation.errors import ArtifactError
-from constellation.wire.former_table import unlearned_sources
 from constellation.wire.table_file import pack_table
+from constellation.wire.table_v010 import unlearned_sources
 from tests.wire.fakes import make_table
 
 TABLE = make_table()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from constellation.errors import InvalidRequest
 from constellation.v1 import constellation_pb2
-from constellation.wire.names import check_kernel_name
+from constellation.wire.kernel_names import check_kernel_name
 from constellation.wire.services import Stub
 from tests.wire.fakes import Served
 from tests.wire.test_bad_input import refusal

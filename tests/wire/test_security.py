@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from constellation import errors
 from constellation.errors import ConfigError, DeploymentError
 from constellation.v1 import constellation_pb2
-from constellation.wire import status
+from constellation.wire import error_status
 from constellation.wire.channel import Bind, credentials, serve
 from constellation.wire.services import CONSTELLATION, Stub
 from tests.wire.fakes import Served
@@ -56,7 +56,7 @@ def test_a_missing_and_a_wrong_token_get_the_same_answer(
     kind = constellation_pb2.GenerateRequest if streaming else constellation_pb2.RouteRequest
     with pytest.raises(grpc.RpcError) as caught:
         call(kind(), metadata=metadata)
-    code, message, details = status.terms(errors.Unauthenticated())
+    code, message, details = error_status.terms(errors.Unauthenticated())
     assert caught.value.code() is code
     assert caught.value.details() == message
     received = [(key, value) for key, value in caught.value.trailing_metadata()]

@@ -10,7 +10,7 @@ from constellation.client.replies import Answer
 from constellation.records import Finish, FinishReason, Piece, Segment
 from constellation.v1 import constellation_pb2
 from constellation.wire import convert
-from constellation.wire.http.replies import Writer
+from constellation.wire.http.openai_replies import Writer
 from tests.wire.fakes import FakeRouter, Served
 from tests.wire.http.doors import Door
 

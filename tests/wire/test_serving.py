@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from constellation import errors
 from constellation.telemetry.logs import JsonFormatter
 from constellation.v1 import common_pb2, constellation_pb2, kernel_pb2
-from constellation.wire import convert, status
+from constellation.wire import convert, error_status
 from constellation.wire.services import CONSTELLATION, KERNEL, Stub, path, request_class
 from tests.wire.fakes import Served
 
@@ -115,7 +115,7 @@ def test_a_reader_that_stands_still_loses_its_slot_and_is_told_when_it_reads_on(
         served.router.stopped.result(timeout=5)  # nobody reads the second piece
         with pytest.raises(grpc.RpcError) as caught:
             list(answer)
-        error = status.from_rpc_error(caught.value, endpoint="?", limit_bytes=1)
+        error = error_status.from_rpc_error(caught.value, endpoint="?", limit_bytes=1)
         assert type(error) is errors.Cancelled
         assert str(error) == "the reader took nothing for 0.05 s"
         assert served.num_tasks(at_most=idle) == idle
@@ -161,7 +161,7 @@ def test_an_unexpected_error_is_counted_and_explained_in_the_log_only(
         pytest.raises(grpc.RpcError) as caught,
     ):
         list(generate(router, "a"))
-    error = status.from_rpc_error(caught.value, endpoint="?", limit_bytes=1)
+    error = error_status.from_rpc_error(caught.value, endpoint="?", limit_bytes=1)
     assert isinstance(error, errors.InternalError)
     sent = repr((caught.value.details(), caught.value.trailing_metadata()))
     for leak in ("secret", "ZeroDivision", "Traceback", "fakes.py"):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation import errors
-from constellation.wire import status
+from constellation.wire import error_status
 from tests.error_examples import EXAMPLES, tree
 
 
@@ -24,14 +24,16 @@ class Failed(grpc.RpcError):  # type: ignore[misc]  # grpc has no types
 
 def received(error: errors.ConstellationError) -> errors.ConstellationError:
     """Return what a caller makes of `error`."""
-    return status.from_rpc_error(Failed(*status.terms(error)), endpoint="h:1", limit_bytes=9)
+    return error_status.from_rpc_error(
+        Failed(*error_status.terms(error)), endpoint="h:1", limit_bytes=9
+    )
 
 
 def test_every_request_error_has_a_status_and_no_other_has() -> None:
-    assert set(status.STATUS_OF) == set(tree(errors.RequestError)) - {errors.RequestError}
+    assert set(error_status.STATUS_OF) == set(tree(errors.RequestError)) - {errors.RequestError}
 
 
-@pytest.mark.parametrize("kind", status.STATUS_OF, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", error_status.STATUS_OF, ids=lambda kind: kind.__name__)
 @given(data=st.data())
 @settings(max_examples=10)
 def test_an_error_comes_back_as_it_was_sent(
@@ -53,7 +55,7 @@ def test_an_error_about_many_kernels_fits_into_the_metadata_and_keeps_the_neares
     out = errors.OutOfDomain(distances, distances)
     unknown = errors.UnknownKernel("x" * 10**6, names)
     for error in (out, unknown):
-        _, message, ((_, details),) = status.terms(error)
+        _, message, ((_, details),) = error_status.terms(error)
         assert 3 * len(message.encode()) + len(details) * 4 / 3 < 8192
     back = received(out)
     assert isinstance(back, errors.OutOfDomain)
@@ -78,7 +80,7 @@ def test_numbers_of_numpy_do_not_break_an_error() -> None:
 
 def test_a_foreign_client_finds_when_to_retry() -> None:
     error = errors.Overloaded("kernel 'python'", depth=64, retry_after_s=0.75)
-    _, _, ((_, details),) = status.terms(error)
+    _, _, ((_, details),) = error_status.terms(error)
     packed = status_pb2.Status.FromString(details)
     assert packed.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     retry = error_details_pb2.RetryInfo()
@@ -104,13 +106,13 @@ def test_a_foreign_client_finds_when_to_retry() -> None:
 def test_a_status_without_details_becomes_a_typed_error(
     code: grpc.StatusCode, text: str, kind: type[errors.ConstellationError]
 ) -> None:
-    error = status.from_rpc_error(Failed(code, text), endpoint="h:1", limit_bytes=9)
+    error = error_status.from_rpc_error(Failed(code, text), endpoint="h:1", limit_bytes=9)
     assert type(error) is kind
     assert vars(error).get("endpoint", "h:1") == "h:1"
     assert vars(error).get("limit_bytes", 9) == 9
 
 
-def _info(reason: str, attributes: str | None, *, domain: str = status.DOMAIN) -> bytes:
+def _info(reason: str, attributes: str | None, *, domain: str = error_status.DOMAIN) -> bytes:
     packed = status_pb2.Status(code=14, message="m")
     info = error_details_pb2.ErrorInfo(reason=reason, domain=domain)
     if attributes is not None:
@@ -133,14 +135,14 @@ def _info(reason: str, attributes: str | None, *, domain: str = status.DOMAIN) -
     ],
 )
 def test_details_that_are_not_ours_leave_the_status_to_speak(details: bytes) -> None:
-    failed = Failed(grpc.StatusCode.UNAVAILABLE, "t", ((status.DETAILS_KEY, details),))
-    error = status.from_rpc_error(failed, endpoint="h:1", limit_bytes=9)
+    failed = Failed(grpc.StatusCode.UNAVAILABLE, "t", ((error_status.DETAILS_KEY, details),))
+    error = error_status.from_rpc_error(failed, endpoint="h:1", limit_bytes=9)
     assert type(error) is errors.ServiceUnavailable
 
 
 @given(st.binary(max_size=64))
 def test_no_details_whatever_break_the_reader(details: bytes) -> None:
-    failed = Failed(grpc.StatusCode.CANCELLED, "t", ((status.DETAILS_KEY, details),))
+    failed = Failed(grpc.StatusCode.CANCELLED, "t", ((error_status.DETAILS_KEY, details),))
     assert isinstance(
-        status.from_rpc_error(failed, endpoint="h:1", limit_bytes=9), errors.RequestError
+        error_status.from_rpc_error(failed, endpoint="h:1", limit_bytes=9), errors.RequestError
     )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from constellation.errors import ArtifactError
 from constellation.records import Rule, Table
 from constellation.routing.policy import RoutingPolicy
-from constellation.routing.refusal import LENGTHS, SHARES
+from constellation.routing.refusal_rule import LENGTHS, SHARES
 from constellation.wire.table_file import (
     TABLE_BYTES_MAX,
     load_table,

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from constellation.kernel.measurement import Measurement, bootstrap_interval
+from constellation.kernel.observables.measurement import Measurement, bootstrap_interval
 from constellation.routing.collective import CollectiveScores, Integration, facts_of, integrate
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
 from constellation.errors import CorpusError
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.scoring import token_nats
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.scoring import token_nats
 from constellation.routing.collective import CollectiveScores, uniform_nats
 from constellation.routing.policy import RoutingPolicy
-from training.evaluation.evaluate import PREFIX_TOKENS
+from training.evaluation.held_out_figures import PREFIX_TOKENS
 from training.evaluation.parallel import side_by_side
 
 DOCUMENTS_PER_DOMAIN = 16

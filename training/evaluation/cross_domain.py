@@ -1,7 +1,7 @@
 """Every kernel on every domain: what specialisation gained at home and cost elsewhere.
 
 A few held-out documents per domain are scored under all kernels and their seed, on the same
-tokens as the figures of `training/evaluation/evaluate.py`: those after the first 32.
+tokens as the figures of `training/evaluation/held_out_figures.py`: those after the first 32.
 
 Shapes: M models, N documents.
 """
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
 from constellation.records import FloatArray, TokenArray
-from training.evaluation.evaluate import (
+from training.evaluation.held_out_figures import (
     INTERVAL_DOCUMENTS_MIN,
     PREFIX_TOKENS,
     difference_interval,

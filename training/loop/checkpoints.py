@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from constellation.atomic_files import write_whole
 from constellation.errors import TrainingError
-from constellation.files import write_whole
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
 
 logger = logging.getLogger(__name__)
 
@@ -190,11 +190,6 @@ def _place(key: str, parameter: Tensor, optimiser: torch.optim.Optimizer) -> tor
     fused = any(group.get("fused") for group in optimiser.param_groups)
     counts = key.endswith(".step") and not fused
     return torch.device("cpu") if counts else parameter.device
-
-
-def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Write JSON atomically."""
-    write_whole(path, json.dumps(value, indent=2, sort_keys=True).encode() + b"\n")
 
 
 def _collect(decoder: Decoder, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

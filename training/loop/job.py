@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from constellation.errors import ConfigError
-from constellation.kernel.phi import PhiReference
-from training.guarding.guards import GuardConfig
-from training.guarding.phase import PhaseConfig
-from training.guarding.probe import ProbeConfig
+from constellation.kernel.observables.phi import PhiReference
+from training.guards.guard import GuardConfig
+from training.guards.phase import PhaseConfig
+from training.guards.probe import ProbeConfig
 from training.loop.objective import ObjectiveConfig
 from training.loop.step import StepConfig
 from training.progress.events import Phase

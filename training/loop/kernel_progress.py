@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from constellation.kernel.decoder import Decoder
-from training.guarding.probe import Probed
+from constellation.kernel.network.decoder import Decoder
+from training.guards.probe import Probed
 from training.loop.job import Job
 from training.loop.step import StepResult
 from training.progress.events import GuardState, KernelProgress, Phase

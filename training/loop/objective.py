@@ -28,9 +28,10 @@ from torch.nn import functional
 
 from constellation.errors import ConfigError
 from constellation.geometry import distance, from_root, hellinger_mean, to_root
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from training.loop.basin_targets import BasinTarget
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.loss import output_entropy_nats
+from training.basin_targets import BasinTarget
 from training.loop.phi_surrogate import phi_surrogate
 from training.transfer.distil import SoftTargets
 
@@ -261,12 +262,6 @@ class Objective:
         entropy_BM = output_entropy_nats(self._decoder.logits(rows_BMC))
         shortfall_B = functional.relu(self._config.entropy_floor_nats - entropy_BM.mean(-1))
         return shortfall_B.square().mean()
-
-
-def output_entropy_nats(logits_MV: Tensor) -> Tensor:
-    """Return the entropy of the next-token distribution, nats in [0, ln V], shape (..., M)."""
-    log_p = torch.log_softmax(logits_MV.float(), -1)
-    return -(log_p.exp() * log_p).sum(-1)
 
 
 def _check_network(

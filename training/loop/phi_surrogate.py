@@ -1,10 +1,10 @@
 """A differentiable stand-in for Phi, for the objective. It is not the reported statistic.
 
-As `constellation.kernel.phi`: groups of hidden units, the first principal component of each, their
-total correlation. Different: the directions of the components are held fixed while differentiating
-(at the maximum of the explained variance their change does not matter to first order), the chance
-part is the known mean for independent components instead of shuffles, and nothing is cut off at 0,
-where the gradient would vanish.
+As `constellation.kernel.observables.phi`: groups of hidden units, the first principal component of
+each, their total correlation. Different: the directions of the components are held fixed while
+differentiating (at the maximum of the explained variance their change does not matter to first
+order), the chance part is the known mean for independent components instead of shuffles, and
+nothing is cut off at 0, where the gradient would vanish.
 
 Shapes: B sequences, T positions, C hidden units, D units of a group, G groups.
 """
@@ -12,7 +12,7 @@ Shapes: B sequences, T positions, C hidden units, D units of a group, G groups.
 import torch
 from torch import Tensor
 
-from constellation.kernel.phi import RIDGE
+from constellation.kernel.observables.phi import RIDGE
 
 _VARIANCE_FLOOR = 1e-6
 """Added to variances: a unit that never changes stays at 0 instead of becoming noise."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from constellation.errors import ConfigError
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
 from training.loop.objective import Objective, ObjectiveConfig
 from training.loop.optimisers import choice
 from training.loop.optimisers.choice import OptimiserKind

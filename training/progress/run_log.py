@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from training.loop.checkpoints import write_json
+from training.json_files import write_json
 from training.progress.board import Board, KernelRow
 from training.progress.event_words import in_words
 from training.progress.events import Event, KernelProgress, to_json

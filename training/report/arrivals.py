@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from constellation.routing.refusal import wilson_interval
-from training.served import served_table
+from constellation.routing.refusal_rule import wilson_interval
+from training.current_release import served_table
 
 
 def arrival_facts(folder: Path) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from constellation.errors import ArtifactError
+from training.current_release import served_table
 from training.report.history import METRICS, History, read_history
-from training.served import served_table
 
 REPORT = "report.json"
 STATUS = "status.json"

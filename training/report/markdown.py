@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from training.evaluation.cross_domain import DOCUMENTS_PER_DOMAIN
-from training.evaluation.evaluate import TOKENS_LEAST
+from training.evaluation.held_out_figures import TOKENS_LEAST
 from training.report.arrivals import arrival_rows
-from training.report.judging import span
 from training.report.plots import Plot
-from training.report.refusal import refusal_rows
+from training.report.refusal_findings import refusal_rows
+from training.report.verdicts import span
 
 Json = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from training.report.course import phase_shares
+from training.report.course_findings import phase_shares
 from training.report.curve_plots import depth_plot, distance_plot, loss_plot
 from training.report.facts import RunFacts
 from training.report.figure_style import save

@@ -13,21 +13,21 @@ import numpy as np
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
+from constellation.curricula.corpus_store import load_prepared
 from constellation.curricula.prepare import PreparedCorpus
-from constellation.curricula.store import load_prepared
 from constellation.errors import ArtifactError
-from constellation.kernel.checkpoint import LoadedKernel, load_kernel
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import generate
-from constellation.kernel.opening import open_kernel
+from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.files.checkpoint import LoadedKernel, load_kernel
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.generation import generate
 from constellation.records import Sampling, TokenArray
 from constellation.routing.policy import RoutingPolicy
+from training.current_release import served_coordizer, served_table
 from training.evaluation.parallel import side_by_side
-from training.kept_text import kept_text
-from training.loop.checkpoints import write_json
+from training.json_files import write_json
+from training.kernel_text import kept_text
 from training.report.facts import read_json
 from training.run_kernels import OTHER_VOCABULARY, speaking_folders
-from training.served import served_coordizer, served_table
 
 SAMPLES = "samples.json"
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.guarding.phase import PHASES
+from training.guards.phase import PHASES
 from training.report.figure_style import (
     BLUE,
     GREEN,
@@ -22,7 +22,7 @@ from training.report.figure_style import (
     new_figure,
     quiet,
 )
-from training.report.judging import side
+from training.report.verdicts import side
 
 Json = Mapping[str, Any]
 

@@ -6,18 +6,24 @@ No number is in the Markdown that is not in here.
 from collections.abc import Mapping
 from typing import Any
 
-from training.evaluation.evaluate import INTERVAL_DOCUMENTS_MIN
+from training.evaluation.held_out_figures import INTERVAL_DOCUMENTS_MIN
 from training.report.arrivals import arrival_facts
-from training.report.basins import basin_facts
-from training.report.course import course, course_sentence, phase_shares, states, states_sentence
+from training.report.basin_distances import basin_facts
+from training.report.course_findings import (
+    course,
+    course_sentence,
+    phase_shares,
+    states,
+    states_sentence,
+)
 from training.report.facts import RunFacts
-from training.report.held_out import held_out_findings
-from training.report.judging import Finding
-from training.report.observables import GAUGE_BAND, observable_findings
-from training.report.provenance import provenance, spending
-from training.report.recognition import sample_findings
-from training.report.refusal import refusal_facts
-from training.report.validation import validation
+from training.report.held_out_findings import held_out_findings
+from training.report.observable_findings import GAUGE_BAND, observable_findings
+from training.report.origin import provenance, spending
+from training.report.refusal_findings import refusal_facts
+from training.report.sample_findings import sample_findings
+from training.report.validation_summary import validation
+from training.report.verdicts import Finding
 
 Json = Mapping[str, Any]
 

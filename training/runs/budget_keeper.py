@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from constellation.errors import TrainingError
-from training.loop.checkpoints import write_json
+from training.json_files import write_json
 from training.progress.events import Event, KernelProgress, OnEvent
 from training.runs.budget import Budget, Meter
 

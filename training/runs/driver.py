@@ -12,12 +12,12 @@ from typing import Final
 
 from constellation.errors import ConstellationError, TrainingError
 from training.progress.events import KernelProgress, KernelStateChanged, OnEvent
-from training.runs.branch import is_finished
 from training.runs.event_files import Tail
 from training.runs.failures import read_failure
 from training.runs.interrupts import ctrl_c_noted
 from training.runs.schedule import Demand, Ended, Measured, Outcome, Room, Schedule, StopAsked
 from training.runs.training_plan import TrainingPlan
+from training.runs.worker import is_finished
 
 POLL_S: Final = 0.25
 """Seconds between looks at the workers' events."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from constellation import errors
-from training.loop.checkpoints import write_json
+from training.json_files import write_json
 
 
 def record_failure(path: Path, error: errors.ConstellationError) -> None:

@@ -28,14 +28,14 @@ from constellation.errors import ConstellationError, TrainingError
 from training.machine_limits import usable_cores, usable_memory
 from training.progress.events import OnEvent
 from training.recipe_running import WorkersSection
-from training.runs.branch import is_finished, train_kernel, train_share
 from training.runs.driver import Launch, drive
 from training.runs.event_files import told_to_file
 from training.runs.failures import read_failure, record_failure
-from training.runs.lanes import Lanes, orders
-from training.runs.room import demand, on_gpu, workers_that_fit
 from training.runs.schedule import Demand, Room
 from training.runs.training_plan import SEED, SHARES, TrainingPlan
+from training.runs.worker import is_finished, train_kernel, train_share
+from training.runs.worker_lanes import Lanes, orders
+from training.runs.worker_memory import demand, on_gpu, workers_that_fit
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The shared start as branches read it: the finished seed of their own training, or none."""
 
 from constellation.errors import TrainingError
-from constellation.kernel.checkpoint import LoadedKernel, load_kernel
+from constellation.kernel.files.checkpoint import LoadedKernel, load_kernel
 from training.runs.training_plan import SEED, TrainingPlan
 
 

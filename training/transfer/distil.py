@@ -22,8 +22,8 @@ from torch.utils.checkpoint import checkpoint
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConfigError
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.loss import CHUNK_LOGITS, IGNORED
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.loss import CHUNK_LOGITS, IGNORED
 from training.transfer.teachers import Teacher, load_teacher
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError, ConfigError
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
 from training.transfer.hugging_face import read_tokenizer
 
 EMBEDDING_NAMES: Final = (

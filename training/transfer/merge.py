@@ -16,18 +16,18 @@ from torch import Tensor
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import read_corpus
 from constellation.errors import ArtifactError, ConfigError
+from constellation.kernel.adapters.adapter_file import is_adapter, open_adapter
 from constellation.kernel.adapters.attach import merged
-from constellation.kernel.adapters.files import is_adapter, open_adapter
-from constellation.kernel.checkpoint import LoadedKernel, load_kernel, save_kernel
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.fisher import empirical_fisher
-from constellation.kernel.merging import merge_kernels
-from constellation.kernel.scoring import bits_per_byte, token_nats
+from constellation.kernel.adapters.kernel_merge import merge_kernels
+from constellation.kernel.files.checkpoint import LoadedKernel, load_kernel, save_kernel
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.observables.fisher_information import empirical_fisher
+from constellation.kernel.writing.scoring import bits_per_byte, token_nats
 from constellation.records import TokenArray
+from training.batches import Windows, join_documents
 from training.evaluation.parallel import side_by_side
-from training.loop.data import Windows, join_documents
+from training.file_errors import typed_writes
 from training.token_files import load_tokens
-from training.typed_writes import typed_writes
 
 Method = Literal["plain", "fisher"]
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError, ConfigError, InvalidPrompt
-from constellation.kernel.adapters.files import ADAPTER_FILE
-from constellation.kernel.checkpoint import KERNEL_FILE
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import generate
-from constellation.kernel.opening import open_kernel
+from constellation.kernel.adapters.adapter_file import ADAPTER_FILE
+from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.files.checkpoint import KERNEL_FILE
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.generation import generate
 from constellation.records import Sampling
 from training.transfer import hugging_face
 

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from constellation.errors import ConfigError, InvalidBasin
 from constellation.geometry import check_simplex, distance
-from constellation.kernel.cache import KVCache
-from constellation.kernel.config import LOOPS_LEAST
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.kappa import kappa_measured
-from constellation.kernel.recursion import Depths, RecurrentBlock
+from constellation.kernel.network.cache import KVCache
+from constellation.kernel.network.config import LOOPS_LEAST
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.recursion import Depths, RecurrentBlock
+from constellation.kernel.observables.kappa import kappa_measured
 from training.validation.check import Check, not_applicable
 
 TOKENS: Final = 64

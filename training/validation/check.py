@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 
 from constellation.errors import ArtifactError
-from training.loop.checkpoints import write_json
+from training.json_files import write_json
 
 REPORT_FILE: Final = "validation_report.json"
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
 from constellation.geometry import hellinger_mean, pairwise_distances
-from constellation.kernel.measurement import bootstrap_interval
+from constellation.kernel.observables.measurement import bootstrap_interval
 from constellation.records import FloatArray, TokenArray
 from training.validation.check import Check, not_applicable
 from training.validation.trained import in_words

@@ -10,26 +10,26 @@ from pathlib import Path
 import numpy as np
 
 from constellation.coordizer.coordizer import Coordizer
+from constellation.curricula.corpus_store import load_prepared
 from constellation.curricula.prepare import PreparedCorpus
-from constellation.curricula.store import load_prepared
 from constellation.errors import ArtifactError, ConfigError, CorpusError
-from constellation.kernel.checkpoint import LoadedKernel
-from constellation.kernel.config import PRESETS
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.hugging_face.files import is_imported
-from constellation.kernel.opening import open_kernel
-from constellation.kernel.probe_set import ProbeSet
-from constellation.kernel.signature_extract import kernel_basins
-from training.kept_text import kept_text
+from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.files.checkpoint import LoadedKernel
+from constellation.kernel.files.transformers_folder import is_imported
+from constellation.kernel.network.config import PRESETS
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.observables.probe_set import ProbeSet
+from constellation.kernel.observables.signature_extract import kernel_basins
+from training.current_release import served_table
 from training.kernel_files import has_kernel
+from training.kernel_text import kept_text
 from training.provenance import RUN_FILE
 from training.run_kernels import OTHER_VOCABULARY, kernel_folders, speaking_folders
 from training.runs.training_plan import SEED
-from training.served import served_table
 from training.validation.architecture import check_architecture
 from training.validation.check import Check, ValidationReport, not_applicable
 from training.validation.gates import coordizer_gate, kernels_gate
-from training.validation.held_out import HeldOut
+from training.validation.held_out_passages import HeldOut
 from training.validation.trained import check_imported, check_trained, read_kernel
 
 GATE_TEXTS = 32

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 
 from constellation.errors import ArtifactError
-from constellation.kernel.checkpoint import LoadedKernel
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.generation import generate
-from constellation.kernel.hugging_face.files import check_model
-from constellation.kernel.measurement import INTERVAL_ITEMS_MIN, bootstrap_interval
-from constellation.kernel.opening import open_kernel
+from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.files.checkpoint import LoadedKernel
+from constellation.kernel.files.transformers_folder import check_model
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.observables.measurement import INTERVAL_ITEMS_MIN, bootstrap_interval
+from constellation.kernel.writing.generation import generate
 from constellation.records import FloatArray, Sampling
 from training.run_kernels import OTHER_VOCABULARY
 from training.validation.check import Check, not_applicable
-from training.validation.held_out import HeldOut, Scores, score
+from training.validation.held_out_passages import HeldOut, Scores, score
 
 FILES: Final = "files and hash"
 """Name of the check of a kernel's files."""

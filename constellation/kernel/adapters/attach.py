@@ -18,7 +18,7 @@ from constellation.kernel.adapters.coordinate import (
     install_coordinates,
 )
 from constellation.kernel.adapters.lora import LoraConfig, LowRank, install_lora, low_rank_parts
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
 
 AdapterConfig = LoraConfig | CoordinateConfig
 

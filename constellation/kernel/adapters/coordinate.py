@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from constellation.errors import ConfigError
-from constellation.kernel.sphere import amplitudes
+from constellation.kernel.network.sphere import amplitudes
 
 COORDINATES: Final = "coordinates"
 """Name of the adapter inside a block."""

@@ -13,7 +13,7 @@ from constellation.errors import InvalidPrompt, InvalidRequest
 from constellation.records import STOPS_MAX, TOKENS_MAX, Mode, RoutingOptions, Rule, Sampling
 from constellation.wire import convert
 from constellation.wire.http import kinds
-from constellation.wire.http.prompts import MESSAGES, chat_prompt
+from constellation.wire.http.chat_prompts import MESSAGES, chat_prompt
 
 MODEL: Final = "constellation"
 """The model that is all kernels together; a kernel's name pins that kernel."""

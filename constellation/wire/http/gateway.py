@@ -17,11 +17,11 @@ from aiohttp import web
 
 from constellation.errors import InvalidRequest, ServiceUnavailable, UnknownKernel
 from constellation.records import Finish, Piece, Route, RoutingOptions
-from constellation.wire import access, convert, tracing
+from constellation.wire import access_log, convert, request_tracing
 from constellation.wire.callers import Caller, check_request_id, client_of_transport, fingerprint
 from constellation.wire.constellation_service import RouterPort
-from constellation.wire.http import bodies, kinds, openapi, replies
-from constellation.wire.http.problems import Problem, problem
+from constellation.wire.http import bodies, kinds, openai_replies, openapi
+from constellation.wire.http.error_replies import Problem, problem
 from constellation.wire.services import Guard
 
 _SERVER = {"Server": "constellation"}  # and not which versions of what
@@ -102,12 +102,12 @@ class Gateway:
 
     async def models(self, request: web.Request) -> web.Response:
         """List the constellation and its kernels."""
-        return respond(replies.models(self._host.state().table, self._created_s))
+        return respond(openai_replies.models(self._host.state().table, self._created_s))
 
     async def model(self, request: web.Request) -> web.Response:
         """Show one of them."""
         name = request.match_info["model"]
-        listed = replies.models(self._host.state().table, self._created_s)["data"]
+        listed = openai_replies.models(self._host.state().table, self._created_s)["data"]
         found = next((model for model in listed if model["id"] == name), None)
         if found is None:
             raise UnknownKernel(kinds.shortened(name), [model["id"] for model in listed])
@@ -116,15 +116,15 @@ class Gateway:
     async def embed(self, request: web.Request) -> web.Response:
         """Return the basins of texts."""
         asked = bodies.embeddings(await self._body(request))
-        access.note_prompt("\n".join(asked.inputs))
+        access_log.note_prompt("\n".join(asked.inputs))
         basins_NK, num_tokens = [], 0
         for text in asked.inputs:
             basin_K, tokens = await self._host.basin(text)
             basins_NK.append(basin_K)
             num_tokens += len(tokens)
             await asyncio.sleep(0)  # others' answers go on between two texts
-        access.note(prompt_tokens=num_tokens)
-        return respond(replies.embeddings(basins_NK, num_tokens, in_base64=asked.base64))
+        access_log.note(prompt_tokens=num_tokens)
+        return respond(openai_replies.embeddings(basins_NK, num_tokens, in_base64=asked.base64))
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Answer a conversation."""
@@ -149,7 +149,7 @@ class Gateway:
             "gen_ai.operation.name": operation,
         }
         name, headers = f"{request.method} {request.path}", request.headers.items()
-        return await tracing.traced(self._guard.tracing, name, headers, facts, work)
+        return await request_tracing.traced(self._guard.tracing, name, headers, facts, work)
 
     async def _body(self, request: web.Request) -> kinds.Body:
         # A page from elsewhere may send a browser's form here, but not JSON.
@@ -170,11 +170,11 @@ class Gateway:
     async def _answer(
         self, request: web.Request, asked: bodies.Completion, *, is_chat: bool
     ) -> web.StreamResponse:
-        access.note_prompt(asked.prompt)
-        span = tracing.current()
+        access_log.note_prompt(asked.prompt)
+        span = request_tracing.current()
         if span is not None:
             request[TRACE_ID] = span.trace_id
-        writer = replies.Writer(
+        writer = openai_replies.Writer(
             id=f"{'chatcmpl' if is_chat else 'cmpl'}-{secrets.token_hex(12)}",
             created_s=int(time.time()),
             model=asked.model,
@@ -196,7 +196,7 @@ class Gateway:
         asked: bodies.Completion,
         routing: RoutingOptions,
         caller: Caller,
-        writer: replies.Writer,
+        writer: openai_replies.Writer,
     ) -> web.StreamResponse:
         route, reply = await self._host.ask(
             asked.prompt, asked.sampling, routing, timeout_s=None, caller=caller
@@ -217,7 +217,7 @@ class Gateway:
         asked: bodies.Completion,
         routing: RoutingOptions,
         caller: Caller,
-        writer: replies.Writer,
+        writer: openai_replies.Writer,
     ) -> web.StreamResponse:
         answer = self._host.generate(
             asked.prompt, asked.sampling, routing, timeout_s=None, caller=caller
@@ -242,7 +242,7 @@ class Gateway:
         response: web.StreamResponse,
         first: tuple[Route | None, bytes],
         answer: AsyncGenerator[tuple[Route | None, bytes], None],
-        writer: replies.Writer,
+        writer: openai_replies.Writer,
     ) -> bytes:
         """Send all pieces; return what ends the stream."""
         finish = await self._send_piece(request, response, first, writer)
@@ -259,7 +259,7 @@ class Gateway:
         request: web.Request,
         response: web.StreamResponse,
         pair: tuple[Route | None, bytes],
-        writer: replies.Writer,
+        writer: openai_replies.Writer,
     ) -> Finish | None:
         route, piece = pair[0], convert.piece_from_bytes(pair[1])
         _note(route, piece)
@@ -306,11 +306,11 @@ async def _caller(request: web.Request) -> Caller:
 
 def _note(route: Route | None, piece: Piece) -> None:
     if route is not None:
-        access.note_route(route)
-        tracing.note_route(route)
+        access_log.note_route(route)
+        request_tracing.note_route(route)
     if piece.finish is not None:
-        access.note_finish(piece.finish)
-        tracing.note_finish(piece.finish)
+        access_log.note_finish(piece.finish)
+        request_tracing.note_finish(piece.finish)
 
 
 def _event(content: Any) -> bytes:

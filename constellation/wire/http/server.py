@@ -24,7 +24,7 @@ from constellation.errors import (
     Overloaded,
     Unauthenticated,
 )
-from constellation.wire import access
+from constellation.wire import access_log
 from constellation.wire.channel import (
     LOOPBACK,
     MESSAGE_BYTES_MAX,
@@ -32,6 +32,7 @@ from constellation.wire.channel import (
     authority,
     presented_token,
 )
+from constellation.wire.http.error_replies import http_problem, problem
 from constellation.wire.http.gateway import (
     REQUEST_ID,
     Gateway,
@@ -40,7 +41,6 @@ from constellation.wire.http.gateway import (
     refusal,
     request_headers,
 )
-from constellation.wire.http.problems import http_problem, problem
 from constellation.wire.services import Guard
 
 logger = logging.getLogger(__name__)
@@ -149,8 +149,8 @@ class HttpDoor:
     async def _middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         own = request.headers.get("x-request-id", "")
         request[REQUEST_ID] = own if _OWN_ID.fullmatch(own) else f"req-{secrets.token_hex(12)}"
-        with access.Entry(self._guard.log, "http", _method(request)) as entry:
-            access.note(request_id=request[REQUEST_ID])
+        with access_log.Entry(self._guard.log, "http", _method(request)) as entry:
+            access_log.note(request_id=request[REQUEST_ID])
             response = await self._guard.attempt(
                 self._checked(request, handler), lambda error: refusal(problem(error))
             )

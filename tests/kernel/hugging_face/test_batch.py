@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from constellation.kernel.batch import Writing
-from constellation.kernel.hugging_face.batch import HuggingFaceBatch
-from constellation.kernel.hugging_face.loading import LoadedModel, open_model
-from constellation.kernel.prefixes import PrefixStore
-from constellation.kernel.scoring import token_nats
+from constellation.kernel.hugging_face.transformers_batch import HuggingFaceBatch
+from constellation.kernel.hugging_face.transformers_model import LoadedModel, open_model
+from constellation.kernel.writing.batch import Writing
+from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.scoring import token_nats
 from constellation.records import FinishReason, Sampling
 from tests.support.hugging_face import ARCHITECTURES, VOCAB_SIZE, build_model
 

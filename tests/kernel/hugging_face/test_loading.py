@@ -25,9 +25,9 @@ from transformers import (
 )
 
 from constellation.errors import ArtifactError, ConfigError
-from constellation.kernel.hugging_face import files
-from constellation.kernel.hugging_face.loading import load_imported, open_model
-from constellation.kernel.hugging_face.tokens import read_tokens
+from constellation.kernel.files import transformers_folder
+from constellation.kernel.hugging_face.transformers_model import load_imported, open_model
+from constellation.kernel.hugging_face.transformers_tokens import read_tokens
 from tests.support.hugging_face import END, TEXTS, VOCAB_SIZE, build_model, llama, qwen2, tokenizer
 
 
@@ -53,21 +53,21 @@ def cut(path: Path) -> None:
 
 
 def weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    path = folder / files.WEIGHTS_FILE
+    path = folder / transformers_folder.WEIGHTS_FILE
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path, metadata={"format": "pt"})
 
 
 def pickled(folder: Path) -> None:
-    torch.save(load_file(folder / files.WEIGHTS_FILE), folder / "pytorch_model.bin")
-    (folder / files.WEIGHTS_FILE).unlink()
+    torch.save(load_file(folder / transformers_folder.WEIGHTS_FILE), folder / "pytorch_model.bin")
+    (folder / transformers_folder.WEIGHTS_FILE).unlink()
 
 
 def elsewhere(folder: Path) -> None:
-    (folder / files.WEIGHTS_FILE).rename(folder.parent / "w.safetensors")
+    (folder / transformers_folder.WEIGHTS_FILE).rename(folder.parent / "w.safetensors")
     index = {"weight_map": {"model.norm.weight": "../w.safetensors"}}
-    (folder / files.INDEX_FILE).write_text(json.dumps(index))
+    (folder / transformers_folder.INDEX_FILE).write_text(json.dumps(index))
 
 
 def with_code(folder: Path) -> None:
@@ -77,12 +77,18 @@ def with_code(folder: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no weights": (lambda f: (f / files.WEIGHTS_FILE).unlink(), "no model.safetensors"),
+    "no weights": (
+        lambda f: (f / transformers_folder.WEIGHTS_FILE).unlink(),
+        "no model.safetensors",
+    ),
     "pickled weights alone": (pickled, "pickled"),
-    "no tokenizer": (lambda f: (f / files.TOKENIZER_FILE).unlink(), r"no tokenizer\.json"),
-    "half a configuration": (lambda f: cut(f / files.CONFIG_FILE), "not JSON"),
-    "half the weights": (lambda f: cut(f / files.WEIGHTS_FILE), "cannot be read"),
-    "half a tokenizer": (lambda f: cut(f / files.TOKENIZER_FILE), r"tokenizer\.json"),
+    "no tokenizer": (
+        lambda f: (f / transformers_folder.TOKENIZER_FILE).unlink(),
+        r"no tokenizer\.json",
+    ),
+    "half a configuration": (lambda f: cut(f / transformers_folder.CONFIG_FILE), "not JSON"),
+    "half the weights": (lambda f: cut(f / transformers_folder.WEIGHTS_FILE), "cannot be read"),
+    "half a tokenizer": (lambda f: cut(f / transformers_folder.TOKENIZER_FILE), r"tokenizer\.json"),
     "a weight less": (lambda f: weights(f, lambda t: t.pop("model.norm.weight")), "lack"),
     "a weight of other shape": (
         lambda f: weights(f, lambda t: t.update({"model.norm.weight": torch.ones(3)})),
@@ -93,17 +99,19 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "NaN",
     ),
     "an unknown architecture": (
-        lambda f: change(f / files.CONFIG_FILE, model_type="warp"),
+        lambda f: change(f / transformers_folder.CONFIG_FILE, model_type="warp"),
         "no causal model of type 'warp'",
     ),
     "one that is not causal": (
-        lambda f: change(f / files.CONFIG_FILE, architectures=["Qwen2ForTokenClassification"]),
+        lambda f: change(
+            f / transformers_folder.CONFIG_FILE, architectures=["Qwen2ForTokenClassification"]
+        ),
         "Qwen2ForTokenClassification",
     ),
     "code of its own": (with_code, "no causal model of type 'own'"),
     "shards that lie elsewhere": (elsewhere, "weight_map"),
     "fewer tokens than its tokenizer": (
-        lambda f: change(f / files.CONFIG_FILE, vocab_size=VOCAB_SIZE // 2),
+        lambda f: change(f / transformers_folder.CONFIG_FILE, vocab_size=VOCAB_SIZE // 2),
         "cannot be read|other shape",
     ),
 }
@@ -182,32 +190,39 @@ def test_a_window_that_is_shorter_than_the_context_limits_it(tmp_path: Path) -> 
 def test_shards_are_read_as_one_file_is(tmp_path: Path) -> None:
     model = build_model(tmp_path / "whole", llama)
     shutil.copytree(tmp_path / "whole", tmp_path / "parts")
-    (tmp_path / "parts" / files.WEIGHTS_FILE).unlink()
+    (tmp_path / "parts" / transformers_folder.WEIGHTS_FILE).unlink()
     model.save_pretrained(tmp_path / "parts", max_shard_size="100KB")
     assert len(list((tmp_path / "parts").glob("*.safetensors"))) > 1
-    imported = files.import_model(tmp_path / "parts", tmp_path / "kernel")
+    imported = transformers_folder.import_model(tmp_path / "parts", tmp_path / "kernel")
     ids = torch.tensor([[7, 8, 9]])
     whole, parts = open_model(tmp_path / "whole"), load_imported(tmp_path / "kernel")
     assert parts[1] == imported
     assert torch.equal(whole.network.hidden(ids), parts[0].network.hidden(ids))
 
 
-@pytest.mark.parametrize("name", [files.WEIGHTS_FILE, files.CONFIG_FILE, files.TOKENIZER_FILE])
+@pytest.mark.parametrize(
+    "name",
+    [
+        transformers_folder.WEIGHTS_FILE,
+        transformers_folder.CONFIG_FILE,
+        transformers_folder.TOKENIZER_FILE,
+    ],
+)
 def test_every_changed_byte_of_an_imported_model_is_noticed(
     stored: Path, tmp_path: Path, name: str
 ) -> None:
-    whole = files.import_model(stored, tmp_path / "kernel")
-    assert files.check_model(tmp_path / "kernel") == whole
-    assert files.is_imported(tmp_path / "kernel")
+    whole = transformers_folder.import_model(stored, tmp_path / "kernel")
+    assert transformers_folder.check_model(tmp_path / "kernel") == whole
+    assert transformers_folder.is_imported(tmp_path / "kernel")
     path = tmp_path / "kernel" / name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(ArtifactError, match="sha256"):
-        files.check_model(tmp_path / "kernel")
+        transformers_folder.check_model(tmp_path / "kernel")
     path.unlink()
     with pytest.raises(ArtifactError):
-        files.check_model(tmp_path / "kernel")
+        transformers_folder.check_model(tmp_path / "kernel")
 
 
 def test_without_the_library_the_way_to_it_is_named(
@@ -249,7 +264,7 @@ def spaced() -> Tokenizer:
 
 
 def test_tokens_with_spaces_of_their_own_have_bytes_too(tmp_path: Path) -> None:
-    spaced().save(str(tmp_path / files.TOKENIZER_FILE))
+    spaced().save(str(tmp_path / transformers_folder.TOKENIZER_FILE))
     tokens = read_tokens(tmp_path, vocab_size=400)
     for text in ["the sea", "日本 🙂", "a  b\n"]:
         joined = b"".join(tokens.token_bytes[index] for index in tokens.encode(text, opens=False))
@@ -259,10 +274,10 @@ def test_tokens_with_spaces_of_their_own_have_bytes_too(tmp_path: Path) -> None:
 def test_tokens_whose_bytes_cannot_be_known_are_refused(tmp_path: Path) -> None:
     made = Tokenizer(models.WordLevel({"the": 0, "[UNK]": 1}, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.save(str(tmp_path / files.TOKENIZER_FILE))
+    made.save(str(tmp_path / transformers_folder.TOKENIZER_FILE))
     with pytest.raises(ArtifactError, match="neither byte-level"):
         read_tokens(tmp_path, vocab_size=2)
-    tokenizer().save(str(tmp_path / files.TOKENIZER_FILE))
+    tokenizer().save(str(tmp_path / transformers_folder.TOKENIZER_FILE))
     with pytest.raises(ArtifactError, match="more tokens than the model"):
         read_tokens(tmp_path, vocab_size=40)
 
@@ -274,7 +289,7 @@ def test_a_tokenizer_that_goes_beyond_the_embedding_is_refused_with_the_first_su
     made = tokenizer()
     size = made.get_vocab_size(with_added_tokens=True)
     made.add_tokens(["<|late|>"])
-    made.save(str(tmp_path / files.TOKENIZER_FILE))
+    made.save(str(tmp_path / transformers_folder.TOKENIZER_FILE))
     told = (
         rf"more tokens than the model's {size}: 1 more, the first '<\|late\|>' with the id {size}"
     )

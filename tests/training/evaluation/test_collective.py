@@ -12,16 +12,16 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.curricula.corpus import Document
 from constellation.errors import ConfigError, CorpusError
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.measurement import Measurement
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.observables.measurement import Measurement
 from constellation.routing.calibration import calibrate, make_table
 from constellation.routing.collective import CollectiveScores
 from constellation.routing.policy import RoutingPolicy
-from constellation.routing.sites import KernelTexts, fit_sites
+from constellation.routing.site_fit import KernelTexts, fit_sites
 from tests.training.tiny import CONFIG
 from training.evaluation.collective import CollectivePhi, collective_phi, collective_report
 from training.evaluation.collective_scores import score_collective
-from training.evaluation.evaluate import PREFIX_TOKENS
+from training.evaluation.held_out_figures import PREFIX_TOKENS
 
 KERNELS = ("a", "b", "c", "d")
 NATS, BYTES = 200.0, 300

@@ -15,15 +15,15 @@ from torch import Tensor
 
 import training.loop.step
 from constellation.errors import TrainingError
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
 from tests.training import tiny
 from tests.training.guarded import Crash, changes_of, run, same
 from tests.training.peers import run_together
+from training.batches import Windows
 from training.loop.checkpoints import CheckpointFolder
-from training.loop.data import Windows
-from training.loop.loop import Job, JobResult, run_job
 from training.loop.step import Alone, Peers, StepConfig
+from training.loop.train_loop import Job, JobResult, run_job
 from training.progress.events import Event, KernelProgress
 
 TEXT = np.frombuffer(inspect.getsource(argparse).encode("ascii", "replace"), dtype=np.uint8)

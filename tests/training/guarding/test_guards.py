@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import ConfigError
-from training.guarding.guards import Decision, Facts, Guard, GuardConfig
-from training.guarding.probe import Probed
+from training.guards.guard import Decision, Facts, Guard, GuardConfig
+from training.guards.probe import Probed
 from training.progress.events import GuardChanged, GuardState
 
 CONFIG = GuardConfig(window=32, least=8, recover_steps=20, patience=3)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import ConfigError
-from training.guarding.phase import PHASES, PhaseConfig, PhaseTracker, phase_of
+from training.guards.phase import PHASES, PhaseConfig, PhaseTracker, phase_of
 from training.progress.events import Phase, PhaseChanged
 
 CONFIG = PhaseConfig()

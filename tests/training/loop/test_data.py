@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.errors import ConfigError, TrainingError
-from training.loop.data import Windows, join_documents
+from training.batches import Windows, join_documents
 
 
 def counted(num_tokens: int, context: int = 8, seed: int = 0) -> Windows:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from constellation.errors import TrainingError
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.files.checkpoint import load_kernel
 from tests.training import fault_run
 from training.loop.step import Alone
-from training.runs.branch import train_kernel
+from training.runs.worker import train_kernel
 from training.token_files import load_tokens
 
 ROOT = Path(__file__).parents[3]

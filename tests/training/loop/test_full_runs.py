@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from constellation.errors import ConfigError
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
 from tests.training import tiny
 from tests.training.guarded import Crash, run, same
 from tests.training.loop.test_resume import equal, last_tensors
-from training.guarding.guards import GuardConfig
-from training.guarding.probe import ProbeConfig
+from training.batches import Windows
+from training.guards.guard import GuardConfig
+from training.guards.probe import ProbeConfig
 from training.loop.checkpoints import CheckpointFolder
-from training.loop.data import Windows
-from training.loop.loop import Job, run_job
 from training.loop.objective import ObjectiveConfig
 from training.loop.step import StepConfig
+from training.loop.train_loop import Job, run_job
 from training.progress.events import Event, KernelProgress, PhaseChanged
 
 LONG = replace(tiny.CONFIG, context=256, basin_outcomes=4)

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from constellation.kernel.config import PRESETS, KernelConfig
+from constellation.kernel.network.config import PRESETS, KernelConfig
 from training.plan import kernel_config
 from training.recipe import KernelSection
 

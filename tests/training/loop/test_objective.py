@@ -13,11 +13,12 @@ from torch import Tensor
 from constellation.coordizer.fold import Folder
 from constellation.errors import ConfigError
 from constellation.geometry import distance, geodesic, hellinger_mean
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.loss import output_entropy_nats
 from tests.training import tiny
 from tests.training.peers import run_together
-from training.loop.basin_targets import FixedBasin, basin_target
-from training.loop.objective import PRESETS, Objective, ObjectiveConfig, output_entropy_nats
+from training.basin_targets import FixedBasin, basin_target
+from training.loop.objective import PRESETS, Objective, ObjectiveConfig
 from training.loop.phi_surrogate import phi_surrogate
 from training.loop.step import Alone, Peers, StepConfig, Stepper
 
@@ -290,7 +291,7 @@ def test_texts_have_the_basins_of_the_coordizers_fold() -> None:
         def basin(self, ids: object) -> object:
             return folder.fold(ids)  # type: ignore[arg-type]
 
-    from training.loop.basin_targets import TextBasins
+    from training.basin_targets import TextBasins
 
     inputs, _ = batch()
     found = TextBasins(Coordinates())(inputs)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.training import tiny
-from training.loop.loop import run_job
+from training.loop.train_loop import run_job
 from training.progress.events import Event
 from training.report.curve_plots import loss_plot
 from training.report.history import Curve, fold

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
 from tests.training import tiny
-from training.loop.loop import run_job
+from training.loop.train_loop import run_job
 from training.progress.events import Event, KernelProgress
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from constellation.errors import TrainingError
 from tests.training import tiny
 from training.loop.checkpoints import CheckpointFolder, restore
-from training.loop.loop import run_job
 from training.loop.step import Alone, Stepper
+from training.loop.train_loop import run_job
 
 STEPS = 60
 

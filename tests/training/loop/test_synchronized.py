@@ -7,10 +7,10 @@ import pytest
 
 from tests.training import tiny
 from tests.training.peers import run_together
-from training.loop.data import Windows
+from training.batches import Windows
 from training.loop.job import Job
-from training.loop.loop import run_job
 from training.loop.step import Alone, Peers, StepConfig
+from training.loop.train_loop import run_job
 from training.progress.events import Event, KernelProgress
 
 STEPS = 50

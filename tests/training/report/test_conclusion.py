@@ -7,8 +7,8 @@ import pytest
 
 from tests.training.report import invented
 from training.report.facts import RunFacts
-from training.report.judging import Finding
 from training.report.summary import CAVEAT, summarise_run
+from training.report.verdicts import Finding
 
 
 def concluded(facts: RunFacts, samples: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:

@@ -8,11 +8,11 @@ import pytest
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
-from constellation.curricula.store import load_prepared
-from constellation.kernel.checkpoint import load_kernel
-from constellation.kernel.decoder import Decoder
+from constellation.curricula.corpus_store import load_prepared
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.kernel.network.decoder import Decoder
 from training.evaluation.cross_domain import score_across
-from training.evaluation.evaluate import PREFIX_TOKENS, difference_interval, scored_nats
+from training.evaluation.held_out_figures import PREFIX_TOKENS, difference_interval, scored_nats
 
 
 def kernels(finished: Path) -> dict[str, Decoder]:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from training.report.judging import count_of, share_interval, side, span
+from training.report.verdicts import count_of, share_interval, side, span
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from constellation.errors import ArtifactError
 from tests.training.report import invented
 from training.progress.events import KernelProgress
-from training.report.course import phase_shares
+from training.report.course_findings import phase_shares
 from training.report.curve_plots import depth_plot, distance_plot, loss_plot
 from training.report.figure_style import spread
 from training.report.history import fold

@@ -15,9 +15,9 @@ from tests.training.report import invented
 from training.report import figure_style
 from training.report.markdown import to_markdown
 from training.report.plots import Plot, draw_plots
+from training.report.report_files import WrittenReport, refresh_report, write_report
 from training.report.samples import SAMPLES
 from training.report.summary import summarise_run
-from training.report.writing import WrittenReport, refresh_report, write_report
 
 SECTIONS = (
     "Summary",

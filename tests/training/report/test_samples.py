@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from constellation.curricula.store import load_prepared
+from constellation.curricula.corpus_store import load_prepared
 from tests.training.served import back, leave
 from training.report.samples import PROMPTS, SAMPLES, ensure_samples
 

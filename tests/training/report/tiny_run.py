@@ -7,8 +7,8 @@ from training.loop.step import Alone
 from training.pipeline import train
 from training.progress.events import OnEvent
 from training.recipe import Recipe
-from training.runs.branch import train_share
 from training.runs.training_plan import TrainingPlan
+from training.runs.worker import train_share
 
 STOCKS = {
     "sea": ("wave", "tide", "salt", "harbour", "anchor", "gull", "keel", "drift"),

@@ -11,13 +11,13 @@ from constellation.errors import ConstellationError, DoesNotFit, TrainingError
 from tests.training import ray_runs
 from training.loop.step import Alone
 from training.progress.events import Event, KernelProgress, KernelStateChanged
-from training.runs.branch import is_finished, train_kernel
 from training.runs.driver import drive
 from training.runs.event_files import Tail, told_to_file
 from training.runs.failures import read_failure, record_failure
-from training.runs.room import demand
 from training.runs.schedule import Room
 from training.runs.training_plan import TrainingPlan
+from training.runs.worker import is_finished, train_kernel
+from training.runs.worker_memory import demand
 
 KERNELS = ("a", "b", "c")
 

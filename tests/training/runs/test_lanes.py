@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from constellation.errors import TrainingError
-from training.runs.lanes import Lanes, orders
+from training.runs.worker_lanes import Lanes, orders
 
 
 class Workers:
@@ -92,7 +92,7 @@ def test_a_stop_ends_lanes_and_nobody_waits_for_what_was_not_begun(tmp_path: Pat
 def test_a_lane_that_waits_too_long_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.runs.lanes.IDLE_S", 0.01)
+    monkeypatch.setattr("training.runs.worker_lanes.IDLE_S", 0.01)
     workers = Workers()
     lanes = Lanes(tmp_path, workers.run)
     lanes.train("a")

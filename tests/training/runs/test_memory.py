@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from constellation.errors import ConfigError
-from constellation.kernel.config import PRESETS, AttentionKind, KernelConfig
-from constellation.kernel.decoder import Decoder
-from training.runs.memory import layer_bytes_per_token, training_memory
+from constellation.kernel.network.config import PRESETS, AttentionKind, KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from training.runs.kernel_memory import layer_bytes_per_token, training_memory
 
 SMALL = KernelConfig(
     vocab_size=300, width=128, num_layers=1, num_heads=2, mlp_width=320, context=256

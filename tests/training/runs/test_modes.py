@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from constellation.errors import BudgetUsedUp, ConfigError, TrainingError
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.files.checkpoint import load_kernel
 from constellation.wire.table_file import load_table
 from tests.training.test_pipeline import STOCKS, alone, recipe, text  # noqa: F401  (a fixture)
 from training.loop.step import Alone
 from training.pipeline import train
 from training.progress.events import BudgetWarning, Event, OnEvent, PartFinished, ignore
 from training.recipe import Recipe
-from training.runs.branch import train_share
 from training.runs.training_plan import TrainingPlan
+from training.runs.worker import train_share
 
 STAGE = {"steps": 24, "batch_size": 4, "learning_rate": 1e-2, "warmup_steps": 2}
 

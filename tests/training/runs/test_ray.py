@@ -9,14 +9,14 @@ import pytest
 
 from cluster.bootstrap import local_ray
 from constellation.errors import TrainingError
-from constellation.kernel.checkpoint import load_kernel
+from constellation.kernel.files.checkpoint import load_kernel
 from tests.training import ray_runs
 from tests.training.peers import run_together
 from training.loop.checkpoints import CheckpointFolder
 from training.loop.step import Alone
 from training.progress.events import Event, KernelProgress, KernelStateChanged
-from training.runs.branch import train_kernel, train_share
 from training.runs.training_plan import SEED
+from training.runs.worker import train_kernel, train_share
 
 KERNELS = ("a", "b", "c")
 

@@ -14,8 +14,8 @@ from tests.training import ray_runs
 from training.loop.checkpoints import CheckpointFolder
 from training.loop.step import Alone
 from training.progress.events import Event, KernelProgress
-from training.runs.branch import train_kernel
 from training.runs.training_plan import TrainingPlan
+from training.runs.worker import train_kernel
 
 pytestmark = pytest.mark.ray
 

@@ -15,7 +15,7 @@ from tests.support.strangers import (
 )
 from tests.training import ray_runs
 from training.progress.events import Event, KernelProgress
-from training.runs.branch import is_finished
+from training.runs.worker import is_finished
 
 pytestmark = pytest.mark.ray
 

@@ -13,7 +13,7 @@ from constellation.errors import ConfigError
 from tests.training.events import progress
 from training.progress.events import PartStarted
 from training.recipe import TrackingSection
-from training.trackers.opening import open_trackers
+from training.trackers.open_trackers import open_trackers
 from training.trackers.scalars import scalars
 
 TENSORBOARD = TrackingSection()

@@ -10,10 +10,10 @@ from torch import Tensor
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.errors import ArtifactError, ConfigError, InvalidPrompt
-from constellation.kernel.checkpoint import save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.loss import IGNORED
+from constellation.kernel.files.checkpoint import save_kernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.loss import IGNORED
 from constellation.records import Sampling
 from tests.training import tiny
 from training.transfer import distil

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.errors import ArtifactError, ConfigError
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
 from training.transfer.embeddings import fill_frozen_input, project_embedding, read_embedding
 
 TEXTS = ["the ships sail over the sea ", "stars shine behind dark clouds ", "Schöne Grüße 😀 "]

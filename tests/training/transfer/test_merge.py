@@ -7,12 +7,12 @@ import torch
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError, ConfigError
+from constellation.kernel.adapters.adapter_file import save_adapter
 from constellation.kernel.adapters.attach import attach
 from constellation.kernel.adapters.coordinate import CoordinateConfig
-from constellation.kernel.adapters.files import save_adapter
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.merging import merge_kernels
+from constellation.kernel.adapters.kernel_merge import merge_kernels
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.network.decoder import Decoder
 from tests.training.branches import CONFIG, build_run, spoil
 from training.transfer.merge import MergeOptions, MergeReport, merge_folders
 

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import save_file
 
 from constellation.coordizer.coordizer import Coordizer
-from constellation.curricula.store import load_prepared
+from constellation.curricula.corpus_store import load_prepared
 from constellation.errors import ConfigError
-from constellation.kernel.adapters.files import ADAPTER_FILE, read_adapter
-from constellation.kernel.checkpoint import load_kernel, save_kernel
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.opening import open_kernel
+from constellation.kernel.adapters.adapter_file import ADAPTER_FILE, read_adapter
+from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
 from constellation.wire.table_file import load_table
 from tests.training import tiny
 from training.loop.objective import Objective, ObjectiveConfig
@@ -26,8 +26,8 @@ from training.pipeline import TrainingResult, train
 from training.plan import make_plan
 from training.progress.events import OnEvent
 from training.recipe import Recipe
-from training.runs.branch import is_finished, train_share
 from training.runs.training_plan import TrainingPlan
+from training.runs.worker import is_finished, train_share
 from training.transfer.distil import DistilConfig, SoftTargets, soft_target_nats
 from training.transfer.embeddings import project_embedding
 from training.transfer.teachers import KernelTeacher

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
 from constellation.records import TokenArray
 from tests.training import tiny
-from training.evaluation.evaluate import unigram_nats
-from training.loop.data import Windows
+from training.batches import Windows
+from training.evaluation.held_out_figures import unigram_nats
 from training.loop.step import Alone, StepConfig, Stepper
 from training.pipeline import train
 from training.progress.events import OnEvent
 from training.recipe import Recipe
-from training.runs.branch import train_share
 from training.runs.training_plan import TrainingPlan
-from training.validation.held_out import HeldOut
+from training.runs.worker import train_share
+from training.validation.held_out_passages import HeldOut
 
 STOCKS = {
     "sea": ("wave", "tide", "salt", "harbour", "anchor", "gull", "keel", "drift", "storm"),

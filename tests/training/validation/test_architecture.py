@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from constellation.kernel import attention, cache, recursion
-from constellation.kernel.basin_head import BasinHead
-from constellation.kernel.config import KernelConfig
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network import attention, cache, recursion
+from constellation.kernel.network.basin_head import BasinHead
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
 from training.validation.architecture import check_architecture
 from training.validation.check import Check
 

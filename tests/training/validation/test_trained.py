@@ -10,12 +10,12 @@ import torch
 
 from constellation.coordizer.training import train_coordizer
 from constellation.errors import CorpusError
-from constellation.kernel.checkpoint import save_kernel
-from constellation.kernel.decoder import Decoder
-from constellation.kernel.scoring import token_nats
+from constellation.kernel.files.checkpoint import save_kernel
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.scoring import token_nats
 from tests.training.validation.conftest import CONFIG, END, taught
 from training.validation.check import Check
-from training.validation.held_out import HeldOut, score
+from training.validation.held_out_passages import HeldOut, score
 from training.validation.trained import check_trained, read_kernel, repeated_share
 
 NAMES = ("finite weights", "better than unigrams", "calibration", "writing")

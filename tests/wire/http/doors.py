@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from constellation.wire.access import AccessLog
+from constellation.wire.access_log import AccessLog
 from constellation.wire.channel import Bind
 from constellation.wire.http.gateway import Gateway
 from constellation.wire.http.server import HttpDoor

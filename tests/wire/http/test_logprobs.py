@@ -16,7 +16,7 @@ from constellation.records import (
     TokenLogprob,
 )
 from constellation.wire.http.logprobs import Offsets, token_name
-from constellation.wire.http.replies import Writer
+from constellation.wire.http.openai_replies import Writer
 
 
 def tokens(*texts: bytes, top: tuple[bytes, ...] = ()) -> tuple[TokenLogprob, ...]:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation import errors
-from constellation.wire import status
-from constellation.wire.http.problems import http_status, problem
+from constellation.wire import error_status
+from constellation.wire.http.error_replies import http_status, problem
 from tests.error_examples import EXAMPLES
 
 STATUSES: dict[type[errors.ConstellationError], int] = {
@@ -35,7 +35,7 @@ def test_every_class_has_its_status(kind: type[errors.ConstellationError], code:
     assert http_status(kind) == code
 
 
-@pytest.mark.parametrize("kind", status.STATUS_OF, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", error_status.STATUS_OF, ids=lambda kind: kind.__name__)
 @given(data=st.data())
 def test_every_error_can_be_told(kind: type[errors.ConstellationError], data: Any) -> None:
     error = data.draw(EXAMPLES[kind])

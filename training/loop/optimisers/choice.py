@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import torch
 
-from constellation.kernel.decoder import Decoder
+from constellation.kernel.network.decoder import Decoder
 from training.loop.optimisers.fisher import DiagonalFisher
 from training.loop.optimisers.muon import Muon
 

@@ -1,0 +1,261 @@
+"""Continuous batching: all answers of one engine are stepped together on the model's thread.
+
+Answers join and leave between steps. A reader that is slower than the model gets up to `AHEAD_MAX`
+steps ahead of itself; then its answer rests, without holding up the others.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from actors.background_tasks import begin
+from actors.kernel.engine_interface import Answer, Engine, Step
+from constellation.errors import Cancelled
+from constellation.records import Sampling
+
+ResultT = TypeVar("ResultT")
+
+AHEAD_MAX = 32
+"""Steps of an answer that may wait for its reader."""
+
+
+class ModelThread:
+    """The one thread that touches models: whatever is asked of it happens one after the other."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._closed = False
+
+    def submit(self, work: Callable[[], ResultT]) -> "asyncio.Future[ResultT]":
+        """Have `work` done when it is its turn.
+
+        Raises:
+            Cancelled: The thread was closed.
+        """
+        if self._closed:
+            raise Cancelled("the kernel has stopped")
+        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more work is taken."""
+        return self._closed
+
+    def close(self) -> None:
+        """Take no more work and drop what waits; what is under way is finished."""
+        self._closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Reading:
+    """One answer and its reader."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.since_s = time.monotonic()
+        """When its newest token came, or its reader was ready for another."""
+        self.is_over = False
+        """Whether nothing more will come."""
+        self.rests = False
+        """Whether it waits to be told its next token."""
+        self._steps: deque[Step] = deque(maxlen=AHEAD_MAX)
+        self._error: BaseException | None = None
+        self._arrived = asyncio.Event()
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the reader has to catch up first."""
+        return len(self._steps) == AHEAD_MAX
+
+    def put(self, step: Step) -> None:
+        """Hand over a step."""
+        self._steps.append(step)
+        self.is_over = step.reason is not None
+        self.rests = step.predicted is not None
+        self._arrived.set()
+
+    def fail(self, error: BaseException) -> None:
+        """End the answer by an error."""
+        self._error = error
+        self.is_over = True
+        self._arrived.set()
+
+    async def take(self) -> Step:
+        """Return the next step, when it is there; raises what ended the answer."""
+        while not self._steps:
+            if self._error is not None:
+                raise self._error
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._steps.popleft()
+
+
+class StepLoop:
+    """Steps answers together for as long as there are any.
+
+    Args:
+        step: Gives each of the answers its next step, as `Engine.step`. Engines whose answers are
+            in one batch share a loop.
+        thread: Where that is done.
+        observe: Is told the seconds between two tokens of an answer.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Sequence[Any]], Sequence[Step | None]],
+        thread: ModelThread,
+        observe: Callable[[float], None],
+    ) -> None:
+        self._step = step
+        self._thread = thread
+        self._observe = observe
+        self._readings: list[Reading] = []
+        self._caught_up = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def join(self, reading: Reading) -> None:
+        """Let an answer take part from the next step on."""
+        self._readings.append(reading)
+        if self._task is None:
+            self._task = begin("stepping", self._run())
+        self._caught_up.set()
+
+    def leave(self, reading: Reading) -> None:
+        """Let an answer take part no more, if it did."""
+        if reading in self._readings:
+            self._readings.remove(reading)
+            self._caught_up.set()
+
+    def wake(self) -> None:
+        """Look again who is ready."""
+        self._caught_up.set()
+
+    async def _run(self) -> None:
+        try:
+            await self._step_all()
+        except BaseException as error:  # or readers would wait for a loop that is no more
+            for reading in self._readings:
+                reading.fail(error)
+            self._readings.clear()
+            raise
+        finally:
+            self._task = None
+
+    async def _step_all(self) -> None:
+        while self._readings:
+            ready = [r for r in self._readings if not (r.is_ahead or r.is_over or r.rests)]
+            if ready:
+                await self._step_together(ready)
+            else:
+                self._caught_up.clear()
+                await self._caught_up.wait()
+
+    async def _step_together(self, ready: list[Reading]) -> None:
+        answers = [reading.answer for reading in ready]
+        error: BaseException | None = Cancelled("the kernel has stopped")
+        steps: Sequence[Step | None] = ()
+        if not self._thread.closed:
+            working = self._thread.submit(lambda: self._step(answers))
+            await asyncio.wait([working])
+            if not working.cancelled():
+                error = working.exception()
+                steps = () if error is not None else working.result()
+        if error is not None:
+            for reading in ready:
+                reading.fail(error)
+            return
+        now_s = time.monotonic()
+        for reading, step in zip(ready, steps, strict=True):
+            if step is not None:
+                self._observe(now_s - reading.since_s)
+                reading.since_s = now_s
+                reading.put(step)
+
+
+class Stepping:
+    """Drives one engine.
+
+    Args:
+        engine: The model.
+        thread: Where it runs, if it is `blocking`; others are stepped where they are.
+        observe: Is told the seconds between two tokens of an answer.
+        loop: Steps its answers; None: one of its own.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        thread: ModelThread,
+        observe: Callable[[float], None],
+        loop: StepLoop | None = None,
+    ) -> None:
+        self.engine = engine
+        self._thread = thread
+        self._observe = observe
+        self._loop = loop or StepLoop(engine.step, thread, observe)
+
+    async def start(
+        self, tokens: Sequence[int], sampling: Sampling, produced: Sequence[int] = ()
+    ) -> Reading:
+        """Let an answer join; raises what the engine raises."""
+        if not self.engine.blocking:
+            return Reading(self.engine.start(tokens, sampling, produced))
+        return await self._join(lambda: self.engine.start(tokens, sampling, produced))
+
+    async def predict(self, tokens: Sequence[int], *, is_scored: bool) -> Reading:
+        """Let a text join whose tokens are chosen elsewhere; raises what the engine raises."""
+        return await self._join(lambda: self.engine.predict(tokens, is_scored=is_scored))
+
+    def tell(self, reading: Reading, token: int) -> None:
+        """Go on with such a text, whose last step was taken; raises what the engine raises."""
+        self.engine.tell(reading.answer, token)  # it rests, so no step is looking at it
+        reading.rests = False
+        reading.since_s = time.monotonic()
+        self._loop.wake()
+
+    async def _join(self, start: Callable[[], Answer]) -> Reading:
+        joining = self._thread.submit(start)
+        try:
+            answer = await asyncio.shield(joining)
+        except asyncio.CancelledError:
+            joining.add_done_callback(self._send_away)
+            raise
+        reading = Reading(answer)
+        self._loop.join(reading)
+        return reading
+
+    async def next(self, reading: Reading) -> Step:
+        """Return an answer's next step."""
+        if not self.engine.blocking:
+            return self._step_at_once(reading)
+        was_ahead = reading.is_ahead
+        step = await reading.take()
+        if was_ahead:
+            reading.since_s = time.monotonic()
+            self._loop.wake()
+        return step
+
+    def leave(self, reading: Reading) -> None:
+        """Forget an answer, finished or not: it takes part in no further step."""
+        if not self.engine.blocking:
+            self.engine.leave(reading.answer)
+            return
+        self._loop.leave(reading)
+        if not self._thread.closed:
+            self._thread.submit(lambda: self.engine.leave(reading.answer))
+
+    def _send_away(self, joining: "asyncio.Future[Answer]") -> None:
+        # Its caller went while it joined.
+        if not joining.cancelled() and joining.exception() is None:
+            self.leave(Reading(joining.result()))
+
+    def _step_at_once(self, reading: Reading) -> Step:
+        while True:
+            before_s = time.monotonic()
+            (step,) = self.engine.step((reading.answer,))
+            if step is not None:
+                self._observe(time.monotonic() - before_s)
+                return step

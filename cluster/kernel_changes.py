@@ -1,0 +1,182 @@
+"""Let a kernel join or leave: live where its constellation runs, else in the artifacts alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.added_path import Arrival, arrival_at, check_text
+from cluster.training_run import with_own_ray
+from constellation.client import Client
+from constellation.curricula.corpus import Document
+from constellation.curricula.corpus_store import MANIFEST, load_prepared
+from constellation.errors import ArtifactError, ConfigError, GrowthRefused, TrainingError
+from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.files.transformers_folder import is_imported
+from constellation.kernel.network.decoder import Decoder
+from constellation.records import Add, Change, Changed
+from constellation.releases.builder import domain_of, make
+from constellation.releases.store import ReleaseStore
+from constellation.releases.switch_plan import steps_between
+from constellation.wire.run_lock import owned
+from training.evaluation.new_kernel_cost import GrowthCost, ModelReader, growth_cost, routing_of
+from training.file_errors import typed_writes
+from training.kernel_text import CORPUS, is_kept, kept_text
+from training.new_kernel import NewKernel, import_new, take_back, train_new
+from training.progress.events import OnEvent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A file, or a part or record of one, that a kernel learned from."""
+
+    name: str
+    num_documents: int
+    """Pieces that it was cut into; 0 for one that was unlearned, whose text is gone."""
+    unlearned: bool
+    """Whether the kernel routes as if it had never read it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Added:
+    """A kernel that has joined, and what came of it."""
+
+    kernel: NewKernel
+    changed: Changed
+    others: GrowthCost | None
+    """Held-out text of the other domains; None when the artifacts hold none."""
+    own: GrowthCost | None
+    """Held-out text of its own domain: before, the nearest of the others wrote it."""
+
+
+def make_kernel(
+    artifacts: Path, name: str, path: Path, text: Path | None, on_event: OnEvent
+) -> NewKernel:
+    """Train a kernel on text, or take a finished one, so that it can join.
+
+    Args:
+        artifacts: Folder that training wrote.
+        name: Of the new kernel.
+        path: A file or folder of text, or the folder of a finished kernel, be it whole or an
+            adapter, or of a causal model of `transformers`; that of a kernel which was removed
+            brings it back as it was.
+        text: Text of the finished kernel's domain; None when it is trained or taken back.
+        on_event: Told of the training.
+
+    Raises:
+        ConfigError: A finished kernel came without text, or text twice.
+        ArtifactError: The path holds a model of a kind that cannot be served.
+        ConstellationError: See `training.new_kernel`.
+    """
+    arrival = arrival_at(path)
+    if text is not None:
+        check_text(text)
+    if arrival is Arrival.TEXT and text is not None:
+        raise ConfigError(
+            f"{path} holds no kernel: neither kernel.json, nor adapter.safetensors, nor "
+            "config.json with a model's weights; if it is the text, leave --text out"
+        )
+    if arrival is Arrival.TEXT:
+        return train_new(artifacts, name, path, on_event, trainer=with_own_ray)
+    its_place = path.resolve() == (artifacts / "kernels" / name).resolve()
+    if its_place and (text is None or is_kept(text, artifacts, name)):
+        return take_back(artifacts, name)
+    if text is None:
+        raise ConfigError(f"{path} is {arrival}: --text says where its domain lies, and is needed")
+    return import_new(artifacts, name, path, text, on_event)
+
+
+def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:
+    """Let a kernel that was made join, and say what it cost.
+
+    Args:
+        artifacts: Folder that training wrote.
+        new: The kernel.
+        client: Of the constellation that runs from the artifacts; None when none does.
+
+    Raises:
+        GrowthRefused, IncompatibleKernels: It does not fit; nothing has changed.
+    """
+    store = ReleaseStore(artifacts)
+    before = store.read_current().version
+    changed = change_served(artifacts, Add(name=new.name), client)
+    corpus = artifacts / CORPUS
+    known = load_prepared(corpus).test if (corpus / MANIFEST).exists() else ()
+    kept = kept_text(artifacts, new.name)
+    views = store.folder(before), store.folder(changed.release)
+    others = [document for document in known if document.domain != new.name]
+    return Added(
+        kernel=new,
+        changed=changed,
+        others=_cost(others, *views),
+        own=_cost(() if kept is None else kept.test, *views),
+    )
+
+
+def change_served(artifacts: Path, change: Change, client: Client | None) -> Changed:
+    """Change what is served: live where the constellation runs, else in the artifacts alone.
+
+    Args:
+        artifacts: Folder that training wrote.
+        change: What is to be done.
+        client: Of the constellation that runs from the artifacts; None when none does.
+
+    Raises:
+        GrowthRefused, UnknownKernel, IncompatibleKernels: It cannot be done; nothing has changed.
+        ArtifactError: The artifacts are damaged, or cannot be written.
+        TrainingError: Another process writes to them.
+    """
+    if client is not None:
+        return client.change(change)
+    if not artifacts.is_dir():
+        raise ArtifactError(artifacts, "is no folder; train one first, or name it by --artifacts")
+    with typed_writes(artifacts), owned(artifacts, "a change of what is served", TrainingError):
+        store = ReleaseStore(artifacts)
+        before = store.read_current()
+        after = make(artifacts, change)
+        store.switch(after.version)
+    steps = steps_between(before, after)
+    return Changed(
+        release=after.version,
+        table_version=0,
+        joined=steps.joined,
+        left=steps.left,
+        reloaded=steps.reloaded,
+    )
+
+
+def list_sources(artifacts: Path, name: str) -> list[Source]:
+    """Return the sources of a kernel's training text, in the order of their names.
+
+    Raises:
+        UnknownKernel: There is none of that name.
+        GrowthRefused: The kernel was spawned, and shares the text of another.
+        ArtifactError: The release is damaged.
+    """
+    store = ReleaseStore(artifacts)
+    domain = domain_of(store, store.read_current(), name)
+    if domain.spawned is not None:
+        raise GrowthRefused(name, f"it shares the text of {domain.spawned.parent!r}: ask for its")
+    rows = domain.train.rows_by_source()
+    counted = [
+        Source(name=source, num_documents=len(rows[source]), unlearned=False) for source in rows
+    ]
+    gone = [Source(name=each, num_documents=0, unlearned=True) for each in domain.unlearned]
+    return sorted([*counted, *gone], key=lambda source: source.name)
+
+
+def _cost(documents: Sequence[Document], before: Path, after: Path) -> GrowthCost | None:
+    """Return what the kernel costs these documents; None when there are none that are scored."""
+    return growth_cost(
+        documents,
+        before=routing_of(before),
+        after=routing_of(after),
+        kernel=lambda name: _reader(_kernel_folder(name, after, before)),
+    )
+
+
+def _kernel_folder(name: str, *views: Path) -> Path:
+    return next(view / "kernels" / name for view in views if (view / "kernels" / name).is_dir())
+
+
+def _reader(folder: Path) -> Decoder | ModelReader:
+    return ModelReader(folder) if is_imported(folder) else open_kernel(folder).decoder

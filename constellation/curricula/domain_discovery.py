@@ -1,0 +1,100 @@
+"""Domains for text that has none: pieces are grouped by where their basins lie.
+
+Groups are found on training text alone, under free coordinates; held-out pieces then go to the
+nearest centre, so that nothing of them shapes what they are measured with.
+
+Shapes: N pieces, M domains, K outcomes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.training import train_coordizer
+from constellation.curricula.documents import Document
+from constellation.curricula.prepare import PreparedCorpus, describe
+from constellation.curricula.split import SPLITS
+from constellation.errors import CorpusError
+from constellation.geometry.simplex import pairwise_distances
+from constellation.records import FloatArray
+from constellation.routing.balanced_clusters import discover
+
+VOCAB_SIZE = 4096
+"""Tokens of the coordizer that only sees to the grouping."""
+
+
+def discover_domains(
+    corpus: PreparedCorpus, *, num_domains: int, seed: int = 0, vocab_size: int = VOCAB_SIZE
+) -> PreparedCorpus:
+    """Return the same pieces under domains found by their text; names they had are not looked at.
+
+    Args:
+        corpus: What to group.
+        num_domains: M, from 2 to the number of training pieces.
+        seed: Of coordinates and starts.
+        vocab_size: Tokens of the coordizer that is trained for this and then dropped.
+
+    Returns:
+        Pieces in their order with domains "domain-1" to "domain-M", the largest first; each holds
+        at most 1.25 times its share of the training pieces. The manifest says how far pieces lie
+        from their centres (`discovery.spread`, radians).
+
+    Raises:
+        CorpusError: There are fewer training pieces than domains.
+    """
+    if not 2 <= num_domains <= len(corpus.train):
+        raise CorpusError(
+            "corpus",
+            f"{num_domains} domains cannot be found in {len(corpus.train)} training pieces; "
+            "ask for 2 or more, at most one per piece, or add text",
+        )
+    coordizer = train_coordizer(
+        [document.text for document in corpus.train],
+        vocab_size=vocab_size,
+        anchored=False,
+        seed=seed,
+    )
+    basins = {name: _basins(corpus.of_split(name), coordizer) for name in SPLITS}
+    shards = discover(basins["train"], num_shards=num_domains, seed=seed)
+    labels = {
+        name: shards.labels_N if name == "train" else _nearest(basins_NK, shards.centres_MK)
+        for name, basins_NK in basins.items()
+    }
+    names = _names(shards.labels_N, num_domains)
+    splits = {
+        name: tuple(
+            replace(document, domain=names[label])
+            for document, label in zip(corpus.of_split(name), labels[name], strict=True)
+        )
+        for name in SPLITS
+    }
+    manifest = {
+        **corpus.manifest,
+        "discovery": {"spread": shards.spread, "converged": shards.converged, "seed": seed},
+        "splits": {name: describe(splits[name]) for name in SPLITS},
+    }
+    return PreparedCorpus(
+        train=splits["train"], dev=splits["dev"], test=splits["test"], manifest=manifest
+    )
+
+
+def _basins(documents: Sequence[Document], coordizer: Coordizer) -> FloatArray:
+    ids = coordizer.encode_batch([document.text for document in documents])
+    basins = [coordizer.basin(tokens) for tokens in ids]
+    return np.stack(basins) if basins else np.empty((0, len(coordizer.background_K)))
+
+
+def _nearest(basins_NK: FloatArray, centres_MK: FloatArray) -> NDArray[np.intp]:
+    nearest_N: NDArray[np.intp] = pairwise_distances(basins_NK, centres_MK).argmin(axis=1)
+    return nearest_N
+
+
+def _names(labels_N: NDArray[np.intp], num_domains: int) -> dict[int, str]:
+    """Return shard -> name; numbers follow size, with zeros so that names sort."""
+    sizes_M = np.bincount(labels_N, minlength=num_domains)
+    order = np.argsort(-sizes_M, kind="stable").tolist()
+    width = len(str(num_domains))
+    return {shard: f"domain-{place:0{width}d}" for place, shard in enumerate(order, start=1)}

@@ -1,0 +1,206 @@
+"""Adapters over one base, read in one pass: the base's products are made once for all rows.
+
+The base's weights are held once, in whatever precision `constellation.kernel.writing.fast_products`
+gives them. Behind every product and block each row gets what its own adapter adds; a row of the
+base itself gets nothing. Adapters of different kinds, ranks and targets are in one batch: each kind
+and size is a family (`families.py`) that adds to its own rows.
+
+Bases whose tokens decide their own depth cannot be stacked: rows leave their blocks within a pass.
+
+Shapes: B rows, T tokens, I inputs of a matrix, O its outputs, C channels, R hidden states, V tokens
+of the vocabulary.
+Sources: Chen et al. (2023), Punica; Sheng et al. (2023), S-LoRA.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from constellation.errors import ConfigError
+from constellation.kernel.adapters.adapter_group import Family, Key, family_of, key_of
+from constellation.kernel.adapters.adapter_rows import gather
+from constellation.kernel.adapters.attach import frozen_view
+from constellation.kernel.network.attention import Linear
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder, Memory
+from constellation.kernel.writing.fast_products import Weights, prepare
+
+
+def can_stack_adapters(base: Decoder) -> bool:
+    """Return whether adapters over a base can be stacked."""
+    return not base.config.has_adaptive_depth
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """One kernel of a stack."""
+
+    family: Family | None
+    """None: the base itself."""
+    lane: int
+
+
+class AdapterStack:
+    """Kernels that are adapters over one base; the base may be one of them.
+
+    Attributes:
+        kernels: Places that are taken.
+
+    Args:
+        base: A kernel without an adapter, whose tensors are shared.
+        weights: How its matrices are held; adapters stay as they are.
+
+    Raises:
+        ConfigError: Adapters over such a base cannot be stacked, or it already has an adapter, or
+            its weights cannot be held so.
+    """
+
+    def __init__(self, base: Decoder, *, weights: Weights = "float32") -> None:
+        if not can_stack_adapters(base):
+            raise ConfigError(
+                "adapters over a base of adaptive depth cannot be stacked; step them by themselves"
+            )
+        self._base = prepare(frozen_view(base).eval(), weights)
+        self._families: dict[Key, Family] = {}
+        self._members: dict[int, _Member] = {}
+        self._add_adapters()
+
+    @property
+    def config(self) -> KernelConfig:
+        """The base's."""
+        return self._base.config
+
+    @property
+    def embedding(self) -> Tensor:
+        """The base's."""
+        return self._base.embedding
+
+    @property
+    def kernels(self) -> Collection[int]:
+        """Places that are taken."""
+        return self._members.keys()
+
+    def fits(self, decoder: Decoder) -> bool:
+        """Return whether a kernel is this very base, or an adapter that shares its tensors."""
+        return decoder.embedding.data_ptr() == self.embedding.data_ptr()
+
+    def put(self, decoder: Decoder) -> int:
+        """Copy a kernel's adapter in; return its place, the lowest that is free.
+
+        Args:
+            decoder: What `attach` returned for the base, or the base.
+
+        Raises:
+            ConfigError: It is over another base.
+        """
+        if not self.fits(decoder):
+            raise ConfigError("the kernel is no adapter over the base of the stack")
+        place = next(n for n in range(len(self._members) + 1) if n not in self._members)
+        key = key_of(decoder)
+        if not key:
+            self._members[place] = _Member(None, 0)
+            return place
+        family = self._families.setdefault(key, family_of(key))
+        self._members[place] = _Member(family, family.put(decoder))
+        return place
+
+    def drop(self, kernel: int) -> None:
+        """Let the next kernel have this place."""
+        member = self._members.pop(kernel)
+        if member.family is not None:
+            member.family.drop(member.lane)
+
+    def alone(self, kernel: int) -> "OneOfStack":
+        """Return one of the kernels as a network, for as long as it is in the stack."""
+        return OneOfStack(self, kernel)
+
+    @torch.inference_mode()
+    def hidden_of(self, tokens_BT: Tensor, cache: Memory | None, kernels: Sequence[int]) -> Tensor:
+        """Return the final hidden states of rows of several kernels, shape (B, T, C).
+
+        Args:
+            tokens_BT: Token ids.
+            cache: What was read before; the new positions are appended to it.
+            kernels: The place of every row's kernel.
+        """
+        members = [self._members[kernel] for kernel in kernels]
+        for family in self._families.values():
+            lanes = [member.lane if member.family is family else None for member in members]
+            device = self.embedding.device
+            family.begin(gather(lanes, num_tokens=tokens_BT.shape[1], device=device))
+        return self._base.hidden(tokens_BT, cache)
+
+    @torch.inference_mode()
+    def logits_of(self, hidden_RC: Tensor, kernels: Sequence[int]) -> Tensor:
+        """Return the logits of hidden states, shape (R, V): no adapter changes this product."""
+        return self._base.logits(hidden_RC)
+
+    def hidden(self, tokens_BT: Tensor, cache: Memory | None = None) -> Tensor:
+        """Refuse: rows of a stack have kernels; see `hidden_of`."""
+        raise ConfigError("rows of a stack have kernels; use hidden_of, or alone(kernel).hidden")
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Refuse: rows of a stack have kernels; see `logits_of`."""
+        raise ConfigError("rows of a stack have kernels; use logits_of, or alone(kernel).logits")
+
+    def _add_adapters(self) -> None:
+        for path, module in self._base.blocks.named_modules():
+            if type(module) is Linear:
+                module.product = _AdaptedProduct(path, module, self._families)
+        for index, block in enumerate(self._base.blocks):
+            block.register_forward_hook(partial(self._after_block, index))
+
+    def _after_block(self, index: int, _: nn.Module, inputs: tuple[Any, ...], x: Tensor) -> None:
+        for family in self._families.values():
+            family.after_block(index, x)
+
+
+class OneOfStack:
+    """One kernel of a stack, as a network.
+
+    Args:
+        stack: Where it is.
+        kernel: Its place.
+    """
+
+    def __init__(self, stack: AdapterStack, kernel: int) -> None:
+        self._stack, self._kernel = stack, kernel
+
+    @property
+    def config(self) -> KernelConfig:
+        """The base's."""
+        return self._stack.config
+
+    @property
+    def embedding(self) -> Tensor:
+        """The base's."""
+        return self._stack.embedding
+
+    def hidden(self, tokens_BT: Tensor, cache: Memory | None = None) -> Tensor:
+        """Return the final hidden states, shape (B, T, C)."""
+        return self._stack.hidden_of(tokens_BT, cache, [self._kernel] * len(tokens_BT))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of hidden states (..., C), shape (..., V)."""
+        return self._stack.logits_of(hidden, ())
+
+
+class _AdaptedProduct:
+    """A product of the base and what the adapters of its rows add."""
+
+    def __init__(self, path: str, matrix: Linear, families: dict[Key, Family]) -> None:
+        self._path, self._families = path, families
+        plain = partial(functional.linear, weight=matrix.weight, bias=matrix.bias)
+        self._product: Callable[[Tensor], Tensor] = matrix.product or plain
+
+    def __call__(self, x_BTI: Tensor) -> Tensor:
+        """Return the products, shape (B, T, O)."""
+        y_BTO = self._product(x_BTI)
+        for family in self._families.values():
+            family.after_matrix(self._path, x_BTI, y_BTO)
+        return y_BTO

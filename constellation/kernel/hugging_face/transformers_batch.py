@@ -1,0 +1,49 @@
+"""A batch of texts of one model of `transformers`, any of several tokens of which ends a text.
+
+Models of conversations have one such token for a turn and one for a document.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from constellation.kernel.hugging_face.transformers_network import HuggingFaceNetwork
+from constellation.kernel.writing.batch import PREFILL_TOKENS, Batch, Writing, Written
+from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.sampling import Sampler, check_prompt
+from constellation.records import Sampling
+
+
+class HuggingFaceBatch(Batch):
+    """Texts of one model.
+
+    Args:
+        network: The model.
+        end_ids: Tokens each of which ends a text.
+        prefill_tokens: Prompt tokens read in one step, at least 1.
+        prefixes: Where prompts that were read are kept; None keeps none.
+    """
+
+    def __init__(
+        self,
+        network: HuggingFaceNetwork,
+        *,
+        end_ids: Sequence[int],
+        prefill_tokens: int = PREFILL_TOKENS,
+        prefixes: PrefixStore | None = None,
+    ) -> None:
+        end_id = end_ids[0] if end_ids else None
+        super().__init__(network, end_id=end_id, prefill_tokens=prefill_tokens, prefixes=prefixes)
+        self._other_ends = tuple(end_ids[1:])
+
+    def _checked(self, prompt_ids: Sequence[int], sampling: Sampling) -> tuple[list[int], Sampler]:
+        config = self._decoder.config
+        prompt = [int(token) for token in prompt_ids]
+        check_prompt(prompt, config.context)
+        ends = self._other_ends
+        return prompt, Sampler(sampling, prompt, self._end_id, config.vocab_size, other_ends=ends)
+
+    def _accept(self, writing: Writing, token: int, logits_V: Tensor) -> Written:
+        if token in self._other_ends and self._end_id is not None:
+            token = self._end_id
+        return super()._accept(writing, token, logits_V)

@@ -1,0 +1,81 @@
+"""The observables of one text under one kernel: what an interactive session shows beside it.
+
+Shapes: T tokens, C channels, K outcomes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.errors import ConfigError
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.recursion import Depths
+from constellation.kernel.observables.kappa import kappa_measured
+from constellation.kernel.observables.measurement import Measurement
+from constellation.kernel.observables.phi import PHI_POSITIONS, phi_integration
+from constellation.kernel.observables.signature import BasinSource
+from constellation.kernel.observables.signature_extract import basin_source
+from constellation.records import FloatArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TextObservables:
+    """What one text does to a kernel."""
+
+    phi: Measurement
+    """Integration over the last 256 positions; the value is None for a shorter text."""
+    kappa: Measurement
+    """Measured coupling at the text's length, nats."""
+    depth: float | None
+    """Mean passes of a token through a recurrent layer; None where none recurs."""
+    basin_K: FloatArray
+    """Where the text lies."""
+    basin_source: BasinSource
+    """Whether the kernel's head or the coordizer says so."""
+
+
+@torch.inference_mode()
+def observe_text(
+    decoder: Decoder, coordizer: Coordizer, ids: Sequence[int], *, seed: int = 0
+) -> TextObservables:
+    """Measure a text in one pass of the kernel and one of its attention.
+
+    Args:
+        decoder: The kernel.
+        coordizer: Its coordizer.
+        ids: The text's tokens, the token that opens a text included; 1 to the context.
+        seed: Of the shuffles.
+
+    Raises:
+        ConfigError: If there is no token, or the basin head does not fit the coordizer.
+        InvalidPrompt: If there are more tokens than the context.
+    """
+    if not ids:
+        raise ConfigError("a text without tokens has no observables")
+    tokens_1T = torch.tensor([list(ids)], device=decoder.embedding.device)
+    depths = Depths()
+    hidden_1TC = decoder.hidden(tokens_1T, depths=depths)
+    if len(ids) < PHI_POSITIONS:
+        reason = f"needs {PHI_POSITIONS} tokens, has {len(ids)}"
+        phi = Measurement(value=None, method=reason, n=0, null=None, interval=None)
+    else:
+        phi = phi_integration(hidden_1TC[0, -PHI_POSITIONS:], seed=seed)
+    outcomes = decoder.config.basin_outcomes
+    if outcomes is None:
+        basin_K = coordizer.basin(list(ids))
+    elif outcomes == len(coordizer.background_K):
+        basin_K = decoder.basin(hidden_1TC)[0].double().cpu().numpy()
+    else:
+        raise ConfigError(
+            f"the kernel's basin head has {outcomes} outcomes, the coordizer "
+            f"{len(coordizer.background_K)}; give the coordizer that it was trained with"
+        )
+    return TextObservables(
+        phi=phi,
+        kappa=kappa_measured(decoder, tokens_1T, seed=seed),
+        depth=depths.mean,
+        basin_K=basin_K,
+        basin_source=basin_source(decoder),
+    )

@@ -1,0 +1,1 @@
+"""Writing text with kernels: batches, sampling, stop strings, scores, faster products."""

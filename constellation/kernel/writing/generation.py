@@ -1,0 +1,105 @@
+"""Writing text token by token, with the keys and values of what was read kept in a cache.
+
+A `Generation` is one sequence, driven from outside, one token per `step`, and dropped when nobody
+wants it any more. `constellation.kernel.writing.batch` writes many at once; what it writes is what
+a `Generation` would. It knows no clock, thread or network.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+
+from constellation.kernel.network.cache import KVCache
+from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.recursion import Depths
+from constellation.kernel.writing.sampling import Sampler, check_prompt
+from constellation.records import Sampling
+
+FinishReason = Literal["end", "length", "context"]
+
+
+class Generation:
+    """One sequence being written.
+
+    Attributes:
+        produced: Token ids written so far, the end token left out.
+        finish_reason: None while unfinished; "end" (the end token was drawn), "length"
+            (`tokens_max` were written) or "context" (the kernel cannot read any further).
+
+    Args:
+        decoder: The kernel; it may serve any number of generations in turn.
+        prompt_ids: Tokens to go on from, 1 to the kernel's context.
+        sampling: Options of the draw.
+        end_id: The token that ends a text; None if there is none.
+
+    Raises:
+        InvalidPrompt: If the prompt is empty or longer than the context.
+        InvalidRequest: If a prompt token is not in the vocabulary.
+    """
+
+    def __init__(
+        self, decoder: Decoder, prompt_ids: Sequence[int], sampling: Sampling, end_id: int | None
+    ) -> None:
+        config = decoder.config
+        check_prompt(prompt_ids, config.context)
+        self.produced: list[int] = []
+        self.finish_reason: FinishReason | None = None
+        self._decoder = decoder
+        self._end_id = end_id
+        self._depths = Depths()
+        self._unread = [int(token) for token in prompt_ids]
+        self._sampler = Sampler(sampling, self._unread, end_id, config.vocab_size)
+        self._cache = KVCache(
+            config,
+            dtype=decoder.embedding.dtype,
+            capacity=len(prompt_ids) + sampling.tokens_max - 1,
+            device=decoder.embedding.device,
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether no further token will come."""
+        return self.finish_reason is not None
+
+    @property
+    def mean_depth(self) -> float | None:
+        """Mean passes of the tokens read so far through recurrent layers; None without any."""
+        return self._depths.mean
+
+    @torch.inference_mode()
+    def step(self) -> int | None:
+        """Return the next token; None when the text has ended, then and ever after.
+
+        The first step reads the whole prompt, later ones a single token each.
+        """
+        if self.finished:
+            return None
+        device = self._decoder.embedding.device
+        tokens_BT = torch.tensor([self._unread], dtype=torch.int64, device=device)
+        # Only the last position's logits are needed: the prompt's others would cost T x V.
+        hidden_BTC = self._decoder.hidden(tokens_BT, self._cache, depths=self._depths)
+        logits_V = self._decoder.logits(hidden_BTC[0, -1])
+        return self._accept(self._sampler.pick(logits_V))
+
+    def _accept(self, token: int) -> int | None:
+        if token == self._end_id:
+            self.finish_reason = "end"
+            return None
+        self.produced.append(token)
+        self._sampler.note(token)
+        self._unread = [token]
+        if len(self.produced) == self._sampler.sampling.tokens_max:
+            self.finish_reason = "length"
+        elif self._cache.length == self._decoder.config.context:
+            self.finish_reason = "context"
+        return token
+
+
+def generate(
+    decoder: Decoder, prompt_ids: Sequence[int], sampling: Sampling, end_id: int | None
+) -> Iterator[int]:
+    """Yield the tokens of one `Generation` as they are drawn."""
+    generation = Generation(decoder, prompt_ids, sampling, end_id)
+    while (token := generation.step()) is not None:
+        yield token

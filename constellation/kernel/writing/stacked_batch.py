@@ -1,0 +1,82 @@
+"""Writing texts of many kernels at once: a `Batch` whose every text has a kernel of its own.
+
+Shapes: B rows of a pass, T tokens, C channels, R hidden states, V tokens of the vocabulary.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from constellation.kernel.network.decoder import Decoder, Memory
+from constellation.kernel.network.slots import SlotRows
+from constellation.kernel.writing.batch import PREFILL_TOKENS, Batch
+from constellation.kernel.writing.network_interface import Network
+from constellation.kernel.writing.prefix_cache import PrefixStore
+
+
+class Stack(Network, Protocol):
+    """Kernels that are read in one pass: whole ones (`KernelStack`), or adapters over one base."""
+
+    @property
+    def kernels(self) -> Collection[int]:
+        """Places that are taken."""
+        ...
+
+    def fits(self, decoder: Decoder) -> bool:
+        """Return whether a kernel can be one of them."""
+        ...
+
+    def put(self, decoder: Decoder) -> int:
+        """Copy in what is a kernel's own; return its place."""
+        ...
+
+    def drop(self, kernel: int) -> None:
+        """Let the next kernel have this place."""
+        ...
+
+    def alone(self, kernel: int) -> Network:
+        """Return one of the kernels."""
+        ...
+
+    def hidden_of(self, tokens_BT: Tensor, cache: Memory | None, kernels: Sequence[int]) -> Tensor:
+        """Return the final hidden states of rows of these kernels, shape (B, T, C)."""
+        ...
+
+    def logits_of(self, hidden_RC: Tensor, kernels: Sequence[int]) -> Tensor:
+        """Return the logits of hidden states of these kernels, shape (R, V)."""
+        ...
+
+
+class StackedBatch(Batch):
+    """Texts that the kernels of a stack write together.
+
+    Args:
+        stack: The kernels; `Writing.kernel` is a place in it.
+        end_id: The token that ends a text; None if there is none.
+        prefill_tokens: Prompt tokens read in one step, at least 1, of all kernels together.
+        prefixes: Where prompts that were read are kept; None keeps none.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        *,
+        end_id: int | None,
+        prefill_tokens: int = PREFILL_TOKENS,
+        prefixes: PrefixStore | None = None,
+    ) -> None:
+        super().__init__(stack, end_id=end_id, prefill_tokens=prefill_tokens, prefixes=prefixes)
+        self.stack = stack
+
+    def drop(self, kernel: int) -> None:
+        """Let a kernel go that has no text under way."""
+        if self._prefixes is not None:
+            self._prefixes.forget(kernel)
+        self.stack.drop(kernel)
+
+    def _hidden(self, tokens_BT: Tensor, view: SlotRows, kernels: Sequence[int]) -> Tensor:
+        return self.stack.hidden_of(tokens_BT, view, kernels)
+
+    def _logits(self, hidden_RC: Tensor, kernels: Sequence[int]) -> Tensor:
+        return self.stack.logits_of(hidden_RC, kernels)

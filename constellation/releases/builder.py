@@ -1,0 +1,298 @@
+"""Make releases: the parts of another with a change, fitted and written, and not switched to.
+
+What is served follows from a set of parts alone: for every kernel its files and the record of its
+text. So a change is a change of that set, and the release of a set does not depend on how the set
+came to be.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from constellation.atomic_files import write_whole
+from constellation.coordizer.coordizer import Coordizer
+from constellation.domains import membership
+from constellation.domains.fit import FitOptions, Fitted, fit
+from constellation.domains.record import Domain
+from constellation.domains.record_file import pack_domain, unpack_domain
+from constellation.errors import ArtifactError, ConfigError, CorpusError, GrowthRefused
+from constellation.records import Add, Change, Retire, Spawn, Unlearn
+from constellation.releases.blobs import BlobWriter
+from constellation.releases.manifest import Draft, KernelFiles, Release
+from constellation.releases.store import ReleaseStore
+from constellation.releases.training_files import KernelParts, coordizer_parts, kernel_parts
+from constellation.wire.table_file import pack_table
+
+DOMAINS: Final = "domains"
+"""Folder of records of text of kernels that are not served: before they join, after they left."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What a release is made of."""
+
+    tokens: Coordizer
+    """The vocabulary; its coordinates count only where they are kept."""
+    domains: Mapping[str, Domain]
+    """Kernel -> record of its text."""
+    kernels: Mapping[str, KernelParts]
+    """Kernel -> its files, which the store has."""
+    options: FitOptions
+    """How coordinates and table are fitted."""
+
+
+def domain_path(artifacts: Path, name: str) -> Path:
+    """Return where the record of a kernel's text lies that is not served."""
+    return artifacts / DOMAINS / f"{name}.msgpack"
+
+
+def save_domain(artifacts: Path, domain: Domain) -> None:
+    """Keep the record of a kernel's text, by which the kernel can join."""
+    write_whole(domain_path(artifacts, domain.name), pack_domain(domain))
+
+
+def load_domain(artifacts: Path, name: str) -> Domain:
+    """Return the record of a kernel's text that is kept for when the kernel joins.
+
+    Raises:
+        ArtifactError: There is none, or it is damaged or another kernel's.
+    """
+    path = domain_path(artifacts, name)
+    try:
+        domain = unpack_domain(path.read_bytes(), source=path)
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read: {error.strerror}") from error
+    if domain.name != name:
+        raise ArtifactError(path, f"is the record of {domain.name!r}; add the kernel with --text")
+    return domain
+
+
+def domain_of(store: ReleaseStore, release: Release, name: str) -> Domain:
+    """Return the record of the text of a kernel of a release.
+
+    Raises:
+        UnknownKernel: The release has no such kernel.
+        ArtifactError: The record is damaged.
+    """
+    kernel = release.kernel(name)
+    return unpack_domain(store.blobs.read(kernel.domain), source=f"record of {name!r}")
+
+
+def parts_of(store: ReleaseStore, release: Release) -> Parts:
+    """Return what a release is made of.
+
+    Raises:
+        ArtifactError: A file of the release is missing or damaged.
+    """
+    names = [kernel.name for kernel in release.kernels]
+    return Parts(
+        tokens=Coordizer.load(store.folder(release.version) / "coordizer"),
+        domains={name: domain_of(store, release, name) for name in names},
+        kernels={kernel.name: KernelParts.of(kernel, release.bases) for kernel in release.kernels},
+        options=_options(release),
+    )
+
+
+def _options(release: Release) -> FitOptions:
+    options: dict[str, Any] = dict(release.options)
+    try:
+        return FitOptions(**options)
+    except TypeError as error:
+        raise ArtifactError(
+            f"release {release.version}", f"has options that this version lacks: {error}"
+        ) from error
+
+
+def make(artifacts: Path, change: Change) -> Release:
+    """Write the release that follows the current one by a change; it is not switched to.
+
+    Args:
+        artifacts: The folder that holds the store.
+        change: `Add`, `Spawn`, `Retire` or `Unlearn`; the others make no release.
+
+    Raises:
+        UnknownKernel: A kernel that is named is not served.
+        GrowthRefused: The change cannot be made; nothing is written.
+        IncompatibleKernels: A kernel that joins was trained with another vocabulary.
+        ArtifactError: The store is damaged, or cannot be written.
+    """
+    store = ReleaseStore(artifacts)
+    before = store.read_current()
+    parts = parts_of(store, before)
+    with store.adding() as writer:
+        after, words = _changed(artifacts, parts, change, writer)
+        return _write(store, writer, after, parent=before.version, change=words, subject=change)
+
+
+def publish(
+    artifacts: Path,
+    own: Collection[Domain],
+    tokens: Coordizer,
+    options: FitOptions,
+    *,
+    change: str,
+    fitted: Fitted | None = None,
+    replaced: Collection[str] = (),
+) -> Release:
+    """Make what was trained the current release, together with the kernels that have joined.
+
+    A kernel of the current release that this training and the one before did not make stays as it
+    is, with its text. Nothing is written when the current release is that very release.
+
+    Args:
+        artifacts: The folder that holds the store, and in `kernels/` the kernels that were trained.
+        own: Records of the text of these kernels.
+        tokens: The vocabulary they speak.
+        options: How coordinates and table are fitted.
+        change: One line that says why, for people.
+        fitted: What `fit` gives for `own` alone, where that is known.
+        replaced: Names of the kernels that the training before made.
+
+    Raises:
+        ArtifactError: A kernel is damaged, or the store cannot be written.
+        ConfigError, CorpusError, IncompatibleKernels: As `fit`.
+    """
+    store = ReleaseStore(artifacts)
+    before = None if store.current() is None else store.read_current()
+    joined = joined_parts(store, before, {*(domain.name for domain in own), *replaced})
+    with store.adding() as writer:
+        kernels = {domain.name: kernel_parts(artifacts, domain.name, writer) for domain in own}
+        parts = Parts(
+            tokens=tokens,
+            domains=membership.by_name([*own, *joined.domains.values()]),
+            kernels={**kernels, **joined.kernels},
+            options=options,
+        )
+        if fitted is None or joined.domains:
+            fitted = fit(tuple(parts.domains.values()), tokens, options)
+        parent = None if before is None else before.version
+        draft = _draft(writer, parts, fitted, parent=parent, change=change)
+        if before is not None and before.content_sha256 == draft.content_sha256:
+            return before
+        release = store.write(draft)
+    store.switch(release.version)
+    return release
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Joined:
+    """Kernels of a release that a training did not make."""
+
+    domains: Mapping[str, Domain]
+    """Kernel -> record of its text."""
+    kernels: Mapping[str, KernelParts]
+    """Kernel -> its files, which the store has."""
+
+
+def joined_parts(store: ReleaseStore, release: Release | None, own: Collection[str]) -> Joined:
+    """Return the kernels of a release that were added or spawned.
+
+    Args:
+        store: Of the release.
+        release: None has none.
+        own: Names of the kernels that trainings made.
+
+    Raises:
+        ArtifactError: A record is damaged.
+    """
+    if release is None:
+        return Joined(domains={}, kernels={})
+    others = [kernel for kernel in release.kernels if kernel.name not in own]
+    return Joined(
+        domains={kernel.name: domain_of(store, release, kernel.name) for kernel in others},
+        kernels={kernel.name: KernelParts.of(kernel, release.bases) for kernel in others},
+    )
+
+
+def _changed(
+    artifacts: Path, parts: Parts, change: Change, writer: BlobWriter
+) -> tuple[Parts, str]:
+    """Return the parts after a change, and the change in words."""
+    domains, kernels = tuple(parts.domains.values()), dict(parts.kernels)
+    match change:
+        case Add(name=name):
+            joined = membership.add(domains, _arriving(artifacts, name))
+            kernels[name] = _arriving_files(artifacts, name, parts, writer)
+            return _with(parts, joined, kernels), f"{name} joined"
+        case Retire(name=name):
+            stay = membership.retire(domains, name)
+            del kernels[name]
+            if parts.domains[name].spawned is None:
+                save_domain(artifacts, parts.domains[name])
+            return _with(parts, stay, kernels), f"{name} left"
+        case Unlearn(kernel=name, source=source):
+            rest = membership.unlearn_source(domains, name, source)
+            return _with(parts, rest, kernels), f"{name} unlearned {source}"[:500]
+        case Spawn(parent=parent, name=name, queries_NK=queries_NK):
+            if queries_NK is None:
+                raise GrowthRefused(name, "a spawn needs queries; ask a router to do it")
+            child = membership.spawn(domains, parent, name, queries_NK, parts.tokens)
+            kernels[name] = kernels[parent]
+            return _with(parts, (*domains, child), kernels), f"{name} spawned from {parent}"
+    raise GrowthRefused("release", f"{type(change).__name__} makes no release")
+
+
+def _with(parts: Parts, domains: tuple[Domain, ...], kernels: Mapping[str, KernelParts]) -> Parts:
+    return replace(parts, domains=membership.by_name(domains), kernels=kernels)
+
+
+def _arriving(artifacts: Path, name: str) -> Domain:
+    try:
+        return load_domain(artifacts, name)
+    except ArtifactError as error:
+        raise GrowthRefused(name, str(error)) from error
+
+
+def _arriving_files(artifacts: Path, name: str, parts: Parts, writer: BlobWriter) -> KernelParts:
+    try:
+        found = kernel_parts(artifacts, name, writer)
+    except ArtifactError as error:
+        raise GrowthRefused(name, str(error)) from error
+    found.check_tokens(name, parts.tokens.tokenizer_hash)
+    return found
+
+
+def _write(
+    store: ReleaseStore,
+    writer: BlobWriter,
+    parts: Parts,
+    *,
+    parent: int,
+    change: str,
+    subject: Change,
+) -> Release:
+    try:
+        fitted = fit(tuple(parts.domains.values()), parts.tokens, parts.options)
+    except (ConfigError, CorpusError) as error:
+        name = getattr(subject, "name", getattr(subject, "kernel", "release"))
+        raise GrowthRefused(name, str(error)) from error
+    return store.write(_draft(writer, parts, fitted, parent=parent, change=change))
+
+
+def _draft(
+    writer: BlobWriter, parts: Parts, fitted: Fitted, *, parent: int | None, change: str
+) -> Draft:
+    kernels, bases = [], {}
+    for name, files in parts.kernels.items():
+        record = writer.put_bytes(pack_domain(parts.domains[name]))
+        kernels.append(
+            KernelFiles(
+                name=name,
+                engine=files.engine,
+                files=files.files,
+                base=files.base,
+                domain=record,
+            )
+        )
+        if files.base is not None and files.base_files is not None:
+            bases[files.base] = files.base_files
+    return Draft(
+        change=change,
+        parent=parent,
+        coordizer=coordizer_parts(fitted.coordizer, writer),
+        table=writer.put_bytes(pack_table(fitted.table)),
+        kernels=tuple(kernels),
+        bases=bases,
+        options=asdict(parts.options),
+    )

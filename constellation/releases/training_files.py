@@ -1,0 +1,176 @@
+"""Files of kernels and of a coordizer, from where training leaves them into the store.
+
+    ARTIFACTS/kernels/NAME/   a whole kernel, an adapter, or a model of `transformers`
+    ARTIFACTS/bases/HASH/     bases of adapters; a run's own adapters have its seed as their base
+
+A kernel is copied as it is described: what else lies in its folder is left. An adapter's file says
+in the store that its base lies under the hash of the base, wherever training had it. Nothing needs
+torch: the registry's processes read files by this module.
+"""
+
+import json
+import struct
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.errors import ArtifactError, IncompatibleKernels
+from constellation.kernel.adapters.base_location import relocated
+from constellation.kernel.files.transformers_folder import (
+    RECORD_FILE,
+    check_model,
+    is_imported,
+    recorded_names,
+)
+from constellation.releases.blobs import BlobWriter
+from constellation.releases.manifest import Blob, Engine, KernelFiles
+
+KERNEL_FILE: Final = "kernel.json"
+WEIGHTS_FILE: Final = "weights.safetensors"
+ADAPTER_FILE: Final = "adapter.safetensors"
+_HEADER = struct.Struct("<Q")
+_HEADER_BYTES_MAX = 100 * 2**20
+"""As the format of safetensors allows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelParts:
+    """The files of a kernel that the store has."""
+
+    engine: Engine
+    """What kind of kernel it is."""
+    files: Mapping[str, Blob]
+    """Path in the kernel's folder -> file."""
+    tokenizer_hash: str | None
+    """sha256 (hex) of the vocabulary it was trained with; None for a model with its own."""
+    base: str | None = None
+    """Hash of the base's weights; None for one that needs no base."""
+    base_files: Mapping[str, Blob] | None = None
+    """Path in the base's folder -> file; None for one that needs no base."""
+
+    @classmethod
+    def of(cls, kernel: KernelFiles, bases: Mapping[str, Mapping[str, Blob]]) -> "KernelParts":
+        """Return the files of a kernel of a release, whose vocabulary was checked when it joined.
+
+        Args:
+            kernel: Of the release.
+            bases: Of the release.
+        """
+        return cls(
+            engine=kernel.engine,
+            files=kernel.files,
+            tokenizer_hash=None,
+            base=kernel.base,
+            base_files=None if kernel.base is None else bases[kernel.base],
+        )
+
+    def check_tokens(self, name: str, tokenizer_hash: str) -> None:
+        """Refuse a kernel that was trained with another vocabulary.
+
+        Raises:
+            IncompatibleKernels: It was.
+        """
+        if self.tokenizer_hash not in (None, tokenizer_hash):
+            raise IncompatibleKernels(name)
+
+
+def kernel_parts(artifacts: Path, name: str, writer: BlobWriter) -> KernelParts:
+    """Copy the files of a kernel that lies among the artifacts into the store.
+
+    Args:
+        artifacts: The folder that training wrote.
+        name: Of the kernel.
+        writer: Of the store.
+
+    Raises:
+        ArtifactError: A file is missing or damaged.
+        OSError: The store cannot be written to.
+    """
+    folder = artifacts / "kernels" / name
+    if is_imported(folder):
+        check_model(folder)
+        names = (*recorded_names(folder), RECORD_FILE)
+        files = {each: writer.put_file(folder / each) for each in names}
+        return KernelParts(engine=Engine.MODEL, files=files, tokenizer_hash=None)
+    if (folder / ADAPTER_FILE).is_file() and not (folder / KERNEL_FILE).exists():
+        return _adapter(artifacts, folder, writer)
+    files, tokenizer_hash = _whole(folder, writer)
+    return KernelParts(engine=Engine.DECODER, files=files, tokenizer_hash=tokenizer_hash)
+
+
+def coordizer_parts(coordizer: Coordizer, writer: BlobWriter) -> dict[str, Blob]:
+    """Write the files of a coordizer into the store: path in its folder -> file.
+
+    Raises:
+        OSError: The store cannot be written to.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        coordizer.save(Path(folder) / "coordizer")
+        paths = sorted((Path(folder) / "coordizer").iterdir())
+        return {path.name: writer.put_file(path) for path in paths}
+
+
+def _whole(folder: Path, writer: BlobWriter) -> tuple[dict[str, Blob], str]:
+    """Copy a whole kernel; return its files and the hash of its vocabulary."""
+    described = _json(folder / KERNEL_FILE)
+    files = {each: writer.put_file(folder / each) for each in (WEIGHTS_FILE, KERNEL_FILE)}
+    known, tokenizer_hash = described.get("weights_sha256"), described.get("tokenizer_hash")
+    _check(folder / WEIGHTS_FILE, files[WEIGHTS_FILE], known, KERNEL_FILE)
+    return files, str(tokenizer_hash)
+
+
+def _adapter(artifacts: Path, folder: Path, writer: BlobWriter) -> KernelParts:
+    """Copy an adapter, and its base from where the adapter says that it lies."""
+    told = _metadata(folder / ADAPTER_FILE)
+    try:
+        base, tokenizer_hash, where = told["base_sha256"], told["tokenizer_hash"], told["base"]
+    except KeyError as error:
+        raise ArtifactError(folder / ADAPTER_FILE, f"it does not say its {error}") from error
+    places = [artifacts / "bases" / base, *([folder / where] if where else [])]
+    home = next((place for place in places if (place / KERNEL_FILE).is_file()), None)
+    if home is None:
+        raise ArtifactError(folder / ADAPTER_FILE, f"its base {base[:12]} is not among {artifacts}")
+    base_files, _ = _whole(home, writer)
+    _check(home / WEIGHTS_FILE, base_files[WEIGHTS_FILE], base, ADAPTER_FILE)
+    path = folder / ADAPTER_FILE
+    content = relocated(path.read_bytes(), f"../../bases/{base}", source=path)
+    return KernelParts(
+        engine=Engine.ADAPTER,
+        files={ADAPTER_FILE: writer.put_bytes(content)},
+        tokenizer_hash=tokenizer_hash,
+        base=base,
+        base_files=base_files,
+    )
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of a safetensors file: a length, then so many bytes of JSON."""
+    try:
+        with path.open("rb") as file:
+            (size,) = _HEADER.unpack(file.read(_HEADER.size))
+            if size > _HEADER_BYTES_MAX:
+                raise ArtifactError(path, f"its header claims {size} bytes")
+            header = json.loads(file.read(size))
+        return dict(header.get("__metadata__", {}))
+    except (OSError, ValueError, struct.error, AttributeError, TypeError) as error:
+        raise ArtifactError(path, f"it cannot be read as an adapter: {error!r}") from error
+
+
+def _check(path: Path, blob: Blob, known: object, where: str) -> None:
+    if blob.sha256 != known:
+        raise ArtifactError(path, f"its sha256 is not the one in {where}; make the two again")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError(path, f"it cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ArtifactError(path, f"it is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ArtifactError(path, "it holds no JSON object")
+    return value

@@ -1,0 +1,102 @@
+"""Changes of what is served <-> protobuf messages; checked where they enter, as all requests are.
+
+A further kind of change needs a record (`constellation/records/changes.py`), a message of the same
+fields in the oneof of `ChangeRequest`, and a line here.
+"""
+
+from dataclasses import fields
+from typing import Final
+
+from constellation.errors import InvalidRequest
+from constellation.records import (
+    Add,
+    Change,
+    Changed,
+    Reload,
+    Retire,
+    RollBack,
+    Spawn,
+    Unlearn,
+)
+from constellation.v1 import constellation_pb2
+from constellation.wire.kernel_names import check_kernel_name, check_source_name
+
+_RECORDS: Final[dict[str, type[Change]]] = {
+    "reload": Reload,
+    "add": Add,
+    "spawn": Spawn,
+    "retire": Retire,
+    "unlearn": Unlearn,
+    "roll_back": RollBack,
+}
+"""Field of the oneof -> record."""
+_KINDS: Final = {record: kind for kind, record in _RECORDS.items()}
+
+
+def change_from_message(message: constellation_pb2.ChangeRequest) -> Change:
+    """Return the change that a message asks for.
+
+    Raises:
+        InvalidRequest: It asks for nothing that is known here, or a field is out of its range.
+    """
+    kind = message.WhichOneof("change")
+    if kind is None:
+        raise InvalidRequest("change", None, f"one of: {', '.join(_RECORDS)}")
+    inner = getattr(message, kind)
+    values = {
+        field.name: getattr(inner, field.name)
+        for field in inner.DESCRIPTOR.fields
+        if not field.has_presence or inner.HasField(field.name)
+    }
+    return check_change(_RECORDS[kind](**values))
+
+
+def change_to_message(change: Change) -> constellation_pb2.ChangeRequest:
+    """Return a change as a message; what has no field of the message is left out."""
+    message = constellation_pb2.ChangeRequest()
+    inner = getattr(message, _KINDS[type(change)])
+    inner.SetInParent()
+    sent = {field.name for field in inner.DESCRIPTOR.fields}
+    for field in fields(change):
+        value = getattr(change, field.name)
+        if field.name in sent and value is not None:
+            setattr(inner, field.name, value)
+    return message
+
+
+def check_change(change: Change) -> Change:
+    """Return a change whose names can be names.
+
+    Raises:
+        InvalidRequest: A kernel or a source cannot be named so, or a number is out of its range.
+    """
+    match change:
+        case Add(name=name) | Spawn(name=name):
+            check_kernel_name("name", name)
+        case Unlearn(source=source):
+            check_source_name("source", source)
+        case RollBack(release=release) if release is not None and release < 1:
+            raise InvalidRequest("release", release, "1 or more")
+    return change
+
+
+def changed_to_message(changed: Changed) -> constellation_pb2.ChangeReply:
+    """Return what a change has done as a message."""
+    return constellation_pb2.ChangeReply(
+        release=changed.release,
+        table_version=changed.table_version,
+        joined=changed.joined,
+        left=changed.left,
+        reloaded=changed.reloaded,
+    )
+
+
+def changed_from_message(message: constellation_pb2.ChangeReply) -> Changed:
+    """Return what a change has done."""
+    return Changed(
+        release=message.release,
+        table_version=message.table_version,
+        joined=tuple(message.joined),
+        left=tuple(message.left),
+        reloaded=tuple(message.reloaded),
+    )

@@ -1,0 +1,150 @@
+"""What a new kernel costs the other domains: their held-out text, routed with and without it.
+
+Documents are routed by their first 32 tokens and scored after them, as in `evaluate.py`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.curricula.corpus import Document
+from constellation.kernel.network.decoder import Decoder
+from constellation.records import Table, TokenArray
+from constellation.routing.policy import RoutingPolicy
+from constellation.wire.table_file import load_table
+from training.evaluation.held_out_figures import (
+    INTERVAL_DOCUMENTS_MIN,
+    PREFIX_TOKENS,
+    difference_interval,
+    scored_nats,
+)
+from training.evaluation.parallel import side_by_side
+
+READ_MAX = 1024
+"""Tokens read of a document when all who read it have a vocabulary of their own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GrowthCost:
+    """Bits per byte of held-out text before and after a kernel joined."""
+
+    num_documents: int
+    num_bytes: int
+    num_moved: int
+    """Documents that go to another kernel since."""
+    before: float
+    after: float
+    interval: tuple[float, float] | None
+    """After minus before, 95 %, a paired bootstrap over documents; None for fewer than 8."""
+
+    @property
+    def ratio(self) -> float:
+        """After over before: 1.005 is half a per cent more."""
+        return self.after / self.before
+
+
+class ModelReader:
+    """A model of `transformers` among the kernels, which reads texts in tokens of its own.
+
+    Args:
+        folder: Of an imported model.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Imported here: what it needs is optional.
+        from constellation.kernel.hugging_face.transformers_model import load_imported
+
+        self._loaded, _ = load_imported(folder)
+
+    def nats(self, ids: TokenArray, coordizer: Coordizer) -> float:
+        """Return the nats of a document's text after the prefix, which is read and not scored."""
+        from constellation.kernel.hugging_face.transformers_scoring import score_text
+
+        parts = (ids[:PREFIX_TOKENS], ids[PREFIX_TOKENS:])
+        context, text = (coordizer.decode(part).decode(errors="replace") for part in parts)
+        return score_text(self._loaded, context, text).nats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Routing:
+    """Where queries go in one release."""
+
+    coordizer: Coordizer
+    table: Table
+
+    def routes(self, texts: Sequence[TokenArray]) -> list[str]:
+        """Return the kernel that each text goes to."""
+        policy = RoutingPolicy(self.table)
+        return [
+            policy.decide(self.coordizer.basin(ids), num_tokens=len(ids)).kernel for ids in texts
+        ]
+
+
+def routing_of(view: Path) -> Routing:
+    """Return where queries go in the release whose view is a folder.
+
+    Raises:
+        ArtifactError: A file is missing or damaged.
+    """
+    return Routing(
+        coordizer=Coordizer.load(view / "coordizer"), table=load_table(view / "table.msgpack")
+    )
+
+
+def growth_cost(
+    documents: Sequence[Document],
+    *,
+    before: Routing,
+    after: Routing,
+    kernel: Callable[[str], Decoder | ModelReader],
+) -> GrowthCost | None:
+    """Score held-out documents as they were routed before and are after; tokens are the same.
+
+    Args:
+        documents: Text that no kernel learned from; those of under 64 tokens are left out.
+        before: Where queries went.
+        after: Where they go.
+        kernel: Returns a kernel by name; called once for each that is used.
+
+    Returns:
+        None when no document is long enough.
+    """
+    coordizer = after.coordizer
+    tokens = coordizer.encode_batch([document.text for document in documents])
+    long_enough = [ids for ids in tokens if len(ids) >= 2 * PREFIX_TOKENS]
+    if not long_enough:
+        return None
+    prefixes = [ids[:PREFIX_TOKENS] for ids in long_enough]
+    routes = list(zip(before.routes(prefixes), after.routes(prefixes), strict=True))
+    readers = {name: kernel(name) for name in sorted({each for pair in routes for each in pair})}
+    own = [reader for reader in readers.values() if isinstance(reader, Decoder)]
+    context = min((decoder.config.context for decoder in own), default=READ_MAX)
+
+    def score(number: int) -> tuple[float, float]:
+        ids = long_enough[number][:context]
+        old, new = routes[number]
+        nats = _nats(readers[old], ids, coordizer)
+        return nats, nats if old == new else _nats(readers[new], ids, coordizer)
+
+    nats_N2 = np.array(side_by_side(score, range(len(routes))))
+    bytes_N = np.array([len(coordizer.decode(ids[PREFIX_TOKENS:context])) for ids in long_enough])
+    low_high = difference_interval(nats_N2[:, 1] - nats_N2[:, 0], bytes_N)
+    bits_2 = nats_N2.sum(axis=0) / math.log(2) / bytes_N.sum()
+    return GrowthCost(
+        num_documents=len(routes),
+        num_bytes=int(bytes_N.sum()),
+        num_moved=sum(old != new for old, new in routes),
+        before=float(bits_2[0]),
+        after=float(bits_2[1]),
+        interval=(low_high[0], low_high[1]) if len(routes) >= INTERVAL_DOCUMENTS_MIN else None,
+    )
+
+
+def _nats(reader: Decoder | ModelReader, ids: TokenArray, coordizer: Coordizer) -> float:
+    if isinstance(reader, ModelReader):
+        return reader.nats(ids, coordizer)
+    return scored_nats(reader, ids, coordizer)

@@ -1,0 +1,370 @@
+"""The guard of a training run: a deterministic state machine. Facts in, decisions out; no clock.
+
+    HEALTHY --suspicion--> WARN --confirmed--> PAUSED --rolled back--> RECOVERING --calm--> HEALTHY
+                             +-----calm-----> HEALTHY          (renewal: straight to RECOVERING)
+
+* A loss or gradient that is no number: the step is not taken (the stepper sees to that) and counts
+  as a fault. A loss far above its running median is a fault too. `confirm` faults in a row pause.
+* A loss whose level has risen for `rise_steps` pauses as well: a kernel that was thrown back to
+  where it began is calm there, and no single value of it is a spike.
+* A gradient norm far above its own past only warns: clipping bounds what it can do.
+* Output collapse (the kernel is far surer than right, or says one token everywhere) and Phi
+  collapse pause when they last for `patience` probes.
+* FRACTURE (gauge above `phi_high`) lowers the learning rate and warms it up again: a renewal.
+
+After a pause the run goes back to its last good checkpoint, takes up batches it has not seen, and
+starts at a share of the scheduled rate that grows back over `recover_steps`. From the second try on
+it grows back to less. When `tries_max` tries brought no new good checkpoint, the run gives up.
+
+All facts are the same on every worker, so all guards of one kernel decide alike.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from constellation.errors import ConfigError
+from training.guards.probe import Probed
+from training.guards.watches import PatienceWatch, Reading, RiseWatch, SpikeWatch
+from training.progress.events import GuardChanged, GuardState
+
+Action = Literal["continue", "roll_back", "give_up"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuardConfig:
+    """What a guard watches and how it reacts."""
+
+    enabled: bool = True
+    """False watches nothing; steps without a finite gradient are passed over all the same."""
+    window: int = 64
+    """Steps that make up the running median and scale."""
+    least: int = 16
+    """Steps before spikes are judged."""
+    loss_scales: float = 8.0
+    """Robust standard deviations above the median loss that are a spike."""
+    loss_share: float = 0.25
+    """A spike is also at least this share of the median above it."""
+    rise_scales: float = 4.0
+    """Robust standard deviations above the earlier median loss that are a risen level."""
+    rise_share: float = 0.15
+    """A risen level is also at least this share of the median above it."""
+    rise_steps: int = 8
+    """Steps that make up the present level."""
+    gradient_scales: float = 20.0
+    """The same for the gradient norm."""
+    gradient_share: float = 4.0
+    """The same for the gradient norm."""
+    confirm: int = 3
+    """Faults in a row that pause the run."""
+    calm_steps: int = 10
+    """Quiet steps that end a warning."""
+    tries_max: int = 3
+    """Rollbacks without a new good checkpoint before the run gives up."""
+    rate_share: float = 0.5
+    """Share of the learning rate that a recovery starts at."""
+    recover_steps: int = 50
+    """Steps over which the learning rate grows back; quiet ones end the recovery."""
+    output: bool = False
+    """Watch entropy and repetition of the output at every probe."""
+    entropy_share: float = 0.25
+    """Output entropy over held-out cross-entropy below which the output has collapsed; a kernel
+    that knows how sure it may be has 1."""
+    repetition_max: float = 0.9
+    """Share of positions with one and the same likeliest token above which it has collapsed."""
+    phi: bool = False
+    """Watch the Phi gauge at every probe."""
+    phi_low: float = 0.65
+    """Gauge below which integration has collapsed."""
+    phi_high: float = 0.85
+    """Gauge above which a renewal is due."""
+    patience: int = 10
+    """Probes in a row that confirm a collapse or a fracture."""
+    renewals_max: int = 3
+    """Renewals in one run; further fractures only show as a phase."""
+
+    def __post_init__(self) -> None:
+        counts = (
+            "window",
+            "least",
+            "confirm",
+            "rise_steps",
+            "calm_steps",
+            "recover_steps",
+            "patience",
+        )
+        if low := [name for name in counts if getattr(self, name) < 1]:
+            raise ConfigError(f"guards need whole numbers from 1 in {', '.join(low)}")
+        if self.least > self.window or self.tries_max < 0 or self.renewals_max < 0:
+            raise ConfigError(
+                "guards need least <= window, tries_max >= 0 and renewals_max >= 0, got "
+                f"{self.least}, {self.window}, {self.tries_max} and {self.renewals_max}"
+            )
+        kinds = ("loss", "rise", "gradient")
+        positive = [f"{kind}_{unit}" for kind in kinds for unit in ("scales", "share")]
+        if low := [name for name in positive if not getattr(self, name) > 0]:
+            raise ConfigError(f"guards need numbers above 0 in {', '.join(low)}")
+        if not (0 < self.rate_share <= 1 and 0 <= self.phi_low < self.phi_high <= 1):
+            raise ConfigError(
+                "guards need rate_share in (0, 1] and 0 <= phi_low < phi_high <= 1, got "
+                f"{self.rate_share}, {self.phi_low} and {self.phi_high}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What is known after a step."""
+
+    step: int
+    """Steps taken, this one included."""
+    loss_nats: float
+    gradient_norm: float
+    taken: bool
+    """False when loss or gradient were not finite and the weights stayed as they were."""
+    probed: Probed | None = None
+    """Held-out observations, when there were any after this step."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What to do now, and the changes of state that led there."""
+
+    action: Action = "continue"
+    changes: tuple[GuardChanged, ...] = ()
+    cause: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Alarm:
+    """One watch's word on one step."""
+
+    cause: str
+    numbers: Mapping[str, float]
+    confirmed: bool = False
+    renewal: bool = False
+
+
+class Guard:
+    """Watches one kernel's training."""
+
+    def __init__(self, kernel: str, config: GuardConfig) -> None:
+        """Start healthy, knowing nothing."""
+        self.current: GuardState = "HEALTHY"
+        self._kernel = kernel
+        self._config = config
+        self._faults = self._quiet = self._tries = self._renewals = 0
+        self._ceiling = 1.0
+        self._since_step = 0
+        self._good_nats: float | None = None
+        c = config
+        self._spike = SpikeWatch("loss", c.loss_scales, c.loss_share, c.window, c.least)
+        self._rise = RiseWatch(
+            "loss_level", c.rise_scales, c.rise_share, c.rise_steps, c.window, c.least
+        )
+        self._gradient = SpikeWatch(
+            "gradient_norm", c.gradient_scales, c.gradient_share, c.window, c.least
+        )
+        self._lasting = {
+            "entropy": PatienceWatch("output_entropy_nats", 0.0, "below", c.patience),
+            "repetition": PatienceWatch("repetition", c.repetition_max, "above", c.patience),
+            "collapse": PatienceWatch("phi_gauge", c.phi_low, "below", c.patience),
+            "fracture": PatienceWatch("phi_gauge", c.phi_high, "above", c.patience),
+        }
+
+    def rate_factor(self, step: int) -> float:
+        """Return what the scheduled learning rate is multiplied by; 1 in an undisturbed run.
+
+        Args:
+            step: Of the schedule, from 0.
+        """
+        if self.current != "RECOVERING":
+            return self._ceiling
+        done = min(1.0, max(0, step - self._since_step) / self._config.recover_steps)
+        share = self._config.rate_share + (1 - self._config.rate_share) * done
+        return self._ceiling * share
+
+    def observe(self, facts: Facts) -> Decision:
+        """Take a step's facts and decide.
+
+        Returns:
+            `roll_back`: restore a good checkpoint and tell `rolled_back`. `give_up`: the tries are
+            used up.
+        """
+        if not self._config.enabled:
+            return Decision()
+        alarms = [*self._fault_alarms(facts), *self._probe_alarms(facts.probed)]
+        for alarm in alarms:
+            if alarm.confirmed and not alarm.renewal:
+                return self._pause(facts.step, alarm)
+        renewals = [alarm for alarm in alarms if alarm.renewal]
+        if renewals and self._renewals < self._config.renewals_max:
+            return self._renew(facts.step, renewals[0])
+        return self._go_on(facts.step, [alarm for alarm in alarms if not alarm.renewal])
+
+    def accepts(self, dev_nats: float | None) -> bool:
+        """Return whether a checkpoint of this moment is good to go back to; a good one ends a try.
+
+        It must be written in health, and its held-out loss may not be a spike above the last good
+        one's: the loss of the batch just read does not see what the last update did.
+        """
+        if not self._config.enabled:
+            return dev_nats is not None
+        if dev_nats is None or self.current != "HEALTHY":
+            return False
+        limit = None if self._good_nats is None else self._good_nats * (1 + self._config.loss_share)
+        if limit is not None and dev_nats > limit:
+            return False
+        self._good_nats, self._tries = dev_nats, 0
+        return True
+
+    def rolled_back(self, step: int, state: Mapping[str, Any] | None) -> GuardChanged:
+        """Begin a recovery at a good checkpoint.
+
+        Args:
+            step: Steps taken at that checkpoint.
+            state: This guard's state in it; None for the start of the run.
+        """
+        tries, renewals, ceiling = self._tries, self._renewals, self._ceiling
+        if state is not None:
+            self.restore(state)
+        self._tries, self._renewals, self._ceiling = tries, renewals, ceiling
+        if tries > 1:
+            self._ceiling *= self._config.rate_share
+        numbers = {"to_step": float(step), "try": float(tries), "rate_factor": self._ceiling}
+        self.current, self._since_step, self._faults, self._quiet = "PAUSED", step, 0, 0
+        return self._change(step, "RECOVERING", "rolled back", numbers)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that later decisions depend on, as JSON values."""
+        return {
+            "current": self.current,
+            "faults": self._faults,
+            "quiet": self._quiet,
+            "tries": self._tries,
+            "renewals": self._renewals,
+            "ceiling": self._ceiling,
+            "since_step": self._since_step,
+            "good_nats": self._good_nats,
+            "spike": self._spike.state(),
+            "rise": self._rise.state(),
+            "gradient": self._gradient.state(),
+            "lasting": {name: watch.state() for name, watch in self._lasting.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.current = state["current"]
+        self._faults, self._quiet = state["faults"], state["quiet"]
+        self._tries, self._renewals = state["tries"], state["renewals"]
+        self._ceiling, self._since_step = state["ceiling"], state["since_step"]
+        self._good_nats = state["good_nats"]
+        self._spike.restore(state["spike"])
+        self._rise.restore(state["rise"])
+        self._gradient.restore(state["gradient"])
+        for name, lasting in self._lasting.items():
+            lasting.restore(state["lasting"][name])
+
+    # --- what the watches say --------------------------------------------------------------------
+
+    def _fault_alarms(self, facts: Facts) -> list[_Alarm]:
+        """Return what a step itself gives rise to, the most serious first."""
+        alarms = []
+        fault = None if facts.taken else _not_finite(facts)
+        if facts.taken:
+            loss = self._spike.observe(facts.loss_nats)
+            level = self._rise.observe(facts.loss_nats)
+            norm = self._gradient.observe(facts.gradient_norm)
+            if loss is not None and loss.beyond:
+                fault = _Alarm("the loss spiked", loss.numbers())
+            if level is not None and level.beyond:
+                alarms.append(_Alarm("the loss rose", level.numbers(), confirmed=True))
+            if norm is not None and norm.beyond:
+                alarms.append(_Alarm("the gradient norm spiked", norm.numbers()))
+        self._faults = 0 if fault is None else self._faults + 1
+        if fault is not None:
+            counted = {**fault.numbers, "in_a_row": float(self._faults)}
+            alarms.insert(0, _Alarm(fault.cause, counted, self._faults >= self._config.confirm))
+        return alarms
+
+    def _probe_alarms(self, probed: Probed | None) -> list[_Alarm]:
+        if probed is None:
+            return []
+        readings: list[tuple[str, str, Reading]] = []
+        if self._config.output and probed.entropy_nats is not None:
+            limit = self._config.entropy_share * (probed.cross_entropy_nats or 0.0)
+            entropy = self._lasting["entropy"].observe(probed.entropy_nats, limit)
+            readings.append(("entropy", "the output entropy collapsed", entropy))
+        if self._config.output and probed.repetition is not None:
+            repetition = self._lasting["repetition"].observe(probed.repetition)
+            readings.append(("repetition", "the output repeats one token", repetition))
+        if self._config.phi and probed.phi_gauge is not None:
+            for name, cause in (("collapse", "Phi collapsed"), ("fracture", "FRACTURE")):
+                reading = self._lasting[name].observe(probed.phi_gauge)
+                readings.append((name, cause, reading))
+        # A fracture is no damage: until it is confirmed it does not even warn.
+        return [
+            _Alarm(cause, reading.numbers(), reading.beyond, renewal=name == "fracture")
+            for name, cause, reading in readings
+            if (reading.beyond if name == "fracture" else self._lasting[name].suspicious)
+        ]
+
+    def _suspicious(self) -> bool:
+        """Return whether a collapse is in the air, also between two probes."""
+        return any(watch.suspicious for name, watch in self._lasting.items() if name != "fracture")
+
+    # --- what the states do ----------------------------------------------------------------------
+
+    def _pause(self, step: int, alarm: _Alarm) -> Decision:
+        change = self._change(step, "PAUSED", alarm.cause, alarm.numbers)
+        self._tries += 1
+        action: Action = "roll_back" if self._tries <= self._config.tries_max else "give_up"
+        return Decision(
+            action=action, changes=(change,), cause=alarm.cause, numbers=dict(alarm.numbers)
+        )
+
+    def _renew(self, step: int, alarm: _Alarm) -> Decision:
+        self._renewals += 1
+        self._lasting["fracture"].again()
+        self._since_step, self._quiet = step, 0
+        numbers = {**alarm.numbers, "renewal": float(self._renewals)}
+        change = self._change(step, "RECOVERING", f"{alarm.cause}: renewal", numbers)
+        return Decision(changes=(change,), cause=alarm.cause, numbers=numbers)
+
+    def _go_on(self, step: int, alarms: list[_Alarm]) -> Decision:
+        self._quiet = 0 if alarms or self._suspicious() else self._quiet + 1
+        if alarms and self.current == "HEALTHY":
+            alarm = alarms[0]
+            change = self._change(step, "WARN", alarm.cause, alarm.numbers)
+            return Decision(changes=(change,), cause=alarm.cause, numbers=dict(alarm.numbers))
+        warned = self.current == "WARN" and self._quiet >= self._config.calm_steps
+        recovered = (
+            self.current == "RECOVERING"
+            and self._quiet >= self._config.calm_steps
+            and step - self._since_step >= self._config.recover_steps
+        )
+        if warned or recovered:
+            quiet = {"quiet_steps": float(self._quiet)}
+            return Decision(changes=(self._change(step, "HEALTHY", "calm", quiet),))
+        return Decision()
+
+    def _change(
+        self, step: int, after: GuardState, cause: str, numbers: Mapping[str, float]
+    ) -> GuardChanged:
+        before, self.current = self.current, after
+        return GuardChanged(
+            kernel=self._kernel,
+            step=step,
+            before=before,
+            after=after,
+            cause=cause,
+            numbers=dict(numbers),
+        )
+
+
+def _not_finite(facts: Facts) -> _Alarm:
+    measured = {"loss": facts.loss_nats, "gradient_norm": facts.gradient_norm}
+    wrong = [name for name, value in measured.items() if not math.isfinite(value)]
+    finite = {name: value for name, value in measured.items() if name not in wrong}
+    return _Alarm(f"not finite: {' and '.join(wrong)}", finite)

@@ -1,0 +1,180 @@
+"""Kernels that joined a run since it was trained: training again keeps them.
+
+A run that is trained again makes its own kernels anew. Those that were added or spawned stay, with
+their text, and what its own kernels had unlearned stays unlearned. That is only possible while the
+tokens stay: text that was kept as tokens of others means nothing, so a change is refused before it
+begins.
+"""
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from constellation.curricula.corpus_store import MANIFEST
+from constellation.curricula.prepare import PreparedCorpus
+from constellation.curricula.split import SPLITS
+from constellation.domains.membership import KERNELS_MAX
+from constellation.domains.record import Domain, unlearn
+from constellation.errors import ArtifactError, ConfigError, GrowthRefused
+from constellation.releases.builder import domain_of
+from constellation.releases.manifest import Release
+from constellation.releases.store import ReleaseStore
+from constellation.wire.table_v010 import SITE_FILE, unlearned_sources
+from training.kernel_files import names_in
+from training.kernel_text import ADDED, CORPUS
+from training.migration import SPAWNED_FILE, TABLE
+from training.provenance import RUN_FILE
+from training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unlearned:
+    """Records of a run's own text, with what had been unlearned of it."""
+
+    domains: tuple[Domain, ...]
+    learned_again: tuple[str, ...]
+    """Sources that were unlearned and count again, since taking them out fits no more."""
+
+
+class FormerRun:
+    """What is served from a run's folder before the run is trained again.
+
+    Args:
+        out: The run's folder.
+        own: Names of the kernels that the training before made; empty when that is not known.
+
+    Attributes:
+        own: The same, as a set.
+    """
+
+    def __init__(self, out: Path, own: Collection[str]) -> None:
+        self.own = frozenset(own)
+        self._out = out
+        self._store = ReleaseStore(out)
+
+    def release(self) -> Release | None:
+        """Return the current release; None when there is none.
+
+        Raises:
+            ArtifactError: It is damaged, so that nobody knows what has joined.
+        """
+        return None if self._store.current() is None else self._store.read_current()
+
+    def joined(self, kernels: Collection[str] = ()) -> tuple[str, ...]:
+        """Return the kernels of the release that were added or spawned, in the order of names.
+
+        Args:
+            kernels: Names of the run's own kernels from now on.
+        """
+        release = self.release()
+        names = () if release is None else tuple(kernel.name for kernel in release.kernels)
+        return tuple(name for name in names if name not in kernels and name not in self.own)
+
+    def check_adopted(self) -> None:
+        """Refuse a folder of version 0.1.0 that is no release and to which kernels were added.
+
+        Raises:
+            ConfigError: A training would lose them, or learn again what was unlearned; it names
+                the command that takes the folder over.
+            ArtifactError: The current release is damaged, or the table of a folder to which kernels
+                may have been added.
+        """
+        table = self._out / TABLE
+        if self.release() is not None or not table.is_file():
+            return
+        told = self._told(table)
+        joined = [name for name in told if name not in self.own and self._has_joined(name)]
+        forgot = [name for name, sources in told.items() if sources and name not in joined]
+        lost = [f"what was unlearned of {name}" for name in forgot]
+        if joined:
+            lost.insert(0, f"the kernels that were added or spawned ({', '.join(joined)})")
+        if lost:
+            raise ConfigError(
+                f"{self._out} was made by version 0.1.0 and has no release, so a training would "
+                f"lose {' and '.join(lost)}; take the folder over first: "
+                f"constellation releases adopt --artifacts {self._out}"
+            )
+
+    def _told(self, table: Path) -> dict[str, tuple[str, ...]]:
+        """Return the kernels of a table with what they had unlearned.
+
+        A table that is damaged is made again where only a training has written to the folder.
+        """
+        try:
+            return unlearned_sources(table)
+        except ArtifactError:
+            others = set(names_in(self._out / "kernels")) - self.own
+            if any(map(self._has_joined, others)):
+                raise
+            return {}
+
+    def _has_joined(self, name: str) -> bool:
+        folder = self._out / "kernels" / name
+        marks = (self._out / ADDED / name, folder / SITE_FILE, folder / SPAWNED_FILE)
+        return any(mark.exists() for mark in marks)
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Refuse a recipe whose coordizer would be another one, as `_refuse` says."""
+        try:
+            made_by = json.loads((self._out / RUN_FILE).read_text(encoding="utf-8"))["recipe"]
+            before = Recipe.model_validate(made_by)
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # nobody knows what it was made by; its corpus is still compared
+        if before.key("coordizer", "seed") != recipe.key("coordizer", "seed"):
+            self._refuse("[coordizer] or the seed of the recipe has changed")
+
+    def check_corpus(self, corpus: PreparedCorpus) -> None:
+        """Refuse a corpus from which another coordizer would come, as `_refuse` says."""
+        try:
+            manifest = json.loads((self._out / CORPUS / MANIFEST).read_text(encoding="utf-8"))
+            before = [manifest["splits"][part]["sha256"] for part in SPLITS]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        splits = corpus.manifest["splits"]
+        assert isinstance(splits, dict)
+        if before != [splits[part]["sha256"] for part in SPLITS]:
+            self._refuse("the text of the run has changed")
+
+    def check_room(self, kernels: Collection[str]) -> None:
+        """Refuse more kernels than a table holds, with those that joined.
+
+        Raises:
+            ConfigError: Names the numbers and the ways out.
+        """
+        num_joined = len(self.joined(kernels))
+        if num_joined and len(kernels) + num_joined > KERNELS_MAX:
+            raise ConfigError(
+                f"the run has {len(kernels)} kernels of its own and {num_joined} that were added "
+                f"or spawned; a table holds {KERNELS_MAX}; merge domains by corpus.merge, or "
+                "remove some kernels"
+            )
+
+    def without_unlearned(self, domains: Iterable[Domain]) -> Unlearned:
+        """Return the records of a run's own text without what had been unlearned of it."""
+        release = self.release()
+        served = set() if release is None else {kernel.name for kernel in release.kernels}
+        kept, again = [], []
+        for domain in domains:
+            if release is not None and domain.name in served:
+                before = domain_of(self._store, release, domain.name)
+                for source in before.unlearned:
+                    if source not in domain.sources:
+                        continue  # the kernel has not read the text this time
+                    try:
+                        domain = unlearn(domain, source)  # noqa: PLW2901
+                    except GrowthRefused:
+                        again.append(f"{domain.name}: {source}")
+            kept.append(domain)
+        return Unlearned(domains=tuple(kept), learned_again=tuple(again))
+
+    def _refuse(self, change: str) -> None:
+        """Raise ConfigError if a kernel has joined; it names the kernels and the ways out."""
+        names = self.joined()
+        if names:
+            raise ConfigError(
+                f"{change}, so the run would get another coordizer, and the kernels that were "
+                f"added or spawned would not fit any more: {', '.join(names)}; train into another "
+                f"folder by --out, or remove them first: constellation remove {names[0]} "
+                f"--artifacts {self._out}"
+            )

@@ -1,0 +1,256 @@
+"""One more kernel for a finished run: trained as a branch of its seed, brought along, taken back.
+
+It leaves the weights in `kernels/NAME/`, the text in `added/NAME/`, its record, by which the kernel
+joins, in `domains/`, and the base of an adapter in `bases/`. Releases, seed and the other kernels
+are read and not written.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from constellation.curricula.reading_report import corpus_lines
+from constellation.domains.record import Domain
+from constellation.errors import (
+    ArtifactError,
+    ConfigError,
+    IncompatibleKernels,
+    TrainingError,
+)
+from constellation.kernel.adapters.adapter_file import (
+    AdaptedKernel,
+    base_folder_of,
+    copy_adapter,
+    is_adapter,
+    load_adapted,
+)
+from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.files.checkpoint import load_kernel
+from constellation.kernel.files.transformers_folder import (
+    check_model,
+    import_model,
+    is_imported,
+    is_model,
+)
+from constellation.wire.run_lock import owned
+from training.file_errors import typed_writes
+from training.finished_run import Arrival, GrowingRun, copy_whole
+from training.kernel_text import kept_text
+from training.progress.events import CorpusRead, OnEvent, ignore
+from training.provenance import RUN_FILE
+from training.recipe import Recipe
+from training.recipe_corpus import CorpusSection
+from training.runs.training_plan import TrainingPlan
+from training.runs.worker import is_finished
+
+Trainer = Callable[[TrainingPlan, Recipe, OnEvent], None]
+"""Trains all that a plan names, as in `training/pipeline.py`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewKernel:
+    """A kernel that is ready to join."""
+
+    name: str
+    seconds: float
+    """Of this call."""
+    num_documents: int
+    """Documents of its text that it learned from."""
+
+
+def train_new(
+    artifacts: Path, name: str, text: Path, on_event: OnEvent = ignore, *, trainer: Trainer
+) -> NewKernel:
+    """Train a kernel for a new domain with the branch stage of the run's own recipe.
+
+    Stopped and called again with the same text it goes on where it was.
+
+    Args:
+        artifacts: The run's folder, with its seed.
+        name: Of the domain and its kernel.
+        text: A file or folder; all of it is one domain.
+        on_event: Told of the kernel's progress.
+        trainer: Trains it.
+
+    Raises:
+        ConfigError: The run has no branches, or the name is reserved.
+        CorpusError: The text cannot be used, or is too little; nothing was written.
+        GrowthRefused: There is no room for another kernel; nothing was written.
+        ArtifactError: The run's folder is damaged or incomplete, or cannot be written.
+        TrainingError: Training failed or was stopped, or another process writes to the folder.
+    """
+    started_s = time.perf_counter()
+    with _growing(artifacts, name) as run:
+        recipe = _recipe(run.artifacts / RUN_FILE)
+        if recipe.branch_stage is None:
+            raise ConfigError(
+                f"{run.artifacts} was trained in mode {recipe.mode}, so it has no branches; "
+                "bring a finished kernel and --text"
+            )
+        run.check_place_is_free()
+        arrival = _read(run, text, recipe.corpus, on_event)
+        run.keep(arrival)
+        plan = run.plan(recipe, arrival.corpus)
+        if not is_finished(plan, name):
+            trainer(plan, recipe, on_event)
+            if not is_finished(plan, name):
+                raise TrainingError(
+                    f"training was stopped before {name} had finished; checkpoints are written, "
+                    "run the same command to go on from them"
+                )
+        if not recipe.checkpoints.keep_finished:
+            _clear(plan.checkpoints, name)
+        return _joining(run, arrival, started_s)
+
+
+def import_new(
+    artifacts: Path, name: str, kernel: Path, text: Path, on_event: OnEvent = ignore
+) -> NewKernel:
+    """Take in a finished kernel; queries find it by the text given.
+
+    The base of an adapter is copied too, once for all adapters over it, to `bases/` under its hash.
+
+    Args:
+        artifacts: The run's folder.
+        name: Of the domain and its kernel.
+        kernel: Folder of a whole kernel of the same vocabulary, or of an adapter that says where
+            its base lies, or of a causal model of `transformers`, which has its own.
+        text: A file or folder with text of its domain, some of which is held out to calibrate.
+        on_event: Told of what was read.
+
+    Raises:
+        IncompatibleKernels: It was trained with another vocabulary.
+        ArtifactError: It is damaged, or an adapter that does not belong to the base it names; or a
+            model that cannot be served, as
+            `constellation.kernel.hugging_face.transformers_model.open_model` says; or the run's
+            folder cannot be written.
+        ConfigError: It is a model, and `transformers` is not installed.
+        CorpusError: The text cannot be used, or is too little; nothing was written.
+        GrowthRefused: There is no room for another kernel; nothing was written.
+        TrainingError: Another process writes to the folder.
+    """
+    started_s = time.perf_counter()
+    with _growing(artifacts, name) as run:
+        if is_model(kernel):
+            return _import_foreign(run, kernel, text, on_event, started_s)
+        loaded = load_adapted(kernel) if is_adapter(kernel) else load_kernel(kernel)
+        if loaded.tokenizer_hash != run.coordizer.tokenizer_hash:
+            raise IncompatibleKernels(name)
+        arrival = _read(run, text, CorpusSection(), on_event)
+        if kernel.resolve() != run.folder:
+            run.clear_place()
+            if isinstance(loaded, AdaptedKernel):
+                base_folder = run.keep_base(base_folder_of(kernel), loaded.base)
+                copy_adapter(kernel, run.folder, base_folder=base_folder)
+            else:
+                copy_whole(kernel, run.folder)
+            run.record(f"imported {loaded.weights_hash}")
+        run.keep(arrival)
+        return _joining(run, arrival, started_s)
+
+
+def take_back(artifacts: Path, name: str) -> NewKernel:
+    """Return a kernel that was removed and whose files still lie in the run's folder, as it was.
+
+    The record of its text comes back to the bit, with what it had unlearned. Where there is no
+    record, it is made again of the text that the run keeps.
+
+    Args:
+        artifacts: The run's folder.
+        name: Of the kernel.
+
+    Raises:
+        ArtifactError: A file of the kernel is missing or damaged, or its record is of another
+            vocabulary than the run has now.
+        IncompatibleKernels: It was trained with another vocabulary.
+        ConfigError: The run keeps neither a record nor its text, or the name is taken.
+        TrainingError: Another process writes to the folder.
+    """
+    started_s = time.perf_counter()
+    with _growing(artifacts, name) as run:
+        domain = run.kept_domain()
+        if is_imported(run.folder):
+            check_model(run.folder)
+        elif open_kernel(run.folder).tokenizer_hash != run.coordizer.tokenizer_hash:
+            raise IncompatibleKernels(name)
+        if domain is None or not run.speaks(domain):
+            return _joining(run, _known_again(run, domain), started_s)
+        return NewKernel(
+            name=name,
+            seconds=time.perf_counter() - started_s,
+            num_documents=len(domain.train),
+        )
+
+
+@contextmanager
+def _growing(artifacts: Path, name: str) -> Iterator[GrowingRun]:
+    """Yield a run that nobody else writes to meanwhile, and the name's place in it."""
+    artifacts = artifacts.resolve()
+    if not artifacts.is_dir():
+        raise ArtifactError(artifacts, "is no folder; train one first, or name it by --artifacts")
+    with typed_writes(artifacts), owned(artifacts, f"`add {name}`", TrainingError):
+        yield GrowingRun(artifacts, name)
+
+
+def _read(run: GrowingRun, text: Path, section: CorpusSection, on_event: OnEvent) -> Arrival:
+    arrival = run.read(text, section)
+    on_event(CorpusRead(lines=corpus_lines(arrival.corpus.manifest)))
+    return arrival
+
+
+def _import_foreign(
+    run: GrowingRun, model: Path, text: Path, on_event: OnEvent, started_s: float
+) -> NewKernel:
+    # Imported here: what it needs is optional.
+    from constellation.kernel.hugging_face.transformers_model import open_model
+
+    open_model(model)  # before anything is written
+    arrival = _read(run, text, CorpusSection(), on_event)
+    if model.resolve() != run.folder:
+        run.clear_place()
+        files = import_model(model, run.folder)
+        run.record(f"imported {files.weights_hash}")
+    run.keep(arrival)
+    return _joining(run, arrival, started_s)
+
+
+def _known_again(run: GrowingRun, left: Domain | None) -> Arrival:
+    """Return the kept text, without what the record by which the kernel left had unlearned."""
+    kept = kept_text(run.artifacts, run.name)
+    if kept is None:
+        raise ConfigError(
+            f"{run.folder} is a finished kernel: --text says where its domain lies, and is needed"
+        )
+    return run.fit(kept, kept=True, unlearned=() if left is None else left.unlearned)
+
+
+def _joining(run: GrowingRun, arrival: Arrival, started_s: float) -> NewKernel:
+    run.finish(arrival.domain)
+    return NewKernel(
+        name=run.name,
+        seconds=time.perf_counter() - started_s,
+        num_documents=len(arrival.corpus.train),
+    )
+
+
+def _clear(checkpoints: Path, name: str) -> None:
+    """Remove a kernel's checkpoints; others in the run's folder may still be gone on from."""
+    shutil.rmtree(checkpoints / name, ignore_errors=True)
+    if checkpoints.is_dir() and not any(path.is_dir() for path in checkpoints.iterdir()):
+        shutil.rmtree(checkpoints)
+    if checkpoints.parent.is_dir() and not any(checkpoints.parent.iterdir()):
+        checkpoints.parent.rmdir()
+
+
+def _recipe(path: Path) -> Recipe:
+    """Return the recipe that a run was made by."""
+    try:
+        return Recipe.model_validate(json.loads(path.read_text(encoding="utf-8"))["recipe"])
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(path, f"does not say how the run was made: {error}") from error

@@ -1,0 +1,23 @@
+"""What `validation_report.json` says, in short: checks passed, failed, not applicable."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.report.verdicts import count_of
+
+Json = Mapping[str, Any]
+
+
+def validation(report: Json | None) -> dict[str, Any] | None:
+    """Return every check with its result, and one sentence on all of them; None without any."""
+    if report is None:
+        return None
+    checks = [
+        {"name": check["name"], "passed": check["passed"], "detail": check.get("detail", "")}
+        for check in report["checks"]
+    ]
+    judged = [check for check in checks if check["passed"] is not None]
+    failed = [check["name"] for check in judged if not check["passed"]]
+    told = count_of(len(judged) - len(failed), len(judged), "checks")
+    also = f"; failed: {', '.join(failed)}" if failed else ""
+    return {"checks": checks, "sentence": f"Validation: {told} passed{also}."}

@@ -1,0 +1,166 @@
+"""What one worker does: train one kernel with its peers, or its share of seed and branches.
+
+It knows its peers, not Ray. All state is in the run's folder, so a worker that starts again goes
+on where the folder says.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.errors import ArtifactError, IncompatibleKernels, TrainingError
+from constellation.kernel.adapters.attach import Adapted
+from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.files.checkpoint import load_kernel, save_kernel
+from constellation.kernel.network.config import KernelConfig
+from constellation.kernel.network.decoder import Decoder
+from training.batches import Windows
+from training.loop.job import JobResult
+from training.loop.step import Alone, Peers
+from training.loop.train_loop import run_job
+from training.progress.events import OnEvent, ignore
+from training.runs.adapter_branches import save_branch, start_adapter
+from training.runs.seed import load_seed
+from training.runs.training_plan import SEED, TrainingPlan
+from training.token_files import load_tokens
+from training.transfer.embeddings import fill_frozen_input
+
+ShouldStop = Callable[[], bool]
+
+
+def train_share(
+    plan: TrainingPlan,
+    peers: Peers,
+    *,
+    on_progress: OnEvent = ignore,
+    should_stop: ShouldStop = lambda: False,
+) -> bool:
+    """Do one worker's share: the seed with all others, then every `world`-th branch alone.
+
+    Finished kernels of the same key are passed over. In the other modes the share is every
+    `world`-th kernel, which is how they run without Ray.
+
+    Returns:
+        Whether all of the share is finished; False after a stop.
+
+    Raises:
+        TrainingError: A checkpoint or token file cannot be used, or a guard gave up.
+    """
+    if plan.seed_job is not None and not train_kernel(
+        plan, SEED, peers, on_progress=on_progress, should_stop=should_stop
+    ):
+        return False
+    return all(
+        train_kernel(plan, name, Alone(), on_progress=on_progress, should_stop=should_stop)
+        for name in plan.kernels[peers.rank :: peers.world]
+    )
+
+
+def train_kernel(
+    plan: TrainingPlan,
+    name: str,
+    peers: Peers,
+    *,
+    on_progress: OnEvent = ignore,
+    should_stop: ShouldStop = lambda: False,
+) -> bool:
+    """Train one kernel, or the seed, together with all peers; pass over a finished one.
+
+    Returns:
+        Whether it is finished; False after a stop.
+
+    Raises:
+        TrainingError: See `train_share`.
+    """
+    if not is_finished(plan, name):
+        adapted = None if name == SEED else start_adapter(plan, name)
+        decoder = _start(plan, name) if adapted is None else adapted.decoder
+        job = plan.job(name)
+        result = run_job(
+            job,
+            decoder,
+            _windows(plan, name, "train", decoder.config),
+            _windows(plan, name, "dev", decoder.config),
+            plan.checkpoints_of(name),
+            peers=peers,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+        if not result.finished:
+            return False
+        if peers.rank == 0:
+            _save(plan, name, decoder, result, adapted)
+    peers.wait()
+    return True
+
+
+def is_finished(plan: TrainingPlan, name: str) -> bool:
+    """Return whether the kernel's folder holds its finished weights of this very plan.
+
+    A branch is finished when it grew from the seed that lies in the run's folder.
+    """
+    folder = plan.kernel_folder(name)
+    if not folder.is_dir():
+        return False
+    try:
+        facts = open_kernel(folder).facts
+        grew_from = _base_hash(plan, name)
+    except (ArtifactError, IncompatibleKernels):
+        return False
+    known = plan.key_of(name)
+    return facts.get("run_key") == known and facts.get("base_sha256") == grew_from
+
+
+def _start(plan: TrainingPlan, name: str) -> Decoder:
+    """Return the weights a kernel starts from: the seed's, or ones drawn for it."""
+    if plan.seed_job is not None and name != SEED:
+        return load_seed(plan).decoder
+    decoder = Decoder(KernelConfig.from_dict(plan.kernel_config), seed=plan.initial_seed(name))
+    if plan.embedding_folder is not None:
+        coordizer = Coordizer.load(Path(plan.out) / "coordizer")
+        fill_frozen_input(decoder, plan.embedding_folder, coordizer)
+    return decoder
+
+
+def _windows(plan: TrainingPlan, name: str, split: str, config: KernelConfig) -> Windows:
+    """Return what a kernel learns from, "train", or is scored on, "dev"."""
+    stream_N = load_tokens(plan.tokens(name, split), vocab_size=config.vocab_size)
+    replay = plan.replay(name)
+    if split == "train" and replay is not None:
+        others_N = load_tokens(replay, vocab_size=config.vocab_size)
+        stream_N = np.concatenate([stream_N, others_N[1:]])  # both have an end-of-text there
+    return Windows.of(stream_N, context=config.context, seed=plan.seed)
+
+
+def _base_hash(plan: TrainingPlan, name: str) -> str | None:
+    """Return the sha256 (hex) of the weights that a branch grew from; None for a start anew."""
+    if plan.seed_job is None or name == SEED:
+        return None
+    return load_kernel(plan.kernel_folder(SEED)).weights_hash
+
+
+def _save(
+    plan: TrainingPlan, name: str, decoder: Decoder, result: JobResult, adapted: Adapted | None
+) -> None:
+    facts = {
+        "name": name,
+        "run_key": plan.key_of(name),
+        # What only kernels of one base may be asked for: to be averaged.
+        "base_sha256": _base_hash(plan, name),
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "dev_nats_per_token": result.dev_nats,
+    }
+    folder = plan.kernel_folder(name)
+    try:
+        if adapted is None:
+            save_kernel(folder, decoder, tokenizer_hash=plan.tokenizer_hash, facts=facts)
+        else:
+            save_branch(plan, name, adapted, facts)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write kernel {folder}: {error.strerror}; its checkpoints are intact, free "
+            "some space or mend the permissions and run again"
+        ) from error

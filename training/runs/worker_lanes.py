@@ -1,0 +1,167 @@
+"""Trainings that follow one another in the same processes, whose start costs more than they do.
+
+A lane is one run of workers: they train what they are told to, say that it is done, and wait. It
+is told by files in a folder of its own, since whoever calls and the workers may be on different
+machines:
+
+    order-N   the kernel to train next, written by the caller
+    go-N      the first worker has seen the order; the others follow it, never the order itself
+    done-N    it is trained
+    closed    no order will follow, written by the caller
+    end       the first worker leaves, and so do the others
+"""
+
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from multiprocessing.pool import AsyncResult, ThreadPool
+from pathlib import Path
+from typing import Final
+
+from constellation.errors import TrainingError
+from training.json_files import write_json
+
+POLL_S: Final = 0.1
+"""Seconds between looks at the other side's files."""
+IDLE_S: Final = 2.0
+"""Seconds a lane may wait for its next kernel: its processes hold memory."""
+CLOSE_S: Final = 30.0
+"""Seconds lanes may take to end when all is done."""
+
+RunLane = Callable[[int, Path], None]
+"""Runs the workers of a lane of this number by the orders in this folder; returns when they left,
+and raises TrainingError when they were lost."""
+
+
+class Lanes:
+    """The caller's side. `train` may be called from several threads at once."""
+
+    def __init__(self, folder: Path, run: RunLane) -> None:
+        """Begin without any lane.
+
+        Args:
+            folder: Of all orders; what lies there from an earlier run must be gone.
+            run: See `RunLane`; called in a thread of its own per lane.
+        """
+        self._folder = folder
+        self._run = run
+        self._lock = threading.Lock()
+        self._lanes: list[_Lane] = []
+        self._idle: list[_Lane] = []
+
+    def train(self, kernel: str) -> None:
+        """Have a kernel trained in a lane that waits, or in a new one.
+
+        Returns when it is trained or its lane has left without having trained it, as it does when
+        the trainings are stopped.
+
+        Raises:
+            TrainingError: The workers were lost.
+        """
+        try:
+            lane = self._take()
+            lane.train(kernel)
+        except OSError as error:
+            raise TrainingError(
+                f"cannot write in {self._folder}: {error.strerror}; free some space or mend the "
+                "permissions and run again"
+            ) from error
+        with self._lock:
+            self._idle.append(lane)
+        late = threading.Timer(IDLE_S, self._close_if_idle, (lane, lane.num_orders))
+        late.daemon = True
+        late.start()
+
+    def close(self) -> None:
+        """End all lanes; they have no training under way."""
+        with self._lock:
+            lanes, self._idle = self._lanes, []
+        for lane in lanes:
+            lane.close()
+        for lane in lanes:
+            lane.has_left(within_s=CLOSE_S)
+
+    def _take(self) -> "_Lane":
+        with self._lock:
+            while self._idle:
+                lane = self._idle.pop()
+                if not lane.has_left():
+                    return lane
+            number = len(self._lanes)
+            lane = _Lane(self._folder / f"lane-{number}", number, self._run)
+            self._lanes.append(lane)
+            return lane
+
+    def _close_if_idle(self, lane: "_Lane", num_orders: int) -> None:
+        with self._lock:
+            if lane not in self._idle or lane.num_orders != num_orders:
+                return
+            self._idle.remove(lane)
+        lane.close()
+
+
+class _Lane:
+    """One lane, seen by the caller.
+
+    Attributes:
+        num_orders: Kernels it was told to train.
+    """
+
+    def __init__(self, folder: Path, number: int, run: RunLane) -> None:
+        self.num_orders = 0
+        self._folder = folder
+        folder.mkdir(parents=True)
+        # Threads of a pool do not keep the process from ending, should the workers never leave.
+        pool = ThreadPool(1)
+        self._running: AsyncResult[None] = pool.apply_async(run, (number, folder))
+        pool.close()
+
+    def train(self, kernel: str) -> None:
+        number, self.num_orders = self.num_orders, self.num_orders + 1
+        write_json(self._folder / f"order-{number}", {"kernel": kernel})
+        done = self._folder / f"done-{number}"
+        while not done.exists():
+            if self.has_left(within_s=POLL_S):
+                break
+        if not done.exists():
+            self._running.get()
+
+    def close(self) -> None:
+        with suppress(OSError):  # on a full disk its workers end with Ray
+            (self._folder / "closed").touch()
+
+    def has_left(self, *, within_s: float = 0.0) -> bool:
+        self._running.wait(within_s)
+        return self._running.ready()
+
+
+def orders(folder: Path, *, rank: int, should_stop: Callable[[], bool]) -> Iterator[str]:
+    """Yield the kernels that a lane's worker has to train, one after the other.
+
+    Asking for the next one says that the last is trained.
+
+    Args:
+        folder: Of the lane's orders.
+        rank: Of the worker. The first one decides; all others do as it does.
+        should_stop: Whether to leave before the next order.
+    """
+    pause = threading.Event()
+    for number in itertools.count():
+        order, go, end = (folder / name for name in (f"order-{number}", f"go-{number}", "end"))
+        while rank > 0 and not go.exists():
+            # Looked at again: the first worker may have gone on and left between the two looks.
+            if end.exists() and not go.exists():
+                return
+            pause.wait(POLL_S)
+        while rank == 0 and not order.exists():
+            if should_stop() or (folder / "closed").exists():
+                end.touch()
+                return
+            pause.wait(POLL_S)
+        if rank == 0:
+            go.touch()
+        yield str(json.loads(order.read_text(encoding="utf-8"))["kernel"])
+        if rank == 0:
+            (folder / f"done-{number}").touch()

@@ -1,0 +1,69 @@
+"""Whether held-out text is enough, asked before the first training step.
+
+Calibration needs a held-out text in every domain, however short, and without one there is no
+routing table. Figures need documents of 64 tokens; a domain without such a document is left out of
+them.
+"""
+
+from collections.abc import Sequence
+
+from constellation.coordizer.coordizer import Coordizer
+from constellation.curricula.corpus import Document
+from constellation.curricula.prepare import PreparedCorpus
+from constellation.errors import CorpusError
+from training.evaluation.held_out_figures import TOKENS_LEAST
+
+
+def check_calibration_text(corpus: PreparedCorpus, coordizer: Coordizer) -> None:
+    """Refuse text on which radii and temperatures cannot be calibrated.
+
+    Raises:
+        CorpusError: A domain has no held-out document with a token; names all such domains.
+    """
+    longest = _longest(corpus.dev, corpus.domains, coordizer)
+    empty = [name for name, length in longest.items() if length == 0]
+    if empty:
+        raise CorpusError(
+            "held-out text",
+            f"there is none to calibrate on in: {', '.join(empty)}; add texts, or give the "
+            "domain's text to another domain",
+        )
+
+
+def unscored_domains(
+    corpus: PreparedCorpus, coordizer: Coordizer, *, context: int
+) -> dict[str, int]:
+    """Return the domains that held-out figures leave out, with the tokens of their longest text.
+
+    Args:
+        corpus: Whose test documents are scored.
+        coordizer: Counts tokens.
+        context: Tokens that the kernels read at once; longer documents are cut to it.
+    """
+    longest = _longest(corpus.test, corpus.domains, coordizer)
+    return {name: n for name, n in longest.items() if min(n, context) < TOKENS_LEAST}
+
+
+def in_words(unscored: dict[str, int], *, context: int) -> str:
+    """Return one sentence on the domains without held-out figures, for people."""
+    if context < TOKENS_LEAST:
+        return (
+            f"no held-out figures: they need {TOKENS_LEAST} tokens of a document and the kernels "
+            f"read {context}; training goes on without them"
+        )
+    told = ", ".join(f"{name} (longest: {tokens})" for name, tokens in unscored.items())
+    return (
+        f"no held-out figures of: {told}; they need a held-out document of {TOKENS_LEAST} tokens, "
+        "and training goes on without them"
+    )
+
+
+def _longest(
+    documents: Sequence[Document], domains: Sequence[str], coordizer: Coordizer
+) -> dict[str, int]:
+    """Return domain -> tokens of its longest document; 0 for a domain without one."""
+    longest = dict.fromkeys(domains, 0)
+    tokens = coordizer.encode_batch([document.text for document in documents])
+    for document, ids in zip(documents, tokens, strict=True):
+        longest[document.domain] = max(longest.get(document.domain, 0), len(ids))
+    return longest
