@@ -33,8 +33,8 @@ test: .venv/.dev  ## Run all tests: first those without Ray, then those with
 	$(BIN)/python -m pytest -m "not ray and not gpu" --durations=5
 	$(BIN)/python -m pytest -m "ray and not gpu" --durations=5
 
-test-fast: .venv/.dev  ## Run the tests that start no Ray
-	$(BIN)/python -m pytest -m "not ray and not gpu"
+test-fast: .venv/.dev  ## Run the tests that start no Ray and train nothing, on two cores (about a minute)
+	$(BIN)/python -m pytest -n 2 -m "not ray and not gpu and not slow"
 
 check: lint types imports proto-fresh  ## Lint, types, layers, generated code
 
