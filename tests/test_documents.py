@@ -17,6 +17,8 @@ from constellation.wire.services import CONSTELLATION, request_class
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+ARCHITECTURE = ROOT / "ARCHITECTURE.md"
+INVARIANTS = ROOT / "docs" / "invariants.md"
 
 
 def test_the_change_log_begins_with_the_version_of_the_package() -> None:
@@ -103,6 +105,7 @@ def test_a_path_that_is_not_there_is_found() -> None:
     assert missing_paths("`actors/_ray.py` `actors/gone.py` `tests/cli/*.py`") == ["actors/gone.py"]
 
 
+CONTRACT = re.compile(r"contract “([^”]+)”")
 TEST_NAME = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
@@ -115,10 +118,22 @@ def missing_tests(text: str) -> list[str]:
     ]
 
 
-def test_every_test_that_the_architecture_names_exists() -> None:
-    text = (ROOT / "ARCHITECTURE.md").read_text()
-    assert len(TEST_NAME.findall(text)) > 10
-    assert missing_tests(text) == []
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_test_that_a_document_names_exists(document: Path) -> None:
+    if not is_record_of_the_past(document):
+        assert missing_tests(document.read_text()) == []
+
+
+def is_record_of_the_past(document: Path) -> bool:
+    """Say whether a document tells what was true on its date: the change log, the log."""
+    return document.name == "CHANGELOG.md" or document.parent == ROOT / "docs" / "log"
+
+
+def test_the_page_of_invariants_names_a_test_or_a_contract_in_every_row() -> None:
+    rows = table_rows(INVARIANTS.read_text())
+    assert len(rows) > 70
+    kept_by = [row[-1] for row in rows]
+    assert [each for each in kept_by if not re.search(r"::test_|contract “|make proto", each)] == []
 
 
 def test_a_test_that_is_not_there_is_found() -> None:
@@ -128,11 +143,65 @@ def test_a_test_that_is_not_there_is_found() -> None:
     assert missing_tests(planted) == ["test_no"]
 
 
-def test_every_contract_that_the_architecture_names_exists() -> None:
+def test_the_page_of_invariants_names_every_contract_and_the_architecture_no_other() -> None:
     configuration = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = {each["name"] for each in configuration["tool"]["importlinter"]["contracts"]}
-    named = set(re.findall(r"contract “([^”]+)”", (ROOT / "ARCHITECTURE.md").read_text()))
-    assert named == contracts
+    assert set(CONTRACT.findall(INVARIANTS.read_text())) == contracts
+    named = set(CONTRACT.findall(ARCHITECTURE.read_text()))
+    assert named
+    assert named <= contracts
+
+
+def test_the_architecture_is_short_enough_to_be_read_at_once() -> None:
+    assert len(ARCHITECTURE.read_text().split()) <= 1_800
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Return the cells of all tables of a document, row by row, without the heads."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    rule = [*(set(line) <= set("|-: ") for line in lines), False]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line, is_rule, follows_rule in zip(lines, rule[:-1], rule[1:], strict=True)
+        if not is_rule and not follows_rule
+    ]
+
+
+def test_the_head_of_a_table_is_no_row() -> None:
+    text = "| a | b |\n|---|---|\n| 1 | 2 |\n\nx\n\n| c | d |\n|---|---|\n| 3 | 4 |\n"
+    assert table_rows(text) == [["1", "2"], ["3", "4"]]
+
+
+FOLDER = re.compile(r"^`([\w/]+)/`$")
+FILE = re.compile(r"`(\w+\.py)`")
+
+
+def mapped_folders(text: str) -> dict[Path, list[str]]:
+    """Return the folders of a code map, each with the files that its row names."""
+    return {
+        ROOT / match[1]: FILE.findall(" ".join(row[1:]))
+        for row in table_rows(text)
+        if (match := FOLDER.match(row[0]))
+    }
+
+
+def test_the_code_map_names_every_folder_of_code_and_files_that_are_there() -> None:
+    tops = ("constellation", "actors", "training", "cluster", "benchmarks")
+    folders = {file.parent for top in tops for file in (ROOT / top).rglob("*.py")}
+    mapped = mapped_folders((ROOT / "docs" / "code_map.md").read_text())
+    assert set(mapped) == folders
+    assert [
+        str(folder / file)
+        for folder, files in mapped.items()
+        for file in files
+        if not (folder / file).exists()
+    ] == []
+
+
+def test_a_file_of_a_row_of_the_code_map_is_found() -> None:
+    head = "| folder | purpose | open first |\n|---|---|---|\n"
+    row = "| `actors/` | x | `_ray.py` y, `gone.py` |"
+    assert mapped_folders(head + row) == {ROOT / "actors": ["_ray.py", "gone.py"]}
 
 
 def test_the_example_for_grpcurl_is_a_request_of_ours() -> None:
