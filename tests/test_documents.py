@@ -211,3 +211,23 @@ def test_the_example_for_grpcurl_is_a_request_of_ours() -> None:
     assert service == CONSTELLATION.name
     request = json_format.Parse(body, request_class(CONSTELLATION, method)())
     assert request.sampling.tokens_max == 16
+
+
+def test_every_figure_of_the_readme_is_one_number_and_says_which_direction_is_good() -> None:
+    rows = table_rows((ROOT / "README.md").read_text())
+    assert 0 < len(rows) <= 8
+    assert [row for row in rows if not re.search(r"\((high|low) is good\)$", row[1])] == []
+    assert [row[0] for row in rows if not re.match(r"^[\d.]+( [a-z%]+( \d+ s)?)?$", row[0])] == []
+
+
+def test_every_figure_says_which_direction_is_good() -> None:
+    rows = table_rows((ROOT / "docs" / "figures.md").read_text())
+    assert len(rows) > 30
+    assert {row[2] for row in rows} == {"high", "low"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md"])
+def test_what_newcomers_read_first_leads_to_the_glossary_and_shows_a_picture(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert "docs/glossary.md" in LINK.findall(text)
+    assert re.search(r"^!\[[^\]]+\]\(docs/pictures/\w+\.(svg|png)\)$", text, re.MULTILINE)
