@@ -231,3 +231,33 @@ def test_what_newcomers_read_first_leads_to_the_glossary_and_shows_a_picture(nam
     text = (ROOT / name).read_text()
     assert "docs/glossary.md" in LINK.findall(text)
     assert re.search(r"^!\[[^\]]+\]\(docs/pictures/\w+\.(svg|png)\)$", text, re.MULTILINE)
+
+
+LOG = ROOT / "docs" / "log.md"
+ENTRY = re.compile(r"^## (\d{4}-\d\d-\d\d) (.+)$", re.MULTILINE)
+
+
+def anchor(heading: str) -> str:
+    """Return the name under which a page of Markdown shows a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def logged() -> set[tuple[str, str]]:
+    """Return all entries of the log: date, and where they stand."""
+    return {
+        (date, f"log/{path.name}#{anchor(f'{date} {title}')}")
+        for path in (ROOT / "docs" / "log").glob("*.md")
+        for date, title in ENTRY.findall(path.read_text())
+    }
+
+
+def test_the_index_of_the_log_has_a_line_for_every_entry_the_newest_first() -> None:
+    rows = table_rows(LOG.read_text())
+    targets = [re.fullmatch(r"\[[^\]]+\]\(([^)]+)\)", row[1]) for row in rows]
+    listed = [(row[0], match[1]) for row, match in zip(rows, targets, strict=True) if match]
+    assert len(listed) == len(rows) >= 77
+    assert set(listed) == logged()
+    assert len(set(listed)) == len(listed)
+    dates = [date for date, _ in listed]
+    assert dates == sorted(dates, reverse=True)
+    assert all(row[2] for row in rows)
