@@ -261,3 +261,31 @@ def test_the_index_of_the_log_has_a_line_for_every_entry_the_newest_first() -> N
     dates = [date for date, _ in listed]
     assert dates == sorted(dates, reverse=True)
     assert all(row[2] for row in rows)
+
+
+ANCHORED = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def dead_anchors(text: str, document: Path) -> list[str]:
+    """Return the links of a document to headings that their page does not have."""
+    return [
+        f"{target}#{name}"
+        for target, name in ANCHORED.findall(text)
+        if "://" not in target
+        and name not in map(anchor, HEADING.findall(_page(document, target).read_text()))
+    ]
+
+
+def _page(document: Path, target: str) -> Path:
+    return document.parent / target if target else document
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_no_document_links_to_a_heading_that_is_not_there(document: Path) -> None:
+    assert dead_anchors(document.read_text(), document) == []
+
+
+def test_a_heading_that_is_not_there_is_found() -> None:
+    text = "[a](#ten-invariants) [b](docs/modes.md#how-it-works) [c](docs/modes.md#gone)"
+    assert dead_anchors(text, ARCHITECTURE) == ["docs/modes.md#gone"]
