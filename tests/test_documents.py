@@ -289,3 +289,11 @@ def test_no_document_links_to_a_heading_that_is_not_there(document: Path) -> Non
 def test_a_heading_that_is_not_there_is_found() -> None:
     text = "[a](#ten-invariants) [b](docs/modes.md#how-it-works) [c](docs/modes.md#gone)"
     assert dead_anchors(text, ARCHITECTURE) == ["docs/modes.md#gone"]
+
+
+def test_the_picture_of_the_architecture_has_the_steps_of_the_query_that_the_page_numbers() -> None:
+    picture = (ROOT / "docs" / "pictures" / "architecture.svg").read_text()
+    section = ARCHITECTURE.read_text().partition("## One query")[2].partition("\n## ")[0]
+    steps = re.findall(r"^(\d)\. ", section, re.MULTILINE)
+    assert sorted(re.findall(r">(\d)  ", picture)) == steps
+    assert len(steps) == 9
