@@ -24,7 +24,7 @@ from training.table import fit_table
 from training.text_preparation import make_coordizer, make_corpus
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 GOES_TO = {
     "#include <vector>": "cpp",
@@ -92,7 +92,10 @@ def strings_of_the_commands() -> Iterator[str]:
 
 
 def documented() -> dict[str, list[tuple[str, str | None]]]:
-    found = {path.name: examples(path.read_text(encoding="utf-8")) for path in DOCUMENTS}
+    found = {
+        path.relative_to(ROOT).as_posix(): examples(path.read_text(encoding="utf-8"))
+        for path in DOCUMENTS
+    }
     found["commands"] = [each for text in strings_of_the_commands() for each in examples(text)]
     return found
 
@@ -107,7 +110,7 @@ def test_examples_are_found_with_what_their_line_says() -> None:
     ]
     found = documented()
     assert len(found["README.md"]) >= 5
-    assert len(found["http.md"]) >= 1
+    assert len(found["docs/http.md"]) >= 1
     assert len(found["commands"]) >= 5
 
 
