@@ -1,6 +1,7 @@
-"""Basins of tokens without a tokenizer: what a kernel needs to follow where its text goes.
+"""Load what computes basins (simplex points) from token ids, without the tokenizer.
 
-It holds the coordinates alone (4 bytes for each token and outcome); neither torch nor `tokenizers`.
+A kernel's process uses it to follow the basin of the text that the kernel writes. It holds the
+coordinates alone (4 bytes for each token and outcome); neither torch nor `tokenizers` objects.
 
 Shapes: V tokens of the vocabulary, K outcomes.
 """
@@ -19,13 +20,13 @@ from constellation.coordizer.fold import Folder
 def geometry_hash(
     tokenizer_hash: str, conditional_VK: NDArray[Any], background_K: NDArray[Any], settings: str
 ) -> str:
-    """Return the sha256 (hex) of vocabulary, coordinates, background and fold: what routing sees.
+    """Return the sha256 (hex) of all that decides a basin; it identifies a coordizer to routers.
 
     Args:
-        tokenizer_hash: Of the vocabulary and merges.
+        tokenizer_hash: sha256 (hex) of the vocabulary and merges.
         conditional_VK: p(z | token).
         background_K: Corpus background pi.
-        settings: `Folder.settings` of the fold.
+        settings: `Folder.settings` of the estimator.
     """
     digest = hashlib.sha256(tokenizer_hash.encode())
     digest.update(conditional_VK.tobytes())
@@ -34,9 +35,9 @@ def geometry_hash(
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=2)  # a switch to another release needs both for a moment
+@lru_cache(maxsize=2)  # during a switch of releases both coordizers are in use
 def read_folder(folder: Path) -> tuple[Folder, str]:
-    """Read what folds tokens into basins, and the hash of its coordizer; once in a process.
+    """Read the estimator of basins from a coordizer's folder, and the coordizer's hash; cached.
 
     Raises:
         ArtifactError: A file is missing or damaged.
