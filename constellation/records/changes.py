@@ -24,7 +24,7 @@ class Add:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Spawn:
-    """Create a kernel with a copy of another kernel's weights; the two share the other's queries."""
+    """Create a kernel with another kernel's weights; the two share that kernel's queries."""
 
     parent: str
     """Name of the kernel whose queries are shared."""

@@ -156,7 +156,7 @@ def test_a_mistyped_source_is_answered_with_the_names_that_are_nearest(wrong: st
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("0-9.txt", r"no text of '0-9.txt' counts for it; nearest names: .*constellation sources"),
+        ("0-9.txt", r"it has no source '0-9.txt'; nearest names: .*constellation sources"),
         ("1-0.txt#3", "no text of"),
     ],
 )
