@@ -235,7 +235,7 @@ def _centres(queries_NK: FloatArray, before_K: FloatArray) -> tuple[FloatArray, 
 
 
 def _nearer(basins_NK: FloatArray, wanted_K: FloatArray, other_K: FloatArray) -> NDArray[np.bool_]:
-    """Return the documents nearer to one centre than to another; a half if one side is too small."""
+    """Return the documents nearer to one centre than to another; a half if a side is too small."""
     further_N = distance(basins_NK, wanted_K) - distance(basins_NK, other_K)
     taken_N: NDArray[np.bool_] = further_N < 0
     least = max(1, int(np.ceil(SPLIT_SHARE_MIN * len(taken_N))))

@@ -157,7 +157,7 @@ def test_a_mistyped_source_is_answered_with_the_names_that_are_nearest(wrong: st
     ("source", "reason"),
     [
         ("0-9.txt", r"it has no source '0-9.txt'; nearest names: .*constellation sources"),
-        ("1-0.txt#3", "no text of"),
+        ("1-0.txt#3", "has no source '1-0.txt#3'"),
     ],
 )
 def test_a_source_that_is_not_there_is_refused_with_the_nearest(source: str, reason: str) -> None:
@@ -176,6 +176,6 @@ def test_all_of_the_text_is_not_unlearned() -> None:
 
 def test_what_is_unlearned_twice_is_unknown_the_second_time() -> None:
     after = unlearn(domain("bake"), "0-2.txt")
-    with pytest.raises(GrowthRefused, match="no text of"):
+    with pytest.raises(GrowthRefused, match="has no source"):
         unlearn(after, "0-2.txt")
     assert unlearn(after, "0-3.txt").unlearned == ("0-2.txt", "0-3.txt")
