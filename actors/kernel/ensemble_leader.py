@@ -25,7 +25,7 @@ from constellation.coordizer.token_basins import read_folder
 from constellation.errors import ArtifactError, InvalidRequest, KernelUnavailable
 from constellation.records import FloatArray, Mode, Piece, Sampling, Score, Table
 from constellation.routing.mixture import joint_logits
-from constellation.routing.mixture_weights import Renew, Weighing, joint_nats, renewal
+from constellation.routing.mixture_weights import EnsembleWeights, Renew, joint_nats, renewal
 from constellation.wire import request_tracing
 from constellation.wire.ensembles import Ensemble, Member, Predicted, Predicting
 
@@ -76,7 +76,7 @@ class Together:
         led: Led,
         texts: dict[str, Predicting],
         own: str,
-        weighing: Weighing,
+        weighing: EnsembleWeights,
         *,
         num_before: int,
     ) -> None:
@@ -106,7 +106,7 @@ class Together:
         if not self._has_begun:
             self._has_begun = True
             nats_kP = np.array([predicted[name].prompt_nats for name in self._names])
-            self._weighing.hear_prompt(nats_kP)
+            self._weighing.observe_prompt(nats_kP)
         logits_kV = np.stack([predicted[name].logits_V for name in self._texts])
         joint_V, normaliser_k = joint_logits(logits_kV, self._weighing.weights_k[places])
         token, step = self._led.choose(joint_V)
@@ -114,7 +114,7 @@ class Together:
         if step.reason is None:
             log_prob_k = np.zeros(len(self._names))
             log_prob_k[places] = logits_kV[:, token] - normaliser_k
-            self._weighing.note(token, log_prob_k)
+            self._weighing.observe_token(token, log_prob_k)
             for text in self._texts.values():
                 text.tell(token)
         return step
@@ -184,7 +184,7 @@ class Leader:
                 span.event("slots taken", {"kernels": len(texts)})
             context = min(each.context for each in texts.values())
             led = engine.lead(tokens, sampling, produced, context=context)
-            weighing = Weighing(ensemble.mode, _weights(ensemble), text, renew)
+            weighing = EnsembleWeights(ensemble.mode, _weights(ensemble), text, renew)
             num_before = len(produced)
             together = Together(led, texts, self._kernel.name, weighing, num_before=num_before)
             telling = Telling(led.num_prompt_tokens, num_before=num_before)

@@ -198,7 +198,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
     for key, value in expected.items():
         found = meta.get(key) if isinstance(meta, dict) else None
         if found != value:
-            raise ArtifactError(path, f"{key} is {found!r}; this release reads {value!r}")
+            raise ArtifactError(path, f"{key} is {found!r}; this version reads {value!r}")
     needed = {"files", "background", "vocab_size", "num_outcomes", "blocks", "smoothing"}
     if missing := sorted((needed | {"provenance"}) - meta.keys()):
         raise ArtifactError(path, f"lacks {', '.join(missing)}")

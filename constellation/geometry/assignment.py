@@ -67,9 +67,7 @@ def assign_seats(
     allowed = np.arange(NUM_ROOTS) if candidates is None else np.asarray(candidates, dtype=np.intp)
     num_kernels = basins_NK.shape[0]
     if not 1 <= num_kernels <= len(allowed):
-        raise ConfigError(
-            f"{num_kernels} kernels need {len(allowed)} seats or fewer; retire kernels first"
-        )
+        raise ConfigError(f"{num_kernels} kernels for {len(allowed)} seats; retire kernels first")
     search = _Search(
         basin_NN=pairwise_distances(basins_NK, basins_NK),
         seat_MM=seat_distances()[np.ix_(allowed, allowed)],

@@ -1,4 +1,4 @@
-"""What has to be done to kernels when one release is served in place of another."""
+"""Plan a switch of releases: which kernels must be started, stopped or reloaded."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from constellation.releases.manifest import KernelFiles, Release
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Steps:
-    """Kernels by what happens to them, in the order of their names."""
+    """Names of the kernels that a switch starts, stops and reloads, sorted."""
 
     joined: tuple[str, ...]
-    """Served by the second release alone."""
+    """Kernels that only the second release has, which must be started."""
     left: tuple[str, ...]
-    """Served by the first release alone."""
+    """Kernels that only the first release has, which must be stopped."""
     reloaded: tuple[str, ...]
-    """Served by both, with other files: weights, adapter, base or description."""
+    """Kernels of both releases with different files: weights, adapter, base or description."""
 
 
 def steps_between(before: Release, after: Release) -> Steps:
-    """Return what has to be done to kernels; basins and coordinates are the routers' affair."""
+    """Return the kernels to start, stop and reload; routers handle basins and coordinates."""
     old = {kernel.name: kernel for kernel in before.kernels}
     new = {kernel.name: kernel for kernel in after.kernels}
     return Steps(

@@ -81,9 +81,9 @@ def test_a_kernel_whose_text_is_shared_neither_leaves_nor_unlearns() -> None:
 def test_a_spawn_needs_queries_that_can_be_told_apart() -> None:
     tokens = fit_coordizer(served(), coordizer(), FitOptions())
     few_NK = basins(halves()[: SPLIT_QUERIES_MIN - 1])
-    with pytest.raises(GrowthRefused, match=f"{SPLIT_QUERIES_MIN} are needed"):
+    with pytest.raises(GrowthRefused, match=f"needs at least {SPLIT_QUERIES_MIN};"):
         spawn(served(), "bake", "rye", few_NK, tokens)
-    with pytest.raises(GrowthRefused, match="alike"):
+    with pytest.raises(GrowthRefused, match="too similar to be divided"):
         spawn(served(), "bake", "rye", np.repeat(few_NK[:1], 20, axis=0), tokens)
     with pytest.raises(GrowthRefused, match="the name is taken"):
         spawn(served(), "bake", "sail", few_NK, tokens)
@@ -95,7 +95,7 @@ def test_a_spawn_needs_queries_that_can_be_told_apart() -> None:
 
 def test_a_kernel_of_one_document_is_not_divided() -> None:
     alone = make_domain("bake", texts("bake", 1), texts("bake", 1, seed=1), coordizer())
-    with pytest.raises(GrowthRefused, match="one document"):
+    with pytest.raises(GrowthRefused, match="has 1 documents; a spawn needs 2"):
         spawn([alone, domain("sail")], "bake", "rye", basins(halves()), coordizer())
 
 
