@@ -105,10 +105,10 @@ def is_shared(blocks: Blocks, name: str) -> bool:
 
 
 def free_block(blocks: Blocks, num_outcomes: int) -> tuple[int, ...]:
-    """Return the lowest free outcomes, as many as the smallest block has; one outcome stays free.
+    """Return the lowest free outcomes, as many as the smallest block has; one must stay free.
 
     Raises:
-        ConfigError: There are no blocks, or too few outcomes are free.
+        ConfigError: When there are no blocks, they are shared, or too few outcomes are free.
     """
     if not blocks:
         raise ConfigError("a free fit has no blocks to add a domain to; fit anchored coordinates")

@@ -4,7 +4,7 @@ Byte-level BPE writes each of the 256 bytes as one printable character, so that 
 valid text whatever bytes they stand for. `tokenizers` fixes that alphabet; it is derived here from
 its rule, so that decoding needs no library call.
 
-This file knows the library `tokenizers`; it knows no coordinates and reads no files.
+This file uses the library `tokenizers`; it uses no coordinates and reads no files.
 """
 
 import re

@@ -252,10 +252,10 @@ def add_corpus(
     seed: int = 0,
     iterations: int = 10,
 ) -> Coordinates:
-    """Add the counts of one corpus to its domain; a new domain gets a block of free outcomes.
+    """Add one corpus's counts to its domain; a new domain takes free outcomes.
 
-    Counts of other domains keep their bits. `remove_corpus` with the same arguments undoes the
-    addition bit for bit.
+    Every other domain's counts keep their bits. `remove_corpus` with the same arguments undoes it
+    bit for bit.
 
     Raises:
         ConfigError: When the coordinates are not anchored, or too few outcomes are free.
@@ -275,7 +275,7 @@ def remove_corpus(
     seed: int = 0,
     iterations: int = 10,
 ) -> Coordinates:
-    """Subtract the counts of one corpus from its domain; a domain without counts loses its block.
+    """Take one corpus's counts away again; a domain left without counts gives its block back.
 
     Raises:
         ConfigError: When the domain is unknown or these documents were never added to it.

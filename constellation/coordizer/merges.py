@@ -37,7 +37,7 @@ def train_count_merges(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         vocab_size: Most tokens, at least 257. Short texts give fewer tokens.
 
     Returns:
-        A trained tokenizer; the same texts in the same order give the same one.
+        A trained tokenizer; the same texts in the same order give the same tokenizer.
 
     Raises:
         ConfigError: When `vocab_size` is below 257.

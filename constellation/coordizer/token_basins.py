@@ -1,4 +1,4 @@
-"""Load what computes basins (simplex points) from token ids, without the tokenizer.
+"""Load the estimator of basins (simplex points) from a coordizer's folder, without tokenizer.
 
 A kernel's process uses it to follow the basin of the text that the kernel writes. It holds the
 coordinates alone (4 bytes for each token and outcome); neither torch nor `tokenizers` objects.

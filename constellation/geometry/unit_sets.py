@@ -54,7 +54,7 @@ class UnitSets:
     members_MBK: FloatArray
     """Members of every set, shape (M, B, K)."""
     place_MB: NDArray[np.intp]
-    """Index of each member in its set as it was given, shape (M, B)."""
+    """Index of each member in its set before sorting, shape (M, B)."""
     search_CKR: NDArray[np.float32] | None
     """Members in single precision, cut into chunks of rows: the first member of every set, then the
     second of every set, and so on; None when every set has one member."""

@@ -47,7 +47,8 @@ class Calibration:
     num_texts: int
     """Number of held-out texts compared with every kernel, at most about `TEXTS_MAX`."""
     arrived: Mapping[str, "Arrived"]
-    """Kernel -> number of its own texts whose nearest kernel, by the bearing rule, it is."""
+    """Kernel -> number of its own held-out texts whose nearest kernel, by the bearing rule, is this
+    kernel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

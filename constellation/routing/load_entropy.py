@@ -8,7 +8,7 @@ from constellation.records import Route
 
 
 def count_routes(routes: Iterable[Route], kernels: Iterable[str]) -> dict[str, int]:
-    """Count the routes that each kernel answers; kernels without a route count 0."""
+    """Count how many routes each kernel answers; kernels without one count 0."""
     counts = dict.fromkeys(kernels, 0)
     for route in routes:
         counts[route.kernel] = counts.get(route.kernel, 0) + 1

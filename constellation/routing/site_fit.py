@@ -180,22 +180,21 @@ def _assign(basins_MK: FloatArray) -> "SeatAssignment":
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeanReport:
-    """Comparison of the iterative Karcher mean with the Hellinger mean, for one corpus."""
+    """The iterative mean beside the closed form, for one corpus."""
 
     karcher: KarcherReport
-    """Karcher mean (least squared distances), with its convergence."""
+    """The mean of least squared distance, with its convergence."""
     gap: float
-    """Fisher-Rao distance in radians between the Karcher mean and the Hellinger mean."""
+    """Fisher-Rao distance in radians between it and the Hellinger mean."""
     spread: float
-    """Root mean square distance in radians of the texts from the Karcher mean."""
+    """Root mean square distance in radians of the texts from it."""
 
 
 def report_means(basins_NK: FloatArray) -> MeanReport:
-    """Compare the Hellinger mean, which is stored, with the Karcher mean, which is only reported.
+    """Compare the stored Hellinger mean with the Karcher mean, which is reported and not stored.
 
     Args:
-        basins_NK: Basins of a corpus's texts, N >= 1; of more than 1,000, this many are taken at
-            even steps.
+        basins_NK: Basins of a corpus's texts, N >= 1; beyond 1,000 they are thinned out evenly.
     """
     kept = np.unique(
         np.linspace(0, len(basins_NK) - 1, min(len(basins_NK), _KARCHER_TEXTS_MAX)).astype(np.intp)

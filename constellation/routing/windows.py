@@ -1,7 +1,7 @@
-"""Cut documents into query-length texts (64 tokens), from which basins of kernels are averaged.
+"""Cut documents into the texts that kernel basins and calibration are made of.
 
-The same cut serves for fitting and for evaluation: a kernel's basin is a mean over texts about as
-long as a query, because the basin of a whole book differs from that of a question.
+Always the same cut for fitting and serving: a kernel's basin is a mean over texts about as long as
+a query, for the basin of a whole book says little about a question.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from constellation.errors import ConfigError
 
 WINDOW_TOKENS = 64
-"""Default length of a text in tokens; accuracy at 8 to 128 tokens hardly depends on it."""
+"""Tokens of a text by default; accuracy at 8 to 128 tokens hardly depends on it."""
 
 _WINDOW_MIN = 8
 
@@ -24,20 +24,19 @@ def sample_windows(
     window_tokens: int = WINDOW_TOKENS,
     windows_max: int = 1000,
 ) -> list[NDArray[Any]]:
-    """Return texts of one domain, taken at even steps over its documents; no randomness.
+    """Return texts of one domain, spread evenly over its documents; no randomness.
 
     Args:
         documents: Token ids of each document.
-        window_tokens: Length of a text in tokens, at least 8. The last part of a document is a text
-            of its own when it has 8 tokens or more.
-        windows_max: Most texts; of more, this many are taken at even steps, which keeps the
-            share of long documents.
+        window_tokens: Length of a text, at least 8. The rest of a document is a text of its own
+            when it has 8 tokens or more.
+        windows_max: Most texts; more are thinned out evenly, which keeps long documents' share.
 
     Returns:
         Views of the documents, in order; empty when no document has 8 tokens.
 
     Raises:
-        ConfigError: A setting is out of range.
+        ConfigError: When a setting is out of range.
     """
     if window_tokens < _WINDOW_MIN or windows_max < 1:
         raise ConfigError(

@@ -38,7 +38,7 @@ class AppendingHandler(logging.Handler):
     """Appends log records to a file, which is opened again for every record.
 
     A log file that was removed or renamed is therefore created again. A record that cannot be
-    written goes to standard error and is counted; a full disk makes no request fail.
+    written goes to standard error and is counted; no request fails because a disk is full.
     """
 
     def __init__(self, path: Path) -> None:

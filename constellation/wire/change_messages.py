@@ -53,7 +53,7 @@ def change_from_message(message: constellation_pb2.ChangeRequest) -> Change:
 
 
 def change_to_message(change: Change) -> constellation_pb2.ChangeRequest:
-    """Return a change as a message; fields that the message does not have are omitted."""
+    """Return a change as a message; what has no field of the message is left out."""
     message = constellation_pb2.ChangeRequest()
     inner = getattr(message, _KINDS[type(change)])
     inner.SetInParent()
@@ -82,7 +82,7 @@ def check_change(change: Change) -> Change:
 
 
 def changed_to_message(changed: Changed) -> constellation_pb2.ChangeReply:
-    """Return the result of a change as a message."""
+    """Return what a change has done as a message."""
     return constellation_pb2.ChangeReply(
         release=changed.release,
         table_version=changed.table_version,
@@ -93,7 +93,7 @@ def changed_to_message(changed: Changed) -> constellation_pb2.ChangeReply:
 
 
 def changed_from_message(message: constellation_pb2.ChangeReply) -> Changed:
-    """Return the result of a change from a message."""
+    """Return what a change has done."""
     return Changed(
         release=message.release,
         table_version=message.table_version,

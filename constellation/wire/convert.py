@@ -314,7 +314,7 @@ def _segment_to_message(segment: Segment) -> common_pb2.Segment:
 
 
 def collective_phi_to_message(found: LiveCollectivePhi) -> constellation_pb2.CollectivePhi:
-    """Return a measurement of collective Phi as a message."""
+    """Return what kernels are worth together as a message."""
     low, high = found.interval or (None, None)
     return constellation_pb2.CollectivePhi(
         num_prompts=found.num_prompts,
@@ -329,7 +329,7 @@ def collective_phi_to_message(found: LiveCollectivePhi) -> constellation_pb2.Col
 
 
 def collective_phi_from_message(message: constellation_pb2.CollectivePhi) -> LiveCollectivePhi:
-    """Return a measurement of collective Phi."""
+    """Return the record of what kernels are worth together."""
     if not message.HasField("phi_bits"):
         return LiveCollectivePhi(num_prompts=message.num_prompts, num_needed=message.num_needed)
     return LiveCollectivePhi(
@@ -344,7 +344,7 @@ def collective_phi_from_message(message: constellation_pb2.CollectivePhi) -> Liv
 
 
 def length_refusal_to_message(row: LengthRefusal) -> constellation_pb2.LengthRefusal:
-    """Return the rates of refusal at one length as a message."""
+    """Return what refusing does at a length as a message."""
     return constellation_pb2.LengthRefusal(
         num_tokens=row.num_tokens,
         share=row.share,
@@ -356,7 +356,7 @@ def length_refusal_to_message(row: LengthRefusal) -> constellation_pb2.LengthRef
 
 
 def length_refusal_from_message(message: constellation_pb2.LengthRefusal) -> LengthRefusal:
-    """Return the rates of refusal at one length."""
+    """Return the record of what refusing does at a length."""
     return LengthRefusal(
         num_tokens=message.num_tokens,
         share=message.share,
@@ -368,7 +368,7 @@ def length_refusal_from_message(message: constellation_pb2.LengthRefusal) -> Len
 
 
 def description_to_message(description: KernelDescription) -> kernel_pb2.DescribeReply:
-    """Return the description of a kernel as a message."""
+    """Return what a kernel says of itself as a message."""
     reply = kernel_pb2.DescribeReply(
         name=description.name,
         tokenizer_hash=description.tokenizer_hash,
@@ -384,7 +384,7 @@ def description_to_message(description: KernelDescription) -> kernel_pb2.Describ
 
 
 def description_from_message(message: kernel_pb2.DescribeReply) -> KernelDescription:
-    """Return the description of a kernel."""
+    """Return what a kernel says of itself."""
     return KernelDescription(
         name=message.name,
         tokenizer_hash=message.tokenizer_hash,
