@@ -2,8 +2,9 @@
 
 There are two fits. The *free* fit finds K outcomes by EM without labels, for discovering domains.
 The *anchored* fit allocates a block of outcomes to each known domain, and EM moves a document's
-mass only inside its own domain's block. Both count; there is no gradient and no gate. Anchored
-counts are additive per corpus, so adding and removing a corpus is exact to the bit.
+mass only inside its own domain's block. Both count; there is no gradient and no gate. The anchored
+counts of a domain depend on its own text only, so a domain that joins or leaves changes no bit of
+the others.
 
 This file works on token ids, not text; it must not import torch or Ray.
 

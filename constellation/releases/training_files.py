@@ -45,7 +45,7 @@ class KernelParts:
     files: Mapping[str, Blob]
     """Path in the kernel's folder -> file."""
     tokenizer_hash: str | None
-    """sha256 (hex) of the vocabulary the kernel was trained with; None for a model with its own."""
+    """sha256 (hex) of the vocabulary it was trained with; None for a kernel with its own."""
     base: str | None = None
     """Hash of the base's weights; None for a kernel without a base."""
     base_files: Mapping[str, Blob] | None = None

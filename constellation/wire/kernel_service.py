@@ -208,13 +208,13 @@ class KernelServicer:
     async def Describe(  # noqa: N802
         self, request: kernel_pb2.DescribeRequest, context: Any
     ) -> kernel_pb2.DescribeReply:
-        """Return the description of one kernel."""
+        """Say what this kernel is."""
         return convert.description_to_message(self._kernels.named(request.kernel).describe())
 
     async def DescribeAll(  # noqa: N802
         self, request: kernel_pb2.DescribeAllRequest, context: Any
     ) -> kernel_pb2.DescribeAllReply:
-        """Return the descriptions of all kernels of this process."""
+        """Say what all kernels of this process are."""
         described = (kernel.describe() for kernel in self._kernels.every())
         return kernel_pb2.DescribeAllReply(
             kernels=[convert.description_to_message(each) for each in described]
