@@ -49,12 +49,12 @@ class SiteIndex:
         return 2 * self.roots.angles(np.sqrt(query_K))
 
     def nearest(self, query_K: FloatArray, count: int) -> Nearest:
-        """Return the `count` sites nearest to one query; distances have the bits of `distances`."""
+        """Return the `count` sites nearest to one query, with the bits of `distances`."""
         found = self.roots.nearest(np.sqrt(query_K), count)
         return Nearest(found.sets, [2 * radians for radians in found.radians], found.members)
 
     def distances_of(self, query_NK: FloatArray) -> FloatArray:
-        """Return the distances of many queries to every site, shape (N, M); see `distances`."""
+        """Return the distances of many queries to every site, shape (N, M), as `distances` does."""
         return 2 * self.roots.angles_of(np.sqrt(query_NK))
 
 
@@ -96,7 +96,7 @@ class BearingIndex:
         difference_K = np.sqrt(query_K) - self.background_root_K
         square = float(difference_K @ difference_K)
         far = 4 * asin(min(1.0, sqrt(square) / 2))
-        if square < (BEARING_MIN / 2) ** 2:  # for so near a query |log| is twice the chord
+        if square < (BEARING_MIN / 2) ** 2:  # |log| is twice the chord this near
             return None, far
         direction_K: FloatArray = difference_K + square / 2 * self.background_root_K
         return direction_K / sqrt(float(direction_K @ direction_K)), far
