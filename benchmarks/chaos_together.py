@@ -171,7 +171,7 @@ class Together:
             table,
             rule=self._rule,
             phi_weighting=self._phi_weighting,
-            fold=lambda tokens: self._coordizer.basin(np.array(tokens, dtype=np.int32)),
+            basin_of=lambda tokens: self._coordizer.basin(np.array(tokens, dtype=np.int32)),
         )
 
 

@@ -114,7 +114,9 @@ class Constellation:
             temperatures=self.table.temperatures,
             sites=tuple(self.table.sites[row] for row in rows),
         )
-        renew = renewal(members, rule=Rule.BEARING, phi_weighting=True, fold=self.coordizer.basin)
+        renew = renewal(
+            members, rule=Rule.BEARING, phi_weighting=True, basin_of=self.coordizer.basin
+        )
         modes = {
             "mixture": (Mode.MIXTURE, renew),
             "mixture_fixed": (Mode.MIXTURE, None),

@@ -21,7 +21,7 @@ import numpy as np
 from actors.kernel.engine_interface import Engine, Led, Step
 from actors.kernel.ensemble_partner import Partners
 from actors.kernel.pieces import Telling
-from constellation.coordizer.token_basins import read_folder
+from constellation.coordizer.token_basins import read_estimator
 from constellation.errors import ArtifactError, InvalidRequest, KernelUnavailable
 from constellation.records import FloatArray, Mode, Piece, Sampling, Score, Table
 from constellation.routing.mixture import joint_logits
@@ -292,14 +292,17 @@ class Leader:
         if asked is None or find is None:
             return None
         try:
-            folder, known_as = await asyncio.to_thread(lambda: read_folder(find(asked.table)))
+            estimator, known_as = await asyncio.to_thread(lambda: read_estimator(find(asked.table)))
         except ArtifactError as error:
             raise KernelUnavailable(self._kernel.name, f"it cannot lead: {error}") from error
         if known_as != asked.table.coordizer_hash:
             reason = "it cannot lead: its coordinates are others than the table's"
             raise KernelUnavailable(self._kernel.name, reason)
         renew = renewal(
-            asked.table, rule=asked.rule, phi_weighting=asked.phi_weighting, fold=folder.fold
+            asked.table,
+            rule=asked.rule,
+            phi_weighting=asked.phi_weighting,
+            basin_of=estimator.basin,
         )
         order = [site.name for site in asked.table.sites]
         places = [order.index(member.kernel) for member in ensemble.members]

@@ -30,7 +30,7 @@ from constellation.coordizer.blocks import (
     is_shared,
     relatives,
 )
-from constellation.coordizer.factorise import count_windows, factorise
+from constellation.coordizer.count_factorisation import count_windows, factorise
 from constellation.errors import ConfigError
 from constellation.records import FloatArray
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from constellation.coordizer.artifacts import CoordizerParts, Provenance, read_parts, write_parts
+from constellation.coordizer.basin_estimator import BasinEstimator
 from constellation.coordizer.encoding import Encoder
-from constellation.coordizer.fold import Folder
 from constellation.coordizer.token_basins import geometry_hash
 from constellation.coordizer.vocabulary import END_ID, Vocabulary
 from constellation.errors import InvalidRequest
@@ -36,7 +36,7 @@ class Coordizer:
         self._parts = parts
         self._token_bytes = parts.vocabulary.token_bytes()
         self._encoder = Encoder(parts.vocabulary)
-        self._folder = Folder(parts.conditional_VK, parts.background_K)
+        self._basin_estimator = BasinEstimator(parts.conditional_VK, parts.background_K)
         self.background_K: FloatArray = _read_only(parts.background_K)
         """The corpus background pi: the basin of a text without informative tokens."""
         self.conditional_VK: NDArray[np.float32] = _read_only(parts.conditional_VK)
@@ -56,9 +56,9 @@ class Coordizer:
         write_parts(Path(folder), self._parts)
 
     @property
-    def folder(self) -> Folder:
+    def basin_estimator(self) -> BasinEstimator:
         """Estimator of basins from tokens, under this coordizer's coordinates."""
-        return self._folder
+        return self._basin_estimator
 
     @property
     def vocab_size(self) -> int:
@@ -105,7 +105,7 @@ class Coordizer:
     @cached_property
     def hash(self) -> str:
         """sha256 (hex) of all that decides a basin: vocabulary, coordinates, background, EM."""
-        settings = self._folder.settings()
+        settings = self._basin_estimator.settings()
         return geometry_hash(self.tokenizer_hash, self.conditional_VK, self.background_K, settings)
 
     def tokenizer(self) -> Tokenizer:
@@ -172,13 +172,13 @@ class Coordizer:
         Raises:
             InvalidRequest: When an id is outside the vocabulary.
         """
-        return self._folder.fold(ids)
+        return self._basin_estimator.basin(ids)
 
     def influences(
         self, ids: Sequence[int] | TokenArray, top: int = 5
     ) -> tuple[TokenInfluence, ...]:
         """Return the tokens that moved the basin most, the largest shift first, at most `top`."""
-        shifts_T = self._folder.influence(ids)
+        shifts_T = self._basin_estimator.influence(ids)
         order = np.argsort(-shifts_T, kind="stable")[:top]
         return tuple(
             TokenInfluence(

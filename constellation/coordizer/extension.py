@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.count_factorisation import WINDOW_TOKENS
 from constellation.coordizer.encoding import Encoder
-from constellation.coordizer.factorise import WINDOW_TOKENS
 from constellation.errors import ConfigError
 from constellation.records import FloatArray, TokenArray
 

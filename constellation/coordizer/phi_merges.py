@@ -27,7 +27,7 @@ from constellation.coordizer.bytelevel import (
     byte_characters,
     bytes_to_token,
 )
-from constellation.coordizer.merges import PAIR_COUNT_MIN, check_vocab_size, cut_long_pieces
+from constellation.coordizer.count_merges import PAIR_COUNT_MIN, check_vocab_size, cut_long_pieces
 
 COUPLING_MIN = 2e-7
 """Default minimum of kappa: 4 pairs in 20 MB. With less, chance pairs of rare tokens look

@@ -14,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from constellation.coordizer.artifacts import read_parts
-from constellation.coordizer.fold import Folder
+from constellation.coordizer.basin_estimator import BasinEstimator
 
 
 def geometry_hash(
@@ -26,7 +26,7 @@ def geometry_hash(
         tokenizer_hash: sha256 (hex) of the vocabulary and merges.
         conditional_VK: p(z | token).
         background_K: Corpus background pi.
-        settings: `Folder.settings` of the estimator.
+        settings: `BasinEstimator.settings` of the estimator.
     """
     digest = hashlib.sha256(tokenizer_hash.encode())
     digest.update(conditional_VK.tobytes())
@@ -36,15 +36,15 @@ def geometry_hash(
 
 
 @lru_cache(maxsize=2)  # during a switch of releases both coordizers are in use
-def read_folder(folder: Path) -> tuple[Folder, str]:
+def read_estimator(folder: Path) -> tuple[BasinEstimator, str]:
     """Read the estimator of basins from a coordizer's folder, and the coordizer's hash; cached.
 
     Raises:
         ArtifactError: A file is missing or damaged.
     """
     parts = read_parts(folder)
-    folder_of_tokens = Folder(parts.conditional_VK, parts.background_K)
+    estimator = BasinEstimator(parts.conditional_VK, parts.background_K)
     tokenizer_hash = parts.vocabulary.sha256()
-    settings = folder_of_tokens.settings()
+    settings = estimator.settings()
     known_as = geometry_hash(tokenizer_hash, parts.conditional_VK, parts.background_K, settings)
-    return folder_of_tokens, known_as
+    return estimator, known_as

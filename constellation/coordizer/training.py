@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from constellation.coordizer.artifacts import CoordizerParts, Provenance
 from constellation.coordizer.blocks import outcomes_for
 from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.count_merges import train_count_merges
 from constellation.coordizer.encoding import Encoder
-from constellation.coordizer.merges import train_count_merges
 from constellation.coordizer.phi_merges import train_phi_merges
 from constellation.coordizer.statistics import inspect
 from constellation.coordizer.vocabulary import from_tokenizer

@@ -21,7 +21,7 @@ from constellation.curricula.split import SPLITS
 from constellation.errors import CorpusError
 from constellation.geometry.simplex import pairwise_distances
 from constellation.records import FloatArray
-from constellation.routing.balanced_clusters import discover
+from constellation.routing.balanced_clusters import cluster_balanced
 
 VOCAB_SIZE = 4096
 """Tokens of the temporary coordizer that is trained for the clustering."""
@@ -59,7 +59,7 @@ def discover_domains(
         seed=seed,
     )
     basins = {name: _basins(corpus.of_split(name), coordizer) for name in SPLITS}
-    shards = discover(basins["train"], num_shards=num_domains, seed=seed)
+    shards = cluster_balanced(basins["train"], num_shards=num_domains, seed=seed)
     labels = {
         name: shards.labels_N if name == "train" else _nearest(basins_NK, shards.centres_MK)
         for name, basins_NK in basins.items()

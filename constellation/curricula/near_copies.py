@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from constellation.curricula.comparison_units import units, use_other_operators
 from constellation.curricula.documents import Document
-from constellation.curricula.units import units, use_other_operators
 
 SHINGLE_WORDS = 5
 SKETCH_SIZE = 64

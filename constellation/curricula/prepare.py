@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from constellation.curricula.chunks import chunk
-from constellation.curricula.clean import clean
-from constellation.curricula.dedupe import deduplicate
+from constellation.curricula.deduplication import deduplicate
 from constellation.curricula.documents import Corpus, Document
 from constellation.curricula.reading_report import account_of
 from constellation.curricula.split import SPLITS, SplitConfig, split
+from constellation.curricula.text_cleaning import clean
 from constellation.errors import ConfigError, CorpusError
 
 

@@ -17,7 +17,7 @@ from constellation.coordizer.artifacts import Provenance
 from constellation.coordizer.blocks import Blocks, allocate_blocks, outcomes_for
 from constellation.coordizer.coordinates import anchored, block_counts
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.factorise import count_windows
+from constellation.coordizer.count_factorisation import count_windows
 from constellation.domains.calibration_passages import first_passages
 from constellation.domains.encoded_documents import IdArray
 from constellation.domains.membership import by_name, children_of, documents_of, root_of
@@ -25,9 +25,9 @@ from constellation.domains.record import Domain
 from constellation.domains.refusal_thresholds import fit_thresholds
 from constellation.domains.site_texts import sites_of, texts_of
 from constellation.errors import ConfigError, CorpusError, IncompatibleKernels
-from constellation.geometry.assignment import SeatAssignment, assign_seats
 from constellation.geometry.bearings import bearing
 from constellation.geometry.means import hellinger_mean
+from constellation.geometry.seat_assignment import SeatAssignment, assign_seats
 from constellation.records import FloatArray, KernelSite, Rule, Share, Table
 from constellation.routing.calibration import Calibration, calibrate, make_table
 from constellation.routing.site_fit import KernelTexts, SiteFit
@@ -134,7 +134,7 @@ def fit_table(
     options = options or FitOptions()
     named = _checked(domains, coordizer)
     roots = [domain for domain in named.values() if domain.spawned is None]
-    basins = {root.name: coordizer.folder.fold_batch(root.train.evidence()) for root in roots}
+    basins = {root.name: coordizer.basin_estimator.basins(root.train.evidence()) for root in roots}
     texts = tuple(
         texts_of(root.name, basins[root.name], root.train.rows_by_source()) for root in roots
     )
@@ -199,7 +199,7 @@ def _calibrated(roots: Sequence[Domain], found: SiteFit, coordizer: Coordizer) -
             )
         passages += own
         labels += [root.name] * len(own)
-    basins_NK = coordizer.folder.fold_batch(passages)
+    basins_NK = coordizer.basin_estimator.basins(passages)
     return calibrate(found.sites, basins_NK, labels, background_K=coordizer.background_K)
 
 

@@ -23,7 +23,7 @@ from constellation.geometry.e8 import NUM_ROOTS
 from constellation.geometry.means import hellinger_mean
 from constellation.geometry.simplex import distance
 from constellation.records import FloatArray
-from constellation.routing.balanced_clusters import discover
+from constellation.routing.balanced_clusters import cluster_balanced
 from constellation.wire.kernel_names import check_kernel_name
 
 KERNELS_MAX: Final = NUM_ROOTS
@@ -205,7 +205,7 @@ def spawn(
     if len(own_N) < 2:
         raise GrowthRefused(child, f"{parent!r} has {len(own_N)} documents; a spawn needs 2")
     evidence = root_of(named, parent).train.evidence()
-    basins_NK = coordizer.folder.fold_batch([evidence[row] for row in own_N])
+    basins_NK = coordizer.basin_estimator.basins([evidence[row] for row in own_N])
     near_K, far_K = _centres(queries_NK, hellinger_mean(basins_NK))
     taken_N = _nearer(basins_NK, far_K, near_K)
     halves = [(near_K, far_K)]
@@ -229,7 +229,7 @@ def spawn(
 
 def _centres(queries_NK: FloatArray, before_K: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the centres of two halves of the queries; the centre nearer to the parent is first."""
-    centres_2K = discover(queries_NK, num_shards=2).centres_MK
+    centres_2K = cluster_balanced(queries_NK, num_shards=2).centres_MK
     near, far = np.argsort(distance(centres_2K, before_K), kind="stable")
     return centres_2K[near], centres_2K[far]
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.evidence import evidence
-from constellation.domains.counts import SoftCounts, count_domain
 from constellation.domains.encoded_documents import Documents, join_documents, token_dtype
+from constellation.domains.soft_counts import SoftCounts, count_domain
 from constellation.errors import ConfigError, GrowthRefused
 from constellation.routing.source_names import nearest_names, parts_of
 from constellation.wire.kernel_names import check_kernel_name

@@ -13,9 +13,9 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from constellation.domains.counts import SoftCounts
 from constellation.domains.encoded_documents import Documents, token_dtype
 from constellation.domains.record import Domain, Spawned
+from constellation.domains.soft_counts import SoftCounts
 from constellation.errors import ArtifactError, ConfigError, InvalidRequest
 
 SCHEMA_VERSION: Final = 1

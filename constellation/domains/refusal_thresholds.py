@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from constellation.coordizer.basin_estimator import BasinEstimator
 from constellation.coordizer.blocks import allocate_blocks
 from constellation.coordizer.coordinates import anchored, block_counts
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.factorise import WINDOW_TOKENS, count_windows
-from constellation.coordizer.fold import Folder
+from constellation.coordizer.count_factorisation import WINDOW_TOKENS, count_windows
 from constellation.domains.calibration_passages import draw_passages
 from constellation.domains.encoded_documents import Documents, IdArray
 from constellation.domains.site_texts import plain_sites
@@ -62,7 +62,7 @@ class KernelText(Protocol):
         """Return the held-out documents, which no fit has used."""
 
 
-Refit = Callable[[Mapping[str, sparse.csr_array]], Folder]
+Refit = Callable[[Mapping[str, sparse.csr_array]], BasinEstimator]
 """Function from domain -> token counts of its windows to the estimator of basins fitted on these
 counts alone."""
 
@@ -102,11 +102,15 @@ def fit_thresholds(
         smoothing: See `FitOptions.smoothing`.
         basins_max: See `FitOptions.basins_max`.
     """
-    parts = [measured([each.dev.evidence() for each in domains], sites, coordizer.folder, first=0)]
+    parts = [
+        measured(
+            [each.dev.evidence() for each in domains], sites, coordizer.basin_estimator, first=0
+        )
+    ]
     if {domain.name for domain in domains} <= set(coordizer.parts.blocks):
         num_outcomes = coordizer.background_K.size
 
-        def refit(windows: Mapping[str, sparse.csr_array]) -> Folder:
+        def refit(windows: Mapping[str, sparse.csr_array]) -> BasinEstimator:
             return _refitted(windows, num_outcomes=num_outcomes, smoothing=smoothing)
 
         parts += crossed(domains, refit, coordizer, basins_max=basins_max)
@@ -138,14 +142,14 @@ def crossed(
     counted = {domain.name: domain.train.evidence() for domain in domains}
     parts, first = [], num_held_out
     for fold in range(CROSS_FOLDS):
-        folder = refit({name: each.without(fold) for name, each in windows.items()})
-        basins = {name: folder.fold_batch(_others(texts, fold)) for name, texts in counted.items()}
+        estimator = refit({name: each.without(fold) for name, each in windows.items()})
+        basins = {name: estimator.basins(_others(texts, fold)) for name, texts in counted.items()}
         try:
-            sites = plain_sites(basins, folder.background_K, basins_max=basins_max)
+            sites = plain_sites(basins, estimator.background_K, basins_max=basins_max)
         except ConfigError:  # a domain whose basin lies at the background without these documents
             return []
         own = [texts[fold::CROSS_FOLDS] for texts in counted.values()]
-        parts.append(measured(own, sites, folder, first=first))
+        parts.append(measured(own, sites, estimator, first=first))
         first += sum(map(len, own))
     return parts
 
@@ -167,7 +171,7 @@ def num_characters(domains: Sequence[KernelText], tokens: Coordizer) -> int:
 
 def _refitted(
     windows: Mapping[str, sparse.csr_array], *, num_outcomes: int, smoothing: float
-) -> Folder:
+) -> BasinEstimator:
     blocks = allocate_blocks(sorted(windows), num_outcomes=num_outcomes)
     (vocab_size,) = {windows_WV.shape[1] for windows_WV in windows.values()}
     coordinates = anchored(
@@ -177,7 +181,7 @@ def _refitted(
         num_outcomes=num_outcomes,
         smoothing=smoothing,
     )
-    return Folder(coordinates.conditional(), coordinates.background_K)
+    return BasinEstimator(coordinates.conditional(), coordinates.background_K)
 
 
 def _others(texts: Sequence[IdArray], fold: int) -> list[IdArray]:
@@ -187,7 +191,7 @@ def _others(texts: Sequence[IdArray], fold: int) -> list[IdArray]:
 def measured(
     documents: Sequence[Sequence[IdArray]],
     sites: Sequence[KernelSite],
-    folder: Folder,
+    estimator: BasinEstimator,
     *,
     first: int,
 ) -> Measured:
@@ -196,16 +200,16 @@ def measured(
     Args:
         documents: Evidence tokens of the documents of each kernel.
         sites: Rows of these kernels in the table, in the same order.
-        folder: Estimator of basins, with the coordinates of the sites.
+        estimator: Estimator of basins, with the coordinates of the sites.
         first: Number of the first document.
     """
     found = draw_passages(documents)
     document_N: NDArray[np.intp] = found.document_N + first
     return measure(
         sites,
-        folder.fold_batch(found.tokens),
+        estimator.basins(found.tokens),
         kernel_N=found.kernel_N,
         document_N=document_N,
         num_tokens_N=np.array([len(ids) for ids in found.tokens], dtype=np.intp),
-        background_K=folder.background_K,
+        background_K=estimator.background_K,
     )

@@ -79,7 +79,7 @@ def sum_hellinger(p_NK: FloatArray) -> HellingerSum:
     return HellingerSum(root_sum_K=roots_NK.sum(axis=0), count=roots_NK.shape[0])
 
 
-def fold_hellinger(records: Iterable[HellingerSum]) -> HellingerSum:
+def add_hellinger_sums(records: Iterable[HellingerSum]) -> HellingerSum:
     """Add up the sums of several corpora, correctly rounded.
 
     Each entry is summed exactly and rounded once, so the result depends on the set of sums and not

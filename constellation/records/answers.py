@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from constellation.errors import InvalidRequest
-from constellation.records.checks import check_range, is_within
+from constellation.records.range_checks import check_range, is_within
 
 STOPS_MAX = 8
 """Most stop strings of one request."""

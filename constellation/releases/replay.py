@@ -15,7 +15,7 @@ from constellation.coordizer.evidence import evidence_tokens
 from constellation.errors import ArtifactError
 from constellation.records import Route, Rule, TokenArray
 from constellation.releases.manifest import TABLE_PATH
-from constellation.releases.queries import Query
+from constellation.releases.query_file import Query
 from constellation.releases.store import ReleaseStore
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.table_file import load_table

@@ -35,7 +35,7 @@ class Shards:
     """False when the limit of rounds was reached first."""
 
 
-def discover(
+def cluster_balanced(
     basins_NK: FloatArray,
     *,
     num_shards: int,

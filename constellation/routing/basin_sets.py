@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from constellation.geometry.bearings import angle, bearing, has_bearing
-from constellation.geometry.grouping import group_centres, nearest_centre
 from constellation.geometry.means import hellinger_mean
+from constellation.geometry.vector_clusters import cluster_centres, nearest_centre
 from constellation.records import FloatArray
 
 TEXTS_PER_BASIN: Final = 64
@@ -56,7 +56,7 @@ def find_basins(basins_NK: FloatArray, *, background_K: FloatArray, basins_max: 
     most = min(basins_max, len(told_NK) // TEXTS_PER_BASIN)
     count = _num_basins(read_RK, background_K, most)
     if count > 1:
-        *_, centres_BK = group_centres(bearing(read_RK, background_K), count)
+        *_, centres_BK = cluster_centres(bearing(read_RK, background_K), count)
         found_BK = _basins(told_NK, background_K, centres_BK)
         if has_bearing(bearing(found_BK, background_K)).all():
             return found_BK
@@ -76,7 +76,7 @@ def _num_basins(read_RK: FloatArray, background_K: FloatArray, most: int) -> int
     angle_B = np.zeros(most)
     for fold in range(FOLDS):
         own_RK, kept_R = unit_RK[fold_R == fold], fold_R != fold
-        for place, centres_BK in enumerate(group_centres(unit_RK[kept_R], most)):
+        for place, centres_BK in enumerate(cluster_centres(unit_RK[kept_R], most)):
             found_BK = bearing(_basins(read_RK[kept_R], background_K, centres_BK), background_K)
             nearest_R = nearest_centre(own_RK, found_BK)
             angle_B[place] += float(angle(own_RK, found_BK[nearest_R]).sum())

@@ -67,7 +67,9 @@ def joint_logits(logits_kV: NDArray[Any], weights_k: NDArray[Any]) -> tuple[Floa
     p_kV = np.exp(logits - top_k[:, None])
     total_k = p_kV.sum(axis=1)
     normaliser_k: FloatArray = top_k + np.log(total_k)
-    with np.errstate(divide="ignore", invalid="ignore"):  # as in `Folder.fold`: BLAS and padding
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # as in `BasinEstimator.basin`: BLAS and padding
         joint_V: FloatArray = np.log((weights / total_k) @ p_kV) + float(weights @ normaliser_k)
     return joint_V, normaliser_k
 

@@ -35,7 +35,7 @@ def renewal(
     *,
     rule: Rule,
     phi_weighting: bool,
-    fold: Callable[[Sequence[int]], FloatArray],
+    basin_of: Callable[[Sequence[int]], FloatArray],
 ) -> Renew:
     """Return a function that computes the weights of a table's kernels for a text's tokens.
 
@@ -43,12 +43,12 @@ def renewal(
         table: Table of the kernels that write together; weights are in the order of its sites.
         rule: Distance by which basins are compared.
         phi_weighting: Whether a kernel's integration (Phi) scales its weight.
-        fold: Function from tokens to their basin, shape (K,).
+        basin_of: Function from tokens to their basin, shape (K,).
     """
     policy = RoutingPolicy(table, rule=rule, top_k=len(table.sites), phi_weighting=phi_weighting)
 
     def renew(tokens: Sequence[int]) -> FloatArray:
-        route = policy.decide(fold(tokens), num_tokens=len(tokens))
+        route = policy.decide(basin_of(tokens), num_tokens=len(tokens))
         weight_of = {choice.kernel: choice.weight for choice in route.choices}
         return np.array([weight_of[site.name] for site in table.sites])
 

@@ -21,7 +21,7 @@ from constellation.geometry.bearings import bearing
 from constellation.geometry.means import (
     HellingerSum,
     KarcherReport,
-    fold_hellinger,
+    add_hellinger_sums,
     karcher_mean,
     sum_hellinger,
 )
@@ -30,7 +30,7 @@ from constellation.records import FloatArray, KernelSite, Rule
 from constellation.routing.basin_sets import find_basins
 
 if TYPE_CHECKING:
-    from constellation.geometry.assignment import SeatAssignment
+    from constellation.geometry.seat_assignment import SeatAssignment
 
 BASINS_MAX = 16
 """Most basins of one kernel: a table of 240 kernels then has 3,840 basins and fits into one
@@ -87,7 +87,7 @@ class KernelTexts:
         """
         if not self.corpora:
             raise ConfigError(f"kernel {self.name!r} has no corpus, so it has no basin; add one")
-        return fold_hellinger(self.sums().values()).mean()
+        return add_hellinger_sums(self.sums().values()).mean()
 
     def sums(self) -> dict[str, HellingerSum]:
         """Return corpus -> sum of the square roots of its texts' basins, with their count."""
@@ -173,7 +173,7 @@ def fit_sites(
 
 def _assign(basins_MK: FloatArray) -> "SeatAssignment":
     # Imported here: the search needs scipy, whose import would slow down processes that route.
-    from constellation.geometry.assignment import assign_seats
+    from constellation.geometry.seat_assignment import assign_seats
 
     return assign_seats(basins_MK)
 

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from constellation.coordizer import encoding
 from constellation.coordizer.bytelevel import byte_characters, bytes_to_token, token_to_bytes
 from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.count_merges import train_count_merges
 from constellation.coordizer.encoding import Encoder
-from constellation.coordizer.merges import train_count_merges
 from constellation.coordizer.phi_merges import train_phi_merges
 from constellation.coordizer.vocabulary import from_tokenizer
 from tests.coordizer.corpora import CODE, DOCUMENTS, POEM, ascii_text, mixed_text

@@ -150,7 +150,7 @@ def test_renewed_weights_are_those_of_a_route_in_the_order_of_the_sites(
         temperatures=dict.fromkeys(Rule, 0.5),
         sites=sites,
     )
-    renew = renewal(table, rule=rule, phi_weighting=True, fold=lambda tokens: points[3])
+    renew = renewal(table, rule=rule, phi_weighting=True, basin_of=lambda tokens: points[3])
     route = RoutingPolicy(table, rule=rule, top_k=3).decide(points[3], num_tokens=4)
     expected = {choice.kernel: choice.weight for choice in route.choices}
     assert dict(zip(("k0", "k1", "k2"), renew([1, 2, 3, 4]), strict=True)) == expected

@@ -31,7 +31,7 @@ _LEAVE_OUT_ROWS = 256
 _BLOCK_ELEMENTS = 2**18
 
 
-class Folder:
+class BasinEstimator:
     """Computes basins (simplex points) of token ids under frozen token coordinates.
 
         theta <- (sum_t w_t normalise(theta * p(z|t) / pi) + prior * pi) / (sum_t w_t + prior)
@@ -92,7 +92,7 @@ class Folder:
         """Return the settings beside the coordinates that decide a basin, as one hashable line."""
         return f"{self.iterations} {self.prior!r} {self.repeat_exponent!r}"
 
-    def fold(self, ids: ArrayLike) -> FloatArray:
+    def basin(self, ids: ArrayLike) -> FloatArray:
         """Return the basin of one text.
 
         Args:
@@ -125,8 +125,8 @@ class Folder:
         basin_K /= basin_K.sum()
         return basin_K
 
-    def fold_batch(self, texts: Sequence[ArrayLike]) -> FloatArray:
-        """Return the basins of several texts, shape (M, K); row m has the bits of `fold(texts[m])`.
+    def basins(self, texts: Sequence[ArrayLike]) -> FloatArray:
+        """Return the basins of several texts, shape (M, K), with the bits of `basin(texts[m])`.
 
         Texts with the same number of distinct tokens are computed together, which makes short texts
         ten times as fast.
@@ -137,13 +137,13 @@ class Folder:
         basins_MK = np.tile(self.background_K, (len(texts), 1))
         ids_S, counts_S, ends_M = distinct_tokens(texts, self.num_tokens)
         sizes_M = np.diff(ends_M, prepend=0)
-        for rows in self._alike(sizes_M):
+        for rows in self._equal_sizes(sizes_M):
             size = int(sizes_M[rows[0]])
             place_MU = (ends_M[rows] - size)[:, None] + np.arange(size)
-            basins_MK[rows] = self._fold_alike(ids_S[place_MU], counts_S[place_MU])
+            basins_MK[rows] = self._basins_alike(ids_S[place_MU], counts_S[place_MU])
         return basins_MK
 
-    def _alike(self, sizes_M: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    def _equal_sizes(self, sizes_M: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
         """Yield indices of texts of equal size, in groups that fit the cache; omit empty texts."""
         order = np.argsort(sizes_M, kind="stable")
         for group in np.split(order, np.flatnonzero(np.diff(sizes_M[order])) + 1):
@@ -152,10 +152,10 @@ class Folder:
                 most = max(1, _BLOCK_ELEMENTS // (size * self.background_K.size))
                 yield from (group[at : at + most] for at in range(0, len(group), most))
 
-    def _fold_alike(self, ids_MU: NDArray[np.intp], counts_MU: NDArray[np.intp]) -> FloatArray:
-        """Return the basins of texts with equally many distinct tokens, by the steps of `fold`.
+    def _basins_alike(self, ids_MU: NDArray[np.intp], counts_MU: NDArray[np.intp]) -> FloatArray:
+        """Return the basins of texts with equally many distinct tokens, by the steps of `basin`.
 
-        Every product is one text's matrix times that text's vector, as in `fold`, so no bit
+        Every product is one text's matrix times that text's vector, as in `basin`, so no bit
         differs.
         """
         weight_MU = self._weights(counts_MU)
@@ -192,16 +192,16 @@ class Folder:
         """
         ids_T = checked_ids(ids, self.num_tokens)
         ids_U, place_T, counts_U = np.unique(ids_T, return_inverse=True, return_counts=True)
-        whole_K = self.fold(ids_T)
+        whole_K = self.basin(ids_T)
         shifts_U = np.empty(ids_U.size)
         for start in range(0, ids_U.size, _LEAVE_OUT_ROWS):
             left_out = np.arange(start, min(start + _LEAVE_OUT_ROWS, ids_U.size))
-            basins_MK = self._fold_without(ids_U, counts_U, left_out)
+            basins_MK = self._basins_without(ids_U, counts_U, left_out)
             shifts_U[left_out] = distance(basins_MK, whole_K)
         shifts_T: FloatArray = shifts_U[place_T]
         return shifts_T
 
-    def _fold_without(
+    def _basins_without(
         self, ids_U: NDArray[Any], counts_U: NDArray[Any], left_out: NDArray[Any]
     ) -> FloatArray:
         """Return the basins of a text with one occurrence of each token in `left_out` removed."""

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from constellation.curricula.comparison_units import units, use_other_operators
 from constellation.curricula.documents import Document
 from constellation.curricula.near_copies import drop_near_copies
-from constellation.curricula.units import units, use_other_operators
 
 _PARAGRAPHS = re.compile(r"(\n(?:[ \t]*\n)+)")
 

@@ -21,7 +21,7 @@ from constellation.coordizer.coordinates import (
     soft_counts,
     total_counts,
 )
-from constellation.coordizer.factorise import count_windows
+from constellation.coordizer.count_factorisation import count_windows
 from constellation.errors import ConfigError
 from constellation.records import FloatArray
 

@@ -17,7 +17,7 @@ from constellation.records import FloatArray
 _ROUNDS_MAX: Final = 50
 
 
-def group_centres(unit_RK: FloatArray, most: int) -> Iterator[FloatArray]:
+def cluster_centres(unit_RK: FloatArray, most: int) -> Iterator[FloatArray]:
     """Yield the cluster centres for 1, 2, ..., `most` clusters; each result extends the previous.
 
     A further centre is initialised at the vector that would raise the sum of the cosines to the
