@@ -1,4 +1,4 @@
-"""Compute the basin of a text: the posterior over K outcomes given its tokens, by EM.
+"""Compute a text's basin (simplex point): the posterior over K outcomes given its tokens, by EM.
 
 A basin is a text's point on the probability simplex. The computation is called fold-in: the token
 coordinates are frozen, and only the text's mixture of outcomes is estimated. numpy only, no torch,

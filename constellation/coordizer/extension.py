@@ -1,4 +1,4 @@
-"""Append tokens to a coordizer without changing its merges or other tokens' coordinates.
+"""Append tokens to a coordizer (tokenizer with simplex points); old tokens keep their points.
 
 An appended token matches as a whole string, before any merge, so text without the string is encoded
 as before. Appended tokens get the next ids. Merges and the coordinates of other tokens keep their

@@ -1,4 +1,4 @@
-"""Train BPE merges by integration gain: the information that two neighbours share.
+"""Train BPE merges by integration gain: the shared information of two neighbouring tokens.
 
 A merge of the neighbours a, b removes the multi-information
 

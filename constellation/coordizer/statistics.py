@@ -1,4 +1,4 @@
-"""Measure a coordizer on texts: token distances, bytes per token, round trips, outcome entropy.
+"""Measure a coordizer (tokenizer with simplex points) on texts: distances, compression, errors.
 
 Shapes: V tokens of the vocabulary, K outcomes, P pairs of tokens.
 """

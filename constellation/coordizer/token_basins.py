@@ -1,4 +1,4 @@
-"""Load the estimator of basins (simplex points) from a coordizer's folder, without tokenizer.
+"""Load what a process needs to compute basins (simplex points) of token ids: no tokenizer.
 
 A kernel's process uses it to follow the basin of the text that the kernel writes. It holds the
 coordinates alone (4 bytes for each token and outcome); neither torch nor `tokenizers` objects.

@@ -1,4 +1,4 @@
-"""Vocabulary as plain data: tokens, BPE merges and whole-string tokens, with hash and JSON.
+"""Vocabulary of a tokenizer as plain data: tokens, BPE merges, whole-string tokens; hash and JSON.
 
 A trained `tokenizers` object is converted to this record once; everything that is stored, hashed or
 built again comes from the record. The record holds no coordinates, and this file reads no files.

@@ -1,4 +1,4 @@
-"""Lines that report to people what was read of a corpus and what was not, from its manifest."""
+"""Report to people, in lines of text, which files of a corpus were read, and which were not."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Add, remove, spawn and unlearn: how the set of kernels' text records changes.
+"""Add, remove, spawn or unlearn: change the set of text records, one per kernel (model).
 
 A kernel and the kernels spawned from it are a family. The family's root holds the text, and every
 document counts for one member: a document of a spawned kernel counts for that kernel and not for

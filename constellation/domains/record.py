@@ -1,4 +1,4 @@
-"""The text record of a kernel (`Domain`): its training and held-out documents as tokens.
+"""The text record of a kernel (small language model): training and held-out documents as tokens.
 
 All that is fitted for a kernel comes from its own record and the records of the other kernels. A
 spawned kernel has no text of its own: its record lists the documents of its family that count for

@@ -1,4 +1,4 @@
-"""Write and read the text record of a kernel (`Domain`) as a msgpack file.
+"""Write and read the text record of a kernel (its tokenised documents) as a msgpack file.
 
     {"schema": 1, "sha256": digest of content, "content": msgpack of the record}
 

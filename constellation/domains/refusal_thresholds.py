@@ -1,4 +1,4 @@
-"""Fit the thresholds that refuse out-of-domain queries, on text the table has not seen.
+"""Fit the thresholds that refuse out-of-domain queries, on text the routing table has not seen.
 
 Where there are few held-out documents, training documents are used too, each measured with
 coordinates and basins that were fitted without that document (cross-validation).

@@ -1,4 +1,4 @@
-"""Group the basins of a kernel's documents by source, and make rows of the table from them.
+"""Group the basins (simplex points) of a kernel's documents by source, and make its table row.
 
 Shapes: K outcomes, N documents.
 """

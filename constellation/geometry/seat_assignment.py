@@ -1,4 +1,4 @@
-"""Assign kernels to seats (E8 roots) so that kernels with near basins get near seats.
+"""Assign kernels (models) to seats (E8 roots) so that kernels with near basins get near seats.
 
 This is a quadratic assignment problem. The heuristic gives the same result on every machine: place
 kernels one by one, then improve by single moves, swaps, and re-placing all kernels at once (a

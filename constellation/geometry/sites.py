@@ -1,4 +1,4 @@
-"""Indexes of sites (kernels' basins or bearings), for fast distances of one query or of many.
+"""Index kernels' basins or bearings (sites), for fast distances of one query or of many.
 
 Distances and angles equal those of `distance` and `angle`; everything that does not depend on the
 query is computed once. A site is a point or a set of points; the distance to a set is the distance

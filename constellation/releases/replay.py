@@ -1,4 +1,4 @@
-"""Replay queries against two releases: which queries would get another kernel after a switch.
+"""Replay queries against two releases: which queries would another kernel (model) answer?
 
 Routes are computed by the router's code: the same tokens, evidence, basin and policy. All kernels
 are assumed to be up and idle.

@@ -1,4 +1,4 @@
-"""Plan a switch of releases: which kernels must be started, stopped or reloaded."""
+"""Plan a switch of releases: which kernels (models) must be started, stopped or reloaded."""
 
 from dataclasses import dataclass
 

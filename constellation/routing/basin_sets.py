@@ -1,4 +1,4 @@
-"""Find the basins (simplex points) of a kernel: one mean, or several for a broad domain.
+"""Find the basins (simplex points) of one kernel (model): one mean, or several for a broad domain.
 
 A broad domain is a set of points: banking is transfers, cards and interest. The kernel's texts are
 clustered by their bearings (directions from the background), and each cluster gives a basin between

@@ -1,4 +1,4 @@
-"""Calibrate a routing table on held-out text: temperatures of weights, and radii of kernels.
+"""Calibrate a routing table on held-out text: temperatures of weights, radii of kernels (models).
 
 The temperature of a rule is the tau that maximises the likelihood of the true domain under
 softmax(-d^2 / (2 tau^2)). A kernel's radius under a rule is the 0.99 quantile of the distances of

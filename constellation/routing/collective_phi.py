@@ -1,4 +1,4 @@
-"""Collective Phi: bits per byte that routed kernels gain over the best single kernel.
+"""Collective Phi: bits per byte that routed kernels (models) gain over the best single kernel.
 
     phi_bits = bpb(best single kernel) - bpb(constellation)
 

@@ -1,4 +1,4 @@
-"""Decide when another kernel should continue an answer because its text has moved there.
+"""Decide when another kernel (model) continues an answer because the text has moved towards it.
 
 A pure decision with hysteresis: the other kernel must be nearer to the answer's latest text than
 the writing kernel, by more than a margin, at every check for a number of tokens. The margin holds

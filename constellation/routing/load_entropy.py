@@ -1,4 +1,4 @@
-"""Measure how evenly queries spread over kernels: low entropy reveals a collapse of routing."""
+"""Measure how evenly queries spread over kernels (models); low entropy reveals a collapse."""
 
 from collections.abc import Iterable, Mapping
 from math import log

@@ -1,4 +1,4 @@
-"""Combine the next-token probabilities of several kernels: weighted average and Bayes weights.
+"""Combine next-token probabilities of several kernels (models): weighted average, Bayes weights.
 
 In mode mixture probabilities are averaged with the route's weights. In mode posterior the weights
 follow from each kernel's likelihood of the text so far, in which recent tokens count most: the

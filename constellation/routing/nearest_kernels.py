@@ -1,4 +1,4 @@
-"""Find the kernels of a routing table nearest to a query, with distances and families.
+"""Find the kernels (models) of a routing table nearest to a query, with distances and families.
 
 The distance to a kernel is the distance to its nearest basin or bearing. The members of a family (a
 kernel and those spawned from it) have the same basins and are compared once, as one group; within

@@ -1,4 +1,4 @@
-"""The routing decision: which kernels answer a query, by distances of its basin to theirs.
+"""The routing decision: which kernels (models) answer a query, by its basin's distances to them.
 
 A pure function: from a basin (the query's point on the simplex) and a routing table to a `Route`
 with its reasons. No learned gate, no clock, no random numbers, no network. Distances come from

@@ -1,4 +1,4 @@
-"""Keep the basins of each kernel's latest queries, from which a spawned kernel gets its share."""
+"""Keep the basins (simplex points) of each kernel's latest queries, for splitting the kernel."""
 
 from collections import deque
 

@@ -1,4 +1,4 @@
-"""Distances beyond which one query is outside each kernel's domain, from thresholds or radii."""
+"""Distances beyond which one query is outside each kernel's domain, by thresholds or radii."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

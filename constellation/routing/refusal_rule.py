@@ -1,4 +1,4 @@
-"""Interpolate the thresholds of a table for one query's length, evidence and accepted share.
+"""Interpolate a table's thresholds of refusal for one query's length, evidence and share.
 
 A query beyond its threshold is refused as out of domain. Pure arithmetic on plain floats; routers
 and clients that route themselves use the same code.

@@ -1,4 +1,4 @@
-"""Compute the basins, bearings and seats of kernels from the basins of their training texts.
+"""Compute kernels' basins (simplex points), bearings and seats from their training texts' basins.
 
 A kernel's mean basin is the Hellinger mean of the basins of its training texts. Each corpus
 (source) is summed on its own, and the sums are added exactly, so that removing a corpus gives the

@@ -1,4 +1,4 @@
-"""Fit thresholds beyond which queries are refused, on held-out texts of the kernels themselves.
+"""Fit thresholds that refuse out-of-domain queries, on held-out texts of the kernels (models).
 
 No foreign text is needed: the share of foreign text that the thresholds refuse is estimated by
 leaving one kernel after another out of the table. Pure functions of arrays.

@@ -1,4 +1,4 @@
-"""Identify the caller of a request: the client that limits apply to, and the id of a repeat.
+"""Identify a request's caller: the client that limits count, and the id that marks a repeat.
 
 A client is identified by the common name of its TLS certificate, or else by its address, because
 all clients share one token. Clients behind one proxy or on one machine count as one client.

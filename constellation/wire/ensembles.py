@@ -1,4 +1,4 @@
-"""Records and messages for ensembles: several kernels that write or score one text together.
+"""Ensembles: records and messages of several kernels (models) that write or score together.
 
 Shapes: V tokens of the vocabulary.
 """

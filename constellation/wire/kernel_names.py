@@ -1,4 +1,4 @@
-"""Check names of kernels and of sources of their text.
+"""Check names of kernels (models), and of the sources of their training text.
 
 A kernel's name is also the name of a folder: a valid name cannot lead out of the artifacts folder.
 """

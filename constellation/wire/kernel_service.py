@@ -1,4 +1,4 @@
-"""gRPC servicer of KernelService: converts messages to records and calls one kernel."""
+"""gRPC servicer of KernelService: converts messages to records and calls one kernel (model)."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
