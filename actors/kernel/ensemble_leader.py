@@ -292,10 +292,12 @@ class Leader:
         if asked is None or find is None:
             return None
         try:
-            estimator, known_as = await asyncio.to_thread(lambda: read_estimator(find(asked.table)))
+            estimator, loaded_hash = await asyncio.to_thread(
+                lambda: read_estimator(find(asked.table))
+            )
         except ArtifactError as error:
             raise KernelUnavailable(self._kernel.name, f"it cannot lead: {error}") from error
-        if known_as != asked.table.coordizer_hash:
+        if loaded_hash != asked.table.coordizer_hash:
             reason = "it cannot lead: its coordinates are others than the table's"
             raise KernelUnavailable(self._kernel.name, reason)
         renew = renewal(

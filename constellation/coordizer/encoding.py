@@ -39,7 +39,7 @@ LONG_PIECE_CHARS = 4096
 """Most letters, signs or blanks in a row before a text is merged piece by piece, and its longest
 pieces window by window; the tokens are the same."""
 
-_REMEMBERED_BYTES_MAX = 4 * 2**20
+_CACHE_BYTES_MAX = 4 * 2**20
 """Most bytes of cached pieces and tokens; a larger cache is cleared down to the vocabulary's own
 pieces."""
 
@@ -53,8 +53,8 @@ class Encoder:
         self._model = self._tokenizer.model
         self._byte_ids = tuple(vocabulary.tokens.index(char) for char in byte_characters())
         self._common = _single_token_pieces(vocabulary)
-        self._remembered = dict(self._common)
-        self._remembered_bytes = 0
+        self._cache = dict(self._common)
+        self._cache_bytes = 0
 
     def encode(self, text: str | bytes) -> TokenArray:
         """Return the token ids of a text, shape (T,); lone surrogates are encoded as bytes."""
@@ -109,21 +109,21 @@ class Encoder:
     def _look_up(self, pieces: Sequence[str]) -> bytes:
         """Return the tokens of pieces in order, as the bytes of an int32 array."""
         # A local reference: clearing the cache binds a new dictionary, and this one only grows.
-        remembered = self._remembered
+        cache = self._cache
         try:
-            return b"".join(map(remembered.__getitem__, pieces))
+            return b"".join(map(cache.__getitem__, pieces))
         except KeyError:
-            self._learn(remembered, {piece for piece in pieces if piece not in remembered})
-            return b"".join(map(remembered.__getitem__, pieces))
+            self._add_to_cache(cache, {piece for piece in pieces if piece not in cache})
+            return b"".join(map(cache.__getitem__, pieces))
 
-    def _learn(self, remembered: dict[str, bytes], pieces: Iterable[str]) -> None:
+    def _add_to_cache(self, cache: dict[str, bytes], pieces: Iterable[str]) -> None:
         """Merge ASCII pieces and add their tokens to the cache; the pieces are split already."""
         for piece in pieces:
             ids = merge_piece(piece.translate(_TOKEN_CHARACTERS), self._model.tokenize)
-            remembered[piece] = array("i", ids).tobytes()
-            self._remembered_bytes += len(piece) + len(remembered[piece])
-        if self._remembered_bytes > _REMEMBERED_BYTES_MAX:
-            self._remembered, self._remembered_bytes = dict(self._common), 0
+            cache[piece] = array("i", ids).tobytes()
+            self._cache_bytes += len(piece) + len(cache[piece])
+        if self._cache_bytes > _CACHE_BYTES_MAX:
+            self._cache, self._cache_bytes = dict(self._common), 0
 
     def _ids_of_invalid(self, data: bytes) -> Iterator[int]:
         parts = _INVALID_RUN.split(data.decode("utf-8", "surrogateescape"))

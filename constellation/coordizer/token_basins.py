@@ -46,5 +46,7 @@ def read_estimator(folder: Path) -> tuple[BasinEstimator, str]:
     estimator = BasinEstimator(parts.conditional_VK, parts.background_K)
     tokenizer_hash = parts.vocabulary.sha256()
     settings = estimator.settings()
-    known_as = geometry_hash(tokenizer_hash, parts.conditional_VK, parts.background_K, settings)
-    return estimator, known_as
+    coordizer_hash = geometry_hash(
+        tokenizer_hash, parts.conditional_VK, parts.background_K, settings
+    )
+    return estimator, coordizer_hash

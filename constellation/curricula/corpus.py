@@ -167,7 +167,7 @@ class _Reader:
             self.num_files += 1
             self.num_bytes += file.size_bytes
             for record in records:
-                self._take(file, record)
+                self._add_record(file, record)
 
     def summary(self) -> str:
         """Return a short reason why nothing could be read."""
@@ -178,7 +178,7 @@ class _Reader:
             parts.append(f"no text in {suffix_counts(self.not_text)}")
         return "; ".join(parts)
 
-    def _take(self, file: FoundFile, record: Record) -> None:
+    def _add_record(self, file: FoundFile, record: Record) -> None:
         source = record.source or (f"{file.name}:{record.line}" if record.line else file.name)
         if record.problem:
             self._skip(source, record.problem)

@@ -101,7 +101,7 @@ class _Walk:
             try:
                 self._enter(parts)
             except OSError as error:
-                self._pass_over(parts, f"cannot be opened: {error.strerror}")
+                self._skip(parts, f"cannot be opened: {error.strerror}")
 
     def _enter(self, parts: tuple[str, ...]) -> None:
         folder = self.root.joinpath(*parts)
@@ -109,30 +109,30 @@ class _Walk:
         name = _name(parts)
         first = self._seen.setdefault((status.st_dev, status.st_ino), name)
         if first != name:
-            self._pass_over(parts, f"the same folder as {first or 'the root'}, which is read once")
+            self._skip(parts, f"the same folder as {first or 'the root'}, which is read once")
             return
         for entry in sorted(os.listdir(folder)):
             if entry.startswith("."):
                 self.hidden.append(_name((*parts, entry)))
             else:
-                self._look_at((*parts, entry))
+                self._classify((*parts, entry))
 
-    def _look_at(self, parts: tuple[str, ...]) -> None:
+    def _classify(self, parts: tuple[str, ...]) -> None:
         path = self.root.joinpath(*parts)
         try:
             status = path.stat()
         except OSError as error:
             kind = "a link that leads nowhere" if path.is_symlink() else "cannot be opened"
-            self._pass_over(parts, f"{kind}: {error.strerror}")
+            self._skip(parts, f"{kind}: {error.strerror}")
             return
         if stat.S_ISDIR(status.st_mode):
             (self._links if path.is_symlink() else self._folders).append(parts)
         elif stat.S_ISREG(status.st_mode):
             self.files.append(_found(path, parts, status))
         else:
-            self._pass_over(parts, "no file: a device, a pipe or a socket")
+            self._skip(parts, "no file: a device, a pipe or a socket")
 
-    def _pass_over(self, parts: Sequence[str], reason: str) -> None:
+    def _skip(self, parts: Sequence[str], reason: str) -> None:
         self.passed_over.append(PassedOver(name=_name(parts), reason=reason))
 
 

@@ -210,7 +210,7 @@ def spawn(
     taken_N = _nearer(basins_NK, far_K, near_K)
     halves = [(near_K, far_K)]
     halves.append((hellinger_mean(basins_NK[~taken_N]), hellinger_mean(basins_NK[taken_N])))
-    if any(_alike(one, other, coordizer.background_K) for one, other in halves):
+    if any(_too_similar(one, other, coordizer.background_K) for one, other in halves):
         raise GrowthRefused(
             child, f"the queries of {parent!r} are too similar to be divided in two"
         )
@@ -245,7 +245,7 @@ def _nearer(basins_NK: FloatArray, wanted_K: FloatArray, other_K: FloatArray) ->
     return taken_N
 
 
-def _alike(one_K: FloatArray, other_K: FloatArray, background_K: FloatArray) -> bool:
+def _too_similar(one_K: FloatArray, other_K: FloatArray, background_K: FloatArray) -> bool:
     bearings = [bearing(each_K, background_K) for each_K in (one_K, other_K)]
     if not all(map(has_bearing, bearings)):
         return True

@@ -35,7 +35,7 @@ def cluster_centres(unit_RK: FloatArray, most: int) -> Iterator[FloatArray]:
     for _ in range(most):
         best_R = (unit_RK @ centres_BK.T).max(axis=1, initial=-1.0)
         gain_R = np.maximum(cosine_RR - best_R[:, None], 0).sum(axis=0)
-        centres_BK = _settled(unit_RK, np.vstack([centres_BK, unit_RK[gain_R.argmax()]]))
+        centres_BK = _converged(unit_RK, np.vstack([centres_BK, unit_RK[gain_R.argmax()]]))
         yield centres_BK
 
 
@@ -48,7 +48,7 @@ def nearest_centre(unit_RK: FloatArray, centres_BK: FloatArray) -> NDArray[np.in
     return index_R
 
 
-def _settled(unit_RK: FloatArray, centres_BK: FloatArray) -> FloatArray:
+def _converged(unit_RK: FloatArray, centres_BK: FloatArray) -> FloatArray:
     """Repeat assigning vectors to centres and centres to means, until no vector changes cluster."""
     group_R: NDArray[np.intp] | None = None
     for _ in range(_ROUNDS_MAX):

@@ -213,8 +213,8 @@ def _changed(
     domains, kernels = tuple(parts.domains.values()), dict(parts.kernels)
     match change:
         case Add(name=name):
-            joined = membership.add(domains, _arriving(artifacts, name))
-            kernels[name] = _arriving_files(artifacts, name, parts, writer)
+            joined = membership.add(domains, _joining_record(artifacts, name))
+            kernels[name] = _joining_files(artifacts, name, parts, writer)
             return _with(parts, joined, kernels), f"{name} joined"
         case Retire(name=name):
             stay = membership.retire(domains, name)
@@ -241,14 +241,14 @@ def _with(parts: Parts, domains: tuple[Domain, ...], kernels: Mapping[str, Kerne
     return replace(parts, domains=membership.by_name(domains), kernels=kernels)
 
 
-def _arriving(artifacts: Path, name: str) -> Domain:
+def _joining_record(artifacts: Path, name: str) -> Domain:
     try:
         return load_domain(artifacts, name)
     except ArtifactError as error:
         raise GrowthRefused(name, str(error)) from error
 
 
-def _arriving_files(artifacts: Path, name: str, parts: Parts, writer: BlobWriter) -> KernelParts:
+def _joining_files(artifacts: Path, name: str, parts: Parts, writer: BlobWriter) -> KernelParts:
     try:
         found = kernel_parts(artifacts, name, writer)
     except ArtifactError as error:

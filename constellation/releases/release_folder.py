@@ -24,21 +24,21 @@ LOCK_FILE: Final = ".views.lock"
 """Lock in the folder of views, held by the process that makes a view."""
 
 
-def is_whole(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
+def is_complete(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
     """Return whether a view has exactly these files, with the right content.
 
     A hard link to the blob is accepted without reading, since it was read when the view was made; a
     copy is read and its sha256 checked.
     """
-    return _paths(view) == set(files) and holds(view, files, blobs)
+    return _paths(view) == set(files) and has_files(view, files, blobs)
 
 
-def holds(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
+def has_files(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
     """Return whether a view has these files with the right content; other files are ignored."""
-    return all(_is_right(view / path, blob, blobs) for path, blob in files.items())
+    return all(_has_content(view / path, blob, blobs) for path, blob in files.items())
 
 
-def make(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
+def make_view(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
     """Make a view and check the content of all its files; an incomplete view is replaced.
 
     Args:
@@ -51,13 +51,13 @@ def make(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
         OSError: The folder cannot be written to.
     """
     view.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(view.parent / LOCK_FILE):
-        if not is_whole(view, files, blobs):  # else another process has made the view meanwhile
-            _make(view, files, blobs)
+    with _exclusive_lock(view.parent / LOCK_FILE):
+        if not is_complete(view, files, blobs):  # else another process has made the view meanwhile
+            _build_view(view, files, blobs)
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _exclusive_lock(path: Path) -> Iterator[None]:
     """Hold a lock exclusively; the system releases it when the holding process ends."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -67,22 +67,22 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _make(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
+def _build_view(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
     fresh = Path(tempfile.mkdtemp(prefix=f".{view.name}-", dir=view.parent))
     try:
         for path, blob in files.items():
-            _place(blobs.path(blob), fresh / path)
+            _link_or_copy(blobs.path(blob), fresh / path)
             if sha256_of(fresh / path) != blob.sha256:
                 raise damaged(blobs.path(blob))
         fresh.chmod(0o755)  # mkdtemp makes the folder readable by its owner only
         if view.exists():
-            remove(view)
+            remove_view(view)
         fresh.rename(view)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def remove(view: Path) -> None:
+def remove_view(view: Path) -> None:
     """Remove a view; for readers the whole view disappears at once.
 
     Raises:
@@ -96,7 +96,7 @@ def remove(view: Path) -> None:
         shutil.rmtree(aside)
 
 
-def _place(blob: Path, path: Path) -> None:
+def _link_or_copy(blob: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(blob, path)
@@ -106,7 +106,7 @@ def _place(blob: Path, path: Path) -> None:
         shutil.copy(blob, path)  # with its permissions
 
 
-def _is_right(path: Path, blob: Blob, blobs: Blobs) -> bool:
+def _has_content(path: Path, blob: Blob, blobs: Blobs) -> bool:
     if size_of(path) != blob.size_bytes:
         return False
     with suppress(OSError):

@@ -205,9 +205,9 @@ class ReleaseStore:
             OSError: The store cannot be written to.
         """
         view = self._releases / str(version)
-        if not release_folder.is_whole(view, self.read(version).files(), self.blobs):
+        if not release_folder.is_complete(view, self.read(version).files(), self.blobs):
             with self._shared():  # read again, since it may have been pruned meanwhile
-                release_folder.make(view, self.read(version).files(), self.blobs)
+                release_folder.make_view(view, self.read(version).files(), self.blobs)
         return view
 
     def verify(self, version: int) -> None:
@@ -235,7 +235,7 @@ class ReleaseStore:
         view, files = self._releases / str(version), self.read(version).files()
         starts = tuple(f"{folder}/" for folder in folders)
         wanted = {path: blob for path, blob in files.items() if path.startswith(starts)}
-        return view if release_folder.holds(view, wanted, self.blobs) else self.folder(version)
+        return view if release_folder.has_files(view, wanted, self.blobs) else self.folder(version)
 
     def previous(self, version: int) -> int | None:
         """Return the parent of a release; None for the first release.
@@ -272,13 +272,13 @@ class ReleaseStore:
         """
         if keep < 1:
             raise ConfigError(f"keep is {keep}; at least 1 release must be kept")
-        with store_lock.alone(self._releases):
+        with store_lock.hold_exclusively(self._releases):
             stays = [self.read(version) for version in sorted(self._staying(keep, in_use))]
             going = sorted(set(self.versions()) - {release.version for release in stays})
             self._remove_leftovers()
             for view in self._views():
                 if int(view.name) not in {release.version for release in stays}:
-                    release_folder.remove(view)
+                    release_folder.remove_view(view)
             for version in going:
                 self._manifest(version).unlink()
             sync_folder(self._releases)  # a manifest never outlives its files
@@ -318,7 +318,7 @@ class ReleaseStore:
             self.blobs.path(blob)
 
     def _shared(self) -> AbstractContextManager[None]:
-        return store_lock.shared(self._releases, self._remove_leftovers)
+        return store_lock.hold_shared(self._releases, self._remove_leftovers)
 
     def _manifest(self, version: int) -> Path:
         return self._releases / f"{version}.msgpack"

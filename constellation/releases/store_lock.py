@@ -18,7 +18,7 @@ LOCK_FILE: Final = ".lock"
 
 
 @contextmanager
-def shared(folder: Path, clean: Callable[[], None]) -> Iterator[None]:
+def hold_shared(folder: Path, clean: Callable[[], None]) -> Iterator[None]:
     """Hold the lock for adding to a store, shared with other processes.
 
     Waits for a process that removes, which takes a short time.
@@ -31,25 +31,25 @@ def shared(folder: Path, clean: Callable[[], None]) -> Iterator[None]:
         OSError: The folder cannot be written to.
     """
     with _descriptor(folder) as descriptor:
-        if _try_alone(descriptor):
+        if _try_exclusively(descriptor):
             clean()
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def hold_exclusively(folder: Path) -> Iterator[None]:
     """Hold the lock for removing from a store, exclusively.
 
     Args:
-        folder: As in `shared`.
+        folder: As in `hold_shared`.
 
     Raises:
         ArtifactError: Another process holds the lock.
         OSError: The folder cannot be written to.
     """
     with _descriptor(folder) as descriptor:
-        if not _try_alone(descriptor):
+        if not _try_exclusively(descriptor):
             raise ArtifactError(
                 folder,
                 "another process is adding to this store, and its new files would be removed; "
@@ -68,7 +68,7 @@ def _descriptor(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _try_alone(descriptor: int) -> bool:
+def _try_exclusively(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

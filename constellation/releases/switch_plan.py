@@ -25,11 +25,13 @@ def steps_between(before: Release, after: Release) -> Steps:
         joined=tuple(sorted(new.keys() - old.keys())),
         left=tuple(sorted(old.keys() - new.keys())),
         reloaded=tuple(
-            name for name in sorted(old.keys() & new.keys()) if not are_alike(old[name], new[name])
+            name
+            for name in sorted(old.keys() & new.keys())
+            if not have_same_files(old[name], new[name])
         ),
     )
 
 
-def are_alike(one: KernelFiles, other: KernelFiles) -> bool:
+def have_same_files(one: KernelFiles, other: KernelFiles) -> bool:
     """Return whether a kernel is the same in two releases: engine, base and every file."""
     return (one.engine, one.base, dict(one.files)) == (other.engine, other.base, dict(other.files))

@@ -43,15 +43,15 @@ class HandoffWatch:
     """
 
     rule: HandoffRule
-    _looked: int = 0  # tokens written at the last check
+    _checked_at: int = 0  # tokens written at the last check
     _candidate: str | None = None
     _since: int = 0  # tokens written when the candidate was first found nearer
 
     def is_due(self, num_written: int) -> bool:
         """Return whether the next check is due, `num_written` tokens into the answer."""
-        return num_written - self._looked >= EVERY
+        return num_written - self._checked_at >= EVERY
 
-    def look(self, num_written: int, nearest: str, lead: float) -> str | None:
+    def check(self, num_written: int, nearest: str, lead: float) -> str | None:
         """Check an answer; return the kernel that should take over now, or None.
 
         Args:
@@ -60,7 +60,7 @@ class HandoffWatch:
             lead: Radians by which `nearest` is nearer than the writing kernel; 0 for the writing
                 kernel itself.
         """
-        self._looked = num_written
+        self._checked_at = num_written
         if not lead > self.rule.margin:
             self._candidate = None
             return None
