@@ -262,7 +262,7 @@ class OutOfDomain(RequestError):
             f"the query is outside every kernel's radius; nearest is {nearest!r} at "
             f"{distances[nearest]:.3f} rad, and its radius for this query is "
             f"{radii[nearest]:.3f} rad; ask without refuse and refuse_out_of_domain to be answered "
-            "all the same"
+            "anyway"
         )
         # Nearest first: a gRPC status with room for some kernels only keeps the nearest ones.
         self.distances = {name: distances[name] for name in order}

@@ -70,7 +70,7 @@ class PhiCheck:
 
     def __post_init__(self) -> None:
         if not 0 <= self.phi_min < 1:
-            raise ConfigError(f"phi_min is {self.phi_min}; allowed: 0 up to, but not, 1")
+            raise ConfigError(f"phi_min is {self.phi_min}; allowed: 0 <= phi_min < 1")
         if self.kernel.tokenizer_hash != self.coordizer.tokenizer_hash:
             raise ConfigError(
                 "the kernel was trained with another coordizer; give the kernel's own coordizer"

@@ -147,7 +147,7 @@ def _ends(parts: Iterable[IdArray]) -> NDArray[np.int64]:
 def _sizes(ends_N: NDArray[np.int64], total: int) -> NDArray[np.int64]:
     sizes_N = np.diff(ends_N, prepend=0)
     if (sizes_N < 0).any() or int(sizes_N.sum()) != total:
-        raise ConfigError(f"the ends of documents do not divide {total} tokens")
+        raise ConfigError(f"ends of documents must be ascending, the last one {total}")
     return sizes_N
 
 

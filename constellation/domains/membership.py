@@ -65,7 +65,7 @@ def root_of(named: Mapping[str, Domain], name: str) -> Domain:
         parent = domain.spawned.parent
         if parent not in named or parent in seen:
             raise ConfigError(
-                f"kernel {domain.name!r} was spawned by {parent!r}, which is not here"
+                f"kernel {domain.name!r} was spawned by {parent!r}, which has no text record here"
             )
         seen.add(parent)
         domain = named[parent]

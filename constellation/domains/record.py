@@ -142,7 +142,7 @@ def unlearn(domain: Domain, source: str) -> Domain:
     if set(gone) >= set(domain.dev.sources) and len(domain.dev):
         raise GrowthRefused(
             name,
-            f"{source!r} is all its held-out text, and without any nothing can be calibrated; "
+            f"{source!r} is all its held-out text, which calibration needs; "
             "remove the kernel instead",
         )
     train, dev = (_without(documents, gone) for documents in (domain.train, domain.dev))

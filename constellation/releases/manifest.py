@@ -248,7 +248,7 @@ def _engine(name: str, engine: str) -> Engine:
         return Engine(engine)
     except ValueError as error:
         known = ", ".join(Engine)
-        raise ConfigError(f"kernel {name!r} has engine {engine!r}; this reads {known}") from error
+        raise ConfigError(f"kernel {name!r} has engine {engine!r}; known: {known}") from error
 
 
 def _check_change(change: str) -> None:
@@ -269,5 +269,5 @@ def _check_kernels(kernels: tuple[KernelFiles, ...], bases: Mapping[str, object]
     for kernel in kernels:
         if kernel.base is not None and kernel.base not in bases:
             raise ConfigError(
-                f"kernel {kernel.name!r} needs the base {kernel.base}, which is not here"
+                f"kernel {kernel.name!r} needs the base {kernel.base}, which the release lacks"
             )

@@ -321,9 +321,11 @@ def _is_inside(near: Nearness, rank: int, limits: KernelLimits) -> bool:
 def _calibration(table: Table, rule: Rule) -> _Calibration:
     temperature = table.temperatures.get(rule)
     if temperature is None or not temperature > 0:
-        raise ConfigError(f"the table has no temperature > 0 for rule {rule.value!r}: calibrate it")
+        raise ConfigError(f"the table has no temperature > 0 for rule {rule.value!r}; calibrate it")
     missing = [site.name for site in table.sites if rule not in site.radii]
     if missing:
-        raise ConfigError(f"no radius for rule {rule.value!r} on {', '.join(missing)}: calibrate")
+        raise ConfigError(
+            f"kernels without a radius for rule {rule.value!r}: {', '.join(missing)}; calibrate them"
+        )
     radii = [float(site.radii[rule]) for site in table.sites]
     return _Calibration(radii=radii, temperature=temperature)

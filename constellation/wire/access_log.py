@@ -79,7 +79,7 @@ class AccessLog:
         except OSError as error:  # a full disk must not make requests fail
             self._on_lost()
             facts = {"path": str(self._path), "lines": len(lines), "why": error.strerror}
-            logger.warning("access log lost", extra=facts)
+            logger.warning("access log lines lost", extra=facts)
 
 
 @dataclass(slots=True)

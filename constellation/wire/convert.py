@@ -87,7 +87,9 @@ def point_from_message(message: common_pb2.Point) -> FloatArray:
     """Return a simplex point, checked; raises `InvalidBasin`. Routing compares its length later."""
     values = np.asarray(message.values, dtype=np.float64)
     if not 2 <= len(values) <= OUTCOMES_MAX:
-        raise InvalidBasin(f"the basin has {len(values)} values; send as many as a basin has")
+        raise InvalidBasin(
+            f"the basin has {len(values)} values; send as many as the table's basins have"
+        )
     return check_simplex(values)
 
 

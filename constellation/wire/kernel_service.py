@@ -186,7 +186,7 @@ class KernelServicer:
         """Stream a prediction after every token that the caller chooses."""
         first = await anext(requests, kernel_pb2.PredictRequest())
         if not first.HasField("start"):
-            raise InvalidRequest("start", None, "what the text begins with, in the first message")
+            raise InvalidRequest("start", None, "the start of the text, in the first message")
         start = first.start
         text = self._kernels.named(start.kernel).predict(
             start.tokens,

@@ -96,7 +96,7 @@ def _unpack(envelope: dict[str, Any], source: object) -> Table:
         raise ArtifactError(source, "is damaged: its digest does not fit; make the artifacts again")
     content = msgpack.unpackb(envelope["content"], max_bin_len=TABLE_BYTES_MAX)
     if content["fisher_rao_radius"] != FISHER_RAO_RADIUS:
-        raise ArtifactError(source, f"its distances are not on radius {FISHER_RAO_RADIUS}")
+        raise ArtifactError(source, f"has distances on another radius than {FISHER_RAO_RADIUS}")
     background_K = _array(content["background"])
     return Table(
         version=int(content["version"]),
