@@ -324,8 +324,6 @@ def _calibration(table: Table, rule: Rule) -> _Calibration:
         raise ConfigError(f"the table has no temperature > 0 for rule {rule.value!r}; calibrate it")
     missing = [site.name for site in table.sites if rule not in site.radii]
     if missing:
-        raise ConfigError(
-            f"kernels without a radius for rule {rule.value!r}: {', '.join(missing)}; calibrate them"
-        )
+        raise ConfigError(f"no radius for rule {rule.value!r} on {', '.join(missing)}; calibrate")
     radii = [float(site.radii[rule]) for site in table.sites]
     return _Calibration(radii=radii, temperature=temperature)
