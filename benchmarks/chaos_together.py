@@ -1,8 +1,8 @@
 """Would these kernels have written this together? The offline replay of mixtures and posteriors.
 
 What was said is read once by each kernel, in one pass over the whole text; then the product's pure
-functions (`Weighing`, `renewal`, `joint_logits`) say for every place which token was to come. No
-batch, cache, wire or actor is involved. Greedy answers only.
+functions (`EnsembleWeights`, `renewal`, `joint_logits`) say for every place which token was to
+come. No batch, cache, wire or actor is involved. Greedy answers only.
 
 A part whose leader died does not tell which partners it had lost; then any one may have been, at
 any place. Kernels that serve read a prompt in pieces and a token at a time, so their logits differ
@@ -23,7 +23,7 @@ from constellation.coordizer.vocabulary import END_ID
 from constellation.kernel.network.decoder import Decoder
 from constellation.records import FinishReason, FloatArray, Mode, Rule, Table
 from constellation.routing.mixture import joint_logits
-from constellation.routing.mixture_weights import Renew, Weighing, renewal
+from constellation.routing.mixture_weights import EnsembleWeights, Renew, renewal
 
 TIE_NATS = 1e-4
 """Distance of two logits below which either token may be the likelier; float32 leaves 1e-5."""
@@ -151,8 +151,8 @@ class Together:
         names, begun_with = list(part.weights), num_prompt + part.first
         weights_k = np.array(list(part.weights.values()))
         renew = self._renew(part, names)
-        weighing = Weighing(part.mode, weights_k, text[:begun_with], renew)
-        weighing.hear_prompt(_nats(logits_kTV, text[:begun_with]))
+        weighing = EnsembleWeights(part.mode, weights_k, text[:begun_with], renew)
+        weighing.observe_prompt(_nats(logits_kTV, text[:begun_with]))
         for place, token in enumerate(expected, part.first):
             for name in (name for name, first in lost.items() if first == place):
                 weighing.drop(names.index(name))
@@ -160,7 +160,7 @@ class Together:
             joint_V, normaliser_k = joint_logits(here_kV, weighing.weights_k)
             if joint_V.max() - joint_V[token] > TIE_NATS:
                 return f"token {place} is {token}, replayed {int(joint_V.argmax())}"
-            weighing.note(token, here_kV[:, token] - normaliser_k)
+            weighing.observe_token(token, here_kV[:, token] - normaliser_k)
         return ""
 
     def _renew(self, part: Part, names: list[str]) -> Renew | None:
@@ -171,7 +171,7 @@ class Together:
             table,
             rule=self._rule,
             phi_weighting=self._phi_weighting,
-            fold=lambda tokens: self._coordizer.basin(np.array(tokens, dtype=np.int32)),
+            basin_of=lambda tokens: self._coordizer.basin(np.array(tokens, dtype=np.int32)),
         )
 
 

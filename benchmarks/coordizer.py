@@ -27,7 +27,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from benchmarks.domain_corpus import cut
 from constellation.coordizer.bytelevel import SPLIT_PATTERN
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.merges import PAIR_COUNT_MIN, train_count_merges
+from constellation.coordizer.count_merges import PAIR_COUNT_MIN, train_count_merges
 from constellation.coordizer.phi_merges import train_phi_merges
 from constellation.coordizer.statistics import inspect
 from constellation.coordizer.training import train_coordizer

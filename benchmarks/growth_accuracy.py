@@ -74,7 +74,7 @@ def routes(fitted: Routing | Fitted, queries: Queries) -> list[str]:
     """Return the kernel that each query goes to, by the default rule."""
     policy, coordizer = RoutingPolicy(fitted.table), fitted.coordizer
     tokens = coordizer.encode_batch([text.strip() for text in queries.texts])
-    basins_NK = coordizer.folder.fold_batch(tokens)
+    basins_NK = coordizer.basin_estimator.basins(tokens)
     return [
         policy.decide(basin_K, num_tokens=len(ids)).kernel
         for basin_K, ids in zip(basins_NK, tokens, strict=True)

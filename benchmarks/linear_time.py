@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
-from constellation.curricula.clean import clean
-from constellation.curricula.dedupe import deduplicate
+from constellation.curricula.deduplication import deduplicate
 from constellation.curricula.documents import Document
+from constellation.curricula.text_cleaning import clean
 
 VOCAB_SIZE = 4096
 """Most tokens of the coordizers, as in the starter recipe."""

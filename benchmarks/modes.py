@@ -114,7 +114,9 @@ class Constellation:
             temperatures=self.table.temperatures,
             sites=tuple(self.table.sites[row] for row in rows),
         )
-        renew = renewal(members, rule=Rule.BEARING, phi_weighting=True, fold=self.coordizer.basin)
+        renew = renewal(
+            members, rule=Rule.BEARING, phi_weighting=True, basin_of=self.coordizer.basin
+        )
         modes = {
             "mixture": (Mode.MIXTURE, renew),
             "mixture_fixed": (Mode.MIXTURE, None),
@@ -134,7 +136,7 @@ class Constellation:
             if watch.is_due(place - PREFIX_TOKENS):
                 basin_K = self.coordizer.basin(tokens[max(0, place - WINDOW) : place])
                 nearest, lead = self.policy.lead(basin_K, kernel)
-                kernel = watch.look(place - PREFIX_TOKENS, nearest, lead) or kernel
+                kernel = watch.check(place - PREFIX_TOKENS, nearest, lead) or kernel
             total += float(nats_MT[self.names.index(kernel), place])
         return total
 

@@ -1,6 +1,7 @@
-"""Constellation: many small language models trained, hosted and served as one.
+"""Constellation: train, host and serve many small language models as one routed service.
 
-Importing this package is light: no torch, no Ray, no gRPC. Names load on first use.
+Importing this package is cheap: no torch, no Ray, no gRPC. The four client classes are imported on
+first use.
 """
 
 from importlib import import_module

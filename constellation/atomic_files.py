@@ -1,6 +1,6 @@
-"""Write files whole or not at all, on disks that may be full, read-only or gone at any moment.
+"""Write files atomically: after a crash or a full disk a file has its old or its new content.
 
-It knows nothing of what is written.
+Disks may be full, read-only or removed at any moment. The functions do not interpret the content.
 """
 
 import errno
@@ -14,10 +14,10 @@ from typing import IO, Final
 NO_LINKS: Final = frozenset(
     {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 )
-"""Numbers of the errors of a file system that makes no hard link, or none here."""
+"""Error numbers of a file system that cannot make this hard link."""
 
 _numbers = count()
-"""Tells apart what threads of this process write at once."""
+"""Counter in the names of temporary files, so that threads of one process use different names."""
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -25,11 +25,12 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
 
     Args:
         path: The file; missing folders are made.
-        content: All of it.
-        durable: Return when the disk has it, so that it survives a power cut.
+        content: The whole content.
+        durable: Return only after the content is on disk (fsync), so that it survives a power cut.
 
     Raises:
-        OSError: It cannot be written; the old content stays, and no part of the new one is left.
+        OSError: The file cannot be written; the old content stays, and no part of the new one is
+            left.
     """
     with replaced_whole(path, durable=durable) as file:
         file.write(content)
@@ -39,14 +40,14 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
 def replaced_whole(
     path: Path, *, durable: bool = True, mode: int | None = None
 ) -> Iterator[IO[bytes]]:
-    """Yield a file that takes the place of `path` when the enclosed work ends without an error.
+    """Yield an open temporary file that replaces `path` when the with block ends without an error.
 
-    For content that is too large for memory; else `write_whole` is simpler.
+    For content that is too large for memory; for smaller content `write_whole` is simpler.
 
     Args:
         path: The file that is replaced; missing folders are made.
         durable: As for `write_whole`.
-        mode: Permissions of the new file; None takes those that the process gives.
+        mode: Permissions of the new file; None means the process's default.
 
     Raises:
         OSError: As for `write_whole`.
@@ -61,17 +62,18 @@ def replaced_whole(
 
 
 def create_whole(path: Path, content: bytes) -> None:
-    """Write a file that must not be there yet; of two who write one, the second is refused.
+    """Create a file that must not exist; of two processes that create it, the second is refused.
 
-    The disk has the file when this returns.
+    The file is on disk (fsync) when this returns.
 
     Args:
         path: The file; missing folders are made.
-        content: All of it.
+        content: The whole content.
 
     Raises:
-        FileExistsError: The file is there, or another process is writing it; it stays as it is.
-        OSError: It cannot be written; no part of it is left.
+        FileExistsError: The file exists, or another process is creating it; the file is not
+            changed.
+        OSError: The file cannot be written; no part of it is left.
     """
     with _beside(path) as temporary:
         with temporary.open("wb") as file:
@@ -88,10 +90,10 @@ def create_whole(path: Path, content: bytes) -> None:
 
 
 def claim_whole(temporary: Path, path: Path) -> None:
-    """Rename a file to a name that is not taken, where the file system makes no hard links.
+    """Rename a file to an unused name, for file systems that cannot make hard links.
 
     Raises:
-        FileExistsError: The name is taken, or another process is taking it.
+        FileExistsError: The name is in use, or another process is renaming a file to it.
     """
     claim = path.with_name(f".{path.name}.claim")
     os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
@@ -104,7 +106,7 @@ def claim_whole(temporary: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Return when the disk has what was renamed into a folder and removed from it."""
+    """Flush a folder to disk, so that renames into it and removals from it survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -113,23 +115,23 @@ def sync_folder(folder: Path) -> None:
 
 
 def append_whole(path: Path, content: bytes) -> int:
-    """Append to a file, all of the content or nothing; missing files and folders are made.
+    """Append the whole content to a file, or nothing; missing folders and files are created.
 
-    One process at a time may append to a file. These are logs: a folder that is made is open to
-    its user alone.
+    Only one process at a time may append to a file. The files are logs: a folder that is created
+    here is accessible to its user only.
 
     Returns:
         Size of the file afterwards, in bytes.
 
     Raises:
-        OSError: It cannot be written; what was appended of it is taken back.
+        OSError: The content cannot be written; a part that was appended is removed again.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:
             left = memoryview(content)
-            while left:  # a disk that is nearly full takes a part
+            while left:  # a disk that is nearly full writes only a part
                 left = left[file.write(left) :]
         except OSError:
             with suppress(OSError):
@@ -140,7 +142,7 @@ def append_whole(path: Path, content: bytes) -> int:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """Yield the path of a temporary file in the folder of `path`; an error removes that file."""
+    """Yield the path of a temporary file in the folder of `path`; an error removes the file."""
     _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{next(_numbers)}.part")
     try:
@@ -152,11 +154,11 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing, so that the disk has their names."""
+    """Create a folder and its missing parents, and flush their names to disk."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
-        with suppress(PermissionError):  # one may be entered and written, and not be read
+        with suppress(PermissionError):  # a folder may be writable and not readable
             sync_folder(path.parent)
 
 

@@ -1,8 +1,8 @@
-"""Every error the project raises on purpose: one tree, one base.
+"""All error classes that the project raises on purpose: one tree under `ConstellationError`.
 
 A message gives the thing, the value, the limit and the way out. Public attributes hold the same
-facts for programs; they survive pickling (Ray) and the wire (gRPC error details). This file knows
-nothing of either: `constellation.wire.error_status` maps each class to a gRPC status and back.
+facts for programs; attributes survive pickling (Ray) and the wire (gRPC error details). This file
+depends on neither: `constellation.wire.error_status` maps each class to a gRPC status and back.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 
 class ConstellationError(Exception):
-    """Base of every error raised on purpose."""
+    """Base class of every error that the project raises on purpose."""
 
     retryable: ClassVar[bool] = False
     """True when the same call may succeed later without a change by the caller."""
@@ -24,7 +24,7 @@ class ConstellationError(Exception):
 def rebuild(
     kind: type["ConstellationError"], message: str, facts: Mapping[str, object]
 ) -> "ConstellationError":
-    """Make an error of class `kind` again from its message and public attributes."""
+    """Rebuild an error of class `kind` from its message and public attributes."""
     error = kind.__new__(kind, message)
     error.args = (message,)
     error.__dict__.update(facts)
@@ -32,7 +32,10 @@ def rebuild(
 
 
 def how_to_install(extra: str) -> str:
-    """Return how to install optional packages of ours, which no registry has by our name."""
+    """Return instructions to install optional dependencies (an "extra") of this project.
+
+    The package is not in a registry, so the instructions name the checkout and the wheel.
+    """
     return (
         f"in the checkout: .venv/bin/python -m pip install -e '.[{extra}]'; with a wheel from "
         f"`make wheel`: pip install 'dist/WHEEL[{extra}]'"
@@ -44,7 +47,7 @@ class ConfigError(ConstellationError):
 
 
 class ArtifactError(ConstellationError):
-    """A file the project wrote is missing, damaged, or does not belong with the others.
+    """A file the project wrote is missing, damaged, or does not belong with the other files.
 
     Attributes:
         path: The file or folder.
@@ -68,7 +71,7 @@ class CorpusError(ConstellationError):
 
 
 class TrainingError(ConstellationError):
-    """A training run cannot go on; its last good checkpoint is intact."""
+    """A training run cannot continue; its last good checkpoint is intact."""
 
 
 class DoesNotFit(TrainingError):
@@ -76,8 +79,8 @@ class DoesNotFit(TrainingError):
 
     Attributes:
         kernel: Name of the kernel.
-        needed_bytes: What its training takes.
-        limit_bytes: What all trainings together may take.
+        needed_bytes: Memory that the training needs.
+        limit_bytes: Memory limit of all trainings of the run together.
     """
 
     def __init__(self, kernel: str, *, needed_bytes: int, limit_bytes: int) -> None:
@@ -92,12 +95,12 @@ class DoesNotFit(TrainingError):
 
 
 class BudgetUsedUp(TrainingError):
-    """A training run has used up its budget and stopped; it resumes with a larger one.
+    """A training run has used up its budget and stopped; it resumes when the budget is raised.
 
     Attributes:
         budget: "tokens", "minutes" or "cost".
-        used: What was used, in the unit of the budget.
-        limit: What was allowed.
+        used: Amount used, in the unit of the budget.
+        limit: Amount allowed, in the unit of the budget.
     """
 
     def __init__(self, budget: str, *, used: float, limit: float) -> None:
@@ -115,10 +118,10 @@ class DeploymentError(ConstellationError):
 
 
 class NotOnLoopback(DeploymentError):
-    """A process of ours listens where other machines can reach it, and was not told to.
+    """A process of this project listens on a network address although only loopback was allowed.
 
     Attributes:
-        process: Its name and id.
+        process: Name and id of the process.
         address: host:port at which it listens.
     """
 
@@ -132,7 +135,7 @@ class NotOnLoopback(DeploymentError):
 
 
 class RequestError(ConstellationError):
-    """One request failed; the service is well."""
+    """Base class of errors of one request; the service itself keeps running."""
 
 
 class InvalidRequest(RequestError):
@@ -140,8 +143,8 @@ class InvalidRequest(RequestError):
 
     Attributes:
         field: Name of the field.
-        value: What was sent, shortened.
-        allowed: What is accepted.
+        value: `repr` of the value that was sent, shortened to 80 characters.
+        allowed: Description of the accepted values.
     """
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
@@ -154,12 +157,12 @@ class InvalidRequest(RequestError):
 
 
 class InvalidPrompt(RequestError):
-    """A prompt is empty or longer than the kernel can read.
+    """A prompt is empty or longer than the limit of the kernel or of the service.
 
     Attributes:
-        length: Length found.
-        limit: Longest accepted.
-        unit: What both count: "tokens" or "bytes".
+        length: Length of the prompt.
+        limit: Largest accepted length.
+        unit: Unit of both lengths: "tokens" or "bytes".
     """
 
     def __init__(self, *, length: int, limit: int, unit: str = "tokens") -> None:
@@ -178,8 +181,8 @@ class UnknownKernel(RequestError):
     """No kernel has this name.
 
     Attributes:
-        kernel: The name asked for.
-        known: Names that exist.
+        kernel: The requested name.
+        known: Names of the kernels that exist.
     """
 
     def __init__(self, kernel: str, known: list[str]) -> None:
@@ -206,7 +209,7 @@ class Overloaded(RequestError):
 
     Attributes:
         what: The queue or limit, such as "kernel 'python'".
-        depth: Requests waiting or running there, or what else is counted.
+        depth: Number of requests waiting or running, or of other counted items.
         retry_after_s: Seconds to wait before another try is worth making.
     """
 
@@ -227,24 +230,24 @@ class Overloaded(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """The token is missing or wrong (which of the two is not said)."""
+    """The bearer token is missing or wrong (the message does not reveal which)."""
 
     def __init__(self) -> None:
-        super().__init__("this constellation asks for a valid token; pass `token=` or --token-file")
+        super().__init__("this constellation needs a valid token; pass `token=` or --token-file")
 
 
 class DeadlineExceeded(RequestError):
-    """The deadline passed; work on the request has stopped."""
+    """The request's deadline passed; work on the request has stopped."""
 
     retryable = True
 
 
 class Cancelled(RequestError):
-    """The caller went away or cancelled; work on the request has stopped."""
+    """The caller disconnected or cancelled; work on the request has stopped."""
 
 
 class OutOfDomain(RequestError):
-    """The query is out of every kernel's domain, and the caller asked to be refused then.
+    """A query lies outside every kernel's domain, and its caller asked to refuse such queries.
 
     Attributes:
         distances: Kernel name -> distance in radians, nearest first.
@@ -259,18 +262,18 @@ class OutOfDomain(RequestError):
             f"the query is outside every kernel's radius; nearest is {nearest!r} at "
             f"{distances[nearest]:.3f} rad, and its radius for this query is "
             f"{radii[nearest]:.3f} rad; ask without refuse and refuse_out_of_domain to be answered "
-            "all the same"
+            "anyway"
         )
-        # Ordered, so that a status that has room for some kernels only keeps the nearest.
+        # Nearest first: a gRPC status with room for some kernels only keeps the nearest ones.
         self.distances = {name: distances[name] for name in order}
         self.radii = {name: radii[name] for name in order}
 
 
 class ReloadRefused(RequestError):
-    """Another release cannot be served; the one that is served goes on unchanged.
+    """A switch to another release was refused; the current release is still served.
 
     Attributes:
-        reason: What does not fit, and the way out.
+        reason: Why the release cannot be served, and the way out.
     """
 
     def __init__(self, reason: str) -> None:
@@ -279,11 +282,11 @@ class ReloadRefused(RequestError):
 
 
 class GrowthRefused(RequestError):
-    """A change of what is served cannot be made; what is served goes on unchanged.
+    """A kernel cannot be added, removed or changed as requested; what is served stays unchanged.
 
     Attributes:
         kernel: The kernel that was to join, leave or change.
-        reason: What does not fit, and the way out.
+        reason: Why the change cannot be made, and the way out.
     """
 
     def __init__(self, kernel: str, reason: str) -> None:
@@ -293,22 +296,22 @@ class GrowthRefused(RequestError):
 
 
 class IncompatibleKernels(RequestError):
-    """Kernels that speak different vocabularies cannot serve together.
+    """A kernel with another vocabulary than the other kernels cannot serve together with them.
 
     Attributes:
-        kernel: The kernel that is different.
+        kernel: The kernel with the other vocabulary.
     """
 
     def __init__(self, kernel: str) -> None:
         super().__init__(
-            f"kernel {kernel!r} speaks another vocabulary than those that it would work with; "
-            "train it from their seed, or ask it alone"
+            f"kernel {kernel!r} has another vocabulary than the kernels it would work "
+            "with; train it from the same seed kernel, or ask it alone"
         )
         self.kernel = kernel
 
 
 class KernelUnavailable(RequestError):
-    """A kernel cannot be reached and no other can take over now.
+    """A kernel cannot be reached, and no other kernel can answer instead at the moment.
 
     Attributes:
         kernel: Name of the kernel.
@@ -322,10 +325,10 @@ class KernelUnavailable(RequestError):
 
 
 class ServiceUnavailable(RequestError):
-    """The router cannot be reached or is starting or draining.
+    """A router cannot be reached, or is starting or draining.
 
     Attributes:
-        endpoint: Address tried.
+        endpoint: Address that was tried.
     """
 
     retryable = True
@@ -336,10 +339,10 @@ class ServiceUnavailable(RequestError):
 
 
 class InternalError(RequestError):
-    """Our mistake. The log explains it under `error_id`.
+    """A bug of this project failed a request; the server's log explains it under `error_id`.
 
     Attributes:
-        error_id: Appears in the server's log beside the traceback.
+        error_id: Id that the server's log shows beside the traceback.
     """
 
     def __init__(self, error_id: str) -> None:

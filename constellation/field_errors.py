@@ -1,7 +1,7 @@
-"""What is wrong with the keys of a settings file or a recipe, in our words and not pydantic's.
+"""Turn pydantic's validation errors of a settings file or recipe into plain messages.
 
-A message names the key, what it is, and what is allowed; for a key that nobody knows, the one that
-is most like it.
+A message names the key, its value and the allowed values; for an unknown key, the known key that is
+most similar.
 """
 
 import difflib
@@ -24,21 +24,21 @@ _KINDS = {
     "model": "a table",
     "path": "a path",
 }
-"""How pydantic's names of errors begin -> what is allowed."""
+"""Prefix of pydantic's error type -> description of the allowed values."""
 
 
 def field_problems(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return all that is wrong with values, separated by semicolons.
+    """Return one message for all invalid fields, separated by semicolons.
 
     Args:
-        error: What pydantic found.
-        model: The class that the values were for.
+        error: Validation error of pydantic.
+        model: The class that was validated.
     """
     return "; ".join(_problem(dict(each), model) for each in error.errors())
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the known name that is most like `name`, or at all of them."""
+    """Return a hint: the known name most similar to `name`, or all known names."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else f"known here: {', '.join(names)}"
@@ -54,7 +54,7 @@ def _problem(found: dict[str, Any], model: type[BaseModel]) -> str:
         return f"{key} is unknown; {did_you_mean(str(place[-1]), known)}"
     if kind == "missing":
         return f"{key} is missing"
-    if kind == "value_error":  # a check of ours, which says it in our words
+    if kind == "value_error":  # raised by a validator of this project, with a plain message
         said = str(found["ctx"]["error"])
         return f"{key}: {said}" if key else said
     return f"{key} is {_shown(found['input'])}; allowed: {_allowed(found)}"
@@ -80,7 +80,7 @@ def _shown(value: Any) -> str:
 
 
 def _model_at(model: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel] | None:
-    """Return the class of the section at this place; None where there is none, as in a list."""
+    """Return the model class of the section at `place`; None without a section, as in a list."""
     inner: type[BaseModel] | None = model
     for part in place:
         if inner is None or part not in inner.model_fields:

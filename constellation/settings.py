@@ -1,7 +1,8 @@
-"""Configuration: `constellation.toml`, overridden by CONSTELLATION_... variables, then by flags.
+"""Read the settings: `constellation.toml`, then CONSTELLATION_... variables, then flags.
 
-The only file that reads the environment. Nested keys use two underscores:
-`CONSTELLATION_SERVE__PORT=50061` overrides `port` in `[serve]`. Unknown keys are errors.
+Later sources override earlier ones. This is the only file that reads environment variables. Nested
+keys use two underscores: `CONSTELLATION_SERVE__PORT=50061` overrides `port` in `[serve]`. Unknown
+keys are errors.
 """
 
 import os
@@ -34,129 +35,140 @@ class _Section(BaseModel):
 
 
 class ServeSettings(_Section):
-    """The router, as clients see it."""
+    """Settings of the routers, the processes that clients connect to."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; anything but loopback needs `security.token_file`."""
+    """Address to listen on; any address except loopback needs `security.token_file`."""
     port: int = Field(default=50051, ge=0, le=65_535)
-    """TCP port for clients; 0 lets the system choose."""
+    """TCP port of gRPC for clients; 0 lets the system choose a free port."""
     routers: int = Field(default=1, ge=1, le=64)
-    """Routers, each a process; they take the ports from `port` on."""
+    """Number of router processes; they listen on consecutive ports from `port` upwards."""
     http: bool = True
-    """Serve OpenAI's API over HTTP beside gRPC."""
+    """Whether the routers serve OpenAI's API over HTTP beside gRPC."""
     http_port: int | None = Field(default=None, ge=0, le=65_535)
-    """TCP port for HTTP, of the first router; None takes those after the routers' own, 0 lets the
-    system choose."""
+    """TCP port for HTTP of the first router; None means the ports after the routers' gRPC ports, 0
+    lets the system choose a free port."""
     http_connections_max: int = Field(default=512, ge=1, le=65_536)
-    """HTTP connections that may be open; the next one is told when to come back."""
+    """Most open HTTP connections; the next connection is refused with the time to retry after."""
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
-    """TCP port on loopback for the metrics of all processes together; None takes `port` + 200, 0
-    lets the system choose."""
+    """TCP port on loopback at which Prometheus reads the metrics of all processes; None means
+    `port` + 200, 0 lets the system choose a free port."""
     rule: Rule = Rule.BEARING
-    """How a query's basin is compared with a kernel's."""
+    """Distance between a query and a kernel: `bearing` (angle) or `geodesic` (Fisher-Rao
+    distance)."""
     top_k: int = Field(default=2, ge=1, le=240)
-    """Kernels that receive weights."""
+    """Number of nearest kernels that get a weight above 0 in a route."""
     phi_weighting: bool = True
-    """Let a kernel's measured integration scale its weight, within [0.5, 2]."""
+    """Whether a kernel's measured integration (Phi) scales its weight, by a factor in [0.5, 2]."""
     requests_max: int = Field(default=1024, ge=1, le=65_536)
-    """Requests one router works on at once; the next one is refused with Overloaded."""
+    """Most requests in progress at one router; the next request is refused with Overloaded."""
     timeout_s: float = Field(default=120.0, gt=0, le=3600)
-    """Longest a request may take, in seconds, when its caller sets no earlier deadline."""
+    """Deadline of a request in seconds, when its caller sets no earlier deadline."""
     spill_depth: int | None = Field(default=None, ge=1, le=65_536)
-    """Requests that a router has under way at a kernel before the next ones go to the next nearest
-    inside its radius; None never lets them."""
+    """Requests of one router in progress at a kernel from which further requests go to the next
+    nearest kernel whose domain holds the query; None means that requests always wait for the
+    nearest kernel."""
     handoff_margin: float = Field(default=0.15, gt=0, le=3.15)
-    """Radians by which another kernel must be nearer to an answer before it takes it over, where
-    the request allows it."""
+    """Radians by which another kernel must be nearer to an answer's latest text before it continues
+    the answer, for requests that allow a handoff."""
     handoff_tokens: int = Field(default=16, ge=1, le=4096)
-    """Tokens for which it must have been nearer."""
+    """Number of tokens for which the other kernel must have been nearer by `handoff_margin`."""
     client_requests_max: int | None = Field(default=None, ge=1, le=65_536)
-    """Requests of one client that one router works on at once; None: any number."""
+    """Most requests of one client in progress at one router; None means no limit."""
     client_rate: float | None = Field(default=None, gt=0, le=1e6)
-    """Requests a second of one client that one router takes, of which a second's worth may come
-    at once; None: any number."""
+    """Most requests per second of one client at one router, with bursts of one second's worth; None
+    means no limit."""
     collective_rate: float | None = Field(default=None, gt=0, le=600)
-    """Prompts a minute, drawn by chance, that a router has every kernel score when it is idle, to
-    measure collective Phi; None keeps none."""
+    """Prompts per minute, sampled at random, that every kernel scores while a router is idle, to
+    measure collective Phi (the gain over the best single kernel); None turns the measurement
+    off."""
 
 
 class KernelSettings(_Section):
-    """Every kernel's process."""
+    """Settings of the processes that run kernels."""
 
     slots: int = Field(default=4, ge=1, le=256)
-    """Answers one kernel writes at the same time."""
+    """Answers that one kernel generates at the same time."""
     queue_max: int = Field(default=64, ge=1, le=4096)
-    """Requests that may wait for a slot; the next one is refused with Overloaded."""
+    """Most requests that wait for a slot of a kernel; the next request is refused with
+    Overloaded."""
     stall_s: float = Field(default=20.0, gt=0, le=600)
-    """Seconds a reader may leave its buffer full before its answer is cancelled."""
+    """Seconds for which a client may leave its buffer full before its answer is cancelled."""
     num_threads: int = Field(default=1, ge=1, le=256)
-    """CPU threads of one kernel."""
+    """CPU threads of one kernel's process."""
     prefill_tokens: int = Field(default=128, ge=1, le=65_536)
-    """Prompt tokens read in one step, of stacked kernels together, beside the tokens of the answers
-    that are being written."""
+    """Most prompt tokens read in one step, over all kernels of a stack, in addition to one token of
+    each answer in progress."""
     prefix_mib: int = Field(default=16, ge=0, le=65_536)
-    """Memory in MiB for prompts that were read, whose beginnings are not read again; stacked
-    kernels share it; 0: none."""
+    """Memory in MiB for the cached beginnings of prompts, which need not be read again; the kernels
+    of a stack share it; 0 turns the cache off."""
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
-    """How matrices are held while writing; with less than float32 an answer may depend on others
-    that are written beside it, where two tokens are nearly equally likely."""
+    """Number format of weight matrices while generating. With less than float32 an answer may
+    depend on the other answers of its batch where two tokens are nearly equally likely."""
     per_actor: int = Field(default=1, ge=1, le=240)
-    """Kernels that one process serves; those of one architecture are stacked and stepped together,
-    in float32, and adapters over one base in any precision."""
+    """Most kernels in one process. Kernels of one architecture are stacked and run in one batch, in
+    float32; adapters over one base are stacked in any number format."""
     compile: bool = False
-    """Compile the writing of new tokens by `torch.compile`, beside the first answers; for kernels
-    that are neither stacked nor recurrent nor models of others."""
+    """Whether to compile the generation of new tokens by `torch.compile`, in the background of
+    the first answers; only for kernels that are neither stacked nor recurrent nor Hugging Face
+    models."""
 
 
 class SecuritySettings(_Section):
-    """Who may call, and what is encrypted."""
+    """Authentication of callers, and encryption."""
 
     token_file: Path | None = None
-    """File whose first line is the secret that every call must carry, 16 characters or more."""
+    """File whose first line is the secret that every call must carry, at least 16 characters."""
     certificate: Path | None = None
-    """PEM file with the certificate that clients are shown; with `key`, both doors speak TLS."""
+    """PEM file with the server's certificate; with `key`, both gRPC and HTTP use TLS."""
     key: Path | None = None
     """PEM file with the private key of `certificate`, without a passphrase."""
     client_ca: Path | None = None
-    """PEM file with the authorities that vouch for clients; others are kept out (mutual TLS)."""
+    """PEM file with the authorities that sign clients' certificates; other clients are refused
+    (mutual TLS)."""
     ca: Path | None = None
-    """PEM file with the authorities by which our own commands know a server with TLS."""
+    """PEM file with the authorities by which the project's own commands verify a server with
+    TLS."""
     client_certificate: Path | None = None
-    """PEM file with the certificate that our own commands show to a server with mutual TLS."""
+    """PEM file with the certificate that the project's own commands send to a server with mutual
+    TLS."""
     client_key: Path | None = None
     """PEM file with the private key of `client_certificate`."""
 
 
 class ClusterSettings(_Section):
-    """How processes are started, in a Ray of our own."""
+    """How the processes of a constellation are started, in a Ray of its own."""
 
     fork_workers: bool = True
-    """Fork the processes of kernels, routers and registry from one that has imported all they need:
-    they start sooner and share its memory. Where it cannot run they start without it."""
+    """Whether to fork the processes of kernels, routers and registry from one process that has
+    imported all modules: they start sooner and share memory. Where forking does not work, processes
+    start normally."""
 
 
 class LogSettings(_Section):
-    """What is written down of requests."""
+    """Which facts of requests are logged."""
 
     access: bool = True
-    """A JSON line for every request in `logs/access.jsonl` of the run folder; routers after the
-    first have `access-2.jsonl` and so on."""
+    """Whether to write a JSON line for every request to `logs/access.jsonl` of the run folder; the
+    routers after the first write `access-2.jsonl` and so on."""
     prompts: bool = False
-    """With what was asked in it; otherwise no line holds any text of a request or an answer."""
+    """Whether these lines contain the prompts; without it no line holds any text of a request or
+    answer."""
 
 
 class TracingSettings(_Section):
-    """Spans of requests, by OpenTelemetry (the optional packages `tracing`)."""
+    """Traces of requests by OpenTelemetry (needs the optional packages `tracing`)."""
 
     endpoint: str | None = None
-    """URL at which a collector takes traces by OTLP over HTTP, such as
-    http://localhost:4318/v1/traces; None makes none."""
+    """URL of a collector that accepts traces by OTLP over HTTP, such as
+    http://localhost:4318/v1/traces; None turns tracing off."""
     sample_ratio: float = Field(default=1.0, ge=0, le=1)
-    """Share of the traces begun here that is kept; callers who send a trace decide about theirs."""
+    """Share of the traces begun here that is kept; a caller who sends a trace decides about that
+    trace."""
 
 
 class Settings(BaseSettings):
-    """The whole configuration, checked."""
+    """All settings of a constellation, checked."""
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
@@ -167,7 +179,7 @@ class Settings(BaseSettings):
     )
 
     artifacts: Path = Path("artifacts/starter")
-    """Folder that training wrote: coordizer, kernels, table."""
+    """Folder that training wrote: coordizer, kernels, routing table."""
     run_dir: Path = Path("runs/local")
     """Folder of the running constellation: state, logs, metrics targets."""
     serve: ServeSettings = ServeSettings()
@@ -186,20 +198,20 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags first, then the environment, then the file; nothing else is read."""
+        """Return the sources by priority: flags, then the environment, then the file."""
         file = _TomlFile(settings_cls, toml_file=CONFIG_FILE)
         return (init_settings, env_settings, file)
 
 
 class _TomlFile(TomlConfigSettingsSource):
-    """The values of a TOML file, with or without a byte-order mark at its start."""
+    """Reads the values of a TOML file, with or without a byte-order mark at its start."""
 
     def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
         return tomllib.loads(file_path.read_text(encoding="utf-8-sig"))
 
 
 def load_settings(**flags: Any) -> Settings:
-    """Return the configuration; `flags` that are None count as not given.
+    """Read and check the settings; `flags` that are None count as not given.
 
     Raises:
         ConfigError: Names every key that is unknown or out of range.
@@ -217,8 +229,8 @@ def load_settings(**flags: Any) -> Settings:
 
 
 def _check_variables() -> None:
-    # pydantic-settings overlooks variables whose first part is no field: a slip of the pen there
-    # would silently leave the default in force.
+    # pydantic-settings ignores variables whose first part is no field: a misspelt name would
+    # silently leave the default in force.
     known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields}
     for name in map(str.upper, os.environ):
         if not name.startswith(_PREFIX) or name == TOKEN_VARIABLE:
@@ -229,7 +241,7 @@ def _check_variables() -> None:
 
 
 def read_token(file: Path | None) -> str | None:
-    """Return the secret from CONSTELLATION_TOKEN or the first line of `file`, or None.
+    """Return the secret token from CONSTELLATION_TOKEN or the first line of `file`, or None.
 
     Raises:
         ConfigError: The file cannot be read or is empty.
@@ -251,7 +263,7 @@ def read_token(file: Path | None) -> str | None:
 
 
 def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a process we start: ours with `changes`."""
+    """Return this process's environment variables with `changes`, for a child process."""
     return {**os.environ, **changes}
 
 
@@ -262,9 +274,9 @@ def clear_environment(prefix: str) -> None:
 
 
 def absolute_module_paths() -> None:
-    """Make the entries of PYTHONPATH mean the same in every folder, for processes we start.
+    """Make the entries of PYTHONPATH absolute, so that child processes in other folders see them.
 
-    An empty entry means the working directory, mostly without anybody's wish; it is left out.
+    An empty entry means the working directory, which is rarely intended; it is removed.
     """
     if (paths := os.environ.get("PYTHONPATH")) is not None:
         entries = [os.path.abspath(entry) for entry in paths.split(os.pathsep) if entry]
@@ -272,11 +284,11 @@ def absolute_module_paths() -> None:
 
 
 def apply_environment(changes: Mapping[str, str]) -> None:
-    """Set variables that a library reads from this process's environment."""
+    """Set environment variables of this process, for libraries that read them."""
     os.environ.update(changes)
 
 
 def replace_environment(variables: Mapping[str, str]) -> None:
-    """Give this process these variables and no others."""
+    """Replace all environment variables of this process by `variables`."""
     os.environ.clear()
     os.environ.update(variables)

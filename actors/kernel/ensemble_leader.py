@@ -21,11 +21,11 @@ import numpy as np
 from actors.kernel.engine_interface import Engine, Led, Step
 from actors.kernel.ensemble_partner import Partners
 from actors.kernel.pieces import Telling
-from constellation.coordizer.token_basins import read_folder
+from constellation.coordizer.token_basins import read_estimator
 from constellation.errors import ArtifactError, InvalidRequest, KernelUnavailable
 from constellation.records import FloatArray, Mode, Piece, Sampling, Score, Table
 from constellation.routing.mixture import joint_logits
-from constellation.routing.mixture_weights import Renew, Weighing, joint_nats, renewal
+from constellation.routing.mixture_weights import EnsembleWeights, Renew, joint_nats, renewal
 from constellation.wire import request_tracing
 from constellation.wire.ensembles import Ensemble, Member, Predicted, Predicting
 
@@ -76,7 +76,7 @@ class Together:
         led: Led,
         texts: dict[str, Predicting],
         own: str,
-        weighing: Weighing,
+        weighing: EnsembleWeights,
         *,
         num_before: int,
     ) -> None:
@@ -106,7 +106,7 @@ class Together:
         if not self._has_begun:
             self._has_begun = True
             nats_kP = np.array([predicted[name].prompt_nats for name in self._names])
-            self._weighing.hear_prompt(nats_kP)
+            self._weighing.observe_prompt(nats_kP)
         logits_kV = np.stack([predicted[name].logits_V for name in self._texts])
         joint_V, normaliser_k = joint_logits(logits_kV, self._weighing.weights_k[places])
         token, step = self._led.choose(joint_V)
@@ -114,7 +114,7 @@ class Together:
         if step.reason is None:
             log_prob_k = np.zeros(len(self._names))
             log_prob_k[places] = logits_kV[:, token] - normaliser_k
-            self._weighing.note(token, log_prob_k)
+            self._weighing.observe_token(token, log_prob_k)
             for text in self._texts.values():
                 text.tell(token)
         return step
@@ -184,7 +184,7 @@ class Leader:
                 span.event("slots taken", {"kernels": len(texts)})
             context = min(each.context for each in texts.values())
             led = engine.lead(tokens, sampling, produced, context=context)
-            weighing = Weighing(ensemble.mode, _weights(ensemble), text, renew)
+            weighing = EnsembleWeights(ensemble.mode, _weights(ensemble), text, renew)
             num_before = len(produced)
             together = Together(led, texts, self._kernel.name, weighing, num_before=num_before)
             telling = Telling(led.num_prompt_tokens, num_before=num_before)
@@ -292,14 +292,19 @@ class Leader:
         if asked is None or find is None:
             return None
         try:
-            folder, known_as = await asyncio.to_thread(lambda: read_folder(find(asked.table)))
+            estimator, loaded_hash = await asyncio.to_thread(
+                lambda: read_estimator(find(asked.table))
+            )
         except ArtifactError as error:
             raise KernelUnavailable(self._kernel.name, f"it cannot lead: {error}") from error
-        if known_as != asked.table.coordizer_hash:
+        if loaded_hash != asked.table.coordizer_hash:
             reason = "it cannot lead: its coordinates are others than the table's"
             raise KernelUnavailable(self._kernel.name, reason)
         renew = renewal(
-            asked.table, rule=asked.rule, phi_weighting=asked.phi_weighting, fold=folder.fold
+            asked.table,
+            rule=asked.rule,
+            phi_weighting=asked.phi_weighting,
+            basin_of=estimator.basin,
         )
         order = [site.name for site in asked.table.sites]
         places = [order.index(member.kernel) for member in ensemble.members]

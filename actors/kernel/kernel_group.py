@@ -22,7 +22,7 @@ from constellation.errors import ArtifactError
 from constellation.records import Table
 from constellation.releases.manifest import COORDIZER, Engine, KernelFiles
 from constellation.releases.store import ReleaseStore
-from constellation.releases.switch_plan import are_alike
+from constellation.releases.switch_plan import have_same_files
 
 if TYPE_CHECKING:
     from actors.kernel.engines import AnyEngine, Engines
@@ -131,7 +131,7 @@ class KernelGroup:
         served = self._loaded
         files = await asyncio.to_thread(_files_of, self._store, release)
         names = tuple(name for name in served.engines if name in files)
-        if all(are_alike(served.files[name], files[name]) for name in names):
+        if all(have_same_files(served.files[name], files[name]) for name in names):
             self._next = _Loaded(served.maker, release)  # nothing to replace
             return
         loaded = await asyncio.to_thread(self._read, names, release)

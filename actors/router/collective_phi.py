@@ -23,7 +23,7 @@ from actors.kernel_connections import KernelLinks, typed_loss
 from actors.router.interfaces import TextGeometry
 from constellation.errors import ConstellationError
 from constellation.records import FloatArray, LiveCollectivePhi, TokenArray
-from constellation.routing.collective import (
+from constellation.routing.collective_phi import (
     INTERVAL_TEXTS_MIN,
     CollectiveScores,
     Integration,

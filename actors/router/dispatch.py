@@ -327,7 +327,7 @@ class Answering:
         nearest, lead = self._lead(
             asked.query, self._written(relay), kernel, asked.options, self._left_out(course)
         )
-        course.target = watch.look(num_written, nearest, lead)
+        course.target = watch.check(num_written, nearest, lead)
         if course.target is None:
             return False
         self._metrics.handoffs.labels(kernel, course.target).inc()

@@ -269,7 +269,7 @@ class RouterHost:
         handler = services.handlers(services.CONSTELLATION, servicer, self.guard)
         names = [services.CONSTELLATION.full_name]
         self._server, endpoint = await channel.serve(
-            bind, [handler], names, note_refused=self.guard.note_stranger
+            bind, [handler], names, note_refused=self.guard.count_unauthenticated
         )
         if self._collective is not None:
             self._collective.start()

@@ -15,7 +15,7 @@ from constellation.curricula.split import SPLITS
 from constellation.errors import ConfigError
 from constellation.geometry.simplex import pairwise_distances
 from constellation.records import FloatArray
-from constellation.routing.balanced_clusters import discover
+from constellation.routing.balanced_clusters import cluster_balanced
 
 Label = Callable[[Document], str]
 
@@ -52,7 +52,7 @@ def discovered_groups(
         )
     texts = [document.text for document in corpus.train]
     free = refit(coordizer, texts, seed=seed)
-    shards = discover(_basins(free, corpus.train), num_shards=num_groups, seed=seed)
+    shards = cluster_balanced(_basins(free, corpus.train), num_shards=num_groups, seed=seed)
     names = np.array(_names("shard", num_groups))
     found = {
         _id(d): str(name) for d, name in zip(corpus.train, names[shards.labels_N], strict=True)

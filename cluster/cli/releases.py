@@ -105,7 +105,7 @@ def diff(
 
     Example: constellation releases diff 2 3
     """
-    from constellation.releases.diff import compare
+    from constellation.releases.release_comparison import compare
 
     told = compare(_store(artifacts, run_dir), before, after)
     if as_json:
@@ -253,7 +253,7 @@ def replay(
 
     Example: constellation releases replay 3 --queries queries.txt
     """
-    from constellation.releases.queries import read_queries
+    from constellation.releases.query_file import read_queries
     from constellation.releases.replay import LISTED_MAX, Terms, report
     from training.file_errors import typed_writes
 

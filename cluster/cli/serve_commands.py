@@ -224,7 +224,7 @@ def summary(answer: "ConstellationStatus", endpoint: str) -> list[str]:
 
 
 def _together(found: "LiveCollectivePhi") -> str:
-    from constellation.routing.collective import in_words
+    from constellation.routing.collective_phi import in_words
 
     if found.phi_bits is None:
         needed = found.num_needed

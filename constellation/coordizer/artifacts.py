@@ -1,4 +1,4 @@
-"""The folder in which a coordizer is stored, written whole and checked when it is read.
+"""Write and read the folder of a coordizer (a tokenizer plus one simplex point per token).
 
     |-- vocab.json         token string -> id
     |-- merge_rules.json   criterion, merges in rank order, whole strings
@@ -7,8 +7,8 @@
     |-- tokenizer.json     the same tokenizer for `tokenizers` and `transformers`
     `-- meta.json          everything else, with the sha256 of the files above
 
-A folder is written beside its place and renamed, so a reader sees the old one or the new one. It
-must not import torch.
+A folder is written under a temporary name and renamed, so a reader finds the old folder or the new
+one, never a part. Reading checks every file's sha256 and shape. This file must not import torch.
 
 Shapes: V tokens of the vocabulary, K outcomes.
 """
@@ -41,12 +41,12 @@ COUNTS = "counts.npy"
 TOKENIZER = "tokenizer.json"
 META = "meta.json"
 FILES = (VOCAB, MERGE_RULES, COORDINATES, COUNTS, TOKENIZER)
-"""What `meta.json` holds hashes of."""
+"""Files whose sha256 `meta.json` holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
-    """Where a coordizer comes from."""
+    """Origin of a coordizer: its corpus, seed, training times and measured statistics."""
 
     corpus_bytes: int = 0
     """UTF-8 bytes of the training documents."""
@@ -63,7 +63,7 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoordizerParts:
-    """All that a coordizer is made of. After loading, the large arrays are mapped from files."""
+    """All data of a coordizer; after loading, the large arrays are memory-mapped from files."""
 
     vocabulary: Vocabulary
     conditional_VK: NDArray[np.float32]
@@ -71,22 +71,23 @@ class CoordizerParts:
     background_K: FloatArray
     """Corpus background pi."""
     counts_VK: FloatArray
-    """Soft counts of token v in outcome z; after loading, mapped from the file when touched."""
+    """Soft count of token v in outcome z; after loading, read from the mapped file on first
+    access."""
     blocks: Mapping[str, tuple[int, ...]]
-    """Domain -> its outcomes; empty for a free fit."""
+    """Domain -> indices of its outcomes; empty for coordinates that were fitted without domains."""
     smoothing: float
-    """See `Coordinates.smoothing`."""
+    """Smoothing constant of the fit, as in `Coordinates.smoothing`."""
     provenance: Provenance
 
 
 def write_parts(folder: Path, parts: CoordizerParts) -> None:
-    """Store `parts` as `folder`, replacing what is there only when all of it is written."""
+    """Store a coordizer as `folder`; an old folder is replaced only after all files are written."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         _write_files(fresh, parts)
-        fresh.chmod(0o755)  # mkdtemp makes it private
+        fresh.chmod(0o755)  # mkdtemp makes the folder readable by its owner only
         _replace_folder(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -127,18 +128,18 @@ def _npy_bytes(array: NDArray[Any]) -> bytes:
 
 
 def _replace_folder(fresh: Path, folder: Path) -> None:
-    """Rename `fresh` to `folder`; what was there goes away only after it worked."""
+    """Rename `fresh` to `folder`; an old folder is deleted only after the rename succeeded."""
     if not folder.exists():
         fresh.rename(folder)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    folder.rename(old)  # an empty folder may be renamed onto
+    folder.rename(old)  # a rename may replace an empty folder
     fresh.rename(folder)
     shutil.rmtree(old)
 
 
 def read_parts(folder: Path) -> CoordizerParts:
-    """Read and check a folder.
+    """Read a coordizer's folder and check every file.
 
     Raises:
         ArtifactError: Names the file and what is wrong: missing, changed since it was written, of
@@ -176,10 +177,10 @@ def read_parts(folder: Path) -> CoordizerParts:
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
-    """Read and check the tokens alone: all that a kernel needs to write text.
+    """Read and check only the vocabulary (tokens and merges): a kernel needs no more to write text.
 
     Raises:
-        ArtifactError: As `read_parts`, for the vocabulary's files.
+        ArtifactError: A file of the vocabulary is missing, changed or damaged.
     """
     folder = Path(folder)
     digests = _read_meta(folder / META)["files"]
@@ -197,7 +198,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
     for key, value in expected.items():
         found = meta.get(key) if isinstance(meta, dict) else None
         if found != value:
-            raise ArtifactError(path, f"{key} is {found!r}; this release reads {value!r}")
+            raise ArtifactError(path, f"{key} is {found!r}; this version reads {value!r}")
     needed = {"files", "background", "vocab_size", "num_outcomes", "blocks", "smoothing"}
     if missing := sorted((needed | {"provenance"}) - meta.keys()):
         raise ArtifactError(path, f"lacks {', '.join(missing)}")
@@ -207,7 +208,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
 def _read_checked(
     folder: Path, digests: Mapping[str, str], names: tuple[str, ...] = FILES
 ) -> dict[str, bytes]:
-    """Check every file against its sha256 in `meta.json`; return the contents of the texts."""
+    """Check the named files against their sha256 in `meta.json`; return contents of JSON files."""
     contents = {}
     for name in names:
         path = folder / name
@@ -230,7 +231,7 @@ def _read_vocabulary(folder: Path, files: Mapping[str, bytes]) -> Vocabulary:
 
 
 def _map_array(path: Path) -> NDArray[Any]:
-    """Map an array from its file, so that processes of one machine share its memory."""
+    """Memory-map an array from its file, so that the processes of one machine share its memory."""
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
     except ValueError as error:

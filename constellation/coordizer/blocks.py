@@ -1,7 +1,7 @@
-"""Share the outcomes of the simplex out to domains.
+"""Allocate the outcomes (coordinates) of the simplex to domains: each domain gets a block.
 
-A block is the set of outcomes that one domain's mass may lie in. Knows names and numbers only.
-Letters: K outcomes, B outcomes of a block.
+A block is the set of outcomes in which one domain's probability mass may lie. This file works on
+names and numbers only. Letters: K outcomes, B outcomes of a block.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,38 +12,41 @@ from constellation.errors import ConfigError
 from constellation.records import FloatArray
 
 NUM_OUTCOMES = 64
-"""K where nothing else is wanted, and needed: for up to 48 domains."""
+"""Default number of outcomes K; enough for up to 48 domains with an outcome of their own."""
 
 FREE_OUTCOMES_MIN = 16
-"""Outcomes kept for later domains and for the background, at least."""
+"""Least number of outcomes that stay free, for domains that join later and for common text."""
 
 BLOCK_MAX = 3
-"""Most outcomes a domain gets by default; more did not route better on any dev split."""
+"""Most outcomes of one domain by default; more outcomes did not improve routing on any dev
+split."""
 
 FREE_SHARE = 0.05
-"""Share of the background in free outcomes, which take up what all texts have in common. 0.02 to
-0.1 route alike; 0.25, every outcome alike, costs .003 to .005 of accuracy (docs/log.md)."""
+"""Share of the background's mass in free outcomes, which absorb what all texts have in common.
+Shares from 0.02 to 0.1 route equally well; 0.25, at which every outcome has the same mass, costs
+.003 to .005 of accuracy (docs/log.md)."""
 
 Blocks = Mapping[str, tuple[int, ...]]
 
 
 OUTCOMES_STEP = 64
-"""Outcomes are added in steps of this many: folding takes rows of it without a rest."""
+"""Outcomes are added in multiples of this number: the basin's matrix products then have no partial
+block of columns."""
 
 
 def outcomes_for(num_domains: int, num_outcomes: int) -> int:
-    """Return how many outcomes a constellation needs, so that each domain has one of its own.
+    """Return how many outcomes K are needed so that each domain has an outcome of its own.
 
-    Where domains share outcomes in pairs, texts arrive more rarely, and every domain that joins
-    gives many others another pair: of 150 intents .819 of the queries arrived with 64 outcomes, and
-    .885 with 192 (docs/log.md).
+    With too few outcomes, domains share outcomes in pairs. Fewer queries then reach their own
+    kernel, and every domain that joins changes the pairs of many others: of 150 intents .819 of the
+    queries arrived with 64 outcomes, and .885 with 192 (docs/log.md).
 
     Args:
         num_domains: Domains that need a block each, at most 240.
-        num_outcomes: K, as wanted.
+        num_outcomes: K that the caller asks for.
 
     Returns:
-        `num_outcomes` if it is enough, else the least multiple of 64 that is.
+        `num_outcomes` if that is enough, else the least sufficient multiple of 64.
     """
     needed = num_domains + FREE_OUTCOMES_MIN
     if needed <= num_outcomes:
@@ -54,15 +57,15 @@ def outcomes_for(num_domains: int, num_outcomes: int) -> int:
 def allocate_blocks(
     names: Sequence[str], *, num_outcomes: int = 64, outcomes_per_domain: int | None = None
 ) -> dict[str, tuple[int, ...]]:
-    """Give each domain its outcomes, from 0 up; at least 16 stay free.
+    """Allocate outcomes to each domain, from outcome 0 upwards; at least 16 outcomes stay free.
 
     Up to K - 16 domains get blocks of their own. When there are more, outcomes are shared: each
     domain gets a pair that no other domain has both of.
 
     Args:
-        names: Domains, in the order in which they take outcomes.
+        names: Domains, in the order in which outcomes are allocated.
         num_outcomes: K, more than 16.
-        outcomes_per_domain: B; None shares out evenly, at most 3 each.
+        outcomes_per_domain: B; None gives every domain the same number, at most 3.
 
     Raises:
         ConfigError: When the domains do not fit.
@@ -96,7 +99,7 @@ def _paired_blocks(names: Sequence[str], usable: int) -> dict[str, tuple[int, ..
 
 
 def is_shared(blocks: Blocks, name: str) -> bool:
-    """Return True when another domain has one of the outcomes of `name`."""
+    """Return True when another domain has at least one of the outcomes of `name`."""
     own = set(blocks[name])
     return any(own & set(block) for other, block in blocks.items() if other != name)
 
@@ -118,9 +121,10 @@ def free_block(blocks: Blocks, num_outcomes: int) -> tuple[int, ...]:
 
 
 def block_background(blocks: Blocks, num_outcomes: int) -> FloatArray:
-    """Return pi: domains share 3/4 alike, free outcomes 1/4; uniform without blocks, shape (K,).
+    """Return the background pi of blocks, shape (K,): 0.95 for domains and 0.05 for free outcomes.
 
-    Domains weigh alike whatever their size, so that a small corpus is not routed away from.
+    Without blocks the background is uniform. Every domain has the same mass whatever its amount of
+    text, so that routing does not avoid a domain with a small corpus.
     """
     if not blocks:
         return np.full(num_outcomes, 1 / num_outcomes)
@@ -135,13 +139,13 @@ def block_background(blocks: Blocks, num_outcomes: int) -> FloatArray:
 
 
 def relatives(blocks: Blocks, num_outcomes: int) -> FloatArray:
-    """Return 1 where two outcomes belong to one domain alone and on the diagonal, shape (K, K)."""
+    """Return 1 for two outcomes of one unshared block and on the diagonal, else 0; shape (K, K)."""
     related_KK = np.eye(num_outcomes)
     owners_K = np.bincount(
         [outcome for block in blocks.values() for outcome in block], minlength=num_outcomes
     )
     for block in blocks.values():
-        # Outcomes that domains share would tie all domains together, one through the next.
+        # Shared outcomes are skipped: a chain of them would connect all domains.
         if (owners_K[list(block)] == 1).all():
             related_KK[np.ix_(block, block)] = 1
     return related_KK

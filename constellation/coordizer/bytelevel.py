@@ -1,10 +1,10 @@
-"""The byte level: how bytes are written as token strings, and where text may be cut.
+"""Byte-level BPE: bytes written as token strings, and the pattern that splits text into pieces.
 
 Byte-level BPE writes each of the 256 bytes as one printable character, so that token strings are
 valid text whatever bytes they stand for. `tokenizers` fixes that alphabet; it is derived here from
 its rule, so that decoding needs no library call.
 
-This file knows the library `tokenizers`; it knows no coordinates and reads no files.
+This file uses the library `tokenizers`; it uses no coordinates and reads no files.
 """
 
 import re
@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 END_TEXT = "<|end|>"
-"""Written for the end-of-document token; in user text these characters mean nothing special."""
+"""Token string of the end-of-document token; in user text the characters have no special
+meaning."""
 
 NUM_BYTES = 256
 
@@ -24,11 +25,11 @@ SPLIT_PATTERN = (
     r"|\s+(?!\S)"
     r"|\s+"
 )
-"""Merges never cross these pieces: a word with the space or sign before it; up to three digits;
-signs, with the line break and indentation after them; white space but its last character, which
-goes to the word after it. Signs that take the break along make source code an eighth shorter than
-GPT-2's pattern. No alternative backtracks more than one run of characters once, so time is linear.
-"""
+"""Pieces of text that no merge crosses: a word with the space or sign before the word; up to three
+digits; signs, with the line break and indentation after the signs; white space without its last
+character, which belongs to the next word. Keeping the line break with the signs makes source code
+an eighth shorter than GPT-2's pattern does. No alternative backtracks more than one run of
+characters once, so time is linear."""
 
 ASCII_PIECE = re.compile(
     r"(?: |[^\sA-Za-z0-9])?[A-Za-z]+"
@@ -38,24 +39,25 @@ ASCII_PIECE = re.compile(
     r"|\s+",
     re.ASCII,
 )
-"""`SPLIT_PATTERN` as it reads on ASCII text, for `re`, which is several times faster there."""
+"""`SPLIT_PATTERN` restricted to ASCII text, for the module `re`, which is several times faster."""
 
 
 _LETTER, _SIGN = r"[^\W\d_]", r"(?:[^\w\s]|_)"
 
 
 def has_long_run(text: str, chars_max: int) -> bool:
-    """Return whether a text has more letters, signs or blanks in a row."""
+    """Return whether a text has more than `chars_max` letters, signs or blanks in a row."""
     return next(long_runs(text, chars_max), None) is not None
 
 
 def long_runs(text: str, chars_max: int) -> Iterator[re.Match[str]]:
     """Yield the runs of letters, of signs and of blanks with more than `chars_max` characters.
 
-    No longer piece lies outside of them, but for a sign or blank before and a break after it.
+    A piece of the split pattern with more characters lies inside such a run, except for one sign or
+    blank before the run and a line break after the run.
     """
     kinds = (_LETTER, _SIGN, r"\s")
-    # Only where a run starts: from every place in it, the search would be quadratic.
+    # Match only at a run's start: a search from every character of a run would be quadratic.
     run = "|".join(f"(?<!{kind}){kind}{{{chars_max + 1},}}" for kind in kinds)
     return re.finditer(run, text)
 
@@ -100,7 +102,7 @@ def build_tokenizer(
     """Build a byte-level BPE tokenizer.
 
     Args:
-        vocab: Token string -> id, without the whole strings; None for one that is still to train.
+        vocab: Token string -> id, without the whole strings; None for an untrained tokenizer.
         merges: Pairs of token strings, in rank order.
         whole_strings: Extension tokens, matched before merges; they take the next ids in order.
 

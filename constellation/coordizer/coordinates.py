@@ -1,11 +1,12 @@
-"""Token coordinates p(z | token), fitted by EM on token counts.
+"""Fit token coordinates p(z | token), one simplex point per token, by EM on token counts.
 
-Two fits. *Free*: K outcomes from EM alone, for discovering domains. *Anchored*: the outcomes are
-shared out to known domains, and EM moves a document's mass only inside its own domain's block;
-still counts, no gradient, no gate. Anchored counts are additive per corpus, so adding and removing
-one is exact to the bit.
+There are two fits. The *free* fit finds K outcomes by EM without labels, for discovering domains.
+The *anchored* fit allocates a block of outcomes to each known domain, and EM moves a document's
+mass only inside its own domain's block. Both count; there is no gradient and no gate. The anchored
+counts of a domain depend on its own text only, so a domain that joins or leaves changes no bit of
+the others.
 
-Knows token ids, not text; must not import torch or Ray.
+This file works on token ids, not text; it must not import torch or Ray.
 
 Shapes: V tokens of the vocabulary, K outcomes, B outcomes of a block.
 
@@ -29,7 +30,7 @@ from constellation.coordizer.blocks import (
     is_shared,
     relatives,
 )
-from constellation.coordizer.factorise import count_windows, factorise
+from constellation.coordizer.count_factorisation import count_windows, factorise
 from constellation.errors import ConfigError
 from constellation.records import FloatArray
 
@@ -37,37 +38,41 @@ TEMPERING = 0.4
 """Exponent of the likelihood ratios in coordinates, in (0, 1]."""
 
 _OWN_DOMAIN_SMOOTHING = 5.0
-"""An outcome leans on its domain this many times as much as a domain on what is common."""
+"""Weight of the domain's distribution in the smoothing of one outcome, relative to the weight of
+the common distribution in the smoothing of a domain."""
 
 _PRESENT_MIN = 0.5
-"""Soft count from which an outcome has a token: EM leaves traces of every token everywhere."""
+"""Least soft count at which a token counts as present in an outcome: EM leaves traces of every
+token in every outcome."""
 
 _QUANTUM = 2.0**-20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Coordinates:
-    """Soft counts of tokens in outcomes, and what turns them into coordinates."""
+    """Soft counts of tokens per outcome, and the settings that turn counts into coordinates."""
 
     counts_VK: FloatArray
     """Soft count of token v in outcome z, >= 0, float64."""
     background_K: FloatArray
     """Corpus background pi, a simplex point without zeros."""
     blocks: Blocks
-    """Domain -> its outcomes; empty for a free fit."""
+    """Domain -> indices of its outcomes; empty for a free fit."""
     smoothing: float = 1.0
-    """Unseen mass given to a domain, in tokens per different token it has, > 0."""
+    """Probability mass reserved for unseen tokens, in tokens per distinct token of a domain, >
+    0."""
 
     def conditional(self) -> NDArray[np.float32]:
         """Return p(z | token), shape (V, K), every row on the simplex and without zeros.
 
             p(z|v) ~ pi_z (p(v|z) / p(v))^0.4
 
-        with p(v|z) smoothed and p(v) its mean over outcomes. The exponent tempers: the fold-in
-        seeks the mixture that explains a text, and with whole ratios one rare token, seen by
-        chance in one domain, outweighs all others; tempered ones route better at every query
-        length, with any exponent from 0.33 to 0.6 about equally (docs/log.md). Outcomes without
-        counts have p(v) itself, so they take up what says nothing. Unseen tokens sit at pi.
+        Here p(v|z) is smoothed, and p(v) is its mean over outcomes. The exponent tempers the
+        ratios: a basin is the mixture that best explains a text, and with untempered ratios one
+        rare token, seen by chance in one domain, outweighs all others. Tempered ratios route better
+        at every query length, with any exponent from 0.33 to 0.6 about equally well (docs/log.md).
+        Outcomes without counts have p(v) itself, so they absorb uninformative tokens. Tokens
+        without counts lie at pi.
         """
         used_K = self.counts_VK.sum(axis=0) > 0
         seen_V = self.counts_VK.sum(axis=1) > 0
@@ -85,11 +90,12 @@ class Coordinates:
         return conditional_VK
 
     def _likelihood(self) -> FloatArray:
-        """Return p(v|z), shape (V, K): an outcome smoothed by its domain, a domain by all.
+        """Return p(v|z), shape (V, K), smoothed: an outcome by its domain, a domain by all domains.
 
-        A domain gets as much unseen mass as it has different tokens (Witten and Bell), shared out
-        over tokens by how many domains have them (Kneser and Ney): a token that is frequent in
-        one domain says little about another that lacks it.
+        A domain's unseen mass is proportional to its number of distinct tokens (Witten and Bell).
+        The mass is divided over tokens by the number of domains that contain each token (Kneser and
+        Ney): a token that is frequent in one domain says little about another domain that lacks the
+        token.
         """
         domain_VK: FloatArray = self.counts_VK @ relatives(self.blocks, self.counts_VK.shape[1])
         types_K = self.smoothing * np.count_nonzero(domain_VK >= _PRESENT_MIN, axis=0)
@@ -102,12 +108,12 @@ class Coordinates:
         return likelihood_VK
 
     def _spread(self) -> FloatArray:
-        """Return the share of each token in what is common, by the domains that have it."""
+        """Return each token's share of the common distribution, by how many domains contain it."""
         blocks = self.blocks.values() or [(outcome,) for outcome in range(self.background_K.size)]
         spread_V: FloatArray = np.zeros(self.counts_VK.shape[0])
         for block in blocks:
             spread_V += self.counts_VK[:, list(block)].sum(axis=1) >= _PRESENT_MIN
-        # A token too thinly spread to be present anywhere still needs unseen mass everywhere.
+        # A token below `_PRESENT_MIN` in every outcome still needs unseen mass in all of them.
         spread_V = np.maximum(spread_V, self.counts_VK.sum(axis=1) > 0)
         spread_V /= max(spread_V.sum(), 1.0)
         return spread_V
@@ -122,15 +128,16 @@ def fit_free(
     iterations: int = 30,
     windows_max: int = 8_192,
 ) -> Coordinates:
-    """Fit K outcomes without labels.
+    """Fit the coordinates of all tokens on unlabelled documents (free fit).
 
     Args:
         documents: Token ids of each document, each in [0, vocab_size).
         vocab_size: V.
         num_outcomes: K, at least 2.
-        seed: The fit is a function of its arguments alone.
+        seed: Seed of EM's start; the fit is a function of its arguments alone.
         iterations: EM steps, at least 1.
-        windows_max: More windows than this are thinned out evenly, to bound the time.
+        windows_max: Most windows of 128 tokens; of more, this many are taken at even steps, to
+            bound the time.
 
     Raises:
         ConfigError: When there is no token or a setting is out of range.
@@ -168,15 +175,15 @@ def fit_anchored(
     iterations: int = 10,
     smoothing: float = 1.0,
 ) -> Coordinates:
-    """Share the outcomes out to domains and fit each block on its own domain's documents.
+    """Fit coordinates on labelled documents: each domain's block on its own documents.
 
     Args:
         documents: Token ids of each document, each in [0, vocab_size).
         labels: The domain of each document.
         vocab_size: V.
         num_outcomes: K, more than 16.
-        seed: A block is a function of its own documents, its domain's name and the seed.
-        outcomes_per_domain: B; None shares out evenly, at most 3 each.
+        seed: Seed of EM; a block depends on its own documents, its domain's name and the seed.
+        outcomes_per_domain: B; None gives every domain the same number, at most 3.
         iterations: EM steps inside a block, at least 1.
         smoothing: See `Coordinates.smoothing`.
 
@@ -217,12 +224,12 @@ def anchored(
     num_outcomes: int,
     smoothing: float,
 ) -> Coordinates:
-    """Put the soft counts of domains together.
+    """Combine the soft counts of all domains into anchored coordinates.
 
     Args:
         blocks: Domain -> its outcomes.
-        counts_of: Returns what a domain adds to its block, shape (V, B), such as `soft_counts` or
-            `even_counts` of its text.
+        counts_of: Function from a domain's name to the counts of its block, shape (V, B), such as
+            `soft_counts` or `even_counts` of the domain's text.
         vocab_size: V.
         num_outcomes: K.
         smoothing: See `Coordinates.smoothing`.
@@ -319,8 +326,8 @@ def block_counts(
 ) -> FloatArray:
     """Return the soft counts that one corpus adds to its domain's block, shape (V, B).
 
-    They depend on this corpus, the domain's name and the seed only. They are multiples of 2^-20,
-    so sums and differences of up to 2^33 tokens are exact in float64.
+    The counts depend on this corpus, the domain's name and the seed only. The counts are multiples
+    of 2^-20, so sums and differences of up to 2^33 tokens are exact in float64.
 
     Args:
         windows_WV: `count_windows` of the corpus.
@@ -336,9 +343,10 @@ def block_counts(
 
 
 def is_even(blocks: Blocks, domain: str) -> bool:
-    """Return whether a domain's outcomes all get an equal part of its counts.
+    """Return whether all outcomes of a domain get an equal part of the domain's counts.
 
-    A domain that shares outcomes with others is known by its mixture of them.
+    True for a block of one outcome, and for a domain that shares outcomes with other domains: such
+    a domain is recognised by its mixture of outcomes.
     """
     return len(blocks[domain]) == 1 or is_shared(blocks, domain)
 
@@ -350,18 +358,18 @@ def total_counts(windows_WV: sparse.csr_array) -> FloatArray:
 
 
 def even_counts(total_V: FloatArray, size: int) -> FloatArray:
-    """Return counts of which every outcome of a block has an equal part, shape (V, B)."""
+    """Divide token counts equally over the outcomes of a block; shape (V, B)."""
     return _quantised(np.repeat(total_V[:, None] / size, size, axis=1))
 
 
 def soft_counts(
     windows_WV: sparse.csr_array, domain: str, *, size: int, seed: int, iterations: int = 10
 ) -> FloatArray:
-    """Return the counts of a domain's text, split by EM over the outcomes of its block.
+    """Divide the token counts of a domain's text over the outcomes of its block by EM.
 
     Args:
         windows_WV: `count_windows` of the domain's documents.
-        domain: Its name, which with the seed decides where EM starts.
+        domain: Name of the domain; name and seed together decide EM's start.
         size: B, outcomes of the block.
         seed: See `fit_anchored`.
         iterations: EM steps, at least 1.

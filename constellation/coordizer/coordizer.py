@@ -1,7 +1,7 @@
-"""The coordizer: text to tokens, tokens to a basin, and back to text.
+"""Coordizer: encode text to tokens, decode tokens, and compute a text's basin (simplex point).
 
-Inference only: numpy and `tokenizers`, never torch. A loaded coordizer does not change; training
-and extension make new ones.
+For inference only: numpy and `tokenizers`, never torch. A loaded coordizer is immutable; training
+and extension return new coordizers.
 
 Shapes: V tokens of the vocabulary, K outcomes, T tokens of one text.
 """
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from constellation.coordizer.artifacts import CoordizerParts, Provenance, read_parts, write_parts
+from constellation.coordizer.basin_estimator import BasinEstimator
 from constellation.coordizer.encoding import Encoder
-from constellation.coordizer.fold import Folder
 from constellation.coordizer.token_basins import geometry_hash
 from constellation.coordizer.vocabulary import END_ID, Vocabulary
 from constellation.errors import InvalidRequest
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 
 class Coordizer:
-    """Tokenizer with coordinates."""
+    """Tokenizer with a coordinate, a point on the simplex of K outcomes, for every token."""
 
     def __init__(self, parts: CoordizerParts) -> None:
-        """Put the parts to work; `load` and `train_coordizer` are the ways to get them."""
+        """Build a coordizer from its parts; callers use `load` or `train_coordizer` instead."""
         self._parts = parts
         self._token_bytes = parts.vocabulary.token_bytes()
         self._encoder = Encoder(parts.vocabulary)
-        self._folder = Folder(parts.conditional_VK, parts.background_K)
+        self._basin_estimator = BasinEstimator(parts.conditional_VK, parts.background_K)
         self.background_K: FloatArray = _read_only(parts.background_K)
-        """The corpus background pi: where texts that say nothing lie."""
+        """The corpus background pi: the basin of a text without informative tokens."""
         self.conditional_VK: NDArray[np.float32] = _read_only(parts.conditional_VK)
-        """Every token's coordinate p(z | token), rows on the simplex."""
+        """Coordinate p(z | token) of every token, rows on the simplex, shape (V, K)."""
 
     @classmethod
     def load(cls, folder: str | Path) -> "Coordizer":
@@ -52,13 +52,13 @@ class Coordizer:
         return cls(read_parts(Path(folder)))
 
     def save(self, folder: str | Path) -> None:
-        """Store the coordizer as a folder, whole or not at all."""
+        """Store the coordizer as a folder; after a failure the old folder is unchanged."""
         write_parts(Path(folder), self._parts)
 
     @property
-    def folder(self) -> Folder:
-        """What turns tokens into basins."""
-        return self._folder
+    def basin_estimator(self) -> BasinEstimator:
+        """Estimator of basins from tokens, under this coordizer's coordinates."""
+        return self._basin_estimator
 
     @property
     def vocab_size(self) -> int:
@@ -72,7 +72,7 @@ class Coordizer:
 
     @property
     def parts(self) -> CoordizerParts:
-        """All that this coordizer is made of, for making another one."""
+        """All data of this coordizer, for making another coordizer from the data."""
         return self._parts
 
     @property
@@ -82,12 +82,12 @@ class Coordizer:
 
     @property
     def provenance(self) -> Provenance:
-        """Corpus, seed, times and statistics of the training."""
+        """Corpus, seed, training times and measured statistics of this coordizer."""
         return self._parts.provenance
 
     @property
     def coordinates(self) -> "Coordinates":
-        """The soft counts behind the coordinates, for adding and removing corpora."""
+        """The soft counts behind the coordinates, to which corpora can be added and removed."""
         from constellation.coordizer.coordinates import Coordinates
 
         return Coordinates(
@@ -99,21 +99,21 @@ class Coordizer:
 
     @cached_property
     def tokenizer_hash(self) -> str:
-        """sha256 (hex) of the vocabulary and merges alone: kernels depend on no more."""
+        """sha256 (hex) of vocabulary and merges alone, which is all that a kernel depends on."""
         return self._parts.vocabulary.sha256()
 
     @cached_property
     def hash(self) -> str:
-        """sha256 (hex) of vocabulary, coordinates, background and fold: what routing sees."""
-        settings = self._folder.settings()
+        """sha256 (hex) of all that decides a basin: vocabulary, coordinates, background, EM."""
+        settings = self._basin_estimator.settings()
         return geometry_hash(self.tokenizer_hash, self.conditional_VK, self.background_K, settings)
 
     def tokenizer(self) -> Tokenizer:
-        """Return a `tokenizers` object of its own with the same vocabulary and merges."""
+        """Return a new `tokenizers` object with the same vocabulary and merges."""
         return self._parts.vocabulary.build()
 
     def with_coordinates(self, coordinates: "Coordinates") -> "Coordizer":
-        """Return a coordizer with the same tokens at other coordinates, such as a refit."""
+        """Return a coordizer with the same tokens and other coordinates, such as refitted ones."""
         parts = replace(
             self._parts,
             conditional_VK=coordinates.conditional(),
@@ -125,23 +125,23 @@ class Coordizer:
         return Coordizer(parts)
 
     def with_provenance(self, provenance: Provenance) -> "Coordizer":
-        """Return the same coordizer with another account of its origin."""
+        """Return the same coordizer with another record of its origin."""
         return Coordizer(replace(self._parts, provenance=provenance))
 
     def encode(self, text: str | bytes) -> TokenArray:
         """Return the tokens of a text, int32, shape (T,).
 
-        Every byte string comes back from `decode` exactly. Lone surrogates in a `str` are encoded
-        as their three bytes. The characters `<|end|>` are text like any other.
+        `decode` returns every byte string exactly. Lone surrogates in a `str` are encoded as their
+        three bytes. The characters `<|end|>` are ordinary text.
         """
         return self._encoder.encode(text)
 
     def encode_batch(self, texts: Sequence[str | bytes]) -> list[TokenArray]:
-        """Return `encode` of each text, on all cores."""
+        """Return the tokens of each text, as `encode` does, using all CPU cores."""
         return self._encoder.encode_batch(texts)
 
     def decode(self, ids: Sequence[int] | TokenArray) -> bytes:
-        """Return the bytes of the tokens; the end token has none.
+        """Return the bytes of tokens; the end token stands for no bytes.
 
         Raises:
             InvalidRequest: When an id is outside the vocabulary.
@@ -153,11 +153,11 @@ class Coordizer:
         return b"".join(map(self._token_bytes.__getitem__, ids_T.tolist()))
 
     def decode_text(self, ids: Sequence[int] | TokenArray) -> str:
-        """Return the tokens as text; bytes that are not UTF-8 become U+FFFD."""
+        """Return the text of tokens; bytes that are not UTF-8 become U+FFFD."""
         return self.decode(ids).decode("utf-8", "replace")
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the bytes of one token, for streams.
+        """Return the bytes of one token, for decoding a stream token by token.
 
         Raises:
             InvalidRequest: When the id is outside the vocabulary.
@@ -167,18 +167,18 @@ class Coordizer:
         return self._token_bytes[token_id]
 
     def basin(self, ids: Sequence[int] | TokenArray) -> FloatArray:
-        """Return the basin of the tokens, a simplex point, shape (K,); pi when there are none.
+        """Return the basin of tokens, a simplex point, shape (K,); pi for no tokens.
 
         Raises:
             InvalidRequest: When an id is outside the vocabulary.
         """
-        return self._folder.fold(ids)
+        return self._basin_estimator.basin(ids)
 
     def influences(
         self, ids: Sequence[int] | TokenArray, top: int = 5
     ) -> tuple[TokenInfluence, ...]:
-        """Return the tokens that moved the basin most, largest shift first, at most `top`."""
-        shifts_T = self._folder.influence(ids)
+        """Return the tokens that moved the basin most, the largest shift first, at most `top`."""
+        shifts_T = self._basin_estimator.influence(ids)
         order = np.argsort(-shifts_T, kind="stable")[:top]
         return tuple(
             TokenInfluence(

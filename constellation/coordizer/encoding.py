@@ -1,11 +1,13 @@
-"""Encode text or bytes exactly, whatever the bytes are, and fast.
+"""Encode text or arbitrary bytes to token ids, so that decoding returns the exact input.
 
-`tokenizers` takes text only. Runs of bytes that are not UTF-8 become byte tokens, one per byte; the
-text between them is encoded as usual, so the bytes of the tokens always join to the input.
+The library `tokenizers` accepts text only. Bytes that are not UTF-8 become byte tokens, one token
+per byte; the text between such bytes is encoded as usual, so the bytes of all tokens join to the
+input.
 
-Merges never cross the pieces that the split pattern cuts, and most pieces of a text are common
-words: ASCII text is cut here and the tokens of pieces met before are looked up, which takes a third
-of the library's time. What is new, and all other text, goes to the library; the result is the same.
+Merges never cross the pieces that the split pattern cuts, and most pieces are common words. ASCII
+text is therefore split here, and the tokens of known pieces are looked up in a cache, which takes a
+third of the library's time. Unknown pieces, and all other text, are encoded by the library; the
+result is the same.
 
 Shapes: T tokens of one text.
 """
@@ -22,27 +24,28 @@ from constellation.coordizer.vocabulary import Vocabulary
 from constellation.records import TokenArray
 
 _INVALID_RUN = re.compile("([\udc80-\udcff]+)")
-"""Bytes that are not UTF-8, as `surrogateescape` writes them."""
+"""Matches bytes that are not UTF-8, in the form that `surrogateescape` decodes them to."""
 
 _TOKEN_CHARACTERS = dict(enumerate(byte_characters()[:128]))
 """ASCII code point -> the character that stands for that byte in token strings."""
 
 _SLAB_PIECES = 16_384
-"""Pieces looked up at once: bounds the memory that a long text takes on its way."""
+"""Most pieces looked up at once; bounds the temporary memory of encoding a long text."""
 
 _SLAB_TEXTS = 256
-"""Texts that the library encodes at once: bounds the memory that a corpus takes on its way."""
+"""Most texts that the library encodes at once; bounds the temporary memory of encoding a corpus."""
 
 LONG_PIECE_CHARS = 4096
-"""Text with a run of more letters, signs or blanks has its pieces merged one by one, the longest
-in windows, which is exact, too."""
+"""Most letters, signs or blanks in a row before a text is merged piece by piece, and its longest
+pieces window by window; the tokens are the same."""
 
-_REMEMBERED_BYTES_MAX = 4 * 2**20
-"""Bytes of pieces and tokens remembered; beyond it they are forgotten and learnt again."""
+_CACHE_BYTES_MAX = 4 * 2**20
+"""Most bytes of cached pieces and tokens; a larger cache is cleared down to the vocabulary's own
+pieces."""
 
 
 class Encoder:
-    """Text or bytes to token ids, by the merges of a vocabulary. Threads may share one."""
+    """Encode text or bytes to token ids by a vocabulary's merges; threads may share an encoder."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._tokenizer = vocabulary.build()
@@ -50,8 +53,8 @@ class Encoder:
         self._model = self._tokenizer.model
         self._byte_ids = tuple(vocabulary.tokens.index(char) for char in byte_characters())
         self._common = _single_token_pieces(vocabulary)
-        self._remembered = dict(self._common)
-        self._remembered_bytes = 0
+        self._cache = dict(self._common)
+        self._cache_bytes = 0
 
     def encode(self, text: str | bytes) -> TokenArray:
         """Return the token ids of a text, shape (T,); lone surrogates are encoded as bytes."""
@@ -62,7 +65,7 @@ class Encoder:
         return np.array(list(self._ids_of_invalid(data)), dtype=np.int32)
 
     def encode_batch(self, texts: Sequence[str | bytes]) -> list[TokenArray]:
-        """Return `encode` of each text; what the library encodes is shared out to all cores."""
+        """Return the token ids of each text, as `encode` does; the library uses all CPU cores."""
         valid = [_valid_text(text) for text in texts]
         encoded = self._library_tokens([v for v in valid if v is not None and self._is_plain(v)])
         return [
@@ -71,17 +74,17 @@ class Encoder:
         ]
 
     def _is_plain(self, text: str) -> bool:
-        """Return whether the library encodes the text as a whole."""
+        """Return whether the library encodes the whole text, without cache or piecewise merging."""
         return not self._can_look_up(text) and not self._has_long_piece(text)
 
     def _library_tokens(self, texts: Sequence[str]) -> Iterator[TokenArray]:
-        # The library's own form of an encoded text takes 19 bytes per byte of text.
+        # The library's encoding of a text takes 19 bytes per byte of text.
         for start in range(0, len(texts), _SLAB_TEXTS):
             for encoding in self._tokenizer.encode_batch_fast(texts[start : start + _SLAB_TEXTS]):
                 yield np.array(encoding.ids, dtype=np.int32)
 
     def _has_long_piece(self, text: str) -> bool:
-        # Whole strings are matched before pieces are cut, which only the library does.
+        # Only the library matches whole strings, and it does so before the text is split.
         if len(text) <= LONG_PIECE_CHARS or self._whole_strings:
             return False
         return has_long_run(text, LONG_PIECE_CHARS)
@@ -105,22 +108,22 @@ class Encoder:
 
     def _look_up(self, pieces: Sequence[str]) -> bytes:
         """Return the tokens of pieces in order, as the bytes of an int32 array."""
-        # Held here because forgetting puts another dictionary in its place; this one only grows.
-        remembered = self._remembered
+        # A local reference: clearing the cache binds a new dictionary, and this one only grows.
+        cache = self._cache
         try:
-            return b"".join(map(remembered.__getitem__, pieces))
+            return b"".join(map(cache.__getitem__, pieces))
         except KeyError:
-            self._learn(remembered, {piece for piece in pieces if piece not in remembered})
-            return b"".join(map(remembered.__getitem__, pieces))
+            self._add_to_cache(cache, {piece for piece in pieces if piece not in cache})
+            return b"".join(map(cache.__getitem__, pieces))
 
-    def _learn(self, remembered: dict[str, bytes], pieces: Iterable[str]) -> None:
-        """Add the tokens of ASCII pieces; they are cut already, so the merges alone are asked."""
+    def _add_to_cache(self, cache: dict[str, bytes], pieces: Iterable[str]) -> None:
+        """Merge ASCII pieces and add their tokens to the cache; the pieces are split already."""
         for piece in pieces:
             ids = merge_piece(piece.translate(_TOKEN_CHARACTERS), self._model.tokenize)
-            remembered[piece] = array("i", ids).tobytes()
-            self._remembered_bytes += len(piece) + len(remembered[piece])
-        if self._remembered_bytes > _REMEMBERED_BYTES_MAX:
-            self._remembered, self._remembered_bytes = dict(self._common), 0
+            cache[piece] = array("i", ids).tobytes()
+            self._cache_bytes += len(piece) + len(cache[piece])
+        if self._cache_bytes > _CACHE_BYTES_MAX:
+            self._cache, self._cache_bytes = dict(self._common), 0
 
     def _ids_of_invalid(self, data: bytes) -> Iterator[int]:
         parts = _INVALID_RUN.split(data.decode("utf-8", "surrogateescape"))
@@ -133,9 +136,10 @@ class Encoder:
 
 
 def _single_token_pieces(vocabulary: Vocabulary) -> dict[str, bytes]:
-    """Return what is known without asking: a piece that is a token encodes to that token alone.
+    """Return the initial cache: a piece that is a token encodes to that token alone.
 
-    No merge inside a string sees what is around it, so what once became a token always does.
+    Merges inside a string do not depend on the text around the string, so a string that became one
+    token once always does.
     """
     num_merged = len(vocabulary.tokens) - len(vocabulary.whole_strings)
     tokens = enumerate(vocabulary.token_bytes()[1:num_merged], start=1)
@@ -147,7 +151,7 @@ def _single_token_pieces(vocabulary: Vocabulary) -> dict[str, bytes]:
 
 
 def _valid_text(text: str | bytes) -> str | None:
-    """Return the text when it is proper UTF-8, else None."""
+    """Return the text when it can be written as UTF-8, else None."""
     try:
         if isinstance(text, bytes):
             return text.decode()

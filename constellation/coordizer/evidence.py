@@ -1,12 +1,12 @@
-"""Which part of a text says where the text lies.
+"""Strip the white space at both ends of a text before its basin (simplex point) is computed.
 
-White space at the two ends of a text is no evidence: a line break that a terminal, a file or a
-form adds must not move a route. White space inside a text counts as it stands. This file is the
-only place that knows the rule; it is used for queries, for explanations of a route, for the basins
-of training documents and for held-out passages alike.
+White space at the two ends of a text is not evidence of the text's subject: a line break that a
+terminal, a file or a form adds must not change a route. White space inside a text counts. This file
+alone defines the rule, for queries, explanations of routes, basins of training documents and
+held-out passages.
 
-Text that is being written has no end yet: while an answer grows, handoff and mixture fold the
-latest tokens as they are.
+A text that is still being written has no end: during an answer, handoff and mixture compute basins
+of the latest tokens without stripping.
 """
 
 from collections.abc import Callable
@@ -22,17 +22,17 @@ def evidence(text: str) -> str:
 def evidence_tokens(
     text: str, tokens: TokenArray, encode: Callable[[str], TokenArray]
 ) -> TokenArray:
-    """Return the tokens that a text's basin is folded from.
+    """Return the tokens from which a text's basin is computed.
 
     Args:
         text: The whole text.
         tokens: All tokens of `text`.
-        encode: Turns a text into its tokens.
+        encode: Function from a text to its tokens.
 
     Returns:
-        `tokens` where no white space is at either end, else the tokens of the text without it: a
-        text has the same basin, to the bit, with and without blanks and line breaks at its ends.
-        Empty when the text is white space alone.
+        `tokens` when neither end has white space, else the tokens of the stripped text: a text has
+        the same basin, to the bit, with and without blanks and line breaks at its ends. Empty when
+        the text is white space alone.
     """
     counted = evidence(text)
     return tokens if len(counted) == len(text) else encode(counted)

@@ -1,8 +1,9 @@
-"""Append tokens to a coordizer, such as those that edge nodes propose; nothing else moves.
+"""Append tokens to a coordizer (tokenizer with simplex points); old tokens keep their points.
 
-New tokens match as whole strings, before any merge, so text without them is encoded as ever; they
-take the next ids; merges and the coordinates of other tokens stay the same bits. A kernel's new
-embedding rows start from the tokens that the string had before: `before.encode(text)`.
+An appended token matches as a whole string, before any merge, so text without the string is encoded
+as before. Appended tokens get the next ids. Merges and the coordinates of other tokens keep their
+bits. A kernel's new embedding rows are initialised from the tokens that encoded the string before:
+`before.encode(text)`.
 
 Shapes: E new tokens, R = E + 1 rows, K outcomes.
 """
@@ -14,23 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.count_factorisation import WINDOW_TOKENS
 from constellation.coordizer.encoding import Encoder
-from constellation.coordizer.factorise import WINDOW_TOKENS
 from constellation.errors import ConfigError
 from constellation.records import FloatArray, TokenArray
 
 
 def extend(coordizer: Coordizer, texts: Sequence[str], documents: Sequence[str]) -> Coordizer:
-    """Return a coordizer with `texts` as further tokens.
+    """Return a coordizer with `texts` appended as tokens.
 
     Args:
-        coordizer: What is extended; it stays as it is.
-        texts: The new tokens in the order of their ids, each two tokens or longer so far.
-        documents: Text in which they occur; their coordinates are fitted from it. A token that
-            does not occur there sits at the background.
+        coordizer: The coordizer to extend; it is not changed.
+        texts: The new tokens in the order of their ids, each encoded as two tokens or more so far.
+        documents: Texts from which the new tokens' coordinates are fitted. A token that occurs in
+            none of the texts lies at the background.
 
     Raises:
-        ConfigError: When a text is empty, repeated, not UTF-8, or a token already.
+        ConfigError: A text is empty, repeated, not UTF-8, or a token already.
     """
     _check(coordizer, texts)
     before = coordizer.parts
@@ -69,7 +70,8 @@ def _fit_rows(
 ) -> tuple[FloatArray, NDArray[np.float32]]:
     """Return soft counts and coordinates of the new tokens, each of shape (E, K).
 
-    Each occurrence is shared out to outcomes by the basin of the known tokens around it.
+    Each occurrence of a new token is divided over outcomes by the basin of the known tokens in the
+    same window.
     """
     fitted = coordizer.coordinates
     rows_RK = np.zeros((num_new + 1, fitted.background_K.size))
@@ -81,6 +83,6 @@ def _fit_rows(
             occurrences = np.bincount(np.maximum(window, 0), minlength=num_new + 1)
             rows_RK += occurrences[:, None] * basin_K
     rows_RK[:, fitted.counts_VK.sum(axis=0) == 0] = 0  # no text belongs to a free outcome
-    # All tokens beside the new ones: smoothing borrows from what other tokens of a domain do.
+    # The old tokens are included because smoothing uses the counts of a domain's other tokens.
     together_VK = np.concatenate([fitted.counts_VK, rows_RK[1:]])
     return rows_RK[1:], replace(fitted, counts_VK=together_VK).conditional()[-num_new:]

@@ -1,47 +1,48 @@
-"""Merge a long piece of text window by window, exactly as the library merges it at once.
+"""Apply BPE merges to a very long piece of text in windows, with the library's exact result.
 
-The library keeps all pairs of a piece in one heap, so its time grows faster than the length. Here a
-piece is merged in windows, in time that grows as the length. Tokens of two windows may stand side
-by side when the last of one and the first of the next are what their joined string is merged to: a
-row of tokens is what byte-level BPE makes of their string if, and only if, that holds for every two
-neighbours, since a merge never looks further than the two tokens that it joins.
+The library keeps all pairs of a piece in one heap, so its time grows faster than the length;
+merging in windows takes time proportional to the length. The last token of one window and the first
+token of the next may stand side by side if merging their joined string gives these two tokens
+again. A sequence of tokens is the byte-level BPE of its string if, and only if, this holds for
+every two neighbours, since a merge depends on the two joined tokens alone.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 WINDOW_CHARS = 16_384
-"""Characters merged at once; a piece of at most this length is merged whole."""
+"""Characters merged at once; a piece of at most this length is merged in one call."""
 
 OVERLAP_TOKENS = 8
-"""Tokens at the end of a window that are merged again with what follows them."""
+"""Tokens at the end of a window that are discarded and merged again with the next window."""
 
 RETREATS_MAX = 64
-"""Tokens given up before a window fits what is done; one more, and all is merged at once."""
+"""Most tokens taken back, one by one, before the next window fits; after more, the whole piece is
+merged in one call."""
 
 
 class Token(Protocol):
-    """What the library says of a token."""
+    """A token as the library `tokenizers` returns it."""
 
     @property
     def id(self) -> int:
-        """Return its number."""
+        """Return the id of the token."""
 
     @property
     def value(self) -> str:
-        """Return its string."""
+        """Return the string of the token."""
 
 
 Merge = Callable[[str], Sequence[Token]]
-"""Merges a string at once."""
+"""Function that merges a whole string at once."""
 
 
 def merge_piece(piece: str, merge: Merge) -> list[int]:
-    """Return the ids of the tokens that `merge` makes of a piece, merging a window at a time.
+    """Return the token ids of a piece, merging one window of characters at a time.
 
     Args:
-        piece: In byte-level characters.
-        merge: Of the vocabulary.
+        piece: Piece of text in byte-level characters.
+        merge: Merge function of the vocabulary.
     """
     if len(piece) <= WINDOW_CHARS:
         return [token.id for token in merge(piece)]
@@ -66,6 +67,6 @@ def merge_piece(piece: str, merge: Merge) -> list[int]:
 
 
 def _fit(left: Token, right: Token, merge: Merge) -> bool:
-    """Return whether two tokens stay what they are when they meet."""
+    """Return whether two neighbouring tokens stay unchanged when their joined string is merged."""
     joined = merge(left.value + right.value)
     return [token.id for token in joined] == [left.id, right.id]

@@ -1,15 +1,16 @@
-"""Train merges by integration gain: how much two neighbours tell about each other.
+"""Train BPE merges by integration gain: the shared information of two neighbouring tokens.
 
 A merge of the neighbours a, b removes the multi-information
 
     Phi(a, b) = n_ab ln(p_ab / (p_a p_b))   nats,   p_x = n_x / n,   p_ab = n_ab / n
 
-with n_ab the neighbouring positions a b inside pieces of the split pattern, n_x the tokens x and n
-all tokens, all as they are at that moment. The pair with the largest gain is merged, of equal ones
-that with the smallest ids, until the vocabulary is full or no pair gains. Its coupling
-kappa = n_ab / (bytes of the corpus) must reach a floor.
+with n_ab the number of positions where a and b are neighbours inside a piece of the split pattern,
+n_x the number of tokens x, and n the number of all tokens, counted after all merges so far. The
+pair with the largest gain is merged, and of pairs with equal gain the pair with the smallest ids,
+until the vocabulary is full or no pair has a positive gain. A merged pair's coupling kappa = n_ab /
+(bytes of the corpus) must reach a minimum.
 
-This file knows text and merges; it knows no coordinates and reads no files.
+This file works on text and merges; it uses no coordinates and reads no files.
 """
 
 import heapq
@@ -26,27 +27,28 @@ from constellation.coordizer.bytelevel import (
     byte_characters,
     bytes_to_token,
 )
-from constellation.coordizer.merges import PAIR_COUNT_MIN, check_vocab_size, cut_long_pieces
+from constellation.coordizer.count_merges import PAIR_COUNT_MIN, check_vocab_size, cut_long_pieces
 
 COUPLING_MIN = 2e-7
-"""Floor of kappa: 4 pairs in 20 MB. Below it, chance pairs of rare tokens look integrated."""
+"""Default minimum of kappa: 4 pairs in 20 MB. With less, chance pairs of rare tokens look
+integrated."""
 
 _MARGIN = 1 + 1e-12
-"""Keeps an upper bound above the gain whatever way the logarithm rounds."""
+"""Factor that keeps an upper bound above the gain whichever way the logarithm rounds."""
 
 
 def train_phi_merges(
     texts: Iterable[str], vocab_size: int, *, coupling_min: float = COUPLING_MIN
 ) -> Tokenizer:
-    """Merge the neighbours with the largest integration gain until the vocabulary is full.
+    """Train a tokenizer by merging the neighbours with the largest integration gain.
 
     Args:
-        texts: Training text; the texts' borders are never crossed.
-        vocab_size: Most tokens, at least 257. Little text gives fewer.
-        coupling_min: Floor of kappa, >= 0; besides, a pair must occur twice.
+        texts: Training texts; no merge crosses from one text to the next.
+        vocab_size: Most tokens, at least 257. Short texts give fewer tokens.
+        coupling_min: Minimum of kappa, >= 0; in addition, a pair must occur twice.
 
     Returns:
-        A tokenizer whose merges rank in the order they were made.
+        A tokenizer whose merges are ranked in the order in which they were made.
 
     Raises:
         ConfigError: When `vocab_size` is below 257.
@@ -62,7 +64,7 @@ def train_phi_merges(
 def count_pieces(texts: Iterable[str]) -> Counter[str]:
     """Return how often each piece of the split pattern occurs, in byte-level characters.
 
-    Longer pieces than `PIECE_CHARS_MAX` count as several.
+    A piece longer than `PIECE_CHARS_MAX` counts as several pieces.
     """
     splitter = build_tokenizer().pre_tokenizer
     ascii_counts: Counter[str] = Counter()
@@ -78,28 +80,29 @@ def count_pieces(texts: Iterable[str]) -> Counter[str]:
 
 
 def gain(pair_count: int, left_count: int, right_count: int, num_tokens: int) -> float:
-    """Return Phi in nats."""
+    """Return the integration gain Phi of merging a pair, in nats."""
     return pair_count * math.log(pair_count * num_tokens / (left_count * right_count))
 
 
 class MergeTable:
-    """Counts of tokens and pairs, kept up to date merge by merge.
+    """Counts of tokens and pairs, updated after every merge, from which the best pair is chosen.
 
     A word is a string with one character per token, `chr(id)`, so that pairs are found and replaced
-    at the speed of C; a pair is a string of two.
+    at the speed of C; a pair is a string of two characters.
 
-    The best pair comes from a lazy heap of upper bounds. A pair's gain falls with n and n_ab, so an
-    old bound stays good; it rises as n_a or n_b fall, so bounds take these counts a hundredth too
-    low, and only when a count falls below that are the bounds of its pairs made again. Pairs at
-    the top of the heap get their exact gain; when the best of them beats every bound left, it wins.
+    The best pair comes from a lazy heap of upper bounds of the gain. A pair's gain falls with n and
+    n_ab, so an old bound stays valid. The gain rises when n_a or n_b fall, so a bound is computed
+    from counts a hundredth too low, and is recomputed only when a count falls below that lowered
+    count. Pairs at the top of the heap get their exact gain; the best of these pairs is merged when
+    its gain exceeds every remaining bound.
     """
 
     def __init__(self, pieces: Mapping[str, int], *, coupling_min: float) -> None:
-        """Count tokens and pairs.
+        """Count the tokens and pairs of pieces.
 
         Args:
             pieces: Piece in byte-level characters -> how often it occurs.
-            coupling_min: Floor of kappa.
+            coupling_min: Minimum of kappa.
         """
         self.tokens = [END_TEXT, *sorted(byte_characters())]
         """Token strings in the order of their ids."""
@@ -121,12 +124,12 @@ class MergeTable:
         self._make_bounds(self._pair_counts)
 
     def merge_best(self) -> bool:
-        """Merge the pair with the largest gain; return False when none gains."""
+        """Merge the pair with the largest gain; return False when no pair has a positive gain."""
         pair = self._take_best()
         if not pair:
             return False
-        # The token is new: a string that two tokens spell is always split the same way, because
-        # merges inside it do not see what is around it; once it is a token it is never two again.
+        # The token is new: merges inside a string do not depend on the text around the string, so a
+        # string that is spelled by two tokens cannot be one token elsewhere.
         self.tokens.append(self.tokens[ord(pair[0])] + self.tokens[ord(pair[1])])
         self._pairs.append(pair)
         merged = chr(len(self.tokens) - 1)
@@ -149,10 +152,10 @@ class MergeTable:
             self._words_with[word[at : at + 2]].append(index)
 
     def _take_best(self) -> str:
-        """Return the pair with the largest gain, or nothing when none gains."""
+        """Remove and return the pair with the largest gain; "" when no pair has a positive gain."""
         best_gain, best = 0.0, ""
         looked_at = []
-        if len(self._heap) > 4 * len(self._bounds) + 1024:  # mostly superseded by now
+        if len(self._heap) > 4 * len(self._bounds) + 1024:  # most entries are outdated
             self._heap = [(bound, pair) for pair, bound in self._bounds.items()]
             heapq.heapify(self._heap)
         heap = self._heap
@@ -176,7 +179,7 @@ class MergeTable:
         return best
 
     def _make_bounds(self, pairs: Iterable[str]) -> None:
-        """Give pairs whose gain may have risen a new bound, when it can be a gain at all."""
+        """Compute a new bound for pairs whose gain may have risen, if the bound is positive."""
         low_counts, bounds, num_tokens = self._low_counts, self._bounds, self._num_tokens
         for pair in pairs:
             count = self._pair_counts[pair]
@@ -191,7 +194,7 @@ class MergeTable:
                 heapq.heappush(self._heap, (bound, pair))
 
     def _merge_words(self, pair: str, merged: str) -> set[str]:
-        """Merge `pair` in all words; return the pairs that became more frequent."""
+        """Merge `pair` in all words; return the pairs whose count rose."""
         words, pair_counts, words_with = self._words, self._pair_counts, self._words_with
         rising: set[str] = set()
         num_merged = 0
@@ -219,7 +222,7 @@ class MergeTable:
         return rising
 
     def _refresh_low_counts(self, tokens: Iterable[str]) -> None:
-        """Lower the counts that bounds are made from where the true ones fell below them."""
+        """Lower the counts behind the bounds where the true counts fell below them."""
         fallen = [t for t in tokens if self._token_counts[t] < self._low_counts.get(t, math.inf)]
         for token in fallen:
             self._low_counts[token] = _lowered(self._token_counts[token])

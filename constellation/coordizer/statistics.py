@@ -1,4 +1,4 @@
-"""Measure a coordizer on texts: how far its tokens lie apart, and how well it writes text.
+"""Measure a coordizer (tokenizer with simplex points) on texts: distances, compression, errors.
 
 Shapes: V tokens of the vocabulary, K outcomes, P pairs of tokens.
 """
@@ -13,27 +13,29 @@ from constellation.errors import ConfigError
 from constellation.geometry.simplex import distance
 
 PAIRS = 20_000
-"""Pairs of tokens whose distances are measured."""
+"""Number of random token pairs whose distances are measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoordizerStatistics:
-    """What `inspect` found."""
+    """Statistics of a coordizer on a set of texts, as `inspect` measures them."""
 
     num_texts: int
     num_tokens: int
-    """Tokens of all texts."""
+    """Number of tokens of all texts together."""
     distance_mean: float
-    """Mean Fisher-Rao distance between two tokens that occur, radians in [0, pi]."""
+    """Mean Fisher-Rao distance between the coordinates of two tokens that occur, radians in [0,
+    pi]."""
     distance_p90: float
-    """90 % of these distances are at most this, radians in [0, pi]."""
+    """90th percentile of these distances, radians in [0, pi]."""
     bytes_per_token: float
     used_vocabulary: float
     """Share of the vocabulary that occurs in the texts, in [0, 1]."""
     roundtrip_accuracy: float
-    """Share of the texts that come back from their tokens exactly; anything below 1 is a bug."""
+    """Share of the texts that decode exactly to the original; anything below 1 is a bug."""
     load_entropy: float
-    """Entropy of the outcomes' load, the mean coordinate over all tokens, nats in [0, ln K]."""
+    """Entropy of the mean coordinate over all tokens, nats in [0, ln K]; higher means that the
+    tokens use the outcomes more evenly."""
 
 
 def inspect(
@@ -42,9 +44,9 @@ def inspect(
     """Measure `coordizer` on texts.
 
     Args:
-        coordizer: What is measured.
-        texts: At least one token in all.
-        seed: Draws the pairs of tokens; a token counts once, however often it occurs.
+        coordizer: The coordizer to measure.
+        texts: Texts to measure on; together at least one token.
+        seed: Seed of the draw of token pairs; every distinct token is equally likely.
 
     Raises:
         ConfigError: When the texts hold no token.

@@ -1,7 +1,7 @@
-"""Turn a stream of tokens into text as it arrives, never half a character.
+"""Decode a stream of token ids to text token by token, without splitting a UTF-8 character.
 
-A token may end in the middle of a UTF-8 sequence; those bytes wait for the next token. What comes
-out, joined, is exactly `Coordizer.decode_text` of all the tokens.
+A token may end in the middle of a UTF-8 sequence; the incomplete bytes are kept until the next
+token. All returned texts joined equal `Coordizer.decode_text` of all tokens.
 """
 
 import codecs
@@ -9,19 +9,19 @@ from collections.abc import Callable
 
 
 class TextStream:
-    """Collects the bytes of tokens and gives out the text that is complete so far."""
+    """Buffers the bytes of tokens and returns the text that is complete so far."""
 
     def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
         """Start at the beginning of a text.
 
         Args:
-            token_bytes: Gives the bytes of a token id, such as `Coordizer.token_bytes`.
+            token_bytes: Function from a token id to its bytes, such as `Coordizer.token_bytes`.
         """
         self._token_bytes = token_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def feed(self, token_id: int) -> str:
-        """Take one token; return the text it completes, which may be empty.
+        """Add one token; return the text that the token completes, which may be empty.
 
         Raises:
             InvalidRequest: When the id is outside the vocabulary.
@@ -29,5 +29,5 @@ class TextStream:
         return self._decoder.decode(self._token_bytes(token_id))
 
     def flush(self) -> str:
-        """End the text: what is left of a broken character comes out as U+FFFD."""
+        """End the text; an incomplete character at the end is returned as U+FFFD."""
         return self._decoder.decode(b"", final=True)

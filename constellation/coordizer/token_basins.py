@@ -1,6 +1,7 @@
-"""Basins of tokens without a tokenizer: what a kernel needs to follow where its text goes.
+"""Load what a process needs to compute basins (simplex points) of token ids: no tokenizer.
 
-It holds the coordinates alone (4 bytes for each token and outcome); neither torch nor `tokenizers`.
+A kernel's process uses it to follow the basin of the text that the kernel writes. It holds the
+coordinates alone (4 bytes for each token and outcome); neither torch nor `tokenizers` objects.
 
 Shapes: V tokens of the vocabulary, K outcomes.
 """
@@ -13,19 +14,19 @@ from typing import Any
 from numpy.typing import NDArray
 
 from constellation.coordizer.artifacts import read_parts
-from constellation.coordizer.fold import Folder
+from constellation.coordizer.basin_estimator import BasinEstimator
 
 
 def geometry_hash(
     tokenizer_hash: str, conditional_VK: NDArray[Any], background_K: NDArray[Any], settings: str
 ) -> str:
-    """Return the sha256 (hex) of vocabulary, coordinates, background and fold: what routing sees.
+    """Return the sha256 (hex) of all that decides a basin; it identifies a coordizer to routers.
 
     Args:
-        tokenizer_hash: Of the vocabulary and merges.
+        tokenizer_hash: sha256 (hex) of the vocabulary and merges.
         conditional_VK: p(z | token).
         background_K: Corpus background pi.
-        settings: `Folder.settings` of the fold.
+        settings: `BasinEstimator.settings` of the estimator.
     """
     digest = hashlib.sha256(tokenizer_hash.encode())
     digest.update(conditional_VK.tobytes())
@@ -34,16 +35,18 @@ def geometry_hash(
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=2)  # a switch to another release needs both for a moment
-def read_folder(folder: Path) -> tuple[Folder, str]:
-    """Read what folds tokens into basins, and the hash of its coordizer; once in a process.
+@lru_cache(maxsize=2)  # during a switch of releases both coordizers are in use
+def read_estimator(folder: Path) -> tuple[BasinEstimator, str]:
+    """Read the estimator of basins from a coordizer's folder, and the coordizer's hash; cached.
 
     Raises:
         ArtifactError: A file is missing or damaged.
     """
     parts = read_parts(folder)
-    folder_of_tokens = Folder(parts.conditional_VK, parts.background_K)
+    estimator = BasinEstimator(parts.conditional_VK, parts.background_K)
     tokenizer_hash = parts.vocabulary.sha256()
-    settings = folder_of_tokens.settings()
-    known_as = geometry_hash(tokenizer_hash, parts.conditional_VK, parts.background_K, settings)
-    return folder_of_tokens, known_as
+    settings = estimator.settings()
+    coordizer_hash = geometry_hash(
+        tokenizer_hash, parts.conditional_VK, parts.background_K, settings
+    )
+    return estimator, coordizer_hash

@@ -1,4 +1,4 @@
-"""Train a coordizer: merges first, then coordinates on the encoded documents.
+"""Train a coordizer on documents: learn BPE merges, then fit a simplex point for every token.
 
 Shapes: V tokens of the vocabulary, K outcomes.
 """
@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from constellation.coordizer.artifacts import CoordizerParts, Provenance
 from constellation.coordizer.blocks import outcomes_for
 from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.count_merges import train_count_merges
 from constellation.coordizer.encoding import Encoder
-from constellation.coordizer.merges import train_count_merges
 from constellation.coordizer.phi_merges import train_phi_merges
 from constellation.coordizer.statistics import inspect
 from constellation.coordizer.vocabulary import from_tokenizer
@@ -29,7 +29,7 @@ CRITERIA: dict[str, Callable[[Sequence[str], int], Tokenizer]] = {
     "count": train_count_merges,
     "phi": train_phi_merges,
 }
-"""How merges may be chosen: criterion -> trainer."""
+"""Criterion by which merges are chosen -> trainer of merges."""
 
 STATISTICS_DOCUMENTS_MAX = 200
 """Most documents on which a trained coordizer's statistics are measured."""
@@ -45,20 +45,20 @@ def train_coordizer(
     seed: int = 0,
     num_outcomes: int = 64,
 ) -> Coordizer:
-    """Train merges and coordinates on documents.
+    """Train a coordizer (merges and token coordinates) on documents.
 
     Args:
         documents: Training texts, proper UTF-8.
         labels: The domain of each document; None when domains are not known.
         vocab_size: Most tokens, at least 257.
         criterion: "count" or "phi".
-        anchored: Anchor the coordinates to the labels; None does so when labels are given.
-        seed: The result is a function of the arguments alone.
-        num_outcomes: K, at least; domains that find no outcome of their own get more.
+        anchored: Whether each domain gets outcomes of its own; None: True when labels are given.
+        seed: Seed of the coordinates' fit; the result is a function of the arguments alone.
+        num_outcomes: Least K; more domains than fit get a larger K.
 
     Raises:
-        ConfigError: On settings out of range, labels that do not fit the documents, or documents
-            without text.
+        ConfigError: A setting is out of range, there are not as many labels as documents, or the
+            documents hold no text.
     """
     anchored = labels is not None if anchored is None else anchored
     _check(documents, labels)
@@ -93,10 +93,10 @@ def refit(
     seed: int = 0,
     num_outcomes: int = 64,
 ) -> Coordizer:
-    """Fit new coordinates for the same tokens: anchored with labels, free without.
+    """Fit new coordinates for the same tokens: anchored with labels, free without labels.
 
     Raises:
-        ConfigError: When labels do not fit the documents or nothing can be fitted.
+        ConfigError: There are not as many labels as documents, or the documents hold no text.
     """
     _check(documents, labels)
     start_s = perf_counter()
@@ -159,7 +159,7 @@ def _fit(
     num_outcomes: int,
     seed: int,
 ) -> "Coordinates":
-    # Imported here: fitting needs scipy, which who only encodes should not wait for.
+    # Imported here: fitting needs scipy, whose import would slow down processes that only encode.
     from constellation.coordizer.coordinates import fit_anchored, fit_free
 
     if labels is None:
@@ -169,14 +169,14 @@ def _fit(
 
 
 def _with_statistics(coordizer: Coordizer, documents: Sequence[str]) -> Coordizer:
-    """Measure on documents taken evenly from all, few enough to take no time worth naming."""
+    """Measure the coordizer on at most 200 documents, taken at even steps, and store the result."""
     step = -(-len(documents) // STATISTICS_DOCUMENTS_MAX)
     statistics = asdict(inspect(coordizer, documents[::step]))
     return coordizer.with_provenance(replace(coordizer.provenance, statistics=statistics))
 
 
 def _corpus_sha256(documents: Sequence[str], labels: Sequence[str] | None) -> str:
-    """Return the sha256 of labels and documents in order, each with its length before it."""
+    """Return the sha256 of labels and documents in order, each preceded by its length."""
     digest = hashlib.sha256()
     for index, document in enumerate(documents):
         for part in (labels[index] if labels is not None else "", document):

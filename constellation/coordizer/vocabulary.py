@@ -1,7 +1,7 @@
-"""The vocabulary as plain data: tokens, merge rules, whole strings; their identity and files.
+"""Vocabulary of a tokenizer as plain data: tokens, BPE merges, whole-string tokens; hash and JSON.
 
-A trained `tokenizers` object is turned into this record once; everything that is stored, hashed or
-built again comes from it. It knows no coordinates and reads no files.
+A trained `tokenizers` object is converted to this record once; everything that is stored, hashed or
+built again comes from the record. The record holds no coordinates, and this file reads no files.
 """
 
 import hashlib
@@ -26,16 +26,16 @@ END_ID = 0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vocabulary:
-    """Tokens in the order of their ids, and how text becomes tokens."""
+    """Tokens in the order of their ids, and the merges by which text becomes tokens."""
 
     tokens: tuple[str, ...]
-    """Token strings: `<|end|>`, the bytes, one per merge, then the whole strings."""
+    """Token strings: `<|end|>`, the 256 bytes, one per merge, then the whole strings."""
     merges: tuple[tuple[str, str], ...]
     """Pairs of token strings in rank order."""
     whole_strings: tuple[str, ...] = ()
-    """Extension tokens, plain text, matched before any merge; they have the last ids."""
+    """Extension tokens as plain text, matched before any merge; they have the last ids."""
     criterion: str = "count"
-    """How the merges were chosen: "count" or "phi"."""
+    """Criterion by which the merges were chosen: "count" or "phi"."""
 
     def __post_init__(self) -> None:
         known = set(self.tokens)
@@ -53,17 +53,17 @@ class Vocabulary:
         return build_tokenizer(ids, self.merges, self.whole_strings)
 
     def token_bytes(self) -> tuple[bytes, ...]:
-        """Return the bytes of every token in id order; the end token has none."""
+        """Return the bytes of every token in id order; the end token stands for no bytes."""
         num_merged = len(self.tokens) - len(self.whole_strings)
         merged = [token_to_bytes(token) for token in self.tokens[1:num_merged]]
         return (b"", *merged, *(text.encode() for text in self.whole_strings))
 
     def vocab_json(self) -> bytes:
-        """Return `vocab.json`: token string -> id, in id order."""
+        """Return the content of `vocab.json`: token string -> id, in id order."""
         return _compact({token: index for index, token in enumerate(self.tokens)})
 
     def merge_rules_json(self) -> bytes:
-        """Return `merge_rules.json`: criterion, merges in rank order, whole strings."""
+        """Return the content of `merge_rules.json`: criterion, ranked merges, whole strings."""
         rules = {
             "criterion": self.criterion,
             "merges": self.merges,
@@ -72,7 +72,7 @@ class Vocabulary:
         return _compact(rules)
 
     def sha256(self) -> str:
-        """Return the identity (hex) of tokens, merges and whole strings."""
+        """Return the sha256 (hex) of tokens, merges and whole strings: the vocabulary's id."""
         digest = hashlib.sha256(self.vocab_json())
         digest.update(b"\0")
         digest.update(self.merge_rules_json())
@@ -80,7 +80,7 @@ class Vocabulary:
 
 
 def from_tokenizer(tokenizer: Tokenizer, *, criterion: str) -> Vocabulary:
-    """Read the vocabulary of a tokenizer that was just trained."""
+    """Convert a newly trained `tokenizers` object to a `Vocabulary`."""
     model = json.loads(tokenizer.to_str())["model"]
     return _from_parts(
         model["vocab"], {"criterion": criterion, "merges": model["merges"], "whole_strings": []}
@@ -88,10 +88,10 @@ def from_tokenizer(tokenizer: Tokenizer, *, criterion: str) -> Vocabulary:
 
 
 def from_json(vocab: bytes, merge_rules: bytes) -> Vocabulary:
-    """Read the two files back.
+    """Build a `Vocabulary` from the contents of `vocab.json` and `merge_rules.json`.
 
     Raises:
-        ConfigError: When they do not make a vocabulary.
+        ConfigError: The contents are not a vocabulary with merges.
     """
     try:
         return _from_parts(json.loads(vocab), json.loads(merge_rules))

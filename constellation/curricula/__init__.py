@@ -1,1 +1,4 @@
-"""Corpora: reading, preparing and checking text. No network, no torch."""
+"""Corpora: read files to documents, clean, de-duplicate, split and check training text.
+
+No network and no torch, except `conversation_checks`.
+"""

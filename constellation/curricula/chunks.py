@@ -1,4 +1,4 @@
-"""Cut a long text into pieces of a few kilobytes at natural boundaries, losing nothing."""
+"""Cut a long text into pieces of a few kilobytes at blank lines, without losing a character."""
 
 import re
 
@@ -7,16 +7,16 @@ _GAP = re.compile(r"(\n(?:[ \t]*\n)+)")
 
 
 def chunk(text: str, *, chars_min: int = 2000, chars_max: int = 4000) -> list[str]:
-    """Cut `text` into pieces that join back to it exactly.
+    """Cut `text` into pieces whose concatenation is the text.
 
-    A piece ends at a blank line once it has `chars_min` characters and the next block starts in
-    the first column (a top-level definition in source, a paragraph in prose), or sooner when
-    the next block would take it over `chars_max`. A block over `chars_max` is cut at line ends.
+    A piece ends at a blank line when the piece has `chars_min` characters and the next block starts
+    in the first column (a top-level definition in source, a paragraph in prose), or earlier when
+    the next block would not fit into `chars_max`. A block over `chars_max` is cut at line ends.
 
     Args:
         text: Any text.
         chars_min: Characters a piece should have before it may end, at least 1.
-        chars_max: Characters no piece exceeds, at least `chars_min`.
+        chars_max: Most characters of a piece, at least `chars_min`.
 
     Returns:
         Pieces of 1 to `chars_max` characters; none for an empty text.
@@ -34,7 +34,7 @@ def chunk(text: str, *, chars_min: int = 2000, chars_max: int = 4000) -> list[st
 
 
 def _blocks(text: str, chars_max: int) -> list[str]:
-    """Return the blocks between blank lines, those over `chars_max` cut at line ends."""
+    """Return the blocks between blank lines; blocks over `chars_max` are cut at line ends."""
     blocks: list[str] = []
     pieces = _GAP.split(text)
     for body, gap in zip(pieces[::2], [*pieces[1::2], ""], strict=True):

@@ -1,13 +1,15 @@
-"""Which conversations to train on: copies out, and two measured limits that a caller may set.
+"""Select conversations for training: no duplicates, and two optional measured limits.
 
-**Phi.** The integration of a given kernel's hidden states over the conversation, the mean of up to
-four windows of 256 tokens. A shorter conversation has no Phi.
+**Phi.** The integration of a kernel's hidden states over the conversation: the mean of up to four
+windows of 256 tokens. A shorter conversation has no Phi.
 
-**Alignment.** The Fisher-Rao distance between the basins of a prompt and of its reply, as a mean
-over the conversation's pairs. Without a limit of the caller's, the limit is the null: the median
-distance of first prompts to first replies of conversations half the file further on.
+**Alignment.** The Fisher-Rao distance between the basins (simplex points) of a prompt and of its
+reply, averaged over the conversation's pairs. If the caller gives no limit, the limit is a null
+value: the median distance of first prompts to first replies of conversations half the file further
+on.
 
-Both are statistics of texts under one kernel or coordizer; neither says that a reply is good.
+Both are statistics of texts under one kernel or coordizer; neither measures whether a reply is
+good.
 
 Shapes: K outcomes, T tokens.
 """
@@ -29,62 +31,65 @@ from constellation.kernel.observables.phi import PHI_POSITIONS, phi_integration
 
 PHI_WINDOWS_MAX: Final = 4
 NULL_PAIRS_MIN: Final = 8
-"""Conversations from which mismatched pairs make a limit."""
+"""Least number of conversations whose mismatched pairs define a limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dropped:
-    """A conversation that is left out."""
+    """A conversation that was removed, with the reason."""
 
     line: int
     reason: str
     """"duplicate", "phi", "too short for phi" or "basin distance"."""
     detail: str
-    """The value and the limit, in words."""
+    """The measured value and the limit, as a sentence."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checked:
-    """What is left of a file, and what the limits were."""
+    """The selected and the removed conversations of a file, and the limits that were used."""
 
     kept: tuple[Conversation, ...]
     dropped: tuple[Dropped, ...]
     distance_max: float | None = None
-    """Limit of the basin distance, radians; None when it was not checked."""
+    """Limit of the basin distance, radians; None when the distance was not checked."""
     distance_null: float | None = None
-    """Median distance of mismatched pairs, radians; None when there were too few."""
+    """Median distance of mismatched pairs, radians; None when there were too few conversations."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhiCheck:
-    """A least Phi under a kernel."""
+    """Check that removes conversations whose Phi under a kernel is below a limit."""
 
     kernel: LoadedKernel
     coordizer: Coordizer
     phi_min: float
-    """In [0, 1)."""
+    """Least Phi of a kept conversation, in [0, 1)."""
     keep_short: bool = False
-    """Whether conversations too short to measure stay."""
+    """Whether to keep conversations that are too short to measure."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.phi_min < 1:
-            raise ConfigError(f"phi_min is {self.phi_min}; allowed: 0 up to, but not, 1")
+            raise ConfigError(f"phi_min is {self.phi_min}; allowed: 0 <= phi_min < 1")
         if self.kernel.tokenizer_hash != self.coordizer.tokenizer_hash:
-            raise ConfigError("the kernel speaks the tokens of another coordizer; give its own")
+            raise ConfigError(
+                "the kernel was trained with another coordizer; give the kernel's own coordizer"
+            )
         if self.kernel.config.context < PHI_POSITIONS:
             raise ConfigError(
                 f"Phi needs a context of {PHI_POSITIONS} tokens, the kernel has "
-                f"{self.kernel.config.context}; take another kernel"
+                f"{self.kernel.config.context}; use another kernel"
             )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlignmentCheck:
-    """A largest distance between a prompt's basin and its reply's."""
+    """Check that removes conversations whose prompts and replies have distant basins."""
 
     coordizer: Coordizer
     distance_max: float | None = None
-    """Radians in [0, pi]; None takes the null's median."""
+    """Largest mean distance of a kept conversation, radians in [0, pi]; None means the null's
+    median."""
 
     def __post_init__(self) -> None:
         if self.distance_max is not None and not 0 <= self.distance_max <= 3.15:
@@ -97,10 +102,10 @@ def check_conversations(
     phi: PhiCheck | None = None,
     alignment: AlignmentCheck | None = None,
 ) -> Checked:
-    """Return the conversations that are no copies and within the limits, in their order.
+    """Return the unique conversations within the limits, in their order.
 
     Raises:
-        ConfigError: No limit of the distance is given and there are under 8 conversations.
+        ConfigError: No limit of the distance is given, and there are fewer than 8 conversations.
     """
     kept, dropped = _without_copies(conversations)
     null = None
@@ -125,7 +130,7 @@ def check_conversations(
 def conversation_phi(
     conversation: Conversation, kernel: LoadedKernel, coordizer: Coordizer
 ) -> float | None:
-    """Return the mean Phi of up to four windows, in [0, 1); None under 256 tokens."""
+    """Return the mean Phi of up to four windows, in [0, 1); None for fewer than 256 tokens."""
     ids_T = torch.tensor(coordizer.encode(conversation.text).tolist(), dtype=torch.int64)
     windows = list(torch.split(ids_T, PHI_POSITIONS))[:PHI_WINDOWS_MAX]
     measured = [
@@ -138,7 +143,7 @@ def conversation_phi(
 
 
 def prompt_reply_distance(conversation: Conversation, coordizer: Coordizer) -> float:
-    """Return the mean distance of a prompt's basin from its reply's, radians in [0, pi]."""
+    """Return the mean distance between a prompt's basin and its reply's, radians in [0, pi]."""
     return statistics.fmean(
         _distance(asked, replied, coordizer) for asked, replied in conversation.pairs
     )
@@ -147,10 +152,10 @@ def prompt_reply_distance(conversation: Conversation, coordizer: Coordizer) -> f
 def mismatched_distance(
     conversations: Sequence[Conversation], coordizer: Coordizer
 ) -> float | None:
-    """Return the median distance of first prompts to other conversations' first replies.
+    """Return the median distance between first prompts and first replies of other conversations.
 
-    The other is the one half of them further on, so that a file sorted by subject pairs different
-    subjects. None for under 8 conversations.
+    A conversation is paired with the conversation half the file further on, so that a file sorted
+    by subject pairs different subjects. None for fewer than 8 conversations.
     """
     if len(conversations) < NULL_PAIRS_MIN:
         return None
@@ -176,8 +181,8 @@ def _limit(check: AlignmentCheck, null: float | None, num_conversations: int) ->
     limit = null if check.distance_max is None else check.distance_max
     if limit is None:
         raise ConfigError(
-            f"{num_conversations} conversations make no null (it needs {NULL_PAIRS_MIN}); give "
-            "the largest distance yourself"
+            f"{num_conversations} conversations are too few to derive a limit of the distance "
+            f"({NULL_PAIRS_MIN} are needed); give the largest distance yourself"
         )
     return limit
 

@@ -1,8 +1,8 @@
-"""Conversations in JSON lines: read them, name what is wrong with a line, write them as text.
+"""Read and write conversations as JSON lines, with a reason for every line that is not valid.
 
 One line holds one conversation: `{"messages": [{"role": "user", "content": "..."}, ...]}`, with an
 optional `"metadata": {"domain": "..."}`. At most one `system` message comes first; then `user` and
-`assistant` take turns, and the last word is the assistant's.
+`assistant` alternate, and the last message is the assistant's.
 """
 
 import json
@@ -19,43 +19,43 @@ from constellation.records import transcript
 
 ROLES: Final = ("system", "user", "assistant")
 LINE_BYTES_MAX: Final = 16 * 2**20
-"""A longer line is skipped."""
+"""Most bytes of a line; a longer line is skipped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """What one side said."""
+    """One message of a conversation, with the role of its author."""
 
     role: str
     """"system", "user" or "assistant"."""
     content: str
-    """Text with at least one visible character."""
+    """Text of the message, with at least one visible character."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversation:
-    """Messages in order."""
+    """One conversation: its messages in order, its line number and its domain."""
 
     messages: tuple[Message, ...]
     line: int
-    """Where it stood in its file, from 1."""
+    """Line number in the file, from 1."""
     domain: str | None = None
-    """What its metadata name as its domain."""
+    """Domain that the metadata name; None without one."""
 
     @property
     def text(self) -> str:
-        """All messages, each followed by a line break, as `chat` shows them to a kernel."""
+        """All messages, each followed by a line break, in the form that kernels read."""
         return transcript(message.content for message in self.messages)
 
     @property
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Every user message with the reply to it."""
+        """Pairs of a user message and the reply to it."""
         spoken = [message for message in self.messages if message.role != "system"]
         for asked, replied in zip(spoken[::2], spoken[1::2], strict=True):
             yield asked.content, replied.content
 
     def to_json(self) -> str:
-        """Return one line that `read_conversations` and `read_corpus` both read."""
+        """Return one JSON line that both `read_conversations` and `read_corpus` accept."""
         metadata = {} if self.domain is None else {"domain": self.domain}
         messages = [asdict(message) for message in self.messages]
         content = {"messages": messages, "text": self.text, "metadata": metadata}
@@ -64,11 +64,11 @@ class Conversation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversations:
-    """What a file holds."""
+    """The conversations of a file, and the lines that were skipped."""
 
     conversations: tuple[Conversation, ...]
     skipped: tuple[Skipped, ...]
-    """"line N" and the reason of every line that is no conversation."""
+    """"line N" and the reason, for every line that is not a valid conversation."""
 
 
 def read_conversations(path: Path, *, skips_max: int = 100) -> Conversations:
@@ -76,10 +76,11 @@ def read_conversations(path: Path, *, skips_max: int = 100) -> Conversations:
 
     Args:
         path: JSON lines in UTF-8; blank lines do not count.
-        skips_max: Bad lines tolerated; one more stops the reading.
+        skips_max: Most invalid lines; one more raises an error.
 
     Raises:
-        CorpusError: The file cannot be read, has more bad lines, or holds no conversation.
+        CorpusError: The file cannot be read, has more than `skips_max` invalid lines, or holds no
+            conversation.
     """
     skipped: list[Skipped] = []
     found: list[Conversation] = []
@@ -103,7 +104,7 @@ def read_conversations(path: Path, *, skips_max: int = 100) -> Conversations:
 
 
 def write_conversations(path: Path, conversations: Iterable[Conversation]) -> None:
-    """Write one line per conversation; the file is whole or the old one stays.
+    """Write one line per conversation; after a failure the old file is unchanged.
 
     Raises:
         CorpusError: The file cannot be written.
@@ -112,7 +113,7 @@ def write_conversations(path: Path, conversations: Iterable[Conversation]) -> No
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines; of one that is too long only as much as shows that it is."""
+    """Yield the lines; of a line that is too long only enough bytes to detect its length."""
     while raw := file.readline(LINE_BYTES_MAX + 1):
         rest = raw
         while len(rest) > LINE_BYTES_MAX and not rest.endswith(b"\n"):

@@ -1,8 +1,8 @@
-"""Read a corpus: a folder or a list of files becomes documents, each with its domain.
+"""Read a folder or a list of files into a corpus: documents, each with a domain and a source.
 
-Knows nothing of tokens or splits. A record that cannot be read is counted, named and skipped;
-more of them than `ReadLimits.skips_max`, or more bytes than `ReadLimits.unread_share_max`, stop the
-reading with `CorpusError`.
+This file does not handle tokens or splits. A record that cannot be read is counted, listed with its
+reason, and skipped. More skipped records than `ReadLimits.skips_max`, or more unread bytes than
+`ReadLimits.unread_share_max`, raise `CorpusError`.
 """
 
 from collections import Counter
@@ -39,23 +39,23 @@ __all__ = [
 ]
 
 FILE_BYTES_MAX = 256 * 2**20
-"""Bytes of the largest file that is read, unless the limits say otherwise."""
+"""Largest file that is read by default, in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadLimits:
-    """What reading tolerates."""
+    """Limits on unreadable and large files while a corpus is read."""
 
     skips_max: int = 100
-    """Unreadable records (files or lines) tolerated; one more stops the reading."""
+    """Most unreadable records (files or lines); one more raises an error."""
     file_bytes_max: int = FILE_BYTES_MAX
-    """Bytes of the largest file that is read; a larger one is skipped and named."""
+    """Largest file that is read, in bytes; a larger file is skipped and listed."""
     unread_share_max: float | None = None
-    """Share of the bytes of text files, in [0, 1], that may be left unread because a file is too
-    large or damaged; a larger share stops the reading. None: any share."""
+    """Largest share of the bytes of text files, in [0, 1], that may be unread because a file is too
+    large or damaged; a larger share raises an error. None means any share."""
     text_column: str | None = None
-    """Column of tables (.csv, .tsv, .parquet) that holds the texts; None: .csv and .tsv are plain
-    text, and .parquet has a column "text"."""
+    """Column of tables (.csv, .tsv, .parquet) that holds the texts. None means that .csv and .tsv
+    are read as plain text, and that .parquet has a column "text"."""
 
     def __post_init__(self) -> None:
         if self.skips_max < 0 or self.file_bytes_max < 1:
@@ -70,20 +70,20 @@ class ReadLimits:
 def read_corpus(paths: Path | Sequence[Path], limits: ReadLimits | None = None) -> Corpus:
     """Read every text file under `paths`; docs/corpora.md lists what counts as text.
 
-    The domain of a document is, in this order: the "domain" entry of its JSON-lines metadata;
-    the first sub-folder of the given folder it lies in; the stem of its file; each under a name
-    that a kernel may have (`name_domains`), different ones under different names.
+    The domain of a document is the first that exists of: the "domain" entry of its JSON-lines
+    metadata; the first sub-folder below the given folder; the file's name without suffix. Domains
+    get names that are valid for kernels (`name_domains`), different domains different names.
 
     Args:
         paths: A folder, a file, or several of them.
-        limits: What to tolerate; the defaults when left out.
+        limits: Limits on unreadable files; None means the defaults.
 
     Returns:
-        Documents in the sorted order of their paths; empty texts are skipped and named.
+        Documents in the sorted order of their paths; empty texts are skipped and listed.
 
     Raises:
-        CorpusError: When a path is missing, nothing readable is found, or more records than
-            `limits.skips_max` or more bytes than `limits.unread_share_max` had to be skipped.
+        CorpusError: A path is missing, nothing readable is found, or more records than
+            `limits.skips_max` or more bytes than `limits.unread_share_max` are skipped.
     """
     limits = limits or ReadLimits()
     roots = [paths] if isinstance(paths, Path) else list(paths)
@@ -116,13 +116,13 @@ def read_corpus(paths: Path | Sequence[Path], limits: ReadLimits | None = None) 
 
 
 def without_names(corpus: Corpus) -> Reading | None:
-    """Return what was read of a corpus whose documents all get another domain than their own."""
+    """Return the report on reading without renamed domains, for a corpus with other domains."""
     return None if corpus.reading is None else replace(corpus.reading, names={})
 
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads files one by one, and keeps count of what it could not read."""
+    """Reads files one by one into documents, and counts what could not be read."""
 
     where: str
     limits: ReadLimits
@@ -134,7 +134,7 @@ class _Reader:
     num_bytes: int = 0
 
     def check_sizes(self, files: Sequence[FoundFile]) -> None:
-        """Refuse files too large before any is read, when they are too many for certain."""
+        """Raise an error before reading, when files that are too large exceed the unread share."""
         large = [file for file in files if file.size_bytes > self.limits.file_bytes_max]
         sizes = {file.name: file.size_bytes for file in large if _may_be_text(file)}
         self._check_share(
@@ -142,7 +142,7 @@ class _Reader:
         )
 
     def check_share(self, num_bytes: int) -> None:
-        """Refuse a corpus of which too many of `num_bytes` could not be read."""
+        """Raise an error when too large a share of `num_bytes` could not be read."""
         reasons = {skip.source: skip.reason for skip in self.skipped}
         self._check_share(reasons, self.unread, num_bytes)
 
@@ -167,10 +167,10 @@ class _Reader:
             self.num_files += 1
             self.num_bytes += file.size_bytes
             for record in records:
-                self._take(file, record)
+                self._add_record(file, record)
 
     def summary(self) -> str:
-        """Return in a few words why nothing could be read."""
+        """Return a short reason why nothing could be read."""
         parts = [f"{len(self.skipped)} records skipped"]
         if self.skipped:
             parts.append(f"the first is {self.skipped[0].source}: {self.skipped[0].reason}")
@@ -178,7 +178,7 @@ class _Reader:
             parts.append(f"no text in {suffix_counts(self.not_text)}")
         return "; ".join(parts)
 
-    def _take(self, file: FoundFile, record: Record) -> None:
+    def _add_record(self, file: FoundFile, record: Record) -> None:
         source = record.source or (f"{file.name}:{record.line}" if record.line else file.name)
         if record.problem:
             self._skip(source, record.problem)
@@ -230,7 +230,7 @@ class _Reader:
 
 
 def _may_be_text(file: FoundFile) -> bool:
-    """Return whether a file's suffix, or its start, says that it holds text."""
+    """Return whether a file's suffix, or its first bytes, show that it holds text."""
     if is_known(file.name):
         return True
     with file.path.open("rb") as content:

@@ -1,4 +1,4 @@
-"""Check a corpus before training: empty and huge documents, damaged text, class balance."""
+"""Check a corpus before training: empty, huge and damaged documents, and balance of domains."""
 
 import math
 from collections import Counter
@@ -8,39 +8,41 @@ from dataclasses import dataclass
 from constellation.curricula.documents import Corpus, Document
 
 HUGE_BYTES = 2**20
-"""A document over this size is reported as huge."""
+"""Size in bytes above which a document is reported as huge."""
 
 DAMAGED_SHARE_MAX = 0.01
-"""A document with a larger share of replacement characters is reported as damaged."""
+"""Largest share of replacement characters (U+FFFD) of an undamaged document."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationReport:
-    """What was found. Sources are named so that a reader can go and look."""
+    """Findings of the check of a corpus; sources are named so that a person can look at them."""
 
     num_documents: int
     num_bytes: int
     bytes_by_domain: dict[str, int]
     """Domain -> bytes of text."""
     balance: float
-    """Entropy of the domains' byte shares over that of equal shares, [0, 1]; 1 for one domain."""
+    """Entropy of the domains' shares of bytes over its maximum, [0, 1]; 1 means equally large
+    domains, or one domain."""
     skipped: tuple[str, ...]
     """"source: reason" of records that could not be read, encoding errors among them."""
     empty: tuple[str, ...]
-    """Sources without any visible character."""
+    """Sources of documents without a visible character."""
     huge: tuple[str, ...]
-    """Sources over `HUGE_BYTES`."""
+    """Sources of documents over `HUGE_BYTES`."""
     damaged: tuple[str, ...]
-    """Sources where U+FFFD marks text that was once decoded with the wrong encoding."""
+    """Sources of documents with many U+FFFD, which an earlier decoding with a wrong encoding
+    leaves."""
 
     @property
     def problems(self) -> int:
-        """Number of findings that a person should look at."""
+        """Number of findings that a person should check."""
         return len(self.skipped) + len(self.empty) + len(self.huge) + len(self.damaged)
 
 
 def validate(corpus: Corpus) -> ValidationReport:
-    """Report on a corpus as it was read; never raises for what it finds."""
+    """Check a corpus and return the findings; raises no error for a finding."""
     sizes = Counter[str]()
     for document in corpus.documents:
         sizes[document.domain] += len(document.text.encode())
@@ -59,16 +61,16 @@ def validate(corpus: Corpus) -> ValidationReport:
 
 
 def balance(sizes: Iterable[int]) -> float:
-    """Return how equal the sizes are: H(shares) / ln(number of sizes), in [0, 1].
+    """Return how equal sizes are: the entropy of their shares over its maximum, in [0, 1].
 
-    One size, or none, is balanced: 1. Sizes that are all zero are too.
+    1 for fewer than two sizes, and for sizes that are all zero.
     """
     values = list(sizes)
     total = sum(values)
     if len(values) < 2 or total == 0:
         return 1.0
     shares = [value / total for value in values if value]
-    # max: rounding may leave -0.0 when all the text is in one domain.
+    # max: rounding may give -0.0 when all text is in one domain.
     return max(0.0, -sum(share * math.log(share) for share in shares) / math.log(len(values)))
 
 

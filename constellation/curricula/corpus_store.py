@@ -1,4 +1,4 @@
-"""Keep a prepared corpus in a folder: one JSON-lines file per split and a manifest."""
+"""Write and read a prepared corpus: a JSON-lines file per split, and a manifest with digests."""
 
 import json
 from dataclasses import asdict
@@ -13,7 +13,7 @@ MANIFEST = "manifest.json"
 
 
 def save_prepared(folder: Path, corpus: PreparedCorpus) -> None:
-    """Write the splits and, last, the manifest that vouches for them."""
+    """Write the splits and then the manifest, which holds their sha256."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     for name in SPLITS:
@@ -24,10 +24,10 @@ def save_prepared(folder: Path, corpus: PreparedCorpus) -> None:
 
 
 def load_prepared(folder: Path) -> PreparedCorpus:
-    """Read a prepared corpus back and compare it with its manifest.
+    """Read a prepared corpus and check it against its manifest.
 
     Raises:
-        ArtifactError: A file is missing or damaged, or a split is not what was written.
+        ArtifactError: A file is missing or damaged, or a split differs from the manifest's sha256.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Documents, each with its domain and its source: what reading gives and preparing takes."""
+"""Records of a corpus: documents with domain and source, and the report on reading them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,23 +9,23 @@ from constellation.errors import CorpusError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """One text and where it came from."""
+    """One text with its domain and source."""
 
     text: str
-    """The text itself."""
+    """Text of the document."""
     domain: str
-    """Name of its domain, 1 to 64 characters of a-z, 0-9, '-', '_', '.'; one kernel is trained
-    per domain."""
+    """Name of the domain, 1 to 64 characters of a-z, 0-9, '-', '_', '.'; one kernel is trained per
+    domain."""
     source: str
-    """What the text was cut from, such as "net/client.py", or what its record names as "source"; a
-    source is never split over train, dev and test."""
+    """Origin of the text, such as "net/client.py", or the "source" entry of its record; all
+    documents of a source are in one of train, dev and test."""
     part: int = 0
     """Index of this piece within its source, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Skipped:
-    """A record that could not be read."""
+    """A record that could not be read, with the reason."""
 
     source: str
     reason: str
@@ -33,37 +33,39 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """What was read of the files of a corpus, and what was not, and why."""
+    """Report on reading the files of a corpus: what was read, and what was not."""
 
     num_files: int
-    """Files whose text was read."""
+    """Number of files whose text was read."""
     num_bytes: int
-    """Bytes of these files."""
+    """Size of these files in bytes."""
     unread: Mapping[str, int] = field(default_factory=dict)
-    """File that should have been read and was not -> its bytes; the reason is among `skipped`."""
+    """File that should have been read and could not be -> its size in bytes; the reason is in
+    `skipped`."""
     not_text: Mapping[str, int] = field(default_factory=dict)
-    """Suffix -> files with it that hold no text."""
+    """Suffix -> number of files with this suffix that hold no text."""
     passed_over: tuple[Skipped, ...] = ()
-    """Links and folders that could not be followed or opened, devices."""
+    """Devices, and links and folders that could not be followed or opened."""
     hidden: tuple[str, ...] = ()
     """Files and folders whose name begins with a dot."""
     renamed: tuple[str, ...] = ()
-    """Files whose name is not UTF-8, as they are called in `source`."""
+    """Files whose name is not UTF-8, under the names that `source` uses."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """What a folder or record calls a domain -> the domain's name, where the two differ."""
+    """Name of a domain in a folder or record -> name of the domain in the corpus, where both
+    differ."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corpus:
-    """Documents in a fixed order, and what had to be left out."""
+    """Documents in a fixed order, and what was left out."""
 
     documents: tuple[Document, ...]
     skipped: tuple[Skipped, ...] = ()
-    """Records, and files as a whole, that could not be read."""
+    """Records and whole files that could not be read."""
     reading: Reading | None = None
-    """Of the files; None where the text comes from elsewhere."""
+    """Report on reading the files; None for text that does not come from files."""
     unmerged: Mapping[str, int] = field(default_factory=dict)
-    """Domain that `merged` left out -> its documents."""
+    """Domain that `merged` left out -> number of its documents."""
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -71,13 +73,14 @@ class Corpus:
         return tuple(sorted({document.domain for document in self.documents}))
 
     def merged(self, domains: Mapping[str, Sequence[str]]) -> "Corpus":
-        """Return the documents of the named domains under new ones.
+        """Return the documents of the named domains, renamed to new domains.
 
         Args:
-            domains: New domain -> domains that become it; documents of others are left out.
+            domains: New domain -> old domains that are merged into it; documents of other domains
+                are left out.
 
         Raises:
-            CorpusError: A domain is not there, or named twice.
+            CorpusError: A domain does not exist, or is named twice.
         """
         becomes = {old: new for new, olds in domains.items() for old in olds}
         if unknown := sorted(set(becomes) - set(self.domains)):

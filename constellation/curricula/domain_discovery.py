@@ -1,7 +1,8 @@
-"""Domains for text that has none: pieces are grouped by where their basins lie.
+"""Find domains in unlabelled text: cluster the basins (simplex points) of its pieces.
 
-Groups are found on training text alone, under free coordinates; held-out pieces then go to the
-nearest centre, so that nothing of them shapes what they are measured with.
+Clusters are found on training text alone, under coordinates fitted without labels. Held-out pieces
+are then assigned to the nearest centre, so that held-out text does not influence the clusters it is
+measured with.
 
 Shapes: N pieces, M domains, K outcomes.
 """
@@ -20,27 +21,27 @@ from constellation.curricula.split import SPLITS
 from constellation.errors import CorpusError
 from constellation.geometry.simplex import pairwise_distances
 from constellation.records import FloatArray
-from constellation.routing.balanced_clusters import discover
+from constellation.routing.balanced_clusters import cluster_balanced
 
 VOCAB_SIZE = 4096
-"""Tokens of the coordizer that only sees to the grouping."""
+"""Tokens of the temporary coordizer that is trained for the clustering."""
 
 
 def discover_domains(
     corpus: PreparedCorpus, *, num_domains: int, seed: int = 0, vocab_size: int = VOCAB_SIZE
 ) -> PreparedCorpus:
-    """Return the same pieces under domains found by their text; names they had are not looked at.
+    """Return the same pieces under domains found by clustering; existing domains are ignored.
 
     Args:
-        corpus: What to group.
+        corpus: Pieces to cluster.
         num_domains: M, from 2 to the number of training pieces.
-        seed: Of coordinates and starts.
-        vocab_size: Tokens of the coordizer that is trained for this and then dropped.
+        seed: Seed of the coordinates and of the clustering's starts.
+        vocab_size: Tokens of the temporary coordizer that is trained for the clustering.
 
     Returns:
-        Pieces in their order with domains "domain-1" to "domain-M", the largest first; each holds
-        at most 1.25 times its share of the training pieces. The manifest says how far pieces lie
-        from their centres (`discovery.spread`, radians).
+        Pieces in their order, with domains "domain-1" to "domain-M", the largest first. A domain
+        holds at most 1.25 times an equal share of the training pieces. The manifest holds the
+        distance of pieces from their centres (`discovery.spread`, radians).
 
     Raises:
         CorpusError: There are fewer training pieces than domains.
@@ -58,7 +59,7 @@ def discover_domains(
         seed=seed,
     )
     basins = {name: _basins(corpus.of_split(name), coordizer) for name in SPLITS}
-    shards = discover(basins["train"], num_shards=num_domains, seed=seed)
+    shards = cluster_balanced(basins["train"], num_shards=num_domains, seed=seed)
     labels = {
         name: shards.labels_N if name == "train" else _nearest(basins_NK, shards.centres_MK)
         for name, basins_NK in basins.items()
@@ -93,7 +94,7 @@ def _nearest(basins_NK: FloatArray, centres_MK: FloatArray) -> NDArray[np.intp]:
 
 
 def _names(labels_N: NDArray[np.intp], num_domains: int) -> dict[int, str]:
-    """Return shard -> name; numbers follow size, with zeros so that names sort."""
+    """Return cluster -> name; numbers follow size, zero-padded so that names sort."""
     sizes_M = np.bincount(labels_N, minlength=num_domains)
     order = np.argsort(-sizes_M, kind="stable").tolist()
     width = len(str(num_domains))

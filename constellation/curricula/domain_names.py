@@ -1,7 +1,7 @@
-"""Names of domains: what a folder or a record is called, as a name that a kernel may have.
+"""Turn names of folders and records into unique names of domains that are valid for kernels.
 
-Different originals never get the same name. A name depends on its original alone wherever two
-originals do not become the same.
+Different originals never get the same name. A name depends on its original alone, unless two
+originals would get the same name.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ _OTHER = re.compile(r"[^a-z0-9_.]+")
 
 
 def name_domains(originals: Iterable[str]) -> dict[str, str]:
-    """Return original -> name for each of them.
+    """Return original -> name, for every original.
 
     A name is the original in lower case without accents, with `-` for blanks and signs, and words
-    for `+`, `#` and `&` ("C++" is called "c-plus-plus"). Where letters are lost (other scripts,
-    over 64 characters) or two originals would be called the same, the name ends with the start of
-    the original's sha256; an original that is such a name itself keeps the name.
+    for `+`, `#` and `&` ("C++" becomes "c-plus-plus"). When letters are lost (other scripts, over
+    64 characters) or two originals would get the same name, the name ends with the first characters
+    of the original's sha256; an original that equals its plain name keeps that name.
     """
     by_name: defaultdict[str, list[str]] = defaultdict(list)
     for original in sorted(set(originals)):
@@ -40,7 +40,7 @@ def name_domains(originals: Iterable[str]) -> dict[str, str]:
 
 
 def plain_name(original: str) -> str:
-    """Return the name of one original, as if there were no others."""
+    """Return the name of one original, regardless of other originals."""
     letters = unicodedata.normalize("NFKD", original).casefold().translate(_WORDS)
     letters = "".join(letter for letter in letters if not unicodedata.combining(letter))
     name = _OTHER.sub("-", letters).lstrip("-._").rstrip("-.")
@@ -57,5 +57,5 @@ def _with_digest(name: str, original: str) -> str:
 
 
 def _composed(original: str) -> str:
-    """Return one form of letters with accents, however a file system writes them."""
+    """Return the composed form (NFC) of accented letters, which file systems write differently."""
     return unicodedata.normalize("NFC", original)

@@ -1,4 +1,4 @@
-"""Read one line of a JSON-lines file; the one parser that all readers share."""
+"""Parse one line of a JSON-lines file, with the same errors for all readers."""
 
 import json
 from typing import Any
@@ -7,11 +7,11 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class BadLine(Exception):
-    """A line is not JSON, or what the line holds cannot be used; the message says why."""
+    """A line is not JSON, or its content cannot be used; the message gives the reason."""
 
 
 def parse_line(raw: bytes) -> Any:
-    """Return the JSON value that a line of UTF-8 holds; a byte-order mark is passed over.
+    """Return the JSON value of a line of UTF-8; a byte-order mark is ignored.
 
     Raises:
         BadLine: The line is not UTF-8, not JSON, nested too deeply, or holds an integer of too
@@ -23,12 +23,12 @@ def parse_line(raw: bytes) -> Any:
         raise BadLine(f"not UTF-8 at byte {error.start}") from error
     except (json.JSONDecodeError, RecursionError) as error:
         raise BadLine(f"not JSON: {error}") from error
-    except ValueError as error:  # Python's limit, which says how Python raises it
+    except ValueError as error:  # Python's limit of digits, whose message advises how to raise it
         raise BadLine("not JSON: an integer of too many digits") from error
 
 
 def check_text(text: str) -> str:
-    """Return `text`, or refuse one that cannot be written as UTF-8 or is no text.
+    """Return `text`; raise an error for a text that is binary or cannot be written as UTF-8.
 
     Raises:
         BadLine: The text holds half a character (a lone surrogate) or a NUL character.
@@ -39,7 +39,7 @@ def check_text(text: str) -> str:
 
 
 def text_problem(text: str) -> str | None:
-    """Return why a text cannot be used; None when the text can."""
+    """Return the reason why a text cannot be used; None for a usable text."""
     if "\0" in text:
         return "holds NUL characters, so it is no text, or text in UTF-16"
     try:

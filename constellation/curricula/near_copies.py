@@ -1,10 +1,10 @@
-"""Find near copies: documents that share most of their five-word shingles.
+"""Find near copies: documents that share most of their shingles (five consecutive words).
 
-Two documents are compared by bottom-k sketches of their shingles (Broder 1997); the estimate of
-the Jaccard index is unbiased. Which documents are compared at all is found by prefix filtering
-(Chaudhuri, Ganti and Kaushik 2006): two sketches that are alike enough share one of the few rarest
-values of each, so common values (a notice, a mail header at the start of every document) are never
-looked up, and the time grows as the number of documents.
+Two documents are compared by bottom-k sketches of their shingles (Broder 1997), which estimate the
+Jaccard index without bias. Prefix filtering (Chaudhuri, Ganti and Kaushik 2006) selects the
+documents to compare: two similar sketches share one of the few rarest values of each, so common
+values (a notice or mail header in every document) are never looked up, and the time is proportional
+to the number of documents.
 """
 
 import math
@@ -15,20 +15,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from constellation.curricula.comparison_units import units, use_other_operators
 from constellation.curricula.documents import Document
-from constellation.curricula.units import units, use_other_operators
 
 SHINGLE_WORDS = 5
 SKETCH_SIZE = 64
 
 HOLDERS_MAX = 64
-"""Documents noted under one value; a value that more documents share tells nothing apart."""
+"""Most documents stored under one value; a value of more documents does not discriminate."""
 
 COMPARISONS_MAX = 32
-"""Documents, those that share most rare values first, that a document is compared with."""
+"""Most documents compared with a document; the documents that share most rare values come first."""
 
 _SLAB_WORDS = 65_536
-"""Words hashed at once: bounds the memory and the sorting that a long text takes."""
+"""Most words hashed at once; bounds the memory and sorting of a long text."""
 
 Sketch = NDArray[np.uint64]
 
@@ -36,13 +36,13 @@ Sketch = NDArray[np.uint64]
 def drop_near_copies(
     documents: Sequence[Document], similarity_max: float
 ) -> tuple[list[Document], int]:
-    """Return the first of every group of near copies, in order, and how many were dropped.
+    """Keep the first document of every group of near copies; return them and the number removed.
 
-    Documents with the same words but other operators (`a + b`, `a - b`) are no copies.
+    Documents with the same words but different operators (`a + b`, `a - b`) are not copies.
 
     Args:
-        documents: Texts in the order that decides which one stays.
-        similarity_max: Jaccard index of shingles in (0, 1] from which two documents are copies.
+        documents: Texts; the order decides which document of a group is kept.
+        similarity_max: Jaccard index of shingles in (0, 1] from which on two documents are copies.
     """
     sketches = [sketch(document.text) for document in documents]
     index = NearIndex(sketches, similarity_max)
@@ -59,14 +59,14 @@ def drop_near_copies(
 
 
 class NearIndex:
-    """The sketches of the documents kept so far, looked up by their rarest values."""
+    """Sketches of the documents kept so far, indexed by their rarest values."""
 
     def __init__(self, sketches: Sequence[Sketch], similarity_max: float) -> None:
-        """Count how common each value is.
+        """Count in how many sketches each value occurs.
 
         Args:
-            sketches: Those of all documents that will be asked about or added.
-            similarity_max: Jaccard index from which two documents are copies.
+            sketches: Sketches of all documents that will be looked up or added.
+            similarity_max: Jaccard index from which on two documents are copies.
         """
         self._similarity_max = similarity_max
         self._counts = _count_values(sketches)
@@ -76,14 +76,14 @@ class NearIndex:
         """Pairs of documents compared or looked up so far: the work that was done."""
 
     def add(self, values: Sketch) -> None:
-        """Note a document that is kept."""
+        """Add the sketch of a document that is kept."""
         for value in self._rarest(values):
             if len(self._holders[value]) < HOLDERS_MAX:
                 self._holders[value].append(len(self._added))
         self._added.append(values)
 
     def copies_of(self, values: Sketch) -> Iterator[int]:
-        """Yield the places, in the order of adding, of documents that are alike enough."""
+        """Yield the indices, in the order of adding, of documents that are similar enough."""
         shared = Counter(
             place for value in self._rarest(values) for place in self._holders.get(value, ())
         )
@@ -93,10 +93,11 @@ class NearIndex:
                 yield place
 
     def _rarest(self, values: Sketch) -> list[int]:
-        """Return the rarest values, one of which any copy has among its rarest, too.
+        """Return the rarest values of a sketch; any near copy shares at least one of them.
 
-        Copies share at least `similarity_max` of the larger sketch, so the rarest value that both
-        have stands at most that far up in either. A value that no other document has is of no use.
+        Copies share at least `similarity_max` of the larger sketch, so the rarest common value of
+        two copies is among this many rarest values of each. Values of no other document are
+        omitted.
         """
         num_shared_min = math.ceil(self._similarity_max * len(values) - 1e-9)
         counts = self._counts[_slots(values, self._counts)]
@@ -106,19 +107,19 @@ class NearIndex:
 
 
 def sketch(text: str) -> Sketch:
-    """Return the smallest hashes of the text's shingles, sorted, at most `SKETCH_SIZE`."""
+    """Return the smallest hashes of a text's shingles, sorted, at most `SKETCH_SIZE`."""
     words = units(text) or [""]
     smallest = np.empty(0, dtype=np.uint64)
     for start in range(0, max(1, len(words) - SHINGLE_WORDS + 1), _SLAB_WORDS):
         hashes = _shingles(words[start : start + _SLAB_WORDS + SHINGLE_WORDS - 1])
-        if len(smallest) == SKETCH_SIZE:  # most hashes are too large, and need no sorting
+        if len(smallest) == SKETCH_SIZE:  # most hashes are too large to be among the smallest
             hashes = hashes[hashes < smallest[-1]]
         smallest = np.unique(np.concatenate((smallest, hashes)))[:SKETCH_SIZE]
     return smallest
 
 
 def _shingles(words: Sequence[str]) -> Sketch:
-    """Return a hash of every five neighbouring words, or one of all words when there are fewer."""
+    """Return a hash of every five consecutive words, or of all words if there are fewer."""
     codes = np.asarray([zlib.crc32(word.encode()) for word in words], dtype=np.uint64)
     num_shingles = max(1, len(codes) - SHINGLE_WORDS + 1)
     mixed = np.zeros(num_shingles, dtype=np.uint64)
@@ -134,10 +135,10 @@ def jaccard(a: Sketch, b: Sketch) -> float:
 
 
 def _count_values(sketches: Sequence[Sketch]) -> NDArray[np.uint32]:
-    """Return, by slot, in how many sketches a value occurs, or more where two values share a slot.
+    """Return a table by slot of the number of sketches with each value (or more, on a collision).
 
-    Any order of values serves the search, as long as all documents use the same; a count that is
-    too high costs nothing but a lookup.
+    Prefix filtering works with any order of values that all documents share; a count that is too
+    high only costs a lookup.
     """
     num_values = sum(map(len, sketches))
     counts = np.zeros(1 << max(10, num_values.bit_length()), dtype=np.uint32)
@@ -151,7 +152,7 @@ def _slots(values: Sketch, counts: NDArray[np.uint32]) -> NDArray[np.uint64]:
 
 
 def _scramble(values: Sketch) -> Sketch:
-    """Mix 64-bit integers one to one (the finaliser of splitmix64)."""
+    """Mix 64-bit integers bijectively (the finaliser of splitmix64)."""
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""From raw documents to a prepared corpus: clean, de-duplicate, cap, split, cut into pieces."""
+"""Prepare a corpus for training: clean, de-duplicate, cap, split and cut documents into pieces."""
 
 import hashlib
 from collections import Counter
@@ -6,30 +6,31 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from constellation.curricula.chunks import chunk
-from constellation.curricula.clean import clean
-from constellation.curricula.dedupe import deduplicate
+from constellation.curricula.deduplication import deduplicate
 from constellation.curricula.documents import Corpus, Document
 from constellation.curricula.reading_report import account_of
 from constellation.curricula.split import SPLITS, SplitConfig, split
+from constellation.curricula.text_cleaning import clean
 from constellation.errors import ConfigError, CorpusError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrepareConfig:
-    """How a corpus is prepared."""
+    """Options of preparing a corpus."""
 
     domain_bytes_max: int | None = None
-    """Bytes kept per domain after de-duplication; None keeps all."""
+    """Most bytes per domain after de-duplication; None means no limit."""
     similarity_max: float = 0.8
-    """Jaccard index of five-word shingles from which two documents count as copies, (0, 1]."""
+    """Jaccard index of five-word shingles, in (0, 1], from which on two documents count as
+    copies."""
     paragraph_chars_min: int = 200
     """Paragraphs of at least this many characters are kept once in the whole corpus."""
     chunk_chars_min: int = 2000
-    """Characters after which a piece of a document may end."""
+    """Least characters of a piece before it may end at a blank line."""
     chunk_chars_max: int = 4000
-    """Characters no piece exceeds."""
+    """Most characters of a piece."""
     split: SplitConfig = field(default_factory=SplitConfig)
-    """Shares of train, dev and test."""
+    """Shares of documents in train, dev and test."""
 
     def __post_init__(self) -> None:
         if self.domain_bytes_max is not None and self.domain_bytes_max < 1:
@@ -45,13 +46,13 @@ class PrepareConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedCorpus:
-    """Documents of a few kilobytes, split, with the counts that describe them."""
+    """Train, dev and test pieces of a few kilobytes, with a manifest that describes them."""
 
     train: tuple[Document, ...]
     dev: tuple[Document, ...]
     test: tuple[Document, ...]
     manifest: Mapping[str, object]
-    """Counts and sha256 of each split and domain; plain JSON values."""
+    """Counts and sha256 of each split and domain, as plain JSON values."""
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -64,16 +65,16 @@ class PreparedCorpus:
 
 
 def prepare(corpus: Corpus, config: PrepareConfig | None = None) -> PreparedCorpus:
-    """Clean, de-duplicate, cap, split by document, and cut into pieces.
+    """Clean, de-duplicate, cap, split by document, and cut documents into pieces.
 
     Deterministic: the same corpus and settings give the same pieces in the same order.
 
     Args:
         corpus: Documents as they were read.
-        config: Settings; the defaults when left out.
+        config: Options; None means the defaults.
 
     Returns:
-        Pieces per split. All pieces of one source lie in one split.
+        Pieces of each split. All pieces of one source are in one split.
 
     Raises:
         CorpusError: Nothing is left, or a domain is too small to split.
@@ -112,13 +113,13 @@ def prepare(corpus: Corpus, config: PrepareConfig | None = None) -> PreparedCorp
 
 
 def describe(documents: Iterable[Document]) -> dict[str, object]:
-    """Return counts per domain and one sha256 over all documents, in order."""
+    """Return the counts per domain, and one sha256 over all documents in order."""
     digest = hashlib.sha256()
     num_documents: Counter[str] = Counter()
     num_bytes: Counter[str] = Counter()
     for document in documents:
         raw = document.text.encode()
-        # Lengths keep two different lists of texts from hashing the same bytes.
+        # With lengths, two different lists of texts never hash the same bytes.
         digest.update(f"{document.domain}\0{document.source}\0{len(raw)}\0".encode())
         digest.update(raw)
         num_documents[document.domain] += 1
@@ -135,10 +136,10 @@ def describe(documents: Iterable[Document]) -> dict[str, object]:
 
 
 def _cap(documents: Iterable[Document], bytes_max: int | None) -> list[Document]:
-    """Keep documents of each domain while they fit under the cap.
+    """Keep documents of each domain while their bytes are within the cap.
 
-    They are considered in the order of their hashes, so that the cap takes a fair sample
-    rather than the names that come first.
+    Documents are considered in the order of their hashes, so that the cap takes a fair sample and
+    not the first names.
     """
     documents = list(documents)
     if bytes_max is None:
@@ -157,7 +158,7 @@ def _cap(documents: Iterable[Document], bytes_max: int | None) -> list[Document]
 def _over_cap(
     documents: Iterable[Document], capped: Iterable[Document], bytes_max: int | None
 ) -> dict[str, object]:
-    """Return the cap, and what it left out of each domain."""
+    """Return the cap, and counts of the documents that it left out of each domain."""
     if bytes_max is None:
         return {}
     stays = set(map(id, capped))

@@ -1,4 +1,7 @@
-"""Turn the content of one file into text records, by its suffix. Knows no domains and no limits."""
+"""Read text records from the content of one file: text, HTML, JSON lines, notebook, PDF, table.
+
+The suffix decides how a file is read. This file does not handle domains or limits.
+"""
 
 import gzip
 import html
@@ -24,55 +27,55 @@ TEXT_SUFFIXES = frozenset({
     ".toml", ".ts", ".xml", ".yaml", ".yml",
 })
 # fmt: on
-"""Suffixes of plain text. Any other file is read, too, when it looks like text (`is_text`)."""
+"""Suffixes of plain text. A file with another suffix is read if it looks like text (`is_text`)."""
 
 HEAD_BYTES = 65_536
-"""Bytes from the start of a file that mostly tell whether a file is text."""
+"""Number of a file's first bytes that usually show whether the file is text."""
 
 _TAG = re.compile(r"<[^<>]*>?")
 
 _TABLE_SUFFIX = ".parquet"
 
-# All that text never holds; escape sequences colour the lines of logs.
+# Bytes that text never holds; escape is allowed, since it colours the lines of logs.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 class Unreadable(Exception):
-    """A file as a whole cannot be turned into text; the message says why."""
+    """A whole file cannot be read as text; the message gives the reason."""
 
 
 class NotText(Exception):
-    """A file of an unknown suffix holds no text."""
+    """A file with an unknown suffix does not hold text."""
 
 
 class TooLarge(Exception):
-    """A compressed file holds more bytes than the limit."""
+    """An unpacked file has more bytes than the limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """One text of a file, or the reason why it could not be read."""
+    """One text of a file, or the reason why the record could not be read."""
 
     text: str = ""
     domain: str | None = None
-    """Domain named by the record itself, if any."""
+    """Domain that the record itself names; None without one."""
     source: str | None = None
-    """Source named by the record itself, as the records of a prepared corpus do."""
+    """Source that the record itself names, as records of a prepared corpus do; None without one."""
     part: int = 0
-    """Index of the piece within that source, from 0."""
+    """Index of the piece within its source, from 0."""
     line: int | None = None
     """Line of a JSON-lines file or row of a table, from 1; None for a whole file."""
     problem: str | None = None
-    """Why the record cannot be read; None when it can."""
+    """Reason why the record cannot be read; None when it can."""
 
 
 def suffix_of(name: str) -> str:
-    """Return what decides how a file is read: its suffix in lower case; of a.txt.gz it is .txt."""
+    """Return the suffix that decides how a file is read, in lower case: ".txt" for a.txt.gz."""
     return PurePosixPath(name.lower().removesuffix(".gz")).suffix
 
 
 def is_known(name: str) -> bool:
-    """Return whether files with this suffix are text for certain."""
+    """Return whether files with this suffix always hold text."""
     return suffix_of(name) in TEXT_SUFFIXES | _READERS.keys() | {_TABLE_SUFFIX}
 
 
@@ -80,8 +83,8 @@ def is_text(data: bytes, *, is_whole: bool = True) -> bool:
     """Return whether bytes are UTF-8 without control characters.
 
     Args:
-        data: A file's content, or its start.
-        is_whole: Whether it is all; else it may end inside a character.
+        data: Content of a file, or its first bytes.
+        is_whole: Whether `data` is the whole content; if not, it may end inside a character.
     """
     if _CONTROL.search(data):
         return False
@@ -93,7 +96,7 @@ def is_text(data: bytes, *, is_whole: bool = True) -> bool:
 
 
 def unpack(name: str, data: bytes, *, bytes_max: int) -> bytes:
-    """Return what a file holds: that of a `.gz` file is unpacked.
+    """Return the content of a file; a `.gz` file is unpacked.
 
     Raises:
         Unreadable: The file is damaged.
@@ -115,13 +118,13 @@ def read_records(name: str, data: bytes, *, text_column: str | None = None) -> I
     """Yield the records of a file in order.
 
     Args:
-        name: Of the file; its suffix says how it is read.
-        data: Its content, unpacked.
-        text_column: Column of tables that is read; without one, `.csv` and `.tsv` are plain text.
+        name: Name of the file; its suffix decides how the file is read.
+        data: Unpacked content of the file.
+        text_column: Column of tables to read; None reads `.csv` and `.tsv` as plain text.
 
     Raises:
-        Unreadable: The file as a whole cannot be read, such as text that is not UTF-8.
-        NotText: The suffix is unknown, and the content is no text.
+        Unreadable: The whole file cannot be read, such as text that is not UTF-8.
+        NotText: The suffix is unknown, and the content is not text.
     """
     suffix = suffix_of(name)
     if not is_known(name) and not is_text(data):
@@ -154,7 +157,7 @@ def _read_html(data: bytes) -> Iterator[Record]:
     try:
         parser.feed(_decode(data))
         parser.finish()
-    except AssertionError as error:  # how the parser refuses some damaged declarations
+    except AssertionError as error:  # the parser's error for some damaged declarations
         raise Unreadable(f"damaged HTML: {error}") from error
     yield Record(text="".join(parser.pieces))
 
@@ -187,12 +190,12 @@ def _record_of(entry: Any, line: int) -> Record:
 
 
 def _word(value: Any) -> str | None:
-    """Return a name that a record gives; None when there is none."""
+    """Return a name from a record; None when the record has no such name."""
     return check_text(value) if isinstance(value, str) and value else None
 
 
 def _read_notebook(data: bytes) -> Iterator[Record]:
-    """Yield the cells of a notebook as one text, without what they printed."""
+    """Yield the cells of a notebook as one text, without their outputs."""
     try:
         entry = json.loads(_decode(data))
         cells = ["".join(cell["source"]) for cell in entry["cells"]]
@@ -231,7 +234,7 @@ def _rows(texts: Iterator[str]) -> Iterator[Record]:
 
 
 class _TextOfHtml(HTMLParser):
-    """Collects the visible text of a page."""
+    """Collects the visible text of an HTML page."""
 
     _HIDDEN = frozenset({"script", "style", "template", "noscript"})
     _REST_CHARS_MAX = 1000
@@ -243,10 +246,10 @@ class _TextOfHtml(HTMLParser):
         self._hidden_depth = 0
 
     def finish(self) -> None:
-        """Take what is left of a page that ends inside a tag or a comment.
+        """Add the remaining text of a page that ends inside a tag or a comment.
 
-        The parser looks at a rest anew from every `<` in it, so a long rest is stripped of its
-        tags here.
+        The parser scans the remaining text again from every `<` in it, so tags of a long remainder
+        are stripped here.
         """
         rest: str = self.rawdata
         if len(rest) > self._REST_CHARS_MAX:

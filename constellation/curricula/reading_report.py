@@ -1,4 +1,4 @@
-"""What was read of a corpus, what was not, and why: lines for people, from a corpus's manifest."""
+"""Report to people, in lines of text, which files of a corpus were read, and which were not."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 from constellation.curricula.documents import Corpus, Reading
 
 LISTED_MAX = 8
-"""Most names in one line; the others are counted. The manifest has all of them."""
+"""Most names listed in one line; more names are only counted. The manifest has all names."""
 
 
 def corpus_lines(manifest: Mapping[str, Any]) -> list[str]:
-    """Return a few lines: what was read, what was not and why, and what was left out afterwards.
+    """Return lines for people: what was read, what was not, and what preparing left out.
 
     Args:
-        manifest: Of a prepared corpus, also of an older version without an account.
+        manifest: Manifest of a prepared corpus; older versions have no entry "reading".
     """
     lines = _read_lines(manifest.get("reading") or {})
     lines += _left_out_lines(manifest)
-    train = manifest["splits"]["train"]  # whatever else a manifest lacks, it has its splits
+    train = manifest["splits"]["train"]  # every version of the manifest has splits
     total = sum(split["num_bytes"] for split in manifest["splits"].values())
     domains = {
         name: f"{name} {in_units(values['num_bytes'])}" for name, values in train["domains"].items()
@@ -30,7 +30,7 @@ def corpus_lines(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def account_of(corpus: Corpus) -> dict[str, Any]:
-    """Return what a corpus's manifest says of its reading, as JSON values; all is named."""
+    """Return the entry "reading" of a corpus's manifest: all files and records, as JSON values."""
     reading = corpus.reading or Reading(num_files=0, num_bytes=0)
     return {
         "num_documents": len(corpus.documents) + sum(corpus.unmerged.values()),
@@ -48,12 +48,12 @@ def account_of(corpus: Corpus) -> dict[str, Any]:
 
 
 def reading_lines(corpus: Corpus) -> list[str]:
-    """Return the lines about the reading alone, for commands that do not prepare the text."""
+    """Return the lines about reading alone, for commands that do not prepare the text."""
     return _read_lines(account_of(corpus))
 
 
 def in_units(num_bytes: int) -> str:
-    """Return a size such as "312 bytes", "4.5 kB" or "280.0 MB"."""
+    """Format a size in bytes, such as "312 bytes", "4.5 kB" or "280.0 MB"."""
     for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if num_bytes >= size:
             return f"{num_bytes / size:.1f} {unit}"
@@ -61,7 +61,7 @@ def in_units(num_bytes: int) -> str:
 
 
 def suffix_counts(counts: Mapping[str, int]) -> str:
-    """Return counts of files by suffix in words, such as "60 .so, 3 .png"."""
+    """Format counts of files by suffix, such as "60 .so, 3 .png"."""
     order = sorted(counts, key=lambda suffix: (-counts[suffix], suffix))
     return _listed(f"{counts[suffix]} {suffix}" for suffix in order)
 
@@ -125,7 +125,7 @@ def _left_out_lines(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """Join the first names, and state how many more there are."""
     names = list(names)
     more = len(names) - LISTED_MAX
     return ", ".join(names[:LISTED_MAX]) + (f" and {more:,} more" if more > 0 else "")

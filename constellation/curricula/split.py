@@ -1,4 +1,4 @@
-"""Share documents out to train, dev and test by the hash of their text, never by line."""
+"""Split documents into train, dev and test by the hash of their text; a source is never divided."""
 
 import hashlib
 from collections import defaultdict
@@ -14,15 +14,16 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitConfig:
-    """How documents are shared out."""
+    """Shares of each domain's documents in train, dev and test."""
 
     dev_share: float = 0.1
-    """Share of each domain's documents held out for tuning and calibration, in (0, 1)."""
+    """Share of each domain's text held out for tuning and calibration, in (0, 1)."""
     test_share: float = 0.1
-    """Share held out for the reported figures only, in (0, 1)."""
+    """Share of each domain's text held out for reported figures only, in (0, 1)."""
     section_share_max: float = 0.08
-    """A source with more than this share of its domain's characters is cut into sections that
-    are shared out one by one; else one long book would leave a domain without held-out text."""
+    """A source with more than this share of its domain's characters is cut into sections, each of
+    which is assigned on its own: otherwise one long book would leave a domain without held-out
+    text."""
 
     def __post_init__(self) -> None:
         shares = (self.dev_share, self.test_share, self.section_share_max)
@@ -58,7 +59,7 @@ def split(documents: Sequence[Document], config: SplitConfig) -> dict[str, list[
 
 
 def _units(documents: list[Document], share_max: float) -> Iterable[list[Document]]:
-    """Yield what is shared out as one: all documents of a source, the dominant ones one by one."""
+    """Yield groups of documents that are assigned together: one source, or one section of it."""
     total = sum(len(document.text) for document in documents)
     by_source: defaultdict[str, list[Document]] = defaultdict(list)
     for document in documents:
@@ -74,7 +75,7 @@ def _units(documents: list[Document], share_max: float) -> Iterable[list[Documen
 
 
 def _cut_into_sections(documents: list[Document], chars_max: int) -> Iterable[Document]:
-    """Yield documents, the long ones in sections."""
+    """Yield documents; documents over `chars_max` are cut into sections."""
     for document in documents:
         if len(document.text) <= chars_max:
             yield document
@@ -84,10 +85,10 @@ def _cut_into_sections(documents: list[Document], chars_max: int) -> Iterable[Do
 
 
 def _assign(units: list[list[Document]], config: SplitConfig) -> list[str]:
-    """Return the split of each unit of one domain; every split gets at least one.
+    """Return the split of each group of one domain; every split gets at least one group.
 
-    In the order of their hashes units go to test and dev until those have their share of the
-    characters, rounded to whole units; the rest is for training.
+    In the order of their hashes, groups are assigned to test and dev until each has its share of
+    the characters, rounded to whole groups; all other groups are training text.
     """
     order = sorted(range(len(units)), key=lambda i: _place(units[i]))
     sizes = [sum(len(document.text) for document in unit) for unit in units]
@@ -100,13 +101,13 @@ def _assign(units: list[list[Document]], config: SplitConfig) -> list[str]:
             names[i] = name
             room[name] -= sizes[i]
     for name in SPLITS:
-        if name not in names:  # few and long documents: take the first that can be spared
+        if name not in names:  # few long documents: take the first group whose split has another
             spare = next(i for i in order if names.count(names[i]) > 1)
             names[spare] = name
     return names
 
 
 def _place(unit: list[Document]) -> bytes:
-    """Return a sort key that depends on the texts alone, not on names or order."""
+    """Return a sort key of a group that depends on its texts alone, not on names or order."""
     digests = sorted(hashlib.sha256(document.text.encode()).digest() for document in unit)
     return digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()

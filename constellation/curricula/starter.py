@@ -1,9 +1,9 @@
-"""The starter corpus: text that is on every machine with this project, in eight domains.
+"""The starter corpus: text in eight domains collected from the installed Python packages.
 
-The text comes with Python's standard library and with packages that this project needs to run.
-Nothing is downloaded and no package is imported: files are read where they lie, all of each that
-the tables below name. Domains of code hold code: comments and docstrings are left out, since their
-prose would stand in every domain.
+The text comes with Python's standard library and with packages that this project needs anyway.
+Nothing is downloaded and no package is imported: the files named in the tables below are read in
+place, completely. In domains of code, comments and docstrings are removed, since their prose is
+similar in every domain.
 """
 
 import ast
@@ -21,10 +21,10 @@ from constellation.curricula.documents import Corpus, Document
 from constellation.errors import CorpusError
 
 DOMAIN_BYTES_MIN = 100_000
-"""A domain with less text than this is not worth a kernel."""
+"""Least bytes of a domain; less text is not enough for a kernel."""
 
 Patterns = tuple[tuple[str, str], ...]
-"""Package, and a pattern for files in its folder."""
+"""Pairs of a package and a pattern for files in the package's folder."""
 
 CPP: Patterns = (("torch", "include/c10/core/*.h"), ("torch", "include/c10/util/*.h"))
 MATHEMATICS: Patterns = (
@@ -54,16 +54,17 @@ PYTHON = (
     *("socket.py", "statistics.py", "string.py", "tempfile.py", "textwrap.py", "threading.py"),
     "uuid.py",
 )
-"""Files of the standard library."""
+"""Patterns for files of the standard library."""
 
 LICENCES = (
     *("aiohappyeyeballs", "aiohttp", "distlib", "fonttools", "grpcio", "matplotlib", "numpy"),
     *("pandas", "pillow", "pyarrow", "scipy", "setuptools", "sympy", "torch"),
 )
-"""Distributions whose licences, and those of what they contain, are read beside Python's own."""
+"""Distributions whose licences, with those of bundled software, are read beside Python's
+licence."""
 
 CHARACTERS = (range(0x3000), range(0x1F000, 0x1FC00))
-"""Code points whose names are read: alphabets, signs, pictures; no ideographs."""
+"""Code points whose Unicode names are read: alphabets, signs and pictures, no ideographs."""
 
 ORIGINS = {
     "cpp": "the package torch",
@@ -75,7 +76,7 @@ ORIGINS = {
     "unicode": "Python's module unicodedata",
     "yaml": "the packages torch and ray",
 }
-"""Domain -> what its text comes with."""
+"""Domain -> packages that its text comes from."""
 
 _COMMENTS = {
     ".h": re.compile(
@@ -86,8 +87,8 @@ _COMMENTS = {
     ".py": re.compile(r"^[ \t]*#[^\n]*\n", re.MULTILINE),
     ".yaml": re.compile(r"^[ \t]*#[^\n]*\n", re.MULTILINE),
 }
-"""Suffix -> what is left out: comments, and of headers the lines that packaging wraps around each.
-Of `.proto` only what opens a file, its copyright: there comments are most of the text."""
+"""Suffix -> text that is removed: comments, and in headers the lines that packaging adds to each.
+In `.proto` only the copyright notice at the start: comments are most of such files."""
 
 _TYPED = re.compile(r"^ *(?:>>>|\.\.\.).*\n?", re.MULTILINE)
 _GAP = re.compile(r"\n(?:[ \t]*\n)+")
@@ -99,13 +100,13 @@ _NAMES_PER_DOCUMENT = 64
 
 
 def starter_corpus() -> Corpus:
-    """Collect the starter corpus from the running Python and its packages.
+    """Collect the starter corpus from the installed Python and its packages.
 
     Returns:
-        Documents of eight domains: "cpp" (headers of torch), "licences", "mathematics" (what
-        mpmath, numpy, scipy and sympy say of their functions), "protobuf" (message definitions),
-        "python" (source), "reference" (the manual of the language, without its code), "unicode"
-        (names of characters), "yaml". One document is one file, topic, or list of names.
+        Documents of eight domains: "cpp" (headers of torch), "licences", "mathematics" (docstrings
+        of mpmath, numpy, scipy and sympy), "protobuf" (message definitions), "python" (source),
+        "reference" (the manual of the language, without its code), "unicode" (names of characters),
+        "yaml". One document is one file, topic, or list of names.
 
     Raises:
         CorpusError: This machine has too little text of a domain, or a file cannot be read.
@@ -147,7 +148,7 @@ def _files(domain: str, patterns: Patterns) -> Iterator[Document]:
 
 
 def _mathematics() -> Iterator[Document]:
-    """Yield, per module, its long strings: docstrings and tables of them, without typed code."""
+    """Yield the long strings of each module (docstrings and tables of them), without typed code."""
     for source, path in _paths(MATHEMATICS):
         strings = (inspect.cleandoc(string) for string in _long_strings(_read(path)))
         words = "\n\n\n".join(_TYPED.sub("", string) for string in strings)
@@ -173,7 +174,7 @@ def _python() -> Iterator[Document]:
 def _without_docstrings(source: str) -> str:
     """Return a module's source without the lines of its docstrings.
 
-    A docstring that is the whole body of a function stays: without it the code would not parse.
+    A docstring that is the whole body of a function is kept: without it the code would not parse.
     """
     lines = source.splitlines(keepends=True)
     for node in ast.walk(_parse(source)):
@@ -186,7 +187,7 @@ def _without_docstrings(source: str) -> str:
 
 
 def _reference() -> Iterator[Document]:
-    """Yield the prose of the language reference, which `help("topics")` shows."""
+    """Yield the prose of Python's language reference, which `help("topics")` shows."""
     try:
         from pydoc_data.topics import topics
     except ModuleNotFoundError:
@@ -196,7 +197,7 @@ def _reference() -> Iterator[Document]:
 
 
 def _prose(topic: str) -> str:
-    """Return the paragraphs with a sentence in them, without the code that a colon announces."""
+    """Return the paragraphs that contain a sentence, without code blocks after a colon."""
     kept: list[str] = []
     is_code = False
     for paragraph in _GAP.split(topic):
@@ -208,7 +209,7 @@ def _prose(topic: str) -> str:
 
 
 def _unicode() -> Iterator[Document]:
-    """Yield names of characters, a few dozen a document, those that are mere numbers left out."""
+    """Yield names of characters, 64 per document, without names that are only a number."""
     lines = [
         f"U+{code:04X} {name}\n"
         for code in (code for block in CHARACTERS for code in block)
@@ -221,13 +222,13 @@ def _unicode() -> Iterator[Document]:
 
 
 def _licences() -> Iterator[Document]:
-    """Yield the licence of Python and those that come with the named distributions."""
+    """Yield the licence of Python and the licences of the named distributions."""
     found = {"python/LICENSE.txt": Path(sysconfig.get_path("stdlib")) / "LICENSE.txt"}
     for name in LICENCES:
         try:
             files = importlib.metadata.distribution(name).files or ()
         except importlib.metadata.PackageNotFoundError:
-            continue  # the others may be enough
+            continue  # the other distributions may have enough text
         for file in files:
             if "dist-info" in file.as_posix() and _LICENCE_NAME.match(file.name):
                 found[file.as_posix()] = Path(str(file.locate()))
@@ -237,7 +238,7 @@ def _licences() -> Iterator[Document]:
 
 
 def _paths(patterns: Patterns) -> Iterator[tuple[str, Path]]:
-    """Yield name and path of the files of packages, as far as they are installed."""
+    """Yield name and path of the matching files of all installed packages."""
     for package, pattern in patterns:
         spec = importlib.util.find_spec(package)
         for folder in (spec and spec.submodule_search_locations) or ():
@@ -246,17 +247,17 @@ def _paths(patterns: Patterns) -> Iterator[tuple[str, Path]]:
 
 
 def _parse(source: str) -> ast.Module:
-    """Return the syntax tree, empty for what this Python does not understand."""
+    """Return the syntax tree of source text; an empty tree when this Python cannot parse it."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # old modules hold escapes that warn
+            warnings.simplefilter("ignore")  # invalid escapes in old modules would warn
             return ast.parse(source)
     except (SyntaxError, ValueError):
         return ast.Module(body=[], type_ignores=[])
 
 
 def _read(path: Path) -> str:
-    """Return the file's text; bytes that are no UTF-8 are replaced, since few files have any.
+    """Return a file's text; bytes that are not UTF-8 are replaced, since few files have any.
 
     Raises:
         CorpusError: The file cannot be read.

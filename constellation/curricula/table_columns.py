@@ -1,4 +1,4 @@
-"""Read one column of a table as texts: `.csv`, `.tsv` and `.parquet`."""
+"""Read one column of a `.csv`, `.tsv` or `.parquet` table as texts."""
 
 import csv
 import importlib
@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from typing import Any
 
 TEXT_COLUMN = "text"
-"""Column of a parquet file that is read when none is named."""
+"""Column of a parquet file that is read when no column is named."""
 
 
 class BadTable(Exception):
-    """A table cannot be read, or has no such column; the message says why."""
+    """A table cannot be read, or has no column of this name; the message gives the reason."""
 
 
 def read_separated(text: str, column: str, *, separator: str) -> Iterator[str]:
     """Yield a column of comma- or tab-separated values; the first row names the columns.
 
     Raises:
-        BadTable: There is no such column, or a row cannot be read.
+        BadTable: There is no column of this name, or a row cannot be read.
     """
     csv.field_size_limit(sys.maxsize)  # one field may be a whole text; the file's size is limited
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
@@ -32,10 +32,11 @@ def read_separated(text: str, column: str, *, separator: str) -> Iterator[str]:
 
 
 def read_parquet(data: bytes, column: str | None) -> Iterator[str]:
-    """Yield a column of a parquet file, "text" when none is named; a missing value is empty.
+    """Yield a column of a parquet file, "text" by default; a missing value becomes "".
 
     Raises:
-        BadTable: The package is not installed, the file is damaged, or has no such column of text.
+        BadTable: The package pyarrow is not installed, the file is damaged, or it has no text
+            column of this name.
     """
     try:
         parquet: Any = importlib.import_module("pyarrow.parquet")

@@ -1,4 +1,4 @@
-"""Small files of plain texts: prompts, one per line, and records that `read_corpus` reads."""
+"""Read files of prompts, one per line, and write texts as JSON lines for `read_corpus`."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from constellation.errors import CorpusError
 
 
 def read_prompts(path: Path) -> list[str]:
-    """Return the lines of a text file that hold a visible character, without line breaks.
+    """Return the lines of a text file with a visible character, without line breaks.
 
     Raises:
         CorpusError: The file cannot be read, is not UTF-8, or holds no prompt.
@@ -29,7 +29,7 @@ def read_prompts(path: Path) -> list[str]:
 
 
 def write_records(path: Path, texts: Iterable[str]) -> None:
-    """Write JSON lines with a "text" each; the file is whole or the old one stays.
+    """Write JSON lines with one "text" each; after a failure the old file is unchanged.
 
     Raises:
         CorpusError: The file cannot be written.
@@ -39,7 +39,7 @@ def write_records(path: Path, texts: Iterable[str]) -> None:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write lines, each with a line break; the file is whole or the old one stays.
+    """Write lines, each with a line break; after a failure the old file is unchanged.
 
     Raises:
         CorpusError: The file cannot be written.

@@ -1,5 +1,5 @@
-"""Records of the text of kernels, and what is fitted from a set of them.
+"""Text records of kernels (small language models), and the routing table fitted from them.
 
-A constellation is a pure function of a set of records, one for each kernel: `fitting.fit`. Whoever
-adds, removes, spawns or unlearns changes the set and fits again.
+Coordizer, routing table and thresholds are a pure function of a set of records, one record for each
+kernel: `fit.fit`. To add, remove, spawn or unlearn, change the set of records and fit again.
 """

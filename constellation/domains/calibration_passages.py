@@ -1,7 +1,7 @@
-"""Passages of documents: what radii, temperatures and thresholds of refusal are fitted on.
+"""Cut documents into the passages on which radii, temperatures and thresholds are calibrated.
 
-A document shorter than `SHORT_TOKENS` is a query as it stands. A longer one is cut into passages.
-No randomness: a set of records gives one set of passages.
+A document shorter than `SHORT_TOKENS` is used whole, like a query. A longer document is cut into
+passages. No randomness: a set of records gives one set of passages.
 
 Shapes: N texts.
 """
@@ -16,43 +16,46 @@ from constellation.domains.encoded_documents import IdArray
 from constellation.routing.refusal_rule import LENGTHS
 
 PREFIX_TOKENS = 32
-"""Length of the passages that radii and temperatures are calibrated on: a short query's. A document
-that is shorter is a passage as it stands."""
+"""Length in tokens of the passages on which radii and temperatures are calibrated: that of a short
+query. A shorter document is one passage."""
 
 PASSAGES_PER_DOCUMENT = 8
-"""Calibration passages taken from one held-out document, evenly from its start."""
+"""Most calibration passages taken from one held-out document, one after the other from its
+start."""
 
 SHORT_TOKENS = 32
-"""A document of fewer tokens counts whole: a cut from its middle is not what people ask."""
+"""Documents with fewer tokens are used whole: a cut from the middle does not resemble a query."""
 
 PASSAGES_OF_DOCUMENT = 32
 """Most passages of one length cut from one document."""
 
 PASSAGES_OF_DOMAIN = 256
-"""Passages of one length cut from one domain, about."""
+"""Approximate number of passages of one length cut from one domain."""
 
 PASSAGES_MAX = 16_384
-"""Passages of one length, about: more domains get fewer each, but `_DOMAIN_MIN`."""
+"""Approximate limit of passages of one length over all domains; more domains get fewer passages
+each, but at least `_DOMAIN_MIN`."""
 
 _DOMAIN_MIN = 64
 _GOLDEN = (5**0.5 - 1) / 2
-"""Multiples of it spread evenly over [0, 1): few passages a document do not all open one."""
+"""Golden ratio; its multiples spread evenly over [0, 1), so that with few passages per document the
+passages do not all start at the document's beginning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passages:
-    """Texts with what they are from."""
+    """Passages as tokens, with the kernel and the document that each passage is from."""
 
     tokens: list[IdArray]
     """Tokens of each text, at least one."""
     kernel_N: NDArray[np.intp]
-    """The kernel each text belongs to, by its place."""
+    """Index of the kernel that each passage belongs to."""
     document_N: NDArray[np.intp]
-    """The document each text is from, numbered over all kernels."""
+    """Document that each passage is from, numbered over all kernels."""
 
 
 def first_passages(documents: Sequence[IdArray]) -> list[IdArray]:
-    """Return what radii and temperatures are calibrated on, of the documents of one kernel."""
+    """Cut one kernel's documents into the passages for calibrating radii and temperatures."""
     return [
         ids[start : start + PREFIX_TOKENS]
         for ids in documents
@@ -63,10 +66,10 @@ def first_passages(documents: Sequence[IdArray]) -> list[IdArray]:
 
 
 def draw_passages(documents: Sequence[Sequence[IdArray]]) -> Passages:
-    """Return short documents whole, and passages of every length of longer ones.
+    """Cut all kernels' documents into passages of every length; short documents are used whole.
 
     Args:
-        documents: Evidence of the documents of every kernel, in the order of the kernels.
+        documents: Evidence tokens of the documents of every kernel, in the order of the kernels.
     """
     of_domain = max(_DOMAIN_MIN, min(PASSAGES_OF_DOMAIN, PASSAGES_MAX // len(documents)))
     tokens: list[IdArray] = []
@@ -84,7 +87,7 @@ def draw_passages(documents: Sequence[Sequence[IdArray]]) -> Passages:
 
 
 def _cut(ids: IdArray, passages_max: int, *, part: float) -> list[IdArray]:
-    """Return passages at even steps, the first of them `part` of a step from the start."""
+    """Return passages at even steps, the first `part` of a step from the document's start."""
     if len(ids) < SHORT_TOKENS:
         return [ids] if len(ids) else []
     steps = (np.arange(passages_max) + part) / passages_max

@@ -1,8 +1,9 @@
-"""Documents as tokens: each as it stands, and as the tokens that count as evidence.
+"""Documents stored as token ids: the tokens of each whole text and of its stripped text.
 
-Coordinates are fitted on the tokens of whole documents; basins, passages and thresholds are folded
-from the tokens of documents without the white space at their ends. The two differ in a few tokens
-at the end, so of the second only what differs is kept. Knows tokens, not text.
+Coordinates are fitted on the tokens of whole documents. Basins, passages and thresholds are
+computed from evidence: the tokens of documents without white space at their ends. Both differ only
+in a few tokens at the end, so only the differing tokens of the evidence are stored. This file works
+on tokens, not text.
 
 Shapes: N documents, T tokens of all of them.
 """
@@ -22,39 +23,44 @@ IdArray = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Documents:
-    """Documents in order, each with its source."""
+    """A sequence of documents as tokens, each with the name of its source."""
 
     tokens_T: IdArray
     """Tokens of all documents, one document after the other."""
     ends_N: NDArray[np.int64]
-    """Where each document ends in `tokens_T`; it begins where the one before ends."""
+    """End of each document in `tokens_T`; a document begins where the previous one ends."""
     kept_N: NDArray[np.int64]
-    """Tokens that a document's evidence begins with are so many of the document's first."""
+    """Number of a document's first tokens that are also the first tokens of its evidence."""
     rest_T: IdArray
-    """Tokens of the evidence after those, of all documents, one after the other."""
+    """Remaining tokens of the evidence of all documents, one document after the other."""
     rest_ends_N: NDArray[np.int64]
-    """Where each document's part ends in `rest_T`."""
+    """End of each document's part in `rest_T`."""
     sources: tuple[str, ...]
-    """Names of the sources, different ones, in the order in which they come first."""
+    """Unique names of the sources, in the order of their first documents."""
     source_N: NDArray[np.int64]
-    """Index of each document's source."""
+    """Index in `sources` of each document's source."""
 
     def __post_init__(self) -> None:
-        """Refuse parts that do not fit each other."""
+        """Check that lengths, ends and sources fit each other."""
         lengths = {len(self.ends_N), len(self.kept_N), len(self.rest_ends_N), len(self.source_N)}
         if len(lengths) != 1 or self.tokens_T.dtype != self.rest_T.dtype:
-            raise ConfigError(f"documents of {sorted(lengths)} ends, and tokens of two kinds")
+            raise ConfigError(
+                f"documents need one number of ends and one type of token; got {sorted(lengths)}, "
+                f"{self.tokens_T.dtype} and {self.rest_T.dtype}"
+            )
         sizes_N = _sizes(self.ends_N, len(self.tokens_T))
         _sizes(self.rest_ends_N, len(self.rest_T))
         if ((self.kept_N < 0) | (self.kept_N > sizes_N)).any():
-            raise ConfigError("the evidence of a document keeps more tokens than the document has")
+            raise ConfigError(
+                "the evidence of a document keeps fewer than 0 or more than all of its tokens"
+            )
         if len(set(self.sources)) != len(self.sources) or not _in_order(
             self.source_N, len(self.sources)
         ):
-            raise ConfigError("sources must be different and in the order in which they come first")
+            raise ConfigError("sources must be unique and in the order of their first documents")
 
     def __len__(self) -> int:
-        """Return N."""
+        """Return the number of documents N."""
         return len(self.ends_N)
 
     def tokens(self) -> list[IdArray]:
@@ -62,7 +68,7 @@ class Documents:
         return np.split(self.tokens_T, self.ends_N[:-1]) if len(self) else []
 
     def evidence(self) -> list[IdArray]:
-        """Return the tokens that every document's basin is folded from."""
+        """Return the tokens of every document without white space at its ends, for its basin."""
         rests = np.split(self.rest_T, self.rest_ends_N[:-1]) if len(self) else []
         return [
             np.concatenate([ids[:kept], rest]) if len(rest) else ids[:kept]
@@ -70,14 +76,14 @@ class Documents:
         ]
 
     def rows_by_source(self) -> dict[str, NDArray[np.intp]]:
-        """Return source -> its documents, in the order of `sources`."""
+        """Return source -> indices of its documents, in the order of `sources`."""
         order_N = np.argsort(self.source_N, kind="stable")
         counts = np.bincount(self.source_N, minlength=len(self.sources))
         parts = np.split(order_N, np.cumsum(counts)[:-1]) if self.sources else []
         return dict(zip(self.sources, parts, strict=True))
 
     def select(self, rows: Sequence[int] | NDArray[np.intp]) -> "Documents":
-        """Return some of the documents, as if there had never been others."""
+        """Return some of the documents, with the bits as if the others had never been there."""
         chosen = np.asarray(rows, dtype=np.intp).tolist()
         tokens, evidence = self.tokens(), self.evidence()
         return join_documents(
@@ -95,13 +101,13 @@ def join_documents(
     *,
     dtype: np.dtype[Any],
 ) -> Documents:
-    """Put documents together.
+    """Build `Documents` from the tokens of single documents.
 
     Args:
-        tokens: Of each document, as it stands.
-        evidence: Of each document, without the white space at its ends.
-        sources: Of each document.
-        dtype: Of the tokens that are kept.
+        tokens: Tokens of each whole document.
+        evidence: Tokens of each document without the white space at its ends.
+        sources: Name of each document's source.
+        dtype: Type of the stored tokens.
     """
     kept = [_common(whole, counted) for whole, counted in zip(tokens, evidence, strict=True)]
     rests = [counted[size:] for counted, size in zip(evidence, kept, strict=True)]
@@ -119,12 +125,12 @@ def join_documents(
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
-    """Return the smallest kind of number that holds every token of a vocabulary."""
+    """Return the smallest integer type that holds every token id of a vocabulary."""
     return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 
 def _common(one: IdArray, other: IdArray) -> int:
-    """Return how many tokens two texts begin with alike."""
+    """Return the length of the common prefix of two token sequences."""
     size = min(len(one), len(other))
     unlike = np.flatnonzero(one[:size] != other[:size])
     return int(unlike[0]) if unlike.size else size
@@ -141,7 +147,7 @@ def _ends(parts: Iterable[IdArray]) -> NDArray[np.int64]:
 def _sizes(ends_N: NDArray[np.int64], total: int) -> NDArray[np.int64]:
     sizes_N = np.diff(ends_N, prepend=0)
     if (sizes_N < 0).any() or int(sizes_N.sum()) != total:
-        raise ConfigError(f"the ends of documents do not divide {total} tokens")
+        raise ConfigError(f"ends of documents must be ascending, the last one {total}")
     return sizes_N
 
 

@@ -1,7 +1,8 @@
-"""Fit a constellation to a set of records: coordinates of the tokens, and the routing table.
+"""Fit token coordinates and the routing table to the text records of all kernels (models).
 
-A pure function of the set: records are taken in the order of their names, and nothing that was
-fitted before takes part, so it does not matter in which order kernels joined, or which have left.
+A pure function of the set of records: records are processed in the order of their names, and
+earlier fits are not used, so neither the order in which kernels joined nor kernels that left make a
+difference.
 
 Shapes: V tokens of the vocabulary, K outcomes, N documents.
 """
@@ -16,7 +17,7 @@ from constellation.coordizer.artifacts import Provenance
 from constellation.coordizer.blocks import Blocks, allocate_blocks, outcomes_for
 from constellation.coordizer.coordinates import anchored, block_counts
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.factorise import count_windows
+from constellation.coordizer.count_factorisation import count_windows
 from constellation.domains.calibration_passages import first_passages
 from constellation.domains.encoded_documents import IdArray
 from constellation.domains.membership import by_name, children_of, documents_of, root_of
@@ -24,9 +25,9 @@ from constellation.domains.record import Domain
 from constellation.domains.refusal_thresholds import fit_thresholds
 from constellation.domains.site_texts import sites_of, texts_of
 from constellation.errors import ConfigError, CorpusError, IncompatibleKernels
-from constellation.geometry.assignment import SeatAssignment, assign_seats
 from constellation.geometry.bearings import bearing
 from constellation.geometry.means import hellinger_mean
+from constellation.geometry.seat_assignment import SeatAssignment, assign_seats
 from constellation.records import FloatArray, KernelSite, Rule, Share, Table
 from constellation.routing.calibration import Calibration, calibrate, make_table
 from constellation.routing.site_fit import KernelTexts, SiteFit
@@ -34,22 +35,22 @@ from constellation.routing.site_fit import KernelTexts, SiteFit
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitOptions:
-    """Settings of a fit: plain values, kept with what was fitted."""
+    """Options of a fit: plain values, stored together with the result."""
 
     seed: int = 0
-    """Of the coordinates."""
+    """Seed of the coordinates' fit."""
     num_outcomes: int = 64
-    """K, at least; domains that find no outcome of their own get more (`blocks.outcomes_for`)."""
+    """Least number of outcomes K; more domains than fit get a larger K (`blocks.outcomes_for`)."""
     smoothing: float = 1.0
-    """See `Coordinates.smoothing`."""
+    """Smoothing constant, as in `Coordinates.smoothing`."""
     basins_max: int = 1
-    """Most basins that one kernel routes by."""
+    """Most basins (points of the simplex) of one kernel."""
     keep_coordinates: bool = False
-    """Fit sites alone, at the coordinates that there are: they are anchored to other domains than
-    the kernels'. Coordinates that were fitted without labels are always kept."""
+    """Keep the given coordinates and fit only the table, for coordinates that are anchored to other
+    domains than the kernels'. Coordinates that were fitted without labels are always kept."""
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range."""
+        """Check that every setting is in range."""
         if self.num_outcomes < 2 or self.basins_max < 1 or not self.smoothing > 0:
             raise ConfigError(
                 "need num_outcomes >= 2, basins_max >= 1 and smoothing > 0, got "
@@ -59,30 +60,32 @@ class FitOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Fitted:
-    """What was fitted to a set of records, and what its fitting measured."""
+    """Result of a fit: coordizer, routing table and measured statistics."""
 
     coordizer: Coordizer
-    """The tokens at their coordinates."""
+    """The tokens with their fitted coordinates."""
     table: Table
-    """Version 1, no endpoints; sites in the order of names."""
+    """Routing table, version 1, without endpoints; kernels in the order of names."""
     texts: tuple[KernelTexts, ...]
-    """What the sites of kernels with text are made of, in the order of names."""
+    """Basins of each kernel's own texts, from which its row of the table is made, in the order of
+    names."""
     seating: SeatAssignment | None
-    """Seats with their distortion."""
+    """Seats of the kernels (E8 roots) with their distortion."""
     accuracy: Mapping[Rule, float]
-    """Share of held-out passages whose nearest kernel is their own; a family counts as one."""
+    """Rule -> share of held-out passages whose nearest kernel is their own, or of its family;
+    higher is better."""
     num_passages: int
 
 
 def fit(
     domains: Collection[Domain], tokens: Coordizer, options: FitOptions | None = None
 ) -> Fitted:
-    """Fit coordinates and table to a set of records.
+    """Fit token coordinates and the routing table to a set of records.
 
     Args:
-        domains: One for each kernel.
-        tokens: The vocabulary; its coordinates count only where they are kept.
-        options: Settings; the defaults when left out.
+        domains: Text records, one for each kernel.
+        tokens: Coordizer with the vocabulary; its coordinates are used only if they are kept.
+        options: Options of the fit; None means the defaults.
 
     Raises:
         ConfigError: There is no record, names repeat, a parent is missing, or a kernel's basin
@@ -95,7 +98,7 @@ def fit(
 
 
 def fit_coordizer(domains: Collection[Domain], tokens: Coordizer, options: FitOptions) -> Coordizer:
-    """Return the tokens at the coordinates of a set of records; arguments and errors as `fit`."""
+    """Fit the token coordinates alone to a set of records; arguments and errors as in `fit`."""
     named = _checked(domains, tokens)
     if options.keep_coordinates or not tokens.parts.blocks:
         return tokens
@@ -123,15 +126,15 @@ def fit_coordizer(domains: Collection[Domain], tokens: Coordizer, options: FitOp
 def fit_table(
     domains: Collection[Domain], coordizer: Coordizer, options: FitOptions | None = None
 ) -> Fitted:
-    """Fit the routing table at the coordinates that there are; arguments and errors as `fit`.
+    """Fit the routing table under the given coordinates; arguments and errors as in `fit`.
 
-    Where kernels route from is fitted on training documents, and radii, temperatures and
-    thresholds on held-out ones. Members of a family of spawned kernels have the site of its root.
+    Basins of kernels are computed from training documents; radii, temperatures and thresholds from
+    held-out documents. The members of a family of spawned kernels get the basins of its root.
     """
     options = options or FitOptions()
     named = _checked(domains, coordizer)
     roots = [domain for domain in named.values() if domain.spawned is None]
-    basins = {root.name: coordizer.folder.fold_batch(root.train.evidence()) for root in roots}
+    basins = {root.name: coordizer.basin_estimator.basins(root.train.evidence()) for root in roots}
     texts = tuple(
         texts_of(root.name, basins[root.name], root.train.rows_by_source()) for root in roots
     )
@@ -167,7 +170,7 @@ def fit_table(
 def _checked(domains: Collection[Domain], tokens: Coordizer) -> dict[str, Domain]:
     named = by_name(domains)
     if not named:
-        raise ConfigError("a constellation needs at least one domain")
+        raise ConfigError("a constellation needs the text record of at least one kernel")
     for name, domain in named.items():
         if domain.tokenizer_hash != tokens.tokenizer_hash:
             raise IncompatibleKernels(name)
@@ -176,7 +179,7 @@ def _checked(domains: Collection[Domain], tokens: Coordizer) -> dict[str, Domain
 
 
 def _counts(domain: Domain, blocks: Blocks, seed: int) -> FloatArray:
-    """Return what a record adds to the coordinates: what it keeps, if that is of this seed."""
+    """Return a record's counts for the coordinates: the stored counts, if they have this seed."""
     counts, vocab_size = domain.counts, domain.vocab_size
     if counts is not None and counts.seed == seed:
         return counts.of_block(blocks, domain.name, vocab_size=vocab_size)
@@ -196,7 +199,7 @@ def _calibrated(roots: Sequence[Domain], found: SiteFit, coordizer: Coordizer) -
             )
         passages += own
         labels += [root.name] * len(own)
-    basins_NK = coordizer.folder.fold_batch(passages)
+    basins_NK = coordizer.basin_estimator.basins(passages)
     return calibrate(found.sites, basins_NK, labels, background_K=coordizer.background_K)
 
 
@@ -220,11 +223,11 @@ def _members(
     shares: Mapping[str, Share],
     seating: SeatAssignment | None,
 ) -> tuple[tuple[KernelSite, ...], SeatAssignment | None]:
-    """Return a site for every kernel, in the order of names, and their seats."""
+    """Return the table's row for every kernel, in the order of names, and the kernels' seats."""
     of = {site.name: site for site in sites}
     members = [replace(of[root_of(named, name).name], name=name) for name in named]
     if shares:
-        # Members have one basin, so that their seats go by where each lies within its family.
+        # The members of a family have the same basins, so the centres of their shares decide seats.
         placed = [
             shares[each.name].basin_K if each.name in shares else each.basin_K for each in members
         ]

@@ -1,8 +1,8 @@
-"""Kernels that join and leave: what a set of records becomes.
+"""Add, remove, spawn or unlearn: change the set of text records, one per kernel (model).
 
-Spawned kernels and the kernel whose text they share are a family. Its root holds the text, and
-every document counts for one member: those of a spawned kernel count for it and not for its parent.
-Only the division of documents is kept, never a query.
+A kernel and the kernels spawned from it are a family. The family's root holds the text, and every
+document counts for one member: a document of a spawned kernel counts for that kernel and not for
+its parent. Only the division of documents is stored, never a query.
 
 Shapes: K outcomes, N documents or queries.
 """
@@ -23,25 +23,26 @@ from constellation.geometry.e8 import NUM_ROOTS
 from constellation.geometry.means import hellinger_mean
 from constellation.geometry.simplex import distance
 from constellation.records import FloatArray
-from constellation.routing.balanced_clusters import discover
+from constellation.routing.balanced_clusters import cluster_balanced
 from constellation.wire.kernel_names import check_kernel_name
 
 KERNELS_MAX: Final = NUM_ROOTS
-"""Kernels of one table: each has a seat of its own."""
+"""Most kernels of one table: each kernel has a seat of its own."""
 
 SPLIT_QUERIES_MIN: Final = 16
-"""Queries that a split needs at least: fewer say little about where two halves lie."""
+"""Least number of queries for a spawn: fewer queries do not show where the two halves lie."""
 
 SPLIT_SHARE_MIN: Final = 0.05
-"""Share of the parent's documents that each side of a split has at least; where the centres of the
-queries give one side less, the documents are divided in two halves along the line between them."""
+"""Least share of the parent's documents on each side of a split. If the centres of the queries give
+one side less, the documents are divided into two halves by their difference of distances."""
 
 _APART_MIN: Final = 1e-3
-"""Radians between the centres of two halves, by both rules, so that both get queries."""
+"""Least distance in radians between the centres of two halves, under both rules, so that both
+halves get queries."""
 
 
 def by_name(domains: Collection[Domain]) -> dict[str, Domain]:
-    """Return name -> record, in the order of names.
+    """Index records by name, in the order of names.
 
     Raises:
         ConfigError: Two records have the same name.
@@ -64,7 +65,7 @@ def root_of(named: Mapping[str, Domain], name: str) -> Domain:
         parent = domain.spawned.parent
         if parent not in named or parent in seen:
             raise ConfigError(
-                f"kernel {domain.name!r} was spawned by {parent!r}, which is not here"
+                f"kernel {domain.name!r} was spawned by {parent!r}, which has no text record here"
             )
         seen.add(parent)
         domain = named[parent]
@@ -81,9 +82,9 @@ def children_of(named: Mapping[str, Domain], name: str) -> tuple[str, ...]:
 
 
 def documents_of(named: Mapping[str, Domain], name: str) -> NDArray[np.int64]:
-    """Return the training documents of the family's root that count for a kernel, rising.
+    """Return the training documents of the family's root that count for a kernel, ascending.
 
-    These are its own less those of its children.
+    They are the kernel's own documents without those of its children.
     """
     domain = named[name]
     own = domain.spawned.documents_N if domain.spawned else np.arange(len(domain.train))
@@ -95,15 +96,15 @@ def documents_of(named: Mapping[str, Domain], name: str) -> NDArray[np.int64]:
 
 
 def add(domains: Collection[Domain], joining: Domain) -> tuple[Domain, ...]:
-    """Return the set of records with one more.
+    """Return the set of records with the record of a new kernel added.
 
     Args:
-        domains: Of the kernels that serve.
-        joining: With text of its own.
+        domains: Records of the served kernels.
+        joining: Record of the new kernel, with text of its own.
 
     Raises:
         GrowthRefused: The name is taken, the table is full, or the kernel was spawned.
-        IncompatibleKernels: Its tokens are of another vocabulary.
+        IncompatibleKernels: The new kernel's tokens are of another vocabulary.
     """
     named = by_name(domains)
     _check_new(named, joining.name)
@@ -116,21 +117,21 @@ def add(domains: Collection[Domain], joining: Domain) -> tuple[Domain, ...]:
 
 
 def retire(domains: Collection[Domain], name: str) -> tuple[Domain, ...]:
-    """Return the set of records without one.
+    """Return the set of records without the record of one kernel.
 
-    The documents of a spawned kernel count for its parent again, and the kernels that it spawned
-    are its parent's from then on. Whatever the order in which spawned kernels leave, the set that
-    they came from remains.
+    The documents of a removed spawned kernel count for its parent again, and the kernels that were
+    spawned from it become children of its parent. In whatever order spawned kernels are removed,
+    the original set remains.
 
     Raises:
         UnknownKernel: No kernel has this name.
-        GrowthRefused: It is the only one, or spawned kernels share its text.
+        GrowthRefused: The kernel is the only one, or spawned kernels share its text.
     """
     named = by_name(domains)
     leaving = _known(named, name)
     children = children_of(named, name)
     if len(named) == 1:
-        raise GrowthRefused(name, "it is the only kernel; add another first")
+        raise GrowthRefused(name, "it is the only kernel; add another kernel first")
     if leaving.spawned is None and children:
         raise GrowthRefused(
             name, f"its text is shared with {', '.join(children)}; remove them first"
@@ -146,11 +147,11 @@ def retire(domains: Collection[Domain], name: str) -> tuple[Domain, ...]:
 
 
 def unlearn_source(domains: Collection[Domain], name: str, source: str) -> tuple[Domain, ...]:
-    """Return the set of records without the text of a source of one kernel; see `unlearn`.
+    """Return the set of records without one source of one kernel's text; see `unlearn`.
 
     Raises:
         UnknownKernel: No kernel has this name.
-        GrowthRefused: As `unlearn`, or spawned kernels share its text.
+        GrowthRefused: As in `unlearn`, or spawned kernels share the kernel's text.
     """
     named = by_name(domains)
     before = _known(named, name)
@@ -170,24 +171,25 @@ def spawn(
     queries_NK: FloatArray,
     coordizer: Coordizer,
 ) -> Domain:
-    """Return the record of a new kernel that takes a part of another's documents.
+    """Return the record of a new kernel that gets a part of its parent's documents.
 
-    The queries are grouped in two of about equal size, and the parent's documents divided by the
-    two centres. Those nearer to the centre further from the parent count for the child.
+    The queries are clustered into two groups of about equal size, and the parent's documents are
+    divided by the two centres. Documents nearer to the centre that lies further from the parent
+    count for the child.
 
     Args:
-        domains: Of the kernels that serve.
+        domains: Records of the served kernels.
         parent: Name of the kernel that is split.
-        child: Name of the new one.
-        queries_NK: Basins of queries that went to the parent, simplex points; nothing of them is
-            kept but the division.
-        coordizer: Whose basins they are.
+        child: Name of the new kernel.
+        queries_NK: Basins of queries that were routed to the parent, simplex points; only the
+            division of documents is stored.
+        coordizer: Coordizer under which the basins were computed.
 
     Raises:
         UnknownKernel: No kernel is named `parent`.
         GrowthRefused: The child's name is taken, the table is full, there are too few queries or
-            documents, or they are too much alike to be told apart.
-        InvalidRequest: The child's name cannot be a kernel's.
+            documents, or they are too similar to be divided.
+        InvalidRequest: The child's name is not a valid name of a kernel.
     """
     check_kernel_name("name", child)
     named = by_name(domains)
@@ -196,20 +198,22 @@ def spawn(
     if len(queries_NK) < SPLIT_QUERIES_MIN:
         raise GrowthRefused(
             child,
-            f"{parent!r} has answered {len(queries_NK)} queries of late, and {SPLIT_QUERIES_MIN} "
-            "are needed to find two halves; ask it more",
+            f"{parent!r} has answered {len(queries_NK)} queries lately, and a spawn needs at least "
+            f"{SPLIT_QUERIES_MIN}; send it more queries first",
         )
     own_N = documents_of(named, parent)
     if len(own_N) < 2:
-        raise GrowthRefused(child, f"{parent!r} has one document: nothing to share out")
+        raise GrowthRefused(child, f"{parent!r} has {len(own_N)} documents; a spawn needs 2")
     evidence = root_of(named, parent).train.evidence()
-    basins_NK = coordizer.folder.fold_batch([evidence[row] for row in own_N])
+    basins_NK = coordizer.basin_estimator.basins([evidence[row] for row in own_N])
     near_K, far_K = _centres(queries_NK, hellinger_mean(basins_NK))
     taken_N = _nearer(basins_NK, far_K, near_K)
     halves = [(near_K, far_K)]
     halves.append((hellinger_mean(basins_NK[~taken_N]), hellinger_mean(basins_NK[taken_N])))
-    if any(_alike(one, other, coordizer.background_K) for one, other in halves):
-        raise GrowthRefused(child, f"the queries of {parent!r} are alike: nothing to share out")
+    if any(_too_similar(one, other, coordizer.background_K) for one, other in halves):
+        raise GrowthRefused(
+            child, f"the queries of {parent!r} are too similar to be divided in two"
+        )
     dtype = token_dtype(before.vocab_size)
     empty = join_documents([], [], [], dtype=dtype)
     return Domain(
@@ -224,14 +228,14 @@ def spawn(
 
 
 def _centres(queries_NK: FloatArray, before_K: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the centres of two halves of the queries, the one nearer to the parent first."""
-    centres_2K = discover(queries_NK, num_shards=2).centres_MK
+    """Return the centres of two halves of the queries; the centre nearer to the parent is first."""
+    centres_2K = cluster_balanced(queries_NK, num_shards=2).centres_MK
     near, far = np.argsort(distance(centres_2K, before_K), kind="stable")
     return centres_2K[near], centres_2K[far]
 
 
 def _nearer(basins_NK: FloatArray, wanted_K: FloatArray, other_K: FloatArray) -> NDArray[np.bool_]:
-    """Return which documents lie nearer to a centre than to another: a fair part, or a half."""
+    """Return the documents nearer to one centre than to another; a half if a side is too small."""
     further_N = distance(basins_NK, wanted_K) - distance(basins_NK, other_K)
     taken_N: NDArray[np.bool_] = further_N < 0
     least = max(1, int(np.ceil(SPLIT_SHARE_MIN * len(taken_N))))
@@ -241,7 +245,7 @@ def _nearer(basins_NK: FloatArray, wanted_K: FloatArray, other_K: FloatArray) ->
     return taken_N
 
 
-def _alike(one_K: FloatArray, other_K: FloatArray, background_K: FloatArray) -> bool:
+def _too_similar(one_K: FloatArray, other_K: FloatArray, background_K: FloatArray) -> bool:
     bearings = [bearing(each_K, background_K) for each_K in (one_K, other_K)]
     if not all(map(has_bearing, bearings)):
         return True

@@ -1,8 +1,8 @@
-"""The record of a kernel's text: tokens of its documents, split as they were.
+"""The text record of a kernel (small language model): training and held-out documents as tokens.
 
-Everything that is fitted for a kernel comes from its record, and from the records beside it. A
-spawned kernel has no text of its own: its record names the documents of its family that count for
-it. No query is ever part of a record.
+All that is fitted for a kernel comes from its own record and the records of the other kernels. A
+spawned kernel has no text of its own: its record lists the documents of its family that count for
+it. A record never contains a query.
 
 Shapes: N documents.
 """
@@ -15,62 +15,66 @@ from numpy.typing import NDArray
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.evidence import evidence
-from constellation.domains.counts import SoftCounts, count_domain
 from constellation.domains.encoded_documents import Documents, join_documents, token_dtype
+from constellation.domains.soft_counts import SoftCounts, count_domain
 from constellation.errors import ConfigError, GrowthRefused
 from constellation.routing.source_names import nearest_names, parts_of
 from constellation.wire.kernel_names import check_kernel_name
 
 SOURCES_SHOWN = 5
-"""Sources named when the one that is asked for is not there."""
+"""Number of sources that an error lists when the named source does not exist."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Spawned:
-    """How a spawned kernel came to be."""
+    """Parent of a spawned kernel, and the parent's documents that count for the spawned kernel."""
 
     parent: str
-    """The kernel whose documents it shares."""
+    """Name of the kernel whose documents are shared."""
     documents_N: NDArray[np.int64]
-    """Training documents of the family's root that count for this kernel and its children."""
+    """Indices of the training documents of the family's root that count for this kernel and for
+    kernels spawned from it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Domain:
-    """The text of one kernel, or of a spawned one its part of the parent's."""
+    """Text record of one kernel; of a spawned kernel, its part of the parent's documents."""
 
     name: str
-    """Of the kernel."""
+    """Name of the kernel."""
     tokenizer_hash: str
-    """sha256 (hex) of the vocabulary and merges that the tokens are of."""
+    """sha256 (hex) of the vocabulary and merges by which the text was encoded."""
     vocab_size: int
-    """V, tokens of that vocabulary."""
+    """Size V of that vocabulary."""
     train: Documents
-    """What coordinates and sites are made of; empty for a spawned kernel, as the two below."""
+    """Training documents, from which coordinates and basins are fitted; empty for a spawned
+    kernel."""
     dev: Documents
-    """What is held out for radii, temperatures and thresholds."""
+    """Held-out documents for radii, temperatures and thresholds; empty for a spawned kernel."""
     counts: SoftCounts | None
     """Soft counts of `train`; None for a spawned kernel."""
     unlearned: tuple[str, ...] = ()
-    """Sources whose text is gone, in the order they went."""
+    """Sources whose text was removed, in the order of removal."""
     phi_gauge: float | None = None
-    """Integration of the kernel, in [0, 1]; None when not measured."""
+    """Measured integration (Phi) of the kernel, in [0, 1]; None when not measured."""
     spawned: Spawned | None = None
-    """Of a spawned kernel."""
+    """Parent and documents of a spawned kernel; None for a kernel with text of its own."""
 
     def __post_init__(self) -> None:
-        """Refuse a record whose parts do not fit each other."""
+        """Check that the parts of the record fit each other."""
         check_kernel_name("name", self.name)
         if (self.spawned is None) != (self.counts is not None):
-            raise ConfigError(f"domain {self.name!r} needs either text or a parent")
+            raise ConfigError(f"the record of kernel {self.name!r} needs either text or a parent")
         for documents in (self.train, self.dev):
             tokens = (documents.tokens_T, documents.rest_T)
             if any(ids.size and int(ids.max()) >= self.vocab_size for ids in tokens):
-                raise ConfigError(f"domain {self.name!r} has tokens beyond {self.vocab_size - 1}")
+                raise ConfigError(
+                    f"the record of kernel {self.name!r} has tokens beyond {self.vocab_size - 1}"
+                )
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Names of the sources whose text the record holds, those of `train` first."""
+        """Names of the sources whose text the record holds, first those of `train`."""
         return tuple(dict.fromkeys((*self.train.sources, *self.dev.sources)))
 
 
@@ -83,19 +87,19 @@ def make_domain(
     seed: int = 0,
     phi_gauge: float | None = None,
 ) -> Domain:
-    """Make the record of a kernel's text.
+    """Encode the documents of one kernel and make its text record.
 
     Args:
-        name: Of the kernel.
+        name: Name of the kernel.
         train: Source and text of each training document, in order.
-        dev: The same of the held-out documents.
-        tokens: Encodes them; its coordinates do not matter.
+        dev: Source and text of each held-out document, in order.
+        tokens: Coordizer that encodes the documents; its coordinates are not used.
         seed: See `FitOptions.seed`.
         phi_gauge: See `Domain.phi_gauge`.
 
     Raises:
         ConfigError: There is no training document.
-        InvalidRequest: The name cannot be a kernel's.
+        InvalidRequest: The name is not a valid name of a kernel.
     """
     check_kernel_name("name", name)
     learned = encode_documents(train, tokens)
@@ -113,18 +117,19 @@ def make_domain(
 
 
 def unlearn(domain: Domain, source: str) -> Domain:
-    """Return the record without the text of a source.
+    """Return the record of a kernel without the text of one source.
 
-    All that is fitted from the new record is, to the bit, what a record would give that never held
-    the text. What the kernel's weights learned is not undone.
+    All that is fitted from the new record equals, to the bit, what a record without the source
+    would give. The kernel's weights do not change.
 
     Args:
-        domain: With text of its own.
-        source: Name of one of its sources, or of a file that was cut into several: all go.
+        domain: Record of a kernel with text of its own.
+        source: Name of one of its sources, or of a file that was cut into several sources, which
+            are all removed.
 
     Raises:
-        GrowthRefused: The kernel was spawned, there is no such source, or without it there is no
-            training text or no held-out text.
+        GrowthRefused: The kernel was spawned, there is no such source, or no training text or no
+            held-out text would be left.
     """
     name = domain.name
     if domain.counts is None:
@@ -137,7 +142,7 @@ def unlearn(domain: Domain, source: str) -> Domain:
     if set(gone) >= set(domain.dev.sources) and len(domain.dev):
         raise GrowthRefused(
             name,
-            f"{source!r} is all its held-out text, and without any nothing can be calibrated; "
+            f"{source!r} is all its held-out text, which calibration needs; "
             "remove the kernel instead",
         )
     train, dev = (_without(documents, gone) for documents in (domain.train, domain.dev))
@@ -154,8 +159,8 @@ def _unknown(domain: Domain, source: str) -> str:
     near = ", ".join(nearest_names(source, kept, most=SOURCES_SHOWN))
     first = ", ".join(sorted(kept)[:SOURCES_SHOWN])
     return (
-        f"no text of {source!r} counts for it; nearest names: {near}; of {len(kept)} sources "
-        f"the first: {first}; all of them: constellation sources {domain.name}"
+        f"it has no source {source!r}; nearest names: {near}; first of its {len(kept)} sources: "
+        f"{first}; list all of them: constellation sources {domain.name}"
     )
 
 
@@ -167,11 +172,11 @@ def _without(documents: Documents, gone: tuple[str, ...]) -> Documents:
 
 
 def encode_documents(documents: Iterable[tuple[str, str]], tokens: Coordizer) -> Documents:
-    """Return documents as tokens.
+    """Encode documents to tokens, whole and without white space at their ends.
 
     Args:
-        documents: Source and text of each, in order.
-        tokens: Encodes them.
+        documents: Source and text of each document, in order.
+        tokens: Coordizer that encodes the documents.
     """
     pairs = list(documents)
     texts = [text for _, text in pairs]

@@ -1,9 +1,9 @@
-"""The record of a domain as a msgpack file; the same record gives the same bytes.
+"""Write and read the text record of a kernel (its tokenised documents) as a msgpack file.
 
     {"schema": 1, "sha256": digest of content, "content": msgpack of the record}
 
-Tokens, ends and counts are little-endian arrays as bytes. Bytes that are not exactly what packing
-would write are refused.
+The same record gives the same bytes. Tokens, ends and counts are little-endian arrays stored as
+bytes. Reading refuses bytes that writing would not have produced.
 """
 
 import hashlib
@@ -13,16 +13,16 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from constellation.domains.counts import SoftCounts
 from constellation.domains.encoded_documents import Documents, token_dtype
 from constellation.domains.record import Domain, Spawned
+from constellation.domains.soft_counts import SoftCounts
 from constellation.errors import ArtifactError, ConfigError, InvalidRequest
 
 SCHEMA_VERSION: Final = 1
 
 
 def pack_domain(domain: Domain) -> bytes:
-    """Return the record as msgpack."""
+    """Return the bytes of a record's file."""
     content = bytes(
         msgpack.packb(
             {
@@ -44,10 +44,10 @@ def pack_domain(domain: Domain) -> bytes:
 
 
 def unpack_domain(data: bytes, *, source: object = "domain") -> Domain:
-    """Return the record in `data`.
+    """Read a record from the bytes of its file.
 
     Raises:
-        ArtifactError: `data` is not a record of this schema; names `source`.
+        ArtifactError: `data` is not a record of this schema; the message names `source`.
     """
     try:
         domain = _unpack(msgpack.unpackb(data), source)
@@ -63,13 +63,17 @@ def unpack_domain(data: bytes, *, source: object = "domain") -> Domain:
     ) as error:
         raise ArtifactError(source, f"not a record of a domain: {error!r}") from error
     if pack_domain(domain) != data:
-        raise ArtifactError(source, "not written as records of domains are; make it again")
+        raise ArtifactError(
+            source, "differs from what this version writes for the same record; make it again"
+        )
     return domain
 
 
 def _unpack(envelope: dict[str, Any], source: object) -> Domain:
     if envelope["schema"] != SCHEMA_VERSION:
-        raise ArtifactError(source, f"schema {envelope['schema']!r} is not {SCHEMA_VERSION}")
+        raise ArtifactError(
+            source, f"has schema {envelope['schema']!r}; this version reads {SCHEMA_VERSION}"
+        )
     if envelope["sha256"] != hashlib.sha256(envelope["content"]).digest():
         raise ArtifactError(source, "damaged: its digest does not fit; make it again")
     content = msgpack.unpackb(envelope["content"])

@@ -1,7 +1,7 @@
-"""Thresholds of refusal of a set of records, measured on text that the table has not seen.
+"""Fit the thresholds that refuse out-of-domain queries, on text the routing table has not seen.
 
-Where the held-out documents are few, training documents count too, each before coordinates and
-sites that were fitted without it.
+Where there are few held-out documents, training documents are used too, each measured with
+coordinates and basins that were fitted without that document (cross-validation).
 
 Shapes: K outcomes, N texts.
 """
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from constellation.coordizer.basin_estimator import BasinEstimator
 from constellation.coordizer.blocks import allocate_blocks
 from constellation.coordizer.coordinates import anchored, block_counts
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.factorise import WINDOW_TOKENS, count_windows
-from constellation.coordizer.fold import Folder
+from constellation.coordizer.count_factorisation import WINDOW_TOKENS, count_windows
 from constellation.domains.calibration_passages import draw_passages
 from constellation.domains.encoded_documents import Documents, IdArray
 from constellation.domains.site_texts import plain_sites
@@ -27,50 +27,53 @@ from constellation.records import KernelSite, Refusal
 from constellation.routing.threshold_fit import Measured, fit_refusal, join, measure
 
 DOCUMENTS_WANTED = 1_600
-"""Development documents with which training documents are not needed: a share of 1 % is then known
-within half a percentage point, two standard errors. Training documents may be more alike than
-those that nobody has seen (docs/log.md), so they count where development documents are few."""
+"""Number of held-out documents from which on training documents are not used: a share of 1 % is
+then known within half a percentage point, two standard errors. Training documents may resemble each
+other more than unseen documents do (docs/log.md), so they are used only where held-out documents
+are few."""
 
 TRAIN_SHARE_MIN = 2
-"""Training documents for each development document from which on training documents count too:
-fewer add little, and a fit to three quarters of them says less of the table."""
+"""Least number of training documents per held-out document for training documents to be used: fewer
+add little, and a fit to three quarters of them represents the table less well."""
 
 CROSS_FOLDS = 4
-"""Parts of the training documents, each measured by a fit to the others."""
+"""Number of parts of the training documents; each part is measured by a fit to the other parts."""
 
 CROSS_CHARACTERS_MAX = 16 * 2**20
-"""Characters of training text that are fitted again, `CROSS_FOLDS` times: a few seconds each."""
+"""Most characters of training text that are fitted again, `CROSS_FOLDS` times: a few seconds
+each."""
 
 _CROSS_SEED = 0
 
 
 class KernelText(Protocol):
-    """The text of one kernel, such as a `Domain`."""
+    """Training and held-out documents of one kernel, such as a `Domain`."""
 
     @property
     def name(self) -> str:
-        """Of the kernel."""
+        """Return the name of the kernel."""
 
     @property
     def train(self) -> Documents:
-        """What its site and the coordinates are made of."""
+        """Return the training documents, from which basins and coordinates are fitted."""
 
     @property
     def dev(self) -> Documents:
-        """What neither has seen."""
+        """Return the held-out documents, which no fit has used."""
 
 
-Refit = Callable[[Mapping[str, sparse.csr_array]], Folder]
-"""Domain -> counts of its windows; returns a fold whose coordinates know these alone."""
+Refit = Callable[[Mapping[str, sparse.csr_array]], BasinEstimator]
+"""Function from domain -> token counts of its windows to the estimator of basins fitted on these
+counts alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Windows:
-    """The training documents of a domain, counted once for all folds."""
+    """Token counts of a domain's training documents, computed once for all folds."""
 
     counts_WV: sparse.csr_array
     fold_W: NDArray[np.intp]
-    """Fold of the document that each window is of."""
+    """Cross-validation fold of the document that each window belongs to."""
 
     @classmethod
     def of(cls, documents: Documents, vocab_size: int) -> "_Windows":
@@ -90,20 +93,24 @@ def fit_thresholds(
     smoothing: float = 1.0,
     basins_max: int = 1,
 ) -> Refusal:
-    """Return the thresholds of a table whose sites and coordinates were fitted on records.
+    """Fit the thresholds of refusal for a table and its coordinates.
 
     Args:
-        domains: One for each kernel, with at least one held-out document in all.
-        sites: Of these domains, in the same order.
-        coordizer: Whose basins the sites are.
+        domains: Documents of each kernel, with at least one held-out document in all.
+        sites: Rows of these kernels in the table, in the same order.
+        coordizer: Coordizer under which the basins were computed.
         smoothing: See `FitOptions.smoothing`.
         basins_max: See `FitOptions.basins_max`.
     """
-    parts = [measured([each.dev.evidence() for each in domains], sites, coordizer.folder, first=0)]
+    parts = [
+        measured(
+            [each.dev.evidence() for each in domains], sites, coordizer.basin_estimator, first=0
+        )
+    ]
     if {domain.name for domain in domains} <= set(coordizer.parts.blocks):
         num_outcomes = coordizer.background_K.size
 
-        def refit(windows: Mapping[str, sparse.csr_array]) -> Folder:
+        def refit(windows: Mapping[str, sparse.csr_array]) -> BasinEstimator:
             return _refitted(windows, num_outcomes=num_outcomes, smoothing=smoothing)
 
         parts += crossed(domains, refit, coordizer, basins_max=basins_max)
@@ -113,14 +120,14 @@ def fit_thresholds(
 def crossed(
     domains: Sequence[KernelText], refit: Refit, tokens: Coordizer, *, basins_max: int = 1
 ) -> list[Measured]:
-    """Return the training documents as tables see them that were made without them.
+    """Measure training documents by cross-validation, with fits that did not use the documents.
 
-    Empty where enough is held out already, or where there is too much or too little to fit again.
+    Empty when there are enough held-out documents, or too much or too little text to fit again.
 
     Args:
-        domains: One for each kernel.
-        refit: Makes coordinates without a part of the documents.
-        tokens: What the documents are encoded by.
+        domains: Documents of each kernel.
+        refit: Function that fits coordinates without a part of the documents.
+        tokens: Coordizer that encoded the documents.
         basins_max: See `FitOptions.basins_max`.
     """
     num_held_out = sum(len(domain.dev) for domain in domains)
@@ -135,21 +142,21 @@ def crossed(
     counted = {domain.name: domain.train.evidence() for domain in domains}
     parts, first = [], num_held_out
     for fold in range(CROSS_FOLDS):
-        folder = refit({name: each.without(fold) for name, each in windows.items()})
-        basins = {name: folder.fold_batch(_others(texts, fold)) for name, texts in counted.items()}
+        estimator = refit({name: each.without(fold) for name, each in windows.items()})
+        basins = {name: estimator.basins(_others(texts, fold)) for name, texts in counted.items()}
         try:
-            sites = plain_sites(basins, folder.background_K, basins_max=basins_max)
+            sites = plain_sites(basins, estimator.background_K, basins_max=basins_max)
         except ConfigError:  # a domain whose basin lies at the background without these documents
             return []
         own = [texts[fold::CROSS_FOLDS] for texts in counted.values()]
-        parts.append(measured(own, sites, folder, first=first))
+        parts.append(measured(own, sites, estimator, first=first))
         first += sum(map(len, own))
     return parts
 
 
 def num_characters(domains: Sequence[KernelText], tokens: Coordizer) -> int:
-    """Return the characters of the training text of records, as Python counts them."""
-    # Of the bytes of a character, all but the first are 10xxxxxx in UTF-8.
+    """Return the number of characters of all training text, as Python counts them."""
+    # In UTF-8 all bytes of a character except the first are 10xxxxxx.
     characters_V = np.array(
         [
             sum(byte & 0xC0 != 0x80 for byte in tokens.token_bytes(token))
@@ -164,7 +171,7 @@ def num_characters(domains: Sequence[KernelText], tokens: Coordizer) -> int:
 
 def _refitted(
     windows: Mapping[str, sparse.csr_array], *, num_outcomes: int, smoothing: float
-) -> Folder:
+) -> BasinEstimator:
     blocks = allocate_blocks(sorted(windows), num_outcomes=num_outcomes)
     (vocab_size,) = {windows_WV.shape[1] for windows_WV in windows.values()}
     coordinates = anchored(
@@ -174,7 +181,7 @@ def _refitted(
         num_outcomes=num_outcomes,
         smoothing=smoothing,
     )
-    return Folder(coordinates.conditional(), coordinates.background_K)
+    return BasinEstimator(coordinates.conditional(), coordinates.background_K)
 
 
 def _others(texts: Sequence[IdArray], fold: int) -> list[IdArray]:
@@ -184,25 +191,25 @@ def _others(texts: Sequence[IdArray], fold: int) -> list[IdArray]:
 def measured(
     documents: Sequence[Sequence[IdArray]],
     sites: Sequence[KernelSite],
-    folder: Folder,
+    estimator: BasinEstimator,
     *,
     first: int,
 ) -> Measured:
-    """Return documents as a table sees them.
+    """Measure the excess distances of documents' passages under a table.
 
     Args:
-        documents: Evidence of the documents of each kernel.
-        sites: Of these kernels, in the same order.
-        folder: Whose basins the sites are.
+        documents: Evidence tokens of the documents of each kernel.
+        sites: Rows of these kernels in the table, in the same order.
+        estimator: Estimator of basins, with the coordinates of the sites.
         first: Number of the first document.
     """
     found = draw_passages(documents)
     document_N: NDArray[np.intp] = found.document_N + first
     return measure(
         sites,
-        folder.fold_batch(found.tokens),
+        estimator.basins(found.tokens),
         kernel_N=found.kernel_N,
         document_N=document_N,
         num_tokens_N=np.array([len(ids) for ids in found.tokens], dtype=np.intp),
-        background_K=folder.background_K,
+        background_K=estimator.background_K,
     )

@@ -1,4 +1,4 @@
-"""From the documents of a record to what a kernel's site is made of.
+"""Group the basins (simplex points) of a kernel's documents by source, and make its table row.
 
 Shapes: K outcomes, N documents.
 """
@@ -13,22 +13,22 @@ from constellation.records import FloatArray, KernelSite
 from constellation.routing.site_fit import KernelTexts, SiteFit, fit_sites
 
 SOURCES_MAX = 4096
-"""Sources of one domain whose basins are summed apart; of more, all documents are one sum. Either
-way the record knows every source, and each can be unlearned."""
+"""Most sources of one domain whose basins are summed separately; with more, all documents form one
+sum. In both cases the record stores every source, and each source can be unlearned."""
 
 ALL_SOURCES = "all sources"
-"""Name of the one sum of a domain that has more."""
+"""Name of the single sum of a domain with more than `SOURCES_MAX` sources."""
 
 
 def texts_of(
     name: str, basins_NK: FloatArray, rows_by_source: Mapping[str, NDArray[Any]]
 ) -> KernelTexts:
-    """Return what a kernel's site is made of.
+    """Group the basins of a kernel's documents by source.
 
     Args:
-        name: Of the kernel.
+        name: Name of the kernel.
         basins_NK: Basins of its documents, N >= 1.
-        rows_by_source: Source -> its documents.
+        rows_by_source: Source -> indices of its documents.
     """
     rows = rows_by_source
     if len(rows) > SOURCES_MAX:
@@ -40,14 +40,14 @@ def texts_of(
 def sites_of(
     texts: Sequence[KernelTexts], background_K: FloatArray, *, seats: bool, basins_max: int
 ) -> SiteFit:
-    """Return the sites of kernels; raises as `fit_sites`."""
+    """Return the rows of kernels in the table; errors as in `fit_sites`."""
     return fit_sites(texts, background_K=background_K, seats=seats, basins_max=basins_max)
 
 
 def plain_sites(
     basins: Mapping[str, FloatArray], background_K: FloatArray, *, basins_max: int
 ) -> tuple[KernelSite, ...]:
-    """Return sites of documents that nobody will unlearn: without seats, each one sum."""
+    """Return rows without seats, one sum per kernel, for documents that are never unlearned."""
     texts = [
         texts_of(name, basins_NK, {"train": np.arange(len(basins_NK))})
         for name, basins_NK in basins.items()

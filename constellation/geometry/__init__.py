@@ -1,8 +1,8 @@
-"""Fisher-Rao geometry of the simplex, and the E8 lattice of seats. Pure mathematics.
+"""Fisher-Rao geometry of the probability simplex, and the E8 root lattice; pure mathematics.
 
-Distances, means and interpolations between basins come only from here; `tests/geometry` scans the
-rest of the repository for basin arithmetic. Works on numpy arrays and torch tensors alike; never
-imports torch, reads no clock, draws no random numbers.
+All distances, means and interpolations between basins (points of the simplex) are computed here;
+`tests/geometry` scans the rest of the repository for basin arithmetic. Works on numpy arrays and
+torch tensors alike; never imports torch, reads no clock, draws no random numbers.
 """
 
 from constellation.geometry.bearings import BEARING_MIN, angle, bearing, has_bearing, mean_bearing
@@ -10,7 +10,7 @@ from constellation.geometry.maps import exp_map, log_map, parallel_transport
 from constellation.geometry.means import (
     HellingerSum,
     KarcherReport,
-    fold_hellinger,
+    add_hellinger_sums,
     hellinger_mean,
     karcher_mean,
     sum_hellinger,
@@ -36,12 +36,12 @@ __all__ = [
     "HellingerSum",
     "KarcherReport",
     "SiteIndex",
+    "add_hellinger_sums",
     "angle",
     "bearing",
     "check_simplex",
     "distance",
     "exp_map",
-    "fold_hellinger",
     "from_root",
     "geodesic",
     "has_bearing",

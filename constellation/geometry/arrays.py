@@ -1,8 +1,8 @@
-"""One implementation for numpy and torch: the namespace of an array and a few safe functions.
+"""Array helpers that work for numpy and torch: array namespace, safe square root, norm, ratios.
 
 Every function of `constellation.geometry` is written once against the Python array API and runs on
-whatever it is given, so numpy and torch agree by construction. torch is never imported here: an
-array that is a tensor proves that its caller did so.
+numpy arrays and torch tensors, so both give the same results by construction. torch is never
+imported here: a caller that passes a tensor has imported torch.
 
 Works in float32 and float64. Half types are refused by `check_simplex`: `FLOOR` underflows there.
 """
@@ -13,24 +13,26 @@ import array_api_compat
 import numpy as np
 
 ArrayT = TypeVar("ArrayT", bound=Any)
-"""A numpy array or a torch tensor; the result is of the same kind."""
+"""A numpy array or a torch tensor; a function returns the same type that it is given."""
 
 FLOOR = 1e-30
-"""Added below a square root so that its gradient is finite at 0; a root moves by 1e-15 at most."""
+"""Added under a square root so that its gradient is finite at 0; a root changes by at most
+1e-15."""
 
 _SERIES_BELOW = 1e-2
-"""Where sin(x)/x and asin(x)/x change to their series: next term is 1e-16 relative there."""
+"""|x| below which sin(x)/x and asin(x)/x are computed by series; the next term is 1e-16
+relative."""
 
 
 def namespace(*arrays: Any) -> Any:
     """Return the array API namespace shared by `arrays`.
 
     Raises:
-        TypeError: For arrays of different libraries or things that are no arrays.
+        TypeError: The arrays are of different libraries, or an argument is not an array.
     """
     if all(isinstance(array, np.ndarray | np.generic) for array in arrays):
-        # numpy 2 speaks the standard itself; the wrapper for older ones takes 8 MB a process, and
-        # the general way 3 us, more than small sums do.
+        # numpy 2 implements the array API itself. The wrapper for older versions takes 8 MB per
+        # process, and the general lookup 3 us, more than a small sum.
         return np
     return array_api_compat.array_namespace(*arrays)
 

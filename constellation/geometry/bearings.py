@@ -1,19 +1,19 @@
-"""Bearings: which way a basin lies, seen from the background.
+"""Bearings: the unit direction of a basin (point of the simplex) seen from the background.
 
-A bearing is the unit direction of log_pi(p) in the square-root chart at the background pi. It
-removes what all texts share. Angles between bearings are radians in [0, pi].
-Letters: K outcomes, N points, M directions.
+The bearing of p is the unit vector along log_pi(p) in the square-root chart at the background pi.
+It ignores what all texts share. Angles between bearings are radians in [0, pi]. Letters: K
+outcomes, N points, M directions.
 """
 
 from constellation.geometry.arrays import ArrayT, namespace, norm
 from constellation.geometry.maps import chord_direction
 
 BEARING_MIN = 1e-6
-"""Radians. A basin nearer to the background than this has no bearing; routing falls back."""
+"""Radians; a basin nearer to the background has no bearing, and routing uses distances instead."""
 
 
 def bearing(p_K: ArrayT, background_K: ArrayT) -> ArrayT:
-    """Return the unit direction from the background to p.
+    """Return the unit direction from the background pi to a simplex point p.
 
         u = log_pi(p) / |log_pi(p)|
 
@@ -32,7 +32,7 @@ def bearing(p_K: ArrayT, background_K: ArrayT) -> ArrayT:
 
 
 def has_bearing(bearing_K: ArrayT) -> ArrayT:
-    """Return True where a bearing is a direction and not the zeros that stand for none.
+    """Return True where a bearing is a direction, and False where all zeros stand for no bearing.
 
     Args:
         bearing_K: Results of `bearing` or `mean_bearing`, shape (..., K).
@@ -45,7 +45,7 @@ def has_bearing(bearing_K: ArrayT) -> ArrayT:
 
 
 def angle(u_K: ArrayT, v_K: ArrayT) -> ArrayT:
-    """Return the angle between two unit vectors.
+    """Return the angle between two unit vectors in radians.
 
         2 atan2(|u - v|, |u + v|)
 
@@ -65,14 +65,14 @@ def angle(u_K: ArrayT, v_K: ArrayT) -> ArrayT:
 
 
 def mean_bearing(bearing_NK: ArrayT, weights_N: ArrayT | None = None) -> ArrayT:
-    """Return the unit direction of the average of bearings taken at one background.
+    """Return the unit direction of the weighted average of bearings at one background.
 
     Args:
-        bearing_NK: Bearings, shape (..., N, K); zero rows (no bearing) count for nothing.
+        bearing_NK: Bearings, shape (..., N, K); zero rows (no bearing) add nothing to the sum.
         weights_N: Weights >= 0, shape (..., N); None means equal.
 
     Returns:
-        Shape (..., K); zeros when the average is shorter than 1e-6, for there is no direction.
+        Shape (..., K); zeros when the average is shorter than 1e-6 and has no direction.
     """
     weighted = bearing_NK if weights_N is None else bearing_NK * weights_N[..., None]
     xp = namespace(bearing_NK)

@@ -1,4 +1,4 @@
-"""The 240 roots of E8: shells, reflections, nearest root, Coxeter-plane picture.
+"""The 240 roots of the E8 lattice: reflections, nearest root, projection on the Coxeter plane.
 
 A root is a vector of R^8 of squared length 2. The order of `roots` is part of every artifact that
 stores a seat, and must not change:
@@ -43,7 +43,7 @@ def roots() -> FloatArray:
 
 @cache
 def simple_roots() -> FloatArray:
-    """Return the simple roots in Bourbaki order, shape (8, 8), read-only.
+    """Return the eight simple roots in Bourbaki order, shape (8, 8), read-only.
 
     The Dynkin diagram is the chain 1-3-4-5-6-7-8 with 2 attached to 4 (numbered from 1).
     """
@@ -54,7 +54,7 @@ def simple_roots() -> FloatArray:
 
 
 def cartan_matrix() -> FloatArray:
-    """Return the inner products of the simple roots, integers, shape (8, 8), determinant 1."""
+    """Return the inner products of the simple roots: integers, shape (8, 8), determinant 1."""
     return simple_roots() @ simple_roots().T
 
 

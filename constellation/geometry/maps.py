@@ -1,4 +1,4 @@
-"""Logarithm, exponential and parallel transport, in the square-root chart.
+"""Logarithm, exponential and parallel transport on the simplex, in the square-root chart.
 
 Convention: a tangent vector at p is a vector of R^K orthogonal to psi_p = sqrt(p) whose Euclidean
 norm is its Fisher-Rao length, so `|log_map(p, q)| = distance(p, q)` with plain `norm`. (On the
@@ -23,10 +23,10 @@ from constellation.geometry.simplex import from_root, root_difference
 
 
 def chord_direction(p_K: ArrayT, q_K: ArrayT) -> tuple[ArrayT, ArrayT]:
-    """Return psi_q - cos(w) psi_p and the half chord sin(w / 2).
+    """Return the direction psi_q - cos(w) psi_p from p to q, and the half chord sin(w / 2).
 
-    With c = |psi_q - psi_p| the first is (psi_q - psi_p) + (c^2 / 2) psi_p: the small vector is
-    never found as a difference of large ones.
+    With c = |psi_q - psi_p| the direction is (psi_q - psi_p) + (c^2 / 2) psi_p, which avoids
+    computing a small vector as a difference of large ones.
 
     Args:
         p_K: Simplex points, shape (..., K).
@@ -42,7 +42,7 @@ def chord_direction(p_K: ArrayT, q_K: ArrayT) -> tuple[ArrayT, ArrayT]:
 
 
 def log_map(p_K: ArrayT, q_K: ArrayT) -> ArrayT:
-    """Return the tangent vector at p that points to q and is as long as their distance.
+    """Return the tangent vector at p that points to q; its length is the distance of p and q.
 
         log_p(q) = 2 (w / sin w) (psi_q - cos w psi_p),   w = d(p, q) / 2
 
@@ -61,7 +61,7 @@ def log_map(p_K: ArrayT, q_K: ArrayT) -> ArrayT:
 
 
 def exp_map(p_K: ArrayT, v_K: ArrayT) -> ArrayT:
-    """Return the end of the geodesic that leaves p with velocity v, after unit time.
+    """Return the end point of the geodesic from p with initial velocity v, after unit time.
 
         psi = cos(|v| / 2) psi_p + sin(|v| / 2) v / |v|
 
@@ -81,7 +81,7 @@ def exp_map(p_K: ArrayT, v_K: ArrayT) -> ArrayT:
 
 
 def parallel_transport(p_K: ArrayT, q_K: ArrayT, v_K: ArrayT) -> ArrayT:
-    """Carry a tangent vector from p to q along the geodesic between them.
+    """Transport a tangent vector from p to q along the geodesic between them.
 
         v - <psi_q, v> / (1 + <psi_p, psi_q>) (psi_p + psi_q)
 

@@ -1,8 +1,8 @@
-"""Means of basins: the closed-form Hellinger mean, exact sums of it, and the Karcher mean.
+"""Means of simplex points: Hellinger mean, exact sums from which it is computed, Karcher mean.
 
-The Hellinger mean (average of square roots, renormalised) is what a kernel's basin is made of,
-because sums of square roots can be kept per corpus and a corpus can be taken out exactly. The
-Karcher mean (least sum of squared distances) is iterative and is reported beside it, not stored.
+The Hellinger mean (average of square roots, renormalised) defines a kernel's basin, because sums of
+square roots can be kept per corpus, so that a corpus can be removed exactly. The Karcher mean
+(least sum of squared distances) is iterative; it is reported for comparison and not stored.
 Letters: K outcomes, N points.
 """
 
@@ -21,7 +21,7 @@ from constellation.records import FloatArray
 
 
 def hellinger_mean(p_NK: ArrayT, weights_N: ArrayT | None = None) -> ArrayT:
-    """Return the average of square roots, squared and renormalised.
+    """Return the Hellinger mean: the average of square roots, squared and renormalised.
 
     Args:
         p_NK: Simplex points, shape (..., N, K), N >= 1.
@@ -39,13 +39,14 @@ def hellinger_mean(p_NK: ArrayT, weights_N: ArrayT | None = None) -> ArrayT:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class HellingerSum:
-    """What one corpus contributes to a kernel's basin."""
+    """Sum of square roots of one corpus's basins, from which a kernel's basin is computed."""
 
     root_sum_K: FloatArray
-    """Sum of the square roots of its texts' basins, float64, read-only by convention."""
+    """Sum of the square roots of the basins of the corpus's texts, float64, read-only by
+    convention."""
 
     count: int
-    """How many texts were summed, >= 0."""
+    """Number of summed texts, >= 0."""
 
     def __post_init__(self) -> None:
         sums = self.root_sum_K
@@ -57,10 +58,10 @@ class HellingerSum:
             raise InvalidBasin(f"a sum of roots has count {self.count}; give 0 or more")
 
     def mean(self) -> FloatArray:
-        """Return the Hellinger mean of the texts summed, shape (K,).
+        """Return the Hellinger mean of the summed texts, shape (K,).
 
         Raises:
-            InvalidBasin: When nothing was summed.
+            InvalidBasin: No text was summed.
         """
         if self.count == 0:
             raise InvalidBasin("a sum of 0 texts has no mean; add a corpus with text first")
@@ -69,7 +70,7 @@ class HellingerSum:
 
 
 def sum_hellinger(p_NK: FloatArray) -> HellingerSum:
-    """Return the record of one corpus: its basins' square roots summed in float64.
+    """Sum the square roots of one corpus's basins in float64.
 
     Args:
         p_NK: Simplex points, shape (N, K), N >= 0.
@@ -78,23 +79,23 @@ def sum_hellinger(p_NK: FloatArray) -> HellingerSum:
     return HellingerSum(root_sum_K=roots_NK.sum(axis=0), count=roots_NK.shape[0])
 
 
-def fold_hellinger(records: Iterable[HellingerSum]) -> HellingerSum:
-    """Return the sum of several corpora's records, correctly rounded.
+def add_hellinger_sums(records: Iterable[HellingerSum]) -> HellingerSum:
+    """Add up the sums of several corpora, correctly rounded.
 
-    Each entry is summed exactly and rounded once, so the result depends on the set of records and
-    not on their order: folding the rest after one was dropped is bitwise equal to never having
-    added it. (Subtracting it from the total would not be.)
+    Each entry is summed exactly and rounded once, so the result depends on the set of sums and not
+    on their order: without a corpus the result is bitwise equal to never having added that corpus.
+    (Subtracting the corpus from the total would not be.)
 
     Args:
-        records: At least one record, all of one K.
+        records: At least one sum, all of one K.
 
     Raises:
-        InvalidBasin: For no records, or records of different K.
+        InvalidBasin: There is no sum, or the sums differ in K.
     """
     kept = tuple(records)
     if len({record.root_sum_K.shape for record in kept}) != 1:
         shapes = sorted({record.root_sum_K.shape for record in kept})
-        raise InvalidBasin(f"cannot fold records of shapes {shapes}; give one or more of one shape")
+        raise InvalidBasin(f"cannot add sums of shapes {shapes}; give one or more of one shape")
     columns = zip(*(record.root_sum_K.tolist() for record in kept), strict=True)
     total = np.array([math.fsum(column) for column in columns])
     return HellingerSum(root_sum_K=total, count=sum(record.count for record in kept))
@@ -102,19 +103,19 @@ def fold_hellinger(records: Iterable[HellingerSum]) -> HellingerSum:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class KarcherReport:
-    """A Karcher mean and how well it was found."""
+    """A Karcher mean, and how well the iteration converged."""
 
     mean: Any
-    """Simplex point, shape (K,), the kind of array that was given."""
+    """The Karcher mean, a simplex point, shape (K,), of the array type that was given."""
 
     iterations: int
-    """Steps taken, >= 0."""
+    """Number of steps, >= 0."""
 
     converged: bool
-    """True when `residual` is within the tolerance asked for."""
+    """True when `residual` is at most the requested tolerance."""
 
     residual: float
-    """Radians: length of the mean of the logs at `mean`, which is 0 at the true mean."""
+    """Radians; length of the mean of the logarithms at `mean`, which is 0 at the true mean."""
 
 
 def karcher_mean(
@@ -124,7 +125,7 @@ def karcher_mean(
     tolerance: float | None = None,
     iterations_max: int = 100,
 ) -> KarcherReport:
-    """Find the point with the least weighted sum of squared Fisher-Rao distances.
+    """Find the Karcher mean: the point with the least weighted sum of squared distances.
 
     Starts at the Hellinger mean and steps by the mean of the logs. The simplex is a convex part
     of the sphere smaller than a hemisphere, so the mean exists and is unique.
@@ -132,8 +133,9 @@ def karcher_mean(
     Args:
         p_NK: Simplex points, shape (N, K), N >= 1.
         weights_N: Weights >= 0, not all 0, shape (N,); None means equal.
-        tolerance: Radians of residual to stop at; None means 1000 rounding units of the dtype.
-        iterations_max: Most steps; then the report says `converged=False`.
+        tolerance: Residual in radians at which to stop; None means 1000 rounding units of the
+            dtype.
+        iterations_max: Most steps; after them the report has `converged=False`.
 
     Returns:
         The mean with its iterations and residual.

@@ -1,12 +1,13 @@
-"""Seats: the 240 addresses on the simplex that every client can derive without asking.
+"""Seats: 240 fixed points of the simplex, one per E8 root, that serve as addresses of kernels.
 
-Seat r is the E8 root r carried to the simplex by the exponential map at the uniform distribution:
+Every process can compute the seats itself. Seat r is the E8 root r mapped to the simplex by the
+exponential map at the uniform distribution:
 
     psi_r = cos(rho) / 8 + sin(rho) A r / sqrt(2),   p_r = psi_r^2,
 
-where A holds columns 1 to 8 of the 64 x 64 Sylvester-Hadamard matrix divided by 8. All seats lie
-2 rho from the centre, at exactly four mutual distances, with 56 nearest neighbours each. A seat is
-an address (failover order, replicas, growth); kernels do not route from it.
+where A holds columns 1 to 8 of the 64 x 64 Sylvester-Hadamard matrix divided by 8. All seats lie 2
+rho from the centre, at exactly four mutual distances, with 56 nearest neighbours each. A seat is an
+address (failover order, replicas, growth) and does not affect routing.
 """
 
 from functools import cache
@@ -20,20 +21,20 @@ from constellation.geometry.simplex import from_root
 from constellation.records import FloatArray
 
 SEAT_DIM = 64
-"""Outcomes of the simplex that seats live on."""
+"""Number of outcomes of the simplex that seats lie on."""
 
 RHO_DEFAULT = 0.3228
-"""Half the distance of a seat from the centre, radians."""
+"""Half the distance of a seat from the uniform distribution, radians."""
 
 RHO_MAX = float(np.arctan(np.sqrt(2) / 4))
-"""Largest rho whose square roots are all >= 0: 0.3398 rad, since |A r| <= 4/8 in each entry."""
+"""Largest rho at which all square roots are >= 0: 0.3398 rad, since |A r| <= 4/8 in each entry."""
 
 
 def seat_basins(rho: float = RHO_DEFAULT) -> FloatArray:
     """Return the simplex point of every seat.
 
     Args:
-        rho: Half the distance from the centre, radians, 0 < rho <= 0.3398.
+        rho: Half the distance from the uniform distribution, radians, 0 < rho <= 0.3398.
 
     Returns:
         Shape (240, 64), in the order of `e8.roots`.
@@ -49,7 +50,7 @@ def seat_basins(rho: float = RHO_DEFAULT) -> FloatArray:
 
 
 def seat_distances(rho: float = RHO_DEFAULT) -> FloatArray:
-    """Return the Fisher-Rao distances between all seats, from the angles between roots.
+    """Return the Fisher-Rao distances between all seats, from the angles theta between roots.
 
         cos(d/2) = cos^2 rho + sin^2 rho cos theta,   or   d = 4 arcsin(sin rho sin(theta/2))
 
@@ -72,7 +73,7 @@ def seat_distances(rho: float = RHO_DEFAULT) -> FloatArray:
 
 @cache
 def neighbour_ring(seat: int) -> tuple[int, ...]:
-    """Return the 56 seats nearest to `seat`, in rising order, the same for every client.
+    """Return the 56 seats nearest to `seat`, ascending, the same in every process.
 
     Args:
         seat: Index of a root, 0 to 239.
@@ -87,13 +88,13 @@ def neighbour_ring(seat: int) -> tuple[int, ...]:
 
 @cache
 def simple_seats() -> tuple[int, ...]:
-    """Return the seats of the eight simple roots in Bourbaki order."""
+    """Return the seats of the eight simple roots of E8 in Bourbaki order."""
     products = simple_roots() @ roots().T
     return tuple(int(index) for index in products.argmax(axis=1))
 
 
 def _hadamard() -> NDArray[np.float64]:
-    """Return the Sylvester-Hadamard matrix: entry (i, j) is -1 to the count of bits of i AND j."""
+    """Return the Sylvester-Hadamard matrix: entry (i, j) is -1 to the number of bits of i AND j."""
     block = np.array([[1.0, 1.0], [1.0, -1.0]])
     matrix = np.ones((1, 1))
     while matrix.shape[0] < SEAT_DIM:

@@ -1,11 +1,11 @@
-"""The simplex under the Fisher-Rao metric: validation, distance, geodesic, nearest site.
+"""Fisher-Rao geometry of the simplex: validation, distance, geodesic, nearest site, projection.
 
-A basin is a point p of the simplex: K entries >= 0 that sum to 1. Under psi = sqrt(p) the simplex
-is the positive orthant of the unit sphere; distances follow the textbook radius 2, so they lie in
-[0, pi]. Every artifact stores this as `fisher_rao_radius: 2`.
+A basin is a point p of the simplex: K entries >= 0 that sum to 1. The map psi = sqrt(p) takes the
+simplex to the positive orthant of the unit sphere. Distances use the textbook radius 2, so they lie
+in [0, pi]; every artifact stores this as `fisher_rao_radius: 2`.
 
-The last axis is always K; leading axes broadcast. Letters: K outcomes, N queries, M sites.
-Knows no network, clock or randomness. Only `check_simplex` validates; call it where data enters.
+The last axis is always K; leading axes broadcast. Letters: K outcomes, N queries, M sites. Uses no
+network, clock or randomness. Only `check_simplex` validates; call it where data enters.
 
 Source: Amari and Nagaoka, Methods of Information Geometry (2000), section 2.2.
 """
@@ -19,11 +19,11 @@ FISHER_RAO_RADIUS = 2
 """Radius of the sphere on which distances are measured; stored in every artifact."""
 
 _BLOCK_ELEMENTS = 1 << 14
-"""Elements of a temporary in `pairwise_distances`: larger ones leave the cache and page-fault."""
+"""Elements of a temporary array in `pairwise_distances`; a larger array does not fit the cache."""
 
 
 def check_simplex(p_K: ArrayT, *, tolerance: float = 1e-4) -> ArrayT:
-    """Return `p_K` renormalised, or raise when it is not on the simplex.
+    """Return `p_K` renormalised, or raise an error when it is not on the simplex.
 
     Args:
         p_K: float32 or float64, shape (..., K), K >= 2.
@@ -33,7 +33,7 @@ def check_simplex(p_K: ArrayT, *, tolerance: float = 1e-4) -> ArrayT:
         The same points, each divided by its sum, in a new array.
 
     Raises:
-        InvalidBasin: Says what is wrong, where, and what is accepted.
+        InvalidBasin: An array is not on the simplex; names the entry and the accepted range.
     """
     xp = namespace(p_K)
     _check_form(xp, p_K)
@@ -107,7 +107,7 @@ def distance(p_K: ArrayT, q_K: ArrayT) -> ArrayT:
 
 
 def pairwise_distances(p_NK: ArrayT, q_MK: ArrayT) -> ArrayT:
-    """Return the distances of every p to every q, as accurate as `distance`.
+    """Return the distance of every point p to every point q, as accurate as `distance`.
 
     Args:
         p_NK: Probabilities, shape (N, K).
@@ -125,7 +125,7 @@ def pairwise_distances(p_NK: ArrayT, q_MK: ArrayT) -> ArrayT:
 
 
 def nearest_site(query_NK: ArrayT, sites_MK: ArrayT) -> ArrayT:
-    """Return the index of the site nearest to each query.
+    """Return the index of the nearest site (point of the simplex) to each query.
 
     One matrix product of square roots: sum sqrt(q_k s_k) falls as the distance rises, so the
     largest product is the smallest distance. Sites closer to each other than 1e-7 rad (float64)
@@ -145,7 +145,7 @@ def nearest_site(query_NK: ArrayT, sites_MK: ArrayT) -> ArrayT:
 
 
 def geodesic(p_K: ArrayT, q_K: ArrayT, t: ArrayT | float) -> ArrayT:
-    """Return the point a share `t` of the way along the shortest path from p to q.
+    """Return the point at share `t` of the shortest path from p to q.
 
         psi(t) = [sin((1-t) w) psi_p + sin(t w) psi_q] / sin w,   w = d(p, q) / 2
 
@@ -170,13 +170,13 @@ def geodesic(p_K: ArrayT, q_K: ArrayT, t: ArrayT | float) -> ArrayT:
 
 
 def to_root(p_K: ArrayT) -> ArrayT:
-    """Return the square-root map psi = sqrt(p): a point of the unit sphere, shape (..., K)."""
+    """Map simplex points to the unit sphere by psi = sqrt(p); shape (..., K)."""
     root: ArrayT = namespace(p_K).sqrt(p_K)
     return root
 
 
 def from_root(psi_K: ArrayT) -> ArrayT:
-    """Return the simplex point psi^2 / |psi|^2 of a vector of square roots, shape (..., K)."""
+    """Map vectors of square roots back to the simplex: psi^2 / |psi|^2; shape (..., K)."""
     square = psi_K * psi_K
     point: ArrayT = square / namespace(square).sum(square, axis=-1, keepdims=True)
     return point
@@ -187,9 +187,9 @@ def project_tangent(p_K: ArrayT, v_K: ArrayT) -> ArrayT:
 
         v - p sum(v)
 
-    In simplex coordinates, where the metric is sum v_k w_k / p_k: what is taken away is a multiple
-    of p, which is Fisher-orthogonal to every vector that sums to 0. (v - mean(v) is the Euclidean
-    projection, and is wrong here except at the uniform distribution.)
+    In simplex coordinates the metric is sum v_k w_k / p_k. The subtracted multiple of p is
+    Fisher-orthogonal to every vector that sums to 0. (v - mean(v) is the Euclidean projection, and
+    is wrong here except at the uniform distribution.)
 
     Args:
         p_K: Simplex point, shape (..., K).

@@ -1,9 +1,9 @@
-"""Sites made ready for queries: one at a time for a router, many at once for calibration.
+"""Index kernels' basins or bearings (sites), for fast distances of one query or of many.
 
-The same distances and angles as `distance` and `angle`, with everything that does not depend on
-the query computed once. A site is a point or a set of points; the distance to a set is the
-distance to its nearest point. numpy only, float64 only.
-Letters: K outcomes, M sites, B points of a site, N queries, R rows that are near the query.
+Distances and angles equal those of `distance` and `angle`; everything that does not depend on the
+query is computed once. A site is a point or a set of points; the distance to a set is the distance
+to its nearest point. numpy only, float64 only. Letters: K outcomes, M sites, B points of a site, N
+queries, R rows that are near the query.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ from constellation.records import FloatArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SiteIndex:
-    """Points of the simplex, or sets of them, to which one query after another is compared."""
+    """Points of the simplex, or sets of points, indexed for distances to queries."""
 
     roots: UnitSets
     """Square roots of the sites."""
 
     @classmethod
     def of(cls, sites_MK: FloatArray) -> "SiteIndex":
-        """Build the index of simplex points of shape (M, K), M >= 1, already checked."""
+        """Index simplex points of shape (M, K), M >= 1, that are checked already."""
         _require_table(sites_MK)
         return cls.of_sets(list(sites_MK[:, None]))
 
     @classmethod
     def of_sets(cls, sites: Sequence[FloatArray]) -> "SiteIndex":
-        """Build the index of sets of simplex points, each of shape (B, K), B >= 1."""
+        """Index sets of simplex points, each of shape (B, K), B >= 1."""
         return cls(UnitSets.of([np.sqrt(points_BK) for points_BK in sites]))
 
     def distances(self, query_K: FloatArray) -> FloatArray:
@@ -43,8 +43,8 @@ class SiteIndex:
             query_K: Simplex point, float64, shape (K,).
 
         Returns:
-            Radians, shape (M,), in [0, pi], within 1e-13 of `distance`; exactly 0 at a site
-            that holds the query.
+            Radians, shape (M,), in [0, pi], within 1e-13 of `distance`; exactly 0 for a site that
+            contains the query.
         """
         return 2 * self.roots.angles(np.sqrt(query_K))
 
@@ -60,31 +60,31 @@ class SiteIndex:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BearingIndex:
-    """Unit bearings, or sets of them, at one background, to which queries are compared."""
+    """Unit bearings at one background, or sets of bearings, indexed for angles to queries."""
 
     bearings: UnitSets
     """Unit bearings of the sites."""
 
     background_root_K: FloatArray
-    """Square root of the background, where all bearings are taken, shape (K,)."""
+    """Square root of the background from which all bearings are measured, shape (K,)."""
 
     @classmethod
     def of(cls, bearing_MK: FloatArray, background_K: FloatArray) -> "BearingIndex":
-        """Build the index of unit bearings of shape (M, K), M >= 1, taken at `background_K`."""
+        """Index unit bearings of shape (M, K), M >= 1, measured at `background_K`."""
         _require_table(bearing_MK)
         return cls.of_sets(list(bearing_MK[:, None]), background_K)
 
     @classmethod
     def of_sets(cls, sites: Sequence[FloatArray], background_K: FloatArray) -> "BearingIndex":
-        """Build the index of sets of unit bearings, each of shape (B, K), B >= 1."""
+        """Index sets of unit bearings, each of shape (B, K), B >= 1."""
         return cls(UnitSets.of(sites), np.sqrt(background_K))
 
     def bearing(self, query_K: FloatArray) -> FloatArray | None:
-        """Return the unit bearing of one query, the first part of what `look` returns."""
+        """Return the unit bearing of one query, or None at the background; see `look`."""
         return self.look(query_K)[0]
 
     def look(self, query_K: FloatArray) -> tuple[FloatArray | None, float]:
-        """Return which way one query lies from the background, and how far.
+        """Return the bearing of one query and its distance from the background.
 
         Args:
             query_K: Simplex point, float64, shape (K,).
@@ -113,7 +113,7 @@ class BearingIndex:
         return self.bearings.angles(bearing_K)
 
     def angles_of(self, bearing_NK: FloatArray) -> FloatArray:
-        """Return the angles of many unit bearings to every site's, shape (N, M), as `angles`."""
+        """Return the angles of many unit bearings to every site's bearing, shape (N, M)."""
         return self.bearings.angles_of(bearing_NK)
 
 

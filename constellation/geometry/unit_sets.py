@@ -1,12 +1,12 @@
-"""Sets of unit vectors, and the angle of a vector to each set: that to its nearest member.
+"""Angles of unit vectors to sets of unit vectors: the angle to the nearest member of each set.
 
-Sets of one member are compared by one matrix product, as accurate near 0 and pi as chords are.
-Where a set has several, a product in single precision says which sets may be nearest, and those
-alone are compared in double precision: the same bits as if all had been. A set with fewer members
-than the largest one repeats its first. Members are ordered by their numbers: the order in which a
-set is given changes no bit of an angle.
-Letters: K coordinates, M sets, B members of the largest set, N queries, R rows near the query, C
-chunks of rows.
+Sets of one member are compared by one matrix product; near 0 and pi the chord is used, so small
+angles keep their digits. For sets of several members, a product in single precision finds the sets
+that may be nearest, and only those are compared in double precision; the bits are the same as if
+all sets had been. A set with fewer members than the largest set is padded with its first member.
+Members are sorted by their numbers, so the order in which a set is given changes no bit of an
+angle. Letters: K coordinates, M sets, B members of the largest set, N queries, R rows near the
+query, C chunks of rows.
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ from constellation.errors import InvalidBasin
 from constellation.records import FloatArray
 
 _BLOCK_ELEMENTS = 2**20
-"""Numbers of one temporary array at most, about: 8 MiB."""
+"""Approximate limit of numbers in one temporary array: 8 MiB."""
 
 _COSINE_NEAR = 0.99
-"""Above it an arccosine loses digits (1e-16 / sine), and the chord is used in its place."""
+"""|cosine| above which an arccosine loses digits (1e-16 / sine) and the chord is used instead."""
 
 
 _CHUNK_ELEMENTS = 8_192
-"""Numbers of one matrix-vector product of the search, at most: below what BLAS shares out to
-threads, which wait for each other longer than such a product takes."""
+"""Most numbers of one matrix-vector product of the search: BLAS splits larger products over
+threads, whose synchronisation takes longer than the product."""
 
 
 _NONE = np.empty(0, dtype=np.intp)
@@ -35,37 +35,39 @@ _NONE = np.empty(0, dtype=np.intp)
 
 @dataclass(slots=True, eq=False)  # not frozen: one is made for every query, in a third of the time
 class Nearest:
-    """Sets and how near they are to a vector, R of them."""
+    """The R sets nearest to a vector, with angles and nearest members."""
 
     sets: list[int]
-    """Places of the sets, nearest first; of equals the first."""
+    """Indices of the sets, nearest first; of equally near sets the first in the index comes
+    first."""
     radians: list[float]
-    """Their angles, in [0, pi]."""
+    """Angle to each of these sets, in [0, pi]."""
     members: list[int]
-    """The nearest member of each, by its index in the set as it was given."""
+    """Index of the nearest member of each set, in the order in which the set was given; empty when
+    every set has one member."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitSets:
-    """Sets of unit vectors to which one vector after another is compared."""
+    """Sets of unit vectors, indexed for angles to one vector after another."""
 
     members_MBK: FloatArray
-    """The members, set by set, shape (M, B, K)."""
+    """Members of every set, shape (M, B, K)."""
     place_MB: NDArray[np.intp]
-    """Index of each member in its set as it was given, shape (M, B)."""
+    """Index of each member in its set before sorting, shape (M, B)."""
     search_CKR: NDArray[np.float32] | None
-    """The members in single precision, every set's first, then every set's second, cut into
-    chunks; None when no set has several."""
+    """Members in single precision, cut into chunks of rows: the first member of every set, then the
+    second of every set, and so on; None when every set has one member."""
 
     @classmethod
     def of(cls, sets: Sequence[FloatArray]) -> "UnitSets":
-        """Build the index of sets of unit vectors.
+        """Index sets of unit vectors.
 
         Args:
             sets: At least one, each float64 of shape (members, K), with one member or more.
 
         Raises:
-            InvalidBasin: A set is something else, or the sets differ in K.
+            InvalidBasin: A set has another shape or is empty, or the sets differ in K.
         """
         shapes = sorted({(unit_BK.ndim, *unit_BK.shape[1:]) for unit_BK in sets})
         if len(shapes) != 1 or shapes[0][0] != 2 or not all(len(unit_BK) for unit_BK in sets):
@@ -87,11 +89,11 @@ class UnitSets:
         return self._angles(unit_K, self.members_MBK)[0]
 
     def nearest(self, unit_K: FloatArray, count: int) -> Nearest:
-        """Return the sets nearest to a vector, with the bits of `angles`.
+        """Return the sets nearest to a vector; their angles have the bits of `angles`.
 
         Args:
             unit_K: Unit vector, float64, shape (K,).
-            count: Sets wanted, at least 1; all when there are fewer.
+            count: Number of sets to return, at least 1; all sets when there are fewer.
         """
         if self.search_CKR is None:
             radians_M, _ = self._angles(unit_K, self.members_MBK)
@@ -108,7 +110,7 @@ class UnitSets:
         )
 
     def angles_of(self, unit_NK: FloatArray) -> FloatArray:
-        """Return all angles of many unit vectors, shape (N, M); memory: the result, a constant."""
+        """Return the angles of many unit vectors to every set, shape (N, M), in bounded memory."""
         num_sets, largest, num_coordinates = self.members_MBK.shape
         radians_NM = np.empty((len(unit_NK), num_sets))
         flat_KR = self.members_MBK.reshape(-1, num_coordinates).T
@@ -133,13 +135,13 @@ class UnitSets:
     def _angles(
         self, unit_K: FloatArray, members_RBK: FloatArray
     ) -> tuple[FloatArray, NDArray[np.intp]]:
-        """Return the angle to each of some sets, and its nearest member; none for lone ones."""
+        """Return the angle to each of some sets, and the nearest member (none for sets of one)."""
         _, largest, num_coordinates = members_RBK.shape
         if largest == 1:
             cosine_RB = cosine_R = members_RBK[:, 0] @ unit_K
             member_R = _NONE
         else:
-            # Set by set, so that a set has the same bits whichever others are compared with it.
+            # One product per set, so that its bits do not depend on the other sets compared.
             cosine_RB = members_RBK @ unit_K
             member_R = cosine_RB.argmax(axis=1)
             cosine_R = np.maximum.reduce(cosine_RB, axis=1)
@@ -158,25 +160,25 @@ class UnitSets:
     def _candidates(
         self, unit_K: FloatArray, count: int, search_CKR: NDArray[np.float32]
     ) -> NDArray[np.intp]:
-        """Return all sets that may be among the nearest, in the order of their places."""
+        """Return the indices of all sets that may be among the nearest, ascending."""
         num_sets, largest, num_coordinates = self.members_MBK.shape
         if count >= num_sets:
             return np.arange(num_sets)
-        # This is most of what a decision costs: methods and ufuncs, which do not check again what
-        # functions of the same name do.
+        # Most of the time of a routing decision is spent here. Methods and ufuncs skip the argument
+        # checks of the numpy functions of the same name.
         cosine_CR = unit_K.astype(np.float32) @ search_CKR
         cosine_BM = cosine_CR.reshape(-1)[: largest * num_sets].reshape(largest, num_sets)
         cosine_M = np.maximum.reduce(cosine_BM)
         ranked_M = cosine_M.copy()
         ranked_M.partition(num_sets - count)
-        # Twice what a sum of K products of numbers of at most 1 may err by in single precision.
+        # Twice the error bound in single precision of a sum of K products of numbers up to 1.
         least = ranked_M[num_sets - count] - (num_coordinates + 4) * 2.0**-23
         found_R: NDArray[np.intp] = (cosine_M >= least).nonzero()[0]
         return found_R
 
 
 def _chunks(members_MBK: FloatArray) -> NDArray[np.float32]:
-    """Return the members level by level, in chunks of columns; the last is filled with zeros."""
+    """Return the members in the order of `search_CKR`, in chunks; the last is padded with zeros."""
     num_coordinates = members_MBK.shape[2]
     flat_RK = members_MBK.swapaxes(0, 1).reshape(-1, num_coordinates).astype(np.float32)
     rows = max(1, _CHUNK_ELEMENTS // num_coordinates)
@@ -185,7 +187,7 @@ def _chunks(members_MBK: FloatArray) -> NDArray[np.float32]:
 
 
 def _by_chords(cosine_R: FloatArray, unit_RK: FloatArray, other_RK: FloatArray) -> FloatArray:
-    """Return angles by the chord to a vector, or to its opposite, whichever is shorter."""
+    """Return angles computed from the chord to a vector or to its opposite, if that is shorter."""
     sign_R = np.where(cosine_R < 0, -1.0, 1.0)
     chord_RK = unit_RK - sign_R[:, None] * other_RK
     half_R = np.arcsin(np.sqrt(np.einsum("rk,rk->r", chord_RK, chord_RK)) / 2)

@@ -1,4 +1,7 @@
-"""Plain frozen records shared by all floors. They hold facts and check them, nothing else."""
+"""Plain frozen records that all packages share: routes, answers, kernels, changes, statistics.
+
+Records hold values and check their ranges; they have no behaviour beyond that.
+"""
 
 from constellation.records.answers import (
     STOPS_MAX,

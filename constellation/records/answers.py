@@ -1,29 +1,29 @@
-"""Records of answers: how they are to be written, and what was written."""
+"""Records of answers: sampling options of a request, pieces of generated text, and scores."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from constellation.errors import InvalidRequest
-from constellation.records.checks import check_range, is_within
+from constellation.records.range_checks import check_range, is_within
 
 STOPS_MAX = 8
-"""Stop strings of one request."""
+"""Most stop strings of one request."""
 TOKENS_MAX = 4096
-"""Tokens of one answer."""
+"""Most tokens of one answer."""
 
 
 class FinishReason(StrEnum):
-    """Why a generation ended."""
+    """Why the generation of an answer ended."""
 
     END = "end"
-    """The kernel ended the text itself."""
+    """The kernel generated its end token."""
     LENGTH = "length"
     """`tokens_max` was reached."""
     CONTEXT = "context"
     """The kernel's context is full."""
     STOP = "stop"
-    """One of the caller's stop strings came up."""
+    """One of the caller's stop strings was generated."""
 
 
 def _check_bias(bias: object) -> None:
@@ -45,7 +45,7 @@ def _check_stop(stop: object) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """How the tokens of one answer are chosen.
+    """Options of one request that decide how the tokens of the answer are chosen.
 
     Raises:
         InvalidRequest: A field is out of its range or NaN.
@@ -54,29 +54,33 @@ class Sampling:
     tokens_max: int = 128
     """Most tokens to generate, 1 to 4096."""
     temperature: float = 0.8
-    """0 (greedy) to 2."""
+    """Temperature of sampling, from 0 (greedy) to 2."""
     top_k: int | None = None
-    """Keep the k most likely tokens, 1 to 65536; None keeps all."""
+    """Sample from the k most likely tokens only, 1 to 65536; None means from all tokens."""
     top_p: float = 1.0
-    """Keep the smallest set of tokens with this probability, in (0, 1]."""
+    """Sample from the smallest set of tokens with this total probability, in (0, 1]."""
     min_p: float = 0.0
-    """Keep tokens at least this likely relative to the most likely, in [0, 1)."""
+    """Sample from tokens at least this likely relative to the most likely token, in [0, 1)."""
     repetition_penalty: float = 1.0
-    """Divide (multiply, when negative) the logits of tokens already present by this, 0.5 to 2."""
+    """Factor by which logits of tokens already present are divided (multiplied, when negative), 0.5
+    to 2."""
     seed: int | None = None
-    """Seed of the draw, 0 to 2^63 - 1; None draws one."""
+    """Seed of the random numbers, 0 to 2^63 - 1; None means a random seed."""
     tokens_min: int = 0
-    """Tokens before which the kernel does not end the text itself, 0 to `tokens_max`."""
+    """Least number of tokens before the kernel may end the answer itself, 0 to `tokens_max`."""
     presence_penalty: float = 0.0
-    """Taken off the logits of tokens written before, -2 to 2; the prompt's do not count."""
+    """Subtracted from the logit of every token of the answer so far, -2 to 2; prompt tokens do not
+    count."""
     frequency_penalty: float = 0.0
-    """The same, times how often the token was written, -2 to 2."""
+    """Subtracted from the logit of a token once for each time it occurs in the answer, -2 to 2."""
     logit_bias: Mapping[int, float] = field(default_factory=dict)
-    """Added to the logits of these tokens, -100 to 100; at most 300 tokens."""
+    """Token id -> value added to its logit, -100 to 100; at most 300 tokens."""
     stop: tuple[str, ...] = ()
-    """The answer ends before the first of these; at most 8, of 1 to 256 characters each."""
+    """Stop strings: the answer ends before the first one; at most 8, of 1 to 256 characters
+    each."""
     logprobs: int | None = None
-    """Likeliest tokens named with every token, 0 to 20; None leaves log-probabilities out."""
+    """Number of likeliest tokens returned beside every token, 0 to 20; None returns no
+    log-probabilities."""
 
     def __post_init__(self) -> None:
         check_range("tokens_max", self.tokens_max, low=1, high=TOKENS_MAX, kind=int)
@@ -99,13 +103,13 @@ class Sampling:
             _check_stop(self.stop)
 
     def recounted(self, before: int, now: int) -> "Sampling":
-        """Return the options for an answer whose first tokens are counted anew.
+        """Return the options for a kernel that continues an answer with another vocabulary.
 
-        The same number of tokens is left to be written, within the ranges above.
+        The number of tokens left to generate stays the same, within the ranges of the fields.
 
         Args:
-            before: Tokens written so far, in the vocabulary of who wrote them.
-            now: How many the same text makes in the vocabulary of who goes on.
+            before: Tokens of the answer so far, in the vocabulary of the kernel that wrote them.
+            now: Tokens of the same text in the vocabulary of the kernel that continues.
         """
         if before == now:
             return self
@@ -116,85 +120,89 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """A part of an answer that one kernel wrote."""
+    """A part of an answer that was written by one kernel, or by one group of kernels together."""
 
     kernel: str
     first: int
-    """Index of its first token among the answer's, from 0."""
+    """Index of the segment's first token among the answer's tokens, from 0."""
     reason: str
-    """Why it wrote: as in `Route`, or "handoff" (it lies nearer to what was written)."""
+    """Why this kernel wrote the segment: a reason of `Route`, or "handoff" (it is nearer to the
+    text)."""
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Kernels that wrote it together, led by this one -> weight before its first token; empty when
-    one wrote."""
+    """Kernels that wrote the segment together, led by `kernel` -> weight before its first token;
+    empty when one kernel wrote."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finish:
-    """The end of a generation."""
+    """The end of an answer: its reason, counts of tokens, time, and the kernels that wrote it."""
 
     reason: FinishReason
     num_prompt_tokens: int
     num_tokens: int
     elapsed_s: float
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Kernels that wrote it together -> weight at the last token; empty when one kernel wrote."""
+    """Kernels that wrote the answer together -> weight at the last token; empty when one kernel
+    wrote."""
     lost: tuple[str, ...] = ()
-    """Those of them that were lost on the way and left out from then on."""
+    """Kernels of a group that failed during the answer and were excluded from then on."""
     lost_at: tuple[int, ...] = ()
-    """For each of `lost`: index of the first token written without it, from 0."""
+    """For each of `lost`: index of the first token written without that kernel, from 0."""
     segments: tuple[Segment, ...] = ()
-    """Who wrote which part, in order, when kernels took over; empty: the route's kernel."""
+    """Segments in order, when kernels took over from each other; empty when the route's kernel
+    wrote all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alternative:
-    """A token and how likely it was."""
+    """A token with its log-probability."""
 
     token: int
     text: bytes
-    """The token's bytes; a code point may be spread over several tokens."""
+    """Bytes of the token; a character may be spread over several tokens."""
     logprob: float
-    """Natural logarithm of its probability before penalties, bias, temperature and truncation."""
+    """Natural logarithm of the token's probability before penalties, bias, temperature and
+    truncation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenLogprob(Alternative):
-    """A token that was written, how likely it was, and what was likelier."""
+    """A token of the answer with its log-probability, and the likeliest tokens at its position."""
 
     top: tuple[Alternative, ...] = ()
-    """The likeliest tokens, likeliest first, as many as were asked for."""
+    """The likeliest tokens at this position, likeliest first, as many as the request asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """A piece of an answer as it is written."""
+    """A piece of an answer, as it is streamed to the client."""
 
     text: str
-    """Continues what came before; whole code points."""
+    """Text that continues the pieces before it; whole characters only."""
     num_tokens: int
     finish: Finish | None = None
-    """Only in the last piece."""
+    """End of the answer; set only in the last piece."""
     logprobs: tuple[TokenLogprob, ...] = ()
-    """One for each of `num_tokens`, when they were asked for."""
+    """One entry for each of `num_tokens`, when the request asked for log-probabilities."""
     tokens: tuple[int, ...] = ()
-    """Ids of these tokens; empty when the model does not say them."""
+    """Ids of the piece's tokens; empty when the model does not report ids."""
 
 
 def transcript(turns: Iterable[str]) -> str:
-    """Return a conversation as kernels read it: every turn, each followed by a line break.
+    """Join the turns of a conversation into the text that kernels read, a line break after each.
 
-    Roles leave no mark. What conversations are trained as, `chat` and the HTTP door all use this.
+    Roles are not marked. Training on conversations, `chat` and the HTTP API all use this form.
 
     Args:
-        turns: What was said, in order.
+        turns: Texts of the turns, in order.
     """
     return "".join(f"{turn}\n" for turn in turns)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """How likely a text is under one kernel."""
+    """Negative log-likelihood of a text under one kernel; lower means likelier."""
 
     nats: float
-    """Negative log-likelihood, >= 0."""
+    """Negative log-likelihood in nats, >= 0."""
     num_tokens: int

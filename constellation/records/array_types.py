@@ -1,4 +1,4 @@
-"""Names of the arrays that records hold."""
+"""Type names of the numpy arrays in records: `FloatArray` (float64) and `TokenArray` (int32)."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,7 +1,7 @@
-"""Records of changes of what is served: what may be asked for, and what has come of it.
+"""Records of changes of the served kernels (add, spawn, retire, unlearn, ...) and of the result.
 
-A change makes a release and switches to it. Arrays are numpy, read-only by convention. Shapes: N
-queries, K outcomes of the simplex.
+A change writes a release (an immutable set of kernels, coordizer and routing table) and switches to
+it. Arrays are numpy, read-only by convention. Shapes: N queries, K outcomes of the simplex.
 """
 
 from dataclasses import dataclass
@@ -11,45 +11,46 @@ from constellation.records.array_types import FloatArray
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reload:
-    """Serve the current release of the store: what training has written since."""
+    """Serve the current release of the store, such as one that training has written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Add:
-    """Serve a kernel whose files and whose record of text lie in the artifacts folder."""
+    """Add a kernel whose files and record of training text lie in the artifacts folder."""
 
     name: str
-    """Name of the kernel."""
+    """Name of the kernel to add."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Spawn:
-    """Share the queries of a kernel with a new kernel that begins with the same weights."""
+    """Create a kernel with another kernel's weights; the two share that kernel's queries."""
 
     parent: str
     """Name of the kernel whose queries are shared."""
     name: str
     """Name of the new kernel."""
     queries_NK: FloatArray | None = None
-    """Basins of queries that the parent answered last, filled in by the router; None before."""
+    """Basins (simplex points) of the parent's latest queries, set by the router; None before
+    that."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retire:
-    """Serve a kernel no more; its files stay in the artifacts folder."""
+    """Stop serving a kernel; its files stay in the artifacts folder."""
 
     name: str
-    """Name of the kernel."""
+    """Name of the kernel to remove."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unlearn:
-    """Take a source of a kernel's text out of coordinates, basins and thresholds."""
+    """Remove one source of a kernel's text from all that decides routing; weights do not change."""
 
     kernel: str
     """Name of the kernel."""
     source: str
-    """Name of the source, or of a file that was cut into several."""
+    """Name of the source, or of a file that was cut into several sources."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,7 @@ class RollBack:
     """Serve an earlier release again."""
 
     release: int | None = None
-    """Number of the release; None means the parent of the one that is served."""
+    """Number of the release; None means the parent of the current release."""
 
 
 Change = Reload | Add | Spawn | Retire | Unlearn | RollBack
@@ -65,15 +66,16 @@ Change = Reload | Add | Spawn | Retire | Unlearn | RollBack
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changed:
-    """What a change has done to what is served."""
+    """Result of a change: the release now served, and the kernels added, removed and reloaded."""
 
     release: int
-    """Number of the release that is served since, from 1."""
+    """Number of the release that is now served, from 1."""
     table_version: int
-    """Version of the routers' table that holds since, from 1; 0 where nothing is served."""
+    """Version of the routing table that the routers now use, from 1; 0 when no process is
+    serving."""
     joined: tuple[str, ...] = ()
-    """Kernels that are served since and were not before."""
+    """Kernels that are served now and were not served before."""
     left: tuple[str, ...] = ()
-    """Kernels that were served before and are no more."""
+    """Kernels that were served before and are not served now."""
     reloaded: tuple[str, ...] = ()
-    """Kernels that stayed and whose weights are others now."""
+    """Kernels that are still served, with changed weights."""

@@ -1,7 +1,8 @@
-"""Records of kernels: what they are, how they are, and where they lie.
+"""Records of kernels (served models): description, health, place on the simplex, routing table.
 
 Arrays are numpy, read-only by convention. Shapes: K outcomes of the simplex (64 by default), B
-basins of a kernel.
+basins of a kernel. A basin is a point of the simplex; a bearing is the unit direction of a basin
+seen from the background.
 """
 
 from collections.abc import Mapping
@@ -21,13 +22,13 @@ def _none_given() -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelDescription:
-    """What a kernel says of itself."""
+    """A kernel's own report: vocabulary, context, size, queue and uptime."""
 
     name: str
     tokenizer_hash: str
-    """sha256 (hex) of the vocabulary and merges it was trained with."""
+    """sha256 (hex) of the vocabulary and merges that the kernel was trained with."""
     context: int
-    """Tokens it can read and write together."""
+    """Most tokens of prompt and answer together."""
     num_parameters: int
     pid: int
     queue_depth: int
@@ -38,12 +39,12 @@ class KernelDescription:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelHealth:
-    """What the registry knows of a kernel's process."""
+    """The registry's view of a kernel's process: up or down, restarts, queue."""
 
     name: str
     up: bool
     pid: int
-    """0 while it is down."""
+    """Process id; 0 while the kernel is down."""
     num_restarts: int
     queue_depth: int = 0
     num_running: int = 0
@@ -51,60 +52,62 @@ class KernelHealth:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """The part of a family that is a spawned kernel's, or its root's.
+    """The part of a kernel family's queries that goes to one member of the family.
 
-    A family is a kernel, its root, and the kernels that were spawned from it. Its members have the
-    same basins, so that a query goes to the family as it would go to the root alone; which member
-    answers is the one whose centre is nearest to the query.
+    A family is a kernel (the root) and the kernels that were spawned from it. All members have the
+    same basins, so a query reaches the family as it would reach the root alone; within the family,
+    the member whose centre is nearest to the query answers.
     """
 
     family: str
     """Name of the family's root."""
     basin_K: FloatArray
-    """Centre of the member's part: Hellinger mean of the basins of its texts."""
+    """Centre of the member's part: Hellinger mean of the basins of the member's texts."""
     bearing_K: FloatArray
-    """The centre's unit bearing, seen from the table's background."""
+    """Unit bearing of the centre, seen from the table's background."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelSite:
-    """One kernel as routers and clients know it."""
+    """One kernel's row of the routing table: basins, radii, seat and network address."""
 
     name: str
-    """Unique, 1 to 64 characters of a-z, 0-9, '-', '_', '.'."""
+    """Unique name, 1 to 64 characters of a-z, 0-9, '-', '_', '.'."""
     basin_K: FloatArray
-    """Fitted basin: Hellinger mean of the basins of its training texts, a simplex point. It seats
-    the kernel and sums it up; `basins_BK` route."""
+    """The kernel's mean basin: Hellinger mean of the basins of its training texts, a simplex point.
+    It decides the seat and summarises the kernel; routing compares with `basins_BK`."""
     bearing_K: FloatArray
     """The unit bearing of `basin_K`, seen from the table's background."""
     radii: Mapping[Rule, float]
-    """The 0.99 quantile of the distances of its held-out texts of 32 tokens, radians, per rule. A
-    table without thresholds, as release 0.1.0 wrote them, refuses what is outside all radii."""
+    """Rule -> radius in radians: the 0.99 quantile of the distances of the kernel's held-out texts
+    of 32 tokens. A table without thresholds, as release 0.1.0 wrote, refuses queries outside all
+    radii."""
     seat: int | None = None
-    """Index of its E8 root, 0 to 239: an address, not where it routes from."""
+    """Index of the kernel's E8 root, 0 to 239: an address, which does not affect routing."""
     phi_gauge: float | None = None
-    """Integration on the reference checkpoint's robust scale, [0, 1]; None when not measured."""
+    """Integration on the robust scale of a reference checkpoint, [0, 1]; None when not measured."""
     endpoint: str | None = None
-    """host:port of its gRPC server; None while it is down."""
-    # Not compared: a view of a lone basin is a new array with each copy of the record.
+    """host:port of the kernel's gRPC server; None while the kernel is down."""
+    # Not compared: for a kernel of one basin the view is a new array in each copy of the record.
     basins_BK: FloatArray = field(default_factory=_none_given, compare=False)
-    """Basins by which rule `geodesic` routes, the nearest of which counts, shape (B, K), B >= 1.
-    None given or one: `basin_K` itself, whatever is given."""
+    """Basins that rule `geodesic` compares a query with, shape (B, K), B >= 1; the nearest basin
+    counts. With at most one given basin, `basin_K` is used instead."""
     bearings_BK: FloatArray = field(default_factory=_none_given, compare=False)
-    """Their unit bearings, by which rule `bearing` routes, shape (B, K)."""
+    """Unit bearings of `basins_BK`, which rule `bearing` compares a query with, shape (B, K)."""
     share: Share | None = None
-    """Its part of a family; None for a kernel that has no family."""
+    """The kernel's part of its family's queries; None for a kernel without a family."""
     arrived: float | None = None
-    """Share of its held-out passages of 32 tokens whose nearest kernel by the bearing rule is this
-    one, or one of its family, in [0, 1]; None when not measured."""
+    """Share of the kernel's held-out passages of 32 tokens whose nearest kernel by the bearing
+    rule is this kernel or a member of its family, in [0, 1], higher is better; None when not
+    measured."""
     num_held_out: int = 0
-    """Held-out passages behind `arrived`."""
+    """Number of held-out passages behind `arrived`."""
 
     def __post_init__(self) -> None:
-        """Give a kernel of one basin the sets of it alone.
+        """Set `basins_BK` and `bearings_BK` of a kernel with one basin from its mean basin.
 
         Raises:
-            InvalidBasin: There are several basins of another shape than their bearings.
+            InvalidBasin: Several basins have another shape than their bearings.
         """
         if len(self.basins_BK) <= 1:
             object.__setattr__(self, "basins_BK", self.basin_K[None])
@@ -118,19 +121,20 @@ class KernelSite:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """The versioned set of kernels that routers and clients hold."""
+    """The routing table: a versioned set of kernels that routers and clients hold."""
 
     version: int
-    """Rises by one with every change, from 1."""
+    """Version of the table, from 1; every change adds one."""
     coordizer_hash: str
-    """sha256 (hex) of the coordizer whose basins these are."""
+    """sha256 (hex) of the coordizer under which the table's basins were computed."""
     background_K: FloatArray
-    """The corpus background pi, where bearings are taken."""
+    """The corpus background pi, from which bearings are measured."""
     temperatures: Mapping[Rule, float]
-    """tau of softmax(-d^2 / (2 tau^2)) in radians, calibrated on held-out text, per rule."""
+    """Rule -> tau of softmax(-d^2 / (2 tau^2)) in radians, calibrated on held-out text."""
     sites: tuple[KernelSite, ...]
-    """Kernels in a fixed order."""
+    """Rows of the kernels, in a fixed order."""
     refusal: Refusal | None = None
-    """When a query is out of domain; None: when it is outside all radii, as in release 0.1.0."""
+    """Thresholds beyond which a query is out of domain; None means outside all radii, as in release
+    0.1.0."""
     release: int = 0
-    """Number of the release that it belongs to, from 1; 0: it belongs to none."""
+    """Number of the release that the table belongs to, from 1; 0 means no release."""

@@ -1,22 +1,22 @@
-"""Records of measured statistics."""
+"""Records of measured statistics: a value with its method, sample size, null and interval."""
 
 from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """One measured statistic."""
+    """One measured statistic with its method, sample size, null value and 95 % interval."""
 
     value: float | None
-    """The statistic; None where it is undefined."""
+    """Value of the statistic; None where it is undefined."""
     method: str
-    """How it was computed, in words."""
+    """Description of how the value was computed."""
     n: int
-    """Independent units behind it: positions, texts or heads, as the method says."""
+    """Number of independent units behind the value: positions, texts or heads, as `method` says."""
     null: float | None
-    """The same statistic where the effect is absent by construction."""
+    """Value of the same statistic where the effect is absent by construction."""
     interval: tuple[float, float] | None
-    """95 % interval of the value; None where it cannot be given."""
+    """95 % interval of the value; None where no interval can be computed."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as plain JSON values."""
@@ -25,19 +25,20 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LiveCollectivePhi:
-    """Collective Phi of the prompts that one router sampled; differences in bits per byte."""
+    """Collective Phi of one router's sampled prompts: gain of routing over the best kernel."""
 
     num_prompts: int
-    """Prompts behind it."""
+    """Number of prompts behind the values."""
     num_needed: int
-    """Fewer of them give no value."""
+    """Least number of prompts that gives a value."""
     phi_bits: float | None = None
-    """Best single kernel minus the routed constellation; None with too few prompts."""
+    """Bits per byte of the best single kernel minus those of the routed constellation; above 0
+    means that routing is better. None with too few prompts."""
     interval: tuple[float, float] | None = None
-    """Its 95 % interval."""
+    """95 % interval of `phi_bits`."""
     random_routing_bits: float | None = None
-    """Control: best single kernel minus one drawn at random for each prompt."""
+    """Control: the same difference for a kernel drawn at random for each prompt."""
     uniform_ensemble_bits: float | None = None
-    """Control: best single kernel minus the average of all kernels' probabilities."""
+    """Control: the same difference for the average of all kernels' probabilities."""
     best_kernel: str = ""
-    """The single kernel that is best on these prompts."""
+    """The single kernel with the fewest bits per byte on these prompts."""

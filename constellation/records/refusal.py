@@ -1,6 +1,6 @@
-"""Records of when a query lies outside every domain, and of how often that was right.
+"""Records of the thresholds beyond which a query is out of domain, and of their measured rates.
 
-Shapes: L lengths, S shares.
+Shapes: L lengths of queries, S shares of in-domain queries that may be refused.
 """
 
 from collections.abc import Mapping
@@ -11,47 +11,48 @@ from constellation.records.array_types import FloatArray
 from constellation.records.routing import Rule
 
 SHARE_DEFAULT = 0.01
-"""Share of in-domain queries that is refused when nobody asks for another."""
+"""Share of in-domain queries that is refused when a request names no other share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Thresholds:
-    """Excesses beyond which a query is refused, for queries of several lengths.
+    """Thresholds of the excess beyond which a query is refused, by length of query and share.
 
-    The excess of a query is its distance to its nearest kernel less half its distance to the
-    background, in radians: a text that says little must lie nearer to a kernel than one that says
-    much. Between lengths (on a logarithmic scale) and between shares (likewise) thresholds are
-    interpolated; beyond the ends the nearest end holds.
+    The excess of a query is its distance to its nearest kernel minus half its distance to the
+    background, in radians: an uninformative text must lie nearer to a kernel than an informative
+    text. Between fitted lengths, and between fitted shares, thresholds are interpolated on a
+    logarithmic scale; beyond the ends the nearest fitted value holds.
     """
 
     lengths: tuple[int, ...]
-    """Tokens of a query, rising from 1."""
+    """Fitted lengths of queries in tokens, ascending from 1."""
     shares: tuple[float, ...]
-    """Shares of in-domain queries that may be refused, rising, in (0, 1)."""
+    """Fitted shares of in-domain queries that may be refused, ascending, in (0, 1)."""
     excess: Mapping[Rule, FloatArray]
-    """Per rule: radians, shape (L, S), falling along the shares; pi refuses nothing."""
+    """Rule -> thresholds in radians, shape (L, S), falling along the shares; pi refuses nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Refusal:
-    """The thresholds of a table and what held-out text says of them, shapes (L, S) and (L,)."""
+    """Thresholds of a table, and their rates on held-out text, shapes (L, S) and (L,)."""
 
     thresholds: Thresholds
     refused: Mapping[Rule, FloatArray]
-    """Share of the kernels' own held-out texts refused by thresholds that were fitted on other
-    documents; the kernels weigh alike."""
+    """Rule -> share of the kernels' own held-out texts refused by thresholds that were fitted on
+    other documents; every kernel has the same weight. Lower is better."""
     caught: Mapping[Rule, FloatArray]
-    """Share of each kernel's held-out texts refused when that kernel is left out of the table:
-    what the thresholds do to text of a foreign domain. NaN for a table of one kernel."""
+    """Rule -> share of each kernel's held-out texts refused when that kernel is left out of the
+    table: an estimate for text of a foreign domain. Higher is better. NaN for a table of one
+    kernel."""
     num_texts: tuple[int, ...]
-    """Held-out texts of about each length."""
+    """Number of held-out texts of about each length."""
     num_documents: tuple[int, ...]
-    """Documents that these texts are from: texts of one document are not independent."""
+    """Number of documents that these texts are from: texts of one document are not independent."""
 
     def at_share(self, rule: Rule, share: float = SHARE_DEFAULT) -> tuple["LengthRefusal", ...]:
-        """Return what refusing does at one of the fitted shares, a row for each length.
+        """Return the rates of refusal at one of the fitted shares, a row for each length.
 
-        Empty when thresholds were not fitted for the share.
+        Empty when no thresholds were fitted for the share.
         """
         if share not in self.thresholds.shares:
             return ()
@@ -79,16 +80,17 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LengthRefusal:
-    """What refusing does to queries of one length, measured when the table was made."""
+    """Measured rates of refusal for queries of one length, at one share."""
 
     num_tokens: int
     share: float
     """Share of in-domain queries that may be refused."""
     refused: float | None
-    """Share of in-domain texts refused by thresholds that were fitted on other documents; None
-    when there was no text of about this length."""
+    """Share of in-domain texts refused by thresholds that were fitted on other documents; lower is
+    better. None when there was no text of about this length."""
     caught: float | None
-    """Share of texts refused when their own kernel is left out; None when nothing says."""
+    """Share of texts refused when their own kernel is left out; higher is better. None when not
+    measured."""
     num_texts: int
     num_documents: int
-    """Documents that the texts are from."""
+    """Number of documents that the texts are from."""

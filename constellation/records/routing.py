@@ -1,4 +1,4 @@
-"""Records of where a query goes, and why.
+"""Records of routing: the options of a request, and the route (chosen kernels, with reasons).
 
 Arrays are numpy, read-only by convention. Shapes: K outcomes of the simplex (64 by default).
 """
@@ -10,45 +10,48 @@ from constellation.records.array_types import FloatArray
 
 
 class Rule(StrEnum):
-    """How a query's basin is compared with a kernel's."""
+    """Distance by which a query's basin (simplex point) is compared with a kernel's basins."""
 
     GEODESIC = "geodesic"
     """Fisher-Rao distance between the two basins, radians on the sphere of radius 2, [0, pi]."""
     BEARING = "bearing"
-    """Angle between their unit log-map directions seen from the background, radians, [0, pi]."""
+    """Angle between the directions of the two basins seen from the background, radians, [0, pi]."""
 
 
 class Mode(StrEnum):
-    """How many kernels answer."""
+    """How many kernels write an answer, and how their weights are computed."""
 
     NEAREST = "nearest"
-    """One kernel answers."""
+    """One kernel writes the answer."""
     MIXTURE = "mixture"
-    """The top k write together, weighted by the route, whose weights follow the text."""
+    """The top k kernels write together, weighted by the route, which is renewed as the text
+    grows."""
     POSTERIOR = "posterior"
-    """The top k write together, weighted by Bayes from how likely each found the text so far."""
+    """The top k kernels write together, weighted by Bayes from their likelihood of the text so
+    far."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoutingOptions:
-    """How one query is to be routed; None takes the router's configuration."""
+    """Routing options of one request; None means the router's setting."""
 
     rule: Rule | None = None
     mode: Mode = Mode.NEAREST
     top_k: int | None = None
-    """Kernels that receive weights, 1 to the number of kernels."""
+    """Number of nearest kernels that get a weight, 1 to the number of kernels."""
     kernel: str | None = None
-    """The kernel that must answer."""
+    """Name of the kernel that must answer; None lets the router choose."""
     refuse_out_of_domain: bool = False
     """Refuse a query that is out of domain at the default share: 1 % of in-domain queries."""
     refuse: float | None = None
     """Refuse a query that is out of domain at this share of in-domain queries, 0.002 to 0.5."""
     explain: bool = False
-    """Name the tokens that moved the basin most."""
+    """Whether to return the tokens that moved the query's basin most."""
     basin_K: FloatArray | None = None
-    """Route by this point instead of the text's own basin."""
+    """Simplex point to route by, in place of the basin of the text."""
     handoff: bool = False
-    """Let another kernel go on when the answer moves into its domain; in mode nearest only."""
+    """Whether another kernel may continue the answer when the text moves into its domain; only in
+    mode nearest."""
 
     @property
     def refuses(self) -> bool:
@@ -58,22 +61,22 @@ class RoutingOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True, init=False)
 class Choice:
-    """One kernel that was considered for a query."""
+    """One kernel that was considered for a query, with its distance and weight."""
 
     kernel: str
     seat: int | None
     distance: float
-    """Radians under the route's rule, [0, pi]."""
+    """Distance between query and kernel under the route's rule, radians in [0, pi]."""
     weight: float
-    """Share of the top k in [0, 1]; 0 outside it."""
+    """The kernel's weight among the top k, in [0, 1]; 0 for a kernel outside the top k."""
     radius: float
     """Distance in radians, under the same rule, beyond which a query of this length with this much
-    evidence is out of the kernel's domain."""
+    evidence is outside the kernel's domain."""
     basin: int | None = None
-    """Which of the kernel's basins was nearest, from 0; None for a kernel of one basin."""
+    """Index of the nearest of the kernel's basins, from 0; None for a kernel of one basin."""
 
-    # By hand: every route lists eight, and a frozen record that sets its fields by
-    # `object.__setattr__` takes more than twice the time to make.
+    # Written by hand: every route has eight choices, and a generated frozen __init__, which calls
+    # `object.__setattr__`, takes more than twice the time.
     def __init__(
         self,
         *,
@@ -99,7 +102,7 @@ _SET_KERNEL, _SET_SEAT, _SET_DISTANCE, _SET_WEIGHT, _SET_RADIUS, _SET_BASIN = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenInfluence:
-    """How far one token of the query moved its basin."""
+    """How far one token of a query moved the query's basin."""
 
     text: str
     """The token as text (invalid UTF-8 replaced)."""
@@ -111,35 +114,38 @@ class TokenInfluence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """The decision for one query, with its reasons."""
+    """The decision for one query: the kernel that answers, the kernels considered, the reason."""
 
     choices: tuple[Choice, ...]
-    """All kernels considered, nearest first."""
+    """Kernels considered, nearest first."""
     kernel: str
-    """The kernel that answers."""
+    """Name of the kernel that answers."""
     reason: str
-    """"nearest", "pinned" (the caller named it), "failover" (a nearer one was lost) or "spill"."""
+    """"nearest", "pinned" (the caller named the kernel), "failover" (a nearer kernel was lost) or
+    "spill" (a nearer kernel had too many requests in progress)."""
     rule: Rule
-    """The rule that was used, after any fallback to geodesic."""
+    """The rule that was used, which is geodesic for a query without a bearing."""
     mode: Mode
     margin: float
-    """Second distance minus first, radians; 0 when there is one kernel. Between two kernels of one
-    family: of their distances to the centres of their shares."""
+    """Second smallest distance minus smallest, radians; 0 when there is one kernel. For two kernels
+    of one family: the difference of their distances to the centres of their shares."""
     out_of_domain: bool
-    """True when the query lies beyond every kernel's radius: at the share that the request asks
-    for, else at the default of 1 % of in-domain queries."""
+    """True when the query lies beyond every kernel's radius, at the share that the request names,
+    else at the default of 1 % of in-domain queries."""
     no_evidence: bool
-    """True when the text had no token that says anything (its basin is the background)."""
+    """True when the text has no informative token (its basin is the background)."""
     num_tokens: int
-    """Tokens of the query that count: without white space at its ends."""
+    """Number of the query's tokens, without white space at the ends of its text."""
     table_version: int
     influences: tuple[TokenInfluence, ...] = field(default=())
-    """Tokens that moved the basin most, largest first; only when an explanation was asked for."""
+    """Tokens that moved the basin most, largest first; empty unless an explanation was
+    requested."""
     beyond_own: float | None = None
-    """Share of in-domain held-out texts of this length that lie as far out as the query, clipped
-    to [0.002, 0.5]; None for a table without thresholds."""
+    """Share of in-domain held-out texts of this length that lie at least as far out as the query,
+    clipped to [0.002, 0.5]; None for a table without thresholds."""
     beyond_foreign: float | None = None
-    """Share of held-out texts of a left-out domain that lie as far out; None when unknown."""
+    """Share of held-out texts of a left-out domain that lie at least as far out; None when
+    unknown."""
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -148,5 +154,5 @@ class Route:
 
     @property
     def distances(self) -> tuple[float, ...]:
-        """Their distances in radians under `rule`, in the same order."""
+        """Distances of the kernels considered in radians under `rule`, in the same order."""
         return tuple(choice.distance for choice in self.choices)

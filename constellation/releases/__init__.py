@@ -1,4 +1,5 @@
-"""What is served, as immutable releases: blobs, manifests, the store, comparison and replay.
+"""Releases: immutable versions of all that is served, with their store, comparison and replay.
 
-Imports nothing eagerly: listing the releases of a folder needs neither numpy nor torch.
+A release lists every file of the served kernels, coordizer and routing table by its sha256. Nothing
+is imported eagerly: listing the releases of a folder needs neither numpy nor torch.
 """

@@ -1,4 +1,4 @@
-"""Files under the sha256 of their content: written whole, never changed, checked when read."""
+"""Content-addressed files (blobs): each is stored under its sha256, immutable, checked on read."""
 
 import hashlib
 import os
@@ -13,32 +13,32 @@ from constellation.errors import ArtifactError
 from constellation.releases.manifest import Blob
 
 MODE: Final = 0o444
-"""Permissions of a blob: nobody writes to it by mistake."""
+"""Permissions of a blob: read-only, so that no program changes it by mistake."""
 
 _CHUNK_BYTES = 2**20
 _WAY_OUT: Final = (
-    "switch to a release that does not need it (constellation releases rollback V), or run what "
-    "made this one again, which writes it anew"
+    "switch to a release that does not need it (constellation releases rollback V), or repeat the "
+    "command that made this release, which writes the file again"
 )
 
 
 class Blobs:
-    """Reads a folder of blobs.
+    """Reads blobs from a folder.
 
     Args:
-        folder: It need not be there.
+        folder: Folder of the blobs; it may be missing.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, blob: Blob) -> Path:
-        """Return where a blob lies.
+        """Return the path of a blob.
 
-        Its size is looked at, and not its content: `verify` reads that.
+        Only the size is checked; `verify` checks the content.
 
         Raises:
-            ArtifactError: It is missing, or longer or shorter than it was.
+            ArtifactError: The file is missing, or has another size than the blob.
         """
         path = self.folder / blob.sha256
         size_bytes = size_of(path)
@@ -52,20 +52,20 @@ class Blobs:
         return path
 
     def verify(self, blob: Blob) -> None:
-        """Read a blob, and refuse one that is not what it was.
+        """Read a blob and check its content against its sha256.
 
         Raises:
-            ArtifactError: As `path`, or its content is another one.
+            ArtifactError: As in `path`, or the content has another sha256.
         """
         path = self.path(blob)
         if sha256_of(path) != blob.sha256:
             raise damaged(path)
 
     def read(self, blob: Blob) -> bytes:
-        """Return the content of a blob.
+        """Return the content of a blob, checked against its sha256.
 
         Raises:
-            ArtifactError: As `verify`.
+            ArtifactError: As in `verify`.
         """
         path = self.path(blob)
         with _reading(path) as file:
@@ -76,22 +76,22 @@ class Blobs:
 
 
 class BlobWriter(Blobs):
-    """Puts files into a folder of blobs; `ReleaseStore.adding` is the way to get one."""
+    """Adds blobs to a folder; `ReleaseStore.adding` is the way to get a writer."""
 
     def put_file(self, source: Path, *, verify: bool = False) -> Blob:
-        """Copy a file into the folder, unless it is there.
+        """Copy a file into the folder as a blob, unless the blob exists.
 
-        A blob that is there and has another size is written again.
+        An existing blob with a wrong size is written again.
 
         Args:
-            source: The file, which nobody changes meanwhile.
-            verify: Read a blob that is there, and write it again when its content is another one.
+            source: The file; no process may change it during the copy.
+            verify: Whether to read an existing blob, and to write it again when it is damaged.
 
         Returns:
-            What finds it again; the disk has it then.
+            The blob's sha256 and size; its content is on disk (fsync).
 
         Raises:
-            ArtifactError: The source cannot be read, or was changed meanwhile.
+            ArtifactError: The source cannot be read, or was changed during the copy.
             OSError: The blob cannot be written; no part of it is left.
         """
         with _reading(source) as file:
@@ -103,7 +103,7 @@ class BlobWriter(Blobs):
         return blob
 
     def put_bytes(self, content: bytes, *, verify: bool = False) -> Blob:
-        """Write content into the folder, as `put_file` does with a file."""
+        """Write content into the folder as a blob, as `put_file` does with a file."""
         blob = Blob(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
         if not self._has(blob, verify=verify):
             with replaced_whole(self.folder / blob.sha256, mode=MODE) as target:
@@ -123,7 +123,7 @@ class BlobWriter(Blobs):
 
 
 def _copy(source: BinaryIO, target: IO[bytes] | None) -> tuple[str, int]:
-    """Read a file to its end, and write it to `target` if there is one; return sha256 and size."""
+    """Read a file to its end, write it to `target` unless that is None; return sha256 and size."""
     digest, size_bytes = hashlib.sha256(), 0
     while chunk := source.read(_CHUNK_BYTES):
         digest.update(chunk)
@@ -134,22 +134,22 @@ def _copy(source: BinaryIO, target: IO[bytes] | None) -> tuple[str, int]:
 
 
 def damaged(path: Path) -> ArtifactError:
-    """Return the error for a file whose content is not that of its blob."""
-    return ArtifactError(path, f"is damaged: its sha256 is not the one it was put by; {_WAY_OUT}")
+    """Return the error for a file whose content does not have the sha256 of its blob."""
+    return ArtifactError(path, f"is damaged: its content does not have its sha256; {_WAY_OUT}")
 
 
 def sha256_of(path: Path) -> str:
     """Return the sha256 (hex) of a file.
 
     Raises:
-        ArtifactError: It cannot be read.
+        ArtifactError: The file cannot be read.
     """
     with _reading(path) as file:
         return _copy(file, None)[0]
 
 
 def size_of(path: Path) -> int | None:
-    """Return the size of a file in bytes; None when there is none, or a folder or link instead."""
+    """Return the size of a file in bytes; None when the path is missing, a folder or a link."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -159,9 +159,9 @@ def size_of(path: Path) -> int | None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to read; what the enclosed work raises passes as it is."""
+    """Open a file for reading; errors of the with block are not changed."""
     try:
-        # A pipe would be waited for, and a folder opened.
+        # Opening a pipe would block, and opening a folder would succeed.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ArtifactError(path, "is no file")
         file = path.open("rb")

@@ -1,8 +1,8 @@
-"""Make releases: the parts of another with a change, fitted and written, and not switched to.
+"""Make releases: apply a change to the current release, fit its routing table, write its files.
 
-What is served follows from a set of parts alone: for every kernel its files and the record of its
-text. So a change is a change of that set, and the release of a set does not depend on how the set
-came to be.
+A release is decided by its parts alone: for every kernel its files and its text record. A change is
+a change of the set of parts, and the release does not depend on how the set came about. `make` does
+not switch to the release; `publish` does.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,38 +25,39 @@ from constellation.releases.training_files import KernelParts, coordizer_parts, 
 from constellation.wire.table_file import pack_table
 
 DOMAINS: Final = "domains"
-"""Folder of records of text of kernels that are not served: before they join, after they left."""
+"""Folder of the text records of kernels that are not served: before they join and after they
+left."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """What a release is made of."""
+    """The parts of a release: text records and files of all kernels, and the options of the fit."""
 
     tokens: Coordizer
-    """The vocabulary; its coordinates count only where they are kept."""
+    """Coordizer with the vocabulary; its coordinates are used only if they are kept."""
     domains: Mapping[str, Domain]
-    """Kernel -> record of its text."""
+    """Kernel -> its text record."""
     kernels: Mapping[str, KernelParts]
-    """Kernel -> its files, which the store has."""
+    """Kernel -> its files in the store."""
     options: FitOptions
-    """How coordinates and table are fitted."""
+    """Options of fitting coordinates and table."""
 
 
 def domain_path(artifacts: Path, name: str) -> Path:
-    """Return where the record of a kernel's text lies that is not served."""
+    """Return the path of the text record of a kernel that is not served."""
     return artifacts / DOMAINS / f"{name}.msgpack"
 
 
 def save_domain(artifacts: Path, domain: Domain) -> None:
-    """Keep the record of a kernel's text, by which the kernel can join."""
+    """Store the text record of a kernel outside of releases, so that the kernel can join later."""
     write_whole(domain_path(artifacts, domain.name), pack_domain(domain))
 
 
 def load_domain(artifacts: Path, name: str) -> Domain:
-    """Return the record of a kernel's text that is kept for when the kernel joins.
+    """Read the text record of a kernel that is about to join.
 
     Raises:
-        ArtifactError: There is none, or it is damaged or another kernel's.
+        ArtifactError: The record is missing, damaged, or the record of another kernel.
     """
     path = domain_path(artifacts, name)
     try:
@@ -69,7 +70,7 @@ def load_domain(artifacts: Path, name: str) -> Domain:
 
 
 def domain_of(store: ReleaseStore, release: Release, name: str) -> Domain:
-    """Return the record of the text of a kernel of a release.
+    """Return the text record of a kernel of a release.
 
     Raises:
         UnknownKernel: The release has no such kernel.
@@ -80,7 +81,7 @@ def domain_of(store: ReleaseStore, release: Release, name: str) -> Domain:
 
 
 def parts_of(store: ReleaseStore, release: Release) -> Parts:
-    """Return what a release is made of.
+    """Return the parts of a release.
 
     Raises:
         ArtifactError: A file of the release is missing or damaged.
@@ -105,14 +106,14 @@ def _options(release: Release) -> FitOptions:
 
 
 def make(artifacts: Path, change: Change) -> Release:
-    """Write the release that follows the current one by a change; it is not switched to.
+    """Write the release that a change makes from the current one, without switching to it.
 
     Args:
-        artifacts: The folder that holds the store.
-        change: `Add`, `Spawn`, `Retire` or `Unlearn`; the others make no release.
+        artifacts: Artifacts folder with the store.
+        change: `Add`, `Spawn`, `Retire` or `Unlearn`; other changes make no release.
 
     Raises:
-        UnknownKernel: A kernel that is named is not served.
+        UnknownKernel: A named kernel is not served.
         GrowthRefused: The change cannot be made; nothing is written.
         IncompatibleKernels: A kernel that joins was trained with another vocabulary.
         ArtifactError: The store is damaged, or cannot be written.
@@ -135,18 +136,18 @@ def publish(
     fitted: Fitted | None = None,
     replaced: Collection[str] = (),
 ) -> Release:
-    """Make what was trained the current release, together with the kernels that have joined.
+    """Make trained kernels the current release, together with kernels that joined earlier.
 
-    A kernel of the current release that this training and the one before did not make stays as it
-    is, with its text. Nothing is written when the current release is that very release.
+    A kernel of the current release that was made by neither this training nor the one before is
+    kept, with its text. Nothing is written when the current release has the same content already.
 
     Args:
-        artifacts: The folder that holds the store, and in `kernels/` the kernels that were trained.
-        own: Records of the text of these kernels.
-        tokens: The vocabulary they speak.
-        options: How coordinates and table are fitted.
-        change: One line that says why, for people.
-        fitted: What `fit` gives for `own` alone, where that is known.
+        artifacts: Artifacts folder with the store, and with the trained kernels in `kernels/`.
+        own: Text records of the trained kernels.
+        tokens: Coordizer of the trained kernels.
+        options: Options of fitting coordinates and table.
+        change: One line for people that describes the change.
+        fitted: Result of `fit` for `own` alone, if the caller has it; None fits again.
         replaced: Names of the kernels that the training before made.
 
     Raises:
@@ -177,21 +178,21 @@ def publish(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Joined:
-    """Kernels of a release that a training did not make."""
+    """Kernels of a release that were added or spawned, not trained together with the others."""
 
     domains: Mapping[str, Domain]
-    """Kernel -> record of its text."""
+    """Kernel -> its text record."""
     kernels: Mapping[str, KernelParts]
-    """Kernel -> its files, which the store has."""
+    """Kernel -> its files in the store."""
 
 
 def joined_parts(store: ReleaseStore, release: Release | None, own: Collection[str]) -> Joined:
     """Return the kernels of a release that were added or spawned.
 
     Args:
-        store: Of the release.
-        release: None has none.
-        own: Names of the kernels that trainings made.
+        store: Store that holds the release.
+        release: The release; None gives no kernels.
+        own: Names of the kernels that a training made.
 
     Raises:
         ArtifactError: A record is damaged.
@@ -208,12 +209,12 @@ def joined_parts(store: ReleaseStore, release: Release | None, own: Collection[s
 def _changed(
     artifacts: Path, parts: Parts, change: Change, writer: BlobWriter
 ) -> tuple[Parts, str]:
-    """Return the parts after a change, and the change in words."""
+    """Return the parts after a change, and a line for people that describes the change."""
     domains, kernels = tuple(parts.domains.values()), dict(parts.kernels)
     match change:
         case Add(name=name):
-            joined = membership.add(domains, _arriving(artifacts, name))
-            kernels[name] = _arriving_files(artifacts, name, parts, writer)
+            joined = membership.add(domains, _joining_record(artifacts, name))
+            kernels[name] = _joining_files(artifacts, name, parts, writer)
             return _with(parts, joined, kernels), f"{name} joined"
         case Retire(name=name):
             stay = membership.retire(domains, name)
@@ -226,7 +227,10 @@ def _changed(
             return _with(parts, rest, kernels), f"{name} unlearned {source}"[:500]
         case Spawn(parent=parent, name=name, queries_NK=queries_NK):
             if queries_NK is None:
-                raise GrowthRefused(name, "a spawn needs queries; ask a router to do it")
+                raise GrowthRefused(
+                    name,
+                    "a spawn needs the parent's latest queries; send the change to a router",
+                )
             child = membership.spawn(domains, parent, name, queries_NK, parts.tokens)
             kernels[name] = kernels[parent]
             return _with(parts, (*domains, child), kernels), f"{name} spawned from {parent}"
@@ -237,14 +241,14 @@ def _with(parts: Parts, domains: tuple[Domain, ...], kernels: Mapping[str, Kerne
     return replace(parts, domains=membership.by_name(domains), kernels=kernels)
 
 
-def _arriving(artifacts: Path, name: str) -> Domain:
+def _joining_record(artifacts: Path, name: str) -> Domain:
     try:
         return load_domain(artifacts, name)
     except ArtifactError as error:
         raise GrowthRefused(name, str(error)) from error
 
 
-def _arriving_files(artifacts: Path, name: str, parts: Parts, writer: BlobWriter) -> KernelParts:
+def _joining_files(artifacts: Path, name: str, parts: Parts, writer: BlobWriter) -> KernelParts:
     try:
         found = kernel_parts(artifacts, name, writer)
     except ArtifactError as error:

@@ -1,9 +1,9 @@
-"""Plain values as bytes: equal values have equal bytes, and a damaged byte is noticed.
+"""Canonical msgpack files with a digest: equal values give equal bytes, damage is detected.
 
     {"schema": number, "sha256": digest of content, "content": msgpack of the value}
 
-Keys are sorted and numbers keep their type, so a file has one right form, and reading refuses all
-others. It knows nothing of what the values mean.
+Keys are sorted and numbers keep their type, so every value has exactly one valid form, and reading
+refuses all other forms. The functions do not interpret the values.
 """
 
 import hashlib
@@ -18,22 +18,22 @@ from constellation.errors import ArtifactError, ConfigError
 Plain: TypeAlias = "bool | int | float | str | bytes | tuple[Plain, ...] | dict[str, Plain] | None"
 
 _DEPTH_MAX = 16
-"""Values within values."""
+"""Largest depth of nested values."""
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
 """As msgpack has them; the seed of a recipe may be the largest."""
 
 
 def plain(value: object, name: str, *, depth: int = 0) -> Plain:
-    """Return a value as one that is packed: lists as tuples, mappings with sorted keys.
+    """Convert a value to the form that can be packed: lists to tuples, mappings with sorted keys.
 
     Args:
         value: None, a bool, an integer of 64 bits, a finite float, text, bytes, or a sequence or
             mapping of such values, nested at most 16 deep.
-        name: What the value stands for, for the message.
-        depth: Of the value within others.
+        name: Name of the value in error messages.
+        depth: Number of values that contain this value.
 
     Raises:
-        ConfigError: It is something else.
+        ConfigError: The value has another type, is out of range or too deeply nested.
     """
     if depth > _DEPTH_MAX:
         raise ConfigError(f"{name} is nested deeper than {_DEPTH_MAX}; make it flatter")
@@ -57,41 +57,41 @@ def plain(value: object, name: str, *, depth: int = 0) -> Plain:
 
 
 def pack_plain(value: Plain) -> bytes:
-    """Return the one form in bytes of a value that `plain` returned."""
+    """Return the only packed form of a value that `plain` returned."""
     return bytes(msgpack.packb(value))
 
 
 def seal(value: Plain, *, schema: int) -> bytes:
-    """Return a value as a file's bytes, with its schema and digest."""
+    """Return the bytes of a file with a value, its schema and its digest."""
     content = pack_plain(value)
     digest = hashlib.sha256(content).digest()
     return bytes(msgpack.packb({"schema": schema, "sha256": digest, "content": content}))
 
 
 def unseal(data: bytes, *, schema: int, bytes_max: int, source: object) -> Plain:
-    """Return the value that `seal` made these bytes of.
+    """Return the value in the bytes of a file that `seal` made.
 
     Args:
         data: All bytes of the file.
-        schema: The one that is read.
-        bytes_max: Longer files are refused before they are read.
-        source: Named in the message.
+        schema: Required schema.
+        bytes_max: Largest accepted size; a larger file is refused without unpacking it.
+        source: Name of the file in error messages.
 
     Raises:
         ArtifactError: The bytes are too many, of another schema or damaged.
     """
     if len(data) > bytes_max:
-        raise ArtifactError(source, f"has {len(data)} bytes, and at most {bytes_max} are read")
+        raise ArtifactError(source, f"has {len(data)} bytes; the limit is {bytes_max}")
     try:
         envelope = msgpack.unpackb(data)
         if envelope.keys() != {"schema", "sha256", "content"}:
             raise ArtifactError(source, "is damaged: it lacks schema, sha256 and content")
         if envelope["schema"] != schema:
             raise ArtifactError(
-                source, f"has schema {envelope['schema']!r}; this release reads {schema}"
+                source, f"has schema {envelope['schema']!r}; this version reads {schema}"
             )
         value = plain(msgpack.unpackb(envelope["content"], use_list=False), "content")
-        # All else that a changed byte can do: a wrong digest, another type, another order.
+        # Detects any other changed byte: a wrong digest, another type, another order of keys.
         if seal(value, schema=schema) != data:
             raise ArtifactError(source, "is damaged: its digest does not fit its content")
     except (ValueError, TypeError, AttributeError, ConfigError, msgpack.UnpackException) as error:
@@ -104,7 +104,7 @@ def _text(value: str, name: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise ConfigError(f"{name} holds half a character (a lone surrogate)") from error
-    return str(value)  # of an enumeration, the value
+    return str(value)  # converts a member of a string enumeration to its value
 
 
 def _number(value: float, name: str) -> int | float:

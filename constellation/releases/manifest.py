@@ -1,7 +1,7 @@
-"""The records of a release: which files are served, by their hashes, and nothing of where they lie.
+"""Records of a release: the sha256 and size of every served file, without storage locations.
 
-A release is a pure value. Its content is all that decides how queries are routed and answered; its
-version, parent, time and the reason for it say where it stands among others.
+A release is a pure value. Its content is all that decides how queries are routed and answered;
+version, parent, time and change place it in the history of releases.
 """
 
 import hashlib
@@ -16,36 +16,36 @@ from constellation.releases.canonical_msgpack import Plain, pack_plain, plain
 from constellation.wire.kernel_names import KERNEL_NAMES, is_kernel_name
 
 TABLE_PATH: Final = "table.msgpack"
-"""Where the table of a release lies in its folder."""
+"""Path of the routing table in the folder of a release."""
 
 COORDIZER: Final = "coordizer"
-"""Where its coordizer lies there."""
+"""Path of the coordizer in the folder of a release."""
 
 _CHANGE_MAX = 500
 _PATH_MAX = 255
 _SIZE_MAX = 2**62
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,126}")
-"""A part of a path: it never hides, never leads up, and is the same on every file system."""
+"""One component of a path: never hidden, never "..", valid on every file system."""
 
 
 class Engine(StrEnum):
-    """What kind of kernel it is, which says what files it has."""
+    """Type of a kernel, which decides the files it consists of."""
 
     DECODER = "decoder"
-    """A whole kernel of our own."""
+    """A whole kernel trained by this project."""
     ADAPTER = "adapter"
-    """A small addition over a base that lies in the release too."""
+    """An adapter (small additions to weights) over a base whose files are in the release too."""
     MODEL = "model"
-    """A model of `transformers`."""
+    """A Hugging Face model, loaded by `transformers`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blob:
-    """A file by its content."""
+    """A file, identified by the sha256 of its content."""
 
     sha256: str
-    """Of all bytes, 64 characters of 0-9 and a-f."""
+    """sha256 of all bytes, 64 characters of 0-9 and a-f."""
     size_bytes: int
 
     def __post_init__(self) -> None:
@@ -60,16 +60,16 @@ class Blob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelFiles:
-    """The files of one kernel."""
+    """The files of one kernel in a release."""
 
     name: str
     engine: Engine
     files: Mapping[str, Blob]
     """Path in the kernel's folder -> file; at least one."""
     base: str | None = None
-    """Hash of the base of an adapter, one of the release's; None for all others."""
+    """Hash of an adapter's base, which must be in the release; None for all other kernels."""
     domain: Blob
-    """The record of the text that it learned from."""
+    """Text record of the kernel."""
 
     def __post_init__(self) -> None:
         if not is_kernel_name(self.name):
@@ -84,7 +84,7 @@ class KernelFiles:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Where its files lie in the folder of a release: its own first, then that of its base."""
+        """Folders of the kernel's files in a release: its own first, then that of its base."""
         own = f"kernels/{self.name}"
         return (own,) if self.base is None else (own, f"bases/{self.base}")
 
@@ -101,22 +101,23 @@ class KernelFiles:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """A release that is not written yet: it has no version."""
+    """A release that is not written yet and has no version."""
 
     change: str
-    """One line for people: what made it another release than its parent."""
+    """One line for people: what distinguishes the release from its parent."""
     parent: int | None
-    """Version that it was made from, which a rollback goes back to; None for the first."""
+    """Version from which the release was made, and to which a rollback returns; None for the
+    first."""
     coordizer: Mapping[str, Blob]
     """Path in the coordizer's folder -> file."""
     table: Blob
-    """Kernels with their basins, as routers read it."""
+    """File of the routing table: kernels with their basins."""
     kernels: tuple[KernelFiles, ...]
-    """In the order of their names, which differ; at least one."""
+    """Files of the kernels, ordered by their unique names; at least one."""
     bases: Mapping[str, Mapping[str, Blob]]
     """Hash of a base's weights -> path in its folder -> file."""
     options: Mapping[str, Plain]
-    """How coordinates and table were made: plain values, so that they can be made again."""
+    """Options of fitting coordinates and table: plain values, so that the fit can be repeated."""
 
     def __post_init__(self) -> None:
         _check_change(self.change)
@@ -133,14 +134,14 @@ class Draft:
 
     @property
     def content_sha256(self) -> str:
-        """sha256 (hex) of everything but version, parent, time and change.
+        """sha256 (hex) of everything except version, parent, time and change.
 
-        Two releases with the same content route and answer alike.
+        Two releases with the same content route and answer identically.
         """
         return hashlib.sha256(pack_plain(self.content())).hexdigest()
 
     def content(self) -> Plain:
-        """Return what is served as plain values."""
+        """Return everything that decides routes and answers, as plain values."""
         content = {
             "coordizer": _plain_files(self.coordizer),
             "table": self.table.plain(),
@@ -151,7 +152,7 @@ class Draft:
         return plain(content, "release")
 
     def files(self) -> dict[str, Blob]:
-        """Return path -> file, for all files, laid out as those who serve read them."""
+        """Return path -> blob for all files, as laid out in the folder of a release."""
         laid_out = {f"{COORDIZER}/{path}": blob for path, blob in self.coordizer.items()}
         laid_out[TABLE_PATH] = self.table
         for kernel in self.kernels:
@@ -166,7 +167,7 @@ class Draft:
         """Return the files of a kernel.
 
         Raises:
-            UnknownKernel: There is none of this name.
+            UnknownKernel: No kernel has this name.
         """
         for kernel in self.kernels:
             if kernel.name == name:
@@ -174,23 +175,23 @@ class Draft:
         raise UnknownKernel(name, [kernel.name for kernel in self.kernels])
 
     def blobs(self) -> set[Blob]:
-        """Return all files by their content, each once."""
+        """Return the distinct blobs of all files."""
         return set(self.files().values())
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all files, each content once."""
+        """Total bytes of the distinct blobs."""
         return sum(blob.size_bytes for blob in self.blobs())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Release(Draft):
-    """What is served, as one immutable thing."""
+    """An immutable version of everything that is served."""
 
     version: int
-    """From 1, rising; never used again."""
+    """Number of the release, from 1, ascending; never reused."""
     created_s: float
-    """When it was written, seconds since the epoch."""
+    """Time of writing, seconds since the epoch."""
 
     def __post_init__(self) -> None:
         Draft.__post_init__(self)
@@ -201,24 +202,24 @@ class Release(Draft):
 
     @classmethod
     def of(cls, draft: Draft, *, version: int, created_s: float) -> "Release":
-        """Return a draft with its version and time."""
+        """Return a draft as a release with version and time."""
         values = {field.name: getattr(draft, field.name) for field in fields(Draft)}
         return cls(version=version, created_s=created_s, **values)
 
 
 def check_hash(what: str, value: str) -> str:
-    """Return a sha256, or raise `ConfigError` for what is none."""
+    """Return `value`; raise `ConfigError` unless it is a sha256 in hexadecimal digits."""
     if _HASH.fullmatch(value) is None:
         raise ConfigError(f"{what} is {value!r}; give 64 characters of 0-9 and a-f")
     return value
 
 
 def checked_files(owner: str, files: Mapping[str, Blob]) -> dict[str, Blob]:
-    """Return path -> file in the order of paths.
+    """Return path -> blob, sorted by path, after checking the paths.
 
     Raises:
-        ConfigError: There is none, a path leads out of its folder or has characters that not every
-            file system keeps, or a path is a file and a folder.
+        ConfigError: There is no file, a path leads out of its folder or has characters that some
+            file systems change, or a path is both a file and a folder.
     """
     if not files:
         raise ConfigError(f"{owner} has no file")
@@ -247,7 +248,7 @@ def _engine(name: str, engine: str) -> Engine:
         return Engine(engine)
     except ValueError as error:
         known = ", ".join(Engine)
-        raise ConfigError(f"kernel {name!r} has engine {engine!r}; this reads {known}") from error
+        raise ConfigError(f"kernel {name!r} has engine {engine!r}; known: {known}") from error
 
 
 def _check_change(change: str) -> None:
@@ -268,5 +269,5 @@ def _check_kernels(kernels: tuple[KernelFiles, ...], bases: Mapping[str, object]
     for kernel in kernels:
         if kernel.base is not None and kernel.base not in bases:
             raise ConfigError(
-                f"kernel {kernel.name!r} needs the base {kernel.base}, which is not here"
+                f"kernel {kernel.name!r} needs the base {kernel.base}, which the release lacks"
             )

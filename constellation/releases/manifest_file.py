@@ -1,4 +1,4 @@
-"""The manifest of a release as a file: canonical msgpack with its digest, read strictly."""
+"""Write and read a release's manifest, a canonical msgpack file with a digest."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -9,16 +9,16 @@ from constellation.releases.manifest import Blob, Engine, KernelFiles, Release
 
 SCHEMA_VERSION: Final = 1
 MANIFEST_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Largest manifest that is written, and read: over 100,000 kernels."""
+"""Largest manifest in bytes, for writing and reading; enough for over 100,000 kernels."""
 
 ValueT = TypeVar("ValueT")
 
 
 def pack_release(release: Release) -> bytes:
-    """Return a release as its manifest's bytes; the same release has the same bytes.
+    """Return the bytes of a release's manifest; the same release gives the same bytes.
 
     Raises:
-        ConfigError: They are more than what would be read.
+        ConfigError: The manifest would be larger than `MANIFEST_BYTES_MAX`.
     """
     about = {
         "version": release.version,
@@ -30,18 +30,18 @@ def pack_release(release: Release) -> bytes:
     data = seal(plain(about, "release"), schema=SCHEMA_VERSION)
     if len(data) > MANIFEST_BYTES_MAX:
         raise ConfigError(
-            f"the manifest of {len(release.kernels)} kernels would have {len(data)} bytes, and at "
-            f"most {MANIFEST_BYTES_MAX} are read; serve fewer kernels from one release"
+            f"the manifest of {len(release.kernels)} kernels would have {len(data)} bytes; the limit "
+            f"is {MANIFEST_BYTES_MAX}; serve fewer kernels from one release"
         )
     return data
 
 
 def unpack_release(data: bytes, *, source: object = "manifest") -> Release:
-    """Return the release in these bytes.
+    """Read a release from the bytes of its manifest.
 
     Raises:
-        ArtifactError: They are damaged, of another schema, or name files outside of the release's
-            folder; names `source`.
+        ArtifactError: The bytes are damaged, of another schema, or name files outside of the
+            release's folder; the message names `source`.
     """
     about = unseal(data, schema=SCHEMA_VERSION, bytes_max=MANIFEST_BYTES_MAX, source=source)
     try:
@@ -87,7 +87,7 @@ def _each(value: Plain, read: Callable[[Plain], ValueT]) -> Mapping[str, ValueT]
 
 
 def _fields(value: Plain, *names: str) -> dict[str, Any]:
-    """Return a mapping that has exactly these keys."""
+    """Return a mapping; raise an error unless it has exactly these keys."""
     found: dict[str, Any] = _typed(value, dict)
     if set(found) != set(names):
         raise ValueError(f"it has {sorted(found)}; {sorted(names)} are needed")
@@ -95,7 +95,7 @@ def _fields(value: Plain, *names: str) -> dict[str, Any]:
 
 
 def _typed(value: Any, kind: type[ValueT]) -> ValueT:
-    """Return a value of exactly this type: a bool is no integer here."""
+    """Return a value; raise an error unless it has exactly this type (a bool is no int)."""
     if type(value) is not kind:
         raise TypeError(f"{value!r} is a {type(value).__name__}; {kind.__name__} is needed")
     return value

@@ -1,4 +1,7 @@
-"""The coordizers of releases, for those who route: coordinates change whenever a kernel joins."""
+"""Load the coordizer of a release: of the current release, or of the release of a table.
+
+Routers need it because token coordinates change whenever a kernel joins.
+"""
 
 from pathlib import Path
 
@@ -10,10 +13,10 @@ from constellation.releases.store import ReleaseStore
 
 
 class ReleasedCoordizers:
-    """Reads coordizers of the releases of an artifacts folder.
+    """Loads the coordizers of releases from an artifacts folder.
 
     Args:
-        artifacts: The folder.
+        artifacts: The artifacts folder.
     """
 
     def __init__(self, artifacts: Path) -> None:
@@ -29,16 +32,18 @@ class ReleasedCoordizers:
         return self.of_table(self._store.table(release))
 
     def of_table(self, table: Table) -> Coordizer:
-        """Return the coordizer whose basins a table holds.
+        """Return the coordizer under which the basins of a table were computed.
 
         Raises:
-            ArtifactError: The table is of no release, or the coordizer is missing, damaged or
-                another than the table's.
+            ArtifactError: The table belongs to no release, or the coordizer is missing, damaged or
+                not the table's.
         """
         if not table.release:
-            raise ArtifactError("table", "names no release whose coordizer it was made with")
+            raise ArtifactError("table", "belongs to no release, so its coordizer is unknown")
         folder = self._store.part(table.release, COORDIZER) / COORDIZER
         coordizer = Coordizer.load(folder)
         if coordizer.hash != table.coordizer_hash:
-            raise ArtifactError(folder, "is another coordizer than the table's; roll back")
+            raise ArtifactError(
+                folder, "is not the coordizer of the table; roll back to another release"
+            )
         return coordizer

@@ -1,8 +1,9 @@
-"""The folder of a release, laid out as those who serve read it: hard links to its blobs.
+"""Make and remove release folders: each lays out a release's files as hard links to its blobs.
 
-A view holds nothing of its own, so it may be removed and made again at any time. It appears whole:
-it is made beside its place, checked, and renamed. One process makes views at a time; the others
-wait for it and take what it made.
+Serving processes read kernels, coordizer and table from such a folder (a view). A view holds no
+data of its own, so it can be removed and made again at any time. It is made under a temporary name,
+checked and renamed, so it appears complete or not at all. One process at a time makes views; other
+processes wait for it and use its view.
 """
 
 import fcntl
@@ -20,44 +21,44 @@ from constellation.releases.blobs import Blobs, damaged, sha256_of, size_of
 from constellation.releases.manifest import Blob
 
 LOCK_FILE: Final = ".views.lock"
-"""Held in the folder of the views by the process that makes one."""
+"""Lock in the folder of views, held by the process that makes a view."""
 
 
-def is_whole(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
-    """Return whether a view has exactly these files.
+def is_complete(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
+    """Return whether a view has exactly these files, with the right content.
 
-    A file that is the blob itself is taken as it is, since it was read when the view was made; one
-    that was copied is read.
+    A hard link to the blob is accepted without reading, since it was read when the view was made; a
+    copy is read and its sha256 checked.
     """
-    return _paths(view) == set(files) and holds(view, files, blobs)
+    return _paths(view) == set(files) and has_files(view, files, blobs)
 
 
-def holds(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
-    """Return whether a view has these files, whatever else it has."""
-    return all(_is_right(view / path, blob, blobs) for path, blob in files.items())
+def has_files(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
+    """Return whether a view has these files with the right content; other files are ignored."""
+    return all(_has_content(view / path, blob, blobs) for path, blob in files.items())
 
 
-def make(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
-    """Make a view, and read all of its files once; what lies there and is not whole is replaced.
+def make_view(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
+    """Make a view and check the content of all its files; an incomplete view is replaced.
 
     Args:
-        view: Its folder.
-        files: Path in the view -> file.
-        blobs: Where the files come from.
+        view: Folder of the view.
+        files: Path in the view -> blob.
+        blobs: Folder of blobs.
 
     Raises:
-        ArtifactError: A blob is missing or damaged; nothing has changed.
+        ArtifactError: A blob is missing or damaged; no view is made or replaced.
         OSError: The folder cannot be written to.
     """
     view.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(view.parent / LOCK_FILE):
-        if not is_whole(view, files, blobs):  # else another process has made it meanwhile
-            _make(view, files, blobs)
+    with _exclusive_lock(view.parent / LOCK_FILE):
+        if not is_complete(view, files, blobs):  # else another process has made the view meanwhile
+            _build_view(view, files, blobs)
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let one process in at a time; the system lets the next in when that one ends."""
+def _exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold a lock exclusively; the system releases it when the holding process ends."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -66,23 +67,23 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _make(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
+def _build_view(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
     fresh = Path(tempfile.mkdtemp(prefix=f".{view.name}-", dir=view.parent))
     try:
         for path, blob in files.items():
-            _place(blobs.path(blob), fresh / path)
+            _link_or_copy(blobs.path(blob), fresh / path)
             if sha256_of(fresh / path) != blob.sha256:
                 raise damaged(blobs.path(blob))
-        fresh.chmod(0o755)  # mkdtemp makes it private
+        fresh.chmod(0o755)  # mkdtemp makes the folder readable by its owner only
         if view.exists():
-            remove(view)
+            remove_view(view)
         fresh.rename(view)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def remove(view: Path) -> None:
-    """Remove a view; to readers it goes at once.
+def remove_view(view: Path) -> None:
+    """Remove a view; for readers the whole view disappears at once.
 
     Raises:
         OSError: The folder cannot be written to.
@@ -90,12 +91,12 @@ def remove(view: Path) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{view.name}-", dir=view.parent))
     try:
         with suppress(FileNotFoundError):  # another process has just removed it
-            view.rename(aside)  # an empty folder may be renamed onto
+            view.rename(aside)  # a rename may replace an empty folder
     finally:
         shutil.rmtree(aside)
 
 
-def _place(blob: Path, path: Path) -> None:
+def _link_or_copy(blob: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(blob, path)
@@ -105,7 +106,7 @@ def _place(blob: Path, path: Path) -> None:
         shutil.copy(blob, path)  # with its permissions
 
 
-def _is_right(path: Path, blob: Blob, blobs: Blobs) -> bool:
+def _has_content(path: Path, blob: Blob, blobs: Blobs) -> bool:
     if size_of(path) != blob.size_bytes:
         return False
     with suppress(OSError):
@@ -113,12 +114,12 @@ def _is_right(path: Path, blob: Blob, blobs: Blobs) -> bool:
             return True
     try:
         return sha256_of(path) == blob.sha256
-    except ArtifactError:  # removed just now
+    except ArtifactError:  # the file was just removed
         return False
 
 
 def _paths(view: Path) -> set[str]:
-    """Return the paths of all that lies in a folder and is no folder; empty when there is none."""
+    """Return the paths of all files below a folder; empty when the folder is missing."""
     return {
         Path(folder, name).relative_to(view).as_posix()
         for folder, _, names in os.walk(view)

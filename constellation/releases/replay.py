@@ -1,7 +1,7 @@
-"""Where queries would go under another release, and where they go now: before a switch, not after.
+"""Replay queries against two releases: which queries would another kernel (model) answer?
 
-Decides by the code of the router: the same tokens, evidence, basin and policy. It knows of no
-kernel that is down or busy: it says what the releases say.
+Routes are computed by the router's code: the same tokens, evidence, basin and policy. All kernels
+are assumed to be up and idle.
 """
 
 from collections import Counter
@@ -15,29 +15,29 @@ from constellation.coordizer.evidence import evidence_tokens
 from constellation.errors import ArtifactError
 from constellation.records import Route, Rule, TokenArray
 from constellation.releases.manifest import TABLE_PATH
-from constellation.releases.queries import Query
+from constellation.releases.query_file import Query
 from constellation.releases.store import ReleaseStore
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.table_file import load_table
 
 LISTED_MAX: Final = 1000
-"""Queries that a report lists one by one when nobody says how many."""
+"""Default number of queries that a report lists one by one."""
 _SHOWN_MAX = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """How routers decide when a request names nothing else: their settings."""
+    """Settings of the routers that decide a route when a request names no options."""
 
     rule: Rule
     top_k: int
-    """Kernels that share the weight, at least 1."""
+    """Number of kernels that share the weight, at least 1."""
     phi_weighting: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replayed:
-    """A query under two releases."""
+    """Routes of one query under two releases."""
 
     line: int
     text: str
@@ -46,29 +46,30 @@ class Replayed:
 
     @property
     def moved(self) -> bool:
-        """Whether another kernel would answer."""
+        """Whether another kernel would answer under the second release."""
         return self.before.kernel != self.after.kernel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MovedQuery:
-    """A query that would go elsewhere."""
+    """A query that another kernel would answer under the second release."""
 
     line: int
     text: str
-    """Its beginning."""
+    """Beginning of the query's text."""
     before: str
-    """The kernel that answers now."""
+    """Kernel that answers under the first release."""
     after: str
-    """The kernel that would."""
+    """Kernel that answers under the second release."""
     margin_before: float
-    """By how much the first was nearer than the second, radians: small ones are a toss-up."""
+    """Distance of the second nearest kernel minus that of the nearest, radians; near 0 means that
+    small changes decide the route."""
     margin_after: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MovedPair:
-    """How many queries would leave one kernel for another."""
+    """Number of queries that would move from one kernel to another."""
 
     before: str
     after: str
@@ -77,30 +78,30 @@ class MovedPair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplayReport:
-    """What a replay found."""
+    """Counts and examples of the queries that move between two releases."""
 
     before: int
-    """The release that queries were compared with."""
+    """The release that is compared with."""
     after: int
     num_queries: int
     num_passed_over: int
-    """Lines that no router accepts: empty, or over 1 MiB."""
+    """Number of lines that a router would refuse: empty, or over 1 MiB."""
     num_moved: int
     num_newly_out_of_domain: int
-    """Queries that the second release counts as out of every domain and the first does not."""
+    """Number of queries that are out of every domain under the second release only."""
     num_no_longer_out_of_domain: int
     pairs: tuple[MovedPair, ...]
-    """The most frequent first, then by name."""
+    """Pairs of kernels, the most frequent first, then by name."""
     moved: tuple[MovedQuery, ...]
-    """In the order of the file, at most as many as were asked for."""
+    """Moved queries in the order of the file, at most as many as the caller asked for."""
 
 
 class ReleaseRouter:
-    """Decides as a router that serves a release does, with every kernel up.
+    """Routes texts as a router of a release does, with every kernel up.
 
     Args:
-        folder: Of the release.
-        terms: The router's settings.
+        folder: Folder of the release.
+        terms: Settings of the router.
 
     Raises:
         ArtifactError: The coordizer or the table is damaged, or the two do not belong together.
@@ -119,11 +120,11 @@ class ReleaseRouter:
         )
 
     def evidence(self, text: str) -> TokenArray:
-        """Return the tokens that the basin of a text is folded from."""
+        """Return the tokens from which the basin of a text is computed."""
         return evidence_tokens(text, self.coordizer.encode(text), self.coordizer.encode)
 
     def decide(self, counted: TokenArray) -> Route:
-        """Return the route of a text with this evidence."""
+        """Return the route of a text with these evidence tokens."""
         return self._policy.decide(self.coordizer.basin(counted), num_tokens=len(counted))
 
 
@@ -135,17 +136,17 @@ def replay(
     *,
     against: int | None = None,
 ) -> Iterator[Replayed]:
-    """Yield where each query goes under two releases, one query at a time.
+    """Yield the routes of each query under two releases, one query at a time.
 
     Args:
-        store: Of the releases.
-        version: The release that is tried.
-        queries: Those without a text are passed over.
-        terms: The settings of the routers.
-        against: The release that is compared with; None takes the current one.
+        store: Store that holds the releases.
+        version: The second release, to which a switch is considered.
+        queries: Queries; those without a text are skipped.
+        terms: Settings of the routers.
+        against: The first release; None means the current release.
 
     Raises:
-        ArtifactError: A release is not there, or damaged; or none is current.
+        ArtifactError: A release is missing or damaged, or no release is current.
     """
     before = ReleaseRouter(store.folder(compared_with(store, against)), terms)
     after = ReleaseRouter(store.folder(version), terms)
@@ -171,18 +172,18 @@ def report(
     against: int | None = None,
     listed_max: int = LISTED_MAX,
 ) -> ReplayReport:
-    """Replay queries and count what changes.
+    """Replay queries and count those that another kernel would answer.
 
     Args:
-        store: As for `replay`, like the next four.
-        version: See `replay`.
-        queries: See `replay`.
-        terms: See `replay`.
-        against: See `replay`.
-        listed_max: Queries that are listed one by one, at least 0; all are counted.
+        store: As in `replay`.
+        version: As in `replay`.
+        queries: As in `replay`.
+        terms: As in `replay`.
+        against: As in `replay`.
+        listed_max: Most queries listed one by one, at least 0; all queries are counted.
 
     Raises:
-        ArtifactError: As `replay`.
+        ArtifactError: As in `replay`.
     """
     counts: Counter[str] = Counter()
     pairs: Counter[tuple[str, str]] = Counter()
@@ -217,15 +218,15 @@ def report(
 
 
 def compared_with(store: ReleaseStore, against: int | None) -> int:
-    """Return the release that is compared with: the one that was named, or the current one.
+    """Return the first release of a comparison: the named one, or the current one for None.
 
     Raises:
-        ArtifactError: None was named, and none is current.
+        ArtifactError: No release was named, and no release is current.
     """
     version = store.current() if against is None else against
     if version is None:
         raise ArtifactError(
-            store.artifacts, "no release is current, so there is none to compare with"
+            store.artifacts, "no release is current; name the release to compare with"
         )
     return version
 

@@ -1,16 +1,16 @@
-"""An artifacts folder as a store of releases.
+"""The store of releases in an artifacts folder: write, read, switch, verify and prune releases.
 
-    ARTIFACTS/blobs/sha256/<hex>     files by their content, never changed
-    ARTIFACTS/releases/<V>.msgpack   manifests, V = 1, 2, ... never used again
-    ARTIFACTS/releases/<V>/          views: folders laid out as those who serve read them
-    ARTIFACTS/current                number of the release that is served, replaced atomically
+    ARTIFACTS/blobs/sha256/<hex> files by their content, never changed
+    ARTIFACTS/releases/<V>.msgpack manifests, V = 1, 2, ... never used again ARTIFACTS/releases/<V>/
+    views: folders with the files of a release ARTIFACTS/current number of the release that is
+    served, replaced atomically
 
-Whoever changes what is served writes a release and then switches to it. Nothing is changed in
-place, so a process that is killed in between leaves the old release or the new one.
+To change what is served, a process writes a new release and then switches to it. Nothing is changed
+in place, so a process that is killed in between leaves the old release or the new one current.
 
-A writer holds the store's lock from the first blob that it puts to its manifest, and `prune` runs
-only when nobody holds it: a blob that no manifest names yet is never taken for one that nobody
-needs. It must not know what the files mean, what trains them or who serves them.
+A writer holds the store's shared lock from its first blob to its manifest, and `prune` needs the
+lock exclusively: a blob that no manifest names yet is therefore never pruned. This file does not
+know what the files mean, how they were trained or how they are served.
 """
 
 import re
@@ -39,22 +39,22 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pruned:
-    """What went."""
+    """Result of pruning: what was removed."""
 
     versions: tuple[int, ...]
-    """Releases, rising."""
+    """Removed releases, ascending."""
     num_blobs: int
-    """Files that no release needs any more."""
+    """Number of removed blobs, which no remaining release needs."""
     size_bytes: int
-    """Of these files."""
+    """Total bytes of the removed blobs."""
 
 
 class ReleaseStore:
     """Reads and writes the releases of an artifacts folder.
 
     Args:
-        artifacts: The folder; it need not be there.
-        clock: Seconds since the epoch, written into releases.
+        artifacts: The artifacts folder; it may be missing.
+        clock: Function that returns the seconds since the epoch, for the times of releases.
     """
 
     def __init__(self, artifacts: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -65,22 +65,22 @@ class ReleaseStore:
         self._clock = clock
 
     def versions(self) -> tuple[int, ...]:
-        """Return the versions that there are, rising."""
+        """Return the versions of all releases, ascending."""
         if not self._releases.is_dir():
             return ()
         found = (_MANIFEST.fullmatch(path.name) for path in self._releases.iterdir())
         return tuple(sorted(int(match[1]) for match in found if match is not None))
 
     def read(self, version: int) -> Release:
-        """Return a release.
+        """Read a release from its manifest.
 
         Raises:
-            ArtifactError: There is none of this version, or its manifest is damaged.
+            ArtifactError: No release has this version, or its manifest is damaged.
         """
         path = self._manifest(version)
         try:
             with path.open("rb") as file:
-                data = file.read(MANIFEST_BYTES_MAX + 1)  # one more is refused
+                data = file.read(MANIFEST_BYTES_MAX + 1)  # one more byte shows that it is too large
         except FileNotFoundError as error:
             known = ", ".join(map(str, self.versions())) or "none"
             raise ArtifactError(
@@ -90,14 +90,16 @@ class ReleaseStore:
             raise ArtifactError(path, f"cannot be read: {error.strerror}") from error
         release = unpack_release(data, source=path)
         if release.version != version:
-            raise ArtifactError(path, f"is the manifest of release {release.version}; name it so")
+            raise ArtifactError(
+                path, f"is the manifest of release {release.version}; rename the file"
+            )
         return release
 
     def current(self) -> int | None:
-        """Return the version that is served; None in a folder that no release was served from.
+        """Return the version of the current release; None in a folder without a current release.
 
         Raises:
-            ArtifactError: The file that says so is damaged.
+            ArtifactError: The file `current` is damaged.
         """
         try:
             text = self._pointer.read_text(encoding="utf-8")
@@ -108,16 +110,16 @@ class ReleaseStore:
         if _NUMBER.fullmatch(text) is None:
             raise ArtifactError(
                 self._pointer,
-                f"holds {text[:40]!r} and no number of a release; write it anew with "
+                f"holds {text[:40]!r} instead of the number of a release; write it again with "
                 f"constellation releases rollback V, one of {list(self.versions())}",
             )
         return int(text)
 
     def read_current(self) -> Release:
-        """Return the release that is served.
+        """Read the current release from its manifest.
 
         Raises:
-            ArtifactError: There is none, or a file that says so is damaged.
+            ArtifactError: No release is current, or the file `current` or the manifest is damaged.
         """
         version = self.current()
         if version is None:
@@ -129,24 +131,24 @@ class ReleaseStore:
         return self.read(version)
 
     def table(self, release: Release) -> Table:
-        """Return the table of a release, which says whose it is; without endpoints.
+        """Return the routing table of a release, marked with the release, without endpoints.
 
         Raises:
-            ArtifactError: It is missing or damaged.
+            ArtifactError: The table is missing or damaged.
         """
         data = self.blobs.read(release.table)
         table = unpack_table(data, source=f"table of release {release.version}")
         return replace(table, release=release.version)
 
     def current_folder(self) -> Path:
-        """Return the folder of the release that is served; errors as `read_current`, `folder`."""
+        """Return the folder of the current release; errors as in `read_current` and `folder`."""
         return self.folder(self.read_current().version)
 
     @contextmanager
     def adding(self) -> Iterator[BlobWriter]:
-        """Yield what puts files into the store; write their release before this ends.
+        """Yield a writer that adds blobs; write the release that names them before the block ends.
 
-        Until then nobody prunes, so that no file is lost that no release names yet.
+        No process can prune during the block, so blobs that no release names yet are not removed.
 
         Raises:
             OSError: The store cannot be written to.
@@ -155,61 +157,61 @@ class ReleaseStore:
             yield BlobWriter(self.blobs.folder)
 
     def write(self, draft: Draft) -> Release:
-        """Write a release with the next version; it is not switched to.
+        """Write a release with the next version, without switching to it.
 
         Args:
-            draft: Its files have been put while `adding` was open, and that still is.
+            draft: A release whose blobs were added in an `adding` block that is still open.
 
         Returns:
-            The release; the disk has it then.
+            The release; it is on disk (fsync).
 
         Raises:
-            ArtifactError: A file was not put, or has another size; or the parent is not there.
-            OSError: The store cannot be written to. In both cases nothing has changed.
+            ArtifactError: A blob is missing or has another size, or the parent does not exist.
+            OSError: The store cannot be written to. In both cases no release is added.
         """
         with self._shared():
             if draft.parent is not None:
                 self.read(draft.parent)
             self._check_blobs(draft)
-            sync_folder(self.blobs.folder)  # another process may have put them just now
+            sync_folder(self.blobs.folder)  # another process may have just added them
             for version in count(max(self.versions(), default=0) + 1):
                 release = Release.of(draft, version=version, created_s=float(self._clock()))
                 try:
                     create_whole(self._manifest(version), pack_release(release))
-                except FileExistsError:  # another process was quicker: it has this version
+                except FileExistsError:  # another process has just written this version
                     continue
                 return release
         raise AssertionError("versions do not end")
 
     def switch(self, version: int) -> None:
-        """Make a release the one that is served.
+        """Make a release the current one.
 
         Raises:
-            ArtifactError: There is none of this version, or a file is missing or has another size;
-                the release that was served stays.
-            OSError: The store cannot be written to; likewise.
+            ArtifactError: No release has this version, or a file is missing or has another size;
+                the current release stays current.
+            OSError: The store cannot be written to; the current release stays current.
         """
         with self._shared():
             self._check_blobs(self.read(version))
             write_whole(self._pointer, f"{version}\n".encode())
 
     def folder(self, version: int) -> Path:
-        """Return the folder of a release, laid out as those who serve read it.
+        """Return the folder with all files of a release, laid out for the serving processes.
 
-        It is made when it is not there or not whole, and all files are read then.
+        A missing or incomplete folder is made first, and then all files are read and checked.
 
         Raises:
-            ArtifactError: There is no such release, or a file is missing or damaged.
+            ArtifactError: The release does not exist, or a file is missing or damaged.
             OSError: The store cannot be written to.
         """
         view = self._releases / str(version)
-        if not release_folder.is_whole(view, self.read(version).files(), self.blobs):
-            with self._shared():  # it may have been pruned meanwhile, so it is read again
-                release_folder.make(view, self.read(version).files(), self.blobs)
+        if not release_folder.is_complete(view, self.read(version).files(), self.blobs):
+            with self._shared():  # read again, since it may have been pruned meanwhile
+                release_folder.make_view(view, self.read(version).files(), self.blobs)
         return view
 
     def verify(self, version: int) -> None:
-        """Read all files of a release.
+        """Read all files of a release and check their sha256.
 
         Raises:
             ArtifactError: There is no such release, or a file is missing or damaged.
@@ -218,27 +220,28 @@ class ReleaseStore:
             self.blobs.verify(blob)
 
     def part(self, version: int, *folders: str) -> Path:
-        """Return the folder of a release in which these folders of it are whole.
+        """Return the folder of a release after checking only the named sub-folders.
 
-        What lies elsewhere in it may be damaged: one kernel's files are not another's affair.
+        Files in other sub-folders may be damaged, so that one kernel's damaged files do not stop
+        others.
 
         Args:
-            version: Of the release.
-            folders: Paths in the folder of the release, as `KernelFiles.folders`.
+            version: Number of the release.
+            folders: Sub-folders of the release's folder, as in `KernelFiles.folders`.
 
         Raises:
-            ArtifactError, OSError: As `folder`.
+            ArtifactError, OSError: As in `folder`.
         """
         view, files = self._releases / str(version), self.read(version).files()
         starts = tuple(f"{folder}/" for folder in folders)
         wanted = {path: blob for path, blob in files.items() if path.startswith(starts)}
-        return view if release_folder.holds(view, wanted, self.blobs) else self.folder(version)
+        return view if release_folder.has_files(view, wanted, self.blobs) else self.folder(version)
 
     def previous(self, version: int) -> int | None:
-        """Return the release that one was made from; None when it was the first.
+        """Return the parent of a release; None for the first release.
 
         Raises:
-            ArtifactError: There is no such release, or the one before was pruned.
+            ArtifactError: The release does not exist, or its parent was pruned.
         """
         parent = self.read(version).parent
         if parent is not None and parent not in self.versions():
@@ -250,32 +253,32 @@ class ReleaseStore:
         return parent
 
     def prune(self, keep: int, *, in_use: Collection[int] = ()) -> Pruned:
-        """Remove old releases, and the files that none of the others needs.
+        """Remove old releases, and the blobs that no remaining release needs.
 
-        The current release and its parent stay in any case.
+        The current release and its parent are never removed.
 
         Args:
-            keep: Newest releases that stay, at least 1.
-            in_use: Versions that stay too, since somebody serves them.
+            keep: Number of newest releases to keep, at least 1.
+            in_use: Further versions to keep, because running processes serve them.
 
         Returns:
-            What went.
+            What was removed.
 
         Raises:
             ConfigError: `keep` is below 1.
-            ArtifactError: Another process adds to the store, or the manifest of a release that
-                stays is damaged; nothing has changed.
-            OSError: The store cannot be written to; whatever is removed then is not needed.
+            ArtifactError: Another process adds to the store, or the manifest of a kept release is
+                damaged; nothing is removed.
+            OSError: The store cannot be written to; only unneeded files were removed so far.
         """
         if keep < 1:
-            raise ConfigError(f"keep is {keep}; at least 1 release stays")
-        with store_lock.alone(self._releases):
+            raise ConfigError(f"keep is {keep}; at least 1 release must be kept")
+        with store_lock.hold_exclusively(self._releases):
             stays = [self.read(version) for version in sorted(self._staying(keep, in_use))]
             going = sorted(set(self.versions()) - {release.version for release in stays})
             self._remove_leftovers()
             for view in self._views():
                 if int(view.name) not in {release.version for release in stays}:
-                    release_folder.remove(view)
+                    release_folder.remove_view(view)
             for version in going:
                 self._manifest(version).unlink()
             sync_folder(self._releases)  # a manifest never outlives its files
@@ -299,7 +302,7 @@ class ReleaseStore:
         return num_blobs, size_bytes
 
     def _remove_leftovers(self) -> None:
-        """Remove what killed processes left; only for one who works in the store alone."""
+        """Remove temporary files of killed processes; the caller must hold the lock exclusively."""
         left = [*self._entries(self.blobs.folder), *self._entries(self._releases)]
         hidden = [path for path in left if path.name.startswith(".")]
         for path in [*hidden, *self.artifacts.glob(f".{self._pointer.name}.*.part")]:
@@ -315,7 +318,7 @@ class ReleaseStore:
             self.blobs.path(blob)
 
     def _shared(self) -> AbstractContextManager[None]:
-        return store_lock.shared(self._releases, self._remove_leftovers)
+        return store_lock.hold_shared(self._releases, self._remove_leftovers)
 
     def _manifest(self, version: int) -> Path:
         return self._releases / f"{version}.msgpack"

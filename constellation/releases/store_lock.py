@@ -1,8 +1,8 @@
-"""Who works in a store: any number that add to it, or one alone that removes.
+"""Lock of a store of releases: many processes may add at once, but only one may remove.
 
-The lock is a `flock` of a file, as that of a run's folder, so the system gives it back when its
-holder has ended, however it ended. Whoever gets it alone knows that nobody else is at work: what
-lies half written then is of a process that was killed.
+The lock is a `flock` of a file, like the lock of a run's folder, so the system releases it when its
+holder ends in any way. While a process holds the lock exclusively, no other process is at work, so
+half-written files are leftovers of killed processes.
 """
 
 import fcntl
@@ -18,42 +18,42 @@ LOCK_FILE: Final = ".lock"
 
 
 @contextmanager
-def shared(folder: Path, clean: Callable[[], None]) -> Iterator[None]:
-    """Hold the right to add to a store, beside others.
+def hold_shared(folder: Path, clean: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock for adding to a store, shared with other processes.
 
-    Waits for one who removes, who does nothing long.
+    Waits for a process that removes, which takes a short time.
 
     Args:
-        folder: Of the lock's file; made if it is missing.
-        clean: Removes leftovers; called when nobody else is at work.
+        folder: Folder of the lock file; created if it is missing.
+        clean: Function that removes leftovers; called when no other process holds the lock.
 
     Raises:
         OSError: The folder cannot be written to.
     """
     with _descriptor(folder) as descriptor:
-        if _try_alone(descriptor):
+        if _try_exclusively(descriptor):
             clean()
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the right to remove from a store.
+def hold_exclusively(folder: Path) -> Iterator[None]:
+    """Hold the lock for removing from a store, exclusively.
 
     Args:
-        folder: As for `shared`.
+        folder: As in `hold_shared`.
 
     Raises:
-        ArtifactError: Others are at work.
+        ArtifactError: Another process holds the lock.
         OSError: The folder cannot be written to.
     """
     with _descriptor(folder) as descriptor:
-        if not _try_alone(descriptor):
+        if not _try_exclusively(descriptor):
             raise ArtifactError(
                 folder,
-                "another process adds to this store now, and what it has put there could be taken "
-                "for what nobody needs; run this again when that process has ended",
+                "another process is adding to this store, and its new files would be removed; "
+                "run this again when that process has ended",
             )
         yield
 
@@ -68,7 +68,7 @@ def _descriptor(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _try_alone(descriptor: int) -> bool:
+def _try_exclusively(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

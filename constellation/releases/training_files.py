@@ -1,11 +1,11 @@
-"""Files of kernels and of a coordizer, from where training leaves them into the store.
+"""Copy trained kernels and a coordizer from the training folders into the store of releases.
 
-    ARTIFACTS/kernels/NAME/   a whole kernel, an adapter, or a model of `transformers`
-    ARTIFACTS/bases/HASH/     bases of adapters; a run's own adapters have its seed as their base
+    ARTIFACTS/kernels/NAME/ a whole kernel, an adapter, or a model of `transformers`
+    ARTIFACTS/bases/HASH/ bases of adapters; the base of a run's own adapters is its seed kernel
 
-A kernel is copied as it is described: what else lies in its folder is left. An adapter's file says
-in the store that its base lies under the hash of the base, wherever training had it. Nothing needs
-torch: the registry's processes read files by this module.
+Only the files that a kernel's description names are copied. In the store, an adapter's file is
+rewritten to name its base by hash, wherever the base was during training. Nothing here needs torch:
+processes of the registry use this file.
 """
 
 import json
@@ -33,31 +33,31 @@ WEIGHTS_FILE: Final = "weights.safetensors"
 ADAPTER_FILE: Final = "adapter.safetensors"
 _HEADER = struct.Struct("<Q")
 _HEADER_BYTES_MAX = 100 * 2**20
-"""As the format of safetensors allows."""
+"""Largest header that the safetensors format allows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelParts:
-    """The files of a kernel that the store has."""
+    """Files of one kernel in the store, with the kernel's type, vocabulary and base."""
 
     engine: Engine
-    """What kind of kernel it is."""
+    """Type of the kernel."""
     files: Mapping[str, Blob]
     """Path in the kernel's folder -> file."""
     tokenizer_hash: str | None
-    """sha256 (hex) of the vocabulary it was trained with; None for a model with its own."""
+    """sha256 (hex) of the vocabulary it was trained with; None for a kernel with its own."""
     base: str | None = None
-    """Hash of the base's weights; None for one that needs no base."""
+    """Hash of the base's weights; None for a kernel without a base."""
     base_files: Mapping[str, Blob] | None = None
-    """Path in the base's folder -> file; None for one that needs no base."""
+    """Path in the base's folder -> file; None for a kernel without a base."""
 
     @classmethod
     def of(cls, kernel: KernelFiles, bases: Mapping[str, Mapping[str, Blob]]) -> "KernelParts":
         """Return the files of a kernel of a release, whose vocabulary was checked when it joined.
 
         Args:
-            kernel: Of the release.
-            bases: Of the release.
+            kernel: A kernel of the release.
+            bases: Bases of the release.
         """
         return cls(
             engine=kernel.engine,
@@ -68,22 +68,22 @@ class KernelParts:
         )
 
     def check_tokens(self, name: str, tokenizer_hash: str) -> None:
-        """Refuse a kernel that was trained with another vocabulary.
+        """Raise an error when the kernel was trained with another vocabulary.
 
         Raises:
-            IncompatibleKernels: It was.
+            IncompatibleKernels: The kernel was trained with another vocabulary.
         """
         if self.tokenizer_hash not in (None, tokenizer_hash):
             raise IncompatibleKernels(name)
 
 
 def kernel_parts(artifacts: Path, name: str, writer: BlobWriter) -> KernelParts:
-    """Copy the files of a kernel that lies among the artifacts into the store.
+    """Copy the files of a trained kernel into the store.
 
     Args:
-        artifacts: The folder that training wrote.
-        name: Of the kernel.
-        writer: Of the store.
+        artifacts: The artifacts folder that training wrote.
+        name: Name of the kernel.
+        writer: Writer of the store.
 
     Raises:
         ArtifactError: A file is missing or damaged.
@@ -102,7 +102,7 @@ def kernel_parts(artifacts: Path, name: str, writer: BlobWriter) -> KernelParts:
 
 
 def coordizer_parts(coordizer: Coordizer, writer: BlobWriter) -> dict[str, Blob]:
-    """Write the files of a coordizer into the store: path in its folder -> file.
+    """Write the files of a coordizer into the store; return path in its folder -> file.
 
     Raises:
         OSError: The store cannot be written to.
@@ -114,7 +114,7 @@ def coordizer_parts(coordizer: Coordizer, writer: BlobWriter) -> dict[str, Blob]
 
 
 def _whole(folder: Path, writer: BlobWriter) -> tuple[dict[str, Blob], str]:
-    """Copy a whole kernel; return its files and the hash of its vocabulary."""
+    """Copy a whole kernel into the store; return its files and the hash of its vocabulary."""
     described = _json(folder / KERNEL_FILE)
     files = {each: writer.put_file(folder / each) for each in (WEIGHTS_FILE, KERNEL_FILE)}
     known, tokenizer_hash = described.get("weights_sha256"), described.get("tokenizer_hash")
@@ -123,16 +123,16 @@ def _whole(folder: Path, writer: BlobWriter) -> tuple[dict[str, Blob], str]:
 
 
 def _adapter(artifacts: Path, folder: Path, writer: BlobWriter) -> KernelParts:
-    """Copy an adapter, and its base from where the adapter says that it lies."""
+    """Copy an adapter and its base into the store."""
     told = _metadata(folder / ADAPTER_FILE)
     try:
         base, tokenizer_hash, where = told["base_sha256"], told["tokenizer_hash"], told["base"]
     except KeyError as error:
-        raise ArtifactError(folder / ADAPTER_FILE, f"it does not say its {error}") from error
+        raise ArtifactError(folder / ADAPTER_FILE, f"its metadata lack {error}") from error
     places = [artifacts / "bases" / base, *([folder / where] if where else [])]
     home = next((place for place in places if (place / KERNEL_FILE).is_file()), None)
     if home is None:
-        raise ArtifactError(folder / ADAPTER_FILE, f"its base {base[:12]} is not among {artifacts}")
+        raise ArtifactError(folder / ADAPTER_FILE, f"its base {base[:12]} is not in {artifacts}")
     base_files, _ = _whole(home, writer)
     _check(home / WEIGHTS_FILE, base_files[WEIGHTS_FILE], base, ADAPTER_FILE)
     path = folder / ADAPTER_FILE
@@ -147,7 +147,7 @@ def _adapter(artifacts: Path, folder: Path, writer: BlobWriter) -> KernelParts:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a safetensors file: a length, then so many bytes of JSON."""
+    """Return the metadata of a safetensors file: an 8-byte length, then that many bytes of JSON."""
     try:
         with path.open("rb") as file:
             (size,) = _HEADER.unpack(file.read(_HEADER.size))

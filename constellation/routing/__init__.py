@@ -1,5 +1,6 @@
-"""Which kernel gets a query: decisions by geometry alone, nothing learned by gradient.
+"""Routing: decide by geometry which kernels (models) answer a query; no learned gate.
 
-`policy` decides; `sites` and `calibration` make its table; `mixture` and `load` score; `discovery`
-finds domains where there are no labels. Knows no clock, network, torch or Ray.
+`policy` decides; `site_fit` and `calibration` make its table; `mixture` combines kernels;
+`load_entropy` measures; `balanced_clusters` finds domains in unlabelled text. Uses no clock,
+network, torch or Ray.
 """

@@ -1,8 +1,9 @@
-"""Find domains where there are no labels: balanced spherical k-means of document basins.
+"""Cluster basins (simplex points) into equally large groups: balanced spherical k-means.
 
-Works in the square-root chart: a document belongs to the centre at the least Fisher-Rao distance
-that still has room, and a centre is the Hellinger mean of its documents. Balance keeps kernels
-about equally large; without it one shard tends to swallow what the coordinates tell apart badly.
+Used to find domains in unlabelled documents, and to split a kernel's queries in two. Works in the
+square-root chart: a document belongs to the centre at the least Fisher-Rao distance that is not
+full, and a centre is the Hellinger mean of its documents. Balance gives kernels similar amounts of
+text; without balance one group tends to absorb all documents that the coordinates separate poorly.
 
 Shapes: K outcomes, N documents, M shards.
 """
@@ -20,21 +21,21 @@ from constellation.records import FloatArray
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shards:
-    """Documents grouped into shards."""
+    """Result of a clustering: the shard (group) of each document, and the shards' centres."""
 
     labels_N: NDArray[np.intp]
-    """Shard of each document, in [0, M)."""
+    """Index of each document's shard, in [0, M)."""
     centres_MK: FloatArray
-    """Hellinger mean of each shard's documents."""
+    """Centre of each shard: Hellinger mean of its documents."""
     spread: float
-    """Root mean square distance in radians of the documents from their centres."""
+    """Root mean square distance in radians of documents from their centres; lower is better."""
     iterations: int
-    """Rounds until nothing changed, or the limit."""
+    """Number of rounds until no document changed its shard, or the limit."""
     converged: bool
-    """False when the limit on rounds was reached first."""
+    """False when the limit of rounds was reached first."""
 
 
-def discover(
+def cluster_balanced(
     basins_NK: FloatArray,
     *,
     num_shards: int,
@@ -43,15 +44,15 @@ def discover(
     iterations_max: int = 50,
     num_starts: int = 4,
 ) -> Shards:
-    """Group documents into shards of about equal size.
+    """Cluster documents into shards of about equal size.
 
     Args:
-        basins_NK: Basins of the documents, under free coordinates.
+        basins_NK: Basins of the documents, shape (N, K).
         num_shards: M, 1 to N.
-        seed: The result is a function of the arguments alone.
+        seed: Seed of the starts; the result is a function of the arguments alone.
         slack: A shard holds at most slack * N / M documents, >= 1.
-        iterations_max: Most rounds for each start.
-        num_starts: The best of so many starts (least spread) is returned.
+        iterations_max: Most rounds of each start.
+        num_starts: Number of starts; the result with the least spread is returned.
 
     Raises:
         ConfigError: When a setting is out of range.
@@ -95,7 +96,7 @@ def _cluster(
 def _centres(
     basins_NK: FloatArray, labels_N: NDArray[np.intp], previous_MK: FloatArray
 ) -> FloatArray:
-    """Return the mean of each shard; an empty one stays where it was."""
+    """Return the mean of each shard; the centre of an empty shard stays."""
     centres_MK = previous_MK.copy()
     for shard in np.unique(labels_N):
         centres_MK[shard] = hellinger_mean(basins_NK[labels_N == shard])
@@ -103,7 +104,7 @@ def _centres(
 
 
 def _spread_out(basins_NK: FloatArray, num_shards: int, rng: np.random.Generator) -> FloatArray:
-    """Draw first centres, each with probability as its squared distance from those before."""
+    """Draw initial centres, each with probability as the squared distance to the previous ones."""
     chosen = [int(rng.integers(len(basins_NK)))]
     nearest_N = np.full(len(basins_NK), np.inf)
     while len(chosen) < num_shards:
@@ -111,7 +112,7 @@ def _spread_out(basins_NK: FloatArray, num_shards: int, rng: np.random.Generator
         nearest_N = np.minimum(nearest_N, new_N)
         mass_N = nearest_N**2
         mass_N[chosen] = 0
-        if not mass_N.any():  # all that is left are copies of the chosen ones
+        if not mass_N.any():  # all other documents equal the chosen ones
             mass_N = np.ones(len(basins_NK))
             mass_N[chosen] = 0
         chosen.append(int(rng.choice(len(basins_NK), p=mass_N / mass_N.sum())))
@@ -119,16 +120,16 @@ def _spread_out(basins_NK: FloatArray, num_shards: int, rng: np.random.Generator
 
 
 def assign_balanced(distances_NM: FloatArray, capacity: int) -> NDArray[np.intp]:
-    """Give each document the nearest shard with room, those with most to lose first.
+    """Assign each document to the nearest shard that is not full, the greatest losses first.
 
-    What a document loses is the difference between its second distance and its first.
+    A document's loss is its second smallest distance minus its smallest.
 
     Args:
         distances_NM: Radians, shape (N, M).
         capacity: Most documents in a shard; M * capacity >= N.
 
     Returns:
-        Shard of each document, shape (N,).
+        Index of each document's shard, shape (N,).
     """
     num_documents, num_shards = distances_NM.shape
     if num_shards == 1:

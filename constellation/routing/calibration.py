@@ -1,8 +1,9 @@
-"""Calibrate a table on held-out text: a temperature per rule, a radius per kernel and rule.
+"""Calibrate a routing table on held-out text: temperatures of weights, radii of kernels (models).
 
-The temperature is the tau with the greatest likelihood of the true domain under
-softmax(-d^2 / (2 tau^2)). A radius is the 0.99 quantile of the distances of a kernel's own
-held-out texts; a query outside all radii is out of domain. Pure functions of arrays.
+The temperature of a rule is the tau that maximises the likelihood of the true domain under
+softmax(-d^2 / (2 tau^2)). A kernel's radius under a rule is the 0.99 quantile of the distances of
+its own held-out texts; in tables without thresholds a query outside all radii is out of domain.
+Pure functions of arrays.
 
 Shapes: K outcomes, M kernels, N held-out texts.
 """
@@ -22,11 +23,12 @@ from constellation.records import FloatArray, KernelSite, Refusal, Rule, Table
 from constellation.routing.nearest_kernels import KernelIndex, family_name
 
 TEMPERATURE_RANGE = (0.01, 10.0)
-"""Radians between which tau is sought. The ends mean "always the nearest" and "all alike"."""
+"""Radians between which tau is searched: with the smallest value the nearest kernel gets all
+weight, with the largest all kernels get equal weights."""
 
 TEXTS_MAX = 4_096
-"""Held-out texts whose distances to all kernels are taken; more are thinned out evenly, kernel by
-kernel, so that the time grows with the number of kernels and not with its square."""
+"""Most held-out texts compared with all kernels; of more texts, each kernel contributes an equal
+number at even steps, so that the time grows with the number of kernels and not with its square."""
 
 _SEARCH_STEPS = 100
 _BLOCK_ELEMENTS = 2**20
@@ -34,35 +36,36 @@ _BLOCK_ELEMENTS = 2**20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """What held-out text says about a set of sites."""
+    """Result of calibrating a set of kernels on held-out text."""
 
     temperatures: Mapping[Rule, float]
-    """tau in radians per rule."""
+    """Rule -> tau in radians."""
     radii: Mapping[str, Mapping[Rule, float]]
     """Kernel -> rule -> radius in radians."""
     accuracy: Mapping[Rule, float]
-    """Share of the held-out texts whose nearest kernel is their own."""
+    """Rule -> share of the held-out texts whose nearest kernel is their own; higher is better."""
     num_texts: int
-    """Held-out texts compared with every kernel: all, or `TEXTS_MAX` of them."""
+    """Number of held-out texts compared with every kernel, at most about `TEXTS_MAX`."""
     arrived: Mapping[str, "Arrived"]
-    """Kernel -> how many of its own texts are nearest to it by the bearing rule."""
+    """Kernel -> number of its own held-out texts whose nearest kernel, by the bearing rule, is this
+    kernel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrived:
-    """How many of a kernel's held-out texts have this kernel as their nearest.
+    """Number of a kernel's held-out texts whose nearest kernel is this kernel.
 
-    The members of a family share their texts: a text of one counts for all, and has arrived when
-    the nearest kernel is of the family.
+    The members of a family share their texts: a text of one member counts for all members, and
+    arrives when its nearest kernel is of the family.
     """
 
     num_arrived: int
     num_texts: int
-    """Texts that were compared, at least 1."""
+    """Number of texts compared, at least 1."""
 
     @property
     def share(self) -> float:
-        """Share of the texts that arrived, [0, 1]."""
+        """Share of the texts that arrived, [0, 1]; higher is better."""
         return self.num_arrived / self.num_texts
 
 
@@ -71,8 +74,8 @@ def site_distances(
 ) -> FloatArray:
     """Return the distance of every text to every kernel under a rule, as routing measures it.
 
-    Texts without a bearing fall back to geodesic distances, as they do in routing. By matrix
-    products, as routing does it: within 1e-13 of `distance` and `angle`.
+    For texts without a bearing, geodesic distances are used, as in routing. Computed by matrix
+    products, as in routing: within 1e-13 of `distance` and `angle`.
 
     Returns:
         Radians to the nearest basin of each kernel, shape (N, M), in [0, pi].
@@ -102,17 +105,18 @@ def calibrate(
 ) -> Calibration:
     """Fit temperatures and radii on held-out texts.
 
-    The members of a family are calibrated as one kernel: their radii are alike.
+    The members of a family are calibrated as one kernel, so their radii are equal.
 
     Args:
-        sites: The kernels.
-        basins_NK: Basins of texts that no kernel's basin was made of.
-        labels: The kernel each text belongs to; every kernel, or its family, needs at least one.
+        sites: Rows of the kernels.
+        basins_NK: Basins of held-out texts, which no kernel's basin was computed from.
+        labels: Name of the kernel each text belongs to; every kernel, or its family, needs at least
+            one text.
         background_K: The table's pi.
-        quantile: Share of a kernel's own texts that its radius holds, in (0, 1].
+        quantile: Share of a kernel's own texts within its radius, in (0, 1].
 
     Raises:
-        ConfigError: When lengths differ, a label is no kernel, or a kernel has no text.
+        ConfigError: Lengths differ, a label is not a kernel, or a kernel has no text.
     """
     heads, column_of = _families(sites)
     own_N = _own_columns(column_of, basins_NK, labels, quantile)
@@ -157,7 +161,7 @@ def make_table(
     version: int = 1,
     refusal: Refusal | None = None,
 ) -> Table:
-    """Return a routing table whose sites have what calibration found, and its thresholds."""
+    """Return a routing table of calibrated kernels and thresholds of refusal."""
     return Table(
         version=version,
         coordizer_hash=coordizer_hash,
@@ -179,11 +183,12 @@ def _calibrated(site: KernelSite, calibration: Calibration) -> KernelSite:
 
 
 def fit_temperature(distances_NM: FloatArray, own_N: NDArray[Any]) -> float:
-    """Return the tau of the greatest likelihood of the own kernel, within `TEMPERATURE_RANGE`.
+    """Return the tau that maximises the likelihood of the own kernels, in `TEMPERATURE_RANGE`.
 
     The log likelihood is concave in beta = 1 / (2 tau^2). Its slope is the mean of d^2 under the
-    softmax minus the mean of the own d^2, and its curvature the variance of d^2 under the softmax,
-    negated: Newton's steps find the only maximum, and a step that leaves the bracket is halved.
+    softmax minus the mean of the own d^2, and its curvature is minus the variance of d^2 under the
+    softmax. Newton's steps find the only maximum; a step that leaves the bracket is replaced by the
+    bracket's geometric mean.
 
     Args:
         distances_NM: Radians, shape (N, M).
@@ -207,13 +212,13 @@ def fit_temperature(distances_NM: FloatArray, own_N: NDArray[Any]) -> float:
 
 
 def _slope(distances_NM: FloatArray, own_N: NDArray[Any], beta: float) -> tuple[float, float]:
-    """Return the first and the negated second derivative of the mean log likelihood by beta."""
+    """Return the first and the negated second derivative of the mean log likelihood in beta."""
     rows = max(1, _BLOCK_ELEMENTS // distances_NM.shape[1])
     slope = variance = 0.0
     for start in range(0, len(own_N), rows):
         square_NM = distances_NM[start : start + rows] ** 2
         own_square_N = square_NM[np.arange(len(square_NM)), own_N[start : start + rows]]
-        # Measured from the least square, which keeps the exponentials in [0, 1].
+        # Subtracting the least square keeps the exponentials in [0, 1].
         least_N = square_NM.min(axis=1)
         square_NM -= least_N[:, None]
         own_square_N -= least_N
@@ -226,7 +231,7 @@ def _slope(distances_NM: FloatArray, own_N: NDArray[Any], beta: float) -> tuple[
 
 
 def _thinned(texts_of: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
-    """Return rows of the texts that are compared with every kernel, in order."""
+    """Return the indices of the texts that are compared with every kernel, ascending."""
     if sum(map(len, texts_of)) <= TEXTS_MAX:
         return np.sort(np.concatenate(texts_of))
     each = max(1, TEXTS_MAX // len(texts_of))
@@ -235,7 +240,7 @@ def _thinned(texts_of: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
 
 
 def _arrived(hit_N: NDArray[np.bool_], own_N: NDArray[np.intp], count: int) -> list[Arrived]:
-    """Return for each column how many of its texts hit it."""
+    """Return for each column the number of its texts, and of those that hit the column."""
     texts = np.bincount(own_N, minlength=count).tolist()
     hits = np.bincount(own_N[hit_N], minlength=count).tolist()
     return [
@@ -244,7 +249,7 @@ def _arrived(hit_N: NDArray[np.bool_], own_N: NDArray[np.intp], count: int) -> l
 
 
 def _families(sites: Sequence[KernelSite]) -> tuple[tuple[KernelSite, ...], dict[str, int]]:
-    """Return the first kernel of each family, and kernel -> its family's place among them."""
+    """Return the first kernel of each family, and kernel -> index of its family."""
     heads: dict[str, KernelSite] = {}
     for site in sites:
         heads.setdefault(family_name(site), site)

@@ -1,9 +1,9 @@
-"""When an answer that has moved elsewhere is handed to the kernel it has moved to.
+"""Decide when another kernel (model) continues an answer because the text has moved towards it.
 
-A pure decision with hysteresis: another kernel must lie nearer to what was written lately than the
-one that writes, by more than a margin, at every look for a number of tokens. The margin holds in
-both directions, so that going back takes a move of twice the margin, and two handoffs are at least
-`tokens` apart. Who measures, and over what, is the router's business.
+A pure decision with hysteresis: the other kernel must be nearer to the answer's latest text than
+the writing kernel, by more than a margin, at every check for a number of tokens. The margin holds
+in both directions, so that going back takes a move of twice the margin, and two handoffs are at
+least `tokens` apart. The router measures the distances.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from constellation.errors import ConfigError
 
 WINDOW = 128
-"""Tokens, prompt included, whose basin says where an answer is."""
+"""Latest tokens, prompt included, from which the basin of an answer in progress is computed."""
 EVERY = 8
-"""Tokens between two looks."""
+"""Tokens between two checks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HandoffRule:
-    """How much nearer another kernel must be, and for how long."""
+    """How much nearer another kernel must be, and for how many tokens, before it takes over."""
 
     margin: float = 0.15
-    """Radians by which it must be nearer than the one that writes, more than 0, at most pi."""
+    """Radians by which the other kernel must be nearer than the writing kernel, above 0, at most
+    pi."""
     tokens: int = 16
-    """Tokens for which it must have been, 1 to 4096."""
+    """Number of tokens for which the other kernel must have been nearer, 1 to 4096."""
 
     def __post_init__(self) -> None:
         if not (0 < self.margin <= 3.15 and 1 <= self.tokens <= 4096):
@@ -35,30 +36,31 @@ class HandoffRule:
 
 @dataclass(slots=True)
 class HandoffWatch:
-    """Follows one answer from kernel to kernel.
+    """State of one answer for deciding its handoffs.
 
     Args:
-        rule: When to hand over.
+        rule: Margin and number of tokens.
     """
 
     rule: HandoffRule
-    _looked: int = 0  # tokens written at the last look
+    _checked_at: int = 0  # tokens written at the last check
     _candidate: str | None = None
     _since: int = 0  # tokens written when the candidate was first found nearer
 
     def is_due(self, num_written: int) -> bool:
-        """Say whether it is time to look, `num_written` tokens into the answer."""
-        return num_written - self._looked >= EVERY
+        """Return whether the next check is due, `num_written` tokens into the answer."""
+        return num_written - self._checked_at >= EVERY
 
-    def look(self, num_written: int, nearest: str, lead: float) -> str | None:
-        """Return the kernel that the answer is to be handed to now, or None.
+    def check(self, num_written: int, nearest: str, lead: float) -> str | None:
+        """Check an answer; return the kernel that should take over now, or None.
 
         Args:
-            num_written: Tokens of the answer so far, never falling.
-            nearest: The kernel nearest to what was written lately, of those that can answer.
-            lead: Radians by which it is nearer than the one that writes; 0 when it is that one.
+            num_written: Tokens of the answer so far, never decreasing.
+            nearest: Of the kernels that can answer, the nearest to the answer's latest text.
+            lead: Radians by which `nearest` is nearer than the writing kernel; 0 for the writing
+                kernel itself.
         """
-        self._looked = num_written
+        self._checked_at = num_written
         if not lead > self.rule.margin:
             self._candidate = None
             return None

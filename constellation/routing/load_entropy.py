@@ -1,4 +1,4 @@
-"""Measure how evenly routes spread over kernels: low entropy reveals collapse of routing."""
+"""Measure how evenly queries spread over kernels (models); low entropy reveals a collapse."""
 
 from collections.abc import Iterable, Mapping
 from math import log
@@ -16,19 +16,19 @@ def count_routes(routes: Iterable[Route], kernels: Iterable[str]) -> dict[str, i
 
 
 def load_entropy_ratio(counts: Mapping[str, int]) -> float | None:
-    """Return the entropy of the load over its greatest possible value.
+    """Return the entropy of the kernels' load over its maximum; higher means more even.
 
         H / log M,   H = -sum_k s_k log s_k
 
     Args:
-        counts: Kernel -> requests it answered, >= 0, kernels with 0 included.
+        counts: Kernel -> number of answered requests, >= 0, including kernels with 0.
 
     Returns:
-        A number in [0, 1]: 1 when all kernels answer equally often, 0 when one answers all. None
-        when nothing was answered or there is one kernel: then it says nothing.
+        A number in [0, 1]: 1 when all kernels answer equally often, 0 when one kernel answers all
+        requests. None without a request or with one kernel, where the ratio is undefined.
 
     Raises:
-        ConfigError: For a negative count.
+        ConfigError: A count is negative.
     """
     if any(count < 0 for count in counts.values()):
         raise ConfigError(f"counts must be >= 0, got {dict(counts)}")

@@ -1,8 +1,8 @@
-"""Combine the next-token distributions of several kernels: pure functions.
+"""Combine next-token probabilities of several kernels (models): weighted average, Bayes weights.
 
-`mixture` averages probabilities with the route's weights; `posterior` re-weights kernels by how
-well each predicted the text so far, of which the latest counts most: a text may change its kernel.
-Works in natural logarithms throughout.
+In mode mixture probabilities are averaged with the route's weights. In mode posterior the weights
+follow from each kernel's likelihood of the text so far, in which recent tokens count most: the
+kernel that fits best may change within a text. Pure functions, in natural logarithms throughout.
 
 Shapes: k kernels, T positions, V tokens.
 """
@@ -17,12 +17,12 @@ from constellation.errors import ConfigError
 from constellation.records import FloatArray
 
 SWITCH: Final = 0.03
-"""Probability that a text changes its kernel at a token; then the route's weights say to which.
-Chosen on two development corpora (docs/log.md); plain Bayes is 0."""
+"""Probability per token that the best-fitting kernel changes; the route's weights give the next
+kernel. Chosen on two development corpora (docs/log.md); 0 is plain Bayes."""
 
 
 def mixture_log_probs(log_probs_kV: NDArray[Any], weights_k: NDArray[Any]) -> FloatArray:
-    """Return log sum_k w_k p_k(v).
+    """Return the log probabilities of a weighted average: log sum_k w_k p_k(v).
 
     Args:
         log_probs_kV: Log probabilities, shape (k, ..., V); -inf is allowed.
@@ -32,7 +32,7 @@ def mixture_log_probs(log_probs_kV: NDArray[Any], weights_k: NDArray[Any]) -> Fl
         Log probabilities, float64, shape (..., V); they sum to 1 when each kernel's do.
 
     Raises:
-        ConfigError: When the weights are not a distribution over the kernels.
+        ConfigError: The weights are not a distribution over the kernels.
     """
     weights = _checked_weights(weights_k, log_probs_kV.shape[0])
     weights = weights.reshape(weights.shape + (1,) * (log_probs_kV.ndim - weights.ndim))
@@ -42,21 +42,21 @@ def mixture_log_probs(log_probs_kV: NDArray[Any], weights_k: NDArray[Any]) -> Fl
 
 
 def joint_logits(logits_kV: NDArray[Any], weights_k: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
-    """Return logits of the kernels' average distribution, and the kernels' own normalisers.
+    """Return logits of the kernels' average distribution, and each kernel's normaliser.
 
         joint(v) = log sum_k w_k exp(l_k(v) - Z_k) + sum_k w_k Z_k,   Z_k = log sum_v exp(l_k(v))
 
-    The joint logits' normaliser is the weighted mean of the kernels' own, so that a penalty on
-    logits does with alike kernels what it does with one of them. Sits in every token: one pass of
-    exponentials, one of logarithms, no sum in logarithms.
+    The normaliser of the joint logits is the weighted mean of the kernels' normalisers, so that a
+    penalty on logits acts on equal kernels as on one of them. Computed for every token, so it uses
+    one pass of exponentials, one of logarithms, and no sum in logarithms.
 
     Args:
         logits_kV: Unnormalised log probabilities, finite, shape (k, V).
         weights_k: Weights >= 0 that sum to 1, shape (k,).
 
     Returns:
-        Logits, float64, shape (V,), -inf where the probability is below what float64 holds; and
-        the normalisers Z, shape (k,): `logits_kV - Z` are log probabilities.
+        Logits, float64, shape (V,), -inf where the probability underflows float64; and the
+        normalisers Z, shape (k,): `logits_kV - Z` are log probabilities.
 
     Raises:
         ConfigError: When the weights are not a distribution over the kernels.
@@ -67,7 +67,9 @@ def joint_logits(logits_kV: NDArray[Any], weights_k: NDArray[Any]) -> tuple[Floa
     p_kV = np.exp(logits - top_k[:, None])
     total_k = p_kV.sum(axis=1)
     normaliser_k: FloatArray = top_k + np.log(total_k)
-    with np.errstate(divide="ignore", invalid="ignore"):  # as in `Folder.fold`: BLAS and padding
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # as in `BasinEstimator.basin`: BLAS and padding
         joint_V: FloatArray = np.log((weights / total_k) @ p_kV) + float(weights @ normaliser_k)
     return joint_V, normaliser_k
 
@@ -79,25 +81,25 @@ def after_token(
     *,
     switch: float = SWITCH,
 ) -> FloatArray:
-    """Return the logarithms of the weights for the next token, by Bayes.
+    """Return the log weights of the kernels for the next token, by Bayes.
 
         w'_k = w_k p_k(x) / sum_j w_j p_j(x)
         next_k = (1 - switch) w'_k + switch prior_k
 
-    Source: Herbster and Warmuth (1998), fixed share; here the share follows the prior.
+    Source: Herbster and Warmuth (1998), fixed share; here the switched share follows the prior.
 
     Args:
-        log_weights_k: Of the weights with which the token was expected; -inf is allowed.
-        log_prob_k: Log probability that each kernel gave the token, finite.
-        log_prior_k: Of the route's weights; -inf is allowed.
-        switch: Probability that the text changes its kernel here, in [0, 1).
+        log_weights_k: Log weights before this token; -inf is allowed.
+        log_prob_k: Log probability of the token under each kernel, finite.
+        log_prior_k: Log weights of the route; -inf is allowed.
+        switch: Probability that the best-fitting kernel changes here, in [0, 1).
     """
-    heard_k: FloatArray = log_weights_k + log_prob_k
-    heard_k -= _log_sum(heard_k)
+    posterior_k: FloatArray = log_weights_k + log_prob_k
+    posterior_k -= _log_sum(posterior_k)
     if switch == 0:
-        return heard_k
+        return posterior_k
     changed: FloatArray = np.logaddexp(
-        heard_k + math.log1p(-switch), log_prior_k + math.log(switch)
+        posterior_k + math.log1p(-switch), log_prior_k + math.log(switch)
     )
     return changed
 
@@ -107,16 +109,16 @@ def posterior_weights(
 ) -> FloatArray:
     """Return the weight of each kernel before every position, by Bayes from the text so far.
 
-    Without a switch it is prior_k * prod_{s < t} p_k(x_s), normalised.
+    With switch 0 the weight is prior_k * prod_{s < t} p_k(x_s), normalised.
 
     Args:
         prior_k: Weights of the route, >= 0, sum 1, shape (k,).
-        log_likelihood_kT: Log probability each kernel gave each token, shape (k, T), finite.
-        switch: As for `after_token`.
+        log_likelihood_kT: Log probability of each token under each kernel, shape (k, T), finite.
+        switch: As in `after_token`.
 
     Returns:
-        Weights that sum to 1 over kernels, shape (k, T + 1); column 0 is the prior, the last one
-        has seen the whole text.
+        Weights that sum to 1 over kernels, shape (k, T + 1); column 0 is the prior, the last column
+        is after the whole text.
 
     Raises:
         ConfigError: When the prior is not a distribution over the kernels.
@@ -132,7 +134,7 @@ def posterior_weights(
 
 
 def _log_sum(values: FloatArray) -> FloatArray:
-    """Return log sum exp over the first axis; -inf where all are."""
+    """Return log sum exp over the first axis; -inf where all values are -inf."""
     top = values.max(axis=0)
     safe = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):

@@ -1,9 +1,9 @@
-"""The weights of kernels that write or score a text together, as the text grows.
+"""Weights of several kernels (models) that write or score one text together, token by token.
 
-In mode *mixture* they are the route's, and every 8 tokens those of a route for the last 128. In
-mode *posterior* the route's come first, and Bayes moves them by how likely each kernel found the
-text, the latest of it above all. Pure: what reads the text, and what folds it into a basin, is
-handed in.
+In mode *mixture* the weights are those of the route, and after every 8 tokens those of a new route
+for the latest 128 tokens. In mode *posterior* the weights start from the route, and Bayes updates
+them by each kernel's probability of each token, so that recent tokens count most. Pure functions:
+kernels and basins are passed in as functions and arrays.
 
 Shapes: k kernels, T tokens of a text, P of its prompt but the first, S tokens that are scored,
 V tokens of the vocabulary, K outcomes.
@@ -21,13 +21,13 @@ from constellation.routing.mixture import after_token, mixture_log_probs, poster
 from constellation.routing.policy import RoutingPolicy
 
 RENEW_EVERY = 8
-"""Tokens after which the weights of a mixture are renewed."""
+"""Number of tokens after which the weights of a mixture are renewed."""
 
 RENEW_TOKENS = 128
-"""Latest tokens of the text by which they are."""
+"""Number of latest tokens of the text from which the weights are renewed."""
 
 Renew = Callable[[Sequence[int]], FloatArray]
-"""Returns the weights of all kernels for the latest tokens of a text, shape (k,)."""
+"""Function from the latest tokens of a text to the weights of all kernels, shape (k,)."""
 
 
 def renewal(
@@ -35,37 +35,37 @@ def renewal(
     *,
     rule: Rule,
     phi_weighting: bool,
-    fold: Callable[[Sequence[int]], FloatArray],
+    basin_of: Callable[[Sequence[int]], FloatArray],
 ) -> Renew:
-    """Return what renews the weights of a table's kernels, all of which take part.
+    """Return a function that computes the weights of a table's kernels for a text's tokens.
 
     Args:
-        table: Of the kernels that write together; weights come in the order of its sites.
-        rule: How basins are compared.
-        phi_weighting: Whether a kernel's integration counts.
-        fold: Turns tokens into a basin, shape (K,).
+        table: Table of the kernels that write together; weights are in the order of its sites.
+        rule: Distance by which basins are compared.
+        phi_weighting: Whether a kernel's integration (Phi) scales its weight.
+        basin_of: Function from tokens to their basin, shape (K,).
     """
     policy = RoutingPolicy(table, rule=rule, top_k=len(table.sites), phi_weighting=phi_weighting)
 
     def renew(tokens: Sequence[int]) -> FloatArray:
-        route = policy.decide(fold(tokens), num_tokens=len(tokens))
+        route = policy.decide(basin_of(tokens), num_tokens=len(tokens))
         weight_of = {choice.kernel: choice.weight for choice in route.choices}
         return np.array([weight_of[site.name] for site in table.sites])
 
     return renew
 
 
-class Weighing:
-    """The weights while a text is written, token by token.
+class EnsembleWeights:
+    """The kernels' weights for the next token of a text that is being written.
 
     Args:
         mode: MIXTURE or POSTERIOR.
-        weights_k: Of the route: >= 0, sum 1.
-        tokens: The prompt.
-        renew: For a mixture; None leaves its weights as they are.
+        weights_k: Weights of the route: >= 0, sum 1.
+        tokens: Tokens of the prompt.
+        renew: Function that renews a mixture's weights; None keeps the route's weights.
 
     Attributes:
-        weights_k: For the token that comes next; 0 for a kernel that was dropped.
+        weights_k: Weights for the next token; 0 for a dropped kernel.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Weighing:
         renew: Renew | None = None,
     ) -> None:
         if mode is Mode.NEAREST:
-            raise ConfigError("one kernel alone has no weights to follow")
+            raise ConfigError("mode nearest has one kernel, which needs no weights")
         self._mode = mode
         self._text = list(tokens)
         self._num_written = 0
@@ -85,43 +85,43 @@ class Weighing:
         self._log_prior_k = self._log_weights_k = self._left(weights_k)
         self.weights_k: FloatArray = np.exp(self._log_weights_k)
 
-    def hear_prompt(self, nats_kP: NDArray[Any]) -> None:
-        """Take how unlikely each kernel found the prompt's tokens; a mixture does not ask."""
+    def observe_prompt(self, nats_kP: NDArray[Any]) -> None:
+        """Update the weights by the kernels' -ln p of each prompt token; only in mode posterior."""
         if self._mode is Mode.POSTERIOR:
             for nats_k in np.asarray(nats_kP, dtype=np.float64).T:
-                self._hear(-nats_k)
+                self._update(-nats_k)
             self.weights_k = np.exp(self._log_weights_k)
 
-    def note(self, token: int, log_prob_k: NDArray[Any]) -> None:
-        """Take the token that was chosen and how likely each kernel found it."""
+    def observe_token(self, token: int, log_prob_k: NDArray[Any]) -> None:
+        """Add a chosen token, and update the weights by the kernels' log probabilities of it."""
         self._text.append(token)
         self._num_written += 1
         if self._mode is Mode.POSTERIOR:
-            self._hear(log_prob_k)
+            self._update(log_prob_k)
         elif self._renew is not None and self._num_written % RENEW_EVERY == 0:
             self._log_weights_k = self._left(self._renew(self._text[-RENEW_TOKENS:]))
         self.weights_k = np.exp(self._log_weights_k)
 
     def drop(self, place: int) -> None:
-        """Leave a kernel out from now on; the others share its weight in proportion.
+        """Exclude a kernel from now on; its weight is divided among the others in proportion.
 
         Raises:
-            ConfigError: It is the last.
+            ConfigError: The kernel is the last one.
         """
         self._present_k[place] = False
         if not self._present_k.any():
-            raise ConfigError("no kernel is left to weigh")
+            raise ConfigError("the last kernel of an ensemble cannot be dropped")
         self._log_prior_k = self._left(np.exp(self._log_prior_k))
         self._log_weights_k = self._left(self.weights_k)
         self.weights_k = np.exp(self._log_weights_k)
 
-    def _hear(self, log_prob_k: NDArray[Any]) -> None:
+    def _update(self, log_prob_k: NDArray[Any]) -> None:
         self._log_weights_k = after_token(self._log_weights_k, log_prob_k, self._log_prior_k)
 
     def _left(self, weights_k: NDArray[Any]) -> FloatArray:
-        """Return the logarithms of weights that those who are left share in proportion."""
+        """Return the logarithms of weights renormalised over the remaining kernels."""
         left_k = np.where(self._present_k, np.asarray(weights_k, dtype=np.float64), 0.0)
-        if not left_k.any():  # those that are left had no weight at all
+        if not left_k.any():  # all remaining kernels had weight 0
             left_k = self._present_k.astype(np.float64)
         with np.errstate(divide="ignore"):
             log_k: FloatArray = np.log(left_k / left_k.sum())
@@ -141,10 +141,11 @@ def joint_nats(
     Args:
         mode: MIXTURE or POSTERIOR.
         nats_kT: -ln p of every token under each kernel, context included.
-        weights_k: Of the route.
-        tokens: The text, T of them.
-        num_context: Tokens at its beginning that are read, not scored; a posterior hears them.
-        renew: For a mixture; None leaves its weights as they are.
+        weights_k: Weights of the route.
+        tokens: The T tokens of the text.
+        num_context: Number of first tokens that are not scored; in mode posterior they update
+            the weights.
+        renew: Function that renews a mixture's weights; None keeps the route's weights.
 
     Returns:
         Shape (S,), S = T - num_context.

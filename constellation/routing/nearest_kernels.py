@@ -1,8 +1,9 @@
-"""How near a query lies to each kernel of a table, made ready for one query after another.
+"""Find the kernels (models) of a routing table nearest to a query, with distances and families.
 
-The distance to a kernel is the distance to its nearest basin, or bearing. The members of a family
-have the same basins and are compared once, as one group; among them, the distance to the centre of
-each member's share decides. A kernel without a family is a group of its own.
+The distance to a kernel is the distance to its nearest basin or bearing. The members of a family (a
+kernel and those spawned from it) have the same basins and are compared once, as one group; within
+the group, the distance to the centre of each member's share decides. A kernel without a family is a
+group of its own.
 
 Shapes: K outcomes, M kernels, G groups, N queries.
 """
@@ -20,29 +21,32 @@ from constellation.records import FloatArray, KernelSite, Rule
 
 @dataclass(slots=True, eq=False)  # not frozen: one is made for every query, in a third of the time
 class Nearness:
-    """The kernels nearest to one query, R of them, nearest first; of equals the table's first."""
+    """The R kernels nearest to one query, nearest first; of equals the table's first."""
 
     rule: Rule
-    """The rule that was used, after any fallback to geodesic."""
+    """The rule that was used: geodesic for a query without a bearing."""
     evidence: float
-    """Radians between the query and the background, [0, pi]."""
+    """Distance between the query and the background, radians in [0, pi]."""
     has_bearing: bool
-    """False for a query at the background."""
+    """Whether the query has a bearing; False at the background."""
     places: list[int]
-    """Places of the kernels in the table."""
+    """Indices of the kernels in the table."""
     distances: list[float]
-    """Radians to the nearest basin of each kernel under the rule, [0, pi]."""
+    """Distance to the nearest basin of each kernel under the rule, radians in [0, pi]."""
     basins: list[int | None] | None
-    """Which basin of each kernel is nearest, None for a lone one; None when all are."""
+    """Index of the nearest basin of each kernel, None for a kernel of one basin; None when all
+    kernels have one basin."""
     shares: "list[Shared | None] | None" = None
-    """Where each kernel stands in its family; None when no kernel has one."""
+    """Position of each kernel within its family; None when no kernel has a family."""
 
     def gap(self, near: int, far: int) -> float:
-        """Return by how many radians one kernel is nearer than another, by what decides there.
+        """Return by how many radians one kernel is nearer than another.
+
+        For two members of one family, the distances to the centres of their shares are compared.
 
         Args:
-            near: Index of the nearer one in `places`.
-            far: Index of the other.
+            near: Index in `places` of the nearer kernel.
+            far: Index in `places` of the other kernel.
         """
         if self.shares is not None:
             one, other = self.shares[near], self.shares[far]
@@ -51,18 +55,19 @@ class Nearness:
         return self.distances[far] - self.distances[near]
 
     def parts(self, ranks: Sequence[int], temperature: float) -> list[float]:
-        """Return the part that each of some kernels has in the weight of its family.
+        """Return each kernel's part of its family's weight; 1 for a kernel without a family.
 
-        The parts of a family's members sum to 1, so that a family weighs what its root alone did.
-        They are softmax(-s^2 / (2 tau^2)) of the distances s to the centres of their shares.
+        The parts of a family's members sum to 1, so that a family has the weight that its root
+        alone would have. They are softmax(-s^2 / (2 tau^2)) of the distances s to the centres of
+        their shares.
 
         Args:
-            ranks: Indices in `places` of the kernels that share weight, rising.
+            ranks: Indices in `places` of the kernels that share weight, ascending.
             temperature: tau in radians, > 0.
         """
         shares = [None if self.shares is None else self.shares[rank] for rank in ranks]
         least: dict[str, float] = {}
-        for share in shares:  # the first of a family is the nearest
+        for share in shares:  # the first member of a family is the nearest
             if share is not None:
                 least.setdefault(share.family, share.distance**2)
         scale = -1 / (2 * temperature * temperature)
@@ -82,22 +87,22 @@ class Nearness:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Where a kernel stands in its family, for one query."""
+    """Family of a kernel, and the query's distance to the centre of the kernel's share."""
 
     family: str
     distance: float
-    """Radians from the query to the centre of the kernel's share, [0, pi]."""
+    """Distance from the query to the centre of the kernel's share, radians in [0, pi]."""
 
 
 class KernelIndex:
-    """The kernels of a table, ready to be compared with queries."""
+    """The kernels of a table, indexed for distances to queries."""
 
     def __init__(self, sites: Sequence[KernelSite], background_K: FloatArray) -> None:
-        """Prepare the arrays.
+        """Compute the arrays of the index.
 
         Args:
-            sites: At least one.
-            background_K: The table's pi, shape (K,).
+            sites: Rows of the kernels, at least one.
+            background_K: The table's background pi, shape (K,).
         """
         members: dict[str, list[int]] = {}
         for place, site in enumerate(sites):
@@ -116,9 +121,9 @@ class KernelIndex:
 
         Args:
             basin_K: The query, a simplex point, shape (K,).
-            rule: `bearing` falls back to `geodesic` for a query without a bearing.
-            count: Kernels wanted, at least 1; all when there are fewer. With families there may
-                be more.
+            rule: Rule of comparison; for a query without a bearing `geodesic` is used.
+            count: Number of kernels to return, at least 1; all when there are fewer, and more when
+                families are among them.
         """
         bearing_K, evidence = self._bearings.look(basin_K)
         if rule is Rule.BEARING and bearing_K is not None:
@@ -132,7 +137,7 @@ class KernelIndex:
                 None if self._is_lone[group] else member
                 for group, member in zip(found.sets, found.members, strict=True)
             ]
-        if self._shares is None:  # a group is a kernel, and they are in the table's order
+        if self._shares is None:  # every group is one kernel, in the table's order
             return Nearness(
                 rule=rule,
                 evidence=evidence,
@@ -175,7 +180,7 @@ class KernelIndex:
 
 
 class _ShareIndex:
-    """Centres of the shares of kernels that have a family."""
+    """Centres of the shares of kernels with a family, indexed for distances to queries."""
 
     def __init__(
         self, sites: Sequence[KernelSite], members: list[int], background_K: FloatArray
@@ -196,7 +201,7 @@ class _ShareIndex:
         return cls(sites, members, background_K) if members else None
 
     def of_query(self, basin_K: FloatArray, bearing_K: FloatArray | None) -> dict[int, Shared]:
-        """Return place of a member -> where it stands, by bearing if the query has one."""
+        """Return index of a member in the table -> its place in its family, for one query."""
         radians = (
             self._basins.distances(basin_K)
             if bearing_K is None
@@ -207,12 +212,12 @@ class _ShareIndex:
 
 
 def _by_share(places: list[int], shared: Mapping[int, Shared]) -> list[int]:
-    """Return the kernels of one group, that with the nearest share first."""
+    """Return the kernels of one group, sorted by distance to the centres of their shares."""
     if len(places) == 1:
         return places
     return sorted(places, key=lambda place: shared[place].distance)
 
 
 def family_name(site: KernelSite) -> str:
-    """Return the name of a kernel's family, which is that of its root; its own without one."""
+    """Return the name of a kernel's family (its root's name), or the name of a lone kernel."""
     return site.name if site.share is None else site.share.family

@@ -1,7 +1,8 @@
-"""Decide which kernels answer a query: geometry only, no learned gate.
+"""The routing decision: which kernels (models) answer a query, by its basin's distances to them.
 
-A pure decision: a basin and a table go in, a `Route` with its reasons comes out. Reads no clock,
-draws no random numbers, touches no network. Distances come from `constellation.geometry`.
+A pure function: from a basin (the query's point on the simplex) and a routing table to a `Route`
+with its reasons. No learned gate, no clock, no random numbers, no network. Distances come from
+`constellation.geometry`.
 
 Shapes: K outcomes.
 """
@@ -22,14 +23,15 @@ from constellation.routing.nearest_kernels import KernelIndex, Nearness
 from constellation.routing.refusal_limits import KernelLimits, TableLimits
 
 LISTED_MAX = 8
-"""Kernels written into a route, nearest first, unless more of them carry weight."""
+"""Most kernels listed in a route, nearest first, unless more kernels have weight."""
 
 
 def phi_gain(phi_gauge: float | None) -> float:
-    """Return the weight of a kernel's integration: 2^(2 phi - 1), in [0.5, 2].
+    """Return the factor of a kernel's weight by its integration: 2^(2 phi - 1), in [0.5, 2].
 
     Args:
-        phi_gauge: In [0, 1]; None (not measured) weighs 1, like the reference's median of 0.5.
+        phi_gauge: Integration in [0, 1]; None (not measured) gives 1, like the reference's median
+            of 0.5.
     """
     if phi_gauge is None:
         return 1.0
@@ -38,14 +40,14 @@ def phi_gain(phi_gauge: float | None) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Calibration:
-    """What one rule needs of the table, ready for arithmetic."""
+    """Radii and temperature of one rule, as plain numbers."""
 
     radii: list[float]
     temperature: float
 
 
 class RoutingPolicy:
-    """Routes queries by one version of the table."""
+    """Routes queries by one version of the routing table."""
 
     def __init__(
         self,
@@ -55,16 +57,16 @@ class RoutingPolicy:
         top_k: int = 2,
         phi_weighting: bool = True,
     ) -> None:
-        """Prepare the table's arrays.
+        """Prepare the arrays of a table.
 
         Args:
-            table: At least one kernel, every kernel with a radius per rule.
-            rule: Used when a request names none.
-            top_k: Kernels that share the weight when a request does not say; at least 1.
+            table: Table of at least one kernel, every kernel with a radius per rule.
+            rule: Default rule of requests.
+            top_k: Default number of kernels that share the weight, at least 1.
             phi_weighting: False gives every kernel the gain 1.
 
         Raises:
-            ConfigError: When the table is empty, names repeat, or a rule lacks its calibration.
+            ConfigError: The table is empty, names repeat, or a rule has no calibration.
         """
         self.table = table
         self.rule = rule
@@ -99,26 +101,27 @@ class RoutingPolicy:
 
         Args:
             basin_K: The query's basin, a simplex point, shape (K,).
-            num_tokens: Tokens the basin was folded from, >= 0; 0 means no evidence.
-            rule: None means the policy's. `bearing` falls back to `geodesic` for a basin at the
-                background, which has no bearing.
-            top_k: Kernels that share the weight, 1 to the number of kernels; None means the
-                policy's, or all when there are fewer.
+            num_tokens: Number of tokens the basin was computed from, >= 0; 0 means no evidence.
+            rule: Rule of comparison; None means the policy's rule. For a basin at the background,
+                which has no bearing, `geodesic` is used.
+            top_k: Number of kernels that share the weight, 1 to the number of kernels; None means
+                the policy's, or all when there are fewer.
             pinned: Name of the kernel that must answer; distances are reported all the same.
-            excluded: Names that cannot answer now (lost or full). Unknown names are ignored.
-            mode: Whether the nearest kernel answers alone or leads those that carry weight.
-            crowded: Names whose queries spill over to the next nearest that is not, of those that
-                are listed. That is never one whose domain the query lies outside of, unless it is
-                outside the nearest's too; a pinned kernel, or one that leads others, keeps its
-                queries.
-            refuse: Share of in-domain queries that may lie outside; None means the default.
+            excluded: Names of kernels that cannot answer now (lost or full). Unknown names are
+                ignored.
+            mode: Whether the nearest kernel answers alone, or leads the kernels with weight.
+            crowded: Names of kernels with too many requests; their queries spill over to the next
+                nearest listed kernel that is not crowded. The query must lie inside that kernel's
+                domain, unless it is outside the nearest kernel's domain too. A pinned kernel, or
+                one that leads others, keeps its queries.
+            refuse: Share of in-domain queries that may be out of domain; None means the default.
 
         Raises:
-            InvalidBasin: When the basin has another length than the table's.
-            InvalidRequest: When `top_k` or `refuse` is out of range, a kernel is pinned that is to
-                write together with others, or `refuse` is asked of a table without thresholds.
-            UnknownKernel: When no kernel is named `pinned`.
-            KernelUnavailable: When the pinned kernel, or every kernel, is excluded.
+            InvalidBasin: The basin has another length than the table's basins.
+            InvalidRequest: `top_k` or `refuse` is out of range, a kernel is pinned in a mode with
+                several kernels, or `refuse` is set for a table without thresholds.
+            UnknownKernel: No kernel is named `pinned`.
+            KernelUnavailable: The pinned kernel, or every kernel, is excluded.
         """
         if basin_K.shape != self.table.background_K.shape:
             raise InvalidBasin(
@@ -159,16 +162,17 @@ class RoutingPolicy:
         rule: Rule | None = None,
         excluded: Collection[str] = (),
     ) -> tuple[str, float]:
-        """Return the nearest kernel and by how much it is nearer to a basin than `kernel`.
+        """Return the kernel nearest to a basin, and by how much it is nearer than `kernel`.
 
         Args:
             basin_K: A simplex point, shape (K,).
-            kernel: The kernel to compare with; itself, and 0, when the table has it no more.
-            rule: None means the policy's, with the same fallback as in `decide`.
-            excluded: Names that cannot answer now; `kernel` is considered all the same.
+            kernel: The kernel to compare with. If the table does not have it any more, the result
+                is `kernel` and 0.
+            rule: Rule of comparison, as in `decide`.
+            excluded: Names of kernels that cannot answer now; `kernel` is considered in any case.
 
         Returns:
-            Its name and radians, at least 0.
+            Name of the nearest kernel, and radians, at least 0.
         """
         if kernel not in self._index:
             return kernel, 0.0
@@ -180,7 +184,7 @@ class RoutingPolicy:
         return kernel, 0.0
 
     def _num_looked_at(self, wanted: int) -> int:
-        """Return how many kernels are compared exactly: all where each has a radius of its own."""
+        """Return how many kernels to compare exactly: all, if kernels have radii of their own."""
         if self._limits is None:
             return len(self._names)
         return wanted
@@ -209,7 +213,7 @@ class RoutingPolicy:
     def _reachable(
         self, near: Nearness, pinned: str | None, excluded: Collection[str]
     ) -> Sequence[int]:
-        """Return the indices of those kernels nearby that can answer, nearest first."""
+        """Return the ranks of the near kernels that can answer, nearest first."""
         if pinned is not None and pinned not in self._index:
             raise UnknownKernel(pinned, self._names)
         if not excluded:
@@ -239,7 +243,7 @@ class RoutingPolicy:
         crowded: Collection[str],
         reason: str,
     ) -> tuple[str, str]:
-        """Return who answers instead of the nearest, which is crowded; itself when nobody may."""
+        """Return the kernel that answers for a crowded nearest kernel; the nearest if none may."""
         first, *others = reachable[:LISTED_MAX]
         is_outside = not _is_inside(near, first, limits)
         for rank in others:
@@ -260,7 +264,7 @@ class RoutingPolicy:
         weights += [0.0] * (len(listed) - len(weights))
         places = [near.places[rank] for rank in listed]
         radii = limits.radii_of(places)
-        # A list: a generator costs a switch for each of them.
+        # A list, since a generator is slower for each element.
         choices = [
             Choice(
                 kernel=self._names[place],
@@ -275,7 +279,7 @@ class RoutingPolicy:
         return tuple(choices)
 
     def _weights(self, near: Nearness, ranks: Sequence[int]) -> list[float]:
-        """Return the weights of the kernels that share them."""
+        """Return the weights of the kernels that share the weight of a route."""
         temperature = self._rules[near.rule].temperature
         gains = [self._gains[near.places[rank]] for rank in ranks]
         if near.shares is not None:
@@ -288,14 +292,14 @@ class RoutingPolicy:
 def activation(
     distances: Sequence[float], *, temperature: float, gains: Sequence[float]
 ) -> list[float]:
-    """Return softmax(-d^2 / (2 tau^2)) times the gains, renormalised.
+    """Return the kernels' weights: softmax(-d^2 / (2 tau^2)) times the gains, renormalised.
 
-    Plain floats: for two kernels they are several times faster than arrays.
+    Computed with plain floats, which for two kernels are several times faster than arrays.
 
     Args:
-        distances: Radians, at least one.
+        distances: Distances in radians, at least one.
         temperature: tau in radians, > 0.
-        gains: Weights > 0, one for each distance.
+        gains: Factors > 0, one for each distance.
 
     Returns:
         Weights that sum to 1, one for each distance.
@@ -317,9 +321,9 @@ def _is_inside(near: Nearness, rank: int, limits: KernelLimits) -> bool:
 def _calibration(table: Table, rule: Rule) -> _Calibration:
     temperature = table.temperatures.get(rule)
     if temperature is None or not temperature > 0:
-        raise ConfigError(f"the table has no temperature > 0 for rule {rule.value!r}: calibrate it")
+        raise ConfigError(f"the table has no temperature > 0 for rule {rule.value!r}; calibrate it")
     missing = [site.name for site in table.sites if rule not in site.radii]
     if missing:
-        raise ConfigError(f"no radius for rule {rule.value!r} on {', '.join(missing)}: calibrate")
+        raise ConfigError(f"no radius for rule {rule.value!r} on {', '.join(missing)}; calibrate")
     radii = [float(site.radii[rule]) for site in table.sites]
     return _Calibration(radii=radii, temperature=temperature)

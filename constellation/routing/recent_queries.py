@@ -1,4 +1,4 @@
-"""The latest queries of every kernel: what a kernel that is spawned takes its share of."""
+"""Keep the basins (simplex points) of each kernel's latest queries, for splitting the kernel."""
 
 from collections import deque
 
@@ -7,29 +7,29 @@ import numpy as np
 from constellation.records import FloatArray, Table
 
 RECENT_MAX = 128
-"""Queries kept per kernel: 64 KiB, or 16 MiB for 240 kernels."""
+"""Most queries kept per kernel: 64 KiB per kernel, 16 MiB for 240 kernels."""
 
 
 class RecentQueries:
-    """Basins of the queries that were routed to each kernel last."""
+    """Basins (simplex points) of the latest queries that were routed to each kernel."""
 
     def __init__(self) -> None:
         self._sites: dict[str, FloatArray] = {}
         self._queries: dict[str, deque[FloatArray]] = {}
 
     def note(self, kernel: str, basin_K: FloatArray) -> None:
-        """Take in one query; the oldest of that kernel is forgotten when there are too many."""
+        """Add the basin of a query; beyond `RECENT_MAX` the kernel's oldest query is removed."""
         if kernel not in self._queries:
             self._queries[kernel] = deque(maxlen=RECENT_MAX)
         self._queries[kernel].append(basin_K)
 
     def of(self, kernel: str) -> FloatArray:
-        """Return the latest queries of a kernel, oldest first, shape (N, K); (0, 0) for none."""
+        """Return the latest queries of a kernel, oldest first, shape (N, K); (0, 0) if none."""
         queries = self._queries.get(kernel)
         return np.stack(list(queries)) if queries else np.empty((0, 0))
 
     def follow(self, table: Table) -> None:
-        """Forget the queries of kernels that left the table or route from elsewhere now."""
+        """Remove the queries of kernels that left the table or whose basins changed."""
         sites = {site.name: site.basins_BK for site in table.sites}
         self._queries = {
             name: queries

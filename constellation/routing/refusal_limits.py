@@ -1,4 +1,4 @@
-"""The distances beyond which one query is out of each kernel's domain."""
+"""Distances beyond which one query is outside each kernel's domain, by thresholds or radii."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +11,22 @@ from constellation.routing.refusal_rule import CaughtTable, LimitTable, QueryLim
 
 @dataclass(slots=True)  # not frozen: one is made for every query, in a third of the time
 class KernelLimits:
-    """What holds for one query; without thresholds the radii of the kernels, and no shares."""
+    """Distances beyond which one query is out of domain, and their measured shares.
+
+    For a table without thresholds the limits are the radii of the kernels, without shares.
+    """
 
     radii: Sequence[float]
-    """Radians beyond which the query is out of each kernel's domain; one when it is that of all."""
+    """Distances in radians beyond which the query is out of each kernel's domain; one value if it
+    holds for all kernels."""
     rule: Rule = Rule.BEARING
     num_tokens: int = 0
     caught: CaughtTable | None = None
     common: QueryLimits | None = None
-    """What holds for every kernel by the thresholds of the table."""
+    """Limits by the table's thresholds, which hold for every kernel."""
 
     def radius(self, place: int) -> float:
-        """Return the radius of the kernel at a place of the table."""
+        """Return the radius of the kernel with index `place` in the table."""
         return self.radii[0] if len(self.radii) == 1 else self.radii[place]
 
     def radii_of(self, places: Sequence[int]) -> Sequence[float]:
@@ -33,7 +37,7 @@ class KernelLimits:
 
     def all_beyond(self, near: Nearness) -> bool:
         """Return whether a query lies beyond the radius of every kernel."""
-        if len(self.radii) == 1:  # the nearest decides
+        if len(self.radii) == 1:  # with one radius the nearest kernel decides
             return near.distances[0] > self.radii[0]
         return all(
             distance > self.radii[place]
@@ -41,7 +45,7 @@ class KernelLimits:
         )
 
     def beyond(self, distance: float) -> tuple[float | None, float | None]:
-        """Return the shares of own and of foreign held-out texts that lie as far out.
+        """Return the shares of own and of foreign held-out texts that lie at least as far out.
 
         Args:
             distance: Radians to the nearest kernel.
@@ -53,7 +57,7 @@ class KernelLimits:
 
 
 class TableLimits:
-    """The thresholds of a table, ready for one query after another."""
+    """The thresholds of a table, indexed for one query after another."""
 
     def __init__(self, refusal: Refusal) -> None:
         """Prepare the thresholds of a table."""
@@ -63,11 +67,11 @@ class TableLimits:
     def of_query(
         self, rule: Rule, *, num_tokens: int, evidence: float, share: float | None
     ) -> KernelLimits:
-        """Return what holds for one query.
+        """Return the limits of one query.
 
         Args:
-            rule: How distances are measured.
-            num_tokens: Tokens that the query was folded from, >= 0.
+            rule: Rule by which distances are measured.
+            num_tokens: Number of tokens of the query, >= 0.
             evidence: Radians between the query's basin and the background.
             share: Share of in-domain queries that may be refused; None means the default.
 

@@ -1,10 +1,11 @@
-"""Fit where kernels route from: basins and bearings, per corpus, so that one can be forgotten.
+"""Compute kernels' basins (simplex points), bearings and seats from their training texts' basins.
 
-A kernel's basin is the Hellinger mean of the basins of its training texts. Each corpus is summed
-alone and the sums are folded exactly, so that dropping a corpus and folding the rest gives the same
-bits as never having had it. The bearing is derived from the basin at the table's background; it
-routes like the mean of the texts' own bearings (docs/log.md). A kernel routes from that one basin,
-or from several that are found in its own texts (`basin_sets`).
+A kernel's mean basin is the Hellinger mean of the basins of its training texts. Each corpus
+(source) is summed on its own, and the sums are added exactly, so that removing a corpus gives the
+same bits as never having had it. The bearing is the direction of the basin at the table's
+background; routing by it equals routing by the mean of the texts' own bearings (docs/log.md). A
+kernel routes by this one basin, or by several basins that are found in its own texts
+(`basin_sets`).
 
 Shapes: K outcomes, N texts of a corpus, M kernels.
 """
@@ -20,7 +21,7 @@ from constellation.geometry.bearings import bearing
 from constellation.geometry.means import (
     HellingerSum,
     KarcherReport,
-    fold_hellinger,
+    add_hellinger_sums,
     karcher_mean,
     sum_hellinger,
 )
@@ -29,20 +30,21 @@ from constellation.records import FloatArray, KernelSite, Rule
 from constellation.routing.basin_sets import find_basins
 
 if TYPE_CHECKING:
-    from constellation.geometry.assignment import SeatAssignment
+    from constellation.geometry.seat_assignment import SeatAssignment
 
 BASINS_MAX = 16
-"""Most basins of one kernel: a table of 240 kernels has 3,840 then, which fit into one message."""
+"""Most basins of one kernel: a table of 240 kernels then has 3,840 basins and fits into one
+message."""
 
 _KARCHER_TEXTS_MAX = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelTexts:
-    """What a kernel's basin is made of, corpus by corpus."""
+    """Basins of one kernel's texts, grouped by corpus (source)."""
 
     name: str
-    """The kernel."""
+    """Name of the kernel."""
     corpora: Mapping[str, FloatArray] = field(default_factory=dict)
     """Corpus -> basins of its texts, simplex points, shape (N, K), N >= 1."""
 
@@ -50,11 +52,11 @@ class KernelTexts:
         """Return the record with one more corpus.
 
         Args:
-            corpus: A name not yet used; to change a corpus, unlearn it first.
+            corpus: An unused name; to change a corpus, unlearn it first.
             basins_NK: Basins of its texts, simplex points, N >= 1.
 
         Raises:
-            ConfigError: When the name is taken or there are no texts.
+            ConfigError: The name is in use, or there are no texts.
         """
         if corpus in self.corpora or not len(basins_NK):
             raise ConfigError(
@@ -64,40 +66,41 @@ class KernelTexts:
         return KernelTexts(name=self.name, corpora={**self.corpora, corpus: basins_NK})
 
     def unlearn(self, corpus: str) -> "KernelTexts":
-        """Return the record as if the corpus had never been learned, equal to the bit.
+        """Return the record without a corpus, equal to the bit to never having learned it.
 
         Raises:
-            ConfigError: When the corpus was never learned.
+            ConfigError: The corpus was never learned.
         """
         if corpus not in self.corpora:
             raise ConfigError(
-                f"kernel {self.name!r} never learned corpus {corpus!r}; it knows: "
+                f"kernel {self.name!r} never learned corpus {corpus!r}; it has learned: "
                 f"{', '.join(self.corpora) or 'none'}"
             )
         rest = {name: basins_NK for name, basins_NK in self.corpora.items() if name != corpus}
         return KernelTexts(name=self.name, corpora=rest)
 
     def basin(self) -> FloatArray:
-        """Return the Hellinger mean of all its texts, shape (K,).
+        """Return the kernel's mean basin: the Hellinger mean of all its texts, shape (K,).
 
         Raises:
-            ConfigError: When no corpus is left.
+            ConfigError: The kernel has no corpus.
         """
         if not self.corpora:
             raise ConfigError(f"kernel {self.name!r} has no corpus, so it has no basin; add one")
-        return fold_hellinger(self.sums().values()).mean()
+        return add_hellinger_sums(self.sums().values()).mean()
 
     def sums(self) -> dict[str, HellingerSum]:
-        """Return corpus -> the sum of its texts' square roots, and their count."""
+        """Return corpus -> sum of the square roots of its texts' basins, with their count."""
         return {name: sum_hellinger(basins_NK) for name, basins_NK in self.corpora.items()}
 
     def basins(self, background_K: FloatArray, basins_max: int) -> FloatArray:
-        """Return the basins that the kernel routes from, shape (B, K), 1 <= B <= `basins_max`.
+        """Return the basins that routing compares with, shape (B, K), 1 <= B <= `basins_max`.
 
-        One is `basin()` to the bit. Several do not depend on the order of corpora or texts.
+        A single basin equals `basin()` to the bit. Several basins do not depend on the order of
+        corpora or texts.
 
         Raises:
-            ConfigError: When no corpus is left.
+            ConfigError: The kernel has no corpus.
         """
         one_K = self.basin()
         if basins_max == 1:
@@ -109,12 +112,12 @@ class KernelTexts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SiteFit:
-    """Kernel sites and how good their summaries are."""
+    """Rows of kernels for a table, with their seats' distortion."""
 
     sites: tuple[KernelSite, ...]
-    """In the order given; `radii` are infinite until `calibrate` sets them."""
+    """Rows in the given order; `radii` are infinite until `calibrate` sets them."""
     seating: "SeatAssignment | None"
-    """Seats with their distortion; None when seats were not asked for."""
+    """Seats with their distortion; None if no seats were requested."""
 
 
 def fit_sites(
@@ -124,18 +127,18 @@ def fit_sites(
     seats: bool = True,
     basins_max: int = 1,
 ) -> SiteFit:
-    """Make the sites of a table.
+    """Compute the rows of kernels for a table: basins, bearings and seats.
 
     Args:
-        kernels: At least one, with different names.
-        background_K: The table's pi, where bearings are taken, shape (K,).
+        kernels: Texts of at least one kernel, with unique names.
+        background_K: The table's background pi, from which bearings are measured, shape (K,).
         seats: Assign E8 seats so that near basins get near seats (at most 240 kernels).
-        basins_max: Most basins of one kernel, 1 to `BASINS_MAX`; how many a kernel has is found in
-            its own texts.
+        basins_max: Most basins of one kernel, 1 to `BASINS_MAX`; the number is found in the
+            kernel's own texts.
 
     Raises:
-        ConfigError: When there is no kernel, names repeat, a kernel has no corpus, a kernel's
-            basin lies at the background and has no bearing, or `basins_max` is out of range.
+        ConfigError: There is no kernel, names repeat, a kernel has no corpus, a kernel's basin lies
+            at the background and has no bearing, or `basins_max` is out of range.
     """
     names = [kernel.name for kernel in kernels]
     if not names or len(set(names)) != len(names):
@@ -147,8 +150,8 @@ def fit_sites(
     at_background = [name for name, row in zip(names, bearings_MK, strict=True) if not row.any()]
     if at_background:
         raise ConfigError(
-            f"the basins of {', '.join(at_background)} lie at the background, so nothing tells "
-            "their texts from others; give them other text, or refit the coordinates"
+            f"the basins of {', '.join(at_background)} lie at the background, so their texts "
+            "cannot be distinguished from others; give them other text, or refit the coordinates"
         )
     seating = _assign(basins_MK) if seats else None
     chosen = seating.seats if seating else (None,) * len(names)
@@ -169,8 +172,8 @@ def fit_sites(
 
 
 def _assign(basins_MK: FloatArray) -> "SeatAssignment":
-    # Imported here: the search needs scipy, which who only routes should not wait for.
-    from constellation.geometry.assignment import assign_seats
+    # Imported here: the search needs scipy, whose import would slow down processes that route.
+    from constellation.geometry.seat_assignment import assign_seats
 
     return assign_seats(basins_MK)
 

@@ -1,7 +1,7 @@
-"""Names of the sources of a kernel's text: the parts of a file, and the names nearest to another.
+"""Look up sources of a kernel's text by name: all parts of a file, and similar names.
 
 A long file is cut into sections, `act1.txt#0`, `act1.txt#1`, and the records of a JSON-lines file
-are sources of their own, `plays.jsonl:7`. Both belong to the file whose name they begin with.
+are sources of their own, `plays.jsonl:7`. Both belong to the file with whose name they begin.
 """
 
 import difflib
@@ -13,11 +13,11 @@ _PART: Final = re.compile(r"(:\d+)?(#\d+)?")
 
 
 def parts_of(source: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the sources that a name stands for, in their order.
+    """Return the sources that a name denotes, in their order.
 
     Args:
-        source: Name of a source, which then stands for itself alone, or of a file of several.
-        names: All sources there are.
+        source: Name of one source, or of a file that was cut into several sources.
+        names: Names of all sources.
     """
     names = tuple(names)
     if source in names:
@@ -30,9 +30,9 @@ def parts_of(source: str, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def nearest_names(wanted: str, names: Iterable[str], *, most: int) -> tuple[str, ...]:
-    """Return the names that are most like a wanted one, the likest first.
+    """Return the names most similar to a wanted name, the most similar first.
 
-    A name of which the wanted one is a part counts as the likest.
+    A name that contains the wanted name counts as most similar.
     """
     matcher = difflib.SequenceMatcher(autojunk=False)
     matcher.set_seq2(wanted)

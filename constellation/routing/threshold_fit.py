@@ -1,7 +1,7 @@
-"""Fit the thresholds of refusal on held-out texts of the kernels themselves.
+"""Fit thresholds that refuse out-of-domain queries, on held-out texts of the kernels (models).
 
-No foreign text is needed: what the thresholds refuse of a foreign domain is measured by leaving
-one kernel after another out of the table. Pure functions of arrays.
+No foreign text is needed: the share of foreign text that the thresholds refuse is estimated by
+leaving one kernel after another out of the table. Pure functions of arrays.
 
 Shapes: K outcomes, M kernels, N held-out texts, L lengths, S shares.
 """
@@ -22,30 +22,31 @@ from constellation.routing.nearest_kernels import family_name
 from constellation.routing.refusal_rule import EVIDENCE_WEIGHT, LENGTHS, SHARES
 
 FOLDS = 5
-"""Groups of documents; each is refused by thresholds of the others, to see what they are worth."""
+"""Number of groups of documents in cross-validation: each is refused by thresholds of the
+others."""
 
 TEXTS_WANTED = 500
-"""Texts, by weight, that thresholds of one length are fitted on; where there are fewer of about
-that length, texts of lengths further away count too."""
+"""Number of texts, by weight, on which thresholds of one length are fitted; with fewer texts of
+about that length, texts of more distant lengths are used too."""
 
 _BLOCK_TEXTS = 8_192
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Measured:
-    """Held-out texts as a table sees them."""
+    """Excess distances of held-out texts under a table, with their kernels and documents."""
 
     kernel_N: NDArray[np.intp]
-    """The kernel each text belongs to, as its place in the table."""
+    """Index in the table of the kernel that each text belongs to."""
     document_N: NDArray[np.intp]
-    """The document each text is from, by a number of its own."""
+    """Number of the document that each text is from."""
     num_tokens_N: NDArray[np.intp]
     """Tokens of each text, at least 1."""
     excess: Mapping[Rule, FloatArray]
-    """Distance to the nearest kernel less half the distance to the background, radians, (N,)."""
+    """Distance to the nearest kernel minus half the distance to the background, radians, (N,)."""
     left_out: Mapping[Rule, FloatArray]
-    """The same in a table without the text's own kernel and its family; NaN where it has no other,
-    (N,)."""
+    """Excess in a table without the text's own kernel and its family; NaN if no other kernel is
+    left, (N,)."""
 
 
 def measure(
@@ -57,12 +58,12 @@ def measure(
     num_tokens_N: NDArray[np.intp],
     background_K: FloatArray,
 ) -> Measured:
-    """Measure held-out texts, in blocks: memory is that of the arguments and a constant.
+    """Measure the excess distances of held-out texts in blocks, with bounded extra memory.
 
     Args:
-        sites: The kernels of the table, M of them.
-        basins_NK: Basins of texts that neither a kernel's basin nor a coordinate was made of.
-        kernel_N: See `Measured`, as the two below.
+        sites: Rows of the M kernels of the table.
+        basins_NK: Basins of texts from which neither basins nor coordinates were fitted.
+        kernel_N: See `Measured`.
         document_N: See `Measured`.
         num_tokens_N: See `Measured`.
         background_K: The table's pi.
@@ -91,7 +92,7 @@ def measure(
 
 
 def join(parts: Sequence[Measured]) -> Measured:
-    """Return the texts of all parts as one; their documents are numbered apart already."""
+    """Concatenate the texts of all parts; their document numbers are distinct already."""
     return Measured(
         kernel_N=np.concatenate([part.kernel_N for part in parts]),
         document_N=np.concatenate([part.document_N for part in parts]),
@@ -104,9 +105,9 @@ def join(parts: Sequence[Measured]) -> Measured:
 def fit_refusal(measured: Measured) -> Refusal:
     """Fit thresholds, and measure them on documents that they were not fitted on.
 
-    A threshold is the conformal quantile of the excesses of texts of about its length: with n
-    texts the share (1 - s)(1 + 1 / n) of them lies below, or nothing is refused. Kernels weigh
-    alike, and so do the documents of a kernel at each length.
+    A threshold is the conformal quantile of the excesses of texts of about its length: with n texts
+    the share (1 - s)(1 + 1 / n) of them lies below, or nothing is refused. All kernels have equal
+    weight, and so have the documents of a kernel at each length.
 
     Raises:
         ConfigError: There is no text.
@@ -141,7 +142,7 @@ def _quantiles(excess_N: FloatArray, weight_N: FloatArray) -> FloatArray:
     below_N = np.cumsum(weight_N[order])
     total = below_N[-1]
     wanted_S = total * (1 - np.array(SHARES)) * (1 + 1 / _count(weight_N))
-    # A rounding error of the sum must not turn the last text into none.
+    # A rounding error of the sum must not skip the last text.
     place_S = np.searchsorted(below_N, wanted_S - 1e-12 * total)
     quantile_S: FloatArray = np.append(excess_N[order], pi)[place_S]
     return quantile_S
@@ -182,13 +183,13 @@ def _shares(hit_NS: NDArray[np.bool_], weight_N: FloatArray, near_NL: FloatArray
     """Return the weighted share of hits among texts of about each length, shape (L, S)."""
     local_NL = near_NL * weight_N[:, None]
     total_L = local_NL.sum(axis=0)
-    with np.errstate(invalid="ignore"):  # no text of about a length: NaN
+    with np.errstate(invalid="ignore"):  # NaN for a length without texts
         shares_LS: FloatArray = (local_NL.T @ hit_NS) / total_L[:, None]
     return shares_LS
 
 
 def _limits(thresholds: Thresholds, rule: Rule, num_tokens_N: NDArray[np.intp]) -> FloatArray:
-    """Return the thresholds of texts of these lengths, as routing interpolates them, (N, S)."""
+    """Return the thresholds of texts of these lengths, interpolated as in routing, (N, S)."""
     length_N = np.log(num_tokens_N)
     columns = [
         np.interp(length_N, np.log(thresholds.lengths), column_L)
@@ -198,7 +199,7 @@ def _limits(thresholds: Thresholds, rule: Rule, num_tokens_N: NDArray[np.intp]) 
 
 
 def _weights(measured: Measured) -> FloatArray:
-    """Return a weight for each text: kernels alike, and at each length documents alike."""
+    """Return a weight for each text: equal for all kernels, and for documents at each length."""
     pairs = np.stack([measured.document_N, measured.num_tokens_N], axis=1)
     _, pair_N, num_texts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     weight_N: FloatArray = 1 / num_texts[pair_N.ravel()]
@@ -210,14 +211,14 @@ def _weights(measured: Measured) -> FloatArray:
 
 
 def _nearness(num_tokens_N: NDArray[Any], *, octaves: float) -> FloatArray:
-    """Return 1 for a text of a length, falling to 0 at `octaves` doublings from it, (N, L)."""
+    """Return 1 for a text of a length, decreasing to 0 at `octaves` doublings from it, (N, L)."""
     apart_NL = np.abs(np.log2(num_tokens_N)[:, None] - np.log2(LENGTHS))
     near_NL: FloatArray = np.maximum(0.0, 1 - apart_NL / octaves)
     return near_NL
 
 
 def _local(num_tokens_N: NDArray[Any], weight_N: FloatArray, place: int) -> FloatArray:
-    """Return how much each text counts for a length: as narrow as the number of texts allows."""
+    """Return each text's weight for a length: as local as the number of texts allows."""
     octaves = 1.0
     while True:
         near_N: FloatArray = _nearness(num_tokens_N, octaves=octaves)[:, place]
@@ -227,6 +228,6 @@ def _local(num_tokens_N: NDArray[Any], weight_N: FloatArray, place: int) -> Floa
 
 
 def _count(weight_N: FloatArray) -> float:
-    """Return how many texts of equal weight say as much as these (Kish)."""
+    """Return the number of equally weighted texts with the same information (Kish)."""
     square = float((weight_N**2).sum())
     return float(weight_N.sum()) ** 2 / square if square else 0.0

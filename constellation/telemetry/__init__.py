@@ -1,1 +1,1 @@
-"""Logging set-up and the metric catalogue."""
+"""Logging set-up, Prometheus metrics and OpenTelemetry tracing."""

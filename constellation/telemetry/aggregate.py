@@ -1,6 +1,6 @@
-"""The metrics of all processes of a machine in one place: one target for Prometheus.
+"""Collect the Prometheus metrics of all processes of a machine behind one HTTP endpoint.
 
-They are read from every process when they are asked for. Knows nothing of what the processes are.
+Every scrape reads /metrics of every process. This file does not interpret the metrics.
 """
 
 import http.client
@@ -15,15 +15,15 @@ from prometheus_client.registry import Collector
 
 MEMBER_UP = "constellation_member_up"
 ANSWER_S = 1.0
-"""Seconds a process may take to show its metrics."""
+"""Most seconds for reading the metrics of one process."""
 _AT_ONCE = 8
 
 
 class AllMetrics(Collector):
-    """Collects the metrics of every process, and says of each sample whose it is.
+    """Collects the metrics of every process, each sample with the label `member` of its process.
 
     Args:
-        targets: Returns member -> host:port of its /metrics, as they are now.
+        targets: Function that returns process name -> host:port of its /metrics.
     """
 
     def __init__(self, targets: Callable[[], Mapping[str, str]]) -> None:
@@ -31,11 +31,11 @@ class AllMetrics(Collector):
         self._one_at_a_time = threading.Lock()
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: what there is shows when it is collected."""
+        """Return nothing: the families are known only after collecting."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family once, with the samples of all processes."""
+        """Yield every metric family once, with the samples of all processes."""
         with self._one_at_a_time:
             targets = dict(self._targets())
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="metrics") as pool:
@@ -48,11 +48,11 @@ class AllMetrics(Collector):
 
 
 def merged(texts: Mapping[str, str]) -> list[Metric]:
-    """Return the families of several processes as one, every sample with the label `member`.
+    """Merge the metric families of several processes; every sample gets the label `member`.
 
     Args:
-        texts: Member -> what its /metrics said. When a counter was made is left out: Prometheus
-            takes it for another metric.
+        texts: Process name -> text of its /metrics. Samples "_created" (the time a counter was
+            made) are omitted, because Prometheus reads them as separate metrics.
     """
     families: dict[str, Metric] = {}
     for member, text in texts.items():
@@ -68,7 +68,7 @@ def merged(texts: Mapping[str, str]) -> list[Metric]:
 
 
 def _read(endpoint: str) -> str | None:
-    """Return what a process shows; None when it does not answer in time."""
+    """Return the metrics text of a process; None when the process does not answer in time."""
     connection = http.client.HTTPConnection(endpoint, timeout=ANSWER_S)
     try:
         connection.request("GET", "/metrics")

@@ -1,4 +1,4 @@
-"""Logging set-up: one JSON object per line, constant phrases with facts as fields."""
+"""Logging set-up: one JSON object per line, with a constant message and facts as fields."""
 
 import json
 import logging
@@ -13,10 +13,10 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one JSON object."""
+    """Formats a log record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record's time, level, logger, phrase, fields and traceback."""
+        """Return the record's time, level, logger, message, fields and traceback as JSON."""
         content: dict[str, object] = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
@@ -26,7 +26,7 @@ class JsonFormatter(logging.Formatter):
         content |= {
             name: value
             for name, value in record.__dict__.items()
-            # Libraries mark records for themselves, Ray with a time of its own.
+            # Libraries add private fields to records, such as Ray's own time.
             if name not in _STANDARD and not name.startswith("_")
         }
         if record.exc_info:
@@ -35,10 +35,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class AppendingHandler(logging.Handler):
-    """Appends each record to a file that it opens for it.
+    """Appends log records to a file, which is opened again for every record.
 
-    So a log that was removed or put aside is begun anew. A record that cannot be written goes to
-    standard error and is counted; nobody fails because a disk is full.
+    A log file that was removed or renamed is therefore created again. A record that cannot be
+    written goes to standard error and is counted; no request fails because a disk is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,16 +52,16 @@ class AppendingHandler(logging.Handler):
             append_whole(self._path, line.encode())
         except OSError:
             WRITE_FAILURES.labels("log").inc()
-            with suppress(OSError):  # which may be a file on the same disk
+            with suppress(OSError):  # standard error may be a file on the same disk
                 sys.stderr.write(line)
 
 
 def set_up_logging(path: Path | None, *, level: int = logging.INFO) -> None:
-    """Send our packages' logs to `path` (append), or to stderr when it is None."""
+    """Append this project's logs to the file `path`, or write them to stderr for None."""
     handler: logging.Handler
     handler = logging.StreamHandler() if path is None else AppendingHandler(path)
     handler.setFormatter(JsonFormatter())
-    # asyncio tells of errors in callbacks and of results that nobody looked at.
+    # asyncio logs errors in callbacks and results that were never retrieved.
     for name in ("constellation", "actors", "training", "cluster", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]

@@ -1,7 +1,8 @@
-"""Every metric the serving part exports, declared once. Names are API and tested.
+"""All Prometheus metrics of routers, kernels and registry, each declared once.
 
-A process makes one catalogue on its own registry and serves it on one loopback port. Labels come
-from closed sets (kernels, modes, outcomes, error classes), never from ids.
+Names of metrics are API and are tested. A process creates one catalogue on its own registry and
+serves it on one loopback port. Label values come from closed sets (kernels, modes, outcomes, error
+classes), never from ids.
 """
 
 from collections.abc import Callable
@@ -19,18 +20,19 @@ WRITE_FAILURES = Counter(
     ["file"],
     registry=None,
 )
-"""One for the process, in every catalogue: files are written where no catalogue is at hand."""
+"""One counter per process, shared by all catalogues, because files are written by code without
+access to a catalogue."""
 BACKGROUND_FAILURES = Counter(
     "constellation_background_failures_total",
     "Background tasks that ended by an error, by task; a mistake of ours.",
     ["task"],
     registry=None,
 )
-"""One for the process, in every catalogue."""
+"""One counter per process, shared by all catalogues."""
 
 
 class RouterMetrics:
-    """What a router exports."""
+    """Metrics of a router process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -106,11 +108,11 @@ class RouterMetrics:
 
 
 TOKEN_KINDS = ("prompt", "completion", "score")
-"""What tokens are counted for."""
+"""Values of the label `kind` of the token counter."""
 
 
 class KernelMetrics:
-    """What a kernel exports."""
+    """Metrics of a process that runs kernels."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -151,7 +153,7 @@ class KernelMetrics:
         self.background_failures = _shared(BACKGROUND_FAILURES, registry)
 
     def forget(self, kernel: str) -> None:
-        """Stop to export what was said of a kernel that has left."""
+        """Remove the metrics of a kernel that has left."""
         for kind in TOKEN_KINDS:
             self.tokens.remove(kernel, kind)
         for metric in (self.queue_depth, self.running, self.cache_usage, self.kappa):
@@ -160,7 +162,7 @@ class KernelMetrics:
 
 
 class RegistryMetrics:
-    """What the registry exports."""
+    """Metrics of the registry process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -210,7 +212,7 @@ class RegistryMetrics:
         self.fork_server_up.set(nan)
 
     def forget(self, kernel: str) -> None:
-        """Stop to export what was said of a kernel that has left."""
+        """Remove the metrics of a kernel that has left."""
         for metric in (self.up, self.restarts, self.phi, self.arrived):
             with suppress(KeyError):  # not every kernel has been measured
                 metric.remove(kernel)
@@ -232,7 +234,7 @@ def rejected_counter(registry: CollectorRegistry) -> Counter:
 
 
 def spans_counter(registry: CollectorRegistry) -> Counter:
-    """Return the counter of spans, by what became of them."""
+    """Return the counter of tracing spans, by outcome (exported, failed, dropped)."""
     return Counter(
         "constellation_spans_total",
         "Spans that the collector took (exported), did not take (failed), or that found no room.",
@@ -244,13 +246,13 @@ def spans_counter(registry: CollectorRegistry) -> Counter:
 def serve_metrics(
     registry: CollectorRegistry, host: str, port: int = 0
 ) -> tuple[str, Callable[[], None]]:
-    """Serve `registry` at http://host:port/metrics; 0 is a free port.
+    """Serve a registry's metrics at http://host:port/metrics; port 0 means a free port.
 
     Returns:
         host:port, and a function that stops the server.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port is in use.
     """
     server, thread = start_http_server(port, addr=host, registry=registry)
 

@@ -1,7 +1,8 @@
-"""Spans by OpenTelemetry's SDK. Imported when tracing is on, by `tracing.open_tracing` only.
+"""Tracing spans by the OpenTelemetry SDK: begin, annotate, end, and export to a collector.
 
-Parents are handed on explicitly: OpenTelemetry's own notion of a current span is left alone, and so
-is its global provider, which other libraries of the process may be using.
+Imported only when tracing is on, by `tracing.open_tracing`. Parent spans are passed explicitly:
+OpenTelemetry's current span and global provider are not used, since other libraries of the process
+may use them.
 """
 
 import logging
@@ -30,13 +31,13 @@ from constellation.telemetry.tracing import TracingOptions
 logger = logging.getLogger(__name__)
 
 QUEUE_MAX = 2048
-"""Ended spans that may wait for the collector; of more, the oldest are dropped."""
+"""Most ended spans that wait for export; when the queue is full, the oldest span is dropped."""
 BATCH_MAX = 512
-"""Spans sent at once."""
+"""Most spans per export."""
 DELAY_S = 1.0
-"""Seconds after which spans are sent that fill no batch."""
+"""Seconds after which an incomplete batch is exported."""
 TIMEOUT_S = 5.0
-"""Seconds the collector may take for a batch, tries included."""
+"""Most seconds for exporting a batch, retries included."""
 LIMITS = SpanLimits(
     max_span_attributes=64,
     max_events=64,
@@ -44,14 +45,15 @@ LIMITS = SpanLimits(
     max_event_attributes=16,
     max_span_attribute_length=256,
 )
-"""Of one span; our own stay far below, but for an answer that is lost or handed over often."""
+"""Limits of one span; spans of this project stay far below, except for answers with many failovers
+or handoffs."""
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _Fact = str | int | float | bool
 
 
 class OpenTelemetrySpan:
-    """One span; fulfils `constellation.wire.request_tracing.Span`."""
+    """One span of a request; implements `constellation.wire.request_tracing.Span`."""
 
     __slots__ = ("_span", "_tracer", "trace_id")
 
@@ -62,7 +64,7 @@ class OpenTelemetrySpan:
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """What accompanies a call: traceparent, and tracestate where there is one."""
+        """Headers that pass this span to a called process: traceparent and tracestate."""
         carrier: dict[str, str] = {}
         _PROPAGATOR.inject(carrier, set_span_in_context(self._span, Context()))
         return tuple(carrier.items())
@@ -70,7 +72,7 @@ class OpenTelemetrySpan:
     def child(
         self, name: str, facts: Mapping[str, _Fact], *, is_call: bool = False
     ) -> "OpenTelemetrySpan":
-        """Begin a part of this work."""
+        """Begin a child span."""
         span = self._tracer.start_span(
             name,
             set_span_in_context(self._span, Context()),
@@ -80,15 +82,15 @@ class OpenTelemetrySpan:
         return OpenTelemetrySpan(self._tracer, span)
 
     def note(self, facts: Mapping[str, _Fact]) -> None:
-        """Add facts."""
+        """Add attributes to the span."""
         self._span.set_attributes(facts)
 
     def event(self, name: str, facts: Mapping[str, _Fact]) -> None:
-        """Add something that happened just now."""
+        """Add an event with the current time."""
         self._span.add_event(name, facts)
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the work; a cancellation is named and counts as no failure."""
+        """End the span; a cancellation is recorded as error type but not as a failure."""
         if error is not None:
             self._span.set_attribute("error.type", type(error).__name__)
             if isinstance(error, Exception):
@@ -97,13 +99,13 @@ class OpenTelemetrySpan:
 
 
 class OpenTelemetryTracing:
-    """Begins the spans of a process; fulfils `constellation.wire.request_tracing.Tracing`.
+    """Begins the spans of one process; implements `constellation.wire.request_tracing.Tracing`.
 
     Args:
-        options: Where they go.
-        service: What kind of process it is.
-        instance: Which one.
-        count: Is told what became of how many spans, from any thread.
+        options: Endpoint of the collector and sampling ratio.
+        service: Name of the type of process.
+        instance: Name of this process.
+        count: Function called with an outcome and a number of spans, from any thread.
     """
 
     def __init__(
@@ -114,7 +116,7 @@ class OpenTelemetryTracing:
         instance: str,
         count: Callable[[str, int], None],
     ) -> None:
-        # What it has to say of a collector that is gone, `_Counted` says once.
+        # `_Counted` logs once that a collector is unreachable; the SDK would log it every time.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
         logging.getLogger("opentelemetry.sdk._shared_internal").setLevel(logging.CRITICAL)
         resource = Resource.create({"service.name": service, "service.instance.id": instance})
@@ -131,30 +133,30 @@ class OpenTelemetryTracing:
     def begin(
         self, name: str, headers: Iterable[tuple[str, str]], facts: Mapping[str, _Fact]
     ) -> OpenTelemetrySpan:
-        """Begin a request's span, after the one that the headers name, if they name one."""
+        """Begin a request's span, as a child of the span in the headers if there is one."""
         carrier: dict[str, list[str]] = {}
         for key, value in headers:
             lower = key.lower()
             if lower in _PROPAGATOR.fields:
                 carrier.setdefault(lower, []).append(value)
         if len(carrier.get("traceparent", ())) != 1:
-            carrier = {}  # two of them name no parent
+            carrier = {}  # two such headers do not name a parent
         parent = _PROPAGATOR.extract(carrier, Context())
         return OpenTelemetrySpan(
             self._tracer, self._tracer.start_span(name, parent, SpanKind.SERVER, facts)
         )
 
     def flush(self) -> None:
-        """Send what has ended; blocks, at most `TIMEOUT_S` for a batch."""
+        """Export all ended spans; blocks, at most `TIMEOUT_S` per batch."""
         self._provider.force_flush()
 
     def close(self) -> None:
-        """Send what has ended and begin nothing more; blocks like `flush`."""
+        """Export all ended spans and begin no more spans; blocks like `flush`."""
         self._provider.shutdown()
 
 
 class _Counted(SpanExporter):
-    """Counts what becomes of spans, and says when a collector is lost and when it is back."""
+    """Exports spans, counts the outcomes, and logs when the collector is lost or back."""
 
     def __init__(self, exporter: SpanExporter, count: Callable[[str, int], None]) -> None:
         self._exporter = exporter
@@ -164,7 +166,7 @@ class _Counted(SpanExporter):
         self.count = count
 
     def enter(self) -> None:
-        """Take notice that a span waits; when there is no room, the oldest goes."""
+        """Count a span that enters the queue; when the queue is full, count a dropped span."""
         with self._lock:
             is_full = self._waiting >= QUEUE_MAX
             self._waiting += not is_full
@@ -172,7 +174,7 @@ class _Counted(SpanExporter):
             self.count("dropped", 1)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send spans."""
+        """Export spans to the collector."""
         with self._lock:
             self._waiting -= len(spans)
         result = self._exporter.export(spans)
@@ -186,12 +188,12 @@ class _Counted(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Send nothing more."""
+        """Stop exporting."""
         self._exporter.shutdown()
 
 
 class _Batches(BatchSpanProcessor):
-    """Gathers ended spans in a bounded queue and sends them from a thread."""
+    """Queues ended spans, in bounded number, and exports them in batches from a thread."""
 
     def __init__(self, exporter: _Counted) -> None:
         super().__init__(
@@ -203,7 +205,7 @@ class _Batches(BatchSpanProcessor):
         self._counted = exporter
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queue a span that is to be kept."""
+        """Enqueue an ended span if it is sampled."""
         context = span.context
         if context is not None and context.trace_flags.sampled:
             self._counted.enter()

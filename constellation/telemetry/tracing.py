@@ -1,7 +1,8 @@
-"""Tracing by OpenTelemetry, if it is wanted: off by default, and then nothing of it is imported.
+"""Optional tracing by OpenTelemetry: options, check of the packages, and start of the exporter.
 
-Spans go by OTLP over HTTP to a collector, in batches, from a thread of their own. A collector that
-is slow or gone costs spans, never a request.
+Tracing is off by default, and then OpenTelemetry is not imported. Spans are sent to a collector by
+OTLP over HTTP, in batches, from a separate thread. A slow or unreachable collector loses spans but
+never delays a request.
 """
 
 from collections.abc import Callable
@@ -18,21 +19,23 @@ _EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 _SCHEMES = ("http://", "https://")
 
 SPAN_OUTCOMES = ("exported", "failed", "dropped")
-"""Spans the collector took, those it did not take, those for which there was no room."""
+"""Spans that the collector accepted, spans that it did not accept, spans that found a full
+queue."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TracingOptions:
-    """Where spans go.
+    """Endpoint of the trace collector, and the share of traces to keep.
 
     Raises:
         ConfigError: A value is out of its range.
     """
 
     endpoint: str
-    """URL at which a collector takes traces by OTLP over HTTP."""
+    """URL of a collector that accepts traces by OTLP over HTTP."""
     sample_ratio: float = 1.0
-    """Share of the traces begun here that is kept, in [0, 1]; callers decide about theirs."""
+    """Share of the traces begun here that is kept, in [0, 1]; a caller who sends a trace decides
+    about that trace."""
 
     def __post_init__(self) -> None:
         if not self.endpoint.lower().startswith(_SCHEMES):
@@ -45,10 +48,10 @@ class TracingOptions:
 
 
 def check_installed() -> None:
-    """Raise `ConfigError` when the packages for tracing are missing; loads none of them."""
+    """Raise `ConfigError` when packages for tracing are missing; imports none of them."""
     try:
         found = find_spec(_EXPORTER) is not None and find_spec("opentelemetry.sdk") is not None
-    except ModuleNotFoundError:  # of a package around them
+    except ModuleNotFoundError:  # a parent package is missing
         found = False
     if not found:
         raise ConfigError(
@@ -60,16 +63,17 @@ def check_installed() -> None:
 def open_tracing(
     options: TracingOptions, *, service: str, instance: str, count: Callable[[str, int], None]
 ) -> "OpenTelemetryTracing":
-    """Return what begins the spans of a process.
+    """Start tracing in this process; return the object that begins spans.
 
     Args:
-        options: Where they go.
-        service: What kind of process it is, such as "constellation-router".
-        instance: Which one, such as "router-2".
-        count: Is told an outcome of `SPAN_OUTCOMES` and a number of spans, from any thread.
+        options: Endpoint of the collector and sampling ratio.
+        service: Name of the type of process, such as "constellation-router".
+        instance: Name of this process, such as "router-2".
+        count: Function called with an outcome of `SPAN_OUTCOMES` and a number of spans, from any
+            thread.
 
     Raises:
-        ConfigError: The packages are missing.
+        ConfigError: A package for tracing is missing.
     """
     check_installed()
     from constellation.telemetry.spans import OpenTelemetryTracing

@@ -1,1 +1,1 @@
-"""Records <-> protobuf and msgpack, the gRPC services, and the translation of errors."""
+"""Network and file formats: protobuf and msgpack messages, gRPC services, HTTP, TLS, errors."""

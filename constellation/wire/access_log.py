@@ -1,7 +1,7 @@
-"""The access log: one JSON line a request, both doors alike, without what was asked or answered.
+"""Access log: one JSON line per gRPC or HTTP request, without texts unless prompts are enabled.
 
-A handler's facts are noted where they are known (`note_route`, `note_finish`) and find their line
-by context. Lines are written in batches, so that a request pays for one `json.dumps`.
+Code that handles a request adds facts by `note_route` and `note_finish`, which find the request's
+line by a context variable. Lines are written in batches, so that a request costs one `json.dumps`.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 _BATCH_BYTES = 64 * 1024
 _DELAY_S = 0.5
 FILE_BYTES_MAX = 64 * 2**20
-"""A file that has grown beyond is put aside as the only older one, NAME.1."""
+"""Size in bytes at which a log file is renamed to NAME.1, replacing the older one."""
 
 
 class AccessLog:
-    """Appends lines to a file that is kept below `file_bytes_max`, and one older file."""
+    """Appends lines to a log file of at most about `file_bytes_max`, and keeps one older file."""
 
     def __init__(
         self,
@@ -38,13 +38,13 @@ class AccessLog:
         file_bytes_max: int = FILE_BYTES_MAX,
         on_lost: Callable[[], object] = lambda: None,
     ) -> None:
-        """Name the file; nothing is opened before the first line.
+        """Store the path; the file is opened when the first line is written.
 
         Args:
-            path: The file.
-            prompts: Write down what was asked, too.
-            file_bytes_max: Size in bytes at which a new file is begun.
-            on_lost: Called when lines could not be written.
+            path: Path of the file.
+            prompts: Whether to log the prompts.
+            file_bytes_max: Size in bytes at which a new file is started.
+            on_lost: Function called when lines could not be written.
         """
         self.prompts = prompts
         self._path = path
@@ -55,7 +55,7 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, line: dict[str, Any]) -> None:
-        """Add a line; it reaches the file within half a second. Needs a running event loop."""
+        """Add a line, which is written within half a second; needs a running event loop."""
         text = json.dumps(line, separators=(",", ":")) + "\n"
         self._lines.append(text)
         self._num_characters += len(text)
@@ -65,7 +65,7 @@ class AccessLog:
             self._timer = asyncio.get_running_loop().call_later(_DELAY_S, self.flush)
 
     def flush(self) -> None:
-        """Write what has been added so far; what cannot be written is lost, which is logged."""
+        """Write all added lines; lines that cannot be written are lost, which is logged."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -76,24 +76,25 @@ class AccessLog:
             size = append_whole(self._path, "".join(lines).encode("ascii"))
             if size >= self._bytes_max:
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-        except OSError as error:  # a full disk is no reason to refuse anybody
+        except OSError as error:  # a full disk must not make requests fail
             self._on_lost()
             facts = {"path": str(self._path), "lines": len(lines), "why": error.strerror}
-            logger.warning("access log lost", extra=facts)
+            logger.warning("access log lines lost", extra=facts)
 
 
 @dataclass(slots=True)
 class Entry:
-    """One request on its way to a line. Use with `with`; without a log it does nothing."""
+    """Log line of one request, written when the with block ends; does nothing without a log."""
 
     log: AccessLog | None
     door: str
-    """"grpc" or "http"."""
+    """"grpc" or "http", the protocol by which the request came."""
     method: str
     status: str | int = "CANCELLED"
-    """How the request ended; what is never ended was left by its caller."""
+    """Status with which the request ended; a request that never ends was cancelled by its
+    caller."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What else is known: kernel, tokens, error."""
+    """Further fields of the line: kernel, tokens, error."""
     _started_s: float = 0.0
     _token: Token["Entry | None"] | None = None
 
@@ -128,29 +129,29 @@ _current: ContextVar[Entry | None] = ContextVar("access_entry", default=None)
 
 
 def wanted() -> bool:
-    """Say whether the request that is being handled will have a line."""
+    """Return whether the current request has a log line."""
     return _current.get() is not None
 
 
 def note(**facts: Any) -> None:
-    """Add facts to the line of the request that is being handled."""
+    """Add fields to the log line of the current request."""
     entry = _current.get()
     if entry is not None:
         entry.facts |= facts
 
 
 def note_prompt(text: str) -> None:
-    """Add what was asked, when the log is to have it."""
+    """Add the prompt to the line of the current request, if prompts are logged."""
     entry = _current.get()
     if entry is not None and entry.log is not None and entry.log.prompts:
         entry.facts["prompt"] = text
 
 
 def note_route(route: Route) -> None:
-    """Add which kernel answers, and why."""
+    """Add the kernel that answers, and the reason, to the line of the current request."""
     note(kernel=route.kernel, reason=route.reason)
 
 
 def note_finish(finish: Finish) -> None:
-    """Add how many tokens were read and written."""
+    """Add the numbers of tokens read and written to the line of the current request."""
     note(prompt_tokens=finish.num_prompt_tokens, tokens=finish.num_tokens)

@@ -1,7 +1,7 @@
-"""Who sends a request: the client that limits count, and the id by which it may be sent again.
+"""Identify a request's caller: the client that limits count, and the id that marks a repeat.
 
-A client is the common name of the certificate that it showed, else its address: the one token is
-shared by all. Clients behind one proxy or on one machine are one client.
+A client is identified by the common name of its TLS certificate, or else by its address, because
+all clients share one token. Clients behind one proxy or on one machine count as one client.
 """
 
 from dataclasses import dataclass
@@ -12,37 +12,38 @@ from urllib.parse import unquote
 from constellation.errors import InvalidRequest
 
 REQUEST_ID_MAX = 64
-"""Characters of an id that a caller gives a request."""
+"""Most characters of a caller's request id."""
 
 CLIENT_MAX = 256
-"""Characters of a client's name; longer ones are cut."""
+"""Most characters of a client's name; a longer name is truncated."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who sent a request, and which one it is."""
+    """Client and id of one request."""
 
     client: str = ""
-    """Whom limits and turns count: the certificate's subject, else the address; "" is ourselves."""
+    """Name for limits and fair queueing: the certificate's common name, or else the address; "" for
+    a request of the constellation itself."""
     request_id: str | None = None
-    """Chosen by the caller for the request and its repeats; None has no repeats."""
+    """Id chosen by the caller for a request and its repeats; None for a request without an id."""
     fingerprint: bytes = b""
-    """Of what is asked: under one id it must stay the same."""
+    """Hash of the request's content, which must be the same for all requests with one id."""
 
 
 def client_of(context: Any) -> str:
-    """Return who calls by gRPC: the common name of the certificate it showed, else its address."""
+    """Return the client of a gRPC call: its certificate's common name, or else its address."""
     names = context.auth_context().get("x509_common_name", ())
     if names:
         return f"CN={names[0].decode(errors='replace')}"[:CLIENT_MAX]
     # "ipv4:127.0.0.1:40000", "ipv6:[::1]:40000" with the brackets as percent signs: every
-    # connection has a port of its own, which says nothing.
+    # connection has a port of its own, which does not identify a client.
     address = unquote(str(context.peer())).partition(":")[2].rpartition(":")[0]
     return address.strip("[]")[:CLIENT_MAX] or "unknown"
 
 
 def client_of_transport(transport: Any) -> str:
-    """Return the same of an asyncio transport; None is one that has been closed."""
+    """Return the client of an asyncio transport; "unknown" for a closed transport (None)."""
     if transport is None:
         return "unknown"
     certificate = transport.get_extra_info("peercert") or {}
@@ -59,29 +60,29 @@ def client_of_transport(transport: Any) -> str:
 
 
 def grpc_caller(context: Any, request: Any, method: str) -> Caller:
-    """Return who sent a message of ConstellationService with a `request_id`.
+    """Return the caller of a ConstellationService message with the field `request_id`.
 
     Raises:
-        InvalidRequest: The id is too long or holds characters that are none.
+        InvalidRequest: The id is too long or holds characters other than printable ASCII.
     """
     request_id = check_request_id("request_id", request.request_id)
     if request_id is None:
         return Caller(client=client_of(context))
-    request.ClearField("request_id")  # it has been read, and is no part of what is asked
+    request.ClearField("request_id")  # the id is not part of the content
     asked = fingerprint(method, request.SerializeToString(deterministic=True))
     return Caller(client=client_of(context), request_id=request_id, fingerprint=asked)
 
 
 def fingerprint(what: str, data: bytes) -> bytes:
-    """Return 16 bytes that stand for what is asked."""
+    """Return a 16-byte hash of the content of a request."""
     return blake2b(what.encode() + b"\0" + data, digest_size=16).digest()
 
 
 def check_request_id(field: str, value: str) -> str | None:
-    """Return the id, or None when there is none.
+    """Return a valid request id, or None for an empty one.
 
     Raises:
-        InvalidRequest: It is too long or holds characters other than printable ASCII.
+        InvalidRequest: The id is too long or holds characters other than printable ASCII.
     """
     if not value:
         return None

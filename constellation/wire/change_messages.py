@@ -1,7 +1,8 @@
-"""Changes of what is served <-> protobuf messages; checked where they enter, as all requests are.
+"""Convert changes of the served kernels (add, spawn, retire, ...) to and from protobuf messages.
 
-A further kind of change needs a record (`constellation/records/changes.py`), a message of the same
-fields in the oneof of `ChangeRequest`, and a line here.
+Changes are checked here, where requests enter. A further kind of change needs a record
+(`constellation/records/changes.py`), a message of the same fields in the oneof of `ChangeRequest`,
+and an entry in `_RECORDS`.
 """
 
 from dataclasses import fields
@@ -29,15 +30,15 @@ _RECORDS: Final[dict[str, type[Change]]] = {
     "unlearn": Unlearn,
     "roll_back": RollBack,
 }
-"""Field of the oneof -> record."""
+"""Field of the message's oneof -> record of the change."""
 _KINDS: Final = {record: kind for kind, record in _RECORDS.items()}
 
 
 def change_from_message(message: constellation_pb2.ChangeRequest) -> Change:
-    """Return the change that a message asks for.
+    """Return the change in a message, checked.
 
     Raises:
-        InvalidRequest: It asks for nothing that is known here, or a field is out of its range.
+        InvalidRequest: The message holds no known change, or a field is out of its range.
     """
     kind = message.WhichOneof("change")
     if kind is None:
@@ -65,10 +66,10 @@ def change_to_message(change: Change) -> constellation_pb2.ChangeRequest:
 
 
 def check_change(change: Change) -> Change:
-    """Return a change whose names can be names.
+    """Check the names and numbers of a change, and return it.
 
     Raises:
-        InvalidRequest: A kernel or a source cannot be named so, or a number is out of its range.
+        InvalidRequest: A name is not valid for a kernel or source, or a number is out of range.
     """
     match change:
         case Add(name=name) | Spawn(name=name):

@@ -1,4 +1,4 @@
-"""Options of every channel and server, and how a server is put together."""
+"""Open gRPC channels and start gRPC servers: options, token check, TLS, health, reflection."""
 
 import hmac
 from collections.abc import Callable, Sequence
@@ -14,18 +14,18 @@ from constellation.wire import error_status
 from constellation.wire.tls import ClientTls, ServerTls
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
-"""Largest message either side accepts; texts are limited to 1 MiB above it."""
+"""Largest message in bytes that either side accepts; texts themselves are limited to 1 MiB."""
 
 CALLS_WAITING_MAX = 65_536
-"""Calls that may wait for their handler to begin, as many as `serve.requests_max` may allow.
+"""Most calls that wait for their handler to begin: the largest allowed `serve.requests_max`.
 
-grpc's own limit is 1,000, beyond which it drops calls at random: the caller hears CANCELLED,
-without details, and nobody counts it. The limit that callers meet is `serve.requests_max`, whose
-refusal is typed and says when to come back.
+grpc's own limit is 1,000, beyond which it drops calls at random: the caller gets CANCELLED without
+details, and no counter counts the call. Callers meet the limit `serve.requests_max` instead, whose
+error is typed and gives the time to retry after.
 """
 
 TOKEN_LENGTH_MIN = 16
-"""Fewest characters of a secret that a server accepts as its own."""
+"""Least number of characters of a server's secret token."""
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -62,16 +62,16 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bind:
-    """Where a server listens and who may call it."""
+    """Address, token and TLS files of a server."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; anything but loopback needs a token."""
+    """Address to listen on; any address except loopback needs a token."""
     port: int = 0
-    """TCP port, 0 to 65535; 0 lets the system choose."""
+    """TCP port, 0 to 65535; 0 lets the system choose a free port."""
     token: str | None = field(default=None, repr=False)
-    """Secret every call must carry; None asks for none (loopback only)."""
+    """Secret that every call must carry; None accepts calls without a token (loopback only)."""
     tls: ServerTls | None = None
-    """Files for TLS; None speaks plain text."""
+    """Files for TLS; None means unencrypted connections."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -90,12 +90,12 @@ class Bind:
 
 
 def authority(host: str, port: int) -> str:
-    """Return host:port, an IPv6 address in brackets."""
+    """Join host and port to host:port, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def check_token(token: str) -> None:
-    """Raise `ConfigError` when no header can carry `token`; the message does not show it."""
+    """Raise `ConfigError`, without showing `token`, when a header cannot carry the token."""
     if not token or token != token.strip() or not (token.isascii() and token.isprintable()):
         raise ConfigError(
             "the token is empty, begins or ends with a space, or holds characters that no header "
@@ -104,23 +104,24 @@ def check_token(token: str) -> None:
 
 
 def credentials(token: str | None) -> tuple[tuple[str, str], ...]:
-    """Return the call metadata that carries `token`."""
+    """Return the call metadata that carries `token`; none for None."""
     return () if token is None else (("authorization", f"Bearer {token}"),)
 
 
 def presented_token(header: str) -> bytes:
-    """Return the token in an `Authorization` header; nothing when the scheme is another.
+    """Return the token in an `Authorization` header; empty for another scheme than Bearer.
 
-    Schemes are read without regard to letter case, as HTTP has it.
+    Letter case of the scheme is ignored, as in HTTP.
     """
     scheme, _, token = header.partition(" ")
     return token.strip().encode(errors="replace") if scheme.lower() == "bearer" else b""
 
 
 class TokenGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
-    """Finds the handler of a call that carries the token, and refuses others, in constant time.
+    """Passes calls with the right token to their handlers, and refuses all others.
 
-    An interceptor could do the same; grpc's cost each call about 40 microseconds.
+    Tokens are compared in constant time. An interceptor could do the same, but grpc's interceptors
+    cost each call about 40 microseconds.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class TokenGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         note: Callable[[str], None],
         handlers: Sequence[grpc.GenericRpcHandler],
     ) -> None:
-        """Take the secret, what is to be told the path of refused calls, and who is guarded."""
+        """Store the token, a function that gets the path of each refused call, and the handlers."""
         self._expected = token.encode()
         self._note = note
         self._handlers = tuple(handlers)
@@ -141,7 +142,7 @@ class TokenGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Return the handler of a call, or what answers it with `Unauthenticated`."""
+        """Return the handler of a call, or a handler that refuses the call as `Unauthenticated`."""
         handler = self._find(handler_call_details)
         presented = b""
         for name, value in handler_call_details.invocation_metadata:
@@ -170,13 +171,13 @@ class TokenGate(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
 
 
 class _Collected(list[grpc.GenericRpcHandler]):
-    """Takes the handlers of a service that registers itself, as a server would."""
+    """List of handlers to which a service can register itself as to a server."""
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         self.extend(handlers)
 
     def add_registered_method_handlers(self, service: str, handlers: object) -> None:
-        pass  # the same ones again
+        pass  # the same handlers again
 
 
 async def serve(
@@ -186,20 +187,20 @@ async def serve(
     *,
     note_refused: Callable[[str], None] = lambda path: None,
 ) -> tuple[grpc.aio.Server, str]:
-    """Start a server with health and reflection beside `handlers`.
+    """Start a gRPC server with `handlers`, health checks and reflection.
 
     Args:
-        bind: Where it listens, who may call, and the TLS files.
-        handlers: What it answers.
+        bind: Address, token and TLS files.
+        handlers: Handlers of the services.
         service_names: Full names of the services.
-        note_refused: Told the path of every call without the token.
+        note_refused: Function called with the path of every call without the token.
 
     Returns:
         The running server and the host:port it listens on.
 
     Raises:
-        ConfigError: A TLS file is not what it should be.
-        DeploymentError: The port is taken or the address is not this machine's.
+        ConfigError: A TLS file is missing or has the wrong content.
+        DeploymentError: The port is in use or the address is not this machine's.
     """
     server = grpc.aio.server(options=SERVER_OPTIONS)
     servicer = health.aio.HealthServicer()
@@ -227,21 +228,21 @@ def _listen(server: grpc.aio.Server, bind: Bind) -> str:
             port = server.add_secure_port(wanted, terms)
     except RuntimeError as error:
         raise DeploymentError(
-            f"cannot listen on {wanted}: the port is taken or the address is not this machine's; "
+            f"cannot listen on {wanted}: the port is in use or the address is not this machine's; "
             "choose another with --port"
         ) from error
     return authority(bind.host, port)
 
 
 def open_channel(endpoint: str, tls: ClientTls | None) -> grpc.Channel:
-    """Return a synchronous channel to `endpoint`, by TLS or plain."""
+    """Open a synchronous channel to `endpoint`, with TLS unless `tls` is None."""
     if tls is None:
         return grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
     return grpc.secure_channel(endpoint, tls.credentials(), options=CHANNEL_OPTIONS)
 
 
 def open_async_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Channel:
-    """Return an asynchronous channel to `endpoint`, by TLS or plain."""
+    """Open an asynchronous channel to `endpoint`, with TLS unless `tls` is None."""
     if tls is None:
         return grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
     return grpc.aio.secure_channel(endpoint, tls.credentials(), options=CHANNEL_OPTIONS)

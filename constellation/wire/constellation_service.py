@@ -1,4 +1,4 @@
-"""ConstellationService: protobuf on the outside, records on the inside."""
+"""gRPC servicer of ConstellationService: converts messages to records and calls the router."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -28,20 +28,20 @@ from constellation.wire.table_file import pack_table
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RouterHealth:
-    """One router as the registry sees it."""
+    """The registry's view of one router process: up or down, address, restarts."""
 
     name: str
     endpoint: str
-    """host:port for clients, also while it is down."""
+    """host:port for clients, which stays the same while the router is down."""
     up: bool
     pid: int
-    """0 while it is down."""
+    """Process id; 0 while the router is down."""
     num_restarts: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RouterState:
-    """What a router says of itself and of its kernels."""
+    """A router's report for `Status`: table, health of kernels, counts, and other routers."""
 
     table: Table
     health: dict[str, KernelHealth]
@@ -52,18 +52,18 @@ class RouterState:
     num_unexpected_errors: int
     registry_pid: int
     routers: tuple[RouterHealth, ...] = ()
-    """All routers, this one too; empty before the registry has told of them."""
+    """Health of all routers including this one; empty before the registry has sent it."""
     collective_phi: LiveCollectivePhi | None = None
-    """What it measured of its kernels together; None when it does not."""
+    """Collective Phi of the router's sampled prompts; None when it is not measured."""
     start_problem: str = ""
-    """What is wrong with how processes are started; empty when nothing is."""
+    """Problem with starting processes, in words; empty without a problem."""
     rule: Rule = Rule.BEARING
-    """How it compares basins when a query does not say."""
+    """Rule by which the router compares basins unless a request names another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoutingTerms:
-    """What a router routes by, apart from its coordizer."""
+    """All that decides a router's routes, except its coordizer: table and settings."""
 
     table: Table
     rule: Rule
@@ -72,7 +72,7 @@ class RoutingTerms:
 
 
 class RouterPort(Protocol):
-    """What a router host offers to its servicer."""
+    """Interface of a router that the servicer calls."""
 
     def generate(
         self,
@@ -83,7 +83,7 @@ class RouterPort(Protocol):
         timeout_s: float | None,
         caller: Caller,
     ) -> AsyncGenerator[tuple[Route | None, bytes], None]:
-        """Answer: pairs of the route (first only) and a serialised KernelGenerateReply."""
+        """Stream pairs of the route (in the first pair) and a serialised KernelGenerateReply."""
         ...
 
     async def ask(
@@ -95,7 +95,7 @@ class RouterPort(Protocol):
         timeout_s: float | None,
         caller: Caller,
     ) -> tuple[Route, bytes]:
-        """Answer at once: the route and a serialised KernelGenerateReply."""
+        """Return a whole answer: its route and a serialised KernelGenerateReply."""
         ...
 
     async def score(
@@ -107,11 +107,11 @@ class RouterPort(Protocol):
         timeout_s: float | None,
         caller: Caller,
     ) -> tuple[Route, Score]:
-        """Say how likely `text` is after `context`."""
+        """Return the route of a text, and its likelihood after `context`."""
         ...
 
     async def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
-        """Return where a text would go and its basin."""
+        """Return the route of a text, and its basin."""
         ...
 
     async def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
@@ -119,20 +119,20 @@ class RouterPort(Protocol):
         ...
 
     def state(self) -> RouterState:
-        """Say what the router knows."""
+        """Return the router's report on table, kernels and routers."""
         ...
 
     def terms(self) -> RoutingTerms:
-        """Say what the router routes by."""
+        """Return the table and the settings by which the router decides."""
         ...
 
     async def change(self, change: Change) -> Changed:
-        """Change what is served; refused or failed, nothing has changed."""
+        """Change what is served; after an error nothing has changed."""
         ...
 
 
 class ConstellationServicer:
-    """One method per RPC of ConstellationService."""
+    """Servicer with one method per RPC of ConstellationService."""
 
     def __init__(self, host: RouterPort, *, stall_s: float) -> None:
         self._host = host
@@ -141,7 +141,7 @@ class ConstellationServicer:
     async def Generate(  # noqa: N802 - named like the RPC
         self, request: constellation_pb2.GenerateRequest, context: Any
     ) -> None:
-        """Route a prompt and stream the answer; a stalled reader is cut off."""
+        """Route a prompt and stream the answer; a client that stops reading is cancelled."""
         pieces = self._host.generate(
             convert.check_text("prompt", request.prompt),
             convert.sampling_from_message(request.sampling),
@@ -161,7 +161,7 @@ class ConstellationServicer:
     async def Ask(  # noqa: N802
         self, request: constellation_pb2.GenerateRequest, context: Any
     ) -> bytes:
-        """Route a prompt and send the whole answer."""
+        """Route a prompt and return the whole answer."""
         access_log.note_prompt(request.prompt)
         route, reply = await self._host.ask(
             convert.check_text("prompt", request.prompt),
@@ -177,7 +177,7 @@ class ConstellationServicer:
     async def Score(  # noqa: N802
         self, request: constellation_pb2.ScoreRequest, context: Any
     ) -> constellation_pb2.ScoreReply:
-        """Say how likely a text is under the kernel it routes to."""
+        """Return the likelihood of a text under the kernel that it is routed to."""
         text = convert.check_text("text", request.text)
         route, score = await self._host.score(
             convert.check_text("context", request.context, empty_allowed=True),
@@ -199,7 +199,7 @@ class ConstellationServicer:
     async def Route(  # noqa: N802
         self, request: constellation_pb2.RouteRequest, context: Any
     ) -> constellation_pb2.RouteReply:
-        """Say where a query would go, and why."""
+        """Return the route of a text, with its reasons, without answering."""
         options = convert.routing_from_message(request.routing)
         text = convert.check_text("text", request.text, empty_allowed=options.basin_K is not None)
         route, basin_K = await self._host.route(text, options)
@@ -210,7 +210,7 @@ class ConstellationServicer:
     async def Basin(  # noqa: N802
         self, request: constellation_pb2.BasinRequest, context: Any
     ) -> constellation_pb2.BasinReply:
-        """Turn a text into tokens and a point of the simplex."""
+        """Return the tokens of a text, and its basin (point of the simplex)."""
         basin_K, tokens = await self._host.basin(
             convert.check_text("text", request.text, empty_allowed=True)
         )
@@ -223,20 +223,20 @@ class ConstellationServicer:
     async def Status(  # noqa: N802
         self, request: constellation_pb2.StatusRequest, context: Any
     ) -> constellation_pb2.StatusReply:
-        """List the kernels and what they are doing."""
+        """Return the state of kernels and routers."""
         return _status_message(self._host.state())
 
     async def Change(  # noqa: N802
         self, request: constellation_pb2.ChangeRequest, context: Any
     ) -> constellation_pb2.ChangeReply:
-        """Change what is served."""
+        """Add, remove or change served kernels."""
         changed = await self._host.change(change_messages.change_from_message(request))
         return change_messages.changed_to_message(changed)
 
     async def Table(  # noqa: N802
         self, request: constellation_pb2.TableRequest, context: Any
     ) -> constellation_pb2.TableReply:
-        """Hand out what the router routes by."""
+        """Return the routing table and the settings by which the router decides."""
         terms = self._host.terms()
         known = request.known_version == terms.table.version
         return constellation_pb2.TableReply(
@@ -254,7 +254,7 @@ def _note_route(route: Route) -> None:
 
 
 def _note_end(reply: bytes) -> None:
-    """Add the tokens of an answer, which its last reply counts, to its log line and its span."""
+    """Add an answer's numbers of tokens, from its last reply, to the access log and the trace."""
     if access_log.wanted() or request_tracing.current() is not None:
         message = kernel_pb2.KernelGenerateReply.FromString(reply)
         if message.HasField("finish"):

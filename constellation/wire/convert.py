@@ -1,4 +1,4 @@
-"""Records <-> protobuf messages. Requests are checked here, once, where they enter."""
+"""Convert records to and from protobuf messages; requests are checked here, where they enter."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -29,10 +29,10 @@ from constellation.records import (
 from constellation.v1 import common_pb2, constellation_pb2, kernel_pb2
 
 OUTCOMES_MAX = 4096
-"""Most values of a basin that is sent; those of a table of 240 kernels have 256."""
+"""Most values of a basin in a message; basins of a table of 240 kernels have 256 values."""
 
 TEXT_BYTES_MAX = 1024 * 1024
-"""Longest text a request may carry."""
+"""Longest text of a request in bytes."""
 
 _RULE = {common_pb2.RULE_GEODESIC: Rule.GEODESIC, common_pb2.RULE_BEARING: Rule.BEARING}
 MODE_NUMBER = {
@@ -79,21 +79,23 @@ def point_to_message(p_K: FloatArray) -> common_pb2.Point:
 
 
 def points_to_messages(basins_BK: FloatArray) -> list[common_pb2.Point]:
-    """Return several basins as messages; none for one basin, which has a field of its own."""
+    """Return several basins as messages; none for one basin, which has its own field."""
     return [point_to_message(basin_K) for basin_K in basins_BK] if len(basins_BK) > 1 else []
 
 
 def point_from_message(message: common_pb2.Point) -> FloatArray:
-    """Return the point, or raise `InvalidBasin`; its length is compared where it is routed."""
+    """Return a simplex point, checked; raises `InvalidBasin`. Routing compares its length later."""
     values = np.asarray(message.values, dtype=np.float64)
     if not 2 <= len(values) <= OUTCOMES_MAX:
-        raise InvalidBasin(f"the basin has {len(values)} values; send as many as a basin has")
+        raise InvalidBasin(
+            f"the basin has {len(values)} values; send as many as the table's basins have"
+        )
     return check_simplex(values)
 
 
 def sampling_from_message(message: common_pb2.Sampling) -> Sampling:
-    """Return the sampling options; unset fields take the defaults of `Sampling`."""
-    # ListFields would skip a temperature of 0 that was set on purpose; presence does not.
+    """Return the sampling options, checked; unset fields get the defaults of `Sampling`."""
+    # ListFields would skip a temperature of 0 that was set; HasField does not.
     given = {name: getattr(message, name) for name in _SAMPLING_FIELDS if message.HasField(name)}
     if message.logit_bias:
         given["logit_bias"] = dict(message.logit_bias)
@@ -103,7 +105,7 @@ def sampling_from_message(message: common_pb2.Sampling) -> Sampling:
 
 
 def sampling_to_message(sampling: Sampling) -> common_pb2.Sampling:
-    """Return the sampling options as a message; None stays unset."""
+    """Return the sampling options as a message; fields that are None stay unset."""
     values = {name: getattr(sampling, name) for name in _SAMPLING_FIELDS}
     message = common_pb2.Sampling(**{k: v for k, v in values.items() if v is not None})
     if sampling.logit_bias or sampling.stop:
@@ -172,7 +174,7 @@ def route_to_message(route: Route) -> constellation_pb2.RouteDecision:
 
 
 def route_from_message(message: constellation_pb2.RouteDecision) -> Route:
-    """Return the route a message carries."""
+    """Return the route in a message."""
     return Route(
         choices=tuple(_choice(choice) for choice in message.choices),
         kernel=message.kernel,
@@ -230,10 +232,10 @@ def piece_to_message(piece: Piece) -> kernel_pb2.KernelGenerateReply:
 
 
 def join_pieces(pieces: Sequence[Piece]) -> Piece:
-    """Return the pieces of one answer as a single one.
+    """Join the pieces of one answer to a single piece.
 
     Args:
-        pieces: In order, at least one, the last with the finish.
+        pieces: Pieces in order, at least one; the last piece has the finish.
     """
     return Piece(
         text="".join(piece.text for piece in pieces),
@@ -245,7 +247,7 @@ def join_pieces(pieces: Sequence[Piece]) -> Piece:
 
 
 def piece_from_bytes(data: bytes) -> Piece:
-    """Return the piece of an answer that a kernel's reply holds."""
+    """Return the piece of an answer in a kernel's serialised reply."""
     message = kernel_pb2.KernelGenerateReply.FromString(data)
     return Piece(
         text=message.text,
@@ -259,7 +261,7 @@ def piece_from_bytes(data: bytes) -> Piece:
 def logprobs_from_message(
     messages: Iterable[common_pb2.TokenLogprob],
 ) -> tuple[TokenLogprob, ...]:
-    """Return how likely the tokens of a piece were."""
+    """Return the log-probabilities of a piece's tokens."""
     return tuple(
         TokenLogprob(
             token=message.token,
@@ -275,7 +277,7 @@ def logprobs_from_message(
 
 
 def finish_from_message(message: common_pb2.Finish) -> Finish:
-    """Return the end of a generation."""
+    """Return the end of an answer."""
     return Finish(
         reason=_enum("finish.reason", message.reason, _FINISH),
         num_prompt_tokens=message.num_prompt_tokens,
@@ -297,9 +299,9 @@ def finish_from_message(message: common_pb2.Finish) -> Finish:
 
 
 def segments_to_message(segments: Iterable[Segment]) -> constellation_pb2.GenerateReply:
-    """Return what follows the last reply of an answer that several kernels wrote in turn.
+    """Return the segments of an answer as a message to append to its last reply.
 
-    Protobuf merges messages whose bytes follow each other, so the last reply stays as it is.
+    Protobuf merges messages whose bytes are concatenated, so the last reply need not be changed.
     """
     reply = constellation_pb2.GenerateReply()
     reply.finish.segments.extend(map(_segment_to_message, segments))

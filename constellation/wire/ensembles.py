@@ -1,4 +1,4 @@
-"""Kernels that write or score a text together: what is asked of them, as records and as messages.
+"""Ensembles: records and messages of several kernels (models) that write or score together.
 
 Shapes: V tokens of the vocabulary.
 """
@@ -18,10 +18,10 @@ from constellation.wire.convert import MODE_NUMBER, RULE_NUMBER
 from constellation.wire.table_file import pack_table, unpack_table
 
 MEMBERS_MAX = 240
-"""Kernels of one ensemble: as many as there are seats."""
+"""Most kernels of one ensemble: the number of seats."""
 
 TABLE_BYTES_MAX = 3 * 1024 * 1024
-"""Largest table of an ensemble's members: 240 kernels of 16 basins each."""
+"""Largest table in bytes of an ensemble's members: 240 kernels of 16 basins each."""
 
 _MODES = {MODE_NUMBER[mode]: mode for mode in (Mode.MIXTURE, Mode.POSTERIOR)}
 _RULES = {number: rule for rule, number in RULE_NUMBER.items()}
@@ -29,35 +29,35 @@ _RULES = {number: rule for rule, number in RULE_NUMBER.items()}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """A kernel that takes part."""
+    """One kernel of an ensemble, with its address and weight."""
 
     kernel: str
     endpoint: str
     """host:port of its KernelService."""
     weight: float
-    """Before the first token, in [0, 1]."""
+    """Weight before the first token, in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Renewal:
-    """Where the members lie, so that a mixture's weights can follow the text."""
+    """Table and settings from which a mixture's weights are renewed as the text grows."""
 
     table: Table
-    """Of the members alone."""
+    """Routing table of the members only."""
     rule: Rule
     phi_weighting: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ensemble:
-    """Kernels that write or score together, led by the one that is asked."""
+    """Kernels that write or score together, led by the kernel that gets the request."""
 
     mode: Mode
     """MIXTURE or POSTERIOR."""
     members: tuple[Member, ...]
-    """At least two, the leader among them; their weights sum to 1."""
+    """At least two kernels, including the leader; their weights sum to 1."""
     renewal: Renewal | None = None
-    """None leaves the weights of a mixture as they are."""
+    """How a mixture's weights are renewed; None keeps the weights of the route."""
 
     @property
     def weights(self) -> dict[str, float]:
@@ -68,14 +68,14 @@ class Ensemble:
 def ensemble_of(
     route: Route, table: Table, *, top_k: int, rule: Rule, phi_weighting: bool, follows_text: bool
 ) -> Ensemble | None:
-    """Return who answers together by a route; None when one kernel does.
+    """Return the ensemble that a route asks for; None when one kernel answers.
 
     Args:
-        route: The decision.
-        table: The table that it was taken by, endpoints included.
-        top_k: Kernels that share the weight; fewer take part when fewer can be reached.
-        rule: How basins are compared, before any fallback.
-        phi_weighting: Whether a kernel's integration counts.
+        route: The routing decision.
+        table: Table of the decision, with endpoints.
+        top_k: Number of kernels that share the weight; fewer when fewer can be reached.
+        rule: Rule by which basins are compared, before any fallback.
+        phi_weighting: Whether a kernel's integration (Phi) scales its weight.
         follows_text: Whether the weights of a mixture are renewed as the text grows.
     """
     choices = route.choices[:top_k]
@@ -98,29 +98,29 @@ def ensemble_of(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predicted:
-    """What may come next in a text."""
+    """A kernel's prediction of the next token of a text."""
 
     logits_V: NDArray[np.float32]
     """Unnormalised log-probabilities."""
     prompt_nats: Sequence[float] = ()
-    """With the first, when it was asked for: -ln p of each of the prompt's tokens but the first."""
+    """-ln p of each prompt token except the first; only in the first prediction, if requested."""
 
 
 class Predicting(Protocol):
-    """A text whose tokens somebody else chooses."""
+    """A text that a kernel predicts token by token, while another kernel chooses the tokens."""
 
     context: int
-    """Tokens that the kernel can read and write together."""
+    """Most tokens of prompt and answer together."""
 
     async def next(self) -> Predicted:
-        """Return what may come after all it was told."""
+        """Return the prediction of the next token after all tokens so far."""
         ...
 
     def tell(self, token: int) -> None:
-        """Say which token was chosen.
+        """Append the token that was chosen.
 
         Raises:
-            InvalidRequest: It is not in the vocabulary, or more than the context holds.
+            InvalidRequest: The token is not in the vocabulary, or the context is full.
         """
         ...
 
@@ -139,14 +139,14 @@ def ensemble_to_message(ensemble: Ensemble) -> kernel_pb2.Ensemble:
 
 
 def ensemble_from_message(message: kernel_pb2.Ensemble, *, leader: str) -> Ensemble:
-    """Return the ensemble a message describes.
+    """Return the ensemble in a message, checked.
 
     Args:
-        message: From a router.
-        leader: Name of the kernel that is asked.
+        message: Message from a router.
+        leader: Name of the kernel that gets the request.
 
     Raises:
-        InvalidRequest: A field is out of its range; names it.
+        InvalidRequest: A field is out of its range; the message names the field.
     """
     if message.mode not in _MODES:
         raise InvalidRequest("ensemble.mode", message.mode, "mixture or posterior")
@@ -196,10 +196,10 @@ def predicted_to_message(predicted: Predicted) -> kernel_pb2.PredictReply:
 
 
 def predicted_from_message(message: Any, *, vocab_size: int) -> Predicted:
-    """Return the prediction a reply carries.
+    """Return the prediction in a reply.
 
     Raises:
-        InternalError: It is not about this vocabulary, though the tokenizers are the same.
+        InternalError: The number of logits is not the size of the vocabulary.
     """
     logits_V = np.frombuffer(message.logits, dtype="<f4")
     if len(logits_V) != vocab_size:

@@ -1,7 +1,7 @@
-"""Errors <-> gRPC statuses, with `google.rpc` details, in both directions.
+"""Convert typed errors to gRPC statuses with `google.rpc` details, and statuses back to errors.
 
-The status code and message are what any gRPC client sees; the details name our class and its
-public attributes, so that our own clients raise the very error the server raised.
+Any gRPC client sees the status code and message. The details hold the error's class and public
+attributes, so that this project's clients raise the same error as the server.
 """
 
 import json
@@ -14,11 +14,11 @@ from google.rpc import error_details_pb2, status_pb2
 from constellation import errors
 
 DOMAIN = "constellation"
-"""`google.rpc.ErrorInfo.domain` of every error we send."""
+"""`google.rpc.ErrorInfo.domain` of every error of this project."""
 
 DETAILS_KEY = "grpc-status-details-bin"
-# gRPC peers refuse at random what has more than 8 KiB of metadata, and then nobody learns of the
-# error. The message travels twice, once percent-encoded (up to threefold), the rest in base64.
+# gRPC peers randomly refuse more than 8 KiB of metadata, and then the error is lost. The message is
+# sent twice, once percent-encoded (up to three times as long), the rest in base64.
 _MESSAGE_BYTES_MAX = 500
 _ATTRIBUTES_BYTES_MAX = 3_000
 
@@ -40,11 +40,11 @@ STATUS_OF: dict[type[errors.ConstellationError], grpc.StatusCode] = {
     errors.ServiceUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.InternalError: grpc.StatusCode.INTERNAL,
 }
-"""Every request error and its status; a test walks the tree and finds none missing."""
+"""Request error -> gRPC status; a test checks that no request error is missing."""
 
-# What grpc says of a call that ended on the caller's own side.
+# Texts of grpc for a call that ended on the caller's side.
 _ENDED_HERE = ("Locally cancelled", "Channel closed", "Channel is closed")
-# Replies that are too large; requests are "CLIENT: Sent" and "SERVER: Received".
+# Texts of grpc for a reply that is too large; for a request: "CLIENT: Sent", "SERVER: Received".
 _REPLIES_TOO_LARGE = ("CLIENT: Received", "SERVER: Sent")
 
 _CLASS_NAMED = {kind.__name__: kind for kind in STATUS_OF}
@@ -53,13 +53,13 @@ _CLASS_NAMED = {kind.__name__: kind for kind in STATUS_OF}
 def terms(
     error: errors.ConstellationError,
 ) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
-    """Return what to give to `context.abort` for `error`."""
+    """Return the arguments of `context.abort` for an error: status, message and details."""
     message = _message(error)
     return STATUS_OF[type(error)], message, ((DETAILS_KEY, _details(error, message)),)
 
 
 def code_name(error: Exception) -> str:
-    """Return the name of the status that stands for an error; INTERNAL for what is not ours."""
+    """Return the name of the gRPC status of an error; INTERNAL for an unexpected exception."""
     if not isinstance(error, errors.ConstellationError) or type(error) not in STATUS_OF:
         return str(grpc.StatusCode.INTERNAL.name)
     return str(STATUS_OF[type(error)].name)
@@ -85,7 +85,7 @@ def _details(error: errors.ConstellationError, message: str) -> bytes:
 
 
 def attributes(error: errors.ConstellationError) -> dict[str, Any]:
-    """Return an error's public attributes as JSON has them, shortened to about 3 kB."""
+    """Return an error's public attributes as JSON values, shortened to about 3 kB."""
     kept: dict[str, Any] = json.loads(_attributes(error))
     return kept
 
@@ -101,7 +101,7 @@ def _attributes(error: errors.ConstellationError) -> str:
 
 
 def _clip(value: Any, length_max: int) -> Any:
-    """Return `value` with the beginnings of its long texts and collections."""
+    """Return `value` with long texts and collections cut to their first parts."""
     if isinstance(value, str):
         return value[: max(64, 8 * length_max)]  # names of kernels have at most 64 characters
     if isinstance(value, list):
@@ -115,12 +115,12 @@ def _clip(value: Any, length_max: int) -> Any:
 def from_rpc_error(
     error: grpc.RpcError, *, endpoint: str, limit_bytes: int
 ) -> errors.ConstellationError:
-    """Return the typed error that a failed call stands for.
+    """Return the typed error of a failed gRPC call.
 
     Args:
-        error: What grpc raised; it has `code()`, `details()`, `trailing_metadata()`.
-        endpoint: host:port called, for the message when nobody answered.
-        limit_bytes: The channel's message limit, for `MessageTooLarge`.
+        error: Error that grpc raised, with `code()`, `details()` and `trailing_metadata()`.
+        endpoint: host:port of the call, for the error when the server did not answer.
+        limit_bytes: Largest message of the channel, for `MessageTooLarge`.
     """
     typed = _from_details(error)
     if typed is not None:
@@ -140,7 +140,7 @@ def _from_details(error: grpc.RpcError) -> errors.ConstellationError | None:
                 attributes = dict(json.loads(info.metadata["attributes"]))
                 return errors.rebuild(_CLASS_NAMED[info.reason], status.message, attributes)
     except (DecodeError, ValueError, TypeError):
-        pass  # not ours: a proxy's or a broken peer's; the code still speaks
+        pass  # from a proxy or a broken peer: fall back to the status code
     return None
 
 
@@ -162,7 +162,7 @@ def _from_code(
 
 
 def _cancelled(text: str, endpoint: str) -> errors.ConstellationError:
-    """Return who ended a call: we here, or the server before a handler had an answer."""
+    """Return the error of a cancelled call: cancelled by the caller, or dropped by the server."""
     if any(said in text for said in _ENDED_HERE):
         return errors.Cancelled("the call was cancelled")
     reason = "it dropped the call before an answer, since it has too many calls or is stopping"

@@ -1,6 +1,6 @@
-"""What may name a kernel, and a source of its text.
+"""Check names of kernels (models), and of the sources of their training text.
 
-A kernel's name is also that of a folder: it never leads out of the artifacts.
+A kernel's name is also the name of a folder: a valid name cannot lead out of the artifacts folder.
 """
 
 import re
@@ -8,29 +8,29 @@ import re
 from constellation.errors import InvalidRequest
 
 SOURCE_MAX = 1024
-"""Characters of a source's name."""
+"""Most characters of a source's name."""
 
 KERNEL_NAMES = "1 to 64 characters of a-z, 0-9, '.', '_', '-', the first a letter or digit"
-"""What a kernel may be named, in words."""
+"""Description of valid names of kernels, for error messages."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def is_kernel_name(name: str) -> bool:
-    """Return whether `name` is one of `KERNEL_NAMES`: as a folder it stays where it is put."""
+    """Return whether `name` matches `KERNEL_NAMES`, so that it is safe as a folder's name."""
     return _NAME.fullmatch(name) is not None
 
 
 def check_kernel_name(field: str, name: str) -> str:
-    """Return `name`, or refuse one that cannot name a kernel.
+    """Return `name`; raise an error unless it is a valid name of a kernel.
 
     Args:
-        field: What the name stands for, for the message.
-        name: What was given.
+        field: Name of the request's field, for the message.
+        name: Name to check.
 
     Raises:
-        InvalidRequest: It is not 1 to 64 characters of a-z, 0-9, '.', '_' and '-', the first a
-            letter or digit.
+        InvalidRequest: The name is not 1 to 64 characters of a-z, 0-9, '.', '_' and '-', the first
+            a letter or digit.
     """
     if not is_kernel_name(name):
         raise InvalidRequest(field, name, KERNEL_NAMES)
@@ -38,10 +38,10 @@ def check_kernel_name(field: str, name: str) -> str:
 
 
 def check_source_name(field: str, name: str) -> str:
-    """Return `name`, or refuse one that no source has; it is looked up, never opened.
+    """Return `name`; raise an error unless it can be the name of a source.
 
     Raises:
-        InvalidRequest: It is empty or has more than 1024 characters.
+        InvalidRequest: The name is empty or has more than 1024 characters.
     """
     if not 1 <= len(name) <= SOURCE_MAX:
         raise InvalidRequest(field, name, f"1 to {SOURCE_MAX} characters")

@@ -1,4 +1,4 @@
-"""KernelService: protobuf on the outside, records on the inside."""
+"""gRPC servicer of KernelService: converts messages to records and calls one kernel (model)."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -27,7 +27,7 @@ _DAY_S = 86_400.0
 
 
 class KernelPort(Protocol):
-    """What one kernel offers to the servicer."""
+    """Interface of one kernel that the servicer calls."""
 
     name: str
 
@@ -40,20 +40,21 @@ class KernelPort(Protocol):
         num_produced: int | None = None,
         client: str = "",
     ) -> AsyncGenerator[Piece, None]:
-        """Continue a prompt, after what others `produced` of the answer, when it is our turn.
+        """Generate the answer to a prompt, continuing tokens that other kernels `produced`.
 
-        That counts as `num_produced` tokens of the answer; None: as many as it has.
+        The produced tokens count as `num_produced` tokens of the answer; None means their own
+        number. Waits in the queue for a free slot.
         """
         ...
 
     async def score(self, tokens: Sequence[int], num_context: int, *, client: str = "") -> Score:
-        """Say how likely `tokens[num_context:]` is after `tokens[:num_context]`."""
+        """Return the likelihood of `tokens[num_context:]` after `tokens[:num_context]`."""
         ...
 
     def predict(
         self, tokens: Sequence[int], *, tokenizer_hash: str, is_scored: bool, client: str
     ) -> AbstractAsyncContextManager[Predicting]:
-        """Let a text in whose tokens the caller chooses; it keeps its slot until it is left."""
+        """Open a text whose tokens the caller chooses; it occupies a slot until the block ends."""
         ...
 
     def lead(
@@ -66,7 +67,7 @@ class KernelPort(Protocol):
         client: str,
         timeout_s: float,
     ) -> AsyncGenerator[Piece, None]:
-        """Continue a prompt together with other kernels."""
+        """Generate the answer to a prompt together with other kernels, which this kernel leads."""
         ...
 
     async def score_together(
@@ -78,36 +79,36 @@ class KernelPort(Protocol):
         client: str,
         timeout_s: float,
     ) -> Score:
-        """Say how likely `tokens[num_context:]` is under several kernels together."""
+        """Return the likelihood of `tokens[num_context:]` under several kernels together."""
         ...
 
     async def token_nats(self, tokens: Sequence[int], *, client: str) -> FloatArray:
-        """Return -ln p of each token after those before it."""
+        """Return -ln p of each token given the tokens before it."""
         ...
 
     def describe(self) -> KernelDescription:
-        """Say what the kernel is and how busy."""
+        """Return the kernel's vocabulary, size, queue and uptime."""
         ...
 
 
 class KernelsPort(Protocol):
-    """What a process with kernels offers to its servicer."""
+    """Interface of a process with one or more kernels that the servicer calls."""
 
     def named(self, kernel: str) -> KernelPort:
-        """Return a kernel; "" is the only one.
+        """Look up a kernel by name; "" means the only kernel of the process.
 
         Raises:
-            KernelUnavailable: It is not here.
+            KernelUnavailable: The process has no kernel of this name.
         """
         ...
 
     def every(self) -> Iterable[KernelPort]:
-        """Return all."""
+        """Return all kernels of the process."""
         ...
 
 
 class KernelServicer:
-    """One method per RPC of KernelService."""
+    """Servicer with one method per RPC of KernelService."""
 
     def __init__(self, kernels: KernelsPort, *, stall_s: float) -> None:
         self._kernels = kernels
@@ -116,7 +117,10 @@ class KernelServicer:
     async def Generate(  # noqa: N802 - named like the RPC
         self, request: kernel_pb2.KernelGenerateRequest, context: Any
     ) -> None:
-        """Continue a prompt; a reader that stands still for `stall_s` loses its slot."""
+        """Stream the answer to a prompt; a client that stops reading loses its slot.
+
+        A client has stopped reading when it reads nothing for `stall_s` seconds.
+        """
         async with aclosing(self._answer(request, context)) as pieces:
             async for piece in pieces:
                 await write(context, convert.piece_to_message(piece), stall_s=self._stall_s)
@@ -124,7 +128,7 @@ class KernelServicer:
     async def Ask(  # noqa: N802
         self, request: kernel_pb2.KernelGenerateRequest, context: Any
     ) -> kernel_pb2.KernelGenerateReply:
-        """Continue a prompt and say it all at once."""
+        """Return the whole answer to a prompt in one reply."""
         async with aclosing(self._answer(request, context)) as answer:
             pieces = [piece async for piece in answer]
         return convert.piece_to_message(convert.join_pieces(pieces))
@@ -154,7 +158,7 @@ class KernelServicer:
     async def Score(  # noqa: N802
         self, request: kernel_pb2.KernelScoreRequest, context: Any
     ) -> kernel_pb2.KernelScoreReply:
-        """Say how likely a text is."""
+        """Return the likelihood of a text, alone, per token or under an ensemble."""
         kernel = self._kernels.named(request.kernel)
         if request.per_token:
             nats = await kernel.token_nats(request.tokens, client=_client(request, context))
@@ -179,10 +183,10 @@ class KernelServicer:
     async def Predict(  # noqa: N802
         self, requests: AsyncIterator[kernel_pb2.PredictRequest], context: Any
     ) -> None:
-        """Say what may come next in a text, until the caller ends it."""
+        """Stream a prediction after every token that the caller chooses."""
         first = await anext(requests, kernel_pb2.PredictRequest())
         if not first.HasField("start"):
-            raise InvalidRequest("start", None, "what the text begins with, in the first message")
+            raise InvalidRequest("start", None, "the start of the text, in the first message")
         start = first.start
         text = self._kernels.named(start.kernel).predict(
             start.tokens,
@@ -218,11 +222,11 @@ class KernelServicer:
 
 
 def _time_left_s(context: Any) -> float:
-    """Return the seconds until the caller's deadline, or a day when it set none."""
+    """Return the seconds until the caller's deadline; a day when the caller set none."""
     left_s: float | None = context.time_remaining()
     return _DAY_S if left_s is None else left_s
 
 
 def _client(request: Any, context: Any) -> str:
-    """Return whom a router asks for, or who asks without one."""
+    """Return the client that a router names in the request, or else the client of the call."""
     return request.client[:CLIENT_MAX] or client_of(context)

@@ -1,7 +1,7 @@
-"""LongTexts: reads long texts beside the event loop, so that others are answered meanwhile.
+"""Tokenise long texts in a thread, so that the event loop keeps answering other requests.
 
-Encoding and folding 900 KB take .1 to .9 s, and whatever an event loop serves would wait for it.
-One thread for all of them: two would not be faster, since half of the work holds Python's lock.
+Encoding 900 KB and computing its basin takes .1 to .9 s, during which an event loop would answer
+nobody. There is one thread: two would not be faster, since half of the work holds Python's lock.
 """
 
 import asyncio
@@ -14,17 +14,17 @@ from constellation.errors import Cancelled, DeadlineExceeded, Overloaded
 ResultT = TypeVar("ResultT")
 
 LONG_CHARACTERS = 4096
-"""Texts of more characters are long. One of as many takes .4 ms to read when its words are known,
-and 2 to 4 ms at worst: less than the 5 ms for which a thread keeps Python's lock, so that a thread
-would gain nothing and add its own .05 ms."""
+"""Most characters of a text that is processed on the event loop. Such a text takes .4 ms when its
+words are known, and 2 to 4 ms at worst: less than the 5 ms for which a thread keeps Python's lock,
+so that a thread would save nothing and add its own .05 ms."""
 
 
 class LongTexts:
-    """Has texts read: short ones at once, long ones one after the other in a thread.
+    """Processes short texts immediately, and long texts one after the other in a thread.
 
     Args:
-        owner: Named in errors, such as "this router".
-        waiting_max: Long texts that may be read or wait for it; the next one is refused.
+        owner: Name of the process in errors, such as "this router".
+        waiting_max: Most long texts in progress or waiting; the next one is refused.
     """
 
     def __init__(self, owner: str, *, waiting_max: int) -> None:
@@ -37,19 +37,19 @@ class LongTexts:
     async def read(
         self, text: str, work: Callable[[], ResultT], *, timeout_s: float, is_slow: bool = False
     ) -> ResultT:
-        """Return what `work` makes of `text`.
+        """Return the result of `work`, which processes `text`.
 
         Args:
-            text: What is read; its length decides where.
-            work: Reads it; knows neither the event loop nor context variables.
-            timeout_s: Seconds it may take, its wait included.
-            is_slow: Whether a short text takes long, too.
+            text: The text; its length decides where `work` runs.
+            work: Function that processes the text, without event loop or context variables.
+            timeout_s: Most seconds, including the wait.
+            is_slow: Whether to use the thread for a short text too.
 
         Raises:
-            Overloaded: Too many long texts wait.
-            DeadlineExceeded: It took too long. What is under way is finished and dropped; what
-                waits is not begun, and the same holds for those who are cancelled.
-            Cancelled: It was closed.
+            Overloaded: Too many long texts are waiting.
+            DeadlineExceeded: `timeout_s` passed. Work in progress is finished and its result
+                dropped; waiting work is never begun. The same holds for a cancelled caller.
+            Cancelled: `close` was called.
         """
         if len(text) <= LONG_CHARACTERS and not is_slow:
             return work()
@@ -71,6 +71,6 @@ class LongTexts:
             self._num_waiting -= 1
 
     def close(self) -> None:
-        """Read no more long texts and drop those that wait; the one under way is finished."""
+        """Stop: refuse long texts and drop waiting ones; the text in progress is finished."""
         self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,9 +1,10 @@
-"""Traces of requests: what a door begins, and what those behind it add.
+"""Trace requests: protocols of spans, the current request's span, and the facts that spans hold.
 
-With tracing on, the door of a process begins a span for every request of the RPCs in `TRACED` and
-of the HTTP endpoints that answer; whoever works on the request finds it by context. With tracing
-off there is none, and nobody does more than look. A span holds numbers and names of ours, never a
-text of a request or an answer. `constellation/telemetry/spans.py` is what fulfils the protocols.
+With tracing on, a process's gRPC and HTTP servers begin a span for every request of the RPCs in
+`TRACED` and of the HTTP endpoints that answer; code that handles the request finds the span by a
+context variable. With tracing off there is no span, at the cost of one look-up. A span holds
+numbers and names, never a text of a request or an answer. `constellation/telemetry/spans.py`
+implements the protocols.
 
 Sources: W3C, "Trace Context" (2021); OpenTelemetry semantic conventions for RPC, HTTP and GenAI.
 """
@@ -20,44 +21,44 @@ Facts = Mapping[str, Fact]
 ResultT = TypeVar("ResultT")
 
 TRACED = frozenset({"Generate", "Ask", "Score", "Predict"})
-"""RPCs that have a span: those by which a model works."""
+"""RPCs that get a span: those in which a model computes."""
 
 
 class Span(Protocol):
-    """A piece of work on a request."""
+    """Interface of a tracing span: one timed piece of work on a request."""
 
     @property
     def trace_id(self) -> str:
-        """What all spans of the request have in common: 32 hexadecimal digits."""
+        """Id shared by all spans of the request: 32 hexadecimal digits."""
         ...
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """What accompanies a call, so that its spans follow from this one."""
+        """Headers for a call, so that spans of the called process become this span's children."""
         ...
 
     def child(self, name: str, facts: Facts, *, is_call: bool = False) -> "Span":
-        """Begin a part of this work; `is_call` has somebody else do it."""
+        """Begin a child span; `is_call` marks work that another process does."""
         ...
 
     def note(self, facts: Facts) -> None:
-        """Add facts."""
+        """Add attributes to the span."""
         ...
 
     def event(self, name: str, facts: Facts) -> None:
-        """Add something that happened just now."""
+        """Add an event with the current time."""
         ...
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the work; of an error only its class is kept, since its message may quote a text."""
+        """End the span; only the class of an error is kept, since its message may quote a text."""
         ...
 
 
 class Tracing(Protocol):
-    """What a door needs to trace requests."""
+    """Interface of a tracer: begins the span of a request."""
 
     def begin(self, name: str, headers: Iterable[tuple[str, str]], facts: Facts) -> Span:
-        """Begin a request's span, after the one that the headers name, if they do."""
+        """Begin a request's span, as a child of the span in the headers if there is one."""
         ...
 
 
@@ -65,7 +66,7 @@ _current: ContextVar[Span | None] = ContextVar("request_span", default=None)
 
 
 def current() -> Span | None:
-    """Return the span of the request that is being handled; None without tracing."""
+    """Return the span of the current request; None without tracing."""
     return _current.get()
 
 
@@ -76,7 +77,7 @@ async def traced(
     facts: Facts,
     work: Awaitable[ResultT],
 ) -> ResultT:
-    """Return what `work` comes to, which has a span of its own meanwhile."""
+    """Await `work` with a span of its own, and return its result."""
     span = tracing.begin(name, headers, facts)
     token = _current.set(span)
     access_log.note(trace_id=span.trace_id)
@@ -97,7 +98,7 @@ def during(
     work: Callable[[], ResultT],
     facts_of: Callable[[ResultT], Facts] | None = None,
 ) -> ResultT:
-    """Return what `work` comes to, as a part of `span`; `facts_of` says what is told of it."""
+    """Run `work` as a child of `span`; `facts_of` gives the child's attributes from the result."""
     if span is None:
         return work()
     part, failure = span.child(name, {}), None
@@ -116,7 +117,7 @@ def during(
 async def during_wait(
     span: Span | None, name: str, work: Callable[[], Awaitable[ResultT]]
 ) -> ResultT:
-    """Return what `work` comes to, as a part of `span`; others may go on meanwhile."""
+    """Await `work` as a child of `span`, and return its result."""
     if span is None:
         return await work()
     part, failure = span.child(name, {}), None
@@ -130,13 +131,13 @@ async def during_wait(
 
 
 def rpc_facts(path: str) -> Facts:
-    """Return what is told of a call of an RPC, by its HTTP/2 path."""
+    """Return the attributes of an RPC call, from its HTTP/2 path."""
     service, _, method = path.strip("/").partition("/")
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
 
 
 def asked_facts(sampling: Sampling, options: RoutingOptions) -> Facts:
-    """Return what is told of how an answer is wanted."""
+    """Return the attributes of a request's sampling and routing options."""
     return {
         "gen_ai.request.max_tokens": sampling.tokens_max,
         "gen_ai.request.temperature": sampling.temperature,
@@ -146,7 +147,7 @@ def asked_facts(sampling: Sampling, options: RoutingOptions) -> Facts:
 
 
 def route_facts(route: Route) -> Facts:
-    """Return what is told of a route."""
+    """Return the attributes of a route."""
     told: dict[str, Fact] = {
         "constellation.kernel": route.kernel,
         "constellation.reason": route.reason,
@@ -163,7 +164,7 @@ def route_facts(route: Route) -> Facts:
 
 
 def finish_facts(finish: Finish) -> Facts:
-    """Return what is told of a finished answer."""
+    """Return the attributes of a finished answer."""
     return {
         "gen_ai.usage.input_tokens": finish.num_prompt_tokens,
         "gen_ai.usage.output_tokens": finish.num_tokens,
@@ -172,21 +173,21 @@ def finish_facts(finish: Finish) -> Facts:
 
 
 def note_route(route: Route) -> None:
-    """Tell the request's span which kernel answers, and why."""
+    """Add the kernel that answers, and the reason, to the request's span."""
     span = _current.get()
     if span is not None:
         span.note({**route_facts(route), "gen_ai.response.model": route.kernel})
 
 
 def note_finish(finish: Finish) -> None:
-    """Tell the request's span how many tokens were read and written."""
+    """Add the numbers of tokens read and written to the request's span."""
     span = _current.get()
     if span is not None:
         span.note(finish_facts(finish))
 
 
 def note_refusal(kind: str) -> None:
-    """Tell the request's span the class of the error that its caller hears."""
+    """Add the class of the error that the caller gets to the request's span."""
     span = _current.get()
     if span is not None:
         span.note({"error.type": kind})

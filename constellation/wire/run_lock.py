@@ -1,7 +1,7 @@
-"""Who writes to a run's folder: one process at a time, and who that is.
+"""Lock of a run's folder: one process at a time may write, and the lock file names the process.
 
-The lock is a `flock` of a file in the folder, so the system itself gives it back when the last
-process that holds it has ended, however it ended. What stands in the file is for people.
+The lock is a `flock` of a file in the folder, so the system releases it when the last process that
+holds it ends in any way. The file's content is for people.
 """
 
 import fcntl
@@ -21,27 +21,28 @@ from constellation.errors import ConstellationError
 LOCK_FILE: Final = ".lock"
 
 _held: set[int] = set()
-"""Descriptors of the locks that this process holds."""
+"""File descriptors of the locks that this process holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Owner:
-    """A process that writes to a folder."""
+    """The process that holds the lock of a folder."""
 
     doing: str
-    """What it does there, as in "a training"."""
+    """Purpose of the process, such as "a training"."""
     pid: int
     started: float
-    """When the process started, seconds since the epoch: process ids are used again."""
+    """Start time of the process, seconds since the epoch; tells apart processes that reuse an
+    id."""
     host: str
-    """Name of its machine."""
+    """Name of the process's machine."""
 
     def __str__(self) -> str:
         ended = "" if self.alive() else ", which has ended; processes that it started still write"
         return f"{self.doing} runs in this folder, process {self.pid} on {self.host}{ended}"
 
     def alive(self) -> bool:
-        """Return whether the process runs; of another machine's nothing is known, so True."""
+        """Return whether the process runs; True for a process on another machine (unknown)."""
         if self.host != socket.gethostname():
             return True
         try:
@@ -52,12 +53,13 @@ class Owner:
 
 @contextmanager
 def owned(folder: Path, doing: str, refusal: type[ConstellationError]) -> Iterator[None]:
-    """Hold the only right to write to a folder.
+    """Hold the exclusive right to write to a folder.
 
     Args:
-        folder: Of the run; it is there.
-        doing: What is done there, in words for others: "a training".
-        refusal: Raised, with the owner's process id, when another process holds the right.
+        folder: Existing folder of the run.
+        doing: Purpose of this process, for messages of other processes: "a training".
+        refusal: Error class to raise, with the owner's process id, when another process holds
+            the lock.
 
     Raises:
         OSError: The folder cannot be written to.
@@ -74,14 +76,14 @@ def owned(folder: Path, doing: str, refusal: type[ConstellationError]) -> Iterat
         try:
             yield
         finally:
-            os.ftruncate(descriptor, 0)  # nobody is named who has ended in good order
+            os.ftruncate(descriptor, 0)  # after a normal end the file names no process
     finally:
         _held.discard(descriptor)
         os.close(descriptor)
 
 
 def owner_of(folder: Path) -> Owner | None:
-    """Return who writes to a folder now; None when nobody does."""
+    """Return the process that holds the lock of a folder; None when the lock is free."""
     try:
         descriptor = os.open(folder / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -96,7 +98,7 @@ def owner_of(folder: Path) -> Owner | None:
 
 
 def held_descriptors() -> tuple[int, ...]:
-    """Return what a child process must inherit to hold the same locks until it has ended too."""
+    """Return the descriptors that a child process must inherit to hold the same locks."""
     return tuple(_held)
 
 
@@ -113,7 +115,7 @@ def _write(descriptor: int, doing: str) -> None:
 
 
 def _read(descriptor: int) -> Owner | None:
-    """Return the owner that the file names; None while it is being written."""
+    """Return the owner in the lock file; None while it is being written."""
     try:
         return Owner(**json.loads(os.pread(descriptor, 4096, 0)))
     except (ValueError, TypeError):

@@ -1,6 +1,6 @@
-"""Our services as data, and what every handler of them has in common.
+"""Build gRPC handlers and stubs from service descriptors, with one error guard for all handlers.
 
-Handlers decode leniently: bytes that are no message reach `guard` as `Malformed`, so that they
+Handlers decode leniently: bytes that are not a valid message reach `guard` as `Malformed` and
 become `InvalidRequest` instead of grpc's bare INTERNAL.
 """
 
@@ -38,24 +38,24 @@ KERNEL: ServiceDescriptor = kernel_pb2.DESCRIPTOR.services_by_name["KernelServic
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """Bytes that are not the message they should be."""
+    """Bytes that could not be decoded as the expected message, with the reason."""
 
     reason: str
 
 
 def path(method: MethodDescriptor) -> str:
-    """Return the HTTP/2 path of a method."""
+    """Return the HTTP/2 path of an RPC."""
     return f"/{method.containing_service.full_name}/{method.name}"
 
 
 def _arity(method: MethodDescriptor) -> str:
-    """Return how many messages go each way, as gRPC names it."""
+    """Return gRPC's name for the numbers of messages in each direction, such as "unary_stream"."""
     sides = (method.client_streaming, method.server_streaming)
     return "_".join("stream" if streams else "unary" for streams in sides)
 
 
 def request_class(service: ServiceDescriptor, name: str) -> type[Message]:
-    """Return the request message of an RPC."""
+    """Return the message class of an RPC's request."""
     kind: type[Message] = GetMessageClass(service.methods_by_name[name].input_type)
     return kind
 
@@ -76,9 +76,9 @@ def _encode(message: Message | bytes) -> bytes:
 
 
 class Guard:
-    """Turns whatever a handler raises into an error of ours, and counts what nobody intended.
+    """Turns every exception of a handler into a typed error, and logs and counts unexpected ones.
 
-    Both doors of a process share one, and with it the access log and the tracing, if there is any.
+    The gRPC and the HTTP server of a process share one guard, with the access log and the tracing.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Guard:
         self.num_unexpected = 0
 
     def typed(self, error: Exception) -> ConstellationError:
-        """Return what a caller may hear of `error`; count it, and log what was not intended."""
+        """Return the typed error for a caller; count it, and log an unexpected exception."""
         if not isinstance(error, ConstellationError) or type(error) not in error_status.STATUS_OF:
             error_id = uuid.uuid4().hex
             self.num_unexpected += 1
@@ -101,30 +101,30 @@ class Guard:
         request_tracing.note_refusal(type(error).__name__)
         return error
 
-    def note_stranger(self, path: str) -> None:
-        """Count a call that was refused for its token, and give it its line."""
+    def count_unauthenticated(self, path: str) -> None:
+        """Count and log a call that was refused because of its token."""
         with access_log.Entry(self.log, "grpc", path.rpartition("/")[2][:64]) as entry:
             entry.status = error_status.code_name(self.typed(Unauthenticated()))
 
     async def attempt(
         self, work: Awaitable[ResultT], refuse: Callable[[ConstellationError], ResultT]
     ) -> ResultT:
-        """Return what `work` comes to, or what `refuse` makes of its error."""
+        """Return the result of `work`, or what `refuse` returns for its typed error."""
         try:
             return await work
         except Exception as error:  # noqa: BLE001 - as for gRPC's handlers, below
             return refuse(self.typed(error))
 
     async def refuse(self, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
-        """End the call with the status that stands for `error`; always raises."""
+        """End the call with the gRPC status of `error`; always raises."""
         try:
             await context.abort(*error_status.terms(self.typed(error)))
-        except grpc.aio.InternalError:  # the caller is gone: nobody is left to be told
+        except grpc.aio.InternalError:  # the caller has disconnected
             raise asyncio.CancelledError from None
 
 
 def _check(request: Any) -> Any:
-    if hasattr(request, "__aiter__"):  # many of them, as they come
+    if hasattr(request, "__aiter__"):  # a stream of requests
         return (_check(each) async for each in request)
     if isinstance(request, Malformed):
         raise InvalidRequest("the message", request.reason, "protobuf with valid UTF-8")
@@ -162,24 +162,25 @@ async def write(
     """Send one reply of a stream.
 
     Raises:
-        Cancelled: The reader went away, or took nothing for `stall_s` seconds.
+        Cancelled: The client disconnected, or read nothing for `stall_s` seconds.
     """
     try:
         async with asyncio.timeout(stall_s):
             await context.write(reply)
     except TimeoutError:
-        raise Cancelled(f"the reader took nothing for {stall_s:g} s") from None
+        raise Cancelled(f"the client read nothing for {stall_s:g} s") from None
     except grpc.aio.InternalError:
-        raise Cancelled("the reader went away") from None
+        raise Cancelled("the client disconnected") from None
 
 
 def handlers(service: ServiceDescriptor, servicer: object, guard: Guard) -> grpc.GenericRpcHandler:
-    """Return the handlers of `service`.
+    """Return the gRPC handlers of a service.
 
     Args:
-        service: What is served.
-        servicer: Has one coroutine per RPC, named like it; a streaming one calls `write`.
-        guard: Answers for their errors.
+        service: Descriptor of the service.
+        servicer: Object with one coroutine per RPC, named like the RPC; a streaming RPC's
+            coroutine calls `write`.
+        guard: Handles the errors of all coroutines.
     """
     table = {}
     for method in service.methods:
@@ -193,7 +194,7 @@ def handlers(service: ServiceDescriptor, servicer: object, guard: Guard) -> grpc
 
 
 class Stub:
-    """Callables for every RPC of a service over a sync or async channel, named like the RPCs."""
+    """Client stub with one callable per RPC of a service, over a sync or async channel."""
 
     def __init__(
         self, channel: Any, service: ServiceDescriptor, *, raw_replies: bool = False
@@ -209,4 +210,4 @@ class Stub:
             setattr(self, method.name, call)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        raise AttributeError(name)  # for type checkers: the real ones are set in __init__
+        raise AttributeError(name)  # for type checkers: the callables are set in __init__

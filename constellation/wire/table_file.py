@@ -1,8 +1,9 @@
-"""The table as a compact msgpack file: what routers read when nobody else is up yet.
+"""Write and read the routing table as a compact msgpack file with a digest.
 
     {"schema": 1, "sha256": digest of content, "content": msgpack of the table}
 
-A damaged basin would still be numbers and route wrongly without a sign; hence the digest.
+The digest is needed because a damaged basin would still be numbers, and would change routes without
+an error.
 """
 
 import hashlib
@@ -29,11 +30,11 @@ from constellation.wire.kernel_names import is_kernel_name
 
 SCHEMA_VERSION = 1
 TABLE_BYTES_MAX = 16 * 1024 * 1024
-"""Largest table that is written, and read: about 9,000 kernels of one basin."""
+"""Largest table in bytes, for writing and reading: about 9,000 kernels of one basin."""
 
 
 def pack_table(table: Table) -> bytes:
-    """Return the table as msgpack; points as little-endian float64 bytes."""
+    """Return a table as msgpack; points are little-endian float64 bytes."""
     table_map = {
         "fisher_rao_radius": FISHER_RAO_RADIUS,
         "version": table.version,
@@ -50,10 +51,10 @@ def pack_table(table: Table) -> bytes:
 
 
 def unpack_table(data: bytes, *, source: object = "table") -> Table:
-    """Return the table in `data`.
+    """Read a table from its msgpack bytes.
 
     Raises:
-        ArtifactError: `data` is not a table of this schema; names `source`.
+        ArtifactError: `data` is not a table of this schema; the message names `source`.
     """
     try:
         return _unpack(msgpack.unpackb(data, max_bin_len=TABLE_BYTES_MAX), source)
@@ -62,23 +63,23 @@ def unpack_table(data: bytes, *, source: object = "table") -> Table:
 
 
 def save_table(path: Path, table: Table) -> None:
-    """Write the table so that a reader sees the old one or the new one, never half of it.
+    """Write a table atomically: a reader sees the old table or the new one, never a part.
 
     Raises:
-        ArtifactError: It is larger than what would be read; nothing is written.
+        ArtifactError: The table is larger than `TABLE_BYTES_MAX`; nothing is written.
     """
     data = pack_table(table)
     if len(data) > TABLE_BYTES_MAX:
         raise ArtifactError(
             path,
-            f"the table of {len(table.sites)} kernels would have {len(data)} bytes, and at most "
-            f"{TABLE_BYTES_MAX} are read; serve fewer kernels from one table",
+            f"the table of {len(table.sites)} kernels would have {len(data)} bytes; the limit is "
+            f"{TABLE_BYTES_MAX}; serve fewer kernels from one table",
         )
     write_whole(path, data)
 
 
 def load_table(path: Path) -> Table:
-    """Read a table, or raise `ArtifactError` naming the file."""
+    """Read a table from a file; raises `ArtifactError` that names the file."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -88,12 +89,14 @@ def load_table(path: Path) -> Table:
 
 def _unpack(envelope: dict[str, Any], source: object) -> Table:
     if envelope["schema"] != SCHEMA_VERSION:
-        raise ArtifactError(source, f"schema {envelope['schema']!r} is not {SCHEMA_VERSION}")
+        raise ArtifactError(
+            source, f"has schema {envelope['schema']!r}; this version reads {SCHEMA_VERSION}"
+        )
     if envelope["sha256"] != _digest(envelope["content"]):
-        raise ArtifactError(source, "damaged: its digest does not fit; make the artifacts again")
+        raise ArtifactError(source, "is damaged: its digest does not fit; make the artifacts again")
     content = msgpack.unpackb(envelope["content"], max_bin_len=TABLE_BYTES_MAX)
     if content["fisher_rao_radius"] != FISHER_RAO_RADIUS:
-        raise ArtifactError(source, f"its distances are not on radius {FISHER_RAO_RADIUS}")
+        raise ArtifactError(source, f"has distances on another radius than {FISHER_RAO_RADIUS}")
     background_K = _array(content["background"])
     return Table(
         version=int(content["version"]),
@@ -123,8 +126,8 @@ def _by_rule(values: dict[str, float]) -> dict[Rule, float]:
 
 
 def _pack_site(site: KernelSite) -> dict[str, Any]:
-    # Written where there is something to say: the tables of others are what they were without it.
-    # The bearings of several basins are left out: they follow from these and the background.
+    # Optional fields are written only where needed, so that other tables keep their bytes. The
+    # bearings of several basins are omitted: they follow from the basins and the background.
     several = {"basins": _floats(site.basins_BK)} if len(site.basins_BK) > 1 else {}
     share = {} if site.share is None else {"share": _pack_share(site.share)}
     measured = {} if site.arrived is None else {"arrived": [site.arrived, site.num_held_out]}
@@ -173,7 +176,7 @@ def _unpack_thresholds(content: dict[str, Any]) -> Thresholds:
     if not lengths or not shares or min(lengths) < 1 or not 0 < min(shares) <= max(shares) < 1:
         raise ValueError(f"thresholds for lengths {lengths} and shares {shares}")
     if list(lengths) != sorted(set(lengths)) or list(shares) != sorted(set(shares)):
-        raise ValueError("lengths and shares of thresholds must rise")
+        raise ValueError("lengths and shares of thresholds must be in ascending order")
     shape = (len(lengths), len(shares))
     return Thresholds(lengths=lengths, shares=shares, excess=_grids(content["excess"], shape))
 
@@ -204,7 +207,7 @@ def _unpack_refusal(content: dict[str, Any]) -> Refusal:
 
 
 def _grids(values: dict[str, bytes], shape: tuple[int, int]) -> dict[Rule, Any]:
-    """Return an array of this shape for every rule; a rule that is missing is an error."""
+    """Return an array of this shape for every rule; a missing rule is an error."""
     return {rule: _array(values[str(rule)]).reshape(shape) for rule in Rule}
 
 
@@ -212,7 +215,7 @@ def _unpack_site(content: dict[str, Any], background_K: FloatArray) -> KernelSit
     share = content.get("share")
     arrived, num_held_out = content.get("arrived", (None, 0))
     basins_BK = _array(content.get("basins", b"")).reshape(-1, len(background_K))
-    if not is_kernel_name(content["name"]):  # it becomes part of paths
+    if not is_kernel_name(content["name"]):  # the name becomes part of paths
         raise ValueError(f"{content['name']!r} cannot name a kernel")
     return KernelSite(
         name=content["name"],

@@ -1,7 +1,7 @@
-"""What a table of version 0.1.0 says beyond the tables of today: which text was unlearned.
+"""Read the unlearned sources from a routing table that version 0.1.0 wrote.
 
-Such a table lies in an artifacts folder without releases, and in the folder of each kernel that had
-joined or left, as a table of this kernel alone.
+Such a table is in an artifacts folder without releases, and in the folder of each kernel that
+joined or left, as a table of that kernel alone.
 """
 
 from pathlib import Path
@@ -13,17 +13,17 @@ from constellation.errors import ArtifactError
 from constellation.wire.table_file import TABLE_BYTES_MAX, load_table
 
 SITE_FILE: Final = "site.msgpack"
-"""In the folder of a kernel that had joined or left: its table."""
+"""Name of the table in the folder of a kernel that joined or left."""
 
 
 def unlearned_sources(path: Path) -> dict[str, tuple[str, ...]]:
-    """Return kernel -> sources of its text that it had unlearned, in the order they went.
+    """Return kernel -> unlearned sources of its text, in the order of unlearning.
 
     Args:
-        path: The table.
+        path: File of the table.
 
     Raises:
-        ArtifactError: It cannot be read, or is no table.
+        ArtifactError: The file cannot be read, or is not a table.
     """
     load_table(path)  # verifies its digest
     try:

@@ -1,6 +1,6 @@
-"""TLS by files: what a server shows, whom it trusts, and the same for clients.
+"""TLS of gRPC and HTTP servers and of clients, from PEM files.
 
-Both doors use the same files. Versions below 1.2 are refused by both.
+gRPC and HTTP use the same files, and both refuse TLS versions below 1.2.
 """
 
 import ssl
@@ -14,21 +14,21 @@ from constellation.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerTls:
-    """What a server shows, and which clients it lets in."""
+    """Files of a server's certificate and key, and of the authorities that sign its clients'."""
 
     certificate: Path
-    """PEM file with the server's certificate, and those up to its authority's."""
+    """PEM file with the server's certificate, followed by the chain up to its authority."""
     key: Path
-    """PEM file with its private key, without a passphrase."""
+    """PEM file with the private key of `certificate`, without a passphrase."""
     client_ca: Path | None = None
-    """PEM file with the authorities that vouch for clients; None lets in clients without a
+    """PEM file with the authorities that sign clients' certificates; None accepts clients without a
     certificate."""
 
     def context(self) -> ssl.SSLContext:
-        """Return the terms for a server of Python's own.
+        """Return the TLS context of an HTTP server (Python's `ssl`).
 
         Raises:
-            ConfigError: A file cannot be read or does not hold what it should.
+            ConfigError: A file cannot be read or has the wrong content.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -40,8 +40,8 @@ class ServerTls:
         return context
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Return the terms for a gRPC server; errors as in `context`."""
-        self.context()  # grpc says "invalid" of any file; this names the one that is
+        """Return the credentials of a gRPC server; errors as in `context`."""
+        self.context()  # checks the files, because grpc's error does not name the file
         return grpc.ssl_server_credentials(
             [(self.key.read_bytes(), self.certificate.read_bytes())],
             root_certificates=None if self.client_ca is None else self.client_ca.read_bytes(),
@@ -52,10 +52,10 @@ class ServerTls:
 def server_tls(
     certificate: Path | None, key: Path | None, client_ca: Path | None
 ) -> ServerTls | None:
-    """Return a server's terms, or None for plain text when no file is given.
+    """Return the TLS files of a server; None for unencrypted connections when no file is given.
 
     Raises:
-        ConfigError: One of the files comes without those that it needs.
+        ConfigError: A file is given without the other files that it needs.
     """
     if certificate is not None and key is not None:
         return ServerTls(certificate=certificate, key=key, client_ca=client_ca)
@@ -68,24 +68,25 @@ def server_tls(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClientTls:
-    """Which servers a client trusts, and what it shows them."""
+    """Files of the authorities that a client trusts, and of the client's certificate and key."""
 
     ca: Path
-    """PEM file with the authorities that vouch for servers; one that is self-signed is its own."""
+    """PEM file with the authorities that sign servers' certificates; a self-signed certificate is
+    its own authority."""
     certificate: Path | None = None
-    """PEM file with the client's certificate, for servers that ask for one."""
+    """PEM file with the client's certificate, for servers that require one."""
     key: Path | None = None
-    """PEM file with its private key, without a passphrase."""
+    """PEM file with the private key of `certificate`, without a passphrase."""
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
             raise ConfigError("a client's certificate and its key go together; give both")
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Return the terms for a gRPC channel.
+        """Return the credentials of a gRPC channel.
 
         Raises:
-            ConfigError: A file cannot be read or does not hold what it should.
+            ConfigError: A file cannot be read or has the wrong content.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         _load_authorities(context, self.ca)
@@ -100,10 +101,11 @@ class ClientTls:
 def client_tls(
     ca: str | Path | None, certificate: str | Path | None, key: str | Path | None
 ) -> ClientTls | None:
-    """Return a client's terms, or None for plain text when no file is given.
+    """Return the TLS files of a client; None for unencrypted connections when no file is given.
 
     Raises:
-        ConfigError: A certificate without its key, or without an authority to know the server by.
+        ConfigError: A certificate is given without its key, or without an authority that signs the
+            server's certificate.
     """
     paths = [None if path is None else Path(path) for path in (certificate, key)]
     if ca is not None:
@@ -121,7 +123,7 @@ def _load_identity(context: ssl.SSLContext, certificate: Path, key: Path) -> Non
         context.load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError) as error:
         raise ConfigError(
-            f"{certificate} and {key} are no certificate with its private key in PEM, without a "
+            f"{certificate} and {key} are not a certificate and its private key in PEM, without a "
             f"passphrase ({error})"
         ) from error
 

@@ -17,7 +17,12 @@ from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.client import AsyncClient
 from constellation.records import RoutingOptions, Sampling, TokenArray
-from constellation.routing.collective import CollectiveScores, Integration, integrate, uniform_nats
+from constellation.routing.collective_phi import (
+    CollectiveScores,
+    Integration,
+    integrate,
+    uniform_nats,
+)
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.channel import Bind
 from tests.actors.choir import VOCABULARY, Bytes, Choir, decoder, nats_of, sing

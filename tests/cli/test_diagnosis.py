@@ -171,7 +171,10 @@ def test_artifacts_that_are_damaged_or_mixed_up_are_each_named(
     for name in ("kernels/mail/weights", "kernels/numbers/weights", "table.msgpack"):
         assert any(detail.startswith(name) for detail in details)
     (folder / "current").write_bytes(b"x")
-    assert "no number of a release" in _doctor(run, "--artifacts", folder)[1]["artifacts"][0][1]
+    assert (
+        "instead of the number of a release"
+        in _doctor(run, "--artifacts", folder)[1]["artifacts"][0][1]
+    )
 
 
 def spoil(path: Path) -> None:

@@ -103,8 +103,8 @@ def change_meta(folder: Path, change: Callable[[dict], object]) -> None:
     ("key", "value", "reason"),
     [
         ("format", "other", "format is 'other'"),
-        ("version", 99, "version is 99; this release reads 1"),
-        ("fisher_rao_radius", 1, "fisher_rao_radius is 1; this release reads 2"),
+        ("version", 99, "version is 99; this version reads 1"),
+        ("fisher_rao_radius", 1, "fisher_rao_radius is 1; this version reads 2"),
         ("vocab_size", 7, "vocab_size and num_outcomes are 7"),
         ("background", [0.7, 0.7], "vocab_size and num_outcomes"),
     ],

@@ -19,7 +19,7 @@ from constellation.coordizer.coordinates import (
     fit_free,
     remove_corpus,
 )
-from constellation.coordizer.factorise import BURST_EXPONENT, count_windows, factorise
+from constellation.coordizer.count_factorisation import BURST_EXPONENT, count_windows, factorise
 from constellation.errors import ConfigError
 
 VOCAB = 60

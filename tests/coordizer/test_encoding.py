@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from constellation.coordizer import encoding
 from constellation.coordizer.bytelevel import byte_characters, bytes_to_token, token_to_bytes
 from constellation.coordizer.coordizer import Coordizer
+from constellation.coordizer.count_merges import train_count_merges
 from constellation.coordizer.encoding import Encoder
-from constellation.coordizer.merges import train_count_merges
 from constellation.coordizer.phi_merges import train_phi_merges
 from constellation.coordizer.vocabulary import from_tokenizer
 from tests.coordizer.corpora import CODE, DOCUMENTS, POEM, ascii_text, mixed_text
@@ -56,7 +56,7 @@ def test_long_texts_and_forgetting_change_nothing(
     coordizer: Coordizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoding, "_SLAB_PIECES", 7)
-    monkeypatch.setattr(encoding, "_REMEMBERED_BYTES_MAX", 100)
+    monkeypatch.setattr(encoding, "_CACHE_BYTES_MAX", 100)
     small = Encoder(coordizer.vocabulary)
     for text in (CODE, CODE[::-1], CODE * 3, POEM):
         assert small.encode(text).tolist() == coordizer.encode(text).tolist()
@@ -65,16 +65,16 @@ def test_long_texts_and_forgetting_change_nothing(
 def test_what_is_remembered_is_bounded(
     coordizer: Coordizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoding, "_REMEMBERED_BYTES_MAX", 1000)
+    monkeypatch.setattr(encoding, "_CACHE_BYTES_MAX", 1000)
     small = Encoder(coordizer.vocabulary)
     for number in range(500):
         small.encode(f"word{number} {'abcdefghij'[number % 10]}{number * 7919}")
-    learnt = small._remembered.keys() - small._common.keys()
+    learnt = small._cache.keys() - small._common.keys()
     assert 0 < sum(len(piece) for piece in learnt) < 1500
 
 
 def test_threads_share_an_encoder(coordizer: Coordizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "_REMEMBERED_BYTES_MAX", 200)
+    monkeypatch.setattr(encoding, "_CACHE_BYTES_MAX", 200)
     shared = Encoder(coordizer.vocabulary)
     texts = [f"def f{number}(x):\n    return x + {number}\n" for number in range(200)]
     expected = [coordizer.encode(text).tolist() for text in texts]

@@ -8,9 +8,13 @@ from tokenizers import Tokenizer
 
 from constellation.coordizer import long_pieces
 from constellation.coordizer.bytelevel import bytes_to_token
+from constellation.coordizer.count_merges import (
+    PIECE_CHARS_MAX,
+    cut_long_pieces,
+    train_count_merges,
+)
 from constellation.coordizer.encoding import LONG_PIECE_CHARS, Encoder
 from constellation.coordizer.long_pieces import WINDOW_CHARS, Token, merge_piece
-from constellation.coordizer.merges import PIECE_CHARS_MAX, cut_long_pieces, train_count_merges
 from constellation.coordizer.phi_merges import count_pieces, train_phi_merges
 from constellation.coordizer.vocabulary import from_tokenizer
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.merges import train_count_merges
+from constellation.coordizer.count_merges import train_count_merges
 from constellation.coordizer.phi_merges import count_pieces, gain, train_phi_merges
 from constellation.coordizer.training import train_coordizer
 from constellation.errors import ConfigError

@@ -217,7 +217,7 @@ def test_the_distance_is_the_mean_over_the_pairs(coordizer: Coordizer) -> None:
 
 
 def test_few_conversations_need_a_limit(coordizer: Coordizer) -> None:
-    with pytest.raises(ConfigError, match="2 conversations make no null"):
+    with pytest.raises(ConfigError, match="2 conversations are too few to derive a limit"):
         check_conversations(
             numbered([(SEA, SEA), (SKY, SKY)]), alignment=AlignmentCheck(coordizer=coordizer)
         )

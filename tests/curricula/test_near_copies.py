@@ -4,10 +4,10 @@ import random
 
 import pytest
 
+from constellation.curricula.comparison_units import PIECE_CHARS, RUN_CHARS_MAX, units
 from constellation.curricula.corpus import Document
-from constellation.curricula.dedupe import deduplicate
+from constellation.curricula.deduplication import deduplicate
 from constellation.curricula.near_copies import NearIndex, drop_near_copies, jaccard, sketch
-from constellation.curricula.units import PIECE_CHARS, RUN_CHARS_MAX, units
 
 SCRIPTS = {
     "Chinese": range(0x4E00, 0x5600),

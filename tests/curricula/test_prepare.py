@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.curricula.chunks import chunk
-from constellation.curricula.clean import clean
 from constellation.curricula.corpus import Corpus, Document
 from constellation.curricula.corpus_store import load_prepared, save_prepared
-from constellation.curricula.dedupe import deduplicate
+from constellation.curricula.deduplication import deduplicate
 from constellation.curricula.prepare import PrepareConfig, PreparedCorpus, prepare
 from constellation.curricula.split import SPLITS, SplitConfig, split
+from constellation.curricula.text_cleaning import clean
 from constellation.errors import ArtifactError, ConfigError, CorpusError
 
 lined_text = st.text(alphabet="ab \t\r\n\x00\x0cé", max_size=300)

@@ -12,7 +12,7 @@ from tests.domains.material import coordizer, domain
 
 def documents(name: str) -> FloatArray:
     """Return the basins of a domain's documents."""
-    return coordizer().folder.fold_batch(domain(name).train.evidence())
+    return coordizer().basin_estimator.basins(domain(name).train.evidence())
 
 
 def made(name: str) -> KernelTexts:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from constellation.errors import InvalidBasin
 from constellation.geometry import (
     HellingerSum,
+    add_hellinger_sums,
     distance,
-    fold_hellinger,
     geodesic,
     hellinger_mean,
     karcher_mean,
@@ -73,7 +73,7 @@ def test_the_karcher_mean_of_one_point_is_the_point() -> None:
 
 def test_the_mean_of_a_sum_is_the_hellinger_mean_of_all_its_points() -> None:
     p_NK = simplex(4, 30)
-    folded = fold_hellinger([sum_hellinger(p_NK[:10]), sum_hellinger(p_NK[10:])])
+    folded = add_hellinger_sums([sum_hellinger(p_NK[:10]), sum_hellinger(p_NK[10:])])
     assert folded.count == 30
     assert largest(folded.mean() - hellinger_mean(p_NK)) <= 1e-15
 
@@ -89,9 +89,9 @@ def test_dropping_a_corpus_is_bitwise_never_having_added_it(seed: int) -> None:
     """In whatever order the others were added before and after it."""
     kept = [sum_hellinger(simplex(seed + k, 7, 8)) for k in range(3)]
     unwanted = sum_hellinger(simplex(seed + 3, 1000, 8))
-    never = fold_hellinger(kept)
+    never = add_hellinger_sums(kept)
     for order in permutations([*kept, unwanted]):
-        after = fold_hellinger([record for record in order if record is not unwanted])
+        after = add_hellinger_sums([record for record in order if record is not unwanted])
         assert after.root_sum_K.tobytes() == never.root_sum_K.tobytes()
         assert after.mean().tobytes() == never.mean().tobytes()
         assert after.count == never.count
@@ -100,7 +100,7 @@ def test_dropping_a_corpus_is_bitwise_never_having_added_it(seed: int) -> None:
 def test_subtracting_a_corpus_from_the_sum_would_not_be_exact() -> None:
     """Why records are kept and folded again."""
     kept, unwanted = sum_hellinger(simplex(5, 7)), sum_hellinger(simplex(6, 1000))
-    total = fold_hellinger([kept, unwanted]).root_sum_K
+    total = add_hellinger_sums([kept, unwanted]).root_sum_K
     assert (total - unwanted.root_sum_K).tobytes() != kept.root_sum_K.tobytes()
 
 
@@ -114,6 +114,6 @@ def test_sums_that_make_no_sense_are_refused() -> None:
     with pytest.raises(InvalidBasin, match="0 texts"):
         sum_hellinger(np.zeros((0, 4))).mean()
     with pytest.raises(InvalidBasin, match="one or more"):
-        fold_hellinger([])
+        add_hellinger_sums([])
     with pytest.raises(InvalidBasin, match="one shape"):
-        fold_hellinger([sum_hellinger(simplex(7, 2, 4)), sum_hellinger(simplex(7, 2, 5))])
+        add_hellinger_sums([sum_hellinger(simplex(7, 2, 4)), sum_hellinger(simplex(7, 2, 5))])

@@ -17,8 +17,8 @@ from constellation.geometry.simplex import distance
 from constellation.kernel.files.checkpoint import load_kernel, save_kernel
 from constellation.kernel.network.decoder import Decoder
 from constellation.records import FloatArray, KernelSite, Rule, Share, Table
-from constellation.releases.diff import Comparison, compare, farthest
 from constellation.releases.manifest import Engine
+from constellation.releases.release_comparison import Comparison, compare, farthest
 from constellation.releases.store import ReleaseStore
 from constellation.wire.table_file import load_table, save_table
 from tests.releases.conftest import publish

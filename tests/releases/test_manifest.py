@@ -126,7 +126,7 @@ def test_a_manifest_has_one_form_and_others_are_refused_although_their_digest_fi
 
 
 def test_a_manifest_of_another_schema_is_refused_with_its_number() -> None:
-    with pytest.raises(ArtifactError, match="schema 2; this release reads 1"):
+    with pytest.raises(ArtifactError, match="schema 2; this version reads 1"):
         unpack_release(seal({"what": "ever"}, schema=SCHEMA_VERSION + 1))
 
 

@@ -14,7 +14,7 @@ from actors.spec import RouterOptions
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError
 from constellation.records import Route, RoutingOptions, Rule
-from constellation.releases.queries import Query
+from constellation.releases.query_file import Query
 from constellation.releases.replay import (
     MovedPair,
     ReleaseRouter,

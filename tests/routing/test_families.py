@@ -166,7 +166,7 @@ def test_members_that_write_together_share_the_weight_by_their_shares(seed: int)
     route = RoutingPolicy(after).decide(at_K, num_tokens=5, mode=Mode.MIXTURE, top_k=2)
     sites = {site.name: site for site in after.sites}
     members = replace(after, sites=tuple(sites[each.kernel] for each in route.choices[:2]))
-    renew = renewal(members, rule=Rule.BEARING, phi_weighting=True, fold=lambda _: at_K)
+    renew = renewal(members, rule=Rule.BEARING, phi_weighting=True, basin_of=lambda _: at_K)
     renewed = renew([1, 2, 3])
     np.testing.assert_allclose(renewed, [each.weight for each in route.choices[:2]], atol=1e-12)
     assert set(route.kernels[:2]) < set(FAMILY)

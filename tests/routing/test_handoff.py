@@ -23,7 +23,7 @@ def writers(walk: list[dict[str, float]], rule: HandoffRule) -> list[str]:
     for look, distances in enumerate(walk, 1):
         nearest = min(distances, key=lambda name: distances[name])
         lead = distances[writer] - distances[nearest]
-        target = watch.look(EVERY * look, nearest, lead)
+        target = watch.check(EVERY * look, nearest, lead)
         writer = target or writer
         said.append(writer)
     return said
@@ -76,7 +76,7 @@ def test_looks_are_eight_tokens_apart_however_many_come_at_once() -> None:
     for num_written in (3, 7, 8, 12, 16, 23, 40, 41, 47, 48):
         due.append(watch.is_due(num_written))
         if due[-1]:
-            watch.look(num_written, "a", 0.0)
+            watch.check(num_written, "a", 0.0)
     assert due == [False, False, True, False, True, False, True, False, False, True]
 
 

@@ -382,5 +382,5 @@ class Served:
         ]
         names = [CONSTELLATION.full_name, KERNEL.full_name]
         self._server, self.endpoint = await serve(
-            self._bind, services, names, note_refused=self.guard.note_stranger
+            self._bind, services, names, note_refused=self.guard.count_unauthenticated
         )

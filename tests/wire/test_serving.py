@@ -117,7 +117,7 @@ def test_a_reader_that_stands_still_loses_its_slot_and_is_told_when_it_reads_on(
             list(answer)
         error = error_status.from_rpc_error(caught.value, endpoint="?", limit_bytes=1)
         assert type(error) is errors.Cancelled
-        assert str(error) == "the reader took nothing for 0.05 s"
+        assert str(error) == "the client read nothing for 0.05 s"
         assert served.num_tasks(at_most=idle) == idle
 
 

@@ -1,7 +1,7 @@
 """Collective Phi of held-out documents, in both senses: as a mean, and as what is gained together.
 
-The second is `constellation/routing/collective.py`, which says what it is; so is what it says of
-live prompts.
+The second is `constellation/routing/collective_phi.py`, which says what it is; so is what it says
+of live prompts.
 """
 
 import statistics
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from constellation.kernel.observables.measurement import Measurement, bootstrap_interval
-from constellation.routing.collective import CollectiveScores, Integration, facts_of, integrate
+from constellation.routing.collective_phi import CollectiveScores, Integration, facts_of, integrate
 
 
 @dataclass(frozen=True, kw_only=True)

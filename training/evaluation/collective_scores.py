@@ -14,7 +14,7 @@ from constellation.curricula.corpus import Document
 from constellation.errors import CorpusError
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.writing.scoring import token_nats
-from constellation.routing.collective import CollectiveScores, uniform_nats
+from constellation.routing.collective_phi import CollectiveScores, uniform_nats
 from constellation.routing.policy import RoutingPolicy
 from training.evaluation.held_out_figures import PREFIX_TOKENS
 from training.evaluation.parallel import side_by_side

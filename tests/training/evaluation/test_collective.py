@@ -15,7 +15,7 @@ from constellation.errors import ConfigError, CorpusError
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.observables.measurement import Measurement
 from constellation.routing.calibration import calibrate, make_table
-from constellation.routing.collective import CollectiveScores
+from constellation.routing.collective_phi import CollectiveScores
 from constellation.routing.policy import RoutingPolicy
 from constellation.routing.site_fit import KernelTexts, fit_sites
 from tests.training.tiny import CONFIG

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from constellation.coordizer.fold import Folder
+from constellation.coordizer.basin_estimator import BasinEstimator
 from constellation.errors import ConfigError
 from constellation.geometry import distance, geodesic, hellinger_mean
 from constellation.kernel.network.decoder import Decoder
@@ -285,11 +285,11 @@ def test_state_goes_through_json_to_the_same_bits() -> None:
 def test_texts_have_the_basins_of_the_coordizers_fold() -> None:
     random = np.random.default_rng(0)
     coordinates = random.dirichlet(np.ones(K), size=64).astype(np.float32)
-    folder = Folder(coordinates, np.full(K, 1 / K))
+    estimator = BasinEstimator(coordinates, np.full(K, 1 / K))
 
     class Coordinates:
         def basin(self, ids: object) -> object:
-            return folder.fold(ids)  # type: ignore[arg-type]
+            return estimator.basin(ids)  # type: ignore[arg-type]
 
     from training.basin_targets import TextBasins
 
@@ -297,7 +297,7 @@ def test_texts_have_the_basins_of_the_coordizers_fold() -> None:
     found = TextBasins(Coordinates())(inputs)  # type: ignore[arg-type]
     assert found.dtype == torch.float32
     for row, basin in zip(inputs.numpy(), found, strict=True):
-        assert basin.numpy() == pytest.approx(folder.fold(row), abs=1e-6)
+        assert basin.numpy() == pytest.approx(estimator.basin(row), abs=1e-6)
 
 
 def test_a_fixed_basin_serves_every_text_and_must_be_one() -> None:

@@ -1,8 +1,8 @@
-"""Train merges by count: byte-level BPE through the Rust library `tokenizers`.
+"""Train BPE merges by pair counts, through the Rust library `tokenizers`.
 
 The vocabulary is the end token (id 0), the 256 bytes, then one token per merge in rank order.
 
-This file knows text and merges; it knows no coordinates and reads no files.
+This file works on text and merges; it uses no coordinates and reads no files.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,25 +19,25 @@ from constellation.coordizer.bytelevel import (
 from constellation.errors import ConfigError
 
 VOCAB_SIZE_MIN = NUM_BYTES + 1
-"""The end token and every byte; with no merge at all."""
+"""Smallest vocabulary: the end token and every byte, without a merge."""
 
 PAIR_COUNT_MIN = 2
-"""A pair that occurs once is never merged."""
+"""Least occurrences of a pair that may be merged."""
 
 PIECE_CHARS_MAX = 256
-"""Merges are learned inside pieces of at most this many characters: the time that a trainer takes
-grows as the length of a piece times the length of the text. Encoding has no such limit."""
+"""Most characters of a piece in which merges are learned: a trainer's time grows as the length of a
+piece times the length of the text. Encoding has no such limit."""
 
 
 def train_count_merges(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Merge the most frequent neighbours until the vocabulary is full.
+    """Train a tokenizer by merging the most frequent neighbours until the vocabulary is full.
 
     Args:
-        texts: Training text; the texts' borders are never crossed.
-        vocab_size: Most tokens, at least 257. Little text gives fewer.
+        texts: Training texts; no merge crosses from one text to the next.
+        vocab_size: Most tokens, at least 257. Short texts give fewer tokens.
 
     Returns:
-        A trained tokenizer; the same texts in the same order give the same one.
+        A trained tokenizer; the same texts in the same order give the same tokenizer.
 
     Raises:
         ConfigError: When `vocab_size` is below 257.
@@ -56,7 +56,7 @@ def train_count_merges(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def cut_long_pieces(texts: Iterable[str]) -> Iterator[str]:
-    """Yield the texts, cut where a run of letters, of signs or of blanks is over the limit."""
+    """Yield the texts, cut where letters, signs or blanks in a row exceed `PIECE_CHARS_MAX`."""
     for text in texts:
         start = 0
         for run in long_runs(text, PIECE_CHARS_MAX):
@@ -67,7 +67,7 @@ def cut_long_pieces(texts: Iterable[str]) -> Iterator[str]:
 
 
 def check_vocab_size(vocab_size: int) -> None:
-    """Raise `ConfigError` unless the end token and every byte fit."""
+    """Raise `ConfigError` when a vocabulary size has no room for the end token and every byte."""
     if vocab_size < VOCAB_SIZE_MIN:
         raise ConfigError(
             f"vocab_size is {vocab_size}; the end token and 256 bytes need {VOCAB_SIZE_MIN}"

@@ -1,4 +1,4 @@
-"""Bring a text into one plain form: line ends, control characters, blank lines."""
+"""Clean a text: plain newlines, no control characters, few blank lines, no trailing blanks."""
 
 import re
 
@@ -8,14 +8,14 @@ _BLANKS = re.compile(r"\n{4,}")
 
 
 def clean(text: str) -> str:
-    """Return `text` with plain newlines and without control characters and trailing spaces.
+    """Return `text` with plain newlines, without control characters and trailing spaces.
 
-    Runs of blank lines longer than two become two; one newline ends a text that has any other
-    character. Cleaning twice changes nothing more.
+    More than two blank lines in a row become two. A text with at least one visible character ends
+    with one newline; other texts become empty. Cleaning a cleaned text changes nothing.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _CONTROL.sub("", text)
-    # By line: a pattern for the ends of lines begins anew at every blank of a long run.
+    # Line by line: a pattern for line ends would start again at every blank of a long run.
     text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
     text = _BLANKS.sub("\n\n\n", text).strip("\n")
     return text + "\n" if text.strip() else ""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from constellation.errors import CorpusError
-from constellation.releases.queries import TEXT_BYTES_MAX, Query, read_queries
+from constellation.releases.query_file import TEXT_BYTES_MAX, Query, read_queries
 from constellation.wire import convert
 
 

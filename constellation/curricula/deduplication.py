@@ -1,7 +1,7 @@
-"""Drop exact copies, near copies, and repeated paragraphs.
+"""De-duplicate documents: remove exact copies, near copies and repeated paragraphs.
 
-Held-out figures mean nothing when the held-out text also stands in the training text, so this
-runs before the split and over the whole corpus.
+Held-out figures are meaningless when held-out text also occurs in the training text, so documents
+are de-duplicated before the split, over the whole corpus.
 """
 
 import hashlib
@@ -9,42 +9,43 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from constellation.curricula.comparison_units import units, use_other_operators
 from constellation.curricula.documents import Document
 from constellation.curricula.near_copies import drop_near_copies
-from constellation.curricula.units import units, use_other_operators
 
 _PARAGRAPHS = re.compile(r"(\n(?:[ \t]*\n)+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deduplicated:
-    """What is left, and how much was dropped."""
+    """The documents that are kept, and counts of what was removed."""
 
     documents: tuple[Document, ...]
     num_exact: int
-    """Documents dropped because another has the same text."""
+    """Documents removed because another document has the same text."""
     num_near: int
-    """Documents dropped because another is nearly the same."""
+    """Documents removed because another document is nearly the same."""
     num_paragraphs: int
-    """Paragraphs dropped because they stood earlier in the corpus."""
+    """Paragraphs removed because they occur earlier in the corpus."""
     num_emptied: int
-    """Documents dropped because all their paragraphs stood earlier in the corpus."""
+    """Documents removed because all their paragraphs occur earlier in the corpus."""
 
 
 def deduplicate(
     documents: Sequence[Document], *, similarity_max: float = 0.8, paragraph_chars_min: int = 200
 ) -> Deduplicated:
-    """Keep the first of every group of equal or nearly equal documents.
+    """Keep the first document of every group of equal or nearly equal documents.
 
     Args:
-        documents: Cleaned documents; the order decides which one of a group stays.
-        similarity_max: Jaccard index of shingles, five words or five characters of a script
-            without blanks, in (0, 1] from which two documents count as copies.
-        paragraph_chars_min: Paragraphs of at least this many characters are kept once in the
-            whole corpus; spacing, case and comment marks do not count, other operators do.
+        documents: Cleaned documents; the order decides which document of a group is kept.
+        similarity_max: Jaccard index of shingles (five words, or five characters of a script
+            without blanks), in (0, 1], from which on two documents count as copies.
+        paragraph_chars_min: Paragraphs of at least this many characters are kept once in the whole
+            corpus. Differences in spacing, case and comment marks are ignored, differences in
+            operators are not.
 
     Returns:
-        The documents that stay, in order, without repeated paragraphs.
+        The kept documents, in order, without repeated paragraphs.
     """
     exact, num_exact = _drop_exact(documents)
     near, num_near = drop_near_copies(exact, similarity_max)
@@ -86,7 +87,7 @@ def _drop_paragraphs(documents: Iterable[Document], chars_min: int) -> tuple[lis
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, int, int]]:
-    """Yield where each paragraph starts and ends, and where the blank lines after it end."""
+    """Yield the start and end of each paragraph, and the end of the blank lines after it."""
     start = 0
     for gap in _PARAGRAPHS.finditer(text):
         yield start, gap.start(), gap.end()
@@ -95,13 +96,13 @@ def _paragraphs(text: str) -> Iterator[tuple[int, int, int]]:
 
 
 class _SeenParagraphs:
-    """Where the paragraphs stand that have come so far, by their words."""
+    """Positions of all paragraphs so far, by the hash of their words."""
 
     def __init__(self) -> None:
         self._first: dict[bytes, tuple[str, int, int]] = {}
 
     def is_copy(self, text: str, start: int, end: int) -> bool:
-        """Note text[start:end], and return whether its words and operators came before."""
+        """Record text[start:end]; return whether its words and operators occurred before."""
         paragraph = text[start:end]
         key = hashlib.sha256(" ".join(units(paragraph)).encode()).digest()
         if key not in self._first:

@@ -1,10 +1,10 @@
-"""Soft counts of a domain, made once: all that the coordinates need of its text.
+"""Soft token counts of one domain's text, which the fit of token coordinates adds up.
 
-They depend on the domain's own documents, its name, the seed and the size of its block. There are
-few sizes, so the counts of each are kept with the record, and a constellation that grows does not
-count the text of others again.
+The counts depend on the domain's own documents, its name, the seed and the size of its block of
+outcomes. There are few sizes, so the counts for each size are stored in the record, and adding a
+kernel does not count the text of other kernels again.
 
-Shapes: V tokens of the vocabulary, B outcomes of a block, U different tokens of a domain.
+Shapes: V tokens of the vocabulary, B outcomes of a block, U distinct tokens of a domain.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,38 +21,39 @@ from constellation.coordizer.coordinates import (
     soft_counts,
     total_counts,
 )
-from constellation.coordizer.factorise import count_windows
+from constellation.coordizer.count_factorisation import count_windows
 from constellation.errors import ConfigError
 from constellation.records import FloatArray
 
 SIZES = tuple(range(2, BLOCK_MAX + 1))
-"""Sizes of blocks over which EM splits counts; in one outcome, or in shared ones, totals do."""
+"""Sizes of blocks over which EM divides counts; a block of one outcome, or of shared outcomes,
+needs only the total counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SoftCounts:
-    """What a domain adds to the coordinates, for every size of block."""
+    """Counts that a domain adds to the coordinates, for every size of block."""
 
     seed: int
-    """Of EM's start."""
+    """Seed of EM's start."""
     ids_U: NDArray[Any]
-    """Tokens that occur, rising."""
+    """Tokens that occur, ascending."""
     total_U: FloatArray
     """Damped count of each token, >= 0, float64."""
     by_size: Mapping[int, FloatArray]
-    """Outcomes of a block -> soft counts of each token in each of them, shape (U, B)."""
+    """Number of outcomes of a block -> soft counts of each token in each outcome, shape (U, B)."""
 
     def __post_init__(self) -> None:
-        """Refuse parts that do not fit each other."""
+        """Check that shapes fit and that tokens are ascending."""
         shapes = {size: soft_UB.shape for size, soft_UB in self.by_size.items()}
         wanted = {size: (len(self.ids_U), size) for size in SIZES}
         if self.total_U.shape != self.ids_U.shape or shapes != wanted:
             raise ConfigError(f"soft counts of shapes {shapes}; need {wanted}")
         if (np.diff(self.ids_U.astype(np.int64)) <= 0).any():
-            raise ConfigError("the tokens of soft counts must rise")
+            raise ConfigError("the tokens of soft counts must be in ascending order")
 
     def of_block(self, blocks: Blocks, domain: str, *, vocab_size: int) -> FloatArray:
-        """Return what the domain adds to its block, shape (V, B)."""
+        """Return the counts that the domain adds to its block of outcomes, shape (V, B)."""
         size = len(blocks[domain])
         if is_even(blocks, domain):
             return self._spread(even_counts(self.total_U, size), vocab_size)
@@ -67,13 +68,13 @@ class SoftCounts:
 def count_domain(
     documents: Sequence[NDArray[Any]], domain: str, *, vocab_size: int, seed: int
 ) -> SoftCounts:
-    """Count a domain's documents for every size of block.
+    """Count the tokens of a domain's documents for every size of block.
 
     Args:
         documents: Token ids of each document, each in [0, V).
-        domain: Its name.
+        domain: Name of the domain.
         vocab_size: V.
-        seed: Of EM's start.
+        seed: Seed of EM's start.
     """
     windows_WV = count_windows(documents, vocab_size=vocab_size)
     total_V = total_counts(windows_WV)

@@ -1,6 +1,6 @@
-"""Say what is different between two releases: a record, and the same in words.
+"""Compare two releases: which kernels, files, basins, seats and thresholds differ.
 
-Shapes: B basins of a kernel, K outcomes.
+The result is a record, and lines for people. Shapes: B basins of a kernel, K outcomes.
 """
 
 import json
@@ -19,77 +19,79 @@ from constellation.releases.store import ReleaseStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelChange:
-    """A kernel of both releases that is not the same in both."""
+    """Differences of one kernel that is in both releases."""
 
     name: str
     files: tuple[str, ...]
-    """Paths in its folder that are in one release only, or have another content there."""
+    """Paths in the kernel's folder that only one release has, or whose contents differ."""
     base_changed: bool
-    """Whether an adapter has another base, or the base of this hash has other files."""
+    """Whether the adapter has another base, or its base has other files."""
     text_changed: bool
-    """Whether the record of its training text is another one."""
+    """Whether the text record of the kernel differs."""
     moved_rad: float | None
-    """How far its basins moved at most, Fisher-Rao, radians in [0, pi]; None when the simplexes
-    have different numbers of outcomes."""
+    """Largest movement of the kernel's basins, Fisher-Rao distance, radians in [0, pi]; None when
+    the simplexes have different numbers of outcomes."""
     num_basins: tuple[int, int]
-    """Basins that route to it, before and after."""
+    """Number of basins of the kernel, before and after."""
     share_changed: bool
-    """Whether it takes another part of its family's queries, or is of another family."""
+    """Whether the kernel gets another part of its family's queries, or is of another family."""
     arrived: tuple[float | None, float | None]
-    """Share of its held-out passages that arrive, before and after; None when not measured."""
+    """Share of the kernel's held-out passages whose nearest kernel it is, before and after, higher
+    is better; None when not measured."""
     radius_rad: float
-    """How much its radius changed at most, radians, over the rules."""
+    """Largest change of the kernel's radius over the rules, radians."""
     seats: tuple[int | None, int | None]
-    """Its seat before and after."""
+    """Seat (E8 root) of the kernel, before and after."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoordizerChange:
-    """What is different about the coordizers; tokens and coordinates may change apart."""
+    """Differences of the coordizers of two releases, for tokens and for coordinates."""
 
     hashes: tuple[str, str]
-    """sha256 (hex) of vocabulary, coordinates and background, before and after."""
+    """sha256 (hex) of vocabulary, coordinates, background and settings, before and after."""
     tokens_changed: bool
     blocks: tuple[str, ...]
-    """Domains whose outcomes are others, or that are in one of the two only."""
+    """Domains whose outcomes differ, or that only one coordizer has."""
     num_outcomes: tuple[int, int]
 
     @property
     def changed(self) -> bool:
-        """Whether a text may lie elsewhere."""
+        """Whether a text may have another basin."""
         return self.hashes[0] != self.hashes[1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """What is different between two releases."""
+    """Differences of two releases."""
 
     before: int
     after: int
     same: bool
-    """Whether all that is served is the same, to the bit."""
+    """Whether all that is served is equal to the bit."""
     joined: tuple[str, ...]
-    """Kernels of the second only, by name."""
+    """Kernels that only the second release has, by name."""
     left: tuple[str, ...]
-    """Kernels of the first only."""
+    """Kernels that only the first release has, by name."""
     kernels: tuple[KernelChange, ...]
-    """Kernels of both that are not the same."""
+    """Differences of the kernels that both releases have; kernels without differences are
+    omitted."""
     coordizer: CoordizerChange
     temperatures: Mapping[str, tuple[float | None, float | None]]
     """Rule -> temperature before and after in radians, where it changed."""
     thresholds_changed: bool
-    """Whether other queries are out of domain, by the thresholds that all kernels share."""
+    """Whether the thresholds of refusal, which all kernels share, differ."""
     options: tuple[str, ...]
-    """Options of making it whose values are others."""
+    """Options of the fit whose values differ."""
 
     @property
     def moved_rad(self) -> float | None:
-        """How far a basin moved at most, radians; None when that cannot be said of one."""
+        """Largest movement of any basin, radians; None when one movement is undefined."""
         moved = [kernel.moved_rad for kernel in self.kernels]
         return None if None in moved else max((each for each in moved if each), default=0.0)
 
     def words(self) -> list[str]:
-        """Return the same in lines for people."""
+        """Return the differences as lines for people."""
         if self.same:
             return [f"releases {self.before} and {self.after} serve the same, to the bit"]
         lines = [
@@ -104,14 +106,14 @@ class Comparison:
             *(["thresholds of refusal changed"] if self.thresholds_changed else []),
             *_listed("options that changed", self.options),
         ]
-        return lines or ["the tables differ in what neither kernels nor routes depend on"]
+        return lines or ["the tables differ, in nothing that kernels or routes depend on"]
 
 
 def compare(store: ReleaseStore, before: int, after: int) -> Comparison:
     """Compare two releases of a store.
 
     Raises:
-        ArtifactError: One is not there, or a file of it is missing or damaged.
+        ArtifactError: A release does not exist, or a file of it is missing or damaged.
     """
     old, new = store.read(before), store.read(after)
     old_table, new_table = store.table(old), store.table(new)
@@ -165,13 +167,13 @@ def _kernel_change(
 
 
 def farthest(old_BK: FloatArray, new_BK: FloatArray) -> float | None:
-    """Return how far a basin of either set lies from the nearest of the other, at most.
+    """Return the largest distance from a basin of either set to the nearest basin of the other.
 
-    For one basin each it is their distance.
+    This is the Hausdorff distance of the two sets; for one basin each it is their distance.
 
     Args:
         old_BK: Simplex points, shape (B, K).
-        new_BK: Simplex points, of which there may be another number.
+        new_BK: Simplex points; their number B may differ.
 
     Returns:
         Radians in [0, pi], 0 for equal sets; None when K differs.

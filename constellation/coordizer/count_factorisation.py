@@ -1,7 +1,7 @@
-"""Count tokens in windows and split the counts over outcomes by EM.
+"""Count tokens in windows of 128 tokens, and divide the counts over K outcomes by EM.
 
-The arithmetic under the coordinates: sparse counts in, soft counts out. Knows token ids and
-numbers, not text, labels or files. Memory is O(non-zeros + (W + V) K).
+The arithmetic behind token coordinates: sparse counts in, soft counts out. This file works on token
+ids and numbers, not on text, labels or files. Memory is O(non-zeros + (W + V) K).
 
 Shapes: V tokens of the vocabulary, K outcomes, W windows, N non-zero counts.
 
@@ -20,10 +20,11 @@ from constellation.errors import ConfigError
 from constellation.records import FloatArray
 
 WINDOW_TOKENS = 128
-"""Tokens that share one mixture of outcomes."""
+"""Tokens per window; all tokens of a window share one mixture of outcomes."""
 
 BURST_EXPONENT = 0.8
-"""A token seen n times in a document counts n^0.8: the second time is less news than the first."""
+"""Damping exponent: a token seen n times in a document counts n^0.8, because repetitions within a
+document are less informative than the first occurrence."""
 
 _CHUNK_NONZEROS = 262_144
 
@@ -36,8 +37,8 @@ def count_windows(documents: Sequence[NDArray[Any]], *, vocab_size: int) -> spar
         vocab_size: V.
 
     Returns:
-        Float32 counts, shape (W, V). The windows of one document sum to n^0.8 for a token it has
-        n times.
+        Float32 counts, shape (W, V). For a token that a document contains n times, the counts of
+        the document's windows sum to n^0.8.
 
     Raises:
         ConfigError: When an id is outside [0, vocab_size).
@@ -60,7 +61,7 @@ def count_windows(documents: Sequence[NDArray[Any]], *, vocab_size: int) -> spar
 
 
 def _damped(ids_T: NDArray[Any]) -> NDArray[np.float32]:
-    """Return what each occurrence counts: those of a token seen n times sum to n^0.8."""
+    """Return the damped count of each occurrence: n occurrences of a token sum to n^0.8."""
     _, place_T, total_U = np.unique(ids_T, return_inverse=True, return_counts=True)
     damped_T: NDArray[np.float32] = (total_U[place_T] ** (BURST_EXPONENT - 1)).astype(np.float32)
     return damped_T
@@ -81,16 +82,16 @@ def factorise(
     iterations: int,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Split counts over outcomes: n_wv ~ sum_z theta_wz phi_vz, by EM.
+    """Divide counts over outcomes by EM: n_wv ~ sum_z theta_wz phi_vz.
 
     Args:
         windows_WV: Counts, shape (W, V).
         num_outcomes: K.
         iterations: EM steps, at least 1.
-        rng: Draws the first theta; all else follows from it.
+        rng: Draws the initial theta; the result is a function of the draw and the counts.
 
     Returns:
-        Soft counts of token v in outcome z, shape (V, K); over z they sum to the counts.
+        Soft counts of token v in outcome z, shape (V, K); summed over z they equal the counts.
     """
     num_windows, vocab_size = windows_WV.shape
     theta_WK = rng.dirichlet(np.ones(num_outcomes), num_windows).astype(np.float32)
@@ -101,7 +102,7 @@ def factorise(
     for _ in range(iterations):
         theta_WK, soft_VK = _em_step(windows_WV, theta_WK, phi_VK)
         phi_VK = (soft_VK / np.maximum(soft_VK.sum(axis=0), 1e-12)).astype(np.float32)
-    # float32 loses a few digits on the way; the totals of each token are known exactly.
+    # float32 sums lose a few digits; rescale to each token's total, which is known exactly.
     sums_V = soft_VK.sum(axis=1)
     scale_V = np.divide(token_V, sums_V, out=np.zeros_like(token_V), where=sums_V > 0)
     exact_VK: FloatArray = soft_VK * scale_V[:, None]
@@ -111,7 +112,7 @@ def factorise(
 def _em_step(
     windows_WV: sparse.csr_array, theta_WK: NDArray[np.float32], phi_VK: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], FloatArray]:
-    """Return the next theta, rows summing to 1, and the soft counts under the parameters given."""
+    """Return the next theta, rows summing to 1, and the soft counts under the given parameters."""
     soft_VK = np.zeros(phi_VK.shape)
     next_WK = np.empty_like(theta_WK)
     for rows in _row_chunks(windows_WV.indptr):
@@ -119,7 +120,7 @@ def _em_step(
         theta = theta_WK[rows]
         repeated_NK = np.repeat(theta, np.diff(part.indptr), axis=0)
         expected_N = np.einsum("nk,nk->n", repeated_NK, phi_VK[part.indices])
-        # 1e-30 keeps a count whose outcomes all died from dividing by 0; it then weighs nothing.
+        # 1e-30 avoids a division by 0 for a count whose outcomes all have mass 0; its weight is 0.
         ratio_N = part.data / np.maximum(expected_N, 1e-30)
         weights = sparse.csr_array((ratio_N, part.indices, part.indptr), shape=part.shape)
         next_WK[rows] = theta * (weights @ phi_VK)
@@ -130,7 +131,7 @@ def _em_step(
 
 
 def _row_chunks(indptr: NDArray[Any]) -> Iterator[slice]:
-    """Yield runs of rows with about `_CHUNK_NONZEROS` non-zeros each."""
+    """Yield slices of rows with about `_CHUNK_NONZEROS` non-zeros each."""
     start, num_rows = 0, indptr.size - 1
     while start < num_rows:
         limit = indptr[start] + _CHUNK_NONZEROS

@@ -1,7 +1,7 @@
-"""Read the queries of a file: its lines, or the records of a file in JSON lines.
+"""Read a file of queries to replay: one text per line, or one record per line (JSON lines).
 
-A file named `.jsonl` or `.ndjson` holds a record a line, with the text under `prompt` or `text`;
-in every other file a line is a text. It must not know where a text goes.
+In a file named `.jsonl` or `.ndjson` every line is a record with the text under `prompt` or `text`;
+in every other file a line is a text. This file does not route the queries.
 """
 
 import json
@@ -13,32 +13,33 @@ from typing import BinaryIO, Final
 from constellation.errors import CorpusError
 
 TEXT_BYTES_MAX: Final = 1024 * 1024
-"""Largest text that a router reads; a test compares it with the router's."""
+"""Longest text in bytes that a router accepts; a test compares it with the router's limit."""
 RECORD_SUFFIXES: Final = (".jsonl", ".ndjson")
 FIELDS: Final = ("prompt", "text")
 
-# A character of a record may take six bytes (\\u0041) for each of its own.
+# JSON may write each byte of a text as up to six bytes (\\u0041).
 _LINE_BYTES_MAX = 8 * TEXT_BYTES_MAX
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """A line of the file."""
+    """One line of a file of queries."""
 
     line: int
-    """Its number in the file, from 1."""
+    """Line number in the file, from 1."""
     text: str | None
-    """None for a line without a text that a router accepts: it is empty or over 1 MiB."""
+    """Text of the query; None for a line that a router would refuse: empty or over 1 MiB."""
 
 
 def read_queries(path: Path) -> Iterator[Query]:
-    """Return the queries of a file in their order, of which one at a time is in memory.
+    """Yield the queries of a file in order, with one query at a time in memory.
 
     Args:
-        path: Of text in UTF-8.
+        path: Text file in UTF-8.
 
     Raises:
-        CorpusError: The file cannot be read; later, a line is not UTF-8 or no record of a text.
+        CorpusError: The file cannot be read; during iteration: a line is not UTF-8, or not a record
+            with a text.
     """
     try:
         path.open("rb").close()
@@ -59,7 +60,7 @@ def _queries(path: Path) -> Iterator[Query]:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes | None]:
-    """Yield lines without their ends; None for one that is too long to be kept."""
+    """Yield lines without line ends; None for a line that is too long to keep."""
     while raw := file.readline(_LINE_BYTES_MAX):
         whole = raw.endswith(b"\n") or len(raw) < _LINE_BYTES_MAX
         rest = raw
@@ -90,5 +91,5 @@ def _field(path: Path, number: int, line: str) -> str:
 def _is_accepted(text: str | None) -> bool:
     try:
         return text is not None and 0 < len(text.encode()) <= TEXT_BYTES_MAX
-    except UnicodeEncodeError:  # half a character cannot be sent
+    except UnicodeEncodeError:  # a lone surrogate cannot be sent
         return False

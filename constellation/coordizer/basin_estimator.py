@@ -1,9 +1,11 @@
-"""Fold a text's tokens into its basin: the posterior over the outcomes, by EM.
+"""Compute a text's basin (simplex point): the posterior over K outcomes given its tokens, by EM.
 
-This is the serving half of the coordinates: numpy only, no torch, no fitting. It sits in every
-dispatch, so 64 tokens take about 50 microseconds.
+A basin is a text's point on the probability simplex. The computation is called fold-in: the token
+coordinates are frozen, and only the text's mixture of outcomes is estimated. numpy only, no torch,
+no fitting. Every routed query needs a basin, so 64 tokens take about 50 microseconds.
 
-Shapes: V tokens of the vocabulary, K outcomes, T tokens of one text, U different ones, M texts.
+Shapes: V tokens of the vocabulary, K outcomes, T tokens of one text, U distinct tokens of the text,
+M texts.
 
 Source: fold-in of probabilistic latent semantic analysis (Hofmann 1999) with a Dirichlet prior
 centred on the background.
@@ -21,21 +23,22 @@ from constellation.geometry.simplex import distance
 from constellation.records import FloatArray
 
 REPEAT_EXPONENT = 0.5
-"""A token seen n times in a text counts n^0.5: a text that repeats a word is not twice as sure."""
+"""Damping exponent: a token seen n times in a text counts n^0.5, since repeating a word does not
+double the evidence."""
 
 _LEAVE_OUT_ROWS = 256
 
 _BLOCK_ELEMENTS = 2**18
 
 
-class Folder:
-    """Turns token ids into basins under frozen coordinates.
+class BasinEstimator:
+    """Computes basins (simplex points) of token ids under frozen token coordinates.
 
         theta <- (sum_t w_t normalise(theta * p(z|t) / pi) + prior * pi) / (sum_t w_t + prior)
 
-    from theta = pi, a fixed number of times; t runs over the different tokens, and w_t = n_t^0.5
-    for a token seen n_t times (w_t = n_t with `repeat_exponent=1`). The same settings must serve
-    for fitting kernels and for routing queries.
+    EM starts at theta = pi and runs a fixed number of steps; t runs over the distinct tokens, and
+    w_t = n_t^0.5 for a token seen n_t times (w_t = n_t with `repeat_exponent=1`). Kernels must be
+    fitted, and queries routed, with the same settings.
     """
 
     def __init__(
@@ -47,17 +50,18 @@ class Folder:
         prior: float = 1.0,
         repeat_exponent: float = REPEAT_EXPONENT,
     ) -> None:
-        """Take coordinates and settings.
+        """Store coordinates and settings.
 
         Args:
             conditional_VK: p(z | token), rows on the simplex, shape (V, K).
             background_K: Corpus background pi, all entries > 0, shape (K,).
             iterations: EM steps, at least 1.
-            prior: Weight a0 of the background in tokens, > 0.
-            repeat_exponent: In [0, 1]: 1 counts every occurrence, 0 every different token once.
+            prior: Weight a0 of the background, in tokens, > 0.
+            repeat_exponent: In [0, 1]: 1 counts every occurrence, 0 counts every distinct token
+                once.
 
         Raises:
-            ConfigError: On shapes that do not fit or settings out of range.
+            ConfigError: Shapes do not fit, or a setting is out of range.
         """
         if conditional_VK.ndim != 2 or background_K.shape != conditional_VK.shape[1:]:
             raise ConfigError(
@@ -85,10 +89,10 @@ class Folder:
         return int(self._ratio_VK.shape[0])
 
     def settings(self) -> str:
-        """Return all that decides a basin beside the coordinates, as one line for hashing."""
+        """Return the settings beside the coordinates that decide a basin, as one hashable line."""
         return f"{self.iterations} {self.prior!r} {self.repeat_exponent!r}"
 
-    def fold(self, ids: ArrayLike) -> FloatArray:
+    def basin(self, ids: ArrayLike) -> FloatArray:
         """Return the basin of one text.
 
         Args:
@@ -109,7 +113,7 @@ class Folder:
         ratio_UK = self._ratio_VK.take(ids_U, axis=0)
         scale = np.float32(1 / (float(weight_U.sum()) + self.prior))
         theta_K = self._start_K
-        # Some BLAS kernels compute on padding and raise "invalid" for it beside a right result.
+        # Some BLAS routines compute on padding and raise "invalid" there; the result is right.
         with np.errstate(invalid="ignore"):
             for _ in range(self.iterations):
                 evidence_U = ratio_UK.dot(theta_K)
@@ -121,10 +125,11 @@ class Folder:
         basin_K /= basin_K.sum()
         return basin_K
 
-    def fold_batch(self, texts: Sequence[ArrayLike]) -> FloatArray:
-        """Return the basins of several texts, shape (M, K); row m equals `fold(texts[m])`.
+    def basins(self, texts: Sequence[ArrayLike]) -> FloatArray:
+        """Return the basins of several texts, shape (M, K), with the bits of `basin(texts[m])`.
 
-        Texts of as many different tokens are folded together, so that short ones cost a tenth.
+        Texts with the same number of distinct tokens are computed together, which makes short texts
+        ten times as fast.
 
         Raises:
             InvalidRequest: When an id is outside the vocabulary.
@@ -132,14 +137,14 @@ class Folder:
         basins_MK = np.tile(self.background_K, (len(texts), 1))
         ids_S, counts_S, ends_M = distinct_tokens(texts, self.num_tokens)
         sizes_M = np.diff(ends_M, prepend=0)
-        for rows in self._alike(sizes_M):
+        for rows in self._equal_sizes(sizes_M):
             size = int(sizes_M[rows[0]])
             place_MU = (ends_M[rows] - size)[:, None] + np.arange(size)
-            basins_MK[rows] = self._fold_alike(ids_S[place_MU], counts_S[place_MU])
+            basins_MK[rows] = self._basins_alike(ids_S[place_MU], counts_S[place_MU])
         return basins_MK
 
-    def _alike(self, sizes_M: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-        """Yield texts of equal size, as many as fit a cache; texts of none are left out."""
+    def _equal_sizes(self, sizes_M: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+        """Yield indices of texts of equal size, in groups that fit the cache; omit empty texts."""
         order = np.argsort(sizes_M, kind="stable")
         for group in np.split(order, np.flatnonzero(np.diff(sizes_M[order])) + 1):
             size = int(sizes_M[group[0]]) if len(group) else 0
@@ -147,10 +152,11 @@ class Folder:
                 most = max(1, _BLOCK_ELEMENTS // (size * self.background_K.size))
                 yield from (group[at : at + most] for at in range(0, len(group), most))
 
-    def _fold_alike(self, ids_MU: NDArray[np.intp], counts_MU: NDArray[np.intp]) -> FloatArray:
-        """Return the basins of texts with as many different tokens, by the steps of `fold`.
+    def _basins_alike(self, ids_MU: NDArray[np.intp], counts_MU: NDArray[np.intp]) -> FloatArray:
+        """Return the basins of texts with equally many distinct tokens, by the steps of `basin`.
 
-        Every product is that of one text's matrix and vector, as there, so no bit is different.
+        Every product is one text's matrix times that text's vector, as in `basin`, so no bit
+        differs.
         """
         weight_MU = self._weights(counts_MU)
         ratio_MUK = self._ratio_VK.take(ids_MU, axis=0)
@@ -169,36 +175,36 @@ class Folder:
         return basins_MK
 
     def influence(self, ids: ArrayLike) -> FloatArray:
-        """Return how far each token moved the basin: leave one out, fold the rest, measure.
+        """Return how far each token moved the basin: the distance to the basin without the token.
 
-        Costs O(iterations * U^2 * K); it is for explanations, not for the dispatch.
+        Costs O(iterations * U^2 * K), so this is for explanations of a route, not for routing.
 
         Args:
             ids: Token ids, shape (T,).
 
         Returns:
-            Fisher-Rao distances in radians between the basin with and without each token,
-            shape (T,), in [0, pi]. A token at the background moves nothing but the weight of the
-            prior, so its value is near 0.
+            Fisher-Rao distances in radians between the basin with and without each token, shape
+            (T,), in [0, pi]. A token whose coordinate is the background changes only the relative
+            weight of the prior, so its distance is near 0.
 
         Raises:
             InvalidRequest: When an id is outside the vocabulary.
         """
         ids_T = checked_ids(ids, self.num_tokens)
         ids_U, place_T, counts_U = np.unique(ids_T, return_inverse=True, return_counts=True)
-        whole_K = self.fold(ids_T)
+        whole_K = self.basin(ids_T)
         shifts_U = np.empty(ids_U.size)
         for start in range(0, ids_U.size, _LEAVE_OUT_ROWS):
             left_out = np.arange(start, min(start + _LEAVE_OUT_ROWS, ids_U.size))
-            basins_MK = self._fold_without(ids_U, counts_U, left_out)
+            basins_MK = self._basins_without(ids_U, counts_U, left_out)
             shifts_U[left_out] = distance(basins_MK, whole_K)
         shifts_T: FloatArray = shifts_U[place_T]
         return shifts_T
 
-    def _fold_without(
+    def _basins_without(
         self, ids_U: NDArray[Any], counts_U: NDArray[Any], left_out: NDArray[Any]
     ) -> FloatArray:
-        """Return the basins of the text without one occurrence of each of the tokens `left_out`."""
+        """Return the basins of a text with one occurrence of each token in `left_out` removed."""
         ratio_UK = self._ratio_VK.take(ids_U, axis=0)
         weight_MU = np.tile(self._weights(counts_U), (left_out.size, 1))
         rest = counts_U[left_out] - 1

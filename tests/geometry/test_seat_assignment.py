@@ -7,7 +7,7 @@ import pytest
 
 from constellation.errors import ConfigError
 from constellation.geometry import pairwise_distances
-from constellation.geometry.assignment import _Search, assign_seats
+from constellation.geometry.seat_assignment import _Search, assign_seats
 from constellation.geometry.seats import seat_basins, seat_distances, simple_seats
 from tests.geometry.cases import simplex
 

@@ -11,7 +11,7 @@ from constellation.errors import ConfigError
 from constellation.geometry import bearing
 from constellation.records import FloatArray, KernelSite, Mode, Rule, Table
 from constellation.routing.mixture import joint_logits, mixture_log_probs, posterior_weights
-from constellation.routing.mixture_weights import Weighing, joint_nats, renewal
+from constellation.routing.mixture_weights import EnsembleWeights, joint_nats, renewal
 from constellation.routing.policy import RoutingPolicy
 
 seeds = st.integers(0, 2**32 - 1)
@@ -33,12 +33,12 @@ def test_scoring_a_text_is_writing_it(
     nats_kT = random.exponential(2, (3, len(tokens)))
     weights_k = random.dirichlet(np.ones(3))
     renew = by_sum if renews else None
-    weighing = Weighing(mode, weights_k, tokens[:num_context], renew)
-    weighing.hear_prompt(nats_kT[:, :num_context])
+    weighing = EnsembleWeights(mode, weights_k, tokens[:num_context], renew)
+    weighing.observe_prompt(nats_kT[:, :num_context])
     written = []
     for token, nats_k in zip(tokens[num_context:], nats_kT.T[num_context:], strict=True):
         written.append(-np.log(weighing.weights_k @ np.exp(-nats_k)))
-        weighing.note(token, -nats_k)
+        weighing.observe_token(token, -nats_k)
     scored = joint_nats(mode, nats_kT, weights_k, tokens, num_context, renew)
     np.testing.assert_allclose(scored, written, atol=1e-9)
 
@@ -51,10 +51,10 @@ def test_a_mixture_is_renewed_every_eight_tokens_by_the_last_128() -> None:
         return np.array([0.25, 0.75])
 
     prompt = list(range(125))
-    weighing = Weighing(Mode.MIXTURE, np.array([0.5, 0.5]), prompt, renew)
+    weighing = EnsembleWeights(Mode.MIXTURE, np.array([0.5, 0.5]), prompt, renew)
     for token in range(125, 145):
         assert weighing.weights_k[0] == pytest.approx(0.5 if token < 133 else 0.25)
-        weighing.note(token, np.zeros(2))
+        weighing.observe_token(token, np.zeros(2))
     assert seen == [list(range(5, 133)), list(range(13, 141))]
 
 
@@ -62,10 +62,10 @@ def test_a_mixture_is_renewed_every_eight_tokens_by_the_last_128() -> None:
 def test_a_posterior_is_bayes_over_all_that_was_heard(seed: int) -> None:
     random = np.random.default_rng(seed)
     weights_k, nats_kT = random.dirichlet(np.ones(4)), random.exponential(3, (4, 12))
-    weighing = Weighing(Mode.POSTERIOR, weights_k, [1, 2, 3, 4])
-    weighing.hear_prompt(nats_kT[:, :4])
+    weighing = EnsembleWeights(Mode.POSTERIOR, weights_k, [1, 2, 3, 4])
+    weighing.observe_prompt(nats_kT[:, :4])
     for nats_k in nats_kT.T[4:]:
-        weighing.note(0, -nats_k)
+        weighing.observe_token(0, -nats_k)
     expected = posterior_weights(weights_k, -nats_kT)[:, -1]
     np.testing.assert_allclose(weighing.weights_k, expected, atol=1e-12)
 
@@ -74,18 +74,18 @@ def test_a_posterior_is_bayes_over_all_that_was_heard(seed: int) -> None:
 def test_who_is_left_shares_a_dropped_kernels_weight_in_proportion(seed: int, mode: Mode) -> None:
     random = np.random.default_rng(seed)
     weights_k = random.dirichlet(np.ones(3))
-    weighing = Weighing(mode, weights_k, [], by_sum)
+    weighing = EnsembleWeights(mode, weights_k, [], by_sum)
     weighing.drop(1)
     rest = weights_k[[0, 2]] / weights_k[[0, 2]].sum()
     np.testing.assert_allclose(weighing.weights_k[[0, 2]], rest, atol=1e-12)
     for token in range(30):
-        weighing.note(token, random.normal(size=3))
+        weighing.observe_token(token, random.normal(size=3))
         assert weighing.weights_k[1] == 0
         assert weighing.weights_k.sum() == pytest.approx(1)
 
 
 def test_kernels_that_are_left_without_weight_share_alike() -> None:
-    weighing = Weighing(Mode.MIXTURE, np.array([1.0, 0, 0]), [])
+    weighing = EnsembleWeights(Mode.MIXTURE, np.array([1.0, 0, 0]), [])
     weighing.drop(0)
     assert weighing.weights_k.tolist() == [0, 0.5, 0.5]
     weighing.drop(2)
@@ -96,7 +96,7 @@ def test_kernels_that_are_left_without_weight_share_alike() -> None:
 
 def test_one_kernel_has_no_weights_to_follow() -> None:
     with pytest.raises(ConfigError):
-        Weighing(Mode.NEAREST, np.array([1.0]), [])
+        EnsembleWeights(Mode.NEAREST, np.array([1.0]), [])
 
 
 @given(seeds)
@@ -150,7 +150,7 @@ def test_renewed_weights_are_those_of_a_route_in_the_order_of_the_sites(
         temperatures=dict.fromkeys(Rule, 0.5),
         sites=sites,
     )
-    renew = renewal(table, rule=rule, phi_weighting=True, fold=lambda tokens: points[3])
+    renew = renewal(table, rule=rule, phi_weighting=True, basin_of=lambda tokens: points[3])
     route = RoutingPolicy(table, rule=rule, top_k=3).decide(points[3], num_tokens=4)
     expected = {choice.kernel: choice.weight for choice in route.choices}
     assert dict(zip(("k0", "k1", "k2"), renew([1, 2, 3, 4]), strict=True)) == expected

@@ -1,8 +1,8 @@
-"""Give kernels seats so that near basins get near seats.
+"""Assign kernels (models) to seats (E8 roots) so that kernels with near basins get near seats.
 
-A quadratic assignment, solved by a heuristic that is the same on every machine: place kernels one
-by one, then improve by single moves and swaps and by re-placing all at once (a linear assignment),
-until nothing helps. Letters: N kernels, M candidate seats.
+This is a quadratic assignment problem. The heuristic gives the same result on every machine: place
+kernels one by one, then improve by single moves, swaps, and re-placing all kernels at once (a
+linear assignment), until no step is better. Letters: N kernels, M candidate seats.
 """
 
 from collections.abc import Sequence
@@ -21,30 +21,32 @@ from constellation.records import FloatArray
 IndexArray = NDArray[np.intp]
 
 _KERNELS_SEARCHED = 240
-"""Starts times kernels: a small constellation is searched from every kernel, 240 from one."""
+"""Number of starts times number of kernels: a small table is searched from every kernel, a table of
+240 kernels from one."""
 _NUM_RANDOM = 64
 _GAIN_MIN = 1e-12
-"""Least relative gain worth a step; below it rounding could make the search go in circles."""
+"""Least relative gain of a step; below this value rounding could make the search cycle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SeatAssignment:
-    """Seats for kernels, and how well seat distances follow basin distances."""
+    """A seat for each kernel, and how well seat distances follow basin distances."""
 
     seats: tuple[int, ...]
     """Seat of each kernel, all different, 0 to 239."""
 
     distortion: float
-    """Scale-free stress in [0, 1]: 0 when seat distances are proportional to basin distances."""
+    """Scale-free stress in [0, 1], lower is better: 0 when seat distances are proportional to basin
+    distances."""
 
     random_distortion: float
-    """Mean of the same over 64 random assignments, for comparison."""
+    """Mean distortion of 64 random assignments, for comparison."""
 
 
 def assign_seats(
     basins_NK: FloatArray, *, candidates: Sequence[int] | None = None, seed: int = 0
 ) -> SeatAssignment:
-    """Assign kernels to seats with little distortion.
+    """Assign kernels to seats with little distortion of their distances.
 
         distortion = min_c sqrt(sum (s_ij - c d_ij)^2 / sum s_ij^2)
 
@@ -53,14 +55,14 @@ def assign_seats(
     Args:
         basins_NK: Simplex points, shape (N, K), 1 <= N <= number of candidates.
         candidates: Seats that may be used, such as `simple_seats()`; None means all 240.
-        seed: Of the random assignments that `random_distortion` averages; the seats do not
-            depend on it.
+        seed: Seed of the random assignments behind `random_distortion`; the seats do not depend
+            on the seed.
 
     Returns:
         The best assignment found; a local optimum, not a proven best.
 
     Raises:
-        ConfigError: For more kernels than seats.
+        ConfigError: There are more kernels than seats.
     """
     allowed = np.arange(NUM_ROOTS) if candidates is None else np.asarray(candidates, dtype=np.intp)
     num_kernels = basins_NK.shape[0]
@@ -85,11 +87,11 @@ def assign_seats(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Search:
-    """The two distance tables and the steps of the search between them.
+    """The search for an assignment: tables of basin and seat distances, and the improving steps.
 
-    A choice is an array of N different candidate positions. With SD = sum s d, SS = sum s^2 and
-    DD = sum d^2 over ordered pairs, distortion^2 = 1 - SD^2 / (SS DD), so the search raises
-    SD^2 / SS.
+    An assignment `choice_N` holds N different positions in the candidates. With SD = sum s d, SS =
+    sum s^2 and DD = sum d^2 over ordered pairs, distortion^2 = 1 - SD^2 / (SS DD), so the search
+    maximises SD^2 / SS.
     """
 
     basin_NN: FloatArray
@@ -104,7 +106,7 @@ class _Search:
         return float(np.sqrt(max(0.0, 1 - fit)))
 
     def place(self, first: int) -> IndexArray:
-        """Seat kernel `first` at the first candidate, then always the kernel nearest to those."""
+        """Seat kernel `first` first, then repeatedly the kernel nearest to all seated kernels."""
         num_kernels = len(self.basin_NN)
         scale = self._typical(self.seat_MM) / max(self._typical(self.basin_NN), 1e-300)
         choice_N = np.zeros(num_kernels, dtype=np.intp)
@@ -120,7 +122,7 @@ class _Search:
         return choice_N
 
     def improve(self, choice_N: IndexArray) -> IndexArray:
-        """Step to the best neighbour until neither it nor a re-placing of all is better."""
+        """Repeat the best step until neither a step nor re-placing all kernels is better."""
         while True:
             following = self._step(choice_N)
             if following is None:
@@ -130,7 +132,7 @@ class _Search:
             choice_N = following
 
     def _step(self, choice_N: IndexArray) -> IndexArray | None:
-        """Return the best single move or swap, or None when none is a gain."""
+        """Return the assignment after the best single move or swap; None when no step is better."""
         move, move_merit = self._best_move(choice_N)
         swap, swap_merit = self._best_swap(choice_N)
         here = self._merit(choice_N)
@@ -167,14 +169,14 @@ class _Search:
         return swapped_N, float(merit)
 
     def _replace_all(self, choice_N: IndexArray) -> IndexArray | None:
-        """Seat every kernel as if the others stayed where they are; None when it is no gain."""
+        """Re-seat every kernel as if all others kept their seats; None when that is not better."""
         cross, square = self._sums(choice_N)
         basin_square = float(np.sum(self.basin_NN**2))
         if basin_square == 0 or square == 0:
             return None
         rows_NM = self.seat_MM[choice_N]
         scale = cross / basin_square
-        # Row i of `rows` is where kernel i itself sits now; it must not pull on itself.
+        # Row i of `rows_NM` belongs to kernel i's present seat; a kernel must not attract itself.
         cost_NM = (rows_NM**2).sum(axis=0) - rows_NM**2 - 2 * scale * (self.basin_NN @ rows_NM)
         _, replaced_N = linear_sum_assignment(cost_NM)
         better = self._merit(replaced_N) > self._merit(choice_N) * (1 + _GAIN_MIN)

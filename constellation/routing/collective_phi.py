@@ -1,18 +1,18 @@
-"""Functional integration of kernels: what they are worth together beyond the best of them.
+"""Collective Phi: bits per byte that routed kernels (models) gain over the best single kernel.
 
     phi_bits = bpb(best single kernel) - bpb(constellation)
 
-in bits per byte of texts that all kernels scored. Two controls use the same kernels without knowing
-where a text belongs: a kernel drawn at random for each text (its expectation, exactly), and the
-average of all kernels' probabilities at each token. The best kernel is chosen on the very texts
-that are scored, and anew in every bootstrap resample, which favours it: phi_bits errs to the low
-side.
+in bits per byte of texts that all kernels scored; higher is better for the constellation. Two
+controls use the same kernels without routing: a kernel drawn at random for each text (its
+expectation, exactly), and the average of all kernels' probabilities at each token. The best kernel
+is chosen on the very texts that are scored, and anew in every bootstrap resample, which favours the
+best kernel: phi_bits is biased downwards.
 
-"Emergent" is said where the whole interval of phi_bits is above 0, and means no more than that.
-Held-out documents (`training/evaluation/collective.py`) and live prompts
-(`actors/router/collective_phi.py`) are judged alike.
+A result is called "emergent" when the whole interval of phi_bits is above 0, and the word means no
+more than that. Held-out documents (`training/evaluation/collective.py`) and live prompts
+(`actors/router/collective_phi.py`) are evaluated in the same way.
 
-Shapes: N texts, M kernels, T tokens, R rows: the texts as they are, then bootstrap resamples.
+Shapes: N texts, M kernels, T tokens, R rows: the texts themselves, then bootstrap resamples.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -24,26 +24,26 @@ from constellation.errors import ConfigError
 from constellation.records import FloatArray, Measurement
 
 BOOTSTRAP_DRAWS = 2000
-"""Resamples behind an interval."""
+"""Number of bootstrap resamples behind an interval."""
 
 INTERVAL_TEXTS_MIN = 8
-"""Fewer texts get no bootstrap interval: it would be far too narrow."""
+"""Least number of texts for a bootstrap interval; with fewer it would be far too narrow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CollectiveScores:
-    """Cross-entropy of texts, in nats summed over the scored tokens."""
+    """Cross-entropy of texts under every kernel, routed and averaged; nats summed over tokens."""
 
     kernels: tuple[str, ...]
-    """Names, at least one."""
+    """Names of the kernels, at least one."""
     single_NM: FloatArray
-    """Each text under each kernel."""
+    """Nats of each text under each kernel."""
     routed_N: FloatArray
-    """Each text under the kernel it was routed to."""
+    """Nats of each text under the kernel it was routed to."""
     ensemble_N: FloatArray
-    """Each text under the average of all kernels' probabilities, token by token."""
+    """Nats of each text under the average of all kernels' probabilities, token by token."""
     num_bytes_N: FloatArray
-    """Bytes of the scored tokens, above 0."""
+    """Bytes of the scored tokens of each text, above 0."""
 
     def __post_init__(self) -> None:
         num_texts, num_kernels = self.single_NM.shape
@@ -61,22 +61,23 @@ class CollectiveScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Integration:
-    """The statistic with its controls. Differences in bits per byte."""
+    """Collective Phi with its controls; differences in bits per byte."""
 
     phi_bits: Measurement
-    """Functional integration: best single kernel minus constellation; `null`: random routing's."""
+    """Collective Phi: best single kernel minus constellation; its `null` is the value of random
+    routing."""
     random_routing: Measurement
-    """Best single kernel minus one drawn at random per text."""
+    """Best single kernel minus a kernel drawn at random per text."""
     uniform_ensemble: Measurement
     """Best single kernel minus the average of all kernels' probabilities."""
     over_random_routing: Measurement
-    """Random routing minus constellation: what routing is worth."""
+    """Random routing minus constellation: the gain of routing."""
     over_uniform_ensemble: Measurement
     """Uniform ensemble minus constellation."""
     best_kernel: str
-    """The single kernel that is best on these texts."""
+    """Name of the single kernel with the fewest bits per byte on these texts."""
     bits_per_byte: dict[str, float]
-    """constellation, best_kernel, random_routing, uniform_ensemble."""
+    """Bits per byte of constellation, best_kernel, random_routing and uniform_ensemble."""
 
     @property
     def emergent(self) -> bool:
@@ -85,32 +86,32 @@ class Integration:
 
     @property
     def words(self) -> str:
-        """The result as a sentence."""
+        """The result as a sentence for people."""
         phi = self.phi_bits
         assert phi.value is not None
         return in_words(phi.value, phi.interval, phi.n, self.best_kernel, unit="documents")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, as `report.json` holds them."""
+        """Return plain JSON values, in the form of `report.json`."""
         return {**asdict(self), "emergent": self.emergent, "words": self.words}
 
 
 def is_emergent(interval: tuple[float, float] | None) -> bool:
-    """Whether the whole interval of phi_bits is above 0."""
+    """Return whether the whole interval of phi_bits is above 0."""
     return interval is not None and interval[0] > 0
 
 
 def in_words(
     phi_bits: float, interval: tuple[float, float] | None, n: int, best_kernel: str, *, unit: str
 ) -> str:
-    """Return the result as a sentence.
+    """Return the result as a sentence for people.
 
     Args:
         phi_bits: The statistic, bits per byte.
-        interval: Its 95 % interval.
-        n: Texts behind it.
-        best_kernel: The best single kernel.
-        unit: What the texts are, in the plural.
+        interval: 95 % interval of the statistic; None for too few texts.
+        n: Number of texts.
+        best_kernel: Name of the best single kernel.
+        unit: Word for the texts, in the plural.
     """
     value = f"phi_bits is {phi_bits:+.4f} bits per byte"
     if interval is None:
@@ -125,20 +126,20 @@ def in_words(
 
 
 def uniform_nats(single_MT: FloatArray) -> FloatArray:
-    """Return the nats of each token under the mean of the kernels' probabilities, shape (T,)."""
+    """Return the nats of each token under the kernels' averaged probabilities, shape (T,)."""
     mixed_T: FloatArray = np.log(len(single_MT)) - np.logaddexp.reduce(-single_MT, axis=0)
     return mixed_T
 
 
 def integrate(scores: CollectiveScores, *, random_seed: int = 0) -> Integration:
-    """Judge kernels together.
+    """Compute collective Phi and its controls from scores.
 
     Args:
         scores: Texts under every kernel.
-        random_seed: Of the bootstrap, which is paired and over texts.
+        random_seed: Seed of the bootstrap, which is paired and over texts.
 
     Returns:
-        Statistics. Fewer than 8 texts give no intervals, and then nothing is emergent.
+        The statistics. Fewer than 8 texts give no intervals, and then nothing is emergent.
     """
     bits_R = _bits_per_byte(scores, random_seed)
     num_texts = len(scores.num_bytes_N)
@@ -160,12 +161,12 @@ def integrate(scores: CollectiveScores, *, random_seed: int = 0) -> Integration:
 
 
 def facts_of(integration: Integration) -> dict[str, Any]:
-    """Return the fields, as they are, for a statistic that adds to them."""
+    """Return the fields of a result unchanged, for a statistic that extends it."""
     return {each.name: getattr(integration, each.name) for each in fields(Integration)}
 
 
 def _bits_per_byte(scores: CollectiveScores, random_seed: int) -> dict[str, FloatArray]:
-    """Return the bits per byte of every model in every row, each byte counting the same."""
+    """Return the bits per byte of every model in every row; each byte has the same weight."""
     counts_RN = _counts(len(scores.num_bytes_N), random_seed)
     scale_R = np.log(2) * (counts_RN @ scores.num_bytes_N)
     return {
@@ -177,7 +178,7 @@ def _bits_per_byte(scores: CollectiveScores, random_seed: int) -> dict[str, Floa
 
 
 def _counts(num_texts: int, random_seed: int) -> FloatArray:
-    """Return how often each row counts each text: once, then as often as it was drawn."""
+    """Return how often each row counts each text: once, then as often as the resample drew it."""
     draws_RN = np.random.default_rng(random_seed).integers(
         num_texts, size=(BOOTSTRAP_DRAWS, num_texts)
     )

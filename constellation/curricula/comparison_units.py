@@ -1,17 +1,17 @@
-"""Cut a text into the units that copies are compared by: words, or characters where none are cut.
+"""Split a text into words, or characters in scripts without blanks, to compare texts for copies.
 
 Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese and Tibetan are compared by characters, since
 blanks do not separate their words (Korean has blanks, but few), and so are symbols such as emoji.
-Signs between words (punctuation, operators) are no units.
+Signs between words (punctuation, operators) are ignored.
 """
 
 import re
 
 RUN_CHARS_MAX = 64
-"""A longer run of letters and digits without a blank is no word; it is cut into `PIECE_CHARS`."""
+"""Most letters and digits of a word; a longer run is cut into pieces of `PIECE_CHARS`."""
 
 PIECE_CHARS = 16
-"""Characters of the pieces that such a run is cut into."""
+"""Characters of the pieces that a longer run is cut into."""
 
 _ASCII_WORD = re.compile(r"\w+", re.ASCII)
 
@@ -27,17 +27,17 @@ _MARKS = (
     "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
     "\u0711-\u074a\u0900-\u0963\u0966-\u0dff\u1dc0-\u1dff\u200c\u200d"
 )
-"""Vowel signs and accents that stand inside words (Indic scripts, Hebrew, Arabic), but which `\\w`
-leaves out."""
+"""Vowel signs and accents inside words (Indic scripts, Hebrew, Arabic) that `\\w` does not
+match."""
 
 _UNIT = re.compile(f"[{_BY_CHARACTER}]|(?:(?![{_BY_CHARACTER}])[\\w{_MARKS}])+")
 _NO_OPERATOR = re.compile(r"[^!%&*+/<=>@^|~-]+")
 
 
 def units(text: str) -> list[str]:
-    """Return the words of a text in lower case, and the characters of scripts without blanks.
+    """Return the words of a text in lower case, or characters in scripts without blanks.
 
-    A text that has neither, only signs, is compared by these.
+    A text without words and such characters is compared by its signs.
     """
     text = text.lower()
     found = (_ASCII_WORD if text.isascii() else _UNIT).findall(text)
@@ -45,10 +45,10 @@ def units(text: str) -> list[str]:
 
 
 def use_other_operators(text: str, other: str) -> bool:
-    """Return whether two texts of the same words have different operators between two of them.
+    """Return whether two texts have the same words but different operators between two of them.
 
-    Operators are the signs `! % & * + - / < = > @ ^ | ~`. Only places count where both texts have
-    some, so that markup (`*bold*`, bullets, comment marks) makes no difference.
+    Operators are the signs `! % & * + - / < = > @ ^ | ~`. Only places are compared where both texts
+    have an operator, so that markup (`*bold*`, bullets, comment marks) makes no difference.
     """
     words = _ASCII_WORD if text.isascii() and other.isascii() else _UNIT
     text, other = text.lower(), other.lower()
