@@ -19,12 +19,9 @@ from constellation.errors import ConfigError
 from constellation.geometry.bearings import bearing
 from constellation.geometry.means import (
     HellingerSum,
-    KarcherReport,
     fold_hellinger,
-    karcher_mean,
     sum_hellinger,
 )
-from constellation.geometry.simplex import distance
 from constellation.records import FloatArray, KernelSite, Rule
 from constellation.routing.basin_sets import find_basins
 
@@ -33,8 +30,6 @@ if TYPE_CHECKING:
 
 BASINS_MAX = 16
 """Most basins of one kernel: a table of 240 kernels has 3,840 then, which fit into one message."""
-
-_KARCHER_TEXTS_MAX = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,34 +168,3 @@ def _assign(basins_MK: FloatArray) -> "SeatAssignment":
     from constellation.geometry.assignment import assign_seats
 
     return assign_seats(basins_MK)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MeanReport:
-    """The iterative mean beside the closed form, for one corpus."""
-
-    karcher: KarcherReport
-    """The mean of least squared distance, with its convergence."""
-    gap: float
-    """Fisher-Rao distance in radians between it and the Hellinger mean."""
-    spread: float
-    """Root mean square distance in radians of the texts from it."""
-
-
-def report_means(basins_NK: FloatArray) -> MeanReport:
-    """Compare the stored Hellinger mean with the Karcher mean, which is reported and not stored.
-
-    Args:
-        basins_NK: Basins of a corpus's texts, N >= 1; beyond 1,000 they are thinned out evenly.
-    """
-    kept = np.unique(
-        np.linspace(0, len(basins_NK) - 1, min(len(basins_NK), _KARCHER_TEXTS_MAX)).astype(np.intp)
-    )
-    texts_NK = basins_NK[kept]
-    karcher = karcher_mean(texts_NK)
-    squares_N = distance(texts_NK, karcher.mean[None]) ** 2
-    return MeanReport(
-        karcher=karcher,
-        gap=float(distance(karcher.mean, sum_hellinger(texts_NK).mean())),
-        spread=float(np.sqrt(squares_N.mean())),
-    )

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from constellation.errors import ConfigError
 from constellation.geometry.bearings import bearing
 from constellation.geometry.means import hellinger_mean
-from constellation.geometry.simplex import distance
 from constellation.records import Rule
-from constellation.routing.site_fit import KernelTexts, fit_sites, report_means
+from constellation.routing.site_fit import KernelTexts, fit_sites
 from tests.routing.tables import BACKGROUND, OUTCOMES, basins
 
 CORPORA = ("books", "letters", "notes", "songs")
@@ -72,16 +71,3 @@ def test_kernels_that_cannot_be_told_apart_from_the_background_are_refused() -> 
         fit_sites([flat], background_K=BACKGROUND)
     with pytest.raises(ConfigError, match="different names"):
         fit_sites([learned(("books",))] * 2, background_K=BACKGROUND)
-
-
-def test_the_karcher_mean_is_reported_with_its_gap_and_spread() -> None:
-    texts = basins(5, 40)
-    report = report_means(texts)
-    assert report.karcher.converged
-    assert report.gap == pytest.approx(float(distance(report.karcher.mean, hellinger_mean(texts))))
-    spread_at = [
-        np.sqrt((distance(texts, mean[None]) ** 2).mean())
-        for mean in (report.karcher.mean, hellinger_mean(texts))
-    ]
-    assert report.spread == pytest.approx(float(spread_at[0]))
-    assert spread_at[0] <= spread_at[1]
