@@ -96,7 +96,7 @@ class FisherRao:
         windows, train_own_N = _windows(train, len(names))
         basins_NK = np.stack([coordizer.basin(ids) for ids in windows])
         kernels = [
-            KernelTexts(name=name).learn("train", basins_NK[train_own_N == number])
+            KernelTexts(name=name, corpora={"train": basins_NK[train_own_N == number]})
             for number, name in enumerate(names)
         ]
         sites = fit_sites(

@@ -41,37 +41,6 @@ class KernelTexts:
     corpora: Mapping[str, FloatArray] = field(default_factory=dict)
     """Corpus -> basins of its texts, simplex points, shape (N, K), N >= 1."""
 
-    def learn(self, corpus: str, basins_NK: FloatArray) -> "KernelTexts":
-        """Return the record with one more corpus.
-
-        Args:
-            corpus: A name not yet used; to change a corpus, unlearn it first.
-            basins_NK: Basins of its texts, simplex points, N >= 1.
-
-        Raises:
-            ConfigError: When the name is taken or there are no texts.
-        """
-        if corpus in self.corpora or not len(basins_NK):
-            raise ConfigError(
-                f"kernel {self.name!r} cannot learn corpus {corpus!r} of {len(basins_NK)} texts: "
-                f"names must be new ({', '.join(self.corpora) or 'none yet'}) and texts present"
-            )
-        return KernelTexts(name=self.name, corpora={**self.corpora, corpus: basins_NK})
-
-    def unlearn(self, corpus: str) -> "KernelTexts":
-        """Return the record as if the corpus had never been learned, equal to the bit.
-
-        Raises:
-            ConfigError: When the corpus was never learned.
-        """
-        if corpus not in self.corpora:
-            raise ConfigError(
-                f"kernel {self.name!r} never learned corpus {corpus!r}; it knows: "
-                f"{', '.join(self.corpora) or 'none'}"
-            )
-        rest = {name: basins_NK for name, basins_NK in self.corpora.items() if name != corpus}
-        return KernelTexts(name=self.name, corpora=rest)
-
     def basin(self) -> FloatArray:
         """Return the Hellinger mean of all its texts, shape (K,).
 
