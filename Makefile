@@ -15,7 +15,7 @@ done; wait $$pid
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run down test test-fast check lint types imports proto proto-fresh bench wheel clean
+.PHONY: help setup run down test test-fast check lint types imports proto proto-fresh clients clients-fresh bench wheel clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -36,12 +36,12 @@ test: .venv/.dev  ## Run all tests: first those without Ray, then those with
 test-fast: .venv/.dev  ## Run the tests that start no Ray and train nothing, on two cores (about a minute)
 	$(BIN)/python -m pytest -n 2 -m "not ray and not gpu and not slow"
 
-check: lint types imports proto-fresh  ## Lint, types, layers, generated code
+check: lint types imports proto-fresh clients-fresh  ## Lint, types, layers, generated code
 
 lint: .venv/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/codespell constellation actors training cluster tests benchmarks docs proto *.md
+	$(BIN)/codespell constellation actors training cluster tests benchmarks tools docs proto *.md
 
 types: .venv/.dev
 	$(BIN)/mypy
@@ -57,6 +57,12 @@ proto-fresh: .venv/.dev
 	@$(BIN)/python -m grpc_tools.protoc -I proto --python_out=.venv/proto --pyi_out=.venv/proto proto/constellation/v1/*.proto
 	@diff -r -x __init__.py -x __pycache__ .venv/proto/constellation/v1 constellation/v1 \
 	  || (echo "constellation/v1 is stale: run make proto" && exit 1)
+
+clients: .venv/.dev  ## Generate the synchronous clients from the asynchronous ones
+	$(BIN)/python tools/sync_clients.py
+
+clients-fresh: .venv/.dev
+	@$(BIN)/python tools/sync_clients.py --check
 
 bench: .venv/.dev  ## List the benchmarks; run one with: .venv/bin/python -m benchmarks.NAME --json
 	@for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "$(BIN)/python -m benchmarks.$$name --help"; done

@@ -23,13 +23,13 @@ import numpy as np
 from benchmarks.baselines import cbtm, naive_bayes, tfidf
 from benchmarks.baselines.euclidean import EuclideanCentroid
 from benchmarks.domain_corpus import read_domains, split_documents
+from benchmarks.text_windows import sample_windows
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import refit, train_coordizer
 from constellation.records import Rule, TokenArray
 from constellation.routing.calibration import calibrate, make_table
 from constellation.routing.policy import RoutingPolicy
 from constellation.routing.site_fit import KernelTexts, fit_sites
-from constellation.routing.windows import sample_windows
 
 LENGTHS = (8, 16, 32, 64, 128)
 VOCAB_SIZE = 8_192
@@ -96,7 +96,7 @@ class FisherRao:
         windows, train_own_N = _windows(train, len(names))
         basins_NK = np.stack([coordizer.basin(ids) for ids in windows])
         kernels = [
-            KernelTexts(name=name).learn("train", basins_NK[train_own_N == number])
+            KernelTexts(name=name, corpora={"train": basins_NK[train_own_N == number]})
             for number, name in enumerate(names)
         ]
         sites = fit_sites(

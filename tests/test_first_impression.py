@@ -17,10 +17,11 @@ from cluster.cli.main import app
 from cluster.quickstart import QUESTIONS
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.prepare import PreparedCorpus
+from constellation.domains.fit import FitOptions, fit_table
 from constellation.routing.policy import RoutingPolicy
+from training.domain_records import domain_records
 from training.evaluation.held_out_figures import PREFIX_TOKENS
 from training.recipe_file import load_recipe
-from training.table import fit_table
 from training.text_preparation import make_coordizer, make_corpus
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +68,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder, recipe = tmp_path_factory.mktemp("starter"), load_recipe("starter")
     corpus = make_corpus(recipe.corpus, folder / "corpus", seed=recipe.seed)
     coordizer = make_coordizer(recipe.coordizer, corpus, folder / "coordizer", seed=recipe.seed)
-    fitted = fit_table(corpus, coordizer, {}, basins_max=recipe.routing.basins_max)
+    options = FitOptions(seed=recipe.seed, basins_max=recipe.routing.basins_max)
+    fitted = fit_table(domain_records(corpus, coordizer, {}), coordizer, options)
     return Trained(corpus, coordizer, RoutingPolicy(fitted.table))
 
 

@@ -2,15 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
 
-from actors.router.packed_answers import Pair, pack, unpack
-from constellation.records import Route
+import msgpack
+
+from constellation.records import Choice, Mode, Route, Rule, TokenInfluence
 from constellation.runtime.idempotency import Repeats
 from constellation.wire.callers import Caller
 
+Pair = tuple[Route | None, bytes]
+"""The route, in the first pair of an answer only, and a serialised KernelGenerateReply."""
 _Key = tuple[str, str]
+
+_NAMES = {kind: [each.name for each in fields(kind)] for kind in (Route, Choice, TokenInfluence)}
+_VALUES = {kind: attrgetter(*names) for kind, names in _NAMES.items()}
 
 ENTRY_BYTES = 600
 """What an answer takes beside its own bytes."""
@@ -91,3 +100,36 @@ class Repeating:
 
 def _key(caller: Caller) -> _Key | None:
     return None if caller.request_id is None else (caller.client, caller.request_id)
+
+
+def pack(pairs: Sequence[Pair]) -> bytes:
+    """Return an answer as one block of bytes, which is how a router keeps it.
+
+    A route and a hundred replies are two hundred objects. Thousands of such answers that come and
+    go leave holes between them that nothing else fits in: a router's memory grew by 1.5 MB a
+    minute, with as much kept as before. One block for each leaves none, and its size is known to
+    the byte. Packing delays every answer, and protobuf takes three times as long as msgpack.
+    """
+    route = pairs[0][0] if pairs else None
+    replies = [reply for _, reply in pairs]
+    packed: bytes = msgpack.packb((route, replies), default=lambda each: _VALUES[type(each)](each))
+    return packed
+
+
+def unpack(block: bytes) -> tuple[Pair, ...]:
+    """Return the answer that `pack` made a block of."""
+    values, replies = msgpack.unpackb(block)
+    first = None if values is None else _route(values)
+    return tuple((first if place == 0 else None, reply) for place, reply in enumerate(replies))
+
+
+def _route(values: Sequence[Any]) -> Route:
+    facts = _facts(Route, values)
+    facts |= {"rule": Rule(facts["rule"]), "mode": Mode(facts["mode"])}
+    for name, kind in (("choices", Choice), ("influences", TokenInfluence)):
+        facts[name] = tuple(kind(**_facts(kind, row)) for row in facts[name])
+    return Route(**facts)
+
+
+def _facts(kind: type, values: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip(_NAMES[kind], values, strict=True))

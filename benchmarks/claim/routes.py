@@ -17,10 +17,10 @@ from benchmarks.claim.material import PREFIX_TOKENS, HeldOut, Material
 from benchmarks.claim.rules import RENEW_TOKENS
 from constellation.coordizer.coordizer import Coordizer
 from constellation.domains.calibration_passages import PASSAGES_PER_DOCUMENT
-from constellation.domains.fit import Fitted
+from constellation.domains.fit import FitOptions, Fitted, fit_table
 from constellation.records import FloatArray, Rule, TokenArray
 from constellation.routing.policy import RoutingPolicy
-from training.table import fit_table
+from training.domain_records import domain_records
 
 Predict = Callable[[Sequence[TokenArray]], NDArray[np.intp]]
 
@@ -52,7 +52,9 @@ class FisherRoutes:
 
 def fit(material: Material, phi_gauges: Mapping[str, float]) -> Fitted:
     """Return the product's table for the kernels of a material's domains."""
-    return fit_table(material.corpus, material.coordizer, phi_gauges)
+    records = domain_records(material.corpus, material.coordizer, phi_gauges)
+    options = FitOptions(seed=material.coordizer.provenance.seed, basins_max=1)
+    return fit_table(records, material.coordizer, options)
 
 
 def fisher_routes(

@@ -1,25 +1,30 @@
-"""The asynchronous client: the same calls as `client.Client`, for one event loop."""
+"""The asynchronous client: makes calls, waits, and tries again as `retries` decides.
 
-import asyncio
+`client.py` is generated from this file (`make clients`); `async_waiting` and `sync_waiting` hold
+what differs.
+"""
+
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, Unpack
 
-import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from constellation.client import requests
-from constellation.client.ownership import NotCopied, Owner
+from constellation.client.async_waiting import AsyncMessages, AsyncWaiting
+from constellation.client.ownership import NotCopied
 from constellation.client.replies import Answer, ConstellationStatus, Reply, TextBasin, TextScore
 from constellation.client.requests import AskOptions, Call, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
-from constellation.client.router_endpoints import Way, Ways
+from constellation.client.router_endpoints import Connection, RouterConnections
 from constellation.client.session import open_session
-from constellation.errors import Cancelled, ConstellationError, ServiceUnavailable
+from constellation.errors import Cancelled, ConfigError, ConstellationError, ServiceUnavailable
 from constellation.records import (
     Add,
     Change,
@@ -39,10 +44,30 @@ ResultT = TypeVar("ResultT")
 
 
 class AsyncClient(NotCopied):
-    """Asks a constellation from asyncio code; arguments, retries and errors as in `Client`.
+    """Sends texts to a constellation from asyncio code; close it, or use `async with`.
 
-    Connects on first use, in the loop that runs then, and belongs to that loop: another one gets
-    a `ConfigError`.
+    The client connects on first use and belongs to the event loop that runs then: in another
+    event loop its methods raise `ConfigError`.
+
+    Every call has a deadline. Failures that may pass by themselves (a router or kernel that is
+    restarting, a full queue) are tried again until the deadline, but never after the first token
+    of an answer. Every error is one of `constellation.errors`.
+
+    Args:
+        endpoint: host:port of a router, or of several: a list, or one text with commas. When one
+            is lost, the next is asked, within the retries.
+        token: Secret; None takes CONSTELLATION_TOKEN from the environment, if set.
+        ca: PEM file with the authorities that vouch for the server; None speaks plain text.
+        certificate: PEM file with our own certificate, where the server asks for one.
+        key: PEM file with its private key.
+        timeouts: How long calls may take.
+        retries: How often they are tried.
+        now_s: Clock that deadlines are kept by, in seconds.
+        draw: Uniform numbers in [0, 1), for the pauses between tries.
+
+    Raises:
+        ConfigError: The endpoint is not host:port, the token cannot be sent, or a TLS file is not
+            what it should be.
     """
 
     def __init__(
@@ -70,9 +95,10 @@ class AsyncClient(NotCopied):
             draw=draw,
         )
         tls = self._session.tls
-        self._ways = Ways(self._session.endpoints, lambda each: open_async_channel(each, tls))
-        self._owner = Owner()
-        self._closed = False
+        self._connections = RouterConnections(
+            self._session.endpoints, lambda each: open_async_channel(each, tls)
+        )
+        self._waiting = AsyncWaiting(self._session, self._connections)
 
     async def ask(
         self,
@@ -82,7 +108,18 @@ class AsyncClient(NotCopied):
         traceparent: str | None = None,
         **options: Unpack[AskOptions],
     ) -> Reply:
-        """Return the whole answer to `text`."""
+        """Return the whole answer to `text`.
+
+        Args:
+            text: The text to continue, 1 byte to 1 MiB of UTF-8.
+            timeout_s: Seconds for the whole call; None takes `timeouts.request_s`.
+            traceparent: The span that the call belongs to, as W3C's header of that name; None
+                takes OpenTelemetry's current span, where the program has one.
+            options: See `AskOptions`.
+
+        Raises:
+            RequestError: One of its subclasses says what is wrong and what to do.
+        """
         call = requests.ask(text, **options)
         return await self._perform(call, timeout_s, self._session.timeouts.request_s, traceparent)
 
@@ -94,11 +131,11 @@ class AsyncClient(NotCopied):
         traceparent: str | None = None,
         **options: Unpack[AskOptions],
     ) -> "AsyncStream":
-        """Return the answer to `text` as an async iterator over its pieces."""
+        """Return the answer to `text` as an async iterator over its pieces, as they are written."""
         request = requests.generate(text, **options)
         request_s = self._session.timeouts.request_s
         attempts = self._session.begin(timeout_s, request_s, traceparent)
-        return AsyncStream(self, request, attempts)
+        return AsyncStream(partial(self._open, request, attempts), partial(self._pause, attempts))
 
     async def route(
         self, text: str, *, timeout_s: float | None = None, **options: Unpack[RouteOptions]
@@ -195,24 +232,24 @@ class AsyncClient(NotCopied):
 
     async def healthy(self, *, timeout_s: float = 2.0) -> bool:
         """Say whether a router serves now; never raises for a constellation that is down."""
-        self._owner.check_loop()
+        request = health_pb2.HealthCheckRequest()
         for _ in self._session.endpoints:
             try:
-                way = self._way()
-                check = way.health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
-                reply = await self._translated(check, way)
+                connection = self._connection()
+                check = partial(connection.health.Check, request, timeout=timeout_s)
+                reply = await self._waiting.result(check, connection.endpoint)
                 return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+            except ConfigError:
+                raise
             except ConstellationError as error:
-                self._ways.note(error)
+                self._connections.switch_after(error)
         return False
 
     async def close(self) -> None:
         """Cancel what is running and close the connections."""
-        self._closed = True
-        if not self._owner.is_here():
-            return  # connections end with the loop that they belong to
-        for channel in self._ways.channels():
-            await channel.close()
+        if self._waiting.close():
+            for channel in self._connections.channels():
+                await channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -224,12 +261,6 @@ class AsyncClient(NotCopied):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
-
-    def _way(self) -> Way:
-        if self._closed:
-            raise Cancelled("the client is closed")
-        self._owner.check_loop()
-        return self._ways.current()
 
     async def _look_up(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
         return await self._perform(call, timeout_s, self._session.timeouts.lookup_s)
@@ -244,70 +275,64 @@ class AsyncClient(NotCopied):
         attempts = self._session.begin(timeout_s, default_s, traceparent)
         while True:
             try:
-                way = self._way()
-                rpc = self._start(way, call.method, call.request, attempts)
-                return call.read(await self._translated(rpc, way))
+                connection = self._connection()
+                start = partial(self._start, connection, call.method, call.request, attempts)
+                return call.read(await self._waiting.result(start, connection.endpoint))
             except ConstellationError as error:
                 if not call.repeatable:
                     raise
                 await self._pause(attempts, error)
 
-    def _start(self, way: Way, method: str, request: Any, attempts: Attempts) -> Any:
+    def _connection(self) -> Connection:
+        self._waiting.check()
+        return self._connections.current()
+
+    def _start(
+        self, connection: Connection, method: str, request: Message, attempts: Attempts
+    ) -> Any:
         remaining_s = attempts.remaining_s(self._session.now_s())
-        rpc = getattr(way.stub, method)
+        rpc = getattr(connection.stub, method)
         return rpc(request, timeout=remaining_s, metadata=attempts.metadata)
 
+    def _open(
+        self, request: constellation_pb2.GenerateRequest, attempts: Attempts
+    ) -> AsyncMessages:
+        connection = self._connection()
+        start = partial(self._start, connection, "Generate", request, attempts)
+        return AsyncMessages(self._waiting, start, connection.endpoint)
+
     async def _pause(self, attempts: Attempts, error: ConstellationError) -> None:
-        self._ways.note(error)
-        await asyncio.sleep(self._session.pause_s(attempts, error))
-
-    async def _translated(self, waiting: Awaitable[ResultT], way: Way) -> ResultT:
-        try:
-            return await waiting
-        except grpc.RpcError as error:
-            raise self._session.typed(error, way.endpoint) from None
-        except asyncio.CancelledError:
-            # grpc also raises this for a call that was closed here. A task that is itself being
-            # cancelled must see its own cancellation.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise Cancelled("the call was closed") from None
+        self._connections.switch_after(error)
+        await self._waiting.pause(self._session.pause_s(attempts, error))
 
 
-class _Caller(Protocol):
-    """What a stream needs of its client."""
+class Messages(Protocol):
+    """The messages of one answer."""
 
-    def _way(self) -> Way: ...
+    endpoint: str
+    """host:port of the server that writes the answer, named in errors."""
 
-    def _start(self, way: Way, method: str, request: Any, attempts: Attempts) -> Any: ...
+    async def read(self) -> Any:
+        """Return the next message, or at the end an object that is no message."""
 
-    async def _translated(self, waiting: Awaitable[ResultT], way: Way) -> ResultT: ...
-
-    async def _pause(self, attempts: Attempts, error: ConstellationError) -> None: ...
+    def cancel(self) -> None:
+        """Stop the answer."""
 
 
 class AsyncStream(NotCopied):
     """One answer while it is written: iterate over its pieces. `close` cancels it."""
 
     def __init__(
-        self, client: _Caller, request: constellation_pb2.GenerateRequest, attempts: Attempts
+        self,
+        open_messages: Callable[[], Messages],
+        pause: Callable[[ConstellationError], Awaitable[None]],
     ) -> None:
-        self._client = client
-        self._request = request
-        self._attempts = attempts
+        """Take what begins an answer, and what waits before another try or raises the error."""
+        self._open_messages = open_messages
+        self._pause = pause
         self._answer = Answer()
-        self._call: Any = None
-        self._way: Way | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._messages: Messages | None = None
         self._cancelled = False
-
-    def __del__(self) -> None:
-        # grpc's own tasks hold the call until it ends: a stream that was left by `break` would
-        # keep its kernel's slot. A finaliser may run in any thread, hence the detour.
-        if self._call is not None and self._loop is not None and not self._loop.is_closed():
-            with suppress(RuntimeError):  # closed in between
-                self._loop.call_soon_threadsafe(self._call.cancel)
 
     @property
     def route(self) -> Route | None:
@@ -321,8 +346,8 @@ class AsyncStream(NotCopied):
     async def close(self) -> None:
         """Stop the answer; the kernel's slot is free again within one step."""
         self._cancelled = True
-        if self._call is not None:
-            self._call.cancel()
+        if self._messages is not None:
+            self._messages.cancel()
 
     async def __aenter__(self) -> Self:
         return self
@@ -345,26 +370,20 @@ class AsyncStream(NotCopied):
             except ConstellationError as error:
                 if self._answer.started:
                     raise
-                await self._client._pause(self._attempts, error)
-                self._answer, self._call = Answer(), None
-        with suppress(ConstellationError):
-            await self._read_end()
+                await self._pause(error)
+                self._answer, self._messages = Answer(), None
+        if self._messages is not None and not self._cancelled:
+            with suppress(ConstellationError):
+                # The status follows the last piece: unread, it would look like a cancellation.
+                await self._messages.read()
         raise StopAsyncIteration
 
     async def _receive(self) -> constellation_pb2.GenerateReply:
         if self._cancelled:
             raise Cancelled("the stream is closed")
-        way = self._client._way()  # refuses in another loop
-        if self._call is None or self._way is None:
-            self._loop = asyncio.get_running_loop()
-            self._way = way
-            self._call = self._client._start(way, "Generate", self._request, self._attempts)
-        message = await self._client._translated(self._call.read(), self._way)
-        if not isinstance(message, constellation_pb2.GenerateReply):  # grpc.aio.EOF
-            raise ServiceUnavailable(self._way.endpoint, "the answer stopped before its end")
+        if self._messages is None:
+            self._messages = self._open_messages()
+        message = await self._messages.read()
+        if not isinstance(message, constellation_pb2.GenerateReply):
+            raise ServiceUnavailable(self._messages.endpoint, "the answer stopped before its end")
         return message
-
-    async def _read_end(self) -> None:
-        # The status follows the last piece; leaving it unread would look like a cancellation.
-        if not self._cancelled and self._way is not None:
-            await self._client._translated(self._call.read(), self._way)

@@ -1,10 +1,15 @@
-"""The direct client for asyncio: the same as `direct.DirectClient`, for one event loop."""
+"""The asynchronous direct client: routes texts itself and calls kernels without a router between.
 
-import asyncio
+The client holds a coordizer and the routers' table, so that a call costs one hop. A changed table
+is noticed within seconds, or when a kernel does not answer at its endpoint. `direct.py` is
+generated from this file (`make clients`).
+"""
+
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +17,9 @@ from typing import Any, Self, TypeVar, Unpack
 
 from constellation.client import requests
 from constellation.client.async_client import AsyncClient, AsyncStream
-from constellation.client.direct import FOLLOW_LOST_S, FOLLOW_S, FOLLOW_WAIT_S
+from constellation.client.async_waiting import AsyncMessages
 from constellation.client.local_routing import (
-    Errand,
+    KernelCall,
     LocalRouter,
     ReaderSource,
     TextReader,
@@ -25,8 +30,13 @@ from constellation.client.ownership import NotCopied
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
-from constellation.client.router_endpoints import KernelWays, Way
-from constellation.errors import ConstellationError, KernelUnavailable, ServiceUnavailable
+from constellation.client.router_endpoints import KernelConnections
+from constellation.errors import (
+    Cancelled,
+    ConstellationError,
+    KernelUnavailable,
+    ServiceUnavailable,
+)
 from constellation.records import Route
 from constellation.v1 import constellation_pb2
 from constellation.wire import convert
@@ -36,15 +46,47 @@ from constellation.wire.long_texts import LongTexts
 logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
+TABLE_AGE_S = 5.0
+"""Age of a table, in seconds, at which a newer one is asked for."""
+TABLE_AGE_LOST_S = 0.1
+"""The same after a kernel was lost."""
+TABLE_WAIT_S = 1.0
+"""Seconds that a router may take to hand out its table when an older table is at hand."""
 TEXTS_MAX = 1024
-"""Long texts that may be read or wait for it."""
+"""Long texts that may be read or wait to be read."""
 
 
 class AsyncDirectClient(NotCopied):
-    """Asks kernels from asyncio code; arguments, replies and errors as in `DirectClient`.
+    """Sends texts to the kernels of a constellation on this machine, from asyncio code.
 
-    Reading a text, some tenths of a millisecond for one of 64 tokens, happens in the event loop;
-    texts beyond `LONG_CHARACTERS`, and explanations, are read in a thread.
+    Close the client, or use `async with`. Replies, routes and errors are those of `AsyncClient`.
+    Routers hand out the first table and every changed table; while no router answers, the last
+    table is used. Kernels listen on loopback, so the client works on the machine of the
+    constellation only. No router counts its requests, and `request_id` has no effect. Modes other
+    than "nearest", and handoff, need a router.
+
+    The event loop reads short texts itself, some tenths of a millisecond for 64 tokens; a thread
+    reads texts beyond `LONG_CHARACTERS`, and explanations.
+
+    Args:
+        endpoint: host:port of a router, or of several, on this machine.
+        coordizer: The coordizer that the constellation routes by: `Coordizer.load(...)` of the
+            folder `coordizer` of the release that is served.
+        coordizers: Gives the coordizer of a table with other coordinates, which follow when
+            kernels join or leave: `ReleasedCoordizers` of the artifacts that are served. Without
+            it, such a table raises `ArtifactError`.
+        token: As for `AsyncClient`, like all arguments below. TLS is for calls of routers; calls
+            of kernels stay on loopback and are plain text.
+        ca: PEM file with the authorities that vouch for the routers.
+        certificate: PEM file with our own certificate.
+        key: PEM file with its private key.
+        timeouts: How long calls may take.
+        retries: How often calls are tried.
+        now_s: Clock of the deadlines, in seconds.
+        draw: Uniform numbers in [0, 1), for the pauses between tries.
+
+    Raises:
+        ConfigError: As for `AsyncClient`, or the endpoint is not on loopback.
     """
 
     def __init__(
@@ -77,8 +119,8 @@ class AsyncDirectClient(NotCopied):
         check_same_machine(self._session.endpoints)
         self._local = LocalRouter(coordizer, coordizers)
         self._texts = LongTexts("this client", waiting_max=TEXTS_MAX)
-        self._kernels = KernelWays(lambda each: open_async_channel(each, None))
-        self._followed_s = -FOLLOW_S
+        self._kernels = KernelConnections(lambda each: open_async_channel(each, None))
+        self._asked_s = -TABLE_AGE_S
 
     async def ask(
         self,
@@ -88,7 +130,7 @@ class AsyncDirectClient(NotCopied):
         traceparent: str | None = None,
         **options: Unpack[AskOptions],
     ) -> Reply:
-        """Return the whole answer to `text`."""
+        """Return the whole answer to `text`; arguments and errors as for `AsyncClient.ask`."""
         request_s = self._session.timeouts.request_s
         attempts = self._session.begin(timeout_s, request_s, traceparent)
         read = partial(self._local.ask, text, **options)
@@ -104,16 +146,16 @@ class AsyncDirectClient(NotCopied):
     ) -> AsyncStream:
         """Return the answer to `text` as an async iterator over its pieces.
 
-        A kernel that is lost after the first piece ends it with `KernelUnavailable`; through a
-        router, another kernel goes on.
+        When its kernel is lost after the first piece, the stream raises `KernelUnavailable`; behind
+        a router, another kernel would continue.
         """
         request_s = self._session.timeouts.request_s
         attempts = self._session.begin(timeout_s, request_s, traceparent)
         message = requests.generate(text, **options)
         self._local.check(message)
         read = partial(self._local.stream, message)
-        start = partial(self._read, text, read, attempts, options)
-        return AsyncStream(_Streaming(self, start), message, attempts)
+        answer = _Answer(self, partial(self._read, text, read, attempts, options), attempts)
+        return AsyncStream(answer.open, answer.pause)
 
     async def score(
         self,
@@ -128,13 +170,13 @@ class AsyncDirectClient(NotCopied):
         request_s = self._session.timeouts.request_s
         attempts = self._session.begin(timeout_s, request_s, traceparent)
         read = partial(self._local.score, text, context, **options)
-        errand = await self._read(text + context, read, attempts, options)
-        return await self._perform(errand, attempts)
+        call = await self._read(text + context, read, attempts, options)
+        return await self._perform(call, attempts)
 
     async def route(
         self, text: str, *, timeout_s: float | None = None, **options: Unpack[RouteOptions]
     ) -> Route:
-        """Return where `text` would go, and why; nobody is asked but for the table."""
+        """Return where `text` would go, and why; only the table is asked for."""
         attempts = self._session.begin(timeout_s, self._session.timeouts.lookup_s)
         await self._follow(attempts)
         read = partial(self._local.question, text, **options)
@@ -165,7 +207,7 @@ class AsyncDirectClient(NotCopied):
         attempts: Attempts,
         options: RouteOptions | AskOptions,
     ) -> ResultT:
-        """Return what `read` makes of a text; a long one leaves the event loop to others."""
+        """Return what `read` makes of a text; a thread reads long texts."""
         return await self._texts.read(
             text,
             read,
@@ -173,23 +215,23 @@ class AsyncDirectClient(NotCopied):
             is_slow=options.get("explain", False),
         )
 
-    async def _perform(self, errand: Errand[ResultT], attempts: Attempts) -> ResultT:
+    async def _perform(self, call: KernelCall[ResultT], attempts: Attempts) -> ResultT:
         lost: set[str] = set()
         while True:
             route = None
             try:
                 await self._follow(attempts)
-                route, endpoint = self._local.decide(errand.question, lost)
-                way = self._kernels.to(endpoint)
-                call = self._start(way, errand, route, attempts)
-                return errand.read(route, await self._translated(call, way, route))
+                route, endpoint = self._local.decide(call.question, lost)
+                start = partial(self._start, endpoint, call, route, attempts)
+                self._routers._waiting.check()
+                with _lost_kernel_named(route):
+                    return call.read(route, await self._routers._waiting.result(start, endpoint))
             except ConstellationError as error:
                 await self._recover(attempts, error, route, lost)
 
-    def _start(self, way: Way, errand: Errand[Any], route: Route, attempts: Attempts) -> Any:
-        self._routers._way()  # refuses when the client is closed
-        request = errand.request(route.kernel)
-        return self._routers._start(way, errand.method, request, attempts)
+    def _start(self, endpoint: str, call: KernelCall[Any], route: Route, attempts: Attempts) -> Any:
+        connection = self._kernels.open(endpoint)
+        return self._routers._start(connection, call.method, call.request(route.kernel), attempts)
 
     async def _recover(
         self, attempts: Attempts, error: ConstellationError, route: Route | None, lost: set[str]
@@ -200,99 +242,101 @@ class AsyncDirectClient(NotCopied):
         else:
             await self._routers._pause(attempts, error)
             lost.clear()
-        await self._follow(attempts, after_s=FOLLOW_LOST_S)
+        await self._follow(attempts, age_s=TABLE_AGE_LOST_S)
 
-    async def _follow(self, attempts: Attempts, *, after_s: float = FOLLOW_S) -> None:
-        """Ask for the table, when none is known or the last one came so long ago."""
+    async def _follow(self, attempts: Attempts, *, age_s: float = TABLE_AGE_S) -> None:
+        """Ask for the table, when there is none or the last was asked for so long ago."""
         now_s = self._session.now_s()
         if self._local.version == 0:
             call = requests.table(0)
             await self._take(await self._routers._perform(call, attempts.remaining_s(now_s), 0.0))
-            self._followed_s = now_s
-        elif now_s - self._followed_s >= after_s:
-            self._followed_s = now_s  # at once: other tasks go on with what is known
+            self._asked_s = now_s
+        elif now_s - self._asked_s >= age_s:
+            self._asked_s = now_s  # at once: other callers continue with the table at hand
             try:
-                await self._take(await self._table_of(self._routers._way()))
+                await self._take(await self._newer_table())
             except ConstellationError as error:
-                self._routers._ways.note(error)
+                self._routers._connections.switch_after(error)
                 logger.info("table not renewed", extra={"reason": str(error)})
 
-    async def _table_of(self, way: Way) -> constellation_pb2.TableReply:
+    async def _newer_table(self) -> constellation_pb2.TableReply:
+        connection = self._routers._connection()
         request = requests.table(self._local.version).request
-        call = way.stub.Table(request, timeout=FOLLOW_WAIT_S, metadata=self._session.metadata)
-        reply: constellation_pb2.TableReply = await self._routers._translated(call, way)
+        terms = {"timeout": TABLE_WAIT_S, "metadata": self._session.metadata}
+        start = partial(connection.stub.Table, request, **terms)
+        reply: constellation_pb2.TableReply = await self._routers._waiting.result(
+            start, connection.endpoint
+        )
         return reply
 
     async def _take(self, reply: constellation_pb2.TableReply) -> None:
-        await asyncio.to_thread(self._local.take, reply)  # it may read other coordinates
-        self._kernels.keep(self._local.endpoints)
-
-    async def _translated(self, waiting: Awaitable[ResultT], way: Way, route: Route) -> ResultT:
-        try:
-            return await self._routers._translated(waiting, way)
-        except ServiceUnavailable as error:
-            raise KernelUnavailable(route.kernel, "its process was lost") from error
+        # Another release has other coordinates, which are read from files.
+        await self._routers._waiting.in_thread(partial(self._local.take, reply))
+        self._kernels.keep_only(self._local.endpoints)
 
 
-class _Streaming:
-    """What a stream takes for its client: every start of it decides anew."""
+@contextmanager
+def _lost_kernel_named(route: Route) -> Iterator[None]:
+    try:
+        yield
+    except ServiceUnavailable as error:
+        raise KernelUnavailable(route.kernel, "its process was lost") from error
+
+
+class _Answer:
+    """The messages of one streamed answer; every try decides anew which kernel writes it."""
+
+    endpoint = "the kernels"
 
     def __init__(
-        self, client: AsyncDirectClient, read: Callable[[], Awaitable[Errand[Reply]]]
+        self,
+        client: AsyncDirectClient,
+        read: Callable[[], Awaitable[KernelCall[Reply]]],
+        attempts: Attempts,
     ) -> None:
         self._client = client
         self._read = read
-        self._errand: Errand[Reply] | None = None
-        self._route: Route | None = None
-        self._lost: set[str] = set()
-
-    def _way(self) -> Way:
-        self._client._routers._way()  # refuses when the client is closed
-        return Way("the kernels", None, None)
-
-    def _start(self, way: Way, method: str, request: Any, attempts: Attempts) -> Any:
-        self._route = None
-        return _Call(self, attempts)
-
-    async def _translated(self, waiting: Awaitable[ResultT], way: Way) -> ResultT:
-        return await waiting
-
-    async def _pause(self, attempts: Attempts, error: ConstellationError) -> None:
-        await self._client._recover(attempts, error, self._route, self._lost)
-
-    async def decide(self, attempts: Attempts) -> tuple[Any, Way, Route]:
-        """Start the answer; return its call, with whom, and why."""
-        client = self._client
-        await client._follow(attempts)
-        errand = self._errand = self._errand or await self._read()
-        self._route, endpoint = client._local.decide(errand.question, self._lost)
-        way = client._kernels.to(endpoint)
-        return client._start(way, errand, self._route, attempts), way, self._route
-
-
-class _Call:
-    """A kernel's replies, the route in the first; which kernel's is decided by the first read."""
-
-    def __init__(self, streaming: _Streaming, attempts: Attempts) -> None:
-        self._streaming = streaming
         self._attempts = attempts
-        self._started: tuple[Any, Way, Route] | None = None
+        self._call: KernelCall[Reply] | None = None
+        self._route: Route | None = None
+        self._messages: AsyncMessages | None = None
+        self._lost: set[str] = set()
         self._cancelled = False
 
+    def open(self) -> Self:
+        """Begin a try."""
+        self._messages = self._route = None
+        return self
+
     async def read(self) -> Any:
-        first = self._started is None
-        if self._started is None:
-            self._started = await self._streaming.decide(self._attempts)
-        call, way, route = self._started
-        if self._cancelled:
-            call.cancel()
-            raise asyncio.CancelledError
-        message = await self._streaming._client._translated(call.read(), way, route)
+        """Return the next message; the first one of a try carries the route."""
+        first = self._messages is None
+        if self._messages is None:
+            self._messages = await self._decide()
+        assert self._route is not None
+        with _lost_kernel_named(self._route):
+            message = await self._messages.read()
         if first and isinstance(message, constellation_pb2.GenerateReply):
-            message.route.CopyFrom(convert.route_to_message(route))
+            message.route.CopyFrom(convert.route_to_message(self._route))
         return message
 
     def cancel(self) -> None:
+        """Stop the answer."""
         self._cancelled = True
-        if self._started is not None:
-            self._started[0].cancel()
+        if self._messages is not None:
+            self._messages.cancel()
+
+    async def pause(self, error: ConstellationError) -> None:
+        """Wait before another try, or raise."""
+        await self._client._recover(self._attempts, error, self._route, self._lost)
+
+    async def _decide(self) -> AsyncMessages:
+        client = self._client
+        client._routers._waiting.check()
+        await client._follow(self._attempts)
+        call = self._call = self._call or await self._read()
+        self._route, endpoint = client._local.decide(call.question, self._lost)
+        if self._cancelled:
+            raise Cancelled("the stream is closed")
+        start = partial(client._start, endpoint, call, self._route, self._attempts)
+        return AsyncMessages(client._routers._waiting, start, endpoint)

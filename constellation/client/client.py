@@ -1,15 +1,18 @@
-"""The synchronous client: a thin shell that makes calls, waits and obeys `retries`."""
+"""The synchronous client: makes calls, waits, and tries again as `retries` decides.
+
+Generated from `async_client.py` by `make clients`: edit that file.
+"""
 
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, Unpack
 
-import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from constellation.client import requests
@@ -17,9 +20,10 @@ from constellation.client.ownership import NotCopied
 from constellation.client.replies import Answer, ConstellationStatus, Reply, TextBasin, TextScore
 from constellation.client.requests import AskOptions, Call, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
-from constellation.client.router_endpoints import Way, Ways
+from constellation.client.router_endpoints import Connection, RouterConnections
 from constellation.client.session import open_session
-from constellation.errors import Cancelled, ConstellationError, ServiceUnavailable
+from constellation.client.sync_waiting import SyncMessages, SyncWaiting
+from constellation.errors import Cancelled, ConfigError, ConstellationError, ServiceUnavailable
 from constellation.records import (
     Add,
     Change,
@@ -39,7 +43,9 @@ ResultT = TypeVar("ResultT")
 
 
 class Client(NotCopied):
-    """Asks a constellation. Safe to share between threads; close it, or use `with`.
+    """Sends texts to a constellation; close it, or use `with`.
+
+    Threads may share a client.
 
     Every call has a deadline. Failures that may pass by themselves (a router or kernel that is
     restarting, a full queue) are tried again until the deadline, but never after the first token
@@ -87,9 +93,10 @@ class Client(NotCopied):
             draw=draw,
         )
         tls = self._session.tls
-        self._ways = Ways(self._session.endpoints, lambda each: open_channel(each, tls))
-        self._ways.current()  # what is wrong with TLS files is said here
-        self._closed = threading.Event()
+        self._connections = RouterConnections(
+            self._session.endpoints, lambda each: open_channel(each, tls)
+        )
+        self._waiting = SyncWaiting(self._session, self._connections)
 
     def ask(
         self,
@@ -126,7 +133,7 @@ class Client(NotCopied):
         request = requests.generate(text, **options)
         request_s = self._session.timeouts.request_s
         attempts = self._session.begin(timeout_s, request_s, traceparent)
-        return Stream(self, request, attempts)
+        return Stream(partial(self._open, request, attempts), partial(self._pause, attempts))
 
     def route(
         self, text: str, *, timeout_s: float | None = None, **options: Unpack[RouteOptions]
@@ -221,21 +228,24 @@ class Client(NotCopied):
 
     def healthy(self, *, timeout_s: float = 2.0) -> bool:
         """Say whether a router serves now; never raises for a constellation that is down."""
+        request = health_pb2.HealthCheckRequest()
         for _ in self._session.endpoints:
-            way = self._ways.current()
             try:
-                with self._translated(way):
-                    reply = way.health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
-                    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+                connection = self._connection()
+                check = partial(connection.health.Check, request, timeout=timeout_s)
+                reply = self._waiting.result(check, connection.endpoint)
+                return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+            except ConfigError:
+                raise
             except ConstellationError as error:
-                self._ways.note(error)
+                self._connections.switch_after(error)
         return False
 
     def close(self) -> None:
         """Cancel what is running and close the connections."""
-        self._closed.set()
-        for channel in self._ways.channels():
-            channel.close()
+        if self._waiting.close():
+            for channel in self._connections.channels():
+                channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -260,68 +270,62 @@ class Client(NotCopied):
     ) -> ResultT:
         attempts = self._session.begin(timeout_s, default_s, traceparent)
         while True:
-            way = self._way()
             try:
-                with self._translated(way):
-                    return call.read(self._start(way, call.method, call.request, attempts))
+                connection = self._connection()
+                start = partial(self._start, connection, call.method, call.request, attempts)
+                return call.read(self._waiting.result(start, connection.endpoint))
             except ConstellationError as error:
                 if not call.repeatable:
                     raise
                 self._pause(attempts, error)
 
-    def _start(self, way: Way, method: str, request: Any, attempts: Attempts) -> Any:
+    def _connection(self) -> Connection:
+        self._waiting.check()
+        return self._connections.current()
+
+    def _start(
+        self, connection: Connection, method: str, request: Message, attempts: Attempts
+    ) -> Any:
         remaining_s = attempts.remaining_s(self._session.now_s())
-        rpc = getattr(way.stub, method)
+        rpc = getattr(connection.stub, method)
         return rpc(request, timeout=remaining_s, metadata=attempts.metadata)
 
-    def _way(self) -> Way:
-        return self._ways.current()
+    def _open(self, request: constellation_pb2.GenerateRequest, attempts: Attempts) -> SyncMessages:
+        connection = self._connection()
+        start = partial(self._start, connection, "Generate", request, attempts)
+        return SyncMessages(self._waiting, start, connection.endpoint)
 
     def _pause(self, attempts: Attempts, error: ConstellationError) -> None:
-        self._ways.note(error)
-        # An event, not a sleep: closing the client ends the pause.
-        if self._closed.wait(self._session.pause_s(attempts, error)):
-            raise Cancelled("the client was closed")
-
-    @contextmanager
-    def _translated(self, way: Way) -> Iterator[None]:
-        if self._closed.is_set():
-            raise Cancelled("the client is closed")
-        try:
-            yield
-        except grpc.RpcError as error:
-            raise self._session.typed(error, way.endpoint) from None
-        except ValueError:
-            # What grpc raises for a call on a channel that another thread has just closed.
-            if self._closed.is_set():
-                raise Cancelled("the client was closed") from None
-            raise
+        self._connections.switch_after(error)
+        self._waiting.pause(self._session.pause_s(attempts, error))
 
 
-class _Caller(Protocol):
-    """What a stream needs of its client."""
+class Messages(Protocol):
+    """The messages of one answer."""
 
-    def _way(self) -> Way: ...
+    endpoint: str
+    """host:port of the server that writes the answer, named in errors."""
 
-    def _start(self, way: Way, method: str, request: Any, attempts: Attempts) -> Any: ...
+    def read(self) -> Any:
+        """Return the next message, or at the end an object that is no message."""
 
-    def _translated(self, way: Way) -> AbstractContextManager[None]: ...
-
-    def _pause(self, attempts: Attempts, error: ConstellationError) -> None: ...
+    def cancel(self) -> None:
+        """Stop the answer."""
 
 
 class Stream(NotCopied):
     """One answer while it is written: iterate over its pieces. `close` cancels it."""
 
     def __init__(
-        self, client: _Caller, request: constellation_pb2.GenerateRequest, attempts: Attempts
+        self,
+        open_messages: Callable[[], Messages],
+        pause: Callable[[ConstellationError], None],
     ) -> None:
-        self._client = client
-        self._request = request
-        self._attempts = attempts
+        """Take what begins an answer, and what waits before another try or raises the error."""
+        self._open_messages = open_messages
+        self._pause = pause
         self._answer = Answer()
-        self._call: Any = None
-        self._way: Way | None = None
+        self._messages: Messages | None = None
         self._cancelled = False
 
     @property
@@ -336,8 +340,8 @@ class Stream(NotCopied):
     def close(self) -> None:
         """Stop the answer; the kernel's slot is free again within one step."""
         self._cancelled = True
-        if self._call is not None:
-            self._call.cancel()
+        if self._messages is not None:
+            self._messages.cancel()
 
     def __enter__(self) -> Self:
         return self
@@ -360,29 +364,20 @@ class Stream(NotCopied):
             except ConstellationError as error:
                 if self._answer.started:
                     raise
-                self._client._pause(self._attempts, error)
-                self._answer, self._call = Answer(), None
-        with suppress(ConstellationError):
-            self._read_end()
+                self._pause(error)
+                self._answer, self._messages = Answer(), None
+        if self._messages is not None and not self._cancelled:
+            with suppress(ConstellationError):
+                # The status follows the last piece: unread, it would look like a cancellation.
+                self._messages.read()
         raise StopIteration
 
     def _receive(self) -> constellation_pb2.GenerateReply:
         if self._cancelled:
             raise Cancelled("the stream is closed")
-        if self._call is None or self._way is None:
-            self._way = self._client._way()
-        with self._client._translated(self._way):
-            if self._call is None:
-                self._call = self._client._start(
-                    self._way, "Generate", self._request, self._attempts
-                )
-            message: constellation_pb2.GenerateReply | None = next(self._call, None)
-        if message is None:
-            raise ServiceUnavailable(self._way.endpoint, "the answer stopped before its end")
+        if self._messages is None:
+            self._messages = self._open_messages()
+        message = self._messages.read()
+        if not isinstance(message, constellation_pb2.GenerateReply):
+            raise ServiceUnavailable(self._messages.endpoint, "the answer stopped before its end")
         return message
-
-    def _read_end(self) -> None:
-        # The status follows the last piece; leaving it unread would look like a cancellation.
-        if not self._cancelled and self._way is not None:
-            with self._client._translated(self._way):
-                next(self._call, None)

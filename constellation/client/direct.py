@@ -1,7 +1,9 @@
-"""The direct client: routes texts itself and calls kernels without a router in between.
+"""The synchronous direct client: routes texts itself and calls kernels without a router between.
 
-It holds a coordizer and the routers' table, so that a call costs one hop. A table that has changed
-it learns of within seconds, or when a kernel does not answer where it should be.
+The client holds a coordizer and the routers' table, so that a call costs one hop. A changed table
+is noticed within seconds, or when a kernel does not answer at its endpoint.
+
+Generated from `async_direct.py` by `make clients`: edit that file.
 """
 
 import logging
@@ -9,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -16,7 +19,7 @@ from typing import Any, Self, TypeVar, Unpack
 from constellation.client import requests
 from constellation.client.client import Client, Stream
 from constellation.client.local_routing import (
-    Errand,
+    KernelCall,
     LocalRouter,
     ReaderSource,
     TextReader,
@@ -27,8 +30,14 @@ from constellation.client.ownership import NotCopied
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
-from constellation.client.router_endpoints import KernelWays, Way
-from constellation.errors import ConstellationError, KernelUnavailable, ServiceUnavailable
+from constellation.client.router_endpoints import KernelConnections
+from constellation.client.sync_waiting import SyncMessages, SyncTexts
+from constellation.errors import (
+    Cancelled,
+    ConstellationError,
+    KernelUnavailable,
+    ServiceUnavailable,
+)
 from constellation.records import Route
 from constellation.v1 import constellation_pb2
 from constellation.wire import convert
@@ -37,37 +46,40 @@ from constellation.wire.channel import open_channel
 logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
-FOLLOW_S = 5.0
-"""Seconds after which a table is asked for again."""
-FOLLOW_LOST_S = 0.1
-"""The same when a kernel was lost."""
-FOLLOW_WAIT_S = 1.0
-"""Seconds that a router may take to hand out its table when an older one is at hand."""
+TABLE_AGE_S = 5.0
+"""Age of a table, in seconds, at which a newer one is asked for."""
+TABLE_AGE_LOST_S = 0.1
+"""The same after a kernel was lost."""
+TABLE_WAIT_S = 1.0
+"""Seconds that a router may take to hand out its table when an older table is at hand."""
+TEXTS_MAX = 1024
+"""Long texts that may be read or wait to be read."""
 
 
 class DirectClient(NotCopied):
-    """Asks the kernels of a constellation on this machine. Close it, or use `with`.
+    """Sends texts to the kernels of a constellation on this machine.
 
-    Replies, routes and errors are those of `Client`. Routers are needed for the first table, and to
-    hear of changes; while none answers, the last table is used. Kernels listen on loopback, so this
-    works on the machine of the constellation only. What it asks appears in no router's figures, and
-    a `request_id` means nothing to it. Mode and handoff are for routers.
+    Close the client, or use `with`. Replies, routes and errors are those of `Client`.
+    Routers hand out the first table and every changed table; while no router answers, the last
+    table is used. Kernels listen on loopback, so the client works on the machine of the
+    constellation only. No router counts its requests, and `request_id` has no effect. Modes other
+    than "nearest", and handoff, need a router.
 
     Args:
         endpoint: host:port of a router, or of several, on this machine.
-        coordizer: The one that the constellation routes by: `Coordizer.load(...)` of the folder
-            `coordizer` of the release that it serves.
-        coordizers: Gives the coordizer of a table whose coordinates are others, because kernels
-            joined or left: `ReleasedCoordizers` of the artifacts that are served. None raises
-            `ArtifactError` then.
-        token: As for `Client`, like everything that follows; TLS is for the routers, calls of
-            kernels stay on loopback and are plain.
+        coordizer: The coordizer that the constellation routes by: `Coordizer.load(...)` of the
+            folder `coordizer` of the release that is served.
+        coordizers: Gives the coordizer of a table with other coordinates, which follow when
+            kernels join or leave: `ReleasedCoordizers` of the artifacts that are served. Without
+            it, such a table raises `ArtifactError`.
+        token: As for `Client`, like all arguments below. TLS is for calls of routers; calls
+            of kernels stay on loopback and are plain text.
         ca: PEM file with the authorities that vouch for the routers.
         certificate: PEM file with our own certificate.
         key: PEM file with its private key.
         timeouts: How long calls may take.
-        retries: How often they are tried.
-        now_s: Clock that deadlines are kept by, in seconds.
+        retries: How often calls are tried.
+        now_s: Clock of the deadlines, in seconds.
         draw: Uniform numbers in [0, 1), for the pauses between tries.
 
     Raises:
@@ -103,8 +115,9 @@ class DirectClient(NotCopied):
         self._session = self._routers._session
         check_same_machine(self._session.endpoints)
         self._local = LocalRouter(coordizer, coordizers)
-        self._kernels = KernelWays(lambda each: open_channel(each, None))
-        self._followed_s = -FOLLOW_S
+        self._texts = SyncTexts("this client", waiting_max=TEXTS_MAX)
+        self._kernels = KernelConnections(lambda each: open_channel(each, None))
+        self._asked_s = -TABLE_AGE_S
 
     def ask(
         self,
@@ -115,7 +128,10 @@ class DirectClient(NotCopied):
         **options: Unpack[AskOptions],
     ) -> Reply:
         """Return the whole answer to `text`; arguments and errors as for `Client.ask`."""
-        return self._perform(self._local.ask(text, **options), timeout_s, traceparent)
+        request_s = self._session.timeouts.request_s
+        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        read = partial(self._local.ask, text, **options)
+        return self._perform(self._read(text, read, attempts, options), attempts)
 
     def stream(
         self,
@@ -127,13 +143,16 @@ class DirectClient(NotCopied):
     ) -> Stream:
         """Return the answer to `text` as an iterator over its pieces.
 
-        A kernel that is lost after the first piece ends it with `KernelUnavailable`; through a
-        router, another kernel goes on.
+        When its kernel is lost after the first piece, the stream raises `KernelUnavailable`; behind
+        a router, another kernel would continue.
         """
         request_s = self._session.timeouts.request_s
         attempts = self._session.begin(timeout_s, request_s, traceparent)
         message = requests.generate(text, **options)
-        return Stream(_Streaming(self, self._local.stream(message), attempts), message, attempts)
+        self._local.check(message)
+        read = partial(self._local.stream, message)
+        answer = _Answer(self, partial(self._read, text, read, attempts, options), attempts)
+        return Stream(answer.open, answer.pause)
 
     def score(
         self,
@@ -145,18 +164,24 @@ class DirectClient(NotCopied):
         **options: Unpack[RouteOptions],
     ) -> TextScore:
         """Return how likely `text` is after `context` under the kernel they route to."""
-        errand = self._local.score(text, context, **options)
-        return self._perform(errand, timeout_s, traceparent)
+        request_s = self._session.timeouts.request_s
+        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        read = partial(self._local.score, text, context, **options)
+        call = self._read(text + context, read, attempts, options)
+        return self._perform(call, attempts)
 
     def route(
         self, text: str, *, timeout_s: float | None = None, **options: Unpack[RouteOptions]
     ) -> Route:
-        """Return where `text` would go, and why; nobody is asked but for the table."""
-        self._follow(self._session.begin(timeout_s, self._session.timeouts.lookup_s))
-        return self._local.decide(self._local.question(text, **options), ())[0]
+        """Return where `text` would go, and why; only the table is asked for."""
+        attempts = self._session.begin(timeout_s, self._session.timeouts.lookup_s)
+        self._follow(attempts)
+        read = partial(self._local.question, text, **options)
+        return self._local.decide(self._read(text, read, attempts, options), ())[0]
 
     def close(self) -> None:
         """Cancel what is running and close the connections."""
+        self._texts.close()
         self._routers.close()
         for channel in self._kernels.channels():
             channel.close()
@@ -172,26 +197,38 @@ class DirectClient(NotCopied):
     ) -> None:
         self.close()
 
-    def _perform(
-        self, errand: Errand[ResultT], timeout_s: float | None, traceparent: str | None
+    def _read(
+        self,
+        text: str,
+        read: Callable[[], ResultT],
+        attempts: Attempts,
+        options: RouteOptions | AskOptions,
     ) -> ResultT:
-        request_s = self._session.timeouts.request_s
-        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        """Return what `read` makes of a text."""
+        return self._texts.read(
+            text,
+            read,
+            timeout_s=attempts.remaining_s(self._session.now_s()),
+            is_slow=options.get("explain", False),
+        )
+
+    def _perform(self, call: KernelCall[ResultT], attempts: Attempts) -> ResultT:
         lost: set[str] = set()
         while True:
             route = None
             try:
                 self._follow(attempts)
-                route, endpoint = self._local.decide(errand.question, lost)
-                way = self._kernels.to(endpoint)
-                with self._translated(way, route):
-                    return errand.read(route, self._start(way, errand, route, attempts))
+                route, endpoint = self._local.decide(call.question, lost)
+                start = partial(self._start, endpoint, call, route, attempts)
+                self._routers._waiting.check()
+                with _lost_kernel_named(route):
+                    return call.read(route, self._routers._waiting.result(start, endpoint))
             except ConstellationError as error:
                 self._recover(attempts, error, route, lost)
 
-    def _start(self, way: Way, errand: Errand[Any], route: Route, attempts: Attempts) -> Any:
-        request = errand.request(route.kernel)
-        return self._routers._start(way, errand.method, request, attempts)
+    def _start(self, endpoint: str, call: KernelCall[Any], route: Route, attempts: Attempts) -> Any:
+        connection = self._kernels.open(endpoint)
+        return self._routers._start(connection, call.method, call.request(route.kernel), attempts)
 
     def _recover(
         self, attempts: Attempts, error: ConstellationError, route: Route | None, lost: set[str]
@@ -202,91 +239,101 @@ class DirectClient(NotCopied):
         else:
             self._routers._pause(attempts, error)
             lost.clear()
-        self._follow(attempts, after_s=FOLLOW_LOST_S)
+        self._follow(attempts, age_s=TABLE_AGE_LOST_S)
 
-    def _follow(self, attempts: Attempts, *, after_s: float = FOLLOW_S) -> None:
-        """Ask for the table, when none is known or the last one came so long ago."""
+    def _follow(self, attempts: Attempts, *, age_s: float = TABLE_AGE_S) -> None:
+        """Ask for the table, when there is none or the last was asked for so long ago."""
         now_s = self._session.now_s()
         if self._local.version == 0:
             call = requests.table(0)
             self._take(self._routers._perform(call, attempts.remaining_s(now_s), 0.0))
-            self._followed_s = now_s
-        elif now_s - self._followed_s >= after_s:
-            self._followed_s = now_s  # at once: other threads go on with what is known
+            self._asked_s = now_s
+        elif now_s - self._asked_s >= age_s:
+            self._asked_s = now_s  # at once: other callers continue with the table at hand
             try:
-                self._take(self._table_of(self._routers._way()))
+                self._take(self._newer_table())
             except ConstellationError as error:
-                self._routers._ways.note(error)
+                self._routers._connections.switch_after(error)
                 logger.info("table not renewed", extra={"reason": str(error)})
 
-    def _table_of(self, way: Way) -> constellation_pb2.TableReply:
+    def _newer_table(self) -> constellation_pb2.TableReply:
+        connection = self._routers._connection()
         request = requests.table(self._local.version).request
-        with self._routers._translated(way):
-            reply: constellation_pb2.TableReply = way.stub.Table(
-                request, timeout=FOLLOW_WAIT_S, metadata=self._session.metadata
-            )
+        terms = {"timeout": TABLE_WAIT_S, "metadata": self._session.metadata}
+        start = partial(connection.stub.Table, request, **terms)
+        reply: constellation_pb2.TableReply = self._routers._waiting.result(
+            start, connection.endpoint
+        )
         return reply
 
     def _take(self, reply: constellation_pb2.TableReply) -> None:
-        self._local.take(reply)
-        self._kernels.keep(self._local.endpoints)
-
-    @contextmanager
-    def _translated(self, way: Way, route: Route) -> Iterator[None]:
-        try:
-            with self._routers._translated(way):
-                yield
-        except ServiceUnavailable as error:
-            raise KernelUnavailable(route.kernel, "its process was lost") from error
+        # Another release has other coordinates, which are read from files.
+        self._routers._waiting.in_thread(partial(self._local.take, reply))
+        self._kernels.keep_only(self._local.endpoints)
 
 
-class _Streaming:
-    """What a stream takes for its client: every start of it decides anew."""
+@contextmanager
+def _lost_kernel_named(route: Route) -> Iterator[None]:
+    try:
+        yield
+    except ServiceUnavailable as error:
+        raise KernelUnavailable(route.kernel, "its process was lost") from error
 
-    def __init__(self, client: DirectClient, errand: Errand[Reply], attempts: Attempts) -> None:
+
+class _Answer:
+    """The messages of one streamed answer; every try decides anew which kernel writes it."""
+
+    endpoint = "the kernels"
+
+    def __init__(
+        self,
+        client: DirectClient,
+        read: Callable[[], KernelCall[Reply]],
+        attempts: Attempts,
+    ) -> None:
         self._client = client
-        self._errand = errand
+        self._read = read
         self._attempts = attempts
+        self._call: KernelCall[Reply] | None = None
         self._route: Route | None = None
+        self._messages: SyncMessages | None = None
         self._lost: set[str] = set()
+        self._cancelled = False
 
-    def _way(self) -> Way:
-        self._route = None
-        self._client._follow(self._attempts)
-        self._route, endpoint = self._client._local.decide(self._errand.question, self._lost)
-        return self._client._kernels.to(endpoint)
-
-    def _start(self, way: Way, method: str, request: Any, attempts: Attempts) -> Any:
-        assert self._route is not None
-        call = self._client._start(way, self._errand, self._route, attempts)
-        return _WithRoute(call, self._route)
-
-    @contextmanager
-    def _translated(self, way: Way) -> Iterator[None]:
-        assert self._route is not None
-        with self._client._translated(way, self._route):
-            yield
-
-    def _pause(self, attempts: Attempts, error: ConstellationError) -> None:
-        self._client._recover(attempts, error, self._route, self._lost)
-
-
-class _WithRoute:
-    """A kernel's replies with the route in the first one."""
-
-    def __init__(self, call: Any, route: Route) -> None:
-        self._call = call
-        self._route: Route | None = route
-
-    def __iter__(self) -> Self:
+    def open(self) -> Self:
+        """Begin a try."""
+        self._messages = self._route = None
         return self
 
-    def __next__(self) -> constellation_pb2.GenerateReply:
-        message: constellation_pb2.GenerateReply = next(self._call)
-        if self._route is not None:
+    def read(self) -> Any:
+        """Return the next message; the first one of a try carries the route."""
+        first = self._messages is None
+        if self._messages is None:
+            self._messages = self._decide()
+        assert self._route is not None
+        with _lost_kernel_named(self._route):
+            message = self._messages.read()
+        if first and isinstance(message, constellation_pb2.GenerateReply):
             message.route.CopyFrom(convert.route_to_message(self._route))
-            self._route = None
         return message
 
     def cancel(self) -> None:
-        self._call.cancel()
+        """Stop the answer."""
+        self._cancelled = True
+        if self._messages is not None:
+            self._messages.cancel()
+
+    def pause(self, error: ConstellationError) -> None:
+        """Wait before another try, or raise."""
+        self._client._recover(self._attempts, error, self._route, self._lost)
+
+    def _decide(self) -> SyncMessages:
+        client = self._client
+        client._routers._waiting.check()
+        client._follow(self._attempts)
+        call = self._call = self._call or self._read()
+        self._route, endpoint = client._local.decide(call.question, self._lost)
+        if self._cancelled:
+            raise Cancelled("the stream is closed")
+        start = partial(client._start, endpoint, call, self._route, self._attempts)
+        return SyncMessages(client._routers._waiting, start, endpoint)

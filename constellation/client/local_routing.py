@@ -98,7 +98,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand(Generic[ResultT]):
+class KernelCall(Generic[ResultT]):
     """One call of whichever kernel is decided on."""
 
     question: Question
@@ -186,21 +186,23 @@ class LocalRouter:
         text = convert.check_text("text", text, empty_allowed=routing.basin_K is not None)
         return self._read(text, routing)
 
-    def ask(self, text: str, **options: Unpack[AskOptions]) -> Errand[Reply]:
+    def ask(self, text: str, **options: Unpack[AskOptions]) -> KernelCall[Reply]:
         """Say what to do for a whole answer to `text`."""
         message = requests.generate(text, **options)
         return self._generate(message, "Ask")
 
-    def stream(self, message: constellation_pb2.GenerateRequest) -> Errand[Reply]:
+    def stream(self, message: constellation_pb2.GenerateRequest) -> KernelCall[Reply]:
         """Say what to do for an answer in pieces."""
         return self._generate(message, "Generate")
 
     def check(self, message: constellation_pb2.GenerateRequest) -> None:
         """Refuse at once what `stream` refuses."""
         convert.check_text("prompt", message.prompt)
-        _check_way(convert.routing_from_message(message.routing))
+        _check_supported(convert.routing_from_message(message.routing))
 
-    def score(self, text: str, context: str, **options: Unpack[RouteOptions]) -> Errand[TextScore]:
+    def score(
+        self, text: str, context: str, **options: Unpack[RouteOptions]
+    ) -> KernelCall[TextScore]:
         """Say what to do to learn how likely `text` is after `context`."""
         request: constellation_pb2.ScoreRequest = requests.score(text, context, **options).request
         convert.check_text("text", text)
@@ -223,7 +225,7 @@ class LocalRouter:
                 route=route,
             )
 
-        return Errand(question, "Score", to, read)
+        return KernelCall(question, "Score", to, read)
 
     def decide(self, question: Question, lost: Collection[str]) -> tuple[Route, str]:
         """Return the route and where its kernel listens.
@@ -259,7 +261,9 @@ class LocalRouter:
             route = replace(route, influences=question.influences)
         return route, held.endpoints[route.kernel]
 
-    def _generate(self, message: constellation_pb2.GenerateRequest, method: str) -> Errand[Reply]:
+    def _generate(
+        self, message: constellation_pb2.GenerateRequest, method: str
+    ) -> KernelCall[Reply]:
         routing = convert.routing_from_message(message.routing)
         question = self._read(convert.check_text("prompt", message.prompt), routing)
         tokens = question.tokens.tolist()
@@ -269,10 +273,10 @@ class LocalRouter:
                 tokens=tokens, sampling=message.sampling, kernel=kernel
             )
 
-        return Errand(question, method, to, _whole)
+        return KernelCall(question, method, to, _whole)
 
     def _read(self, text: str, options: RoutingOptions) -> Question:
-        _check_way(options)
+        _check_supported(options)
         reader = self._reader
         tokens = reader.encode(text)
         return _question(reader, tokens, evidence_tokens(text, tokens, reader.encode), options)
@@ -292,7 +296,7 @@ def _question(
     )
 
 
-def _check_way(options: RoutingOptions) -> None:
+def _check_supported(options: RoutingOptions) -> None:
     """Refuse what only a router can do."""
     if options.mode is not Mode.NEAREST:
         raise InvalidRequest("mode", options.mode, "nearest; other modes go through a router")

@@ -21,6 +21,7 @@ from constellation.records import (
 )
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
+from constellation.wire.record_messages import from_message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,13 +203,7 @@ def route(message: constellation_pb2.RouteReply) -> Route:
 
 def score(message: constellation_pb2.ScoreReply) -> TextScore:
     """Read a score."""
-    return TextScore(
-        nats=message.nats,
-        num_tokens=message.num_tokens,
-        num_bytes=message.num_bytes,
-        route=convert.route_from_message(message.route),
-        trace_id=message.trace_id,
-    )
+    return from_message(message, TextScore, route=convert.route_from_message(message.route))
 
 
 def basin(message: constellation_pb2.BasinReply) -> TextBasin:
@@ -222,52 +217,27 @@ def basin(message: constellation_pb2.BasinReply) -> TextBasin:
 
 def status(message: constellation_pb2.StatusReply) -> ConstellationStatus:
     """Read the constellation's state."""
-    return ConstellationStatus(
+    measured = message.HasField("collective_phi")
+    return from_message(
+        message,
+        ConstellationStatus,
         kernels=tuple(_kernel(kernel) for kernel in message.kernels),
-        table_version=message.table_version,
-        coordizer_hash=message.coordizer_hash,
-        router_pid=message.router_pid,
-        registry_pid=message.registry_pid,
         uptime_s=message.uptime.ToNanoseconds() / 1e9,
-        load_entropy_ratio=message.load_entropy_ratio,
-        num_unexpected_errors=message.num_unexpected_errors,
-        routers=tuple(_router(router) for router in message.routers),
+        routers=tuple(from_message(router, RouterStatus) for router in message.routers),
         collective_phi=(
-            convert.collective_phi_from_message(message.collective_phi)
-            if message.HasField("collective_phi")
-            else None
+            convert.collective_phi_from_message(message.collective_phi) if measured else None
         ),
-        start_problem=message.start_problem,
-        refusal=tuple(map(convert.length_refusal_from_message, message.refusal)),
-    )
-
-
-def _router(message: constellation_pb2.RouterStatus) -> RouterStatus:
-    return RouterStatus(
-        name=message.name,
-        endpoint=message.endpoint,
-        up=message.up,
-        pid=message.pid,
-        num_restarts=message.num_restarts,
+        refusal=tuple(from_message(row, LengthRefusal) for row in message.refusal),
     )
 
 
 def _kernel(message: constellation_pb2.KernelStatus) -> KernelStatus:
-    return KernelStatus(
-        name=message.name,
-        seat=message.seat if message.HasField("seat") else None,
+    return from_message(
+        message,
+        KernelStatus,
         endpoint=message.endpoint or None,
-        up=message.up,
-        pid=message.pid,
-        num_restarts=message.num_restarts,
-        num_routed=message.num_routed,
-        phi_gauge=message.phi_gauge if message.HasField("phi_gauge") else None,
         basin_K=_point(message.basin),
-        queue_depth=message.queue_depth,
-        num_running=message.num_running,
         basins_BK=np.stack([_point(basin) for basin in message.basins or [message.basin]]),
-        arrived=message.arrived if message.HasField("arrived") else None,
-        num_held_out=message.num_held_out,
         family=message.family or None,
     )
 

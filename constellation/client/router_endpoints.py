@@ -1,6 +1,7 @@
-"""The ways to one or several routers: one is taken until it is lost, then the next.
+"""Connections to routers, one of which is used until it is lost, and to kernels.
 
-Both clients share this; which kind of channel they open they say themselves.
+Synchronous and asynchronous clients share this file; each gives the function that opens its kind of
+channel.
 """
 
 from collections import deque
@@ -19,8 +20,8 @@ _LEFT_MAX = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Way:
-    """The way to one server."""
+class Connection:
+    """A connection to one server."""
 
     endpoint: str
     channel: Any
@@ -29,72 +30,72 @@ class Way:
     health: Any = None
 
 
-class Ways:
+class RouterConnections:
     """The routers that a client knows, in the order in which they are tried.
 
-    Callers in several threads may lose the same router at once: the first of them goes on to the
-    next, the others follow, since what they lost is no longer what is taken.
+    Callers in several threads may lose the same router at once: the first caller switches to the
+    next router, and the others use it too, since the router they lost is no longer the current one.
     """
 
     def __init__(self, endpoints: Sequence[str], open_channel: Callable[[str], Any]) -> None:
         self._endpoints = tuple(endpoints)
         self._open_channel = open_channel
-        self._opened: dict[str, Way] = {}
-        self._taken = self._endpoints[0]
+        self._opened: dict[str, Connection] = {}
+        self._current = self._endpoints[0]
         self._owner = Owner()
 
-    def current(self) -> Way:
-        """Return the way that is taken now; it is opened when it is taken for the first time."""
+    def current(self) -> Connection:
+        """Return the connection to the current router, opened on first use."""
         self._owner.check_process()
-        endpoint = self._taken
-        way = self._opened.get(endpoint)
-        if way is None:
+        endpoint = self._current
+        connection = self._opened.get(endpoint)
+        if connection is None:
             channel = self._open_channel(endpoint)
             health = health_pb2_grpc.HealthStub(channel)
-            way = Way(endpoint, channel, Stub(channel, CONSTELLATION), health)
-            # Another thread may have opened one meanwhile; then both use that.
-            way = self._opened.setdefault(endpoint, way)
-        return way
+            connection = Connection(endpoint, channel, Stub(channel, CONSTELLATION), health)
+            # Another thread may have opened one meanwhile; then both threads use that one.
+            connection = self._opened.setdefault(endpoint, connection)
+        return connection
 
-    def note(self, error: ConstellationError) -> None:
-        """Go on with the next router when this error says that the one that is taken is lost."""
-        if isinstance(error, ServiceUnavailable) and error.endpoint == self._taken:
-            place = self._endpoints.index(self._taken) + 1
-            self._taken = self._endpoints[place % len(self._endpoints)]
+    def switch_after(self, error: ConstellationError) -> None:
+        """Switch to the next router when `error` says that the current router is lost."""
+        if isinstance(error, ServiceUnavailable) and error.endpoint == self._current:
+            place = self._endpoints.index(self._current) + 1
+            self._current = self._endpoints[place % len(self._endpoints)]
 
     def channels(self) -> list[Any]:
         """Return the channels that were opened, for closing."""
-        return [way.channel for way in tuple(self._opened.values())]
+        return [connection.channel for connection in tuple(self._opened.values())]
 
 
-class KernelWays:
-    """The ways to kernels, for clients that call them without a router."""
+class KernelConnections:
+    """Connections to kernels, for clients that call kernels without a router."""
 
     def __init__(self, open_channel: Callable[[str], Any]) -> None:
         self._open_channel = open_channel
-        self._opened: dict[str, Way] = {}
-        # Answers under way keep a channel to a kernel that has moved or is leaving.
-        self._left: deque[Way] = deque(maxlen=_LEFT_MAX)
+        self._opened: dict[str, Connection] = {}
+        # Answers that are being written keep a channel to a kernel that has moved or is leaving.
+        self._left: deque[Connection] = deque(maxlen=_LEFT_MAX)
 
-    def to(self, endpoint: str) -> Way:
-        """Return the way to a process of kernels; it is opened when it is taken first."""
-        way = self._opened.get(endpoint)
-        if way is None:
+    def open(self, endpoint: str) -> Connection:
+        """Return the connection to a process of kernels, opened on first use."""
+        connection = self._opened.get(endpoint)
+        if connection is None:
             channel = self._open_channel(endpoint)
-            way = Way(endpoint, channel, _KernelStub(channel))
-            way = self._opened.setdefault(endpoint, way)
-        return way
+            connection = Connection(endpoint, channel, _KernelStub(channel))
+            connection = self._opened.setdefault(endpoint, connection)
+        return connection
 
-    def keep(self, endpoints: set[str]) -> None:
-        """Take no others from now on."""
+    def keep_only(self, endpoints: set[str]) -> None:
+        """Forget the connections to other endpoints; they are closed with the client."""
         for endpoint in set(self._opened) - endpoints:
-            way = self._opened.pop(endpoint, None)
-            if way is not None:
-                self._left.append(way)
+            connection = self._opened.pop(endpoint, None)
+            if connection is not None:
+                self._left.append(connection)
 
     def channels(self) -> list[Any]:
         """Return the channels that were opened, for closing."""
-        return [way.channel for way in (*self._opened.values(), *self._left)]
+        return [connection.channel for connection in (*self._opened.values(), *self._left)]
 
 
 class _KernelStub(Stub):

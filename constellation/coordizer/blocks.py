@@ -104,22 +104,6 @@ def is_shared(blocks: Blocks, name: str) -> bool:
     return any(own & set(block) for other, block in blocks.items() if other != name)
 
 
-def free_block(blocks: Blocks, num_outcomes: int) -> tuple[int, ...]:
-    """Return the lowest free outcomes, as many as the smallest block has; one must stay free.
-
-    Raises:
-        ConfigError: When there are no blocks, they are shared, or too few outcomes are free.
-    """
-    if not blocks:
-        raise ConfigError("a free fit has no blocks to add a domain to; fit anchored coordinates")
-    taken = {outcome for block in blocks.values() for outcome in block}
-    free = [outcome for outcome in range(num_outcomes) if outcome not in taken]
-    size = min(len(block) for block in blocks.values())
-    if len(free) <= size:
-        raise ConfigError(f"only {len(free)} outcomes are free; refit to make room for a domain")
-    return tuple(free[:size])
-
-
 def block_background(blocks: Blocks, num_outcomes: int) -> FloatArray:
     """Return the background pi of blocks, shape (K,): 0.95 for domains and 0.05 for free outcomes.
 

@@ -15,7 +15,7 @@ Source: Witten-Bell and Kneser-Ney smoothing, as compared by Chen and Goodman (1
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,6 @@ from constellation.coordizer.blocks import (
     Blocks,
     allocate_blocks,
     block_background,
-    free_block,
     is_shared,
     relatives,
 )
@@ -243,77 +242,6 @@ def anchored(
         blocks=blocks,
         smoothing=smoothing,
     )
-
-
-def add_corpus(
-    coordinates: Coordinates,
-    domain: str,
-    documents: Sequence[NDArray[Any]],
-    *,
-    seed: int = 0,
-    iterations: int = 10,
-) -> Coordinates:
-    """Add one corpus's counts to its domain; a new domain takes free outcomes.
-
-    Every other domain's counts keep their bits. `remove_corpus` with the same arguments undoes it
-    bit for bit.
-
-    Raises:
-        ConfigError: When the coordinates are not anchored, or too few outcomes are free.
-    """
-    blocks = dict(coordinates.blocks)
-    if domain not in blocks:
-        blocks[domain] = free_block(blocks, coordinates.counts_VK.shape[1])
-    extended = replace(coordinates, blocks=blocks)
-    return _changed_by(extended, domain, documents, seed=seed, iterations=iterations, sign=1.0)
-
-
-def remove_corpus(
-    coordinates: Coordinates,
-    domain: str,
-    documents: Sequence[NDArray[Any]],
-    *,
-    seed: int = 0,
-    iterations: int = 10,
-) -> Coordinates:
-    """Take one corpus's counts away again; a domain left without counts gives its block back.
-
-    Raises:
-        ConfigError: When the domain is unknown or these documents were never added to it.
-    """
-    if domain not in coordinates.blocks:
-        known = ", ".join(coordinates.blocks) or "none"
-        raise ConfigError(f"no domain {domain!r} to take a corpus from; there are: {known}")
-    changed = _changed_by(
-        coordinates, domain, documents, seed=seed, iterations=iterations, sign=-1.0
-    )
-    counts_VB = changed.counts_VK[:, coordinates.blocks[domain]]
-    if (counts_VB < 0).any():
-        raise ConfigError(f"these documents were not added to domain {domain!r} as they are")
-    if counts_VB.any():
-        return changed
-    blocks = {name: block for name, block in changed.blocks.items() if name != domain}
-    background_K = block_background(blocks, changed.counts_VK.shape[1])
-    return replace(changed, blocks=blocks, background_K=background_K)
-
-
-def _changed_by(
-    coordinates: Coordinates,
-    domain: str,
-    documents: Sequence[NDArray[Any]],
-    *,
-    seed: int,
-    iterations: int,
-    sign: float,
-) -> Coordinates:
-    counts_VK = coordinates.counts_VK.copy()
-    windows_WV = count_windows(documents, vocab_size=counts_VK.shape[0])
-    counts_VB = block_counts(
-        windows_WV, coordinates.blocks, domain, seed=seed, iterations=iterations
-    )
-    counts_VK[:, coordinates.blocks[domain]] += sign * counts_VB
-    background_K = block_background(coordinates.blocks, counts_VK.shape[1])
-    return replace(coordinates, counts_VK=counts_VK, background_K=background_K)
 
 
 def block_counts(

@@ -1,18 +1,9 @@
 """Measure how evenly queries spread over kernels (models); low entropy reveals a collapse."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import log
 
 from constellation.errors import ConfigError
-from constellation.records import Route
-
-
-def count_routes(routes: Iterable[Route], kernels: Iterable[str]) -> dict[str, int]:
-    """Count how many routes each kernel answers; kernels without one count 0."""
-    counts = dict.fromkeys(kernels, 0)
-    for route in routes:
-        counts[route.kernel] = counts.get(route.kernel, 0) + 1
-    return counts
 
 
 def load_entropy_ratio(counts: Mapping[str, int]) -> float | None:

@@ -20,12 +20,9 @@ from constellation.errors import ConfigError
 from constellation.geometry.bearings import bearing
 from constellation.geometry.means import (
     HellingerSum,
-    KarcherReport,
     add_hellinger_sums,
-    karcher_mean,
     sum_hellinger,
 )
-from constellation.geometry.simplex import distance
 from constellation.records import FloatArray, KernelSite, Rule
 from constellation.routing.basin_sets import find_basins
 
@@ -36,8 +33,6 @@ BASINS_MAX = 16
 """Most basins of one kernel: a table of 240 kernels then has 3,840 basins and fits into one
 message."""
 
-_KARCHER_TEXTS_MAX = 1000
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelTexts:
@@ -47,37 +42,6 @@ class KernelTexts:
     """Name of the kernel."""
     corpora: Mapping[str, FloatArray] = field(default_factory=dict)
     """Corpus -> basins of its texts, simplex points, shape (N, K), N >= 1."""
-
-    def learn(self, corpus: str, basins_NK: FloatArray) -> "KernelTexts":
-        """Return the record with one more corpus.
-
-        Args:
-            corpus: An unused name; to change a corpus, unlearn it first.
-            basins_NK: Basins of its texts, simplex points, N >= 1.
-
-        Raises:
-            ConfigError: The name is in use, or there are no texts.
-        """
-        if corpus in self.corpora or not len(basins_NK):
-            raise ConfigError(
-                f"kernel {self.name!r} cannot learn corpus {corpus!r} of {len(basins_NK)} texts: "
-                f"names must be new ({', '.join(self.corpora) or 'none yet'}) and texts present"
-            )
-        return KernelTexts(name=self.name, corpora={**self.corpora, corpus: basins_NK})
-
-    def unlearn(self, corpus: str) -> "KernelTexts":
-        """Return the record without a corpus, equal to the bit to never having learned it.
-
-        Raises:
-            ConfigError: The corpus was never learned.
-        """
-        if corpus not in self.corpora:
-            raise ConfigError(
-                f"kernel {self.name!r} never learned corpus {corpus!r}; it has learned: "
-                f"{', '.join(self.corpora) or 'none'}"
-            )
-        rest = {name: basins_NK for name, basins_NK in self.corpora.items() if name != corpus}
-        return KernelTexts(name=self.name, corpora=rest)
 
     def basin(self) -> FloatArray:
         """Return the kernel's mean basin: the Hellinger mean of all its texts, shape (K,).
@@ -176,34 +140,3 @@ def _assign(basins_MK: FloatArray) -> "SeatAssignment":
     from constellation.geometry.seat_assignment import assign_seats
 
     return assign_seats(basins_MK)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MeanReport:
-    """The iterative mean beside the closed form, for one corpus."""
-
-    karcher: KarcherReport
-    """The mean of least squared distance, with its convergence."""
-    gap: float
-    """Fisher-Rao distance in radians between it and the Hellinger mean."""
-    spread: float
-    """Root mean square distance in radians of the texts from it."""
-
-
-def report_means(basins_NK: FloatArray) -> MeanReport:
-    """Compare the stored Hellinger mean with the Karcher mean, which is reported and not stored.
-
-    Args:
-        basins_NK: Basins of a corpus's texts, N >= 1; beyond 1,000 they are thinned out evenly.
-    """
-    kept = np.unique(
-        np.linspace(0, len(basins_NK) - 1, min(len(basins_NK), _KARCHER_TEXTS_MAX)).astype(np.intp)
-    )
-    texts_NK = basins_NK[kept]
-    karcher = karcher_mean(texts_NK)
-    squares_N = distance(texts_NK, karcher.mean[None]) ** 2
-    return MeanReport(
-        karcher=karcher,
-        gap=float(distance(karcher.mean, sum_hellinger(texts_NK).mean())),
-        spread=float(np.sqrt(squares_N.mean())),
-    )

@@ -5,7 +5,6 @@ Changes are checked here, where requests enter. A further kind of change needs a
 and an entry in `_RECORDS`.
 """
 
-from dataclasses import fields
 from typing import Final
 
 from constellation.errors import InvalidRequest
@@ -21,6 +20,7 @@ from constellation.records import (
 )
 from constellation.v1 import constellation_pb2
 from constellation.wire.kernel_names import check_kernel_name, check_source_name
+from constellation.wire.record_messages import from_message, to_message
 
 _RECORDS: Final[dict[str, type[Change]]] = {
     "reload": Reload,
@@ -43,26 +43,14 @@ def change_from_message(message: constellation_pb2.ChangeRequest) -> Change:
     kind = message.WhichOneof("change")
     if kind is None:
         raise InvalidRequest("change", None, f"one of: {', '.join(_RECORDS)}")
-    inner = getattr(message, kind)
-    values = {
-        field.name: getattr(inner, field.name)
-        for field in inner.DESCRIPTOR.fields
-        if not field.has_presence or inner.HasField(field.name)
-    }
-    return check_change(_RECORDS[kind](**values))
+    return check_change(from_message(getattr(message, kind), _RECORDS[kind]))
 
 
 def change_to_message(change: Change) -> constellation_pb2.ChangeRequest:
     """Return a change as a message; what has no field of the message is left out."""
-    message = constellation_pb2.ChangeRequest()
-    inner = getattr(message, _KINDS[type(change)])
-    inner.SetInParent()
-    sent = {field.name for field in inner.DESCRIPTOR.fields}
-    for field in fields(change):
-        value = getattr(change, field.name)
-        if field.name in sent and value is not None:
-            setattr(inner, field.name, value)
-    return message
+    kind = _KINDS[type(change)]
+    inner = type(getattr(constellation_pb2.ChangeRequest(), kind))
+    return constellation_pb2.ChangeRequest(**{kind: to_message(inner, change)})
 
 
 def check_change(change: Change) -> Change:
@@ -83,21 +71,9 @@ def check_change(change: Change) -> Change:
 
 def changed_to_message(changed: Changed) -> constellation_pb2.ChangeReply:
     """Return what a change has done as a message."""
-    return constellation_pb2.ChangeReply(
-        release=changed.release,
-        table_version=changed.table_version,
-        joined=changed.joined,
-        left=changed.left,
-        reloaded=changed.reloaded,
-    )
+    return to_message(constellation_pb2.ChangeReply, changed)
 
 
 def changed_from_message(message: constellation_pb2.ChangeReply) -> Changed:
     """Return what a change has done."""
-    return Changed(
-        release=message.release,
-        table_version=message.table_version,
-        joined=tuple(message.joined),
-        left=tuple(message.left),
-        reloaded=tuple(message.reloaded),
-    )
+    return from_message(message, Changed)

@@ -10,6 +10,7 @@ from constellation.records import (
     Changed,
     FloatArray,
     KernelHealth,
+    KernelSite,
     LiveCollectivePhi,
     Route,
     RoutingOptions,
@@ -22,6 +23,7 @@ from constellation.records import (
 from constellation.v1 import constellation_pb2, kernel_pb2
 from constellation.wire import access_log, change_messages, convert, request_tracing
 from constellation.wire.callers import Caller, client_of, grpc_caller
+from constellation.wire.record_messages import to_message
 from constellation.wire.services import write
 from constellation.wire.table_file import pack_table
 
@@ -279,46 +281,34 @@ def _with_route(route: Route | None, reply: bytes) -> bytes:
 
 
 def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
-    reply = constellation_pb2.StatusReply(
+    found, refusal = state.collective_phi, state.table.refusal
+    reply = to_message(
+        constellation_pb2.StatusReply,
+        state,
         table_version=state.table.version,
         coordizer_hash=state.table.coordizer_hash,
         router_pid=state.pid,
-        load_entropy_ratio=state.load_entropy_ratio,
-        num_unexpected_errors=state.num_unexpected_errors,
-        registry_pid=state.registry_pid,
-        start_problem=state.start_problem,
+        collective_phi=None if found is None else convert.collective_phi_to_message(found),
+        refusal=[
+            to_message(constellation_pb2.LengthRefusal, row)
+            for row in (() if refusal is None else refusal.at_share(state.rule))
+        ],
+        routers=[to_message(constellation_pb2.RouterStatus, each) for each in state.routers],
+        kernels=[_kernel_message(state, site) for site in state.table.sites],
     )
     reply.uptime.FromNanoseconds(round(state.uptime_s * 1e9))
-    if state.collective_phi is not None:
-        reply.collective_phi.CopyFrom(convert.collective_phi_to_message(state.collective_phi))
-    if state.table.refusal is not None:
-        rows = state.table.refusal.at_share(state.rule)
-        reply.refusal.extend(map(convert.length_refusal_to_message, rows))
-    for router in state.routers:
-        reply.routers.add(
-            name=router.name,
-            endpoint=router.endpoint,
-            up=router.up,
-            pid=router.pid,
-            num_restarts=router.num_restarts,
-        )
-    for site in state.table.sites:
-        health = state.health.get(site.name)
-        reply.kernels.add(
-            name=site.name,
-            seat=site.seat,
-            endpoint=site.endpoint or "",
-            up=site.endpoint is not None,
-            pid=health.pid if health else 0,
-            num_restarts=health.num_restarts if health else 0,
-            num_routed=state.num_routed.get(site.name, 0),
-            phi_gauge=site.phi_gauge,
-            basin=convert.point_to_message(site.basin_K),
-            queue_depth=health.queue_depth if health else 0,
-            num_running=health.num_running if health else 0,
-            basins=convert.points_to_messages(site.basins_BK),
-            arrived=site.arrived,
-            num_held_out=site.num_held_out,
-            family="" if site.share is None else site.share.family,
-        )
     return reply
+
+
+def _kernel_message(state: RouterState, site: KernelSite) -> constellation_pb2.KernelStatus:
+    health = state.health.get(site.name)
+    return to_message(
+        constellation_pb2.KernelStatus,
+        *(() if health is None else (health,)),
+        site,
+        up=site.endpoint is not None,
+        num_routed=state.num_routed.get(site.name, 0),
+        basin=convert.point_to_message(site.basin_K),
+        basins=convert.points_to_messages(site.basins_BK),
+        family="" if site.share is None else site.share.family,
+    )

@@ -14,7 +14,6 @@ from constellation.records import (
     FinishReason,
     FloatArray,
     KernelDescription,
-    LengthRefusal,
     LiveCollectivePhi,
     Mode,
     Piece,
@@ -27,6 +26,7 @@ from constellation.records import (
     TokenLogprob,
 )
 from constellation.v1 import common_pb2, constellation_pb2, kernel_pb2
+from constellation.wire.record_messages import from_message, to_message
 
 OUTCOMES_MAX = 4096
 """Most values of a basin in a message; basins of a table of 240 kernels have 256 values."""
@@ -318,83 +318,24 @@ def _segment_to_message(segment: Segment) -> common_pb2.Segment:
 def collective_phi_to_message(found: LiveCollectivePhi) -> constellation_pb2.CollectivePhi:
     """Return what kernels are worth together as a message."""
     low, high = found.interval or (None, None)
-    return constellation_pb2.CollectivePhi(
-        num_prompts=found.num_prompts,
-        num_needed=found.num_needed,
-        phi_bits=found.phi_bits,
-        low=low,
-        high=high,
-        random_routing_bits=found.random_routing_bits,
-        uniform_ensemble_bits=found.uniform_ensemble_bits,
-        best_kernel=found.best_kernel,
-    )
+    return to_message(constellation_pb2.CollectivePhi, found, low=low, high=high)
 
 
 def collective_phi_from_message(message: constellation_pb2.CollectivePhi) -> LiveCollectivePhi:
     """Return the record of what kernels are worth together."""
     if not message.HasField("phi_bits"):
         return LiveCollectivePhi(num_prompts=message.num_prompts, num_needed=message.num_needed)
-    return LiveCollectivePhi(
-        num_prompts=message.num_prompts,
-        num_needed=message.num_needed,
-        phi_bits=message.phi_bits,
-        interval=(message.low, message.high),
-        random_routing_bits=message.random_routing_bits,
-        uniform_ensemble_bits=message.uniform_ensemble_bits,
-        best_kernel=message.best_kernel,
-    )
-
-
-def length_refusal_to_message(row: LengthRefusal) -> constellation_pb2.LengthRefusal:
-    """Return what refusing does at a length as a message."""
-    return constellation_pb2.LengthRefusal(
-        num_tokens=row.num_tokens,
-        share=row.share,
-        refused=row.refused,
-        caught=row.caught,
-        num_texts=row.num_texts,
-        num_documents=row.num_documents,
-    )
-
-
-def length_refusal_from_message(message: constellation_pb2.LengthRefusal) -> LengthRefusal:
-    """Return the record of what refusing does at a length."""
-    return LengthRefusal(
-        num_tokens=message.num_tokens,
-        share=message.share,
-        refused=message.refused if message.HasField("refused") else None,
-        caught=message.caught if message.HasField("caught") else None,
-        num_texts=message.num_texts,
-        num_documents=message.num_documents,
-    )
+    return from_message(message, LiveCollectivePhi, interval=(message.low, message.high))
 
 
 def description_to_message(description: KernelDescription) -> kernel_pb2.DescribeReply:
     """Return what a kernel says of itself as a message."""
-    reply = kernel_pb2.DescribeReply(
-        name=description.name,
-        tokenizer_hash=description.tokenizer_hash,
-        context=description.context,
-        num_parameters=description.num_parameters,
-        pid=description.pid,
-        queue_depth=description.queue_depth,
-        num_running=description.num_running,
-        num_unexpected_errors=description.num_unexpected_errors,
-    )
+    reply = to_message(kernel_pb2.DescribeReply, description)
     reply.uptime.FromNanoseconds(round(description.uptime_s * 1e9))
     return reply
 
 
 def description_from_message(message: kernel_pb2.DescribeReply) -> KernelDescription:
     """Return what a kernel says of itself."""
-    return KernelDescription(
-        name=message.name,
-        tokenizer_hash=message.tokenizer_hash,
-        context=message.context,
-        num_parameters=message.num_parameters,
-        pid=message.pid,
-        queue_depth=message.queue_depth,
-        num_running=message.num_running,
-        uptime_s=message.uptime.ToNanoseconds() / 1e9,
-        num_unexpected_errors=message.num_unexpected_errors,
-    )
+    uptime_s = message.uptime.ToNanoseconds() / 1e9
+    return from_message(message, KernelDescription, uptime_s=uptime_s)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.router.packed_answers import pack, unpack
+from actors.router.idempotency import pack, unpack
 from constellation.records import Choice, Mode, Route, Rule, TokenInfluence
 
 numbers = st.floats(allow_nan=False)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from constellation.client import RetryPolicy
-from constellation.client.router_endpoints import Ways
+from constellation.client.router_endpoints import RouterConnections
 from constellation.errors import (
     ConfigError,
     InvalidRequest,
@@ -33,22 +33,22 @@ def lost(endpoint: str) -> ServiceUnavailable:
 
 
 def test_the_next_router_is_taken_when_one_is_lost_and_the_first_after_the_last() -> None:
-    ways = Ways(("a:1", "b:2", "c:3"), lambda endpoint: FakeChannel())
+    routers = RouterConnections(("a:1", "b:2", "c:3"), lambda endpoint: FakeChannel())
     seen = []
     for _ in range(4):
-        seen.append(ways.current().endpoint)
-        ways.note(lost(seen[-1]))
+        seen.append(routers.current().endpoint)
+        routers.switch_after(lost(seen[-1]))
     assert seen == ["a:1", "b:2", "c:3", "a:1"]
 
 
 def test_only_the_router_that_is_taken_can_be_lost() -> None:
-    ways = Ways(("a:1", "b:2"), lambda endpoint: FakeChannel())
+    routers = RouterConnections(("a:1", "b:2"), lambda endpoint: FakeChannel())
     for error in (lost("b:2"), lost("the registry"), KernelUnavailable("law", "is lost")):
-        ways.note(error)
-    assert ways.current().endpoint == "a:1"
+        routers.switch_after(error)
+    assert routers.current().endpoint == "a:1"
     for _ in range(8):  # callers that lost the same one
-        ways.note(lost("a:1"))
-    assert ways.current().endpoint == "b:2"
+        routers.switch_after(lost("a:1"))
+    assert routers.current().endpoint == "b:2"
 
 
 def test_the_port_of_http_is_named_as_what_it_is_at_once(make_client: MakeClient) -> None:

@@ -119,16 +119,6 @@ def test_a_refit_keeps_the_tokens_and_moves_the_coordinates(coordizer: Coordizer
     assert refit(free, DOCUMENTS, LABELS).hash == coordizer.hash
 
 
-def test_a_corpus_added_and_removed_leaves_the_same_coordizer(coordizer: Coordizer) -> None:
-    from constellation.coordizer.coordinates import add_corpus, remove_corpus
-
-    extra = coordizer.encode_batch(["rain " * 50])
-    added = add_corpus(coordizer.coordinates, "weather", extra)
-    assert coordizer.with_coordinates(added).hash != coordizer.hash
-    removed = remove_corpus(added, "weather", extra)
-    assert coordizer.with_coordinates(removed).hash == coordizer.hash
-
-
 def test_wrong_training_arguments_are_refused() -> None:
     with pytest.raises(ConfigError, match="vocab_size is 256"):
         train_coordizer(["text"], vocab_size=256)

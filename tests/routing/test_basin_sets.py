@@ -94,9 +94,7 @@ def test_texts_without_a_bearing_or_all_alike_have_one_basin() -> None:
 @settings(max_examples=6)
 def test_the_order_of_sources_changes_no_bit_of_a_site(order: list[str]) -> None:
     def site_of(names: list[str]) -> tuple[bytes, bytes, bytes]:
-        texts = KernelTexts(name="k")
-        for name in names:
-            texts = texts.learn(name, topics(len(name), 3))
+        texts = KernelTexts(name="k", corpora={name: topics(len(name), 3) for name in names})
         (site,) = fit_sites([texts], background_K=BACKGROUND, seats=False, basins_max=6).sites
         assert len(site.basins_BK) > 1
         return site.basin_K.tobytes(), site.basins_BK.tobytes(), site.bearings_BK.tobytes()
@@ -105,13 +103,13 @@ def test_the_order_of_sources_changes_no_bit_of_a_site(order: list[str]) -> None
 
 
 def test_one_basin_at_most_is_the_mean_of_all_texts_to_the_bit() -> None:
-    texts = KernelTexts(name="k").learn("a", topics(0, 3)).learn("b", topics(1, 3))
+    texts = KernelTexts(name="k", corpora={"a": topics(0, 3), "b": topics(1, 3)})
     (site,) = fit_sites([texts], background_K=BACKGROUND, seats=False).sites
     assert site.basins_BK.tobytes() == texts.basin().tobytes() == site.basin_K.tobytes()
 
 
 @pytest.mark.parametrize("basins_max", [0, -1, BASINS_MAX + 1])
 def test_a_number_of_basins_out_of_range_is_refused(basins_max: int) -> None:
-    texts = KernelTexts(name="k").learn("a", basins(0, 5))
+    texts = KernelTexts(name="k", corpora={"a": basins(0, 5)})
     with pytest.raises(ConfigError, match=f"1 to {BASINS_MAX} basins, got {basins_max}"):
         fit_sites([texts], background_K=BACKGROUND, basins_max=basins_max)

@@ -8,12 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.text_windows import sample_windows
 from constellation.errors import ConfigError
-from constellation.routing.load_entropy import count_routes, load_entropy_ratio
+from constellation.routing.load_entropy import load_entropy_ratio
 from constellation.routing.mixture import mixture_log_probs, posterior_weights
-from constellation.routing.policy import RoutingPolicy
-from constellation.routing.windows import sample_windows
-from tests.routing.tables import basins, table
 
 
 def test_a_mixture_averages_probabilities() -> None:
@@ -101,12 +99,6 @@ def test_load_entropy_says_nothing_without_requests_or_alternatives() -> None:
     assert load_entropy_ratio({"a": 4}) is None
     with pytest.raises(ConfigError, match=">= 0"):
         load_entropy_ratio({"a": -1, "b": 2})
-
-
-def test_routes_are_counted_for_idle_kernels_too() -> None:
-    policy = RoutingPolicy(table(basins(0, 3)))
-    routes = [policy.decide(query, num_tokens=1, pinned="k1") for query in basins(1, 4)]
-    assert count_routes(routes, ["k0", "k1", "k2"]) == {"k0": 0, "k1": 4, "k2": 0}
 
 
 def test_windows_cut_documents_in_order_and_drop_short_rests() -> None:

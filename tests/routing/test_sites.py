@@ -1,4 +1,6 @@
-"""Kernel sites: exact forgetting, means, bearings and seats."""
+"""Kernel sites: means, bearings and seats."""
+
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -8,26 +10,20 @@ from hypothesis import strategies as st
 from constellation.errors import ConfigError
 from constellation.geometry.bearings import bearing
 from constellation.geometry.means import hellinger_mean
-from constellation.geometry.simplex import distance
 from constellation.records import Rule
-from constellation.routing.site_fit import KernelTexts, fit_sites, report_means
-from tests.routing.tables import BACKGROUND, OUTCOMES, basins
+from constellation.routing.site_fit import KernelTexts, fit_sites
+from tests.routing.tables import BACKGROUND, basins
 
 CORPORA = ("books", "letters", "notes", "songs")
 
 
-def learned(names: tuple[str, ...]) -> KernelTexts:
-    kernel = KernelTexts(name="k")
-    for name in names:
-        kernel = kernel.learn(name, basins(len(name), 20))
-    return kernel
+def learned(names: Iterable[str]) -> KernelTexts:
+    return KernelTexts(name="k", corpora={name: basins(len(name), 20) for name in names})
 
 
-@given(st.permutations(CORPORA), st.integers(0, 3))
-def test_unlearning_is_bitwise_as_if_never_learned(order: list[str], dropped: int) -> None:
-    rest = tuple(name for name in CORPORA if name != order[dropped])
-    forgot = learned(tuple(order)).unlearn(order[dropped])
-    assert forgot.basin().tobytes() == learned(rest).basin().tobytes()
+@given(st.permutations(CORPORA))
+def test_the_order_of_corpora_changes_no_bit_of_the_basin(order: list[str]) -> None:
+    assert learned(order).basin().tobytes() == learned(CORPORA).basin().tobytes()
 
 
 def test_the_basin_is_the_hellinger_mean_of_all_texts() -> None:
@@ -35,20 +31,13 @@ def test_the_basin_is_the_hellinger_mean_of_all_texts() -> None:
     np.testing.assert_allclose(learned(CORPORA).basin(), hellinger_mean(texts), atol=1e-12)
 
 
-def test_learning_twice_nothing_or_unlearning_the_unknown_is_refused() -> None:
-    kernel = learned(("books",))
-    with pytest.raises(ConfigError, match="names must be new"):
-        kernel.learn("books", basins(0, 3))
-    with pytest.raises(ConfigError, match="of 0 texts"):
-        kernel.learn("empty", np.empty((0, OUTCOMES)))
-    with pytest.raises(ConfigError, match="never learned corpus 'songs'"):
-        kernel.unlearn("songs")
+def test_a_kernel_without_a_corpus_has_no_basin() -> None:
     with pytest.raises(ConfigError, match="has no corpus"):
-        kernel.unlearn("books").basin()
+        learned(()).basin()
 
 
 def test_sites_have_derived_bearings_different_seats_and_open_radii() -> None:
-    kernels = [KernelTexts(name=f"k{n}").learn("c", basins(n, 30)) for n in range(5)]
+    kernels = [KernelTexts(name=f"k{n}", corpora={"c": basins(n, 30)}) for n in range(5)]
     fit = fit_sites(kernels, background_K=BACKGROUND)
     assert [site.name for site in fit.sites] == [f"k{n}" for n in range(5)]
     for site, kernel in zip(fit.sites, kernels, strict=True):
@@ -67,21 +56,8 @@ def test_sites_without_seats_have_none() -> None:
 
 
 def test_kernels_that_cannot_be_told_apart_from_the_background_are_refused() -> None:
-    flat = KernelTexts(name="flat").learn("c", np.tile(BACKGROUND, (3, 1)))
+    flat = KernelTexts(name="flat", corpora={"c": np.tile(BACKGROUND, (3, 1))})
     with pytest.raises(ConfigError, match="flat lie at the background"):
         fit_sites([flat], background_K=BACKGROUND)
     with pytest.raises(ConfigError, match="different names"):
         fit_sites([learned(("books",))] * 2, background_K=BACKGROUND)
-
-
-def test_the_karcher_mean_is_reported_with_its_gap_and_spread() -> None:
-    texts = basins(5, 40)
-    report = report_means(texts)
-    assert report.karcher.converged
-    assert report.gap == pytest.approx(float(distance(report.karcher.mean, hellinger_mean(texts))))
-    spread_at = [
-        np.sqrt((distance(texts, mean[None]) ** 2).mean())
-        for mean in (report.karcher.mean, hellinger_mean(texts))
-    ]
-    assert report.spread == pytest.approx(float(spread_at[0]))
-    assert spread_at[0] <= spread_at[1]

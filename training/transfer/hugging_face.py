@@ -1,24 +1,17 @@
-"""Causal language models of the `transformers` library from local folders, and LoRA on them.
+"""Causal language models of the `transformers` library, read from local folders.
 
-Optional: `transformers` and `peft` are imported when a function needs them. Nothing is ever
-fetched: a folder holds the model, or it is refused.
-
-Shapes: B sequences, T positions, C channels of that model, V tokens of its vocabulary.
+`transformers` is optional and imported when a function needs the library. Nothing is ever fetched:
+a folder holds the model, or the folder is refused.
 """
 
 import importlib
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from constellation.errors import ArtifactError, ConfigError, how_to_install
-from constellation.kernel.adapters.lora import LoraConfig
 
 
 def load_model(folder: Path | str, *, dtype: torch.dtype = torch.float32) -> Any:
@@ -68,106 +61,6 @@ def read_tokenizer(folder: Path | str) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises no narrower class
         raise ArtifactError(path, f"it cannot be read: {error}") from error
-
-
-def attach_lora(model: Any, config: LoraConfig) -> Any:
-    """Put a new LoRA adapter on a model (`peft.PeftModel`); only the adapter takes gradients.
-
-    The model's matrices are replaced in place, its weights are shared.
-
-    Raises:
-        ConfigError: `peft` is not installed, or no matrix has one of the target names.
-    """
-    peft = _library("peft")
-    wanted = peft.LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules="all-linear" if config.targets is None else list(config.targets),
-        task_type=peft.TaskType.CAUSAL_LM,
-    )
-    _check_targets(model, config)
-    with _quiet_checkpointing():
-        return peft.get_peft_model(model, wanted)
-
-
-def load_lora(model: Any, folder: Path | str) -> Any:
-    """Put a stored adapter on a model, ready to answer.
-
-    Raises:
-        ArtifactError: The folder holds no adapter that fits the model.
-        ConfigError: `peft` is not installed.
-    """
-    peft = _library("peft")
-    _check_folder(folder, "adapter_config.json")
-    try:
-        with _quiet_checkpointing():
-            adapted = peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
-        return adapted.eval()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ArtifactError(folder, f"it holds no adapter of this model: {error}") from error
-
-
-def save_lora(adapted: Any, folder: Path | str) -> None:
-    """Write an adapter alone, in the format of `peft`: safetensors and its configuration."""
-    adapted.save_pretrained(str(folder), safe_serialization=True)
-
-
-def adapter_optimiser(adapted: Any, learning_rate: float) -> torch.optim.AdamW:
-    """Return AdamW, without decay, over the parameters that take gradients."""
-    trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0)
-
-
-def train_step(
-    adapted: Any,
-    optimiser: torch.optim.Optimizer,
-    tokens_BT: Tensor,
-    targets_BT: Tensor,
-    *,
-    clip_norm: float = 1.0,
-) -> float:
-    """Take one step and return the mean cross-entropy before it, nats per counted token.
-
-    Args:
-        adapted: The model with its adapter.
-        optimiser: Over the adapter.
-        tokens_BT: Token ids of the model's own tokenizer.
-        targets_BT: The tokens that follow them; -100 does not count.
-        clip_norm: Largest norm of the gradient.
-    """
-    adapted.train()
-    logits_BTV = adapted(input_ids=tokens_BT).logits
-    loss = torch.nn.functional.cross_entropy(
-        logits_BTV.flatten(0, 1).float(), targets_BT.flatten().long()
-    )
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-    optimiser.step()
-    return float(loss.detach())
-
-
-@contextmanager
-def _quiet_checkpointing() -> Iterator[None]:
-    """Keep one warning of `transformers` 5 about a name that `peft` 0.21 still asks for quiet."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-        yield
-
-
-def _check_targets(model: Any, config: LoraConfig) -> None:
-    known = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear)
-    }
-    wanted: Iterable[str] = config.targets or ()
-    if unknown := sorted(set(wanted) - known):
-        raise ConfigError(
-            f"no matrix is named {', '.join(unknown)}; there are: {', '.join(sorted(known))}"
-        )
 
 
 def _check_folder(folder: Path | str, name: str) -> None:

@@ -220,7 +220,9 @@ def coordizer(documents: list[Document]) -> Coordizer:
 def policy(coordizer: Coordizer, documents: list[Document]) -> RoutingPolicy:
     basins_NK = np.stack([coordizer.basin(coordizer.encode(d.text)) for d in documents])
     domain_N = np.array([d.domain for d in documents])
-    learned = [KernelTexts(name=name).learn("train", basins_NK[domain_N == name]) for name in WORDS]
+    learned = [
+        KernelTexts(name=name, corpora={"train": basins_NK[domain_N == name]}) for name in WORDS
+    ]
     background_K = coordizer.background_K
     sites = fit_sites(learned, background_K=background_K).sites
     calibration = calibrate(sites, basins_NK, domain_N.tolist(), background_K=background_K)

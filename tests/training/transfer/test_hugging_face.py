@@ -1,4 +1,4 @@
-"""Models of `transformers` from local folders: LoRA on them through `peft`, and as teachers."""
+"""Models of `transformers` from local folders, as teachers too."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ import torch
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.errors import ArtifactError, ConfigError
-from constellation.kernel.adapters.lora import LoraConfig
 from constellation.records import Sampling
 from tests.training.foreign import build_llama
 from training.transfer import hugging_face
@@ -40,46 +39,11 @@ def windows(coordizer: Coordizer) -> tuple[torch.Tensor, torch.Tensor]:
     return tokens_BT[:, :-1], tokens_BT[:, 1:]
 
 
-def test_an_adapter_is_trained_alone_saved_and_loaded(
-    folder: Path, coordizer: Coordizer, tmp_path: Path
-) -> None:
-    model = hugging_face.load_model(folder)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    inputs, targets = windows(coordizer)
-    plain = model(input_ids=inputs).logits
-    torch.manual_seed(0)
-    adapted = hugging_face.attach_lora(model, LoraConfig(rank=4, targets=("q_proj", "down_proj")))
-    assert torch.equal(adapted.eval()(input_ids=inputs).logits, plain)
-    optimiser = hugging_face.adapter_optimiser(adapted, 2e-2)
-    losses = [hugging_face.train_step(adapted, optimiser, inputs, targets) for _ in range(12)]
-    assert losses[-1] < losses[0] - 0.2
-    hugging_face.save_lora(adapted, tmp_path / "adapter")
-    assert (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size < 100_000
-    fresh = hugging_face.load_model(folder)
-    assert all(torch.equal(before[name], t) for name, t in fresh.state_dict().items())
-    again = hugging_face.load_lora(fresh, tmp_path / "adapter")
-    expected = adapted.eval()(input_ids=inputs).logits
-    torch.testing.assert_close(again(input_ids=inputs).logits, expected)
-    assert not torch.allclose(expected, plain, atol=1e-2)
-
-
-def test_the_whole_model_can_be_the_target(folder: Path) -> None:
-    adapted = hugging_face.attach_lora(hugging_face.load_model(folder), LoraConfig(rank=2))
-    trained = [name for name, p in adapted.named_parameters() if p.requires_grad]
-    # Seven matrices in each of two layers, two factors each; the head is left alone.
-    assert len(trained) == 28
-    assert all("lora_" in name for name in trained)
-
-
-def test_unknown_targets_and_folders_are_refused(folder: Path, tmp_path: Path) -> None:
-    model = hugging_face.load_model(folder)
-    with pytest.raises(ConfigError, match=r"qkv; there are: .*q_proj"):
-        hugging_face.attach_lora(model, LoraConfig(targets=("qkv",)))
+def test_folders_without_a_model_are_refused(tmp_path: Path) -> None:
     for load in (
         hugging_face.load_model,
         hugging_face.load_tokenizer,
         hugging_face.read_tokenizer,
-        lambda place: hugging_face.load_lora(model, place),
     ):
         with pytest.raises(ArtifactError, match="give the local folder"):
             load(tmp_path)
