@@ -8,9 +8,8 @@ import asyncio
 import logging
 import os
 
-import ray
-
 from actors import _ray
+from actors.actor_calls import KernelCalls
 from actors.kernel.kernel_group import KernelGroup
 from actors.placement_file import read_placement
 from actors.spec import Announcement, DeploymentSpec
@@ -98,4 +97,4 @@ class KernelProcess:
             await asyncio.to_thread(self._tracing.close)
 
 
-KernelActor = ray.remote(KernelProcess)
+KernelActor = _ray.ActorClass[KernelCalls](KernelProcess)
