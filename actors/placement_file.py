@@ -53,7 +53,7 @@ def read_placement(spec: DeploymentSpec) -> Placed:
 
     A registry then places the kernels anew, and has processes load the kernels that they lack.
     """
-    path, per_process = spec.placement_path, spec.kernel.per_actor
+    path, per_process = spec.run_folder.placement_path, spec.kernel.per_actor
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         placed = {member: tuple(kernels) for member, kernels in content["processes"].items()}

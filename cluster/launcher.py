@@ -290,11 +290,15 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
 
 def _clear(spec: Any) -> None:
     """Remove what an earlier constellation left: its table names processes that are long gone."""
-    for path in (spec.table_path, spec.members_path, spec.placement_path):
+    for path in (
+        spec.run_folder.table_path,
+        spec.run_folder.members_path,
+        spec.run_folder.placement_path,
+    ):
         path.unlink(missing_ok=True)
     for path in spec.run_dir.glob(".*.part"):  # of writers that were killed
         path.unlink(missing_ok=True)
-    shutil.rmtree(spec.weights_dir, ignore_errors=True)
+    shutil.rmtree(spec.node_folder.weights_dir, ignore_errors=True)
 
 
 def _wait_until_ready(registry: Any, own: OwnRay | None) -> None:

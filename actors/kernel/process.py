@@ -25,7 +25,7 @@ class KernelProcess:
 
     async def __init__(self, spec: DeploymentSpec, member: str) -> None:  # type: ignore[misc]
         # Ray awaits this on the actor's event loop, also after a restart.
-        set_up_logging(spec.log_path(member))
+        set_up_logging(spec.node_folder.log_path(member))
         self._member = member
         self._group = KernelGroup(spec)
         placed = read_placement(spec)

@@ -48,7 +48,8 @@ async def start_kernel(
     except (ray.exceptions.RayActorError, TimeoutError) as error:
         logger.warning("member did not come up", extra={"member": member, "reason": repr(error)})
         raise GrowthRefused(
-            name, f"its process did not come up; {spec.log_path(_ray.REGISTRY)} says why"
+            name,
+            f"its process did not come up; {spec.node_folder.log_path(_ray.REGISTRY)} says why",
         ) from error
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ArtifactError):

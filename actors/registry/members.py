@@ -59,7 +59,7 @@ class Members:
             name: KernelActor.create(name, spec, name) for name in placement.processes
         }
         """Member -> calls of a process of kernels."""
-        self._remembered = read_members(spec.members_path)
+        self._remembered = read_members(spec.run_folder.members_path)
         for member in self.all:
             self._expect(member)
 

@@ -67,7 +67,7 @@ class RegistryProcess:
     """The registry inside a Ray actor."""
 
     async def __init__(self, spec: DeploymentSpec) -> None:  # type: ignore[misc]
-        set_up_logging(spec.log_path(_ray.REGISTRY))
+        set_up_logging(spec.node_folder.log_path(_ray.REGISTRY))
         self._spec = spec
         self._starts = StartState()
         self._draining = Draining(spec)

@@ -27,7 +27,7 @@ class ReleaseMaker:
     """Makes releases inside a Ray actor."""
 
     def __init__(self, spec: DeploymentSpec) -> None:
-        set_up_logging(spec.log_path(_ray.MAKER))
+        set_up_logging(spec.node_folder.log_path(_ray.MAKER))
         self._spec = spec
 
     async def make(self, change: Change) -> int:

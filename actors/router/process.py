@@ -46,14 +46,14 @@ class RouterProcess:
     """Loads, serves from the last table, announces itself, takes new tables."""
 
     async def __init__(self, spec: DeploymentSpec, name: str) -> None:  # type: ignore[misc]
-        set_up_logging(spec.log_path(name))
+        set_up_logging(spec.node_folder.log_path(name))
         self._host = RouterHost(
             ReleasedCoordizers(spec.artifacts),
             spec.router,
             token=spec.token,
             administrator=RegistryLink(spec),
         )
-        table = last_table(spec.table_path)
+        table = last_table(spec.run_folder.table_path)
         if table is not None:
             # A router that restarts answers at once, from the last table, registry or not.
             await self._host.update(Snapshot(table=table, health={}, registry_pid=0))

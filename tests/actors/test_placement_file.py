@@ -27,7 +27,7 @@ def test_a_placement_over_nodes_is_read_as_it_was_written(tmp_path: Path) -> Non
         placed = Placed(
             placement=Placement(2, placement.processes, locations), release=3, ahead={"x": 4}
         )
-        spec(tmp_path).placement_path.write_bytes(pack_placement(placed))
+        spec(tmp_path).run_folder.placement_path.write_bytes(pack_placement(placed))
         assert read_placement(spec(tmp_path)) == placed
     assert placed.placement.location_of("kernels-2") == elsewhere
     assert placed.placement.location_of("kernels-1") == Location()
@@ -39,11 +39,11 @@ def test_on_one_machine_the_file_holds_what_it_held_before_there_were_nodes(
     placed = Placed(placement=Placement(2, {"kernels-1": ("a",)}), release=3)
     content = json.loads(pack_placement(placed))
     assert content == {"release": 3, "processes": {"kernels-1": ["a"]}, "ahead": {}}
-    spec(tmp_path).placement_path.write_text(json.dumps(content), encoding="utf-8")
+    spec(tmp_path).run_folder.placement_path.write_text(json.dumps(content), encoding="utf-8")
     assert read_placement(spec(tmp_path)) == placed
 
 
 def test_a_placement_with_a_damaged_location_is_not_used(tmp_path: Path) -> None:
     content = {"release": 3, "processes": {"m": ["a"]}, "ahead": {}, "locations": {"m": {"no": 1}}}
-    spec(tmp_path).placement_path.write_text(json.dumps(content), encoding="utf-8")
+    spec(tmp_path).run_folder.placement_path.write_text(json.dumps(content), encoding="utf-8")
     assert read_placement(spec(tmp_path)).placement.processes == {}

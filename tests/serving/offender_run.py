@@ -65,7 +65,7 @@ def deployment(artifacts: Path, folder: Path) -> DeploymentSpec:
     placement = Placement(spec.kernel.per_actor, MEMBERS)
     version = release(spec.artifacts, ["mail", "twin"])
     placed = Placed(placement=placement, release=version)
-    write_whole(spec.placement_path, pack_placement(placed))
+    write_whole(spec.run_folder.placement_path, pack_placement(placed))
     return spec
 
 
@@ -108,7 +108,7 @@ def main() -> None:
         seen: dict[str, Any] = {
             "offender": said(offender, tokens),
             "neighbour": said(neighbour, tokens),
-            "num_files": len(list(spec.weights_dir.iterdir())),
+            "num_files": len(list(spec.node_folder.weights_dir.iterdir())),
         }
         with suppress(ray.exceptions.RayActorError):
             ray.get(offender.write_in_place(), timeout=60)
