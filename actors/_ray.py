@@ -12,12 +12,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import ray
 import ray.util
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from actors.actor_calls import RegistryCalls
 from actors.spec import ROUTER, Announcement, DeploymentSpec, StartState
 from constellation.errors import ConstellationError, DeploymentError
 from constellation.runtime.placement import is_kernel_member
@@ -36,6 +37,44 @@ _OUR_ERROR = re.compile(r"^constellation\.errors\.\w+: ")
 _MISSES_MAX = 3
 _START_ROUNDS = 10
 
+CallsT = TypeVar("CallsT")
+"""A protocol of `actors/actor_calls.py`."""
+
+
+class ActorClass(Generic[CallsT]):
+    """A class whose objects Ray runs in processes of their own.
+
+    Args:
+        process: The class itself, whose methods keep the protocol; the type checker compares them.
+    """
+
+    def __init__(self, process: Callable[..., CallsT]) -> None:
+        self._remote: Any = ray.remote(process)
+
+    def create(self, member: str, spec: DeploymentSpec, *arguments: Any) -> CallsT:
+        """Return the named actor, created if it does not exist; Ray restarts it when it dies."""
+        options = self._remote.options(
+            name=member,
+            namespace=spec.namespace,
+            get_if_exists=True,
+            lifetime="detached",
+            max_restarts=-1,
+            num_cpus=0,
+        )
+        return cast(CallsT, _Calls(options.remote(spec, *arguments)))
+
+
+class _Calls:
+    """Sends the calls of a protocol to an actor; the result of a call can be awaited."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self._handle, method).remote
+
 
 def members(namespace: str) -> list[str]:
     """Return the actor names of all members that live or are being started, sorted."""
@@ -47,24 +86,28 @@ def members(namespace: str) -> list[str]:
     return sorted(ours & fixed | routers | kernels)
 
 
-def find(member: str, namespace: str) -> Any | None:
-    """Return the handle of a named actor, or None when there is none."""
+def exists(member: str, namespace: str) -> bool:
+    """Return whether there is an actor of this name, also one that is starting or restarting."""
+    return _handle(member, namespace) is not None
+
+
+def find(calls: type[CallsT], member: str, namespace: str) -> CallsT | None:
+    """Return the calls of a named actor; None when there is no such actor.
+
+    Args:
+        calls: The protocol that the actor keeps.
+        member: Name of the actor.
+        namespace: Of the deployment.
+    """
+    handle = _handle(member, namespace)
+    return None if handle is None else cast(CallsT, _Calls(handle))
+
+
+def _handle(member: str, namespace: str) -> Any | None:
     try:
         return ray.get_actor(member, namespace=namespace)
     except ValueError:
         return None
-
-
-def create(actor_class: Any, member: str, spec: DeploymentSpec, *arguments: Any) -> Any:
-    """Return the named actor, created if it does not exist; Ray restarts it whenever it dies."""
-    return actor_class.options(
-        name=member,
-        namespace=spec.namespace,
-        get_if_exists=True,
-        lifetime="detached",
-        max_restarts=-1,
-        num_cpus=0,
-    ).remote(spec, *arguments)
 
 
 def restart(member: str, namespace: str, *, pid: int = 0, node: str = "") -> bool:
@@ -77,7 +120,7 @@ def restart(member: str, namespace: str, *, pid: int = 0, node: str = "") -> boo
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         return True
-    handle = find(member, namespace)
+    handle = _handle(member, namespace)
     if handle is None:
         return False
     ray.kill(handle, no_restart=False)
@@ -96,7 +139,7 @@ def is_alive(pid: int, node: str) -> bool:
 
 def remove(member: str, namespace: str) -> None:
     """Kill an actor for good."""
-    handle = find(member, namespace)
+    handle = _handle(member, namespace)
     if handle is not None:
         ray.kill(handle, no_restart=True)
 
@@ -135,10 +178,10 @@ def announce(spec: DeploymentSpec, announcement: Announcement) -> bool:
 
     Best effort: a registry that starts later asks every actor itself.
     """
-    registry = find(REGISTRY, spec.namespace)
+    registry = find(RegistryCalls, REGISTRY, spec.namespace)
     if registry is None:
         return False
-    registry.announced.remote(announcement)
+    registry.announced(announcement)
     return True
 
 
@@ -188,8 +231,8 @@ def watch(
             facts = {"down": down or [member]}
             logger.error("Ray's folder was removed and members are down: ending", extra=facts)
             return
-        handle = find(member, namespace)
-        reference: Any = handle.state.remote(now) if handle is not None else None
+        registry = find(RegistryCalls, member, namespace)
+        reference: Any = None if registry is None else registry.state(now)
         answered, _ = ray.wait([reference], timeout=interval_s) if reference else ([], [])
         misses = 0 if answered else misses + 1
         if misses == 1 and pid and not is_alive(pid, node):  # Ray is starting it again
@@ -201,7 +244,7 @@ def watch(
                 members = state["members"].items()
                 down = [name for name, each in members if each["state"] != "up"]
         elif misses >= _MISSES_MAX and now.can_start:
-            reason = "hangs" if handle is not None else "could not start"
+            reason = "hangs" if registry is not None else "could not start"
             logger.warning("member restarted", extra={"member": member, "reason": reason})
             if not restart(member, namespace, pid=pid, node=node):
                 start()
@@ -210,9 +253,9 @@ def watch(
 
 def tear_down(spec: DeploymentSpec, *, grace_s: float) -> None:
     """Drain the actors, then remove them for good, those that joined since the start too."""
-    registry = find(REGISTRY, spec.namespace)
+    registry = find(RegistryCalls, REGISTRY, spec.namespace)
     if registry is not None:
-        ray.wait([registry.drain.remote(grace_s)], timeout=grace_s + 2)
+        ray.wait([registry.drain(grace_s)], timeout=grace_s + 2)
         remove(REGISTRY, spec.namespace)  # first, or it would start others
     for member in members(spec.namespace):
         remove(member, spec.namespace)

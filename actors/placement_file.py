@@ -1,17 +1,19 @@
-"""The placement on disk, in the run folder: written by the registry, read by who starts again.
+"""The placement on disk, in the run folder: written by the registry, read by restarted processes.
 
-It also says of which release the kernels are. A registry writes that down when all processes have
-taken the release and before it publishes the release's table, so that a process that starts again
-loads what the others serve, and a registry that starts again knows what they serve.
+The file also holds the number of the release that the kernels are of. The registry writes the
+number when all processes have taken the release and before it publishes the release's table, so
+that a process that restarts loads the release that the others serve, and a registry that restarts
+knows which release that is. Locations are in the file when processes run on several nodes.
 """
 
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from actors.run_folder import as_json
 from actors.spec import DeploymentSpec
+from constellation.records import Location
 from constellation.runtime.placement import Placement
 
 logger = logging.getLogger(__name__)
@@ -35,26 +37,30 @@ class Placed:
 
 def pack_placement(placed: Placed) -> bytes:
     """Return what the file of the placement holds."""
-    return as_json(
-        {
-            "release": placed.release,
-            "processes": placed.placement.processes,
-            "ahead": dict(placed.ahead),
-        }
-    )
+    content: dict[str, object] = {
+        "release": placed.release,
+        "processes": placed.placement.processes,
+        "ahead": dict(placed.ahead),
+    }
+    if placed.placement.locations:  # none are written on one machine, as before there were nodes
+        locations = placed.placement.locations.items()
+        content["locations"] = {member: asdict(at) for member, at in locations}
+    return as_json(content)
 
 
 def read_placement(spec: DeploymentSpec) -> Placed:
     """Return the placement as it was last written; an empty one when it cannot be read.
 
-    A registry then places the kernels anew, and has processes serve whom they lack.
+    A registry then places the kernels anew, and has processes load the kernels that they lack.
     """
-    path, per_process = spec.placement_path, spec.kernel.per_actor
+    path, per_process = spec.run_folder.placement_path, spec.kernel.per_actor
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         placed = {member: tuple(kernels) for member, kernels in content["processes"].items()}
+        found = content.get("locations", {}).items()
+        locations = {member: Location(**at) for member, at in found}
         return Placed(
-            placement=Placement(per_process, placed),
+            placement=Placement(per_process, placed, locations),
             release=int(content["release"]),
             ahead={member: int(release) for member, release in content["ahead"].items()},
         )

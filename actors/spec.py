@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from actors.folders import NodeFolder, RunFolder
 from constellation.records import Rule
 from constellation.telemetry.tracing import TracingOptions
 from constellation.wire.channel import Bind, authority
@@ -79,7 +80,7 @@ class DeploymentSpec:
     artifacts: Path
     """Folder that training wrote; the kernels are those of its current release."""
     run_dir: Path
-    """Folder for state, logs and metrics targets."""
+    """Folder of the constellation: state, table, placement, metrics targets."""
     routers: tuple[RouterDoors, ...]
     """One or more, the first where clients look when they know of one only."""
     router: RouterOptions
@@ -96,6 +97,8 @@ class DeploymentSpec:
     """With what was asked in it."""
     tracing: TracingOptions | None = None
     """Where spans of requests go; None makes none."""
+    node_dir: Path | None = None
+    """Folder of each machine for logs and weights; None means `run_dir`, as on one machine."""
     host: str = "127.0.0.1"
     """Address on which kernels and metrics listen."""
 
@@ -122,37 +125,18 @@ class DeploymentSpec:
         return Bind(host=self.host, port=0, token=self.token)
 
     @property
-    def table_path(self) -> Path:
-        """The newest table, endpoints included, written by the registry."""
-        return self.run_dir / "table.msgpack"
+    def run_folder(self) -> RunFolder:
+        """Files of the whole constellation, on the node of the registry."""
+        return RunFolder(self.run_dir)
 
     @property
-    def placement_path(self) -> Path:
-        """Which process serves which kernels, written by the registry."""
-        return self.run_dir / "placement.json"
-
-    @property
-    def weights_dir(self) -> Path:
-        """Weights that processes map, under their hashes."""
-        return self.run_dir / "weights"
-
-    @property
-    def members_path(self) -> Path:
-        """Who was up when the registry published the table last."""
-        return self.run_dir / "members.json"
-
-    @property
-    def targets_path(self) -> Path:
-        """Where every process serves its metrics, for Prometheus; written by the registry."""
-        return self.run_dir / "metrics_targets.json"
-
-    def log_path(self, member: str) -> Path:
-        """The log file of an actor."""
-        return self.run_dir / "logs" / f"{member}.jsonl"
+    def node_folder(self) -> NodeFolder:
+        """Files of this machine's processes."""
+        return NodeFolder(self.run_dir if self.node_dir is None else self.node_dir)
 
     def access_log_path(self, router: str) -> Path:
         """The access log of a router: access.jsonl of the first, access-2.jsonl of the second."""
-        return self.log_path(router.replace(ROUTER, "access", 1))
+        return self.node_folder.log_path(router.replace(ROUTER, "access", 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,9 +15,9 @@ import ray
 from actors.kernel import server as kernel_server
 from actors.kernel.engine_interface import Step
 from actors.kernel.host import KernelHost
+from actors.registry_messages import Snapshot
 from actors.router import host as router
 from actors.router.host import RouterHost
-from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.coordizer.coordizer import Coordizer
 from constellation.records import FinishReason, Sampling, Score

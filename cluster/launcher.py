@@ -246,8 +246,8 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
         ray_lives = _alive(raylet()) if own is not None else lambda: True
         # A table of an earlier constellation here would send the router to processes long gone.
         _clear(spec)
-        registry = _ray.create(RegistryActor, _ray.REGISTRY, spec)
-        registry.state.remote(starts())
+        registry = RegistryActor.create(_ray.REGISTRY, spec)
+        registry.state(starts())
         try:
             _wait_until_ready(registry, own)
             if own is not None:
@@ -280,7 +280,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 stop=stop,
                 ray_lives=ray_lives,
                 starts=starts,
-                start=lambda: _ray.create(RegistryActor, _ray.REGISTRY, spec),
+                start=lambda: RegistryActor.create(_ray.REGISTRY, spec),
                 meanwhile=meanwhile,
             )
         finally:
@@ -290,11 +290,15 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
 
 def _clear(spec: Any) -> None:
     """Remove what an earlier constellation left: its table names processes that are long gone."""
-    for path in (spec.table_path, spec.members_path, spec.placement_path):
+    for path in (
+        spec.run_folder.table_path,
+        spec.run_folder.members_path,
+        spec.run_folder.placement_path,
+    ):
         path.unlink(missing_ok=True)
     for path in spec.run_dir.glob(".*.part"):  # of writers that were killed
         path.unlink(missing_ok=True)
-    shutil.rmtree(spec.weights_dir, ignore_errors=True)
+    shutil.rmtree(spec.node_folder.weights_dir, ignore_errors=True)
 
 
 def _wait_until_ready(registry: Any, own: OwnRay | None) -> None:
@@ -306,7 +310,7 @@ def _wait_until_ready(registry: Any, own: OwnRay | None) -> None:
     from actors import _ray
 
     try:
-        _ray.wait_for(registry.ready.remote(), timeout_s=READY_S, what="the constellation")
+        _ray.wait_for(registry.ready(), timeout_s=READY_S, what="the constellation")
     except DeploymentError as error:
         said = [] if own is None else last_error_lines(own.folder)
         logger.error("did not come up", extra={"reason": str(error), "said": said})

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.folders import RunFolder
 from actors.run_folder import last_table
 from cluster import state_file
 from constellation.client import Client
@@ -59,7 +60,7 @@ def in_use(run_dir: Path, artifacts: Path) -> tuple[int, ...]:
     found = state_file.running(run_dir)
     if found is None or Path(found.artifacts).resolve() != artifacts.resolve():
         return ()
-    served = last_table(run_dir / "table.msgpack")
+    served = last_table(RunFolder(run_dir).table_path)
     return () if served is None or not served.release else (served.release,)
 
 

@@ -134,6 +134,28 @@ class NotOnLoopback(DeploymentError):
         self.address = address
 
 
+class NotEnoughMemory(DeploymentError):
+    """A kernel fits on no node beside the kernels that are placed there.
+
+    Attributes:
+        kernel: Name of the kernel.
+        needed_bytes: Memory that the kernel needs on one device.
+        free_bytes: Memory that is free on the device with the most free memory.
+        num_nodes: Nodes that kernels can be served on.
+    """
+
+    def __init__(self, kernel: str, *, needed_bytes: int, free_bytes: int, num_nodes: int) -> None:
+        super().__init__(
+            f"kernel {kernel!r} needs {needed_bytes / 1e9:.2f} GB on one device, and at most "
+            f"{free_bytes / 1e9:.2f} GB are free on each device of {num_nodes} nodes; add a node, "
+            "serve fewer kernels, or store weights in fewer bits (kernel.weights)"
+        )
+        self.kernel = kernel
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+        self.num_nodes = num_nodes
+
+
 class RequestError(ConstellationError):
     """Base class of errors of one request; the service itself keeps running."""
 

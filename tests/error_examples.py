@@ -31,6 +31,13 @@ EXAMPLES: dict[type[errors.ConstellationError], st.SearchStrategy[errors.Constel
         limit=seconds,
     ),
     errors.DeploymentError: st.builds(errors.DeploymentError, texts),
+    errors.NotEnoughMemory: st.builds(
+        errors.NotEnoughMemory,
+        names,
+        needed_bytes=counts,
+        free_bytes=counts,
+        num_nodes=counts,
+    ),
     errors.NotOnLoopback: st.builds(errors.NotOnLoopback, names, address=names, advice=texts),
     errors.RequestError: st.builds(errors.RequestError, texts),
     errors.InvalidRequest: st.builds(

@@ -85,7 +85,7 @@ class Engines:
         return loaded
 
     def _read_whole(self, folder: Path) -> LoadedKernel:
-        shared = self._spec.weights_dir
+        shared = self._spec.node_folder.weights_dir
         loaded = load_kernel(folder, shared=None if self._stacks_whole else shared)
         base = self._bases.get(loaded.weights_hash)
         if base is not None and self._stacks_over(base):
@@ -99,7 +99,7 @@ class Engines:
         wanted = read_adapter(folder).base_hash
         base = self._bases.get(wanted)
         if base is None:
-            base = load_base(folder, shared=self._spec.weights_dir)
+            base = load_base(folder, shared=self._spec.node_folder.weights_dir)
             base = self._bases.setdefault(base.weights_hash, base)  # another thread may have
         return load_adapted(folder, base=base)
 

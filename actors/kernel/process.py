@@ -8,9 +8,8 @@ import asyncio
 import logging
 import os
 
-import ray
-
 from actors import _ray
+from actors.actor_calls import KernelCalls
 from actors.kernel.kernel_group import KernelGroup
 from actors.placement_file import read_placement
 from actors.spec import Announcement, DeploymentSpec
@@ -26,7 +25,7 @@ class KernelProcess:
 
     async def __init__(self, spec: DeploymentSpec, member: str) -> None:  # type: ignore[misc]
         # Ray awaits this on the actor's event loop, also after a restart.
-        set_up_logging(spec.log_path(member))
+        set_up_logging(spec.node_folder.log_path(member))
         self._member = member
         self._group = KernelGroup(spec)
         placed = read_placement(spec)
@@ -98,4 +97,4 @@ class KernelProcess:
             await asyncio.to_thread(self._tracing.close)
 
 
-KernelActor = ray.remote(KernelProcess)
+KernelActor = _ray.ActorClass[KernelCalls](KernelProcess)

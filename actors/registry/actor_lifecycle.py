@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from typing import Any
 
 import ray
 
 from actors import _ray
+from actors.actor_calls import KernelCalls, MemberCalls
 from actors.kernel.process import KernelActor
 from actors.spec import Announcement, DeploymentSpec
 from constellation.errors import ArtifactError, GrowthRefused
@@ -21,74 +21,77 @@ GONE_S = 10.0
 
 
 async def start_kernel(
-    spec: DeploymentSpec, member: str, actor: Any | None, name: str, release: int
-) -> tuple[Any, Announcement]:
+    spec: DeploymentSpec, member: str, process: KernelCalls | None, name: str, release: int
+) -> tuple[KernelCalls, Announcement]:
     """Let a process serve a kernel that was placed there; nobody is told of it yet.
 
     Args:
         spec: Of the deployment.
         member: The process.
-        actor: Its actor; None: it has to be started.
+        process: Its calls; None starts it.
         name: Of the kernel.
         release: Number of the release that the kernel is loaded from.
 
     Returns:
-        The actor, and what is true of the process now.
+        The calls of the process, and where it listens and what it serves now.
 
     Raises:
         GrowthRefused: It did not come up.
     """
     try:
         async with asyncio.timeout(START_S):
-            if actor is None:
-                actor = _ray.create(KernelActor, member, spec, member)
-                announcement: Announcement = await actor.where.remote()
+            if process is None:
+                process = KernelActor.create(member, spec, member)
+                announcement = await process.where()
             else:
-                announcement = await actor.join.remote(name, release)
+                announcement = await process.join(name, release)
     except (ray.exceptions.RayActorError, TimeoutError) as error:
         logger.warning("member did not come up", extra={"member": member, "reason": repr(error)})
         raise GrowthRefused(
-            name, f"its process did not come up; {spec.log_path(_ray.REGISTRY)} says why"
+            name,
+            f"its process did not come up; {spec.node_folder.log_path(_ray.REGISTRY)} says why",
         ) from error
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ArtifactError):
             raise GrowthRefused(name, str(error.cause)) from error
         raise
-    return actor, announcement
+    return process, announcement
 
 
-async def withdraw(spec: DeploymentSpec, member: str, actor: Any | None, name: str) -> None:
+async def withdraw(
+    spec: DeploymentSpec, member: str, process: KernelCalls | None, name: str
+) -> None:
     """Undo `start_kernel`.
 
     Args:
         spec: Of the deployment.
         member: The process.
-        actor: Its actor when others are served there; None ends it.
+        process: Its calls when it serves other kernels too; None ends it.
         name: Of the kernel.
     """
-    if actor is None:
+    if process is None:
         await remove(spec, member)
     else:
-        await let_leave(spec, name, actor)
+        await drain_kernel(spec, name, process)
 
 
-async def let_leave(spec: DeploymentSpec, name: str, actor: Any) -> None:
-    """Let a kernel that no query goes to any more finish what it is doing and leave its process."""
+async def drain_kernel(spec: DeploymentSpec, name: str, process: KernelCalls) -> None:
+    """Have a process finish the requests of a kernel that is in no table, and drop the kernel."""
     try:
         # No answer may take longer than this.
         async with asyncio.timeout(spec.router.timeout_s + 1):
-            await actor.leave.remote(name, spec.router.timeout_s)
+            await process.leave(name, spec.router.timeout_s)
     except (ray.exceptions.RayActorError, TimeoutError) as error:
         logger.warning("kernel did not leave", extra={"kernel": name, "reason": str(error)})
     logger.info("kernel left", extra={"kernel": name})
 
 
-async def let_go(spec: DeploymentSpec, member: str, actor: Any) -> None:
-    """Let an actor that no query goes to any more finish what it is doing; then end it."""
+async def drain_process(spec: DeploymentSpec, member: str, process: MemberCalls) -> None:
+    """Have a process that no query goes to any more finish its requests; then end the process."""
     try:
         # No answer may take longer than this.
         async with asyncio.timeout(spec.router.timeout_s + 1):
-            await actor.drain.remote(spec.router.timeout_s)
+            await process.drain(spec.router.timeout_s)
     except (ray.exceptions.RayActorError, TimeoutError) as error:
         logger.warning("member did not drain", extra={"member": member, "reason": str(error)})
     await remove(spec, member)
@@ -99,7 +102,7 @@ async def remove(spec: DeploymentSpec, member: str) -> None:
     """End an actor for good and wait until its name is free again."""
     _ray.remove(member, spec.namespace)
     for _ in range(round(GONE_S / 0.05)):
-        if _ray.find(member, spec.namespace) is None:
+        if not _ray.exists(member, spec.namespace):
             return
         await asyncio.sleep(0.05)
     logger.warning("member still has a name", extra={"member": member})

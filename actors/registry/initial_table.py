@@ -34,7 +34,7 @@ def first_table(spec: DeploymentSpec, *, restarts: bool) -> Table:
     Raises:
         ArtifactError: There is no release, or a file of it is damaged.
     """
-    last = last_table(spec.table_path)
+    last = last_table(spec.run_folder.table_path)
     try:
         table = table_of(spec, served_release(spec) if restarts else current_release(spec))
     except ArtifactError as error:

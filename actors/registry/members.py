@@ -1,19 +1,19 @@
-"""The members of one constellation as the registry holds them: who there is, and how they are.
+"""The members of one constellation as the registry holds them: which there are, and their health.
 
-A member is an actor: a router, or a process of kernels. What is to be done about one that is silent
-the supervisor decides; here it is asked and obeyed. Nothing here knows of tables.
+A member is an actor: a router, or a process of kernels. What is to be done about a silent member is
+decided by the supervisor and carried out here. Nothing here knows of tables.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import grpc
 import ray
 
 from actors import _ray
+from actors.actor_calls import KernelCalls, MemberCalls
 from actors.background_tasks import begin
 from actors.kernel.process import KernelActor
 from actors.registry.heartbeat import ANSWER_S, Heartbeats
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class Members:
-    """Creates the actors, asks them how they are, restarts those that hang."""
+    """Creates the actors, sends them heartbeats, restarts those that hang."""
 
     def __init__(
         self, spec: DeploymentSpec, placement: Placement, on_change: Callable[[], object]
@@ -52,39 +52,45 @@ class Members:
         """Member or kernel -> why it could not start, when it could not the last time."""
         self.placement = placement
         """Which members serve which kernels."""
-        self.routers = tuple(doors.member for doors in spec.routers)
-        """Members that are routers."""
-        self.actors = {
-            member: self._create(member) for member in (*self.routers, *placement.processes)
+        names = [doors.member for doors in spec.routers]
+        self.routers = {name: RouterActor.create(name, spec, name) for name in names}
+        """Member -> calls of a router."""
+        self.processes = {
+            name: KernelActor.create(name, spec, name) for name in placement.processes
         }
-        """Member -> handle."""
-        self._remembered = read_members(spec.members_path)
-        for member in self.actors:
+        """Member -> calls of a process of kernels."""
+        self._remembered = read_members(spec.run_folder.members_path)
+        for member in self.all:
             self._expect(member)
 
-    def _create(self, member: str) -> Any:
-        actor_class = RouterActor if member in self.routers else KernelActor
-        return _ray.create(actor_class, member, self._spec, member)
+    @property
+    def all(self) -> dict[str, MemberCalls]:
+        """Calls of all members, the routers first."""
+        return {**self.routers, **self.processes}
 
     @staticmethod
     def are_there(spec: DeploymentSpec) -> bool:
         """Return whether a registry before this one has started members."""
         return bool(set(_ray.members(spec.namespace)) - {_ray.REGISTRY, _ray.MAKER})
 
-    def strays(self) -> dict[str, Any]:
+    def strays(self) -> dict[str, MemberCalls]:
         """Return actors that were joining or leaving when the registry before this one died."""
-        known = {_ray.REGISTRY, _ray.MAKER, *self.actors}
-        names = set(_ray.members(self._spec.namespace)) - known
-        return {name: _ray.find(name, self._spec.namespace) for name in sorted(names)}
+        known = {_ray.REGISTRY, _ray.MAKER, *self.all}
+        names = sorted(set(_ray.members(self._spec.namespace)) - known)
+        found = {name: _ray.find(MemberCalls, name, self._spec.namespace) for name in names}
+        return {name: calls for name, calls in found.items() if calls is not None}
 
     async def find_survivors(self) -> bool:
-        """Take in the actors that were here before a restart of ours; say if there are any.
+        """Ask the actors that an earlier registry started where they listen.
 
-        Actors that are only starting do not answer yet; they announce themselves later. One that
-        hangs does neither: it is taken to be where it was, and heartbeats will show.
+        An actor that is only starting does not answer yet; it announces itself later. An actor that
+        hangs does neither: its last announcement is used, and heartbeats will show that it hangs.
+
+        Returns:
+            Whether any answered.
         """
         remembered = {name: each for name, each in self._remembered.items() if each.up}
-        asked = {begin("asking", _where(actor)): name for name, actor in self.actors.items()}
+        asked = {begin("asking", _where(calls)): name for name, calls in self.all.items()}
         answered, silent = await asyncio.wait(asked, timeout=ANSWER_S)
         for task in silent:
             task.cancel()
@@ -97,7 +103,7 @@ class Members:
         return bool(answered)
 
     def remembered(self) -> list[Remembered]:
-        """Return what the next registry is to know of everybody who ever announced himself."""
+        """Return what the next registry is to know of every member that announced itself."""
         known = [(self.state(name), each) for name, each in self.announcements.items()]
         return [
             Remembered(
@@ -109,7 +115,7 @@ class Members:
         ]
 
     def _expect(self, member: str) -> None:
-        """Wait for a member, and count on from what an earlier registry knew of it."""
+        """Expect a member to announce itself; restarts are counted on from an earlier registry."""
         known = self._remembered.get(member)
         self._supervisor.expect(
             member,
@@ -119,10 +125,10 @@ class Members:
         )
 
     def note(self, announcement: Announcement) -> bool:
-        """Take note of where a member listens; say whether that is news."""
+        """Note where a member listens; return whether that is news."""
         member = announcement.member
-        if member not in self.actors:
-            return False  # it is joining, and is asked then; or it has left
+        if member not in self.all:
+            return False  # the member is joining, and will be asked; or it has left
         news = self._supervisor.announced(
             member,
             endpoint=announcement.endpoint,
@@ -135,38 +141,38 @@ class Members:
             self.failures.pop(member, None)
         return news
 
-    def take_in(self, actor: Any, announcement: Announcement) -> None:
-        """Watch over a process as it is now that a kernel has joined it."""
+    def adopt(self, process: KernelCalls, announcement: Announcement) -> None:
+        """Supervise a process of kernels, and note what it serves now."""
         member = announcement.member
-        if member not in self.actors:
-            self.actors[member] = actor
+        if member not in self.processes:
+            self.processes[member] = process
             self._supervisor.expect(member, now_s=time.monotonic())
             self.note(announcement)
         self.announcements[member] = announcement
 
-    def forget(self, kernel: str) -> tuple[str, Any, bool]:
-        """Stop to watch over a kernel.
+    def forget(self, kernel: str) -> tuple[str, KernelCalls, bool]:
+        """Remove a kernel from the placement.
 
         Returns:
-            The process it is in, that process's actor, and whether others are left there.
+            The member that serves the kernel, its calls, and whether it serves other kernels.
         """
         member = self.placement.of(kernel)
         self.placement = self.placement.left(kernel)
         self._health.pop(kernel, None)
         if member in self.placement.processes:
-            return member, self.actors[member], True
+            return member, self.processes[member], True
         self._supervisor.forget(member)
         self.announcements.pop(member, None)
-        return member, self.actors.pop(member), False
+        return member, self.processes.pop(member), False
 
     def drop(self, member: str) -> None:
-        """Watch no more over a process that was started for a release that is not served."""
+        """Stop supervising a process that was started for a release that is not served."""
         self._supervisor.forget(member)
         self.announcements.pop(member, None)
-        self.actors.pop(member, None)
+        self.processes.pop(member, None)
 
-    async def hang_up(self, member: str) -> None:
-        """Close the connection to a process that was forgotten."""
+    async def close_connection(self, member: str) -> None:
+        """Close the connection to a process that is supervised no more."""
         await self._heartbeats.forget(member)
 
     def unplaced(self, announcement: Announcement) -> tuple[str, ...]:
@@ -182,7 +188,7 @@ class Members:
         return tuple(kernel for kernel in placed if kernel not in served)
 
     def endpoint_of(self, kernel: str) -> str | None:
-        """Return where a kernel is served; None while it is down."""
+        """Return where a kernel is served; None while the kernel is down."""
         member = self.placement.of(kernel)
         state, announcement = self.state(member), self.announcements.get(member)
         served = announcement is not None and kernel in announcement.kernels
@@ -203,7 +209,7 @@ class Members:
         return tuple(self._supervisor.members.values())
 
     def described(self) -> dict[str, dict[str, object]]:
-        """Return member -> how it is, in plain values."""
+        """Return member -> state, endpoint, process id and restarts, in plain values."""
         return {
             each.name: {
                 "state": str(each.state),
@@ -214,17 +220,13 @@ class Members:
             for each in self.states
         }
 
-    def router_actors(self) -> dict[str, Any]:
-        """Return the routers: member -> handle."""
-        return {name: self.actors[name] for name in self.routers}
-
-    def actors_of(self, kernels: Iterable[str]) -> dict[str, Any]:
-        """Return the processes of kernels: member -> handle."""
+    def processes_of(self, kernels: Iterable[str]) -> dict[str, KernelCalls]:
+        """Return the processes that serve kernels: member -> calls."""
         members = {self.placement.of(name) for name in kernels}
-        return {member: self.actors[member] for member in sorted(members)}
+        return {member: self.processes[member] for member in sorted(members)}
 
     def router_health(self) -> tuple[RouterHealth, ...]:
-        """Return where every router serves clients and how it is."""
+        """Return where every router serves clients, and whether it is up."""
         states = {doors.endpoint: self.state(doors.member) for doors in self._spec.routers}
         return tuple(
             RouterHealth(
@@ -238,11 +240,11 @@ class Members:
         )
 
     def health(self) -> dict[str, KernelHealth]:
-        """Return how every kernel is: its last answer, unless its process changed since.
+        """Return the health of every kernel: its last answer, unless its process changed since.
 
-        One whose process is being started for a release that is to come is not there yet.
+        A kernel whose process is being started for the next release is left out.
         """
-        known = [name for name in self.kernels if self.placement.of(name) in self.actors]
+        known = [name for name in self.kernels if self.placement.of(name) in self.processes]
         return {name: self._health_of(name) for name in known}
 
     def _health_of(self, name: str) -> KernelHealth:
@@ -254,24 +256,25 @@ class Members:
         return KernelHealth(name=name, up=up, pid=pid, num_restarts=state.num_restarts)
 
     async def check_all(self) -> None:
-        """Ask everybody once, and restart those that are silent or late for too long."""
-        await asyncio.gather(*(self._check(member) for member in tuple(self.actors)))
+        """Send every member a heartbeat; restart members that are silent or late for too long."""
+        await asyncio.gather(*(self._check(member) for member in self.all))
         for command in self._supervisor.overdue(now_s=time.monotonic()):
-            self._obey(command)
+            self._restart(command)
 
     async def drain(self, grace_s: float) -> None:
-        """Let all finish what they are doing: the routers first, which still need the kernels."""
+        """Drain all members: the routers first, whose requests still need the kernels."""
         started_s = time.monotonic()
-        kernels = [member for member in self.actors if member not in self.routers]
-        for group in (self.routers, kernels):
+        groups: tuple[Iterable[MemberCalls], ...] = (
+            self.routers.values(),
+            self.processes.values(),
+        )
+        for group in groups:
             left_s = max(0.1, grace_s - (time.monotonic() - started_s))
-            await asyncio.gather(
-                *(self.actors[member].drain.remote(left_s) for member in group),
-                return_exceptions=True,
-            )
+            calls = [member.drain(left_s) for member in group]
+            await asyncio.gather(*calls, return_exceptions=True)
 
     async def _check(self, member: str) -> None:
-        if member not in self.actors:
+        if member not in self.all:
             return
         state = self.state(member)
         if state.state is not State.UP or state.endpoint is None:
@@ -281,24 +284,24 @@ class Members:
         try:
             await self._ask(member, endpoint)
         except grpc.aio.AioRpcError as error:
-            if member in self.actors:  # it may have left meanwhile
+            if member in self.all:  # it may have left meanwhile
                 self._note_silence(member, endpoint, error)
         else:
-            if member in self.actors:
+            if member in self.all:
                 self._supervisor.answered(member)
 
     async def _check_start(self, member: str) -> None:
-        """Start a member anew that could not start: Ray starts again who died, not who raised."""
-        if _ray.find(member, self._spec.namespace) is not None:
+        """Restart a member whose start raised: Ray restarts only processes that died later."""
+        if _ray.exists(member, self._spec.namespace):
             return
         if member not in self.failures:
-            self.failures[member] = reason = await _death_reason(self.actors[member])
+            self.failures[member] = reason = await _death_reason(self.all[member])
             logger.error("member did not start", extra={"member": member, "reason": reason})
             self._on_change()
-        if member in self.actors:  # it may have left meanwhile
+        if member in self.all:  # it may have left meanwhile
             for command in self._supervisor.ended(member, now_s=time.monotonic()):
                 del self.failures[member]
-                self._obey(command)
+                self._restart(command)
 
     async def _ask(self, member: str, endpoint: str) -> None:
         if member in self.routers:
@@ -328,20 +331,25 @@ class Members:
                 self._on_change()
             return
         for command in self._supervisor.timed_out(member, now_s=now_s):
-            self._obey(command, pid=at.pid, node=at.node)
+            self._restart(command, pid=at.pid, node=at.node)
             self._on_change()
 
-    def _obey(self, command: Restart, *, pid: int = 0, node: str = "") -> None:
-        logger.warning("member restarted", extra={"member": command.name, "reason": command.reason})
-        if not _ray.restart(command.name, self._spec.namespace, pid=pid, node=node):
-            self.actors[command.name] = self._create(command.name)
+    def _restart(self, command: Restart, *, pid: int = 0, node: str = "") -> None:
+        name, spec = command.name, self._spec
+        logger.warning("member restarted", extra={"member": name, "reason": command.reason})
+        if _ray.restart(name, spec.namespace, pid=pid, node=node):
+            return
+        if name in self.routers:
+            self.routers[name] = RouterActor.create(name, spec, name)
+        else:
+            self.processes[name] = KernelActor.create(name, spec, name)
 
 
-async def _death_reason(actor: Any) -> str:
+async def _death_reason(member: MemberCalls) -> str:
     """Return why an actor has ended, as far as Ray knows."""
     try:
         async with asyncio.timeout(ANSWER_S):
-            await actor.where.remote()
+            await member.where()
     except ray.exceptions.RayActorError as error:
         return _ray.reason_of(error)
     except TimeoutError:
@@ -349,9 +357,8 @@ async def _death_reason(actor: Any) -> str:
     return "Ray does not say why"
 
 
-async def _where(actor: Any) -> Announcement | None:
+async def _where(member: MemberCalls) -> Announcement | None:
     try:
-        announcement: Announcement = await actor.where.remote()
+        return await member.where()
     except ray.exceptions.RayActorError:
-        return None  # it died meanwhile; its successor will announce itself
-    return announcement
+        return None  # the process died meanwhile; its successor will announce itself

@@ -31,7 +31,7 @@ class Persistence:
 
     def keep_placement(self, placed: Placed) -> None:
         """Have a process that starts find there which kernels it serves, of which release."""
-        self._files.keep(self._spec.placement_path, pack_placement(placed))
+        self._files.keep(self._spec.run_folder.placement_path, pack_placement(placed))
         self._changed.set()
 
     def keep(
@@ -41,9 +41,9 @@ class Persistence:
         targets: Iterable[Mapping[str, object]],
     ) -> None:
         """Have a router that starts find the table, a registry the members, Prometheus all."""
-        self._files.keep(self._spec.table_path, pack_table(table))
-        self._files.keep(self._spec.members_path, pack_members(members))
-        self._files.keep(self._spec.targets_path, as_json(list(targets)))
+        self._files.keep(self._spec.run_folder.table_path, pack_table(table))
+        self._files.keep(self._spec.run_folder.members_path, pack_members(members))
+        self._files.keep(self._spec.run_folder.targets_path, as_json(list(targets)))
         self._changed.set()
 
     async def write(self) -> None:

@@ -1,8 +1,9 @@
-"""The registry: creates the actors, watches over them, and publishes the table.
+"""The registry: creates the actors, supervises them, and publishes the table.
 
-It watches by `members.py` and tells the routers what changed; every change of what is served goes
-through it. It holds nothing that cannot be asked for again: when it dies, Ray restarts it, it reads
-in the run folder what was served, finds the actors by name and goes on.
+`members.py` supervises, and `table_broadcast.py` sends routers what changed; every change of what
+is served goes through the registry. The registry holds nothing that cannot be asked for again: when
+its process dies, Ray restarts it, and the registry reads in the run folder what was served, finds
+the actors by name and goes on.
 
 What is served is one release, also when any process dies at any moment:
 
@@ -17,18 +18,18 @@ What is served is one release, also when any process dies at any moment:
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-import ray
-
 from actors import _ray
+from actors.actor_calls import KernelCalls, RegistryCalls
 from actors.background_tasks import begin, repeat
 from actors.placement_file import Placed, read_placement
 from actors.registry import actor_lifecycle, release_access
-from actors.registry.drain import Leaving
+from actors.registry.drain import Draining
 from actors.registry.heartbeat import ANSWER_S
 from actors.registry.initial_table import first_table, table_of
 from actors.registry.members import Members
@@ -36,8 +37,8 @@ from actors.registry.metrics_exports import Exports
 from actors.registry.persistence import Persistence
 from actors.registry.release_process import make_apart
 from actors.registry.reload import forget, load_beside, prepare_routers, take
-from actors.registry.table_broadcast import tell_routers
-from actors.router.served_release import Snapshot
+from actors.registry.table_broadcast import TableBroadcast
+from actors.registry_messages import Snapshot
 from actors.spec import Announcement, DeploymentSpec, StartState
 from constellation.errors import (
     ArtifactError,
@@ -66,10 +67,10 @@ class RegistryProcess:
     """The registry inside a Ray actor."""
 
     async def __init__(self, spec: DeploymentSpec) -> None:  # type: ignore[misc]
-        set_up_logging(spec.log_path(_ray.REGISTRY))
+        set_up_logging(spec.node_folder.log_path(_ray.REGISTRY))
         self._spec = spec
         self._starts = StartState()
-        self._leaving = Leaving(spec)
+        self._draining = Draining(spec)
         self._published = asyncio.Event()
         self._changing = asyncio.Lock()
         self._files = Persistence(spec)
@@ -77,6 +78,7 @@ class RegistryProcess:
         restarts = Members.are_there(spec)
         self._table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
         current = await asyncio.to_thread(release_access.current_number, spec)
+        self._broadcast = TableBroadcast(time.monotonic, self._publish_after)
         self._exports = Exports(spec)
         self._exports.describe(self._table)
         names = [site.name for site in self._table.sites]
@@ -85,13 +87,13 @@ class RegistryProcess:
         self._files.keep_placement(Placed(placement=placement, release=self._served))
         await self._files.write()
         self._members = Members(spec, placement, self._publish)
-        for member, actor in self._members.strays().items():
-            self._leaving.let_go(member, actor)
+        for member, process in self._members.strays().items():
+            self._draining.drain_process(member, process)
         if await self._members.find_survivors():
             # All at once: one by one would take the others from the routers' tables meanwhile.
             self._publish()
             # What was loaded for a switch that nobody finishes any more.
-            begin("leftovers", forget(self._members.actors_of(self._members.kernels)))
+            begin("leftovers", forget(self._members.processes_of(self._members.kernels)))
         if current not in (None, self._served):
             begin("switch", self._follow_current())  # before anybody is put back
         for announcement in self._members.announcements.values():
@@ -105,7 +107,7 @@ class RegistryProcess:
         return self._table.release
 
     async def announced(self, announcement: Announcement) -> None:
-        """Take note of where an actor listens: called by it when it has started."""
+        """Note where an actor listens: called by the actor when it has started."""
         if self._members.note(announcement):
             self._publish()
             self._agree(announcement)
@@ -198,11 +200,11 @@ class RegistryProcess:
         Until it is current nothing has changed for callers, and whatever fails is undone.
         """
         steps = await asyncio.to_thread(release_access.steps_to, self._spec, self._table, release)
-        reloading = self._members.actors_of(steps.reloaded)
+        reloading = self._members.processes_of(steps.reloaded)
         table = await self._load(release, steps, reloading)
         taken = {each.member: each for each in await take(reloading, release.version)}
         for member, announcement in taken.items():
-            self._members.take_in(reloading[member], announcement)
+            self._members.adopt(reloading[member], announcement)
         self._table = replace(table, version=self._table.version)
         leaving = [self._forget(name) for name in steps.left]
         self._ahead.clear()
@@ -225,13 +227,15 @@ class RegistryProcess:
         logger.info("release served", extra={**asdict(changed)})
         return changed
 
-    async def _load(self, release: Release, steps: Steps, reloading: dict[str, Any]) -> Table:
+    async def _load(
+        self, release: Release, steps: Steps, reloading: dict[str, KernelCalls]
+    ) -> Table:
         """Load a release beside what serves and make it current, or undo all; return its table."""
         before = self._members.placement
         await asyncio.to_thread(release_access.fetch, self._spec, release)
         table = await asyncio.to_thread(table_of, self._spec, release)
         try:
-            await prepare_routers(self._members.router_actors(), table)
+            await prepare_routers(self._members.routers, table)
             await load_beside(reloading, release.version)
             for name in steps.joined:
                 await self._start(name, release.version)
@@ -240,9 +244,8 @@ class RegistryProcess:
             await forget(reloading)
             await self._withdraw(steps.joined, before)
             with suppress(ConstellationError):
-                await prepare_routers(
-                    self._members.router_actors(), self._table
-                )  # they drop the other
+                # Routers drop the coordizer of the other release.
+                await prepare_routers(self._members.routers, self._table)
             raise
         return table
 
@@ -250,15 +253,15 @@ class RegistryProcess:
         """Place a kernel and have its process serve it; no table names it yet."""
         after = self._members.placement.joined(name)
         member = after.of(name)
-        await self._leaving.wait_for(name, member)  # a namesake finishes its last answers
-        if member not in self._members.actors:
+        await self._draining.wait_for(name, member)  # a namesake finishes its last answers
+        if member not in self._members.processes:
             self._ahead[member] = release
         # Written first: a process that dies meanwhile starts again with its kernels.
         await self._place(after)
-        actor, announcement = await actor_lifecycle.start_kernel(
-            self._spec, member, self._members.actors.get(member), name, release
+        process, announcement = await actor_lifecycle.start_kernel(
+            self._spec, member, self._members.processes.get(member), name, release
         )
-        self._members.take_in(actor, announcement)
+        self._members.adopt(process, announcement)
 
     async def _withdraw(self, names: Iterable[str], before: Placement) -> None:
         """Undo `_start` for kernels that were started or were to be."""
@@ -270,10 +273,10 @@ class RegistryProcess:
                 continue
             member = placed.of(name)
             stays = member in before.processes
-            actor = self._members.actors.get(member) if stays else None
+            process = self._members.processes.get(member) if stays else None
             if not stays:
                 self._members.drop(member)
-            await actor_lifecycle.withdraw(self._spec, member, actor, name)
+            await actor_lifecycle.withdraw(self._spec, member, process, name)
 
     async def _place(self, placement: Placement) -> None:
         """Let processes that start serve these kernels."""
@@ -283,16 +286,16 @@ class RegistryProcess:
         await self._files.write()
 
     def _forget(self, name: str) -> Callable[[], Awaitable[None]]:
-        """Watch over a kernel no more; return what lets it leave once no table names it."""
-        member, actor, others_stay = self._members.forget(name)
+        """Remove a kernel from the placement; return what drains it once no table names it."""
+        member, process, others_stay = self._members.forget(name)
         self._exports.forget(name)
 
         async def leave() -> None:
             if others_stay:
-                self._leaving.let_leave(name, actor)
+                self._draining.drain_kernel(name, process)
             else:
-                await self._members.hang_up(member)
-                self._leaving.let_go(member, actor)
+                await self._members.close_connection(member)
+                self._draining.drain_process(member, process)
 
         return leave
 
@@ -303,7 +306,7 @@ class RegistryProcess:
         """
         member = announcement.member
         for kernel in self._members.unplaced(announcement):
-            self._leaving.let_leave(kernel, self._members.actors[member])
+            self._draining.drain_kernel(kernel, self._members.processes[member])
         is_other = announcement.release not in (0, self._served)
         if is_other or self._members.missing(member):
             begin("completion", self._complete(member))
@@ -312,27 +315,27 @@ class RegistryProcess:
         """Let a process serve the kernels that it lacks, and all of the release that is served."""
         for _ in range(round(FOLLOW_S / HEARTBEAT_S)):
             async with self._changing:
-                if member not in self._members.actors or await self._put_right(member):
+                if member not in self._members.processes or await self._put_right(member):
                     return
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _put_right(self, member: str) -> bool:
-        """Do that once; say whether the process answered, which one that is starting does not."""
-        actor, release = self._members.actors[member], self._served
-        taken = await take({member: actor}, release)
+        """Do that once; return whether the process answered, which it does not while it starts."""
+        process, release = self._members.processes[member], self._served
+        taken = await take({member: process}, release)
         for announcement in taken:
-            self._members.take_in(actor, announcement)
+            self._members.adopt(process, announcement)
         for kernel in self._members.missing(member) if taken else ():
             try:
                 _, announcement = await actor_lifecycle.start_kernel(
-                    self._spec, member, actor, kernel, release
+                    self._spec, member, process, kernel, release
                 )
             except GrowthRefused as error:
                 self._members.failures[kernel] = str(error)
                 logger.error("kernel is not served", extra={"kernel": kernel, "reason": str(error)})
             else:
                 self._members.failures.pop(kernel, None)
-                self._members.take_in(actor, announcement)
+                self._members.adopt(process, announcement)
         if taken:
             self._publish()
         return bool(taken)
@@ -344,20 +347,20 @@ class RegistryProcess:
 
     async def _check_all(self) -> None:
         await self._members.check_all()
-        self._tell_routers()
+        self._send_to_routers()
 
     async def _publish_and_wait(self) -> None:
-        """Publish the next version; return when every router has taken it."""
-        told = self._publish()
-        # A router that is down reads this version from the run folder when it starts.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_S):
-                await told
+        """Publish the next version; return when every router that lives has taken the version."""
+        sent = self._publish()
+        if sent:
+            # A router that is down reads this version from the run folder when it starts.
+            await asyncio.wait(sent, timeout=ANSWER_S)
 
-    def _publish(self) -> Any:
-        """Tell the routers, and have written, the next version of the table, made from who is up.
+    def _publish(self) -> list["asyncio.Task[None]"]:
+        """Make the next version of the table, from who is up; send and write it.
 
-        Returns what can be awaited for every router's having taken it or having died.
+        Returns:
+            Tasks that end when a router has taken the table, or has died.
         """
         members = self._members
         self._table = replace(
@@ -367,14 +370,15 @@ class RegistryProcess:
                 replace(site, endpoint=members.endpoint_of(site.name)) for site in self._table.sites
             ),
         )
-        told = self._tell_routers()
+        sent = self._send_to_routers()
         self._exports.count(self._table.version, members.health())
         self._published.set()
         targets = self._exports.targets(members.announcements.values())
         self._files.keep(self._table, members.remembered(), targets)
-        return told
+        return sent
 
-    def _tell_routers(self) -> Any:
+    def _send_to_routers(self) -> list["asyncio.Task[None]"]:
+        """Send routers the table when it changed, and otherwise what changed in health."""
         snapshot = Snapshot(
             table=self._table,
             health=self._members.health(),
@@ -382,13 +386,13 @@ class RegistryProcess:
             routers=self._members.router_health(),
             start_problem=self._starts.problem,
         )
-        return tell_routers(self._members.router_actors(), snapshot, self._go_beyond)
+        return self._broadcast.send(self._members.routers, snapshot)
 
-    def _go_beyond(self, newest: int) -> None:
-        """Publish a table that is newer than one of this version, which a router has."""
+    def _publish_after(self, newest: int) -> None:
+        """Publish a table that is newer than a version that a router has."""
         if newest > self._table.version:
             self._table = replace(self._table, version=newest)
             self._publish()
 
 
-RegistryActor = ray.remote(RegistryProcess)
+RegistryActor = _ray.ActorClass[RegistryCalls](RegistryProcess)

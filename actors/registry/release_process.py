@@ -10,6 +10,7 @@ import logging
 import ray
 
 from actors import _ray
+from actors.actor_calls import MakerCalls
 from actors.registry import actor_lifecycle
 from actors.spec import DeploymentSpec
 from constellation.errors import ConstellationError, GrowthRefused
@@ -26,7 +27,7 @@ class ReleaseMaker:
     """Makes releases inside a Ray actor."""
 
     def __init__(self, spec: DeploymentSpec) -> None:
-        set_up_logging(spec.log_path(_ray.MAKER))
+        set_up_logging(spec.node_folder.log_path(_ray.MAKER))
         self._spec = spec
 
     async def make(self, change: Change) -> int:
@@ -49,7 +50,7 @@ class ReleaseMaker:
         """Nothing to finish: a release that nobody waits for any more is not switched to."""
 
 
-MakerActor = ray.remote(ReleaseMaker)
+MakerActor = _ray.ActorClass[MakerCalls](ReleaseMaker)
 
 
 async def make_apart(spec: DeploymentSpec, change: Change) -> int:
@@ -61,10 +62,10 @@ async def make_apart(spec: DeploymentSpec, change: Change) -> int:
     """
     # One that a registry before this one started is working for nobody.
     await actor_lifecycle.remove(spec, _ray.MAKER)
-    actor = _ray.create(MakerActor, _ray.MAKER, spec)
+    maker = MakerActor.create(_ray.MAKER, spec)
     try:
         async with asyncio.timeout(MAKE_S):
-            version: int = await actor.make.remote(change)
+            return await maker.make(change)
     except (ray.exceptions.RayActorError, TimeoutError) as error:
         raise GrowthRefused(
             _subject(change),
@@ -76,7 +77,6 @@ async def make_apart(spec: DeploymentSpec, change: Change) -> int:
         raise
     finally:
         _ray.remove(_ray.MAKER, spec.namespace)
-    return version
 
 
 def _subject(change: Change) -> str:

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
 
 import ray
 
+from actors.actor_calls import KernelCalls, RouterCalls
 from actors.spec import Announcement
 from constellation.errors import (
     ArtifactError,
@@ -14,15 +14,16 @@ from constellation.errors import (
     KernelUnavailable,
     ReloadRefused,
 )
+from constellation.records import Table
 
 logger = logging.getLogger(__name__)
 
 
-async def load_beside(processes: Mapping[str, Any], release: int) -> None:
+async def load_beside(processes: Mapping[str, KernelCalls], release: int) -> None:
     """Let every process load its kernels of a release beside what it serves.
 
     Args:
-        processes: Member -> actor.
+        processes: Member -> calls of its actor.
         release: Number of the release.
 
     Raises:
@@ -30,15 +31,13 @@ async def load_beside(processes: Mapping[str, Any], release: int) -> None:
             of the release.
     """
     try:
-        await _each(
-            {member: actor.load_next.remote(release) for member, actor in processes.items()}
-        )
+        await _each({member: process.load_next(release) for member, process in processes.items()})
     except ConstellationError:
         await forget(processes)
         raise
 
 
-async def take(processes: Mapping[str, Any], release: int) -> list[Announcement]:
+async def take(processes: Mapping[str, KernelCalls], release: int) -> list[Announcement]:
     """Let every process serve what it has loaded; answers under way finish as they began.
 
     Returns:
@@ -47,7 +46,7 @@ async def take(processes: Mapping[str, Any], release: int) -> list[Announcement]
     A process that has been started again meanwhile loads the release now; one that cannot, because
     a file was damaged since, goes on with what it serves. One that dies takes it when it starts.
     """
-    calls = [actor.take_next.remote(release) for actor in processes.values()]
+    calls = [process.take_next(release) for process in processes.values()]
     results = await asyncio.gather(*calls, return_exceptions=True)
     taken: list[Announcement] = []
     for member, result in zip(processes, results, strict=True):
@@ -59,19 +58,19 @@ async def take(processes: Mapping[str, Any], release: int) -> list[Announcement]
     return taken
 
 
-async def forget(processes: Mapping[str, Any]) -> None:
+async def forget(processes: Mapping[str, KernelCalls]) -> None:
     """Let every process drop what it has loaded beside what it serves."""
-    calls = [actor.forget_next.remote() for actor in processes.values()]
+    calls = [process.forget_next() for process in processes.values()]
     await asyncio.gather(*calls, return_exceptions=True)
 
 
-async def prepare_routers(routers: Mapping[str, Any], table: object) -> None:
+async def prepare_routers(routers: Mapping[str, RouterCalls], table: Table) -> None:
     """Let every router that lives read the coordizer of a table that is to come.
 
     Raises:
         ReloadRefused: One of them cannot read it.
     """
-    calls = [actor.prepare.remote(table) for actor in routers.values()]
+    calls = [router.prepare(table) for router in routers.values()]
     for result in await asyncio.gather(*calls, return_exceptions=True):
         if isinstance(result, ray.exceptions.RayTaskError) and isinstance(
             result.cause, ArtifactError
@@ -84,7 +83,7 @@ async def prepare_routers(routers: Mapping[str, Any], table: object) -> None:
             raise result
 
 
-async def _each(calls: Mapping[str, Any]) -> None:
+async def _each(calls: Mapping[str, Awaitable[None]]) -> None:
     """Wait until all calls of processes have ended; raise what the first that failed ran into."""
     results = await asyncio.gather(*calls.values(), return_exceptions=True)
     for name, result in zip(calls, results, strict=True):

@@ -17,6 +17,7 @@ from typing import TypeVar
 import grpc
 
 from actors.kernel_connections import KernelLink, KernelLinks, typed_loss
+from actors.router.decider import Decider
 from actors.router.query_reader import Query
 from constellation.errors import InvalidPrompt, KernelUnavailable, Overloaded
 from constellation.records import (
@@ -25,7 +26,6 @@ from constellation.records import (
     RoutingOptions,
     Sampling,
     Score,
-    TokenArray,
 )
 from constellation.routing.handoff import HandoffRule, HandoffWatch
 from constellation.runtime.continuation import Relay
@@ -147,14 +147,8 @@ class Answering:
     """Has kernels answer.
 
     Args:
-        links: The ways to them.
-        encode: Makes the coordizer's tokens of a text that was written in others.
-        decide: Returns the route of a query when these kernels are left out.
-        lead: Returns the kernel that is nearest to where an answer is, and by how many radians it
-            is nearer than the one that writes; takes the query, the tokens written, the name of
-            the one that writes, the options and the kernels left out.
-        gather: Returns who answers together by a route; None when one kernel does.
-        note: Is told the route by which a query is answered.
+        links: Connections to the kernels.
+        decider: Decides which kernels answer, and counts what was decided.
         metrics: Where losses and handoffs are counted.
         handoff: When answers are handed over, where requests allow it.
     """
@@ -162,21 +156,13 @@ class Answering:
     def __init__(
         self,
         links: KernelLinks,
+        decider: Decider,
         *,
-        encode: Callable[[str], TokenArray],
-        decide: Callable[[Query, RoutingOptions, set[str]], Route],
-        lead: Callable[[Query, list[int], str, RoutingOptions, set[str]], tuple[str, float]],
-        gather: Callable[[Route, RoutingOptions], Ensemble | None],
-        note: Callable[[Route, Query], None],
         metrics: RouterMetrics,
         handoff: HandoffRule,
     ) -> None:
         self._links = links
-        self._encode = encode
-        self._decide = decide
-        self._lead = lead
-        self._gather = gather
-        self._note = note
+        self._decider = decider
         self._metrics = metrics
         self._handoff = handoff
 
@@ -189,7 +175,7 @@ class Answering:
                 async for reply in replies:
                     route = None if course.relay.started else course.route
                     if route is not None:
-                        self._note(route, asked.query)
+                        self._decider.count(route, asked.query)
                     yield route, self._noted(course, reply)
                     if self._hands_over(course, kernel):
                         break
@@ -201,7 +187,7 @@ class Answering:
         return await self._first_that_answers(
             asked,
             lambda route, link, span: link.ask(
-                asked.request(route.kernel, (), self._gather(route, asked.options)),
+                asked.request(route.kernel, (), self._decider.ensemble(route, asked.options)),
                 asked.deadline_s - time.monotonic(),
                 span,
             ),
@@ -213,7 +199,7 @@ class Answering:
         """Say how likely `tokens` are after `context`."""
 
         def request(route: Route) -> kernel_pb2.KernelScoreRequest:
-            ensemble = self._gather(route, asked.options)
+            ensemble = self._decider.ensemble(route, asked.options)
             return kernel_pb2.KernelScoreRequest(
                 kernel=route.kernel,
                 ensemble=None if ensemble is None else ensemble_to_message(ensemble),
@@ -255,7 +241,7 @@ class Answering:
             except (grpc.aio.AioRpcError, KernelUnavailable) as error:
                 self._judge(error, course, kernel, link)
             else:
-                self._note(course.route, asked.query)
+                self._decider.count(course.route, asked.query)
                 return course.route, result
 
     def _next(self, course: _Course) -> str:
@@ -267,13 +253,13 @@ class Answering:
             route = request_tracing.during(
                 asked.span,
                 "route",
-                lambda: self._decide(asked.query, asked.options, self._left_out(course)),
+                lambda: self._decider.decide(asked.query, asked.options, self._left_out(course)),
                 request_tracing.route_facts,
             )
             kernel, reason = route.kernel, "failover" if relay.started else route.reason
             course.route = route
         assert course.route is not None
-        ensemble = self._gather(course.route, asked.options)
+        ensemble = self._decider.ensemble(course.route, asked.options)
         relay.begin(kernel, reason, None if ensemble is None else ensemble.weights)
         return kernel
 
@@ -288,7 +274,7 @@ class Answering:
             link = self._links.to(kernel)
             asked = course.asked
             assert course.route is not None
-            ensemble = self._gather(course.route, asked.options)
+            ensemble = self._decider.ensemble(course.route, asked.options)
             relay = course.relay
             counted = None if relay.has_ids else relay.num_tokens
             request = asked.request(kernel, self._written(relay), ensemble, counted)
@@ -316,7 +302,7 @@ class Answering:
 
     def _written(self, relay: Relay) -> list[int]:
         """Return what was written, in the coordizer's tokens."""
-        return relay.produced if relay.has_ids else self._encode(relay.text).tolist()
+        return relay.produced if relay.has_ids else self._decider.encode(relay.text).tolist()
 
     def _hands_over(self, course: _Course, kernel: str) -> bool:
         """Say whether the answer is to leave `kernel` for one that has become nearer."""
@@ -324,7 +310,7 @@ class Answering:
         num_written = relay.num_tokens
         if watch is None or course.is_over or not watch.is_due(num_written):
             return False
-        nearest, lead = self._lead(
+        nearest, lead = self._decider.nearest_to_answer(
             asked.query, self._written(relay), kernel, asked.options, self._left_out(course)
         )
         course.target = watch.check(num_written, nearest, lead)

@@ -3,8 +3,6 @@
 `actors/router/dispatch.py` calls the kernels; `actors/router/process.py` runs all of it in Ray.
 """
 
-import asyncio
-import math
 import os
 import random
 import time
@@ -12,23 +10,23 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-import numpy as np
 from prometheus_client import CollectorRegistry
 
 from actors.kernel_connections import KernelLinks
+from actors.registry_messages import HealthChange, Held, Snapshot
 from actors.router.admission_control import Reception
 from actors.router.collective_phi import CollectiveSampler
+from actors.router.decider import Decider
 from actors.router.dispatch import Answering, Asked
-from actors.router.interfaces import Administrator, CoordizerSource, TextGeometry
+from actors.router.interfaces import Administrator, CoordizerSource
 from actors.router.query_reader import Query, Reader
-from actors.router.served_release import Serving, Snapshot
+from actors.router.served_release import ServedRelease
 from actors.spec import RouterOptions
-from constellation.errors import OutOfDomain, ServiceUnavailable
+from constellation.errors import ServiceUnavailable
 from constellation.records import (
     Change,
     Changed,
     FloatArray,
-    Mode,
     Route,
     RoutingOptions,
     Sampling,
@@ -37,10 +35,7 @@ from constellation.records import (
     Table,
     TokenArray,
 )
-from constellation.routing.handoff import WINDOW, HandoffRule
-from constellation.routing.load_entropy import load_entropy_ratio
-from constellation.routing.policy import RoutingPolicy
-from constellation.routing.recent_queries import RecentQueries
+from constellation.routing.handoff import HandoffRule
 from constellation.telemetry.metrics import RouterMetrics
 from constellation.wire import channel, request_tracing, services
 from constellation.wire.callers import Caller
@@ -49,14 +44,13 @@ from constellation.wire.constellation_service import (
     RouterState,
     RoutingTerms,
 )
-from constellation.wire.ensembles import Ensemble, ensemble_of
 from constellation.wire.request_tracing import Span
 
 OURSELVES = Caller()
 UNUSED = Sampling()
 PLAIN = RoutingOptions()
 SILENT_S = 5.0
-"""Seconds without a word of the registry, which speaks twice a second, until it counts as down."""
+"""Seconds without a message until the registry, which sends one a second, counts as down."""
 
 
 class RouterHost:
@@ -70,19 +64,20 @@ class RouterHost:
         token: str | None,
         administrator: Administrator | None = None,
     ) -> None:
-        self._coordizers = coordizers
-        self._prepared: TextGeometry | None = None
         self._administrator = administrator
         self._options = options
         self._links = KernelLinks(token, grace_s=options.timeout_s)
-        self._recent = RecentQueries()
-        self._serving: Serving | None = None
-        self._heard_s = 0.0
-        self._num_routed: dict[str, int] = {}
         self._started_s = time.monotonic()
         self.metrics = RouterMetrics(CollectorRegistry())
+        self._served = ServedRelease(
+            coordizers,
+            rule=options.rule,
+            top_k=options.top_k,
+            phi_weighting=options.phi_weighting,
+        )
+        self._decider = Decider(self._served, self._links, options, self.metrics)
         self.guard = services.Guard(lambda reason: self.metrics.rejected.labels(reason).inc())
-        self.metrics.load_entropy.set_function(self._load_entropy)
+        self.metrics.load_entropy.set_function(self._decider.load_entropy)
         self._reception = Reception(options, self.metrics)
         self._reader = Reader(waiting_max=options.requests_max)
         self._collective: CollectiveSampler | None = None
@@ -95,58 +90,45 @@ class RouterHost:
             )
         self._answering = Answering(
             self._links,
-            encode=self._encode,
-            decide=self._decide,
-            lead=self._lead,
-            gather=self._gather,
-            note=self._note,
+            self._decider,
             metrics=self.metrics,
             handoff=HandoffRule(margin=options.handoff_margin, tokens=options.handoff_tokens),
         )
 
-    async def update(self, snapshot: Snapshot) -> int:
-        """Route by this table from now on; return the version in use, newer than an outdated one.
+    async def update(self, snapshot: Snapshot) -> Held:
+        """Route by this table from now on, unless it is outdated; return what the router holds.
 
         Requests under way finish where they are.
 
         Raises:
             ArtifactError: The coordizer of the table cannot be read; the router goes on as before.
         """
-        table = snapshot.table
-        coordizer = await self._coordizer_of(table)
-        if self._serving is not None and table.version < self._serving.snapshot.table.version:
-            return self._serving.snapshot.table.version  # an older registry's last word
-        policy = RoutingPolicy(
-            table,
-            rule=self._options.rule,
-            top_k=min(self._options.top_k, len(table.sites)),
-            phi_weighting=self._options.phi_weighting,
-        )
-        self._serving = Serving(snapshot, coordizer, policy)
-        self._heard_s = time.monotonic()
-        if self._prepared is coordizer:  # else its table is still to come
-            self._prepared = None
-        self.metrics.table_version.set(table.version)
-        self._links.follow(table)
-        self._recent.follow(table)
-        if self._collective is not None:
-            self._collective.follow(policy, coordizer)
-        return table.version
+        if await self._served.update(snapshot):
+            self._follow_table()
+        return self._served.held
+
+    def update_health(self, change: HealthChange) -> Held:
+        """Note what changed in the health of members; return what the router holds."""
+        self._served.update_health(change)
+        return self._served.held
 
     async def prepare(self, table: Table) -> None:
         """Read the coordizer of a table that is to come, so that `update` need not wait for it.
 
         Raises:
-            ArtifactError: It is missing or damaged.
+            ArtifactError: The coordizer is missing or damaged.
         """
-        self._prepared = await self._coordizer_of(table)
+        await self._served.prepare(table)
 
-    async def _coordizer_of(self, table: Table) -> TextGeometry:
-        held = (self._prepared, None if self._serving is None else self._serving.coordizer)
-        for coordizer in held:
-            if coordizer is not None and coordizer.hash == table.coordizer_hash:
-                return coordizer
-        return await asyncio.to_thread(self._coordizers.of_table, table)
+    def _follow_table(self) -> None:
+        """Open links to new kernels, and drop what was known of kernels that left the table."""
+        serving = self._served.now
+        table = serving.snapshot.table
+        self.metrics.table_version.set(table.version)
+        self._links.follow(table)
+        self._decider.follow_table()
+        if self._collective is not None:
+            self._collective.follow(serving.policy, serving.coordizer)
 
     async def generate(
         self,
@@ -209,15 +191,15 @@ class RouterHost:
             if not context:
                 return await self._answering.score(asked, [], routed)
             left_s = asked.deadline_s - time.monotonic()
-            coordizer = self._ready().coordizer
+            coordizer = self._served.now.coordizer
             scored = await self._reader.tokens(coordizer, text, timeout_s=left_s)
             return await self._answering.score(asked, routed, scored.tolist())
 
     async def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
         """Return where a text would go and its basin."""
         query = await self._query(text, options, timeout_s=self._options.timeout_s)
-        query = query.under(self._ready().coordizer, options)
-        return self._decide(query, options, set()), query.basin_K
+        query = query.under(self._served.now.coordizer, options)
+        return self._decider.decide(query, options, set()), query.basin_K
 
     async def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
         """Return a text's basin and tokens."""
@@ -226,16 +208,16 @@ class RouterHost:
 
     def state(self) -> RouterState:
         """Say what the router knows."""
-        snapshot, silent_s = self._ready().snapshot, time.monotonic() - self._heard_s
+        snapshot, now_s = self._served.now.snapshot, time.monotonic()
         return RouterState(
             table=snapshot.table,
             health=snapshot.health,
-            num_routed=dict(self._num_routed),
+            num_routed=dict(self._decider.num_routed),
             pid=os.getpid(),
-            uptime_s=time.monotonic() - self._started_s,
-            load_entropy_ratio=self._load_entropy(),
+            uptime_s=now_s - self._started_s,
+            load_entropy_ratio=self._decider.load_entropy(),
             num_unexpected_errors=self.guard.num_unexpected,
-            registry_pid=snapshot.registry_pid if silent_s < SILENT_S else 0,
+            registry_pid=snapshot.registry_pid if self._served.silent_s(now_s) < SILENT_S else 0,
             routers=snapshot.routers,
             start_problem=snapshot.start_problem,
             collective_phi=None if self._collective is None else self._collective.state(),
@@ -246,7 +228,7 @@ class RouterHost:
         """Say what the router routes by."""
         options = self._options
         return RoutingTerms(
-            table=self._ready().snapshot.table,
+            table=self._served.now.snapshot.table,
             rule=options.rule,
             top_k=options.top_k,
             phi_weighting=options.phi_weighting,
@@ -255,7 +237,7 @@ class RouterHost:
     async def change(self, change: Change) -> Changed:
         """Change what is served; a kernel that is spawned shares the parent's latest queries."""
         if isinstance(change, Spawn):
-            change = replace(change, queries_NK=self._recent.of(change.parent))
+            change = replace(change, queries_NK=self._decider.recent_queries(change.parent))
         return await self._registry().change(change)
 
     def _registry(self) -> Administrator:
@@ -308,90 +290,12 @@ class RouterHost:
             span=span,
         )
 
-    def _decide(self, query: Query, options: RoutingOptions, excluded: set[str]) -> Route:
-        serving = self._ready()
-        query = query.under(serving.coordizer, options)
-        route = serving.policy.decide(
-            query.basin_K,
-            num_tokens=len(query.evidence),
-            rule=options.rule,
-            top_k=options.top_k,
-            pinned=options.kernel,
-            excluded=excluded | self._links.down if excluded else self._links.down,
-            mode=options.mode,
-            crowded=self._links.crowded(self._options.spill_depth),
-            refuse=options.refuse,
-        )
-        if route.out_of_domain:
-            self._meet_stranger(route, options)
-        return replace(route, influences=query.influences) if options.explain else route
-
-    def _lead(
-        self,
-        query: Query,
-        produced: list[int],
-        kernel: str,
-        options: RoutingOptions,
-        excluded: set[str],
-    ) -> tuple[str, float]:
-        """Say which kernel is nearest to where an answer is, and by how much before `kernel`."""
-        serving = self._ready()
-        latest = np.array([*query.tokens[-WINDOW:].tolist(), *produced[-WINDOW:]], dtype=np.int32)
-        basin_K = serving.coordizer.basin(latest[-WINDOW:])
-        excluded = excluded | self._links.down
-        return serving.policy.lead(basin_K, kernel, rule=options.rule, excluded=excluded)
-
-    def _gather(self, route: Route, options: RoutingOptions) -> Ensemble | None:
-        """Return who answers together; None when one kernel does."""
-        if options.mode is Mode.NEAREST:
-            return None
-        policy = self._ready().policy
-        return ensemble_of(
-            route,
-            policy.table,
-            top_k=options.top_k or policy.top_k,
-            rule=options.rule or policy.rule,
-            phi_weighting=self._options.phi_weighting,
-            follows_text=options.basin_K is None,
-        )
-
-    def _meet_stranger(self, route: Route, options: RoutingOptions) -> None:
-        self.metrics.out_of_domain.inc()
-        if options.refuses:
-            raise OutOfDomain(
-                {choice.kernel: choice.distance for choice in route.choices},
-                {choice.kernel: choice.radius for choice in route.choices},
-            )
-
-    def _encode(self, text: str) -> TokenArray:
-        return self._ready().coordizer.encode(text)
-
     async def _query(
         self, text: str, options: RoutingOptions, *, timeout_s: float, span: Span | None = None
     ) -> Query:
-        coordizer = self._ready().coordizer
+        coordizer = self._served.now.coordizer
         return await self._reader.query(coordizer, text, options, timeout_s=timeout_s, span=span)
-
-    def _ready(self) -> Serving:
-        if self._serving is None:
-            raise ServiceUnavailable("this router", "it has no table yet")
-        return self._serving
 
     def _limit(self, timeout_s: float | None) -> float:
         own = self._options.timeout_s
         return own if timeout_s is None else min(timeout_s, own)
-
-    def _note(self, route: Route, query: Query) -> None:
-        if route.reason == "nearest" and not route.no_evidence:
-            coordizer = self._ready().coordizer
-            self._recent.note(route.kernel, query.under(coordizer, PLAIN).basin_K)
-        self._num_routed[route.kernel] = self._num_routed.get(route.kernel, 0) + 1
-        self.metrics.routes.labels(route.kernel, route.reason).inc()
-        chosen = (choice.distance for choice in route.choices if choice.kernel == route.kernel)
-        self.metrics.distance.observe(next(chosen, math.nan))
-        self.metrics.margin.observe(route.margin)
-
-    def _load_entropy(self) -> float:
-        sites = () if self._serving is None else self._serving.snapshot.table.sites
-        names = [site.name for site in sites]
-        return load_entropy_ratio({name: self._num_routed.get(name, 0) for name in names}) or 0.0

@@ -3,13 +3,13 @@
 import logging
 import os
 
-import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors import _ray
+from actors.actor_calls import RegistryCalls, RouterCalls
+from actors.registry_messages import HealthChange, Held, Snapshot
 from actors.router.host import RouterHost
 from actors.router.listeners import Doors
-from actors.router.served_release import Snapshot
 from actors.run_folder import last_table
 from actors.spec import Announcement, DeploymentSpec
 from constellation.errors import ConstellationError, ServiceUnavailable
@@ -29,32 +29,31 @@ class RegistryLink:
 
     async def change(self, change: Change) -> Changed:
         """Change what is served; errors as the registry's."""
-        registry = _ray.find(_ray.REGISTRY, self._spec.namespace)
+        registry = _ray.find(RegistryCalls, _ray.REGISTRY, self._spec.namespace)
         if registry is None:
             raise ServiceUnavailable("the registry", "it is starting")
         try:
-            changed: Changed = await registry.change.remote(change)
+            return await registry.change(change)
         except RayActorError as error:
             raise ServiceUnavailable("the registry", "it is restarting") from error
         except RayTaskError as error:
             if isinstance(error.cause, ConstellationError):
                 raise error.cause from error
             raise
-        return changed
 
 
 class RouterProcess:
     """Loads, serves from the last table, announces itself, takes new tables."""
 
     async def __init__(self, spec: DeploymentSpec, name: str) -> None:  # type: ignore[misc]
-        set_up_logging(spec.log_path(name))
+        set_up_logging(spec.node_folder.log_path(name))
         self._host = RouterHost(
             ReleasedCoordizers(spec.artifacts),
             spec.router,
             token=spec.token,
             administrator=RegistryLink(spec),
         )
-        table = last_table(spec.table_path)
+        table = last_table(spec.run_folder.table_path)
         if table is not None:
             # A router that restarts answers at once, from the last table, registry or not.
             await self._host.update(Snapshot(table=table, health={}, registry_pid=0))
@@ -83,13 +82,17 @@ class RouterProcess:
         """
         await self._host.prepare(table)
 
-    async def update(self, snapshot: Snapshot) -> int:
-        """Take a new table from the registry; return the version that is in use now."""
+    async def update(self, snapshot: Snapshot) -> Held:
+        """Route by a new table from the registry; return what the router holds now."""
         return await self._host.update(snapshot)
+
+    async def update_health(self, change: HealthChange) -> Held:
+        """Note what changed in the health of members; return what the router holds now."""
+        return self._host.update_health(change)
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new calls and finish the running ones."""
         await self._doors.close(grace_s=grace_s)
 
 
-RouterActor = ray.remote(RouterProcess)
+RouterActor = _ray.ActorClass[RouterCalls](RouterProcess)

@@ -41,6 +41,13 @@ from constellation.records.measurements import (
     LiveCollectivePhi,
     Measurement,
 )
+from constellation.records.nodes import (
+    CPU,
+    Device,
+    KernelNeed,
+    Location,
+    Node,
+)
 from constellation.records.refusal import (
     SHARE_DEFAULT,
     LengthRefusal,
@@ -57,6 +64,7 @@ from constellation.records.routing import (
 )
 
 __all__ = [
+    "CPU",
     "SHARE_DEFAULT",
     "STOPS_MAX",
     "TOKENS_MAX",
@@ -65,16 +73,20 @@ __all__ = [
     "Change",
     "Changed",
     "Choice",
+    "Device",
     "Finish",
     "FinishReason",
     "FloatArray",
     "KernelDescription",
     "KernelHealth",
+    "KernelNeed",
     "KernelSite",
     "LengthRefusal",
     "LiveCollectivePhi",
+    "Location",
     "Measurement",
     "Mode",
+    "Node",
     "Piece",
     "Refusal",
     "Reload",

@@ -14,8 +14,8 @@ from actors.kernel.ensemble_partner import Partners
 from actors.kernel.host import KernelHost
 from actors.kernel.server import KernelServer
 from actors.kernel.step_loop import StepLoop
+from actors.registry_messages import Snapshot
 from actors.router.host import RouterHost
-from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.coordizer.bytelevel import byte_characters
 from constellation.coordizer.vocabulary import END_ID, END_TEXT, Vocabulary

@@ -111,7 +111,7 @@ def test_the_base_is_read_once_for_all_of_its_adapters(
 
     run(spec, story)
     assert len(read) == 1
-    assert len(list(spec.weights_dir.iterdir())) == 1
+    assert len(list(spec.node_folder.weights_dir.iterdir())) == 1
 
 
 def test_adapters_join_and_leave_while_others_answer(
@@ -215,4 +215,4 @@ def test_an_adapter_that_is_alone_is_stepped_by_itself(
         assert await sky.ask("c") == alone(spec, coordizer, "c")
 
     run(single, story)
-    assert len(list(spec.weights_dir.iterdir())) == 1
+    assert len(list(spec.node_folder.weights_dir.iterdir())) == 1

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
+from actors.registry_messages import Snapshot
 from actors.router.collective_phi import PREFIX_TOKENS, TOKENS_MAX, TOKENS_MIN, CollectiveSampler
 from actors.router.host import RouterHost
-from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.client import AsyncClient
 from constellation.records import RoutingOptions, Sampling, TokenArray

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.router.served_release import Snapshot
+from actors.registry_messages import Snapshot
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.training import train_coordizer
 from constellation.errors import IncompatibleKernels, InvalidRequest, OutOfDomain, Overloaded

@@ -9,8 +9,8 @@ import pytest
 
 from actors.kernel.engine_interface import Step
 from actors.kernel.host import KernelHost
+from actors.registry_messages import Snapshot
 from actors.router.host import RouterHost
-from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.geometry import bearing
 from constellation.records import (

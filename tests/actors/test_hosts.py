@@ -11,8 +11,8 @@ import pytest
 
 from actors.kernel.engine_interface import Step
 from actors.kernel.host import KernelHost
+from actors.registry_messages import Snapshot
 from actors.router.host import RouterHost
-from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.errors import (
     ArtifactError,
@@ -351,9 +351,9 @@ def test_an_outdated_table_is_not_taken_and_its_registry_learns_of_the_newer_one
     async def story() -> None:
         async with Sky() as sky:
             newer = Snapshot(table=replace(sky.table, version=7), health={}, registry_pid=1)
-            assert await sky.router.update(newer) == 7
+            assert (await sky.router.update(newer)).table_version == 7
             lost_count = Snapshot(table=replace(sky.table, version=3), health={}, registry_pid=2)
-            assert await sky.router.update(lost_count) == 7
+            assert (await sky.router.update(lost_count)).table_version == 7
             assert sky.router.state().registry_pid == 1
 
     asyncio.run(story())

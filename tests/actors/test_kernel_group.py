@@ -151,16 +151,16 @@ def test_a_kernel_that_is_alone_maps_its_weights(spec: DeploymentSpec) -> None:
         assert len(await sky.ask("a")) > 0
 
     run(single, story)
-    assert len(list(spec.weights_dir.iterdir())) == 1
+    assert len(list(spec.node_folder.weights_dir.iterdir())) == 1
 
 
 def test_a_placement_comes_back_as_it_was_written(spec: DeploymentSpec) -> None:
     assert read_placement(spec).placement.processes == {}
     assert read_placement(spec).release_of("kernels-1") is None
     placed = Placed(placement=Placement(8, {}).fitted("abc"), release=3, ahead={"kernel-new": 4})
-    write_whole(spec.placement_path, pack_placement(placed))
+    write_whole(spec.run_folder.placement_path, pack_placement(placed))
     assert read_placement(spec) == placed
     assert [placed.release_of(member) for member in ("kernels-1", "kernel-new")] == [3, 4]
     for damaged in ("[1]", "{", '{"processes": {}, "release": "x", "ahead": {}}'):
-        spec.placement_path.write_text(damaged)
+        spec.run_folder.placement_path.write_text(damaged)
         assert read_placement(spec).placement.processes == {}  # its registry has it serve them

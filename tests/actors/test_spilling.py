@@ -4,8 +4,8 @@ import asyncio
 from collections import Counter
 from contextlib import aclosing
 
+from actors.registry_messages import Snapshot
 from actors.router.host import RouterHost
-from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.records import Mode, RoutingOptions, Sampling
 from tests.actors.choir import Choir, decoder, sing

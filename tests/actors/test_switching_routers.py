@@ -37,7 +37,7 @@ def test_table_and_coordizer_of_a_release_are_switched_together() -> None:
 
     async def story(sky: Sky) -> None:
         slow = Slow()
-        sky.router._coordizers = slow
+        sky.router._served._coordizers = slow
         moved = replace(sky.table, version=3, release=2, coordizer_hash="moved")
         preparing = asyncio.create_task(sky.router.prepare(moved))
         await asyncio.to_thread(slow.asked.wait, 20)
@@ -57,7 +57,7 @@ def test_table_and_coordizer_of_a_release_are_switched_together() -> None:
 def test_a_table_that_is_overtaken_while_its_coordizer_is_read_is_dropped() -> None:
     async def story(sky: Sky) -> None:
         slow = Slow()
-        sky.router._coordizers = slow
+        sky.router._served._coordizers = slow
         moved = replace(sky.table, version=3, release=2, coordizer_hash="moved")
         taking = asyncio.create_task(sky.publish(moved))
         await asyncio.to_thread(slow.asked.wait, 20)

@@ -43,7 +43,7 @@ def write(spec: DeploymentSpec, mark: str) -> int:
 
 def place(spec: DeploymentSpec, release: int) -> None:
     placed = Placed(placement=Placement(1, {}), release=release)
-    write_whole(spec.placement_path, pack_placement(placed))
+    write_whole(spec.run_folder.placement_path, pack_placement(placed))
 
 
 def names(made: Table) -> list[str]:
@@ -53,7 +53,7 @@ def names(made: Table) -> list[str]:
 def test_versions_only_ever_rise(spec: DeploymentSpec) -> None:
     write(spec, "first")
     assert first_table(spec, restarts=False).version == 4
-    save_table(spec.table_path, replace(make_table(), version=9))
+    save_table(spec.run_folder.table_path, replace(make_table(), version=9))
     assert first_table(spec, restarts=False).version == 10
     assert first_table(spec, restarts=True).version == 10
 
@@ -61,7 +61,9 @@ def test_versions_only_ever_rise(spec: DeploymentSpec) -> None:
 def test_the_table_is_that_of_the_release_and_says_so(spec: DeploymentSpec) -> None:
     """Whatever the last table was: its kernels may listen elsewhere now."""
     version = write(spec, "first")
-    save_table(spec.table_path, replace(make_table(), version=9, sites=make_table().sites[:1]))
+    save_table(
+        spec.run_folder.table_path, replace(make_table(), version=9, sites=make_table().sites[:1])
+    )
     found = first_table(spec, restarts=True)
     assert (found.release, names(found)) == (version, names(make_table()))
     assert {site.endpoint for site in found.sites} == {None}
@@ -96,7 +98,7 @@ def test_a_registry_that_restarts_without_artifacts_goes_on_with_the_last_table(
     for restarts in (False, True):
         with pytest.raises(ArtifactError, match="holds no release; train first"):
             first_table(spec, restarts=restarts)
-    save_table(spec.table_path, replace(make_table(), version=9, release=5))
+    save_table(spec.run_folder.table_path, replace(make_table(), version=9, release=5))
     found = first_table(spec, restarts=True)
     assert (found.version, found.release, names(found)) == (10, 5, names(make_table()))
     assert {site.endpoint for site in found.sites} == {None}
@@ -119,6 +121,6 @@ def test_what_has_to_be_done_is_known_without_the_release_that_is_served(
 
 def test_a_damaged_last_table_is_passed_over(spec: DeploymentSpec) -> None:
     write(spec, "first")
-    spec.table_path.parent.mkdir()
-    spec.table_path.write_bytes(b"half of")
+    spec.run_folder.table_path.parent.mkdir()
+    spec.run_folder.table_path.write_bytes(b"half of")
     assert first_table(spec, restarts=True).version == 4

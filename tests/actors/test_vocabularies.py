@@ -179,7 +179,7 @@ def test_an_answer_of_a_model_is_handed_over_by_its_text(folder: Path) -> None:
                 looked.append(list(produced))
             return "b", 1.0 if kernel == "a" else 0.0
 
-        sky.router._answering._lead = lead
+        sky.router._decider.nearest_to_answer = lead
         told = await sky.stream(WHOLE, RoutingOptions(handoff=True))
         first, second = told.finish.segments
         assert (first.kernel, second.kernel, second.reason) == ("a", "b", "handoff")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actors.registry_messages import Snapshot
 from actors.router.host import RouterHost
-from actors.router.served_release import Snapshot
 from actors.spec import RouterOptions
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError

@@ -65,7 +65,7 @@ def deployment(artifacts: Path, folder: Path) -> DeploymentSpec:
     placement = Placement(spec.kernel.per_actor, MEMBERS)
     version = release(spec.artifacts, ["mail", "twin"])
     placed = Placed(placement=placement, release=version)
-    write_whole(spec.placement_path, pack_placement(placed))
+    write_whole(spec.run_folder.placement_path, pack_placement(placed))
     return spec
 
 
@@ -75,7 +75,7 @@ def announced(actor: Any) -> Any:
     pause = threading.Event()
     while True:
         try:
-            return _ray.wait_for(actor.where.remote(), timeout_s=60, what="a kernel")
+            return _ray.wait_for(actor.where(), timeout_s=60, what="a kernel")
         except DeploymentError:
             if time.monotonic() > deadline_s:
                 raise
@@ -103,15 +103,15 @@ def main() -> None:
     spec = deployment(Path(sys.argv[1]), Path(sys.argv[2]))
     tokens = Coordizer.load(spec.artifacts / "coordizer").encode(PROMPTS["mail"]).tolist()
     with local_ray(num_cpus=0, dashboard=False) as own:
-        offender = _ray.create(ray.remote(Offender), "kernel-mail", spec, "kernel-mail")
-        neighbour = _ray.create(ray.remote(KernelProcess), "kernel-twin", spec, "kernel-twin")
+        offender = _ray.ActorClass(Offender).create("kernel-mail", spec, "kernel-mail")
+        neighbour = _ray.ActorClass(KernelProcess).create("kernel-twin", spec, "kernel-twin")
         seen: dict[str, Any] = {
             "offender": said(offender, tokens),
             "neighbour": said(neighbour, tokens),
-            "num_files": len(list(spec.weights_dir.iterdir())),
+            "num_files": len(list(spec.node_folder.weights_dir.iterdir())),
         }
         with suppress(ray.exceptions.RayActorError):
-            ray.get(offender.write_in_place.remote(), timeout=60)
+            ray.get(offender.write_in_place(), timeout=60)
         seen["neighbour_after"] = said(neighbour, tokens)
         seen["offender_after"] = said(offender, tokens)
         ended = own.folder.glob(f"session_latest/logs/worker-*-{seen['offender'][0]}.err")

@@ -1,0 +1,111 @@
+"""The calls between actors, as types: what every kind of actor answers, and to whom.
+
+Ray finds a method of an actor by name when it is called, so that neither the type checker nor a
+rename sees the call. These protocols say which calls there are. `actors/_ray.py` returns handles as
+one of them, and every process class names the protocol that it keeps. A call is sent when it is
+made, not when its result is awaited. Tests pass plain classes with the same methods.
+"""
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from actors.registry_messages import HealthChange, Held, Snapshot
+    from actors.spec import Announcement, StartState
+    from constellation.records import Change, Changed, Table
+
+
+class MemberCalls(Protocol):
+    """What routers and processes of kernels answer to the registry."""
+
+    def where(self) -> "Awaitable[Announcement]":
+        """Return where the process listens and which kernels it serves."""
+        ...
+
+    def drain(self, grace_s: float) -> Awaitable[None]:
+        """Refuse new requests and finish the running ones, within `grace_s` seconds."""
+        ...
+
+
+class RouterCalls(MemberCalls, Protocol):
+    """What a router answers to the registry."""
+
+    def prepare(self, table: "Table") -> Awaitable[None]:
+        """Read the coordizer of a table that is to come.
+
+        Raises:
+            ArtifactError: The coordizer is missing or damaged.
+        """
+        ...
+
+    def update(self, snapshot: "Snapshot") -> "Awaitable[Held]":
+        """Route by a table from now on; return what the router holds then."""
+        ...
+
+    def update_health(self, change: "HealthChange") -> "Awaitable[Held]":
+        """Note what changed in the health of members; return what the router holds then."""
+        ...
+
+
+class KernelCalls(MemberCalls, Protocol):
+    """What a process of kernels answers to the registry."""
+
+    def join(self, kernel: str, release: int) -> "Awaitable[Announcement]":
+        """Serve one more kernel of a release.
+
+        Raises:
+            ArtifactError: A file of the kernel is damaged.
+        """
+        ...
+
+    def leave(self, kernel: str, grace_s: float) -> Awaitable[None]:
+        """Stop serving a kernel when its requests are finished, after `grace_s` at the latest."""
+        ...
+
+    def load_next(self, release: int) -> Awaitable[None]:
+        """Load the kernels of a release beside the ones that are served.
+
+        Raises:
+            ArtifactError: A file is damaged, or of another vocabulary.
+        """
+        ...
+
+    def take_next(self, release: int) -> "Awaitable[Announcement]":
+        """Serve the kernels of a release."""
+        ...
+
+    def forget_next(self) -> Awaitable[None]:
+        """Drop what `load_next` loaded."""
+        ...
+
+
+class RegistryCalls(Protocol):
+    """What the registry answers to its members and to the launcher."""
+
+    def announced(self, announcement: "Announcement") -> Awaitable[None]:
+        """Note where a process listens."""
+        ...
+
+    def ready(self) -> Awaitable[dict[str, Any]]:
+        """Wait until every member is up; return the state."""
+        ...
+
+    def state(self, starts: "StartState | None" = None) -> Awaitable[dict[str, Any]]:
+        """Return endpoints and processes of all members."""
+        ...
+
+    def change(self, change: "Change") -> "Awaitable[Changed]":
+        """Change what is served."""
+        ...
+
+    def drain(self, grace_s: float) -> Awaitable[None]:
+        """Stop supervising, and have all members drain."""
+        ...
+
+
+class MakerCalls(Protocol):
+    """What the process that makes a release answers to the registry."""
+
+    def make(self, change: "Change") -> Awaitable[int]:
+        """Write the release that follows the current one by a change; return its number."""
+        ...
