@@ -16,11 +16,14 @@ none has joined; `late_from_start` and `early_from_start`, in a constellation th
 all of them, tokens included; `tfidf_late` and `naive_bayes_late`, peers on all domains from the
 start, at the best of their grids on dev, and `..._same_tokens` the peers on the tokens that are
 served, which know the first domains alone; `frozen_late` (`--frozen`), with the coordinates of
-before, as release 0.1.0 did: all better when higher. `moved` is the share of queries that go from
-one domain to another when a third joins; `join_seconds` is what one joining takes, from text to
-the release that is current, and `join_processor_seconds` what it takes of the processor: better
-when lower. With `--join-only` one domain joins all others and only that is timed, which a large
-corpus is for.
+before, as release 0.1.0 did: all better when higher. Paired differences, taken seed by seed before
+any median: `late_behind` and `early_behind`, accuracy from the start less that of the grown
+constellation, and `late_behind_naive_bayes`, accuracy of naive Bayes less `late`, better when
+lower (negative: ahead); `late_ahead_of_tfidf`, `late` less accuracy of tf-idf, better when higher.
+`moved` is the share of queries that go from one domain to another when a third joins;
+`join_seconds` is what one joining takes, from text to the release that is current, and
+`join_processor_seconds` what it takes of the processor: better when lower. With `--join-only` one
+domain joins all others and only that is timed, which a large corpus is for.
 """
 
 import argparse
@@ -55,6 +58,13 @@ SAMPLE = 200
 """Documents of each domain on which tokens are trained where only the joining is timed."""
 CLINC150 = Path(__file__).parents[2] / "shared" / "data" / "clinc150" / "data_full.json"
 Predict = Callable[[Sequence[TokenArray]], NDArray[np.intp]]
+DIFFERENCES = {
+    "late_behind": ("late_from_start", "late"),
+    "early_behind": ("early_from_start", "early_after"),
+    "late_behind_naive_bayes": ("naive_bayes_late", "late"),
+    "late_ahead_of_tfidf": ("late", "tfidf_late"),
+}
+"""Key of a paired difference -> the key it is taken from, and the key that is taken away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +203,17 @@ def run_seed(corpus: Corpus, options: argparse.Namespace, seed: int) -> dict[str
         served.start([record(name, corpus, tokens, seed) for name in early])
         figures = _grown(served, corpus, test, early, late, frozen=options.frozen)
     figures |= _peers(corpus, options, seed, tokens, test, late, suffix="_same_tokens")
-    return figures | _from_start(corpus, options, seed, test, early, late)
+    figures |= _from_start(corpus, options, seed, test, early, late)
+    return figures | differences(figures, list(test))
+
+
+def differences(figures: Mapping[str, float], lengths: Sequence[str]) -> dict[str, float]:
+    """Return what two figures of one seed differ by, for every key of `DIFFERENCES`."""
+    return {
+        f"{key}.{length}": figures[f"{whole}.{length}"] - figures[f"{part}.{length}"]
+        for key, (whole, part) in DIFFERENCES.items()
+        for length in lengths
+    }
 
 
 def _grown(

@@ -11,22 +11,28 @@ DIR has a sub-folder or file for each domain. For each seed one domain is kept a
 altogether, and its passages are the foreign ones; passages of 8 to 128 tokens of the others' test
 documents are asked.
 
-Keys of a setting: `refused_in` and `caught_out` (share asked -> share refused), `auroc`, and for
-comparison `perfect`: what a threshold on the distance alone catches when it is chosen on the test
-queries themselves; `basins`: basins of a kernel, on average. The last line is one JSON object.
+Keys of a setting: `refused_in` and `caught_out` (share asked -> share of in-domain and of foreign
+queries refused; the first is better when near the share asked, the second when higher);
+`caught_at`, share -> share of foreign queries refused when the thresholds of that share are shifted
+by one constant until exactly that share of the in-domain test queries is refused: better when
+higher, and comparable between releases, which miss the share asked by unlike amounts; `auroc`,
+better when higher; for comparison `perfect`: what a threshold on the distance alone catches when it
+is chosen on the test queries themselves; `by_length`, the same by the tokens of a query: tokens at
+most -> in-domain and foreign queries, share of them beyond the shifted thresholds of the last
+share, and `auroc`; `basins`: basins of a kernel, on average. The last line is one JSON object.
 """
 
 import argparse
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.domain_corpus import read_domains, split_documents
+from benchmarks.refusal_figures import LENGTHS, SHARES, Asked, compare, mean_of
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.evidence import evidence
 from constellation.coordizer.training import train_coordizer
@@ -36,27 +42,12 @@ from constellation.domains.record import make_domain
 from constellation.records import Rule, Table, TokenArray
 from constellation.routing.policy import RoutingPolicy
 
-SHARES = (0.01, 0.05)
-LENGTHS = (8, 16, 32, 64, 128)
 VOCAB_SIZE = 8_192
 FEW = 10
 PASSAGES_PER_DOCUMENT = 12
 
 Query = tuple[str, str]
 """A text and its label."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a table said of some queries, one row each."""
-
-    distance_N: np.ndarray
-    """To the nearest kernel, radians."""
-    beyond_NS: np.ndarray
-    """Whether it was refused, for every share of `SHARES`."""
-    excess_N: np.ndarray
-    """Distance less the radius at the last share: how far out of domain it is."""
-    kernels: list[str]
 
 
 def make(
@@ -89,62 +80,13 @@ def ask(
         routes = [
             policy.decide(basin_K, num_tokens=len(ids), rule=rule, refuse=share) for share in SHARES
         ]
-        nearest = routes[-1].choices[0]
-        distance.append(nearest.distance)
+        nearest = [route.choices[0] for route in routes]
+        distance.append(nearest[-1].distance)
         beyond.append([route.out_of_domain for route in routes])
-        excess.append(nearest.distance - nearest.radius)
+        excess.append([choice.distance - choice.radius for choice in nearest])
         kernels.append(routes[-1].kernel)
-    return Asked(np.array(distance), np.array(beyond), np.array(excess), kernels)
-
-
-def compare(own: Asked, foreign: Asked, labels: Sequence[str]) -> dict[str, Any]:
-    """Return the figures of one setting and seed."""
-    hit_N = np.array([kernel == label for kernel, label in zip(own.kernels, labels, strict=True)])
-    names = sorted(set(labels))
-    of_name = [np.array([label == name for label in labels]) for name in names]
-    per_kernel = [own.beyond_NS[rows].mean(axis=0) for rows in of_name]
-    cut = [float(np.quantile(own.distance_N, 1 - share)) for share in SHARES]
-    return {
-        "refused_in": dict(zip(SHARES, own.beyond_NS.mean(axis=0).tolist(), strict=True)),
-        "caught_out": dict(zip(SHARES, foreign.beyond_NS.mean(axis=0).tolist(), strict=True)),
-        "auroc": auroc(own.excess_N, foreign.excess_N),
-        "perfect": {
-            share: float((foreign.distance_N > at).mean())
-            for share, at in zip(SHARES, cut, strict=True)
-        },
-        "perfect_auroc": auroc(own.distance_N, foreign.distance_N),
-        "accuracy": float(hit_N.mean()),
-        "refused_in_by_kernel": {
-            share: {
-                "least": float(min(row[place] for row in per_kernel)),
-                "most": float(max(row[place] for row in per_kernel)),
-            }
-            for place, share in enumerate(SHARES)
-        },
-        "queries": [len(own.kernels), len(foreign.kernels)],
-    }
-
-
-def auroc(own_N: np.ndarray, foreign_N: np.ndarray) -> float:
-    """Return how often a foreign query lies further out than one's own; ties count half."""
-    order = np.sort(own_N)
-    below = np.searchsorted(order, foreign_N, side="left")
-    equal = np.searchsorted(order, foreign_N, side="right") - below
-    return float((below + equal / 2).mean() / len(order))
-
-
-def mean_of(runs: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
-    """Return the mean of every figure over the seeds, and the values of each seed where it says."""
-    found: dict[str, Any] = {}
-    for key, first in runs[0].items():
-        values = [run[key] for run in runs]
-        if isinstance(first, Mapping):
-            found[str(key)] = mean_of(values)
-        elif isinstance(first, list):
-            found[str(key)] = first
-        else:
-            found[str(key)] = round(float(np.mean(values)), 4)
-    return found
+    length_N = np.array([len(ids) for ids in queries])
+    return Asked(np.array(distance), np.array(beyond), np.array(excess), length_N, kernels)
 
 
 def read_queries(files: Sequence[Path]) -> tuple[dict[str, list[Query]], dict[str, str]]:
@@ -292,7 +234,8 @@ def print_table(settings: Mapping[str, Any]) -> None:
     for name, found in settings.items():
         shares = "  ".join(
             f"at {100 * share:g} %: in {100 * found['refused_in'][str(share)]:.2f} %, "
-            f"out {found['caught_out'][str(share)]:.3f} (perfect on distance "
+            f"out {found['caught_out'][str(share)]:.3f}, at exactly that "
+            f"{found['caught_at'][str(share)]:.3f} (perfect on distance "
             f"{found['perfect'][str(share)]:.3f})"
             for share in SHARES
         )

@@ -17,6 +17,9 @@ from constellation.geometry.bearings import BEARING_MIN
 from constellation.geometry.unit_sets import Nearest, UnitSets
 from constellation.records import FloatArray
 
+_SQUARE_MIN = (BEARING_MIN / 2) ** 2
+"""Square of the chord below which a query has no bearing; |log| is twice the chord this near."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SiteIndex:
@@ -51,7 +54,8 @@ class SiteIndex:
     def nearest(self, query_K: FloatArray, count: int) -> Nearest:
         """Return the `count` sites nearest to one query, with the bits of `distances`."""
         found = self.roots.nearest(np.sqrt(query_K), count)
-        return Nearest(found.sets, [2 * radians for radians in found.radians], found.members)
+        found.radians = [2 * radians for radians in found.radians]
+        return found
 
     def distances_of(self, query_NK: FloatArray) -> FloatArray:
         """Return the distances of many queries to every site, shape (N, M), as `distances` does."""
@@ -93,13 +97,26 @@ class BearingIndex:
             The unit bearing, shape (K,), as `bearings.bearing`, but None for a query nearer than
             1e-6 rad to the background; and |log_pi(q)|, radians in [0, pi].
         """
-        difference_K = np.sqrt(query_K) - self.background_root_K
-        square = float(difference_K @ difference_K)
-        far = 4 * asin(min(1.0, sqrt(square) / 2))
-        if square < (BEARING_MIN / 2) ** 2:  # |log| is twice the chord this near
+        difference_K, square, far = self._offset(query_K)
+        if square < _SQUARE_MIN:
             return None, far
         direction_K: FloatArray = difference_K + square / 2 * self.background_root_K
         return direction_K / sqrt(float(direction_K @ direction_K)), far
+
+    def evidence(self, query_K: FloatArray) -> tuple[bool, float]:
+        """Return whether one query has a bearing, and how far it lies: `look` without the bearing.
+
+        Args:
+            query_K: Simplex point, float64, shape (K,).
+        """
+        _, square, far = self._offset(query_K)
+        return square >= _SQUARE_MIN, far
+
+    def _offset(self, query_K: FloatArray) -> tuple[FloatArray, float, float]:
+        """Return the chord from the background to a query, its square, and |log_pi(q)|."""
+        difference_K = np.sqrt(query_K) - self.background_root_K
+        square = float(difference_K @ difference_K)
+        return difference_K, square, 4 * asin(min(1.0, sqrt(square) / 2))
 
     def angles(self, bearing_K: FloatArray) -> FloatArray:
         """Return the angle of one unit bearing to every site's bearing.

@@ -102,11 +102,11 @@ class UnitSets:
         found_R = self._candidates(unit_K, count, self.search_CKR)
         radians_R, member_R = self._angles(unit_K, self.members_MBK.take(found_R, axis=0))
         order_R = radians_R.argsort(kind="stable")[:count]
-        set_R = found_R[order_R]
+        set_R = found_R.take(order_R)
         return Nearest(
             sets=set_R.tolist(),
-            radians=radians_R[order_R].tolist(),
-            members=self.place_MB[set_R, member_R[order_R]].tolist(),
+            radians=radians_R.take(order_R).tolist(),
+            members=self.place_MB[set_R, member_R.take(order_R)].tolist(),
         )
 
     def angles_of(self, unit_NK: FloatArray) -> FloatArray:
@@ -145,8 +145,11 @@ class UnitSets:
             cosine_RB = members_RBK @ unit_K
             member_R = cosine_RB.argmax(axis=1)
             cosine_R = np.maximum.reduce(cosine_RB, axis=1)
+        size_R = np.abs(cosine_R)
+        if np.maximum.reduce(size_R) <= _COSINE_NEAR:  # nothing to clip, and no chord
+            return np.arccos(cosine_R), member_R
         radians_R: FloatArray = np.arccos(np.minimum(np.maximum(cosine_R, -1), 1))
-        near = (np.abs(cosine_R) > _COSINE_NEAR).nonzero()[0]
+        near = (size_R > _COSINE_NEAR).nonzero()[0]
         if near.size:
             angle_R = _by_chords(
                 cosine_RB[near].ravel(), members_RBK[near].reshape(-1, num_coordinates), unit_K

@@ -125,8 +125,13 @@ class KernelIndex:
             count: Number of kernels to return, at least 1; all when there are fewer, and more when
                 families are among them.
         """
-        bearing_K, evidence = self._bearings.look(basin_K)
-        if rule is Rule.BEARING and bearing_K is not None:
+        bearing_K: FloatArray | None = None
+        if rule is Rule.BEARING:
+            bearing_K, evidence = self._bearings.look(basin_K)
+            has_bearing = bearing_K is not None
+        else:
+            has_bearing, evidence = self._bearings.evidence(basin_K)
+        if bearing_K is not None:
             found = self._bearings.bearings.nearest(bearing_K, count)
         else:
             rule = Rule.GEODESIC
@@ -141,12 +146,12 @@ class KernelIndex:
             return Nearness(
                 rule=rule,
                 evidence=evidence,
-                has_bearing=bearing_K is not None,
+                has_bearing=has_bearing,
                 places=found.sets,
                 distances=found.radians,
                 basins=basins or None,
             )
-        shared = self._shares.of_query(basin_K, bearing_K if rule is Rule.BEARING else None)
+        shared = self._shares.of_query(basin_K, bearing_K)
         rows = [
             (place, row)
             for row, group in enumerate(found.sets)
@@ -155,7 +160,7 @@ class KernelIndex:
         return Nearness(
             rule=rule,
             evidence=evidence,
-            has_bearing=bearing_K is not None,
+            has_bearing=has_bearing,
             places=[place for place, _ in rows],
             distances=[found.radians[row] for _, row in rows],
             basins=[basins[row] for _, row in rows] if basins else None,

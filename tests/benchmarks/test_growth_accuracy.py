@@ -5,7 +5,7 @@ from argparse import Namespace
 import pytest
 
 from benchmarks import growth_accuracy
-from benchmarks.growth_accuracy import Corpus, join_once, run_seed, summarise
+from benchmarks.growth_accuracy import Corpus, differences, join_once, run_seed, summarise
 from tests.domains.material import NAMES, texts
 
 
@@ -32,8 +32,34 @@ def test_domains_that_join_are_routed_as_if_there_from_the_start(
         assert abs(late - before) < 0.15
         for key in ("early_before", "early_after", "early_from_start", "moved", "tfidf_late"):
             assert f"{key}.{length}" in report
+        behind = report[f"late_behind.{length}"]
+        assert behind == pytest.approx(before - late, abs=2e-4)
+        assert f"early_behind.{length}" in report
     assert report["frozen_late.8"] != report["late.8"]
     assert report["num_domains"] == len(NAMES)
+
+
+def test_differences_are_paired_by_seed_and_say_who_is_behind() -> None:
+    seeds = [
+        {
+            "late.8": late,
+            "late_from_start.8": late_from_start,
+            "early_after.8": 0.7,
+            "early_from_start.8": 0.72,
+            "naive_bayes_late.8": late - 0.01,
+            "tfidf_late.8": late - 0.04,
+        }
+        for late, late_from_start in ((0.5, 0.53), (0.9, 0.9), (0.7, 0.69))
+    ]
+    report = summarise([run | differences(run, ["8"]) for run in seeds], corpus())
+    # The median of differences, not a difference of medians, which is -.01 here.
+    assert report["late_behind.8"] == 0.0
+    spread = report["spread"]
+    assert isinstance(spread, dict)
+    assert spread["late_behind.8"] == [-0.01, 0.03]
+    assert report["early_behind.8"] == 0.02
+    assert report["late_behind_naive_bayes.8"] == -0.01
+    assert report["late_ahead_of_tfidf.8"] == 0.04
 
 
 def test_one_joining_is_timed() -> None:
