@@ -1,4 +1,7 @@
-"""`chat`: an interactive session. Every turn is routed by itself; earlier turns are context."""
+"""The command `chat`: an interactive session in which each turn is routed to its nearest kernel.
+
+Earlier turns are the context of the next one.
+"""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -30,14 +33,21 @@ def chat(
         typer.Option(
             min=16,
             max=1_000_000,
-            help="Tokens that earlier turns, yours and the answer may take together; lowered to "
-            "what the kernels can read.",
+            help="Largest number of tokens of the earlier turns, the new turn and its reply "
+            "together, 16 to 1000000; lowered to what the kernels can read. Older turns are "
+            "dropped.",
         ),
     ] = 256,
     kernel: options.Kernel = None,
     rule: options.Rule = None,
     tokens_max: Annotated[
-        int, typer.Option("--tokens-max", min=1, max=4096, help="Most tokens of one answer.")
+        int,
+        typer.Option(
+            "--tokens-max",
+            min=1,
+            max=4096,
+            help="Largest number of tokens that one reply may have, 1 to 4096.",
+        ),
     ] = 64,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
@@ -48,17 +58,20 @@ def chat(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Talk to the kernel in this folder instead, without a constellation, and see "
-            "Phi, kappa, depth and basin below each reply.",
+            help="Folder of one kernel to talk to instead, without a running constellation. "
+            "Below each reply its measurements are printed: Phi (integration of the hidden "
+            "states), kappa (attention coupling), recursion depth and basin (the text's "
+            "point on the probability simplex).",
             show_default=False,
         ),
     ] = None,
     coordizer: kernel_folder.CoordizerFolder = None,
 ) -> None:
-    """Talk to the constellation; every turn goes to the kernel that is nearest to it.
+    """Talk to the constellation at the terminal; each turn is answered by its nearest kernel.
 
-    The kernels continue text; earlier turns stand before yours as far as they fit, and nothing
-    is kept when the session ends. Ctrl-C stops an answer, /quit or Ctrl-D ends the session.
+    Needs a running constellation, or --checkpoint. The kernels continue text; earlier turns are put
+    before the new one as far as --context allows, and nothing is kept when the session ends.
+    Ctrl-C stops a reply, /quit or Ctrl-D ends the session.
 
     Example: constellation chat --tokens-max 100
     """
@@ -84,7 +97,7 @@ def chat(
 def _refuse(instead: str, given: dict[str, object]) -> None:
     """Refuse flags that would be ignored."""
     if wrong := [flag for flag, value in given.items() if value is not None]:
-        raise ConfigError(f"{', '.join(wrong)} says nothing to {instead}; leave it out")
+        raise ConfigError(f"{', '.join(wrong)} does not apply to {instead}; leave it out")
 
 
 def _talk_to_checkpoint(

@@ -1,4 +1,4 @@
-"""A kernel's folder with the coordizer of its run: what commands about one kernel start from."""
+"""Load a kernel from its folder, with its coordizer; arguments of commands about one kernel."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,37 +13,47 @@ if TYPE_CHECKING:
     from constellation.kernel.files.checkpoint import LoadedKernel
 
 Kernel = Annotated[
-    Path, typer.Argument(metavar="KERNEL_FOLDER", help="Folder of a kernel that training wrote.")
+    Path,
+    typer.Argument(
+        metavar="KERNEL_FOLDER", help="Folder of a trained kernel, such as ARTIFACTS/kernels/NAME."
+    ),
 ]
 NamedKernel = Annotated[
     Path,
     typer.Argument(
         metavar="KERNEL",
-        help="Folder of a kernel that training wrote; with --artifacts its name, or seed.",
+        help="Folder of a trained kernel; with --artifacts only the kernel's name, or the "
+        "word seed for the seed kernel.",
     ),
 ]
 CoordizerFolder = Annotated[
     Path | None,
     typer.Option(
         "--coordizer",
-        help="Folder of its coordizer. (default: that of the kernel's run)",
+        help="Folder of the coordizer (tokenizer) that the kernel was trained with. "
+        "(default: the coordizer of the kernel's training run)",
         show_default=False,
     ),
 ]
 Text = Annotated[
-    Path, typer.Option("--text", help="File or folder of text to read, best held out.")
+    Path,
+    typer.Option(
+        "--text",
+        help="File or folder of text to measure on; best is held-out text, which the kernel "
+        "was not trained on.",
+    ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelFolder:
-    """A kernel and its coordizer, known to belong together."""
+    """A loaded kernel and the coordizer that it was trained with, which were checked to match."""
 
     folder: Path
     kernel: "LoadedKernel"
     coordizer: "Coordizer"
     run: Path | None
-    """Folder of the run that wrote the kernel; None where it lies somewhere else."""
+    """Folder of the run that wrote the kernel; None where the kernel lies in no run's folder."""
 
 
 def load(folder: Path, coordizer: Path | None = None) -> KernelFolder:

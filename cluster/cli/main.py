@@ -1,4 +1,4 @@
-"""The command line: one app, and how its errors look.
+"""The `constellation` program: registers all commands; turns errors into a line and exit code.
 
 Importing this file is light: commands import what they need when they run.
 """
@@ -57,7 +57,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Train, host and serve many small language models as one, routed by geometry.",
+    help="Train, host and serve many small language models (kernels) as one service: each text is "
+    "answered by the kernel whose domain is nearest to it.",
     epilog="First steps: constellation train starter && constellation up && constellation ask "
     "'import asyncio'",
 )
@@ -88,7 +89,12 @@ def _show_version(wanted: bool) -> None:
 def _root(
     show_version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+        typer.Option(
+            "--version",
+            help="Print the version of constellation and exit.",
+            callback=_show_version,
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
     pass

@@ -1,5 +1,6 @@
-"""`up`, `down`, `status`, `reload`: start a constellation, stop it, look at it, renew it."""
+"""The commands `up`, `down`, `status`, `reload`: start, stop, inspect or update a constellation."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from constellation.settings import Settings
 
 MEMORY_BUDGET_BYTES = 2_500_000_000
-"""What up to eight kernels may occupy while idle, Ray's daemons included."""
+"""Memory in bytes that up to eight idle kernels should need at most, Ray's daemons included."""
 _KERNELS_IN_BUDGET = 8
 
 
@@ -32,8 +33,8 @@ def up(
     host: Annotated[
         str | None,
         typer.Option(
-            help="Address to listen on; beyond loopback --token-file is needed. "
-            "(default: 127.0.0.1)",
+            help="Network address on which clients reach the constellation; an address other "
+            "than loopback needs a token (see --token-file). (default: 127.0.0.1)",
             show_default=False,
         ),
     ] = None,
@@ -42,7 +43,8 @@ def up(
         typer.Option(
             min=0,
             max=65_535,
-            help="TCP port for clients; 0 lets the system choose. (default: 50051)",
+            help="TCP port for gRPC clients, the `constellation` commands among them, 0 to "
+            "65535; 0 lets the system choose a free one. (default: 50051)",
             show_default=False,
         ),
     ] = None,
@@ -51,23 +53,38 @@ def up(
         typer.Option(
             min=0,
             max=65_535,
-            help="TCP port for OpenAI's clients; 0 lets the system choose. (default: the next one)",
+            help="TCP port of the OpenAI-compatible HTTP API, 0 to 65535; 0 lets the system "
+            "choose a free one. (default: the next one after gRPC's)",
             show_default=False,
         ),
     ] = None,
     address: Annotated[
         str | None,
         typer.Option(
-            help="Join this running Ray cluster. (default: a Ray of its own on loopback)",
+            help="Address of a running Ray cluster, in which the constellation's processes are "
+            "started. (default: a new Ray instance that listens on loopback only)",
             show_default=False,
         ),
     ] = None,
-    token_file: options.TokenFile = None,
-    as_json: options.AsJson = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            help="File whose first line is a secret token of 16 characters or more, which every "
+            "request must then carry; the variable CONSTELLATION_TOKEN, if set, is used instead. "
+            "(default: the setting security.token_file, else no token is asked for)",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, options.json_flag("the state, address and processes of the started constellation")
+    ] = False,
 ) -> None:
-    """Start a constellation in the background from what training left.
+    """Start a constellation in the background: all trained kernels, and a router in front of them.
 
-    It goes on after this terminal is closed; stop it with: constellation down.
+    Needs an artifacts folder that `constellation train` wrote; its current release is served to
+    gRPC and HTTP clients. The constellation keeps running after this terminal is closed; stop it
+    with: constellation down.
 
     Example: constellation up --artifacts artifacts/starter --port 50061
     """
@@ -121,7 +138,9 @@ def _flag(settings: "Settings") -> str:
 
 
 def down(run_dir: options.RunDir = None) -> None:
-    """Stop the constellation; requests that run may finish within five seconds.
+    """Stop the constellation that runs in the background; running requests get 5 s to finish.
+
+    Ends the processes that `constellation up` started with the same --run-dir. No file is deleted.
 
     Example: constellation down
     """
@@ -138,9 +157,17 @@ def status(
     endpoint: options.Endpoint = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the state of every kernel and router, and the memory in bytes,")
+    ] = False,
 ) -> None:
-    """Show kernels, seats, basins, load and health, and what it all costs in memory.
+    """Show the running constellation: state and load of every kernel, and the memory in use.
+
+    One row per kernel: up or down; seat, its place among the 240 roots of the E8 lattice (an
+    address, not used for routing); requests routed to it, running and queued; phi_gauge, the
+    integration of its hidden states on the scale of a reference model, 0 to 1; arrived, the share
+    of its held-out texts that are routed to it (1 is best); restarts; process id; basin, the
+    kernel's point on the probability simplex, as its largest outcomes.
 
     Example: constellation status --json
     """
@@ -179,13 +206,17 @@ def reload(
     endpoint: options.Endpoint = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool,
+        options.json_flag("the new release, the table version and the names of reloaded kernels"),
+    ] = False,
 ) -> None:
-    """Serve what training has written since, without dropping a request.
+    """Switch the running constellation to the newest training result without dropping a request.
 
-    That is the current release of the artifacts: its kernels join, leave or take other weights, all
-    of them or none. Answers under way are finished by the weights that they began with. Other
-    tokens need a restart: constellation down, then up.
+    The constellation loads the current release of its artifacts folder: kernels are added, removed
+    or get new weights, either all of them or none. Replies that are being written are finished
+    with the weights that they began with. A release with another vocabulary of tokens needs a
+    restart: constellation down, then up.
 
     Example: constellation reload
     """
@@ -204,7 +235,7 @@ def reload(
 
 
 def summary(answer: "ConstellationStatus", endpoint: str) -> list[str]:
-    """Return what holds for the constellation as a whole, one line per matter."""
+    """Return the lines of `status` about the constellation as a whole: uptime, processes, load."""
     num_up = sum(kernel.up for kernel in answer.kernels)
     registry = answer.registry_pid or "restarting"
     routers = [
