@@ -1,4 +1,4 @@
-"""The routing table of a corpus and its coordizer, fitted without a run's folder."""
+"""Fit the routing table of a corpus and its coordizer, without a run's folder."""
 
 from collections.abc import Mapping
 
@@ -16,11 +16,11 @@ def fit_table(
     *,
     basins_max: int = 1,
 ) -> Fitted:
-    """Fit where kernels route from on training text and calibrate on dev text.
+    """Fit basins and directions on training text and calibrate them on dev text.
 
     Args:
         corpus: One kernel per domain, of the same name.
-        coordizer: Whose basins these are.
+        coordizer: Coordizer that computes the basins.
         phi_gauges: Kernel -> measured integration, [0, 1].
         basins_max: Most basins that one kernel routes by.
 

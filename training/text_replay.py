@@ -1,4 +1,4 @@
-"""Replay: a specialist reads some of the other domains' text too, so that it forgets them less.
+"""Draw some text of other domains for a specialist to read too, so that it forgets less.
 
 It costs a little on its own text and gains where a route is wrong, and where several kernels answer
 together (docs/log.md).

@@ -1,4 +1,4 @@
-"""Read token files, and refuse damaged ones before a kernel learns from them.
+"""Read token files and raise for damaged ones before a kernel learns from them.
 
 Shapes: N tokens.
 """

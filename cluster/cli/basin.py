@@ -7,7 +7,7 @@ import typer
 
 from cluster.cli import kernel_folder, options, output_format, progress_lines
 from cluster.cli.command_groups import FlagGroup
-from cluster.cli.texts import read_told
+from cluster.cli.texts import read_documents
 
 if TYPE_CHECKING:
     from constellation.kernel.observables.measurement import Measurement
@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Measure and compare kernels by their signatures: small files with a kernel's "
     "basin and statistics.",
 )
-"""The group's own app."""
+"""Typer application of this group of commands."""
 
 
 @app.command("extract")
@@ -64,7 +64,7 @@ def extract(
 
     loaded = kernel_folder.load(kernel, coordizer)
     probe = ProbeSet.of(
-        [document.text for document in read_told(text).documents],
+        [document.text for document in read_documents(text).documents],
         loaded.coordizer,
         context=loaded.kernel.config.context,
         num_texts=texts,

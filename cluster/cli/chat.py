@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command()(chat)
 
 
@@ -95,7 +95,7 @@ def chat(
 
 
 def _refuse(instead: str, given: dict[str, object]) -> None:
-    """Refuse flags that would be ignored."""
+    """Raise when options are given that would have no effect in this kind of session."""
     if wrong := [flag for flag, value in given.items() if value is not None]:
         raise ConfigError(f"{', '.join(wrong)} does not apply to {instead}; leave it out")
 
@@ -113,38 +113,38 @@ def _talk_to_checkpoint(
 
 @dataclass(slots=True)
 class Conversation:
-    """Decides how much of the earlier turns goes before the next one."""
+    """Decides how many of the earlier turns are put before the next one."""
 
     limit: int
-    """Tokens a kernel reads and writes together."""
+    """Largest number of tokens that a kernel reads and writes together."""
     room: int
-    """Tokens kept free for the answer; at most half of `limit` is."""
+    """Tokens kept free for the reply, but at most half of `limit`."""
     _turns: deque[tuple[str, int]] = field(default_factory=deque)
 
     def prompt(self, text: str, num_tokens: int) -> str:
-        """Return `text` after as many of the latest turns as fit; older ones are forgotten."""
+        """Return `text` after as many of the latest turns as fit; older turns are dropped."""
         left = self.limit - min(self.room, self.limit // 2) - num_tokens
         while self._turns and sum(count for _, count in self._turns) > left:
             self._turns.popleft()
         return "".join(turn for turn, _ in self._turns) + text
 
     def add(self, text: str, num_tokens: int) -> None:
-        """Remember a turn and its answer."""
+        """Store a turn with its reply, and their number of tokens."""
         self._turns.append((text, num_tokens))
 
     def forget(self) -> None:
-        """Forget all turns."""
+        """Drop all turns."""
         self._turns.clear()
 
     def shrink(self, limit: int) -> bool:
-        """Take note that a kernel reads no more than `limit` tokens; say whether that is news."""
+        """Lower `limit` to what a kernel accepts; return whether that allows a shorter prompt."""
         news = limit < self.limit
         self.limit = min(limit, self.limit)
         return news and bool(self._turns)
 
 
 class _ServedSession(Session):
-    """Answers turns by a constellation."""
+    """A session whose turns are answered by a running constellation."""
 
     help = "/route shows why the last kernel was chosen, /forget drops the context, /quit ends"
 

@@ -9,7 +9,7 @@ import typer
 from cluster.cli import options, output_format, progress_lines
 from cluster.cli.command_groups import FlagGroup
 from cluster.cli.connection import configuration, read_text
-from cluster.cli.texts import read_told
+from cluster.cli.texts import read_documents
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Train, apply and inspect a coordizer: a tokenizer that gives every token a "
     "point on the probability simplex.",
 )
-"""The group's own app."""
+"""Typer application of this group of commands."""
 
 
 class CriterionName(StrEnum):
@@ -80,7 +80,7 @@ def train(
     from constellation.coordizer.training import train_coordizer
     from training.file_errors import typed_writes
 
-    corpus = read_told(path)
+    corpus = read_documents(path)
     if anchored is None:
         anchored = len(corpus.domains) > 1
     with progress_lines.step(f"training on {len(corpus.documents):,} documents"):
@@ -166,7 +166,7 @@ def inspect(
     coordizer = _load(folder)
     facts = describe(coordizer)
     if corpus is not None:
-        texts = [document.text for document in read_told(corpus).documents]
+        texts = [document.text for document in read_documents(corpus).documents]
         facts["statistics"] = asdict(statistics.inspect(coordizer, texts))
     _print_facts(facts, as_json=as_json)
 

@@ -17,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Make training text: clean files of conversations, or let a teacher model write.",
 )
-"""The group's own app."""
+"""Typer application of this group of commands."""
 
 Conversations = Annotated[
     Path,

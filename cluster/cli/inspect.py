@@ -26,7 +26,7 @@ class PresetName(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Register the commands of this file with `app`."""
     app.command()(plan)
     app.command()(doctor)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.cli import options, output_format, progress_lines
-from cluster.cli.connection import artifacts_meant, configuration, connect, served_from
+from cluster.cli.connection import configuration, connect, resolve_artifacts, served_from
 
 if TYPE_CHECKING:
     from cluster.kernel_changes import Added
@@ -26,7 +26,7 @@ Name = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Register the commands of this file with `app`."""
     app.command()(add)
     app.command()(remove)
     app.command()(spawn)
@@ -77,7 +77,7 @@ def add(
     from training.progress.live_table import LiveTable
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = artifacts_meant(settings, artifacts)
+    folder = resolve_artifacts(settings, artifacts)
     console = output_format.stderr()
     try:
         with LiveTable(console) as progress:
@@ -118,7 +118,7 @@ def remove(
     from constellation.records import Retire
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = artifacts_meant(settings, artifacts)
+    folder = resolve_artifacts(settings, artifacts)
     with served_from(settings, folder, timeout) as client:
         changed = change_served(folder, Retire(name=name), client)
         where = _where(folder, client is not None)
@@ -155,7 +155,7 @@ def unlearn(
     from constellation.records import Unlearn
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = artifacts_meant(settings, artifacts)
+    folder = resolve_artifacts(settings, artifacts)
     with served_from(settings, folder, timeout) as client:
         changed = change_served(folder, Unlearn(kernel=name, source=source), client)
         where = _where(folder, client is not None)
@@ -183,7 +183,7 @@ def sources(
     from cluster.kernel_changes import list_sources
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts)
-    found = list_sources(artifacts_meant(settings, artifacts), name)
+    found = list_sources(resolve_artifacts(settings, artifacts), name)
     if as_json:
         output_format.print_json({"kernel": name, "sources": [asdict(source) for source in found]})
         return

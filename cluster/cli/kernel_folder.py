@@ -60,12 +60,12 @@ def load(folder: Path, coordizer: Path | None = None) -> KernelFolder:
     """Read a kernel and its coordizer.
 
     Args:
-        folder: The kernel's: `RUN/kernels/NAME`, `RUN/seed` or any other.
-        coordizer: The coordizer's folder; that of the run when left out.
+        folder: Folder of the kernel: `RUN/kernels/NAME`, `RUN/seed` or any other.
+        coordizer: Folder of the coordizer; None takes the coordizer of the run.
 
     Raises:
-        ConfigError: The kernel lies in no run and no coordizer is given.
-        ArtifactError: One cannot be read, or the kernel was trained with another coordizer.
+        ConfigError: The kernel is in no run's folder and no coordizer is given.
+        ArtifactError: A file cannot be read, or the kernel was trained with another coordizer.
     """
     from constellation.coordizer.coordizer import Coordizer
     from constellation.kernel.adapters.kernel_folder import open_kernel
@@ -74,7 +74,7 @@ def load(folder: Path, coordizer: Path | None = None) -> KernelFolder:
     run = run_of(folder)
     if coordizer is None:
         if run is None:
-            raise ConfigError(f"{folder} lies in no run with a coordizer; give --coordizer")
+            raise ConfigError(f"{folder} is not inside a run with a coordizer; give --coordizer")
         coordizer = run / "coordizer"
     loaded = Coordizer.load(coordizer)
     if loaded.tokenizer_hash != kernel.tokenizer_hash:
@@ -85,13 +85,13 @@ def load(folder: Path, coordizer: Path | None = None) -> KernelFolder:
 
 
 def named(kernel: Path, artifacts: Path | None) -> Path:
-    """Return a kernel's folder: the one that was given, or the one of that name in artifacts."""
+    """Return a kernel's folder: the path itself, or the kernel of that name in `artifacts`."""
     if artifacts is None:
         return kernel
     return artifacts / ("seed" if str(kernel) == "seed" else Path("kernels") / kernel)
 
 
 def run_of(folder: Path) -> Path | None:
-    """Return the run that a kernel's folder lies in: the nearest folder with a coordizer."""
+    """Return the run folder of a kernel: the nearest folder above it with a coordizer; or None."""
     above = folder.resolve().parents[:2]
     return next((path for path in above if (path / "coordizer").is_dir()), None)

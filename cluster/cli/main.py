@@ -1,6 +1,6 @@
 """The `constellation` program: registers all commands; turns errors into a line and exit code.
 
-Importing this file is light: commands import what they need when they run.
+Importing this file is fast: commands import the packages that they need when they run.
 """
 
 import sys
@@ -32,14 +32,14 @@ from cluster.subprocesses import keep_others_from_writing
 from constellation.errors import ConfigError, ConstellationError
 
 EXIT_CONFIG = 2
-"""Exit code of a wrong flag, setting or recipe."""
+"""Exit code of a wrong option, setting or recipe."""
 
 
 class ErrorsAsLines(FlagGroup):
-    """Prints an error of ours as one line on standard error; other errors are bugs and pass."""
+    """Prints a `ConstellationError` as one line on standard error; lets other errors pass."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the command; turn its errors into a line and an exit code."""
         try:
             return super().invoke(ctx)
         except ConstellationError as error:
@@ -101,7 +101,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line of this process."""
+    """Run the command line with the arguments of this process."""
     keep_others_from_writing()
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     run_program(f"constellation {command}".strip(), lambda: app(prog_name="constellation"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.cli import kernel_folder, options, output_format, progress_lines
-from cluster.cli.texts import read_told
+from cluster.cli.texts import read_documents
 from constellation.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ RESULT = "beta_measurement.json"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command("measure-beta")(measure_beta)
 
 
@@ -129,7 +129,7 @@ def _measure(
 
     decoder, coordizer = loaded.kernel.decoder, loaded.coordizer
     lengths = beta.measurable_lengths(decoder.config, wanted)
-    tokens = coordizer.encode_batch([document.text for document in read_told(text).documents])
+    tokens = coordizer.encode_batch([document.text for document in read_documents(text).documents])
     found_NT = passages(
         tokens, length=lengths[-1], num_passages=documents, end_id=coordizer.end_id, seed=seed
     )

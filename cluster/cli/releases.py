@@ -8,7 +8,7 @@ import typer
 
 from cluster.cli import options, output_format, progress_lines
 from cluster.cli.command_groups import FlagGroup
-from cluster.cli.connection import artifacts_meant, configuration, served_from
+from cluster.cli.connection import configuration, resolve_artifacts, served_from
 from constellation.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ app = typer.Typer(
     help="List, compare, test and restore releases: numbered versions of everything that "
     "a constellation serves.",
 )
-"""The group's own app."""
+"""Typer application of this group of commands."""
 
 _ROWS = 20
 """Moved queries that `releases replay` lists as text when --rows is not given."""
@@ -160,7 +160,7 @@ def rollback(
     from cluster.rollback import roll_back
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = artifacts_meant(settings, artifacts)
+    folder = resolve_artifacts(settings, artifacts)
     words = "verifying the files of the release"
     with served_from(settings, folder, timeout) as client, progress_lines.step(words):
         done = roll_back(folder, version, client)
@@ -196,7 +196,7 @@ def adopt(
     """
     from training.migration import adopt as take_over
 
-    folder = artifacts_meant(configuration(run_dir=run_dir, artifacts=artifacts), artifacts)
+    folder = resolve_artifacts(configuration(run_dir=run_dir, artifacts=artifacts), artifacts)
     with progress_lines.step(f"reading {folder}"):
         done = take_over(folder, without=tuple(without or ()))
     if as_json:
@@ -297,7 +297,7 @@ def replay(
 def _store(artifacts: Path | None, run_dir: Path | None) -> "ReleaseStore":
     from constellation.releases.store import ReleaseStore
 
-    folder = artifacts_meant(configuration(run_dir=run_dir, artifacts=artifacts), artifacts)
+    folder = resolve_artifacts(configuration(run_dir=run_dir, artifacts=artifacts), artifacts)
     if not folder.is_dir():
         raise ArtifactError(
             folder, "is not a folder; train one first, or name another by --artifacts"

@@ -9,7 +9,7 @@ from cluster.cli import options, output_format
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command()(report)
 
 

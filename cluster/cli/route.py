@@ -11,7 +11,7 @@ from cluster.cli.connection import configuration, connect, read_text, routing_op
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command()(route)
 
 

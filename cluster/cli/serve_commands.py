@@ -20,7 +20,7 @@ _KERNELS_IN_BUDGET = 8
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Register the commands of this file with `app`."""
     app.command()(up)
     app.command()(down)
     app.command()(status)

@@ -24,7 +24,7 @@ MODELS = {
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command()(train)
 
 
@@ -79,11 +79,11 @@ def train(
     """Train the kernels of a recipe on its text and write an artifacts folder that `up` serves.
 
     Reads the corpus, trains the tokenizer (coordizer) and the kernels, usually one per domain, fits
-    the routing table, makes a release and measures held-out text. Ctrl-C writes checkpoints and stops; the
-    same command resumes from them and repeats no finished and unchanged step. A constellation that
-    runs from the folder loads the new weights when they are ready, without dropping a request. When
-    a budget of the recipe is used up, training stops as after Ctrl-C, with exit code 1; the same
-    command resumes once the recipe allows more.
+    the routing table, makes a release and measures held-out text. Ctrl-C writes checkpoints and
+    stops; the same command resumes from them and repeats no finished and unchanged step. A
+    constellation that runs from the folder loads the new weights when they are ready, without
+    dropping a request. When a budget of the recipe is used up, training stops as after Ctrl-C, with
+    exit code 1; the same command resumes once the recipe allows more.
 
     Example: constellation train starter --out artifacts/starter
     """

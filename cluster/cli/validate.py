@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster.cli import kernel_folder, options, output_format
-from cluster.cli.texts import read_told
+from cluster.cli.texts import read_documents
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _STYLES = {"passed": "green", "FAILED": "bold red", "not applicable": "dim"}
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command()(validate)
 
 
@@ -91,7 +91,7 @@ def _validate(target: str, text: Path | None, coordizer: Path | None) -> "Valida
         return report
     if not folder.is_dir():
         return run.validate_preset(target)
-    texts = [document.text for document in read_told(text).documents] if text else []
+    texts = [document.text for document in read_documents(text).documents] if text else []
     home = kernel_folder.run_of(folder)
     coordizer = coordizer or (None if home is None else home / "coordizer")
     if texts and coordizer is None:

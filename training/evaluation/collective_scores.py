@@ -1,4 +1,4 @@
-"""Held-out documents under every kernel of a constellation: what collective Phi is made of.
+"""Score held-out documents under every kernel of a constellation, as input of collective Phi.
 
 Shapes: N documents, M kernels, T tokens.
 """
@@ -20,7 +20,7 @@ from training.evaluation.held_out_figures import PREFIX_TOKENS
 from training.evaluation.parallel import side_by_side
 
 DOCUMENTS_PER_DOMAIN = 16
-"""Held-out documents of a domain that every kernel scores: the cost is documents x kernels."""
+"""Held-out documents per domain that every kernel scores; the cost is documents x kernels."""
 
 
 def score_collective(

@@ -1,4 +1,4 @@
-"""Causal language models of the `transformers` library from local folders, and LoRA on them.
+"""Load causal models of the `transformers` library from local folders, and train LoRA on them.
 
 Optional: `transformers` and `peft` are imported when a function needs them. Nothing is ever
 fetched: a folder holds the model, or it is refused.
@@ -92,7 +92,7 @@ def attach_lora(model: Any, config: LoraConfig) -> Any:
 
 
 def load_lora(model: Any, folder: Path | str) -> Any:
-    """Put a stored adapter on a model, ready to answer.
+    """Attach a stored adapter to a model, for inference.
 
     Raises:
         ArtifactError: The folder holds no adapter that fits the model.
@@ -151,7 +151,7 @@ def train_step(
 
 @contextmanager
 def _quiet_checkpointing() -> Iterator[None]:
-    """Keep one warning of `transformers` 5 about a name that `peft` 0.21 still asks for quiet."""
+    """Suppress a warning of `transformers` 5 about a name that `peft` 0.21 still uses."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         yield
