@@ -56,7 +56,7 @@ def make_kernel(
 
     Args:
         artifacts: Folder that training wrote.
-        name: Of the new kernel.
+        name: Name of the new kernel.
         path: A file or folder of text, or the folder of a finished kernel, be it whole or an
             adapter, or of a causal model of `transformers`; that of a kernel which was removed
             brings it back as it was.
@@ -94,7 +94,7 @@ def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:
     Args:
         artifacts: Folder that training wrote.
         new: The kernel.
-        client: Of the constellation that runs from the artifacts; None when none does.
+        client: Client of the constellation that runs from the artifacts; None when none does.
 
     Raises:
         GrowthRefused, IncompatibleKernels: It does not fit; nothing has changed.
@@ -121,7 +121,7 @@ def change_served(artifacts: Path, change: Change, client: Client | None) -> Cha
     Args:
         artifacts: Folder that training wrote.
         change: What is to be done.
-        client: Of the constellation that runs from the artifacts; None when none does.
+        client: Client of the constellation that runs from the artifacts; None when none does.
 
     Raises:
         GrowthRefused, UnknownKernel, IncompatibleKernels: It cannot be done; nothing has changed.

@@ -28,7 +28,7 @@ def roll_back(artifacts: Path, version: int | None, client: Client | None) -> Ro
     Args:
         artifacts: Folder that holds the releases.
         version: The release to go back to; None takes the parent of the current release.
-        client: Of the constellation that runs from the artifacts; None when none does.
+        client: Client of the constellation that runs from the artifacts; None when none does.
 
     Raises:
         DeploymentError: The current release is the first one, or another process writes to the

@@ -99,7 +99,7 @@ def measure_speed(
     Args:
         config: The kernel's shape. Shorter texts are read when a whole context is over the budget.
         batch_size: Most sequences of a measured step.
-        precision: Of matrix products.
+        precision: Precision of matrix products.
         budget_flops: Work of a measured step.
         clock: Processor seconds.
     """

@@ -39,7 +39,7 @@ def fit_options(coordizer: Coordizer, own: Collection[str], *, basins_max: int =
     """Return how coordinates and table are fitted, as the training of a coordizer did it.
 
     Args:
-        coordizer: Of the training.
+        coordizer: Coordizer of the training.
         own: Names of the kernels that the training made. Where the coordizer is anchored to others,
             as in mode synchronized, its coordinates are kept.
         basins_max: See `FitOptions.basins_max`.

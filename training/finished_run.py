@@ -68,7 +68,7 @@ class GrowingRun:
 
     Args:
         artifacts: The run's folder.
-        name: Of the kernel and its domain.
+        name: Name of the kernel and its domain.
 
     Raises:
         InvalidRequest, ConfigError: The name cannot be a new kernel's.

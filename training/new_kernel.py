@@ -116,7 +116,7 @@ def import_new(
 
     Args:
         artifacts: The run's folder.
-        name: Of the domain and its kernel.
+        name: Name of the domain and its kernel.
         kernel: Folder of a whole kernel of the same vocabulary, or of an adapter that says where
             its base lies, or of a causal model of `transformers`, which has its own.
         text: A file or folder with text of its domain, some of which is held out to calibrate.
@@ -161,7 +161,7 @@ def take_back(artifacts: Path, name: str) -> NewKernel:
 
     Args:
         artifacts: The run's folder.
-        name: Of the kernel.
+        name: Name of the kernel.
 
     Raises:
         ArtifactError: A file of the kernel is missing or damaged, or its record is of another

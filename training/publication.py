@@ -29,7 +29,7 @@ def publish_run(
         out: The run's folder.
         before: What the folder served before.
         own: Records of the text of the run's own kernels, as it was read.
-        coordizer: Of the training.
+        coordizer: Coordizer of the training.
         basins_max: See `FitOptions.basins_max`.
         fitted: What `fit` gives for `own`, where that is known.
         on_event: Called with notices: which kernels are still served, which text counts again.

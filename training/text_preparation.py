@@ -148,7 +148,7 @@ def make_replay(
         corpus: Text with its domains.
         coordizer: Encodes it.
         folder: For the files.
-        share: Of a branch's tokens that come from other domains, in (0, 1).
+        share: Share of a branch's tokens that come from other domains, in (0, 1).
 
     Returns:
         The files, named `DOMAIN.replay.npy`, int32.

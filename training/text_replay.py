@@ -22,9 +22,9 @@ def sample_replay(
     Args:
         others: Tokens of the other domains' documents.
         own_tokens: Tokens of the kernel's own documents.
-        share: Of all that the kernel reads then, in [0, 1); reached but for less than a document,
+        share: Share of all that the kernel reads then, in [0, 1); reached but for less than a document,
             while there is text enough.
-        name: Of the kernel; decides what is drawn.
+        name: Name of the kernel; decides what is drawn.
     """
     wanted = own_tokens * share / (1 - share)
     order = list(range(len(others)))

@@ -143,7 +143,7 @@ def test_the_configured_address_is_tried_when_nothing_runs_from_here(
     result = run("ask", "x")
     assert result.stdout == "x\n"
     assert result.stderr.startswith(
-        f"nothing runs from runs/local; asking whoever serves at the default address "
+        f"nothing runs from runs/local; asking the server at the default address "
         f"{served.endpoint}\n"
     )
 

@@ -48,7 +48,7 @@ def collective_report(
     Args:
         scores: Held-out documents under every kernel.
         observables: Kernel -> its measurements, as `table.json` holds them.
-        random_seed: Of the bootstrap.
+        random_seed: Random seed of the bootstrap.
     """
     phis = [Measurement(**measured["phi"]) for measured in observables.values()]
     return collective_phi(scores, phis, random_seed=random_seed).to_dict()

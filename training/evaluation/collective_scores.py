@@ -36,7 +36,7 @@ def score_collective(
     Args:
         documents: Text nothing was fitted on; those of under 64 tokens are left out, and of each
             domain's rest as many as `documents_per_domain`, spread evenly, are read.
-        coordizer: Of the kernels.
+        coordizer: Coordizer of the kernels.
         policy: The router's own policy.
         kernels: Name -> kernel.
         documents_per_domain: Most documents of a domain, from 1.

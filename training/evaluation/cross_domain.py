@@ -46,7 +46,7 @@ def score_across(
 
     Args:
         documents: Text nothing was fitted on; those of under 64 tokens are left out.
-        coordizer: Of the kernels.
+        coordizer: Coordizer of the kernels.
         kernels: Name -> kernel. One whose name is a domain is at home there.
         seed: What they started from, if they share a start.
         documents_per_domain: Documents taken of each domain, spread evenly over them.

@@ -62,7 +62,7 @@ def score_documents(
 
     Args:
         documents: Text nothing was fitted on.
-        coordizer: Of the kernels.
+        coordizer: Coordizer of the kernels.
         policy: The router's own policy.
         kernels: Name -> kernel, one per domain.
         seed: The kernel that all of them started from; None when there is none to score.
@@ -110,7 +110,7 @@ def summarise(
     Args:
         scored: Documents under every model; none gives figures of none, and no accuracy.
         domains: All there are: those without a scored document are named under `unscored`.
-        random_seed: Of the bootstraps.
+        random_seed: Random seed of the bootstraps.
     """
     models = [model for model in MODELS if scored and model in scored[0].nats]
     unscored = sorted(set(domains) - {document.domain for document in scored})
@@ -183,7 +183,7 @@ def difference_interval(
     Args:
         nats_N: Difference of two models' nats on each document, shape (N,).
         bytes_N: Bytes scored of each, shape (N,).
-        random_seed: Of the draws.
+        random_seed: Random seed of the draws.
     """
     draws = np.random.default_rng(random_seed).integers(
         len(nats_N), size=(BOOTSTRAP_DRAWS, len(nats_N))

@@ -178,7 +178,7 @@ class Guard:
         """Return the factor on the scheduled learning rate; 1 in an undisturbed run.
 
         Args:
-            step: Of the schedule, from 0.
+            step: Step of the schedule, from 0.
         """
         if self.current != "RECOVERING":
             return self._ceiling

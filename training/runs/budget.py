@@ -53,7 +53,7 @@ class Meter:
         """Record the run's usage so far.
 
         Args:
-            seconds: Of this run so far.
+            seconds: Seconds of this run so far.
             tokens: Kernel -> training tokens in all, resumed runs included.
         """
         self._seconds_now = max(self._seconds_now, seconds)

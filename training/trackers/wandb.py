@@ -21,7 +21,7 @@ class WandbRun:
         Args:
             folder: The run's.
             project: The project that an upload goes to.
-            name: Of the run.
+            name: Name of the run.
 
         Raises:
             ConfigError: The package is not installed.

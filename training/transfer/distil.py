@@ -112,7 +112,7 @@ def soft_target_nats(
 
     Args:
         student_logits_MV: Gradients flow through these alone.
-        teacher_logits_MV: Of the same vocabulary.
+        teacher_logits_MV: Teacher logits of the same vocabulary.
         temperature: T, above 0.
 
     Returns:

@@ -61,8 +61,8 @@ def fill_frozen_input(decoder: Decoder, folder: Path | str, coordizer: Coordizer
 
     Args:
         decoder: A kernel with `frozen_input`; changed in place.
-        folder: Of the other model.
-        coordizer: Of the kernel.
+        folder: Folder of the other model.
+        coordizer: Coordizer of the kernel.
 
     Returns:
         Share of the variance that the projection keeps.

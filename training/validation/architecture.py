@@ -44,7 +44,7 @@ def check_architecture(decoder: Decoder, *, seed: int = 0) -> tuple[Check, ...]:
 
     Args:
         decoder: A network in float32; its weights and gradients are as before afterwards.
-        seed: Of the texts.
+        seed: Seed of the texts.
     """
     length = min(TOKENS, decoder.config.context)
     generator = torch.Generator().manual_seed(seed)

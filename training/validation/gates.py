@@ -82,7 +82,7 @@ def kernels_gate(
     Args:
         gauges: Kernel -> measured `phi_gauge`; None where it was not measured.
         basins_by_kernel: Kernel -> its basins of held-out texts of its own domain, shape (N, K).
-        seed: Of shuffles and the bootstrap.
+        seed: Seed of shuffles and the bootstrap.
     """
     return (
         *(_gauge(name, gauge) for name, gauge in gauges.items()),

@@ -75,7 +75,7 @@ def check_trained(
     Args:
         decoder: The kernel, in evaluation mode.
         held_out: Text it did not learn from; without it, only the weights are checked.
-        seed: Of drawing and of bootstraps.
+        seed: Seed of drawing and of bootstraps.
         why: The reason when there is no text, in words.
     """
     weights = finite_weights(decoder)

@@ -1,4 +1,4 @@
-"""Writing text token by token, with the keys and values of what was read kept in a cache.
+"""The plain generation loop for one text: token by token, with a KV cache. The reference path.
 
 A `Generation` is one sequence, driven from outside, one token per `step`, and dropped when nobody
 wants it any more. `constellation.kernel.writing.batch` writes many at once; what it writes is what
@@ -20,7 +20,7 @@ FinishReason = Literal["end", "length", "context"]
 
 
 class Generation:
-    """One sequence being written.
+    """One text that is being written.
 
     Attributes:
         produced: Token ids written so far, the end token left out.
@@ -59,7 +59,7 @@ class Generation:
 
     @property
     def finished(self) -> bool:
-        """Whether no further token will come."""
+        """Whether the text has ended."""
         return self.finish_reason is not None
 
     @property
@@ -69,7 +69,7 @@ class Generation:
 
     @torch.inference_mode()
     def step(self) -> int | None:
-        """Return the next token; None when the text has ended, then and ever after.
+        """Return the next token; None once the text has ended.
 
         The first step reads the whole prompt, later ones a single token each.
         """
