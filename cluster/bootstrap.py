@@ -210,7 +210,7 @@ def raylet() -> psutil.Process:
     """Return the raylet: the process that starts the workers of the Ray started by this process.
 
     Raises:
-        DeploymentError: There is none.
+        DeploymentError: This process runs no Ray.
     """
     for child in psutil.Process().children(recursive=True):
         if child.name() == "raylet":
@@ -223,7 +223,7 @@ def joined_ray(address: str, *, namespace: str = NAMESPACE) -> Iterator[None]:
     """Join a running Ray cluster, and disconnect from it when the block ends.
 
     Raises:
-        DeploymentError: There is none at `address`, or it lets nobody join.
+        DeploymentError: No cluster answers at `address`, or the cluster refuses to be joined.
     """
     if address.partition(":")[0] in LOOPBACK:
         apply_environment(_LOOPBACK_ONLY)

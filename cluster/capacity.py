@@ -25,7 +25,7 @@ class Overheads:
     the CPU, 2026-11-22: 45 MiB USS and 77 MiB PSS per kernel (39 USS before the first answer), 39
     and 41 MiB USS for registry and router, 191 MiB that they all share with the fork server, 22 MiB
     USS for that, 87 MiB for the launcher, 341 MiB for Ray's seven processes. Where workers are not
-    forked (another system than Linux, a cluster that somebody else started) a kernel takes 196.
+    forked (another system than Linux, a Ray cluster that was joined) a kernel takes 196.
     """
 
     kernel_bytes: int = 45 * _MIB

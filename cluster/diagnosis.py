@@ -100,7 +100,7 @@ class MachineFacts:
     disk_free: int
     port: PortFacts
     num_rays: int
-    """Ray control stores that run on this machine, ours included."""
+    """Ray control stores that run on this machine, this project's included."""
     run: RunFacts | None
     artifacts: ArtifactFacts
 
@@ -266,7 +266,9 @@ def check_rays(num_rays: int, run: RunFacts | None) -> Finding:
     """Judge how many Ray instances share this machine."""
     own = int(run is not None and run.alive)
     others = max(0, num_rays - own)
-    detail = f"{own} of ours, {others} other{'s' if others != 1 else ''} on this machine"
+    detail = (
+        f"{own} of this constellation, {others} other{'s' if others != 1 else ''} on this machine"
+    )
     if others:
         return _warn("ray", detail, "other Rays take memory and cores from the constellation")
     return _ok("ray", detail)

@@ -61,7 +61,7 @@ def make_kernel(
             adapter, or of a causal model of `transformers`; that of a kernel which was removed
             brings it back as it was.
         text: Text of the finished kernel's domain; None when it is trained or taken back.
-        on_event: Told of the training.
+        on_event: Called with the progress of training.
 
     Raises:
         ConfigError: A finished kernel came without text, or text twice.
@@ -120,7 +120,7 @@ def change_served(artifacts: Path, change: Change, client: Client | None) -> Cha
 
     Args:
         artifacts: Folder that training wrote.
-        change: What is to be done.
+        change: The change to make.
         client: Client of the constellation that runs from the artifacts; None when none does.
 
     Raises:
@@ -153,7 +153,7 @@ def list_sources(artifacts: Path, name: str) -> list[Source]:
     """Return the sources of a kernel's training text, in the order of their names.
 
     Raises:
-        UnknownKernel: There is none of that name.
+        UnknownKernel: There is no kernel of that name.
         GrowthRefused: The kernel was spawned, and shares the text of another.
         ArtifactError: The release is damaged.
     """

@@ -1,12 +1,12 @@
 """Make the folder for sockets and logs of a private Ray, which only its user may enter.
 
 Ray opens the folder that it is given to every user (mode 0777, no sticky bit), so that another user
-could put his own files in the place of Ray's. Therefore Ray gets a folder inside one of ours, which
-Ray does not touch and which has mode 0700.
+could put his own files in the place of Ray's. Therefore Ray gets a folder inside a private
+folder, which has mode 0700 and which Ray does not change.
 
-Whoever uses the folder holds a shared lock on it (man 2 flock). systemd-tmpfiles leaves what lies
-in a locked folder alone, however old it is, and a folder that nobody holds was left by a process
-that was killed: the next start removes it.
+A process that uses the folder holds a shared lock on it (man 2 flock). systemd-tmpfiles keeps the
+files of a locked folder, however old they are; a folder without a lock was left by a process that
+was killed, and the next start removes it.
 """
 
 import fcntl
@@ -128,7 +128,7 @@ def unfit(folder: Path) -> str | None:
             if found.st_uid not in owners:
                 return f"belongs to another user (at {part})"
             if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
-                return f"lets other users replace what lies in {part}"
+                return f"lets other users replace files in {part}"
     except OSError as error:
         return f"cannot be inspected ({error.strerror})"
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):

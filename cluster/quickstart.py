@@ -55,7 +55,7 @@ def main() -> None:
         console.print(f"[red]error:[/] {error}", soft_wrap=True)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
-        console.print("stopped; what was trained is kept, the next `make run` goes on from there")
+        console.print("stopped; what was trained is kept, the next `make run` resumes from it")
         raise SystemExit(130) from None
     _say_how_to_go_on(state, console)
     console.print(f"\n[dim]{time.monotonic() - started_s:.0f} s in all[/]")
@@ -119,7 +119,7 @@ def route_in_words(route: Route) -> str:
 
 def _say_how_to_go_on(state: RunState, console: Console) -> None:
     console.print(
-        "\nIt goes on in the background. Ask it, look inside, stop it:\n"
+        "\nThe constellation keeps running in the background. Ask it, inspect it, stop it:\n"
         "  .venv/bin/constellation ask 'def read_header(self):'\n"
         "  .venv/bin/constellation route 'the Riemann zeta function' --explain\n"
         "  .venv/bin/constellation status\n"

@@ -33,7 +33,7 @@ def roll_back(artifacts: Path, version: int | None, client: Client | None) -> Ro
     Raises:
         DeploymentError: The current release is the first one, or another process writes to the
             artifacts.
-        ReloadRefused: The constellation that runs cannot serve that release, and goes on as before.
+        ReloadRefused: The constellation that runs cannot serve that release; it is unchanged.
         ArtifactError: There is no such release, or a file of it is missing or damaged.
     """
     store = ReleaseStore(artifacts)

@@ -8,7 +8,7 @@ def module_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module with this Python in a new process.
 
     With -P the working directory is not searched for modules: people keep files such as
-    `secrets.py` or `queue.py` where they work, and whoever can write there could have code run.
+    `secrets.py` or `queue.py` where they work, and other users who can write there could run code.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
 

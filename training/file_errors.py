@@ -30,8 +30,8 @@ def typed_writes(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ArtifactError(
             error.filename or folder,
-            f"cannot be written or read: {_reason(error, folder)}; mend that and run the same "
-            "command again, which goes on from what is finished",
+            f"cannot be written or read: {_reason(error, folder)}; fix that and run the same "
+            "command again, which resumes after the finished parts",
         ) from error
 
 

@@ -54,7 +54,7 @@ class FormerRun:
         self._store = ReleaseStore(out)
 
     def release(self) -> Release | None:
-        """Return the current release; None when there is none.
+        """Return the current release; None without a release.
 
         Raises:
             ArtifactError: The release is damaged, so that the joined kernels are unknown.

@@ -30,7 +30,7 @@ def usable_cores(root: Path = _ROOT) -> int:
     """Return the cores that this process may use at the same time, at least 1.
 
     Args:
-        root: Folder in which `proc` and `sys` lie.
+        root: Folder that holds `proc` and `sys`.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     shares = [share for group in _groups(root, "cpu") if (share := _cpu_share(group)) is not None]

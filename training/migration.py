@@ -99,7 +99,8 @@ class _FormerFolder:
         self._table = load_table(artifacts / TABLE)
         if self._table.coordizer_hash != self._coordizer.hash:
             raise ArtifactError(
-                artifacts / TABLE, "was made with another coordizer than lies beside it; train anew"
+                artifacts / TABLE,
+                "was made with another coordizer than the one beside it; train again",
             )
         self._corpus, self._own = _corpus_of(artifacts)
 

@@ -100,7 +100,7 @@ def train_new(
             if not is_finished(plan, name):
                 raise TrainingError(
                     f"training was stopped before {name} had finished; checkpoints are written, "
-                    "run the same command to go on from them"
+                    "run the same command to resume from them"
                 )
         if not recipe.checkpoints.keep_finished:
             _clear(plan.checkpoints, name)
@@ -222,9 +222,7 @@ def _known_again(run: GrowingRun, left: Domain | None) -> Arrival:
     """Return the stored text, without the sources that the removed kernel had unlearned."""
     kept = kept_text(run.artifacts, run.name)
     if kept is None:
-        raise ConfigError(
-            f"{run.folder} is a finished kernel: --text says where its domain lies, and is needed"
-        )
+        raise ConfigError(f"{run.folder} is a finished kernel; give text of its domain with --text")
     return run.fit(kept, kept=True, unlearned=() if left is None else left.unlearned)
 
 

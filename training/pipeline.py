@@ -147,7 +147,7 @@ def _train_with_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> No
 def _made_before(ledger: Ledger) -> set[str]:
     """Return the kernels of the last release that training made, without those that joined later.
 
-    A training that ended before its release has exchanged kernels, and not what is served.
+    A training that ended before its release has replaced kernels, but not what is served.
     """
     released = {Path(name).stem for name in ledger.folders("release", under=f"{TEXTS}/")}
     return released or ledger.folders("kernels", under="kernels/")

@@ -60,7 +60,7 @@ def check_domains(names: tuple[str, ...]) -> None:
     """Raise for domain names that cannot name a kernel.
 
     Raises:
-        ConfigError: A name is taken by the seed, or is none that a folder and a route can have.
+        ConfigError: A name is the seed's, or is not allowed for folders and routes.
     """
     if SEED in names:
         raise ConfigError(

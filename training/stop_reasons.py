@@ -21,5 +21,5 @@ def unfinished_words(plan: TrainingPlan, unfinished: Sequence[str], changed: Seq
         )
     return (
         f"training was stopped before {', '.join(unfinished)} had finished; checkpoints are "
-        "written, run the same command to go on from them"
+        "written, run the same command to resume from them"
     )

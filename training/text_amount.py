@@ -49,12 +49,12 @@ def in_words(unscored: dict[str, int], *, context: int) -> str:
     if context < TOKENS_LEAST:
         return (
             f"no held-out figures: they need {TOKENS_LEAST} tokens of a document and the kernels "
-            f"read {context}; training goes on without them"
+            f"read {context}; training continues without them"
         )
     told = ", ".join(f"{name} (longest: {tokens})" for name, tokens in unscored.items())
     return (
         f"no held-out figures of: {told}; they need a held-out document of {TOKENS_LEAST} tokens, "
-        "and training goes on without them"
+        "and training continues without them"
     )
 
 

@@ -22,8 +22,8 @@ def sample_replay(
     Args:
         others: Tokens of the other domains' documents.
         own_tokens: Tokens of the kernel's own documents.
-        share: Share of all that the kernel reads then, in [0, 1); reached but for less than a document,
-            while there is text enough.
+        share: Share of the kernel's reading that is other domains' text, in [0, 1); met up to less
+            than a document while there is text enough.
         name: Name of the kernel; decides what is drawn.
     """
     wanted = own_tokens * share / (1 - share)

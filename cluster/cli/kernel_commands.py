@@ -84,7 +84,7 @@ def add(
             progress_lines.doing(progress.in_words)
             new = make_kernel(folder, name, path, text, progress)
     except KeyboardInterrupt:
-        console.print("stopped; checkpoints are written, the same command goes on from there")
+        console.print("stopped; checkpoints are written, the same command resumes from them")
         raise
     with served_from(settings, folder, timeout) as client:
         added = join(folder, new, client)

@@ -125,7 +125,7 @@ def _start(settings: "Settings", address: str | None) -> "RunState":
         with progress_lines.step("starting kernels, router and registry"):
             return launcher_process.start(settings, address=address)
     except KeyboardInterrupt:
-        console.print("what was started so far ends by itself within a minute")
+        console.print("the processes started so far will end by themselves within a minute")
         raise
 
 
@@ -190,7 +190,9 @@ def status(
     if http is not None:
         console.print(f"OpenAI's clients: {http}")
     if memory is None:
-        console.print("memory unknown: its processes are not on this machine or not its own Ray's")
+        console.print(
+            "memory unknown: the processes are on another machine or in a Ray that was joined"
+        )
     else:
         console.print(f"memory {memory / 1e9:.2f} GB (PSS, Ray's daemons included)")
         if memory > MEMORY_BUDGET_BYTES and len(answer.kernels) <= _KERNELS_IN_BUDGET:
@@ -228,7 +230,7 @@ def reload(
 
         output_format.print_json(asdict(changed))
         return
-    names = ", ".join(changed.reloaded) or "none: their files are what was served"
+    names = ", ".join(changed.reloaded) or "none, since all files are the same as before"
     output_format.stdout().print(
         f"new weights: {names} · release {changed.release} · table version {changed.table_version}"
     )
@@ -270,7 +272,7 @@ def _together(found: "LiveCollectivePhi") -> str:
 
 
 def _place(settings: "Settings", endpoint: str | None) -> tuple[str, str | None, int | None]:
-    """Return the endpoint that was asked; where it is ours also its URL and the launcher."""
+    """Return the endpoint asked; for the run folder's constellation also HTTP URL and launcher."""
     from cluster.state_file import running
     from constellation.wire.channel import authority
 
@@ -281,9 +283,10 @@ def _place(settings: "Settings", endpoint: str | None) -> tuple[str, str | None,
 
 
 def _memory(launcher: int | None, router: int) -> int | None:
-    """Return the bytes of all processes; None when they are not ours: elsewhere, or a joined Ray's.
+    """Return the memory of all processes in bytes; None where they are not the launcher's children.
 
-    A Ray of our own and its actors descend from the launcher.
+    Processes on another machine or in a Ray cluster that was joined are not; a private Ray and its
+    actors are.
     """
     import psutil
 

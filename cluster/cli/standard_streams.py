@@ -86,7 +86,7 @@ StreamT = TypeVar("StreamT", _Output, _ErrorOutput)
 
 
 def prepare() -> Activity:
-    """Replace Python's standard streams by ours; return the record of their activity."""
+    """Replace Python's standard streams; return the record of their activity."""
     for number in (0, 1, 2):
         _open_closed(number)
     if sys.stdin is None:

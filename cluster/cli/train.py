@@ -101,7 +101,7 @@ def train(
             progress_lines.doing(progress.in_words)
             result = train_recipe(wanted, folder, progress)
     except KeyboardInterrupt:
-        console.print("stopped; checkpoints are written, the same command goes on from there")
+        console.print("stopped; checkpoints are written, the same command resumes from them")
         raise
     served = renew_served(folder, console)
     if as_json:
@@ -127,7 +127,7 @@ def renew_served(artifacts: Path, console: "Console") -> bool:
         try:
             names = client.reload().reloaded
         except ReloadRefused as error:
-            console.print(f"the constellation at {state.endpoint} goes on as it was: {error}")
+            console.print(f"the constellation at {state.endpoint} is unchanged: {error}")
         else:
             console.print(f"{state.endpoint} serves new weights of: {', '.join(names) or 'none'}")
     return True
@@ -161,7 +161,7 @@ def _summary(held_out: dict[str, Any]) -> str:
 def figures(held_out: dict[str, Any]) -> "Table":
     """Return a table of held-out bits per byte, one row per domain and one for all text.
 
-    A domain without a document that is long enough says so in its row.
+    The row of a domain without a long enough document holds a note instead of figures.
     """
     shown = [name for name in MODELS if name in held_out["bits_per_byte"]]
     titles = [*(MODELS[name] for name in shown), "documents", "arrive"]

@@ -95,7 +95,7 @@ def _validate(target: str, text: Path | None, coordizer: Path | None) -> "Valida
     home = kernel_folder.run_of(folder)
     coordizer = coordizer or (None if home is None else home / "coordizer")
     if texts and coordizer is None:
-        raise ConfigError(f"{folder} lies in no run with a coordizer; give --coordizer")
+        raise ConfigError(f"{folder} is not inside a run with a coordizer; give --coordizer")
     loaded = None if coordizer is None else Coordizer.load(coordizer)
     return run.validate_kernel(folder, coordizer=loaded, texts=texts)
 

@@ -123,7 +123,7 @@ def become(order: Order, watched: int) -> None:
     Args:
         order: What to run.
         watched: Descriptor of the process that this one does not outlive. Ray's workers look for
-            its id, which stays until somebody has waited for it.
+            its id, which stays in use until the process was waited for.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # A session of its own, not only a process group as Ray gives its workers: when the parent of a

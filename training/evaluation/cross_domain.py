@@ -48,7 +48,7 @@ def score_across(
         documents: Text nothing was fitted on; those of under 64 tokens are left out.
         coordizer: Coordizer of the kernels.
         kernels: Name -> kernel. One whose name is a domain is at home there.
-        seed: What they started from, if they share a start.
+        seed: Kernel that all started from; None when they share no start.
         documents_per_domain: Documents taken of each domain, spread evenly over them.
 
     Returns:

@@ -14,7 +14,7 @@
 
 After a pause the run goes back to its last good checkpoint, takes up batches it has not seen, and
 starts at a share of the scheduled rate that grows back over `recover_steps`. From the second try on
-it grows back to less. When `tries_max` tries brought no new good checkpoint, the run gives up.
+it grows back to less. When `tries_max` tries brought no new good checkpoint, the run is ended.
 
 All facts are the same on every worker, so all guards of one kernel decide alike.
 """

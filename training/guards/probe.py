@@ -3,7 +3,7 @@
 Cheap by construction: a few windows, one forward pass each. Changes neither weights nor torch's
 random state, so that probing does not alter a run.
 
-Shapes: B windows, T positions, C channels, V tokens, P positions looked at, K outcomes.
+Shapes: B windows, T positions, C channels, V tokens, P positions measured, K outcomes.
 """
 
 import statistics

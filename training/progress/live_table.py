@@ -158,7 +158,7 @@ def kernel_table(rows: Sequence[KernelRow], *, width: int = 120) -> RichTable:
     """Return a table with one row per kernel.
 
     Args:
-        rows: What is known of each. Columns that none of them fills are left out.
+        rows: Latest state of each kernel. Columns that are empty in all rows are left out.
         width: Columns of the terminal; where it is narrow, what matters less is left out.
     """
     shown = sorted(rows, key=lambda row: _ORDER.index(row.state))[:ROWS_MAX]

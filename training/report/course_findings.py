@@ -53,7 +53,7 @@ def states_sentence(known: Mapping[str, str]) -> str | None:
     if not by_state:
         return None
     told = "; ".join(f"{state}: {', '.join(names)}" for state, names in by_state.items())
-    return f"Not finished: {told}. What is said here is of the run so far."
+    return f"Not finished: {told}. This report covers the run so far."
 
 
 def phase_shares(facts: RunFacts) -> dict[str, dict[str, float]]:

@@ -1,6 +1,6 @@
 """Compute what a run has used of its budget: tokens, minutes, money. Pure.
 
-A run's usage is kept in its folder (`budget.json`), so a resumed run goes on counting.
+A run's usage is kept in its folder (`budget.json`), so a resumed run continues the count.
 """
 
 from collections.abc import Mapping

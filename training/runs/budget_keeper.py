@@ -37,7 +37,7 @@ class BudgetKeeper:
 
         Args:
             stop_file: Workers that see it write a checkpoint and stop.
-            tell: Gets all events, and the warnings among them.
+            tell: Called with all events, including the warnings.
 
         Raises:
             BudgetUsedUp: Nothing is left to begin with.
@@ -85,7 +85,7 @@ def _read_usage(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
-            f"{path} cannot be read ({error}), so nobody knows what this run has used; mend or "
-            "delete it"
+            f"{path} cannot be read ({error}), so the usage of this run is unknown; fix or "
+            "delete the file"
         ) from error
     return usage

@@ -1,7 +1,7 @@
 """Run trainings to their end: launch those that the schedule starts, and pass their events on.
 
-A thread waits in each training; this one reads the workers' event files, tells the schedule what
-it sees, and turns Ctrl-C into a clean stop. Knows nothing of Ray: it is told how to launch a
+A thread waits in each training; the driver's thread reads the workers' event files, passes them to
+the schedule, and turns Ctrl-C into a clean stop. Knows nothing of Ray: it is given how to launch a
 training and how to see that all is still well.
 """
 

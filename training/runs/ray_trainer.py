@@ -7,7 +7,7 @@ kernel; per-actor is one for the seed, if there is one, and one for every lane, 
 in threads of the driver, each with a storage folder of its own. A lane trains one kernel after the
 other, and a kernel whose lane is lost takes another.
 
-Workers tell the driver by event files, because `ray.train.report` may block them for seconds.
+Workers report to the driver by event files, because `ray.train.report` may block them for seconds.
 """
 
 import logging
@@ -261,7 +261,7 @@ class _HeadWatch:
                 return
             raise TrainingError(
                 f"Ray's head at {self._address[0]}:{self._address[1]} is gone ({error}); the last "
-                "checkpoints are intact, run the same command to go on from them"
+                "checkpoints are intact, run the same command to resume from them"
             ) from error
         self._missed = 0
 

@@ -2,7 +2,7 @@
 
     STAGED --room--> RUNNING --> FINISHED
        ^                |------> STOPPED   (Ctrl-C, or the budget)
-       |---- crash -----|------> FAILED    (it crashed too often, or cannot go on)
+       |---- crash -----|------> FAILED    (it crashed too often, or cannot resume)
 
 A kernel starts when its workers find free places and its memory fits beside that of the others:
 the predicted memory until its workers have reported a settled peak, then that one. Kernels start

@@ -70,7 +70,7 @@ class TrainingPlan:
         """Return the job of a kernel, or of the seed.
 
         Raises:
-            KeyError: There is none of that name.
+            KeyError: There is no job of that name.
         """
         jobs = dict(zip(self.kernels, self.branch_jobs, strict=True))
         if self.seed_job is not None:

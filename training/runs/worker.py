@@ -46,7 +46,7 @@ def train_share(
         Whether all of the share is finished; False after a stop.
 
     Raises:
-        TrainingError: A checkpoint or token file cannot be used, or a guard gave up.
+        TrainingError: A checkpoint or token file cannot be used, or a guard ended the run.
     """
     if plan.seed_job is not None and not train_kernel(
         plan, SEED, peers, on_progress=on_progress, should_stop=should_stop

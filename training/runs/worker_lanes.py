@@ -1,7 +1,7 @@
 """Reuse worker processes for one training after another, since starting them is slow.
 
-A lane is one run of workers: they train what they are told to, say that it is done, and wait. It
-is told by files in a folder of its own, since whoever calls and the workers may be on different
+A lane is one run of workers: they train a kernel by order, report that it is done, and wait. Orders
+are files in a folder of the lane, since the driver and the workers may be on different
 machines:
 
     order-N   the kernel to train next, written by the caller

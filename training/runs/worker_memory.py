@@ -41,7 +41,7 @@ def workers_that_fit(
     """Return how many workers of one group fit into the memory, `wanted` at most.
 
     Args:
-        plan: What is trained.
+        plan: The plan that is trained.
         names: What the group trains: the seed and a synchronized kernel by all workers together,
             every other kernel by one worker alone.
         wanted: Workers asked for.

@@ -8,7 +8,7 @@ from training.progress.events import KernelProgress
 def scalars(progress: KernelProgress) -> dict[str, float]:
     """Return name -> value of every finite number in a progress report.
 
-    Names are paths: what is compared with each other stands under one heading.
+    Names are paths: numbers that are compared with each other share the first part.
     """
     values = {
         "loss/train_bits_per_byte": progress.bits_per_byte,

@@ -73,7 +73,7 @@ def fill_frozen_input(decoder: Decoder, folder: Path | str, coordizer: Coordizer
     """
     table_VC = decoder.frozen_input
     if table_VC is None:
-        raise ConfigError("the kernel reads tokens through what it learns; set frozen_input")
+        raise ConfigError("the kernel's input embedding is trained; set frozen_input")
     if decoder.config.vocab_size != coordizer.vocab_size:
         raise ConfigError(
             f"the kernel has {decoder.config.vocab_size} tokens, the coordizer "

@@ -172,7 +172,7 @@ def _check_one_base(inputs: Sequence[_Input], coordizer: Coordizer) -> None:
         raise ConfigError(f"merging needs two kernels or more, got {len(inputs)}")
     for each in inputs:
         if each.kernel.tokenizer_hash != coordizer.tokenizer_hash:
-            raise ArtifactError(each.folder, "it speaks the tokens of another coordizer")
+            raise ArtifactError(each.folder, "the kernel uses the tokens of another coordizer")
         if each.base_hash != inputs[0].base_hash:
             raise ArtifactError(
                 each.folder,

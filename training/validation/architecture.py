@@ -1,6 +1,6 @@
 """Check an architecture in six ways, on a network with any weights.
 
-They look at what the network does, not at how it says it is built: later tokens are changed,
+They test what the network does, not its configuration: later tokens are changed,
 passes are counted from outside, couplings are moved and attention is measured again.
 
 Shapes: B texts, T tokens, V vocabulary, C channels.

@@ -134,7 +134,7 @@ def _stable_basins(learned: Mapping[str, FloatArray], fresh: Mapping[str, FloatA
     name = "stable basins"
     domains = sorted(set(learned) & set(fresh))
     if len(domains) < 2:
-        return not_applicable(name, "one domain alone has no other to be told from")
+        return not_applicable(name, "a single domain has no other to be distinguished from")
     distances_DD = pairwise_distances(
         np.stack([fresh[domain] for domain in domains]),
         np.stack([learned[domain] for domain in domains]),

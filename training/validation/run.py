@@ -102,7 +102,7 @@ def validate_run(folder: Path) -> ValidationReport:
         if "architecture" not in groups:
             groups = {"architecture": check_architecture(kernel.decoder), **groups}
         speaks = _speaks(kernel, run.coordizer)
-        held_out, why = None, "it speaks other tokens"
+        held_out, why = None, "it uses other tokens"
         if speaks.passed:
             held_out, why = run.held_out(name, kernel.config.context)
         groups[name] = (files, speaks, *check_trained(kernel.decoder, held_out, why=why))

@@ -73,7 +73,7 @@ class Decoder(nn.Module):
 
         Args:
             tokens_BT: Token ids, int64 or int32.
-            cache: What was read before; the new positions are appended to it.
+            cache: Keys and values of earlier tokens; the new positions are appended to it.
 
         Raises:
             InvalidPrompt: If there is no token, or more than the context or the cache holds.
@@ -87,7 +87,7 @@ class Decoder(nn.Module):
 
         Args:
             tokens_BT: Token ids, int64 or int32.
-            cache: What was read before; the new positions are appended to it.
+            cache: Keys and values of earlier tokens; the new positions are appended to it.
             depths: Counts the passes through recurrent layers; the caller's own.
         """
         positions = self.reserve(tokens_BT.shape[1], cache)

@@ -13,11 +13,11 @@ causality holds, and a text gives the same result alone, in a batch, in pieces a
 rounding: a step within rounding of the threshold may fall on either side.) The mean over tokens is
 what is reported, see `Depths`.
 
-A token that has stopped keeps its state. For tokens that go on, its keys and values at the further
-passes are those of this state; with a cache they are written down when the last token of a call
+A token that has stopped keeps its state. For tokens that continue, its keys and values at the
+further passes are those of this state; with a cache they are stored when the last token of a call
 stops. Every pass has a cache of its own. The decision itself takes no gradient.
 
-Shapes: B sequences, T positions, C channels, R tokens looked at, V vocabulary.
+Shapes: B sequences, T positions, C channels, R tokens read out, V vocabulary.
 Sources: Dehghani et al. (2019), Universal Transformers, for shared weights and kept states; Graves
 (2016), adaptive computation time; Schwarzschild et al. (2021) for depth chosen when it is used.
 """

@@ -40,7 +40,8 @@ def measurable_lengths(
     """Return the context lengths to measure a kernel at, rising.
 
     Args:
-        config: Configuration of the kernel. With learned positions it cannot be run beyond its context.
+        config: Configuration of the kernel. With learned positions a kernel cannot be run beyond
+            its context.
         wanted: Lengths asked for; None means the standard ones, or, where learned positions leave
             fewer than two of them, the context and its halves down to a sixteenth.
 

@@ -56,8 +56,8 @@ class Writing:
 
         Args:
             token: The choice, `end_id` included.
-            logits_V: What it was chosen from.
-            end_id: The token that ends a text; None if there is none.
+            logits_V: Logits from which it was chosen.
+            end_id: The token that ends a text; None without such a token.
             context: Tokens that can be read and written together, but for the last one written.
         """
         if token == end_id:
@@ -113,7 +113,7 @@ class Batch:
 
     Args:
         decoder: The kernel.
-        end_id: The token that ends a text; None if there is none.
+        end_id: The token that ends a text; None without such a token.
         prefill_tokens: Prompt tokens read in one step, at least 1.
         prefixes: Cache of prompts that were read; None caches none.
     """
@@ -156,7 +156,7 @@ class Batch:
         """Add a text; it is read and written from the next step on.
 
         Args:
-            prompt_ids: Tokens to go on from, 1 to the kernel's context.
+            prompt_ids: Tokens of the prompt, 1 to the kernel's context.
             sampling: Options of the draws.
             produced: What another kernel has written of the text, prompt left out. It is read
                 with the prompt and counts as if it had been written here.
@@ -186,7 +186,7 @@ class Batch:
         filled the context leaves the batch with that step.
 
         Args:
-            prompt_ids: Tokens to go on from, 1 to the kernel's context.
+            prompt_ids: Tokens of the prompt, 1 to the kernel's context.
             is_scored: Whether the prompt's likelihood is wanted, which costs a product with the
                 vocabulary for each of its tokens.
             kernel: Index of the kernel that reads it, in a batch of several kernels.

@@ -96,7 +96,7 @@ class CompiledDecoder:
             return self._written(tokens_BT, cache)
         except TorchDynamoException:  # it would be compiled anew; nothing was counted yet
             self.is_compiled = False
-            logger.exception("compiled kernel given up")
+            logger.exception("compiling a kernel failed")
             return self._decoder.hidden(tokens_BT, cache)
 
     def logits(self, hidden: Tensor) -> Tensor:

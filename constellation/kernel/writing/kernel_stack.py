@@ -227,7 +227,7 @@ class KernelStack(Decoder):
 
         Args:
             tokens_BT: Token ids.
-            cache: What was read before; the new positions are appended to it.
+            cache: Keys and values of earlier tokens; the new positions are appended to it.
             kernels: The place of every row's kernel.
         """
         self._lookup.rows = rows = self._rows(kernels)

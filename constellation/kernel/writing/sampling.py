@@ -3,7 +3,7 @@
 Order: logit bias, repetition penalty, presence and frequency penalties, the end token held back,
 temperature, top-k, top-p, min-p. Randomness comes from a generator passed in, so the same seed
 draws the same tokens. What a `Sampler` draws depends on the seed and on how many tokens were
-written, not on who drew those: another kernel that goes on with an answer draws as the first one
+written, not on which kernel drew those: another kernel that continues a reply draws as the first
 would have. Shapes: R rows, V tokens.
 
 Source: the finaliser of SplitMix64, Steele, Lea and Flood, "Fast splittable pseudorandom number
@@ -27,8 +27,8 @@ class Sampler:
 
     Args:
         sampling: Options of the draws.
-        prompt_ids: Tokens that the sequence goes on from.
-        end_id: The token that ends a text; None if there is none.
+        prompt_ids: Tokens of the prompt.
+        end_id: The token that ends a text; None without such a token.
         vocab_size: V.
         other_ends: Tokens that end a text too.
 

@@ -53,7 +53,7 @@ class StackedBatch(Batch):
 
     Args:
         stack: The kernels; `Writing.kernel` is a place in it.
-        end_id: The token that ends a text; None if there is none.
+        end_id: The token that ends a text; None without such a token.
         prefill_tokens: Prompt tokens read in one step, at least 1, of all kernels together.
         prefixes: Where prompts that were read are kept; None keeps none.
     """
