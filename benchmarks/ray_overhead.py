@@ -39,7 +39,7 @@ from training.loop.step import Alone, StepConfig
 from training.progress.events import Event, KernelProgress, OnEvent
 from training.recipe_running import WorkersSection
 from training.runs.driver import drive
-from training.runs.event_files import told_to_file
+from training.runs.event_files import event_writer
 from training.runs.schedule import Room
 from training.runs.training_plan import TrainingPlan
 from training.runs.worker import train_kernel
@@ -202,7 +202,7 @@ def _train_plain(path: Path, kernel: str) -> None:
     """Train one kernel in this process, as a Ray worker would."""
     torch.set_num_threads(1)
     plan = TrainingPlan.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    with told_to_file(plan.checkpoints, f"{kernel}-0") as tell:
+    with event_writer(plan.checkpoints, f"{kernel}-0") as tell:
         train_kernel(plan, kernel, Alone(), on_progress=tell, should_stop=plan.stop_file.exists)
 
 

@@ -1,7 +1,7 @@
-"""What a path is that `add` is given: a finished kernel, text, or something that is neither.
+"""Find out what the path given to `add` is: a finished kernel, an adapter, a model or plain text.
 
-Nothing is taken for text because it is not known: the weights of a model, and what belongs to
-them, are refused by name with what can be done about it.
+Unknown content is not assumed to be text: model weights and their side files are refused with a
+message that names the file and the way out.
 """
 
 from enum import StrEnum
@@ -23,11 +23,11 @@ _OF_A_MODEL: Final = (
     "*.ckpt", "*.ggml", "*.onnx", "*.pt", "*.pth", "*.safetensors", "pytorch_model*.bin",
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
 )  # fmt: skip
-"""Files of a model's folder that lie in no folder of text."""
+"""Names of files that belong to a model's folder and never occur in a folder of text."""
 
 
 class Arrival(StrEnum):
-    """What a path holds that can become a kernel."""
+    """Kinds of content at a path from which a kernel can be made."""
 
     KERNEL = "a finished kernel"
     ADAPTER = "an adapter with its base"
@@ -36,26 +36,28 @@ class Arrival(StrEnum):
 
 
 def arrival_at(path: Path) -> Arrival:
-    """Return what a path holds.
+    """Return which kind of content a path holds.
 
     Raises:
-        CorpusError: There is nothing.
-        ArtifactError: There is something that can neither be served nor read as text: an adapter of
+        CorpusError: The path does not exist.
+        ArtifactError: The content can neither be served nor read as text: an adapter of
             peft, a GGUF file, weights without their configuration, a file of a model's folder.
     """
     arrival = _kind(path)
     home = path.parent
     if path.is_file() and (_kind_of_folder(home) or (home / PEFT_FILE).exists()):
-        raise ArtifactError(path, f"is a file of the model in {home}; give the folder itself")
+        raise ArtifactError(
+            path, f"is a file of the model in {home}; give the folder {home} instead"
+        )
     return arrival
 
 
 def check_text(path: Path) -> None:
-    """Refuse as the text of a domain what is none.
+    """Raise unless a path holds plain text, which can serve as the text of a domain.
 
     Raises:
-        CorpusError: There is nothing.
-        ConfigError, ArtifactError: There is a kernel, or a model of another kind.
+        CorpusError: The path does not exist.
+        ConfigError, ArtifactError: The path holds a kernel, or a model of another kind.
     """
     arrival = _kind(path)
     if arrival is not Arrival.TEXT:
@@ -75,7 +77,7 @@ def _kind(path: Path) -> Arrival:
 
 
 def _kind_of_folder(path: Path) -> Arrival | None:
-    """Return which of the kinds that are served lies in a folder; None for any other folder."""
+    """Return which kind of servable model a folder holds; None for any other folder."""
     if (path / KERNEL_FILE).exists():
         return Arrival.KERNEL
     if is_adapter(path):
@@ -89,7 +91,7 @@ def _refuse_weights(path: Path) -> None:
     if _is_gguf(path):
         raise ArtifactError(path, _of_gguf())
     if path.suffix.lower() in _WEIGHTS:
-        raise ArtifactError(path, "holds weights and is no text; give the whole folder of a model")
+        raise ArtifactError(path, "holds weights, not text; give the whole folder of the model")
 
 
 def _refuse_unknown_model(folder: Path) -> None:
@@ -97,18 +99,19 @@ def _refuse_unknown_model(folder: Path) -> None:
         raise ArtifactError(
             folder,
             "is an adapter of peft, which is not served by itself; merge it into its base model "
-            "(merge_and_unload, then save_pretrained) and add the folder of that",
+            "(merge_and_unload, then save_pretrained) and add the folder of the merged model",
         )
     files = sorted(path for path in folder.iterdir() if path.is_file())
     if any(map(_is_gguf, files)):
         raise ArtifactError(folder, _of_gguf())
-    telling = [file.name for file in files if any(map(file.match, _OF_A_MODEL))]
-    if telling:
+    model_files = [file.name for file in files if any(map(file.match, _OF_A_MODEL))]
+    if model_files:
         raise ArtifactError(
             folder,
-            f"holds {telling[0]}, so it is no folder of text, but none of what can be served: a "
-            "kernel (kernel.json), an adapter of this project (adapter.safetensors), or a Hugging "
-            "Face model (config.json, tokenizer.json and weights in safetensors)",
+            f"holds {model_files[0]}, so it is no folder of text; and it is no "
+            "model that can be served: a kernel (kernel.json), an adapter of this project "
+            "(adapter.safetensors), or a Hugging Face model (config.json, tokenizer.json and "
+            "weights in safetensors)",
         )
 
 

@@ -1,4 +1,4 @@
-"""The only file that calls ray.init. Starts a Ray of our own on loopback, or joins a cluster."""
+"""Start a private Ray on loopback or join a Ray cluster; the only file that calls ray.init."""
 
 import contextlib
 import functools
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 NAMESPACE = "constellation"
 _RAY_WORKER = "ray._private.workers.default_worker"
-"""What Ray's workers run."""
+"""Module that Ray runs as a worker process."""
 _PRODUCTS_MAX = "64"
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # requests and weights never pass through it
 
@@ -35,7 +35,7 @@ _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # requests and weights never pass throu
 _LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 _LATE: Final = "timed out"
-"""What Ray says when a process of its own was not ready in time."""
+"""Part of Ray's error message when one of its own processes was not ready in time."""
 
 _UNFORKED: Final = (
     "processes that start now take seconds longer and share no memory, since none can be forked"
@@ -45,7 +45,7 @@ ADVICE: Final = (
     f"install a Ray that was tried: pip install 'ray[default,train]{ray_versions.TRIED}', or join "
     "a Ray that you protect yourself: constellation up --address"
 )
-"""The way out when a Ray of our own listens beyond loopback."""
+"""Way out for the user when a private Ray listens on more than loopback."""
 
 
 @functools.cache
@@ -91,14 +91,14 @@ def _environment(token: str) -> dict[str, str]:
 
 
 class OwnRay:
-    """A Ray of our own that runs, and the watch over what it needs to start processes."""
+    """A running private Ray, and the supervision of the processes it needs to start workers."""
 
     def __init__(self, folder: Path, forks: ForkServer | None) -> None:
-        """Note which files Ray cannot do without.
+        """Record which files Ray needs, so that `check` can find them missing.
 
         Args:
             folder: The private folder.
-            forks: From where workers are forked; None: every worker is a Python of its own.
+            forks: The server that forks workers; None when every worker starts as a new Python.
         """
         self.folder = ray_part(folder)
         """Where Ray has its logs and sockets."""
@@ -106,7 +106,7 @@ class OwnRay:
         self._sockets = tuple(self.folder.glob("session_2*/sockets/*"))
 
     def check(self) -> StartState:
-        """Look after the fork server; return how processes can be started now. Never waits."""
+        """Supervise the fork server; return how workers can be started now. Never blocks."""
         if self._forks is not None:
             self._forks.check(time.monotonic())
         if not all(path.exists() for path in self._sockets):
@@ -131,7 +131,7 @@ def local_ray(
     folder: Path | None = None,
     preloaded: Sequence[str] = (),
 ) -> Iterator[OwnRay]:
-    """Run a Ray of our own on loopback, behind a token nobody else knows; stop it at the end.
+    """Run a private Ray on loopback, protected by a random token, and stop it when the block ends.
 
     Args:
         num_cpus: What tasks may claim. With 0 Ray keeps no idle workers, which saves their memory;
@@ -207,10 +207,10 @@ def _forking(private: Path, preloaded: Sequence[str]) -> Iterator[ForkServer]:
 
 
 def raylet() -> psutil.Process:
-    """Return the process that starts the workers of the Ray that this process runs.
+    """Return the raylet: the process that starts the workers of the Ray started by this process.
 
     Raises:
-        DeploymentError: There is none.
+        DeploymentError: This process runs no Ray.
     """
     for child in psutil.Process().children(recursive=True):
         if child.name() == "raylet":
@@ -220,10 +220,10 @@ def raylet() -> psutil.Process:
 
 @contextmanager
 def joined_ray(address: str, *, namespace: str = NAMESPACE) -> Iterator[None]:
-    """Join a running cluster; leave it at the end.
+    """Join a running Ray cluster, and disconnect from it when the block ends.
 
     Raises:
-        DeploymentError: There is none at `address`, or it lets nobody join.
+        DeploymentError: No cluster answers at `address`, or the cluster refuses to be joined.
     """
     if address.partition(":")[0] in LOOPBACK:
         apply_environment(_LOOPBACK_ONLY)

@@ -1,4 +1,4 @@
-"""How many kernels fit into a memory and what they cost. Pure: measured speeds are arguments.
+"""Compute how many kernels fit into a given memory, and the memory and speed of each. Pure.
 
 The parameter, FLOP and cache formulas are the kernel's own (`KernelConfig`); the overheads of
 processes are measured and written down here with their source.
@@ -18,47 +18,47 @@ _MIB: Final = 2**20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overheads:
-    """Memory that processes need beside weights and caches, in bytes.
+    """Memory in bytes that processes need in addition to weights and caches.
 
     Measured as private and proportional memory (USS, PSS) of a `constellation up` with three toy
     kernels that had given 150 answers each, Linux x86-64, Python 3.11, Ray 2.60, torch 2.13 for
     the CPU, 2026-11-22: 45 MiB USS and 77 MiB PSS per kernel (39 USS before the first answer), 39
     and 41 MiB USS for registry and router, 191 MiB that they all share with the fork server, 22 MiB
     USS for that, 87 MiB for the launcher, 341 MiB for Ray's seven processes. Where workers are not
-    forked (another system than Linux, a cluster that somebody else started) a kernel takes 196.
+    forked (another system than Linux, a Ray cluster that was joined) a kernel takes 196.
     """
 
     kernel_bytes: int = 45 * _MIB
-    """One kernel process: Python, Ray's worker, torch, gRPC; what it does not share."""
+    """Memory of one kernel process that it does not share: Python, Ray's worker, torch, gRPC."""
     shared_bytes: int = (191 + 22) * _MIB
-    """What all processes that are forked share, and the process that they are forked from."""
+    """Memory that all forked processes share, plus that of the process they are forked from."""
     router_bytes: int = 41 * _MIB
     registry_bytes: int = 39 * _MIB
     daemons_bytes: int = (341 + 87) * _MIB
-    """Ray's own processes and the launcher."""
+    """Memory of Ray's own processes and of the launcher."""
 
     @property
     def fixed_bytes(self) -> int:
-        """What is needed before the first kernel."""
+        """Memory in bytes that is needed before the first kernel starts."""
         return self.shared_bytes + self.router_bytes + self.registry_bytes + self.daemons_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
-    """What is to be hosted."""
+    """The kernels to be hosted: number, shape, and settings that cost memory."""
 
     config: KernelConfig
-    """The shape of every kernel."""
+    """Shape (architecture) of every kernel."""
     slots: int
-    """Answers one kernel writes at the same time, each with a cache for the whole context."""
+    """Replies that one kernel writes at the same time, each with a cache for the whole context."""
     num_kernels: int | None = None
-    """Kernels wanted; None asks for as many as fit."""
+    """Number of kernels wanted; None asks for as many as fit."""
     dtype: torch.dtype = torch.float32
-    """Of weights and caches."""
+    """Data type of weights and caches."""
     prefix_bytes: int = 0
-    """What one process may keep of prompts that it has read."""
+    """Memory of one process for caching prompts that it has read, in bytes."""
     per_actor: int = 1
-    """Kernels of one process, which are stacked when they are several."""
+    """Kernels per process; several kernels of one process are stacked."""
 
     def __post_init__(self) -> None:
         if self.slots < 1:
@@ -71,13 +71,14 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What is there to host it."""
+    """The machine that is to host the kernels."""
 
     memory_bytes: int
-    """Memory that may be used."""
+    """Memory that may be used, in bytes."""
     num_cores: int
     decode_tokens_per_second: float | None = None
-    """Measured: one kernel of this shape writing one answer on one core; None: not measured."""
+    """Measured speed of one kernel of this shape that writes one reply on one core; None when it
+    was not measured."""
 
     def __post_init__(self) -> None:
         if self.memory_bytes < 0 or self.num_cores < 1:
@@ -89,55 +90,55 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What hosting costs. Sizes in bytes."""
+    """Memory and speed of the planned kernels. Sizes in bytes."""
 
     num_parameters: int
-    """Of one kernel."""
+    """Parameters of one kernel."""
     weights_bytes: int
-    """Of one kernel."""
+    """Weights of one kernel."""
     layout_bytes: int
-    """Of one kernel: its matrices once more, laid out for several answers at a time; 0 in a
+    """Second copy of one kernel's matrices, laid out for several replies at a time; 0 in a
     stack."""
     cache_bytes: int
-    """Of one kernel with all slots full, and its share of the prompts that are kept."""
+    """Cache of one kernel with all slots full, and its share of the cached prompts."""
     process_bytes: int
-    """One kernel's share of the overhead of its process, when that is full."""
+    """One kernel's share of the overhead of its process, when the process is full."""
     kernel_bytes: int
-    """One kernel actor in all: the four above."""
+    """One kernel in all: the sum of weights, layouts, cache and process overhead."""
     fixed_bytes: int
-    """Router, registry, launcher and Ray's daemons."""
+    """Router, registry, launcher and Ray's daemons together."""
     num_fitting: int
-    """Kernels that fit into the memory, at most 240: the seats."""
+    """Number of kernels that fit into the memory, at most 240, the number of seats."""
     num_kernels: int
-    """Kernels planned: those asked for, else those that fit."""
+    """Number of kernels planned: the number wanted, else the number that fits."""
     num_actors: int
     """Ray actors: processes of kernels, a router and a registry; 0 without a kernel."""
     total_bytes: int
-    """For the planned kernels; 0 without any."""
+    """All planned kernels and the fixed part together; 0 when no kernel is planned."""
     fits: bool
-    """True when the planned kernels, one at least, fit."""
+    """True when at least one kernel is planned and all planned kernels fit."""
     flops_per_token: int
-    """Forward FLOPs of a token that sees half of the context."""
+    """Forward FLOPs of one token that attends to half of the context."""
     tokens_per_second_kernel: float | None
-    """One kernel writing one answer, alone; None when not measured."""
+    """Speed of one kernel writing one reply alone; None when it was not measured."""
     tokens_per_second_all: float | None
-    """All kernels together when each writes one answer, the cores shared out."""
+    """Speed of all kernels together, each writing one reply, with the cores shared evenly."""
 
 
 NUM_SEATS: Final = 240
-"""Kernels a constellation has seats for: the E8 roots."""
+"""Largest number of kernels of a constellation: the roots of E8."""
 
 
 def make_plan(load: Load, machine: Machine, overheads: Overheads | None = None) -> Plan:
-    """Return what the wanted kernels cost on the machine.
+    """Return the memory and speed of the wanted kernels on a machine.
 
         cache  = slots * context * bytes per cached token + prefixes
         own    = weights + layouts + cache
         total  = fixed + num_kernels * own + num_processes * process overhead
 
     Left out: the working memory of a prompt being read, and the page cache of the weight files.
-    The speed of all together takes cores for the only thing that kernels compete for; large ones
-    compete for the memory's bandwidth too and stay below it.
+    The speed of all kernels together assumes that kernels compete for cores only; large kernels
+    compete for memory bandwidth too and are slower than this estimate.
     """
     overheads = overheads or Overheads()
     config = load.config

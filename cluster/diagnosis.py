@@ -1,4 +1,4 @@
-"""`doctor`'s judgement: facts of a machine in, findings with the way to mend them out. Pure."""
+"""Judge the facts of a machine for `doctor`: facts in, findings with their remedies out. Pure."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,19 +13,19 @@ _NAME = re.compile(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?")
 _LEAST = re.compile(r"(?:>=|==)\s*([0-9.]+)")
 
 MEMORY_BYTES_MIN = _GIB
-"""Below this not even a few small kernels start."""
+"""Below this free memory not even a few small kernels start."""
 MEMORY_BYTES_COMFORT = 2_500_000_000
-"""Eight small kernels, router, registry and Ray's daemons."""
+"""Free memory for eight small kernels, router, registry and Ray's daemons."""
 SHARED_BYTES_MIN = 128 * _MIB
-"""Ray's object store of 100 MiB lies in shared memory, with room to spare."""
+"""Least free shared memory: Ray's object store of 100 MiB lies there, with some reserve."""
 OPEN_FILES_MIN = 4_096
 """As many callers as requests, connections of HTTP and logs that settings allow by default."""
 DISK_BYTES_MIN = _GIB
-"""A small training run and its checkpoints."""
+"""Free disk space for a small training run and its checkpoints."""
 
 
 class Level(StrEnum):
-    """How bad a finding is."""
+    """How serious a finding is: ok, a warning, or a failure that prevents a start."""
 
     OK = "ok"
     WARN = "warn"
@@ -34,79 +34,79 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One line of a diagnosis."""
+    """One line of the diagnosis: what was checked, the result, and the remedy."""
 
     subject: str
     level: Level
     detail: str
-    """What was found."""
+    """What the check found."""
     mend: str = ""
-    """What to do about it; empty when nothing is wrong."""
+    """The remedy for the user; empty when nothing is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PortFacts:
-    """The address that clients are to reach."""
+    """Whether the address for clients can be listened on."""
 
     host: str
     port: int
     free: bool
     problem: str = ""
-    """What the system said when it was not."""
+    """The system's error message when the port is not free."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFacts:
-    """What the state file of the run folder says."""
+    """State of the constellation that the run folder's state file describes."""
 
     endpoint: str
-    """host:port; empty when it is gone."""
+    """host:port of the router; empty when the constellation has ended."""
     pid: int
-    """The launcher's; 0 when it is gone."""
+    """Process id of the launcher; 0 when the constellation has ended."""
     alive: bool
-    """The launcher's process runs."""
+    """Whether the launcher's process runs."""
     answers: bool
-    """The router answers its health check."""
+    """Whether the router answers its health check."""
     kernels_down: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArtifactFacts:
-    """What is in the artifacts' folder: its current release."""
+    """State of the artifacts folder's current release."""
 
     folder: str
     exists: bool
     num_kernels: int = 0
     problems: tuple[str, ...] = ()
-    """Files that cannot be loaded or do not belong together."""
+    """Messages about files that cannot be loaded or do not belong together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MachineFacts:
-    """Everything the doctor looks at. Sizes in bytes; None: it cannot be told here."""
+    """All facts that `diagnose` judges. Sizes in bytes; None where the system does not say."""
 
     python: tuple[int, int, int]
     packages: dict[str, str | None]
     """Distribution -> installed version, None when it is missing."""
     requirements: Sequence[str]
-    """What the project asks for, such as "numpy>=2.0"."""
+    """Requirements of the project, such as "numpy>=2.0"."""
     memory_free: int
     memory_total: int
     num_cores: int
     open_files: int
-    """Files, connections among them, that a process may have open."""
+    """Largest number of files, network connections included, that a process may have open."""
     gpus: tuple[str, ...]
     shared_free: int | None
     disk_free: int
     port: PortFacts
     num_rays: int
-    """Ray control stores that run on this machine, ours included."""
+    """Ray control stores that run on this machine, this project's included."""
     run: RunFacts | None
     artifacts: ArtifactFacts
 
 
 def diagnose(facts: MachineFacts) -> list[Finding]:
-    """Return one finding per matter, in a fixed order."""
+    """Return the findings of all checks, in a fixed order."""
     return [
         check_python(facts.python),
         *check_packages(facts.packages, facts.requirements),
@@ -156,7 +156,7 @@ def check_packages(
 
 
 def check_ray_version(found: str | None) -> Iterator[Finding]:
-    """Judge a Ray that is there, but newer or older than what was tried."""
+    """Warn about an installed Ray that is newer or older than the tested versions."""
     note = None if found is None else untried(found)
     if note is not None:
         yield _warn("ray version", note, f"pip install 'ray[default,train]{TRIED}'")
@@ -193,7 +193,7 @@ def check_open_files(limit: int) -> Finding:
     """Judge how many connections a process can hold, each of which is an open file."""
     detail = f"{limit} at most in one process"
     if limit < OPEN_FILES_MIN:
-        mend = f"callers beyond that hear nothing; ask for more: ulimit -Hn {OPEN_FILES_MIN}"
+        mend = f"more callers than that get no answer; raise the limit: ulimit -Hn {OPEN_FILES_MIN}"
         return _warn("open files", detail, mend)
     return _ok("open files", detail)
 
@@ -224,24 +224,26 @@ def check_disk(free: int) -> Finding:
 
 
 def check_port(port: PortFacts, run: RunFacts | None) -> Finding:
-    """Judge whether clients can be served where the configuration says."""
+    """Judge whether the configured address for clients can be listened on."""
     where = f"{port.host}:{port.port}"
     if port.port == 0:
         return _ok("port", "chosen by the system at start")
     if port.free:
         return _ok("port", f"{where} is free")
     if run is not None and run.alive and run.endpoint.rpartition(":")[2] == str(port.port):
-        return _ok("port", f"{where} is our own")
+        return _ok("port", f"{where} is used by the running constellation")
     return _fail("port", f"{where}: {port.problem}", "choose another: constellation up --port 0")
 
 
 def check_run(run: RunFacts | None) -> Finding:
-    """Judge the constellation of the run folder."""
+    """Judge the constellation that runs from the run folder."""
     if run is None:
-        return _ok("constellation", "none runs from here")
+        return _ok("constellation", "none runs from this run folder")
     if not run.alive:
         return _warn(
-            "constellation", "one ran here and did not end well", "start it: constellation up"
+            "constellation",
+            "one ran from this run folder and ended without `constellation down`",
+            "start it again: constellation up",
         )
     detail = f"process {run.pid} at {run.endpoint}"
     if not run.answers:
@@ -252,22 +254,28 @@ def check_run(run: RunFacts | None) -> Finding:
         )
     if run.kernels_down:
         names = ", ".join(run.kernels_down)
-        return _warn("constellation", f"{detail}: {names} down", "restarts by itself; see the logs")
+        return _warn(
+            "constellation",
+            f"{detail}: {names} down",
+            "these kernels are restarted automatically; see the logs",
+        )
     return _ok("constellation", f"{detail} answers, all kernels up")
 
 
 def check_rays(num_rays: int, run: RunFacts | None) -> Finding:
-    """Judge how many Rays share this machine."""
+    """Judge how many Ray instances share this machine."""
     own = int(run is not None and run.alive)
     others = max(0, num_rays - own)
-    detail = f"{own} of ours, {others} other{'s' if others != 1 else ''} on this machine"
+    detail = (
+        f"{own} of this constellation, {others} other{'s' if others != 1 else ''} on this machine"
+    )
     if others:
-        return _warn("ray", detail, "they share memory and cores with this one")
+        return _warn("ray", detail, "other Rays take memory and cores from the constellation")
     return _ok("ray", detail)
 
 
 def check_artifacts(artifacts: ArtifactFacts) -> Iterator[Finding]:
-    """Judge what training left: one line per problem."""
+    """Judge the artifacts folder: one finding per problem."""
     if not artifacts.exists:
         yield _warn(
             "artifacts", f"{artifacts.folder} has no release", "train: constellation train starter"

@@ -1,4 +1,4 @@
-"""Is there room in the run folder? Asked before anything is started that would need it."""
+"""Check, before a constellation is started, that its run folder has enough disk space."""
 
 import errno
 import os
@@ -13,14 +13,14 @@ from constellation.releases.store import ReleaseStore
 from constellation.settings import Settings
 
 SMALL_BYTES: Final = 2 * 2**20
-"""For the table, the state and the first lines of the logs."""
+"""Space for the table, the state file and the first lines of the logs."""
 _WEIGHTS: Final = "weights.safetensors"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_RESERVE: Final = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 def check_room(settings: Settings) -> None:
-    """Refuse a run folder that cannot hold what a constellation writes when it starts.
+    """Raise when the run folder cannot hold the files that a constellation writes when it starts.
 
     Raises:
         DeploymentError: The disk is full, the quota is used up, or the folder cannot be written.
@@ -44,9 +44,9 @@ def check_room(settings: Settings) -> None:
 
 
 def needed_bytes(settings: Settings) -> int:
-    """Return what is written when a constellation starts, in bytes: at most, where kernels differ.
+    """Return an upper limit, in bytes, of what a constellation writes when it starts.
 
-    The copies of weights that processes map are nearly all of it; those that an earlier
+    Nearly all of it are the copies of weights that processes map. Copies that an earlier
     constellation left are removed first, and are not counted twice.
     """
     kept = settings.run_dir / "weights"
@@ -57,7 +57,7 @@ def needed_bytes(settings: Settings) -> int:
 
 
 def _mapped(settings: Settings) -> Iterator[Blob]:
-    """Yield the weights that processes map: those of kernels, and those of bases of adapters."""
+    """Yield the weight files that processes memory-map: those of kernels and of adapter bases."""
     store, kernel = ReleaseStore(settings.artifacts), settings.kernel
     if store.current() is None:
         return  # nothing will be served, which the launcher says
@@ -69,7 +69,7 @@ def _mapped(settings: Settings) -> Iterator[Blob]:
 
 
 def _reserve(folder: Path, num_bytes: int) -> None:
-    """Take that much and give it back at once: what is free says nothing of quotas."""
+    """Reserve disk space and free it at once: the free space alone does not show quotas."""
     with tempfile.TemporaryFile(dir=folder) as file:
         if num_bytes > _free_bytes(folder):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

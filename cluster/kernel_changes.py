@@ -1,4 +1,4 @@
-"""Let a kernel join or leave: live where its constellation runs, else in the artifacts alone."""
+"""Add, remove or change a kernel: live if its constellation runs, else in the artifacts only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,40 +27,41 @@ from training.progress.events import OnEvent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """A file, or a part or record of one, that a kernel learned from."""
+    """A file of training text, or a part or record of a file, that a kernel learned from."""
 
     name: str
     num_documents: int
-    """Pieces that it was cut into; 0 for one that was unlearned, whose text is gone."""
+    """Documents that the source was cut into; 0 for an unlearned source, whose text is gone."""
     unlearned: bool
-    """Whether the kernel routes as if it had never read it."""
+    """Whether the kernel routes as if it had never read the source."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Added:
-    """A kernel that has joined, and what came of it."""
+    """A kernel that has joined, with the held-out cost for all domains."""
 
     kernel: NewKernel
     changed: Changed
     others: GrowthCost | None
-    """Held-out text of the other domains; None when the artifacts hold none."""
+    """Held-out bits of the other domains before and after; None when the artifacts hold no such
+    text."""
     own: GrowthCost | None
-    """Held-out text of its own domain: before, the nearest of the others wrote it."""
+    """Held-out bits of the kernel's own domain; before, the nearest other kernel wrote the text."""
 
 
 def make_kernel(
     artifacts: Path, name: str, path: Path, text: Path | None, on_event: OnEvent
 ) -> NewKernel:
-    """Train a kernel on text, or take a finished one, so that it can join.
+    """Train a kernel on text, or import a finished one, so that `join` can add it.
 
     Args:
         artifacts: Folder that training wrote.
-        name: Of the new kernel.
+        name: Name of the new kernel.
         path: A file or folder of text, or the folder of a finished kernel, be it whole or an
             adapter, or of a causal model of `transformers`; that of a kernel which was removed
             brings it back as it was.
         text: Text of the finished kernel's domain; None when it is trained or taken back.
-        on_event: Told of the training.
+        on_event: Called with the progress of training.
 
     Raises:
         ConfigError: A finished kernel came without text, or text twice.
@@ -81,17 +82,19 @@ def make_kernel(
     if its_place and (text is None or is_kept(text, artifacts, name)):
         return take_back(artifacts, name)
     if text is None:
-        raise ConfigError(f"{path} is {arrival}: --text says where its domain lies, and is needed")
+        raise ConfigError(
+            f"{path} is {arrival}; give text of its domain, to fit routing to, with --text"
+        )
     return import_new(artifacts, name, path, text, on_event)
 
 
 def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:
-    """Let a kernel that was made join, and say what it cost.
+    """Add a finished kernel to what is served, and return its cost on held-out text.
 
     Args:
         artifacts: Folder that training wrote.
         new: The kernel.
-        client: Of the constellation that runs from the artifacts; None when none does.
+        client: Client of the constellation that runs from the artifacts; None when none does.
 
     Raises:
         GrowthRefused, IncompatibleKernels: It does not fit; nothing has changed.
@@ -113,12 +116,12 @@ def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:
 
 
 def change_served(artifacts: Path, change: Change, client: Client | None) -> Changed:
-    """Change what is served: live where the constellation runs, else in the artifacts alone.
+    """Apply a change to what is served: live if a constellation runs, else in the artifacts only.
 
     Args:
         artifacts: Folder that training wrote.
-        change: What is to be done.
-        client: Of the constellation that runs from the artifacts; None when none does.
+        change: The change to make.
+        client: Client of the constellation that runs from the artifacts; None when none does.
 
     Raises:
         GrowthRefused, UnknownKernel, IncompatibleKernels: It cannot be done; nothing has changed.
@@ -128,7 +131,9 @@ def change_served(artifacts: Path, change: Change, client: Client | None) -> Cha
     if client is not None:
         return client.change(change)
     if not artifacts.is_dir():
-        raise ArtifactError(artifacts, "is no folder; train one first, or name it by --artifacts")
+        raise ArtifactError(
+            artifacts, "is not a folder; train one first, or name another by --artifacts"
+        )
     with typed_writes(artifacts), owned(artifacts, "a change of what is served", TrainingError):
         store = ReleaseStore(artifacts)
         before = store.read_current()
@@ -148,7 +153,7 @@ def list_sources(artifacts: Path, name: str) -> list[Source]:
     """Return the sources of a kernel's training text, in the order of their names.
 
     Raises:
-        UnknownKernel: There is none of that name.
+        UnknownKernel: There is no kernel of that name.
         GrowthRefused: The kernel was spawned, and shares the text of another.
         ArtifactError: The release is damaged.
     """
@@ -165,7 +170,7 @@ def list_sources(artifacts: Path, name: str) -> list[Source]:
 
 
 def _cost(documents: Sequence[Document], before: Path, after: Path) -> GrowthCost | None:
-    """Return what the kernel costs these documents; None when there are none that are scored."""
+    """Return the cost of the kernel on these documents; None when no document is scored."""
     return growth_cost(
         documents,
         before=routing_of(before),

@@ -1,7 +1,7 @@
-"""Does any process of ours listen where other machines can reach it? Asked of the system itself.
+"""Check which sockets of this project's processes can be reached from other machines.
 
-Nothing that Ray promises is taken for granted: what keeps it on loopback is a variable that was
-made for other systems.
+The operating system is asked, not Ray: Ray is kept on loopback by an environment variable that was
+made for other systems and may change its meaning.
 """
 
 import ipaddress
@@ -13,14 +13,14 @@ from constellation.errors import NotOnLoopback
 
 
 def check_loopback(advice: str, *, open_ports: Collection[int] = ()) -> None:
-    """Refuse when this process, or one below it, listens beyond loopback.
+    """Raise when this process or one of its descendants listens on more than loopback.
 
     Args:
-        advice: The way out, for whoever reads the error.
+        advice: What the user can do, for the error's message.
         open_ports: Ports that may be open to other machines.
 
     Raises:
-        NotOnLoopback: One listens elsewhere; names the process and its address.
+        NotOnLoopback: A process listens elsewhere; the error names it and its address.
     """
     for process, host, port in listening():
         if not is_loopback(host) and port not in open_ports:
@@ -28,10 +28,7 @@ def check_loopback(advice: str, *, open_ports: Collection[int] = ()) -> None:
 
 
 def listening() -> Iterator[tuple[psutil.Process, str, int]]:
-    """Yield (process, host, port) of every TCP socket at which this process or its children listen.
-
-    Children of children are looked at, too.
-    """
+    """Yield (process, host, port) of every listening TCP socket of this process and descendants."""
     own = psutil.Process()
     for process in (*own.children(recursive=True), own):
         try:
@@ -44,14 +41,14 @@ def listening() -> Iterator[tuple[psutil.Process, str, int]]:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether only this machine reaches an address: 127.0.0.0/8, ::1, and one in the other."""
+    """Return whether only this machine reaches an address: 127.0.0.0/8 (also as IPv6) or ::1."""
     address = ipaddress.ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
 
 
 def name_of(process: psutil.Process) -> str:
-    """Return what a process is called, with its id, as in "gcs_server (process 17)"."""
+    """Return the name of a process with its id, such as "gcs_server (process 17)"."""
     try:
         return f"{process.name()} (process {process.pid})"
     except psutil.NoSuchProcess:

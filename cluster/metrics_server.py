@@ -1,4 +1,4 @@
-"""One port for the metrics of a whole constellation, served by the launcher."""
+"""Serve the metrics of all processes of a constellation together, on one port of the launcher."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,17 +12,17 @@ from constellation.telemetry.aggregate import AllMetrics
 from constellation.telemetry.metrics import serve_metrics
 
 HOST: Final = "127.0.0.1"
-"""Nobody is asked for a token there, so it is open to this machine alone."""
+"""Address of the metrics port; requests carry no token, so only this machine can reach it."""
 OFFSET: Final = 200
-"""From `serve.port`; beyond the ports of 64 routers, each with two."""
+"""Default distance from `serve.port`; greater than the ports of 64 routers with two each."""
 _PORT_MAX: Final = 65_535
 
 
 def metrics_port_of(settings: Settings) -> int:
-    """Return the port for metrics that the configuration means; 0 lets the system choose.
+    """Return the TCP port for metrics of a configuration; 0 lets the system choose.
 
     Raises:
-        ConfigError: A router would listen there.
+        ConfigError: The configured port belongs to a router.
     """
     serve = settings.serve
     port = serve.metrics_port
@@ -37,11 +37,11 @@ def metrics_port_of(settings: Settings) -> int:
 
 
 class MetricsDoor:
-    """Serves the metrics of all processes.
+    """HTTP server of the metrics of all processes.
 
     Attributes:
-        targets: Member -> host:port of its own /metrics; whoever learns of a change sets it.
-        endpoint: host:port at which they are served together, once it is open.
+        targets: Member -> host:port of the member's own /metrics; set anew after every change.
+        endpoint: host:port at which all metrics are served together, once `open` was entered.
     """
 
     def __init__(self) -> None:
@@ -50,11 +50,11 @@ class MetricsDoor:
 
     @contextmanager
     def open(self, settings: Settings) -> Iterator[None]:
-        """Serve until the end.
+        """Serve metrics while the block runs.
 
         Raises:
             ConfigError: As `metrics_port_of`.
-            DeploymentError: Somebody listens at the port.
+            DeploymentError: Another process listens at the port.
         """
         registry = CollectorRegistry()
         registry.register(AllMetrics(lambda: self.targets))

@@ -1,17 +1,17 @@
-"""How many files a process may have open: every connection is one, and so is every log.
+"""Raise and read the limit of open files of this process, network connections included.
 
 Systems give a process a low limit (often 1,024) that the process may raise by itself up to a high
-one. A server at its limit takes no new connection, and the caller hears nothing but silence.
+one. A server at its limit accepts no new connection, and the caller waits in vain.
 """
 
 import resource
 
 OPEN_FILES_MAX = 65_536
-"""Where raising ends: more is not needed, and some programs walk through all that may be open."""
+"""Largest limit that is set: more is not needed, and some programs loop over all possible files."""
 
 
 def raise_open_files() -> int:
-    """Raise the limit of this process, which those it starts inherit; return what it is now."""
+    """Raise the limit of this process, which its children inherit; return the new limit."""
     soft, hard = (_counted(limit) for limit in resource.getrlimit(resource.RLIMIT_NOFILE))
     wanted = min(hard, OPEN_FILES_MAX)
     if soft >= wanted:
@@ -22,7 +22,7 @@ def raise_open_files() -> int:
 
 
 def open_files_limit() -> int:
-    """Return what the limit is after `raise_open_files`, without raising it."""
+    """Return the limit that `raise_open_files` would set, without raising it."""
     soft, hard = (_counted(limit) for limit in resource.getrlimit(resource.RLIMIT_NOFILE))
     return max(soft, min(hard, OPEN_FILES_MAX))
 

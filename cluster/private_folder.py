@@ -1,12 +1,12 @@
-"""The folder of a Ray of our own, for its sockets and logs: only its user may enter it.
+"""Make the folder for sockets and logs of a private Ray, which only its user may enter.
 
 Ray opens the folder that it is given to every user (mode 0777, no sticky bit), so that another user
-could put his own files in the place of Ray's. Therefore Ray gets a folder inside one of ours, which
-Ray does not touch and which has mode 0700.
+could put his own files in the place of Ray's. Therefore Ray gets a folder inside a private
+folder, which has mode 0700 and which Ray does not change.
 
-Whoever uses the folder holds a shared lock on it (man 2 flock). systemd-tmpfiles leaves what lies
-in a locked folder alone, however old it is, and a folder that nobody holds was left by a process
-that was killed: the next start removes it.
+A process that uses the folder holds a shared lock on it (man 2 flock). systemd-tmpfiles keeps the
+files of a locked folder, however old they are; a folder without a lock was left by a process that
+was killed, and the next start removes it.
 """
 
 import fcntl
@@ -25,26 +25,26 @@ from constellation.errors import DeploymentError
 logger = logging.getLogger(__name__)
 
 PREFIX: Final = "cst"
-"""What the names of these folders begin with."""
+"""Beginning of the names of these folders."""
 _RAY: Final = "r"
 _SOCKET_BYTES_MAX: Final = 107
-"""Longest path of a socket (man 7 unix)."""
+"""Longest path of a socket, in bytes (man 7 unix)."""
 _LONGEST: Final = (
     f"/{PREFIX}12345678/{_RAY}/session_2026-11-30_12-34-56_123456_4194304/sockets/plasma_store"
 )
-"""What comes after the folder for temporary files in Ray's longest socket path."""
+"""Longest path of a Ray socket below the folder for temporary files."""
 _OTHERS: Final = ("/tmp", "/var/tmp")
-"""Where to go when the folder that the environment names will not do."""
+"""Folders to try when the folder for temporary files of the environment is unsuitable."""
 
 
 def ray_part(folder: Path) -> Path:
-    """Return the folder inside `folder` that Ray is given."""
+    """Return the subfolder of `folder` that is given to Ray."""
     return folder / _RAY
 
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Make a folder that only its user may enter, with Ray's part in it; remove it at the end.
+    """Make a private folder with Ray's subfolder in it; remove it when the block ends.
 
     Folders that killed processes of the same user left are removed first.
 
@@ -62,7 +62,7 @@ def private_folder() -> Iterator[Path]:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep cleaners of old files, and `sweep`, away from a folder meanwhile."""
+    """Lock a folder while the block runs, against `sweep` and cleaners of old files."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         try:
@@ -80,7 +80,7 @@ def held(folder: Path) -> Iterator[None]:
 def sweep(base: Path) -> None:
     """Remove the folders in `base` that killed processes of this user left.
 
-    What belongs to another user, what a link leads to and what somebody holds stays.
+    Folders of other users, targets of links and folders locked by a process are kept.
     """
     for folder in sorted(base.glob(f"{PREFIX}*")):
         with suppress(OSError):  # somebody removes it at the same time, or holds it
@@ -100,10 +100,10 @@ def _remove_left(folder: Path) -> None:
 
 
 def find_base(candidates: list[str]) -> Path:
-    """Return the first folder for temporary files in which Ray can keep its sockets safely.
+    """Return the first folder for temporary files that is safe and short enough for Ray's sockets.
 
     Raises:
-        DeploymentError: There is none; names each and says why.
+        DeploymentError: No folder is suitable; the error names each with the reason.
     """
     reasons = []
     for candidate in dict.fromkeys(candidates):
@@ -113,29 +113,29 @@ def find_base(candidates: list[str]) -> Path:
         logger.warning("not taken for temporary files", extra={"path": candidate, "reason": reason})
         reasons.append(f"{candidate} {reason}")
     raise DeploymentError(
-        f"Ray needs a folder for its sockets, and none will do: {'; '.join(reasons)}; set TMPDIR "
-        "to a folder with a short path that only you may write to"
+        f"Ray needs a folder for its sockets, and no folder is suitable: {'; '.join(reasons)}; "
+        "set TMPDIR to a folder with a short path that only you may write to"
     )
 
 
 def unfit(folder: Path) -> str | None:
-    """Say why Ray cannot keep its sockets in a folder; None when it can."""
+    """Return why a folder is unsuitable for Ray's sockets; None when it is suitable."""
     try:
         path = folder.resolve(strict=True)
         owners = {0, os.geteuid(), os.stat("/").st_uid}  # root is another number in a container
         for part in (path, *path.parents):
             found = part.stat()
             if found.st_uid not in owners:
-                return f"belongs to another user, as far as {part} goes"
+                return f"belongs to another user (at {part})"
             if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
-                return f"lets other users replace what lies in {part}"
+                return f"lets other users replace files in {part}"
     except OSError as error:
-        return f"cannot be looked at ({error.strerror})"
+        return f"cannot be inspected ({error.strerror})"
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
-        return "is no folder that this user may write to"
+        return "is not a folder that this user may write to"
     if not str(path).isascii():
         return "has letters in its path that Ray cannot read"
     room = _SOCKET_BYTES_MAX - len(_LONGEST)
     if len(str(path)) > room:
-        return f"has a path of {len(str(path))} letters, more than the {room} that sockets leave"
+        return f"has a path of {len(str(path))} letters; socket paths leave room for {room}"
     return None

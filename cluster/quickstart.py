@@ -1,4 +1,4 @@
-"""`make run`: from nothing to a constellation that answers, in one command.
+"""`make run`: train the starter recipe, start the constellation and ask it three questions.
 
 Trains the starter recipe unless its artifacts are there, starts the constellation unless it runs,
 asks it three fixed questions, prints answers and routes as they are, and says how to go on.
@@ -32,15 +32,16 @@ QUESTIONS = (
     ("cpp", "template <typename T>\nclass Stack {\n public:\n  void push(const T&"),
     ("licences", "Permission is hereby granted to use, copy, modify and distribute this software"),
 )
-"""Domain and text of the three questions. Each ends within a line: a kernel goes on with it."""
+"""Domain and text of the three questions. Each text ends within a line, so that a kernel continues
+it."""
 
 TOKENS_MAX = 48
 TEMPERATURE = 0.5
-"""Below the usual 0.8: a small kernel is steadier there."""
+"""Sampling temperature, below the usual 0.8: replies of small kernels are steadier there."""
 
 
 def main() -> None:
-    """Train, start, ask, and say how to go on."""
+    """Train, start, ask, and print the commands for going on."""
     console = Console(highlight=False)
     started_s = time.monotonic()
     try:
@@ -54,7 +55,7 @@ def main() -> None:
         console.print(f"[red]error:[/] {error}", soft_wrap=True)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
-        console.print("stopped; what was trained is kept, the next `make run` goes on from there")
+        console.print("stopped; what was trained is kept, the next `make run` resumes from it")
         raise SystemExit(130) from None
     _say_how_to_go_on(state, console)
     console.print(f"\n[dim]{time.monotonic() - started_s:.0f} s in all[/]")
@@ -118,7 +119,7 @@ def route_in_words(route: Route) -> str:
 
 def _say_how_to_go_on(state: RunState, console: Console) -> None:
     console.print(
-        "\nIt goes on in the background. Ask it, look inside, stop it:\n"
+        "\nThe constellation keeps running in the background. Ask it, inspect it, stop it:\n"
         "  .venv/bin/constellation ask 'def read_header(self):'\n"
         "  .venv/bin/constellation route 'the Riemann zeta function' --explain\n"
         "  .venv/bin/constellation status\n"

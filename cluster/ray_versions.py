@@ -1,19 +1,19 @@
-"""Which versions of Ray were tried. Knows no Ray, so that anybody may ask."""
+"""The versions of Ray that were tested with this project; does not import Ray."""
 
 import re
 from importlib.metadata import version
 from typing import Final
 
 TRIED: Final = ">=2.60,<2.61"
-"""As pip writes it; the package asks for the same."""
+"""Tested versions in pip's notation, the same as in the package's requirements."""
 _FIRST, _BELOW = (2, 60), (2, 61)
 
 
 def untried(found: str | None = None) -> str | None:
-    """Say that the installed Ray was never tried; None when it was.
+    """Return a warning when the installed Ray was never tested; None when it was.
 
     Args:
-        found: Its version; None looks it up.
+        found: Version of Ray; None looks up the installed one.
     """
     found = version("ray") if found is None else found
     numbers = tuple(map(int, re.findall(r"\d+", found)[:2]))

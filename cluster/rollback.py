@@ -1,4 +1,4 @@
-"""Go back to an earlier release: in the artifacts alone, or live where its constellation runs."""
+"""Make an earlier release current: live if its constellation runs, else in the artifacts only."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,12 @@ from training.file_errors import typed_writes
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolledBack:
-    """What a rollback changed."""
+    """The releases before and after a rollback."""
 
     before: int | None
-    """The release that was current; None when none was, or nothing could say which."""
+    """Release that was current; None when no release was, or the record of it is damaged."""
     after: int
-    """The release that is current since."""
+    """Release that is current after the rollback."""
 
 
 def roll_back(artifacts: Path, version: int | None, client: Client | None) -> RolledBack:
@@ -28,13 +28,13 @@ def roll_back(artifacts: Path, version: int | None, client: Client | None) -> Ro
 
     Args:
         artifacts: Folder that holds the releases.
-        version: The release to go back to; None: the one that the current release was made from.
-        client: Of the constellation that runs from the artifacts; None when none does.
+        version: The release to go back to; None takes the parent of the current release.
+        client: Client of the constellation that runs from the artifacts; None when none does.
 
     Raises:
         DeploymentError: The current release is the first one, or another process writes to the
             artifacts.
-        ReloadRefused: The constellation that runs cannot serve that release, and goes on as before.
+        ReloadRefused: The constellation that runs cannot serve that release; it is unchanged.
         ArtifactError: There is no such release, or a file of it is missing or damaged.
     """
     store = ReleaseStore(artifacts)
@@ -53,9 +53,9 @@ def roll_back(artifacts: Path, version: int | None, client: Client | None) -> Ro
 
 
 def in_use(run_dir: Path, artifacts: Path) -> tuple[int, ...]:
-    """Return the releases that the constellation of a run folder serves from these artifacts.
+    """Return the releases of an artifacts folder that the constellation of a run folder serves.
 
-    A training may have made another one current, which nobody has reloaded yet.
+    Training may have made another release current that is not reloaded yet.
     """
     found = state_file.running(run_dir)
     if found is None or Path(found.artifacts).resolve() != artifacts.resolve():

@@ -1,4 +1,4 @@
-"""The state file of a running constellation: how the command line finds it again."""
+"""Read and write the state file by which the command line finds a running constellation."""
 
 import json
 import logging
@@ -17,25 +17,25 @@ STATE_FILE = "constellation.json"
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _ENDED = frozenset("ZXx")
-"""States of a process that has ended and of which only the entry is left."""
+"""States of a process that has ended but is still listed."""
 _START_TIME = 18
-"""Place of field 22 of /proc/PID/stat after field 3."""
+"""Position of field 22 of /proc/PID/stat (start time) after field 3."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunState:
-    """One running constellation."""
+    """Process and addresses of one running constellation."""
 
     pid: int
-    """Process id of the launcher that everything else descends from."""
+    """Process id of the launcher, from which all other processes descend."""
     started: str
-    """Which process had the id: process ids are used again. As `start_mark` gives it."""
+    """Start mark of the launcher (see `start_mark`), since process ids are used again."""
     endpoint: str
-    """host:port for clients, of the first router."""
+    """host:port of the first router, for clients."""
     artifacts: str
     kernels: tuple[str, ...]
     http: str | None = None
-    """Base URL for OpenAI's clients; None without HTTP."""
+    """Base URL of the OpenAI-compatible HTTP API; None without HTTP."""
     metrics: str | None = None
     """host:port of the metrics of all processes together."""
     endpoints: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class RunState:
 
 
 def start_mark(pid: int) -> str | None:
-    """Return what tells a process from every other that has or had its id; None when it has ended.
+    """Return a mark that no other process with the same id has; None when the process has ended.
 
     The mark names the boot of the machine and the ticks from that boot to the process's start. A
     time of day would change with every correction of the clock.
@@ -71,17 +71,17 @@ def own_start_mark() -> str:
 
 
 def pack_state(state: RunState) -> bytes:
-    """Return what the state file holds."""
+    """Return the bytes of the state file."""
     return json.dumps(asdict(state), indent=1).encode() + b"\n"
 
 
 def write_state(run_dir: Path, state: RunState) -> None:
-    """Write the state file, whole or not at all."""
+    """Write the state file atomically."""
     write_whole(run_dir / STATE_FILE, pack_state(state))
 
 
 def remove_state(run_dir: Path) -> None:
-    """Remove the state file; one that cannot be removed names a process that is gone."""
+    """Remove the state file; a failure is harmless, since the file then names an ended process."""
     try:
         (run_dir / STATE_FILE).unlink(missing_ok=True)
     except OSError as error:

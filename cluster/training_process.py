@@ -1,10 +1,10 @@
-"""A process of its own that holds Ray and drives a training, and the line between it and us.
+"""Run a training, with its Ray, in a child process, so that a crash of Ray becomes an error here.
 
-Ray ends the process that drives it when its head or its node dies, now by exit(1) without a word,
-now by a crash. Whoever called for the training must hear of that as an error, and live.
+Ray ends its driver process when its head or its node dies, either by exit(1) without a message or
+by a crash. The caller must receive an error and survive, so the driver is a child process.
 
-Run as `python -m cluster.training_process FD`. Standard input: a line with the order, then nothing
-until we are gone. FD: the events as JSON lines, and last {"ended": ...}.
+Run as `python -m cluster.training_process FD`. Standard input: a line with the order, then open
+until the parent ends. FD: the events as JSON lines, and last {"ended": ...}.
 """
 
 import json
@@ -31,18 +31,18 @@ from training.runs.interrupts import ctrl_c_noted
 from training.runs.training_plan import TrainingPlan
 
 END_S: Final = 30.0
-"""Seconds that Ray may take to stop when all is done, before its process is killed."""
+"""Seconds that Ray may take to stop after the training, before its process is killed."""
 ENDED: Final = "ended"
-"""Key of the last line: None, or the error that ended the training."""
+"""Key of the last line of events; its value is null, or the error that ended the training."""
 
 
 def train_in_process(plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent) -> None:
-    """Train all kernels of a plan with a Ray of our own, started and stopped here.
+    """Train all kernels of a plan in a child process with a private Ray, started and stopped here.
 
     Args:
         plan: What to train; when its stop file appears, the trainings stop and this returns.
-        workers: How to share it out.
-        on_event: Called from this thread with all that workers tell.
+        workers: How many workers train, and with which resources.
+        on_event: Called in this thread with every event of the workers.
 
     Raises:
         DeploymentError: Ray does not start.
@@ -57,7 +57,7 @@ def train_in_process(plan: TrainingPlan, workers: WorkersSection, on_event: OnEv
         try:
             order = {"plan": plan.to_dict(), "workers": workers.model_dump(), "folder": str(folder)}
             with ctrl_c_noted(lambda: process.send_signal(signal.SIGINT)) as pressed, lines:
-                _give(process, order)
+                _send_order(process, order)
                 error = _listen(lines, process, on_event)
             _end(process)
         finally:
@@ -86,7 +86,7 @@ def _start() -> tuple[subprocess.Popen[str], IO[str]]:
     return process, os.fdopen(reader, encoding="utf-8")
 
 
-def _give(process: subprocess.Popen[str], order: dict[str, Any]) -> None:
+def _send_order(process: subprocess.Popen[str], order: dict[str, Any]) -> None:
     assert process.stdin is not None
     with suppress(BrokenPipeError):  # it is dead already, and its end says so
         process.stdin.write(json.dumps(order) + "\n")
@@ -96,7 +96,7 @@ def _give(process: subprocess.Popen[str], order: dict[str, Any]) -> None:
 def _listen(
     lines: IO[str], process: subprocess.Popen[str], on_event: OnEvent
 ) -> ConstellationError | None:
-    """Pass events on until the last line; return the error that ended the training."""
+    """Pass events to `on_event` until the last line; return the error that ended the training."""
     for line in lines:
         if line.startswith(f'{{"{ENDED}":'):
             values = json.loads(line)[ENDED]
@@ -106,13 +106,13 @@ def _listen(
     code = process.returncode
     how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
     return TrainingError(
-        f"the process that drives Ray died ({how}); the last checkpoints are intact, run the same "
-        "command to go on from them"
+        f"the process that drives Ray died ({how}); the last checkpoints are intact; run the same "
+        "command to resume from them"
     )
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Let Ray stop in its own way, unless it takes too long."""
+    """Wait for the child process to end, and kill it after `END_S` seconds."""
     try:
         process.wait(END_S)
     except subprocess.TimeoutExpired:
@@ -121,26 +121,26 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def main() -> None:
-    """Read the order from standard input, train, tell on the descriptor."""
+    """Read the order from standard input, train, and write the events to the descriptor."""
     keep_others_from_writing()
     order = json.loads(sys.stdin.readline())
     plan = TrainingPlan.from_dict(order["plan"])
     workers = WorkersSection.model_validate(order["workers"])
-    threading.Thread(target=_stop_when_left, args=(plan.stop_file,), daemon=True).start()
+    threading.Thread(target=_stop_when_orphaned, args=(plan.stop_file,), daemon=True).start()
     with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as pipe:
 
-        def tell(line: str) -> None:
+        def send(line: str) -> None:
             pipe.write(line + "\n")
             pipe.flush()
 
         try:
-            _train(plan, workers, Path(order["folder"]), tell)
+            _train(plan, workers, Path(order["folder"]), send)
         except DeploymentError as error:
-            tell(_last(error))
+            send(_last(error))
 
 
 def _train(
-    plan: TrainingPlan, workers: WorkersSection, folder: Path, tell: Callable[[str], None]
+    plan: TrainingPlan, workers: WorkersSection, folder: Path, send: Callable[[str], None]
 ) -> None:
     # Ray Train fills its log with errors when there is no dashboard.
     with local_ray(num_cpus=usable_cores(), dashboard=True, folder=folder):
@@ -148,21 +148,21 @@ def _train(
 
         outcome: ConstellationError | None = None
         try:
-            train_with_ray(plan, workers, lambda event: tell(to_json(event)), own_ray=True)
+            train_with_ray(plan, workers, lambda event: send(to_json(event)), own_ray=True)
         except KeyboardInterrupt:
             pass  # whoever sent it knows
         except ConstellationError as error:
             outcome = error
         # Said before Ray stops: without its head it may take this process along.
-        tell(_last(outcome))
+        send(_last(outcome))
 
 
 def _last(error: ConstellationError | None) -> str:
     return json.dumps({ENDED: None if error is None else to_values(error)})
 
 
-def _stop_when_left(stop_file: Path) -> None:
-    """Stop the training when nobody is there any more to hear of it."""
+def _stop_when_orphaned(stop_file: Path) -> None:
+    """Stop the training when the parent process has ended."""
     # Not sys.stdin: a thread that waits in its lock cannot be left at the end.
     while os.read(0, 1):
         pass

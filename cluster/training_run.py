@@ -1,4 +1,4 @@
-"""Train a recipe with a Ray of our own, started only when a kernel has to be trained."""
+"""Train a recipe with a private Ray, which is started only when a kernel has to be trained."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from training.runs.training_plan import TrainingPlan
 
 
 def train_recipe(recipe: Recipe, out: Path, on_event: OnEvent) -> TrainingResult:
-    """Run all parts of `recipe` into `out` and write the report; what is finished is skipped.
+    """Run all steps of `recipe` into `out` and write the report; finished steps are skipped.
 
     Raises:
         ArtifactError: The report cannot be written.
@@ -24,5 +24,5 @@ def train_recipe(recipe: Recipe, out: Path, on_event: OnEvent) -> TrainingResult
 
 
 def with_own_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:
-    """Train the kernels of a plan as `train_in_process` does, with the recipe's workers."""
+    """Train the kernels of a plan by `train_in_process`, with the recipe's number of workers."""
     train_in_process(plan, recipe.workers, on_event)

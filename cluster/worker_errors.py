@@ -1,4 +1,4 @@
-"""What Ray's processes said on their standard error, for those that died before they could log."""
+"""Read the last error lines of Ray's worker processes that died before they could log."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ _TAIL_BYTES = 16 * 1024
 
 
 def last_error_lines(ray_folder: Path) -> list[str]:
-    """Return the last line of every process that said something, the latest first.
+    """Return the last line of standard error of each worker process that wrote any, latest first.
 
     Args:
         ray_folder: Where Ray keeps its logs.

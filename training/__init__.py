@@ -1,1 +1,1 @@
-"""Training: the Ray-free loop, and the shell that runs it under Ray Train."""
+"""Train kernels: the loop that knows no Ray, the run around it, and the shell for Ray Train."""

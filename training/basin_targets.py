@@ -1,4 +1,4 @@
-"""What a kernel's basin head is trained towards: the basins of the texts it reads, or one basin.
+"""Target basins for training a basin head: those of the texts it reads, or one fixed basin.
 
 Shapes: B sequences, T positions, K outcomes.
 """
@@ -14,27 +14,28 @@ from constellation.errors import ConfigError, InvalidBasin
 from constellation.geometry import check_simplex
 
 BasinTarget = Callable[[Tensor], Tensor]
-"""Tokens of shape (B, T) -> target basins of shape (B, K), float32, on the tokens' device."""
+"""Function from tokens of shape (B, T) to target basins of shape (B, K), float32, on the tokens'
+device."""
 
 
 class TextBasins:
-    """The coordizer's basin of each window: the kernel's own basin learns to agree with it."""
+    """The coordizer's basin of each window, with which the kernel's basin head learns to agree."""
 
     def __init__(self, coordizer: Coordizer) -> None:
         self._coordizer = coordizer
 
     def __call__(self, tokens_BT: Tensor) -> Tensor:
-        """Fold each row of tokens into its basin."""
+        """Return the basin of each row of tokens."""
         rows = [self._coordizer.basin(row) for row in tokens_BT.cpu().numpy()]
         folded = [torch.from_numpy(row) for row in rows]
         return torch.stack(folded).to(tokens_BT.device, torch.float32)
 
 
 class FixedBasin:
-    """One basin for every text, such as that of a signature."""
+    """One basin for every text, such as the basin of a signature."""
 
     def __init__(self, basin_K: Sequence[float]) -> None:
-        """Take the basin.
+        """Store the basin.
 
         Raises:
             ConfigError: It is not a point of the simplex.
@@ -52,10 +53,10 @@ class FixedBasin:
 def basin_target(
     *, fixed_basin_K: Sequence[float] | None, coordizer_folder: str | None
 ) -> BasinTarget:
-    """Return the fixed target where one is given, else the basins of the texts themselves.
+    """Return the fixed target if a basin is given, else the basins of the texts themselves.
 
     Raises:
-        ConfigError: Neither is given.
+        ConfigError: Neither a basin nor a coordizer is given.
         ArtifactError: The coordizer cannot be read.
     """
     if fixed_basin_K is not None:

@@ -1,4 +1,4 @@
-"""Batches as a pure function of (seed, step), so that resuming needs no saved data state.
+"""Cut token streams into training batches; each batch depends on seed and step alone.
 
 Shapes: N tokens of the stream, B sequences, T positions.
 """

@@ -1,4 +1,4 @@
-"""How long the training of a kernel takes: model FLOPs over the speed measured on this machine.
+"""Predict how long a kernel's training takes: model FLOPs over the speed measured here.
 
     step = 3 F(T / 2) B T / speed + c N
     run  = steps (step + scoring of held-out windows / steps between checkpoints)
@@ -27,21 +27,21 @@ from training.loop.job import Job
 from training.loop.step import Alone, Precision, StepConfig, Stepper
 
 BUDGET_FLOPS: Final = 5e10
-"""Most work of a measured step; a second on a slow core."""
+"""Largest work of a measured step in FLOPs; takes a second on a slow core."""
 TOKENS_LEAST: Final = 256
 """Fewest tokens of a measured step, whatever the budget: products of fewer rows are slower."""
 REPEATS: Final = 5
-"""Timed steps; the median counts."""
+"""Number of timed steps, of which the median is taken."""
 PARAMETERS_MEASURED: Final = 4_000_000
-"""Most parameters moved to find the time per parameter."""
+"""Largest number of parameters moved to measure the time per parameter."""
 
 BACKWARD_AND_FORWARD: Final = 3
-"""FLOPs of a training step over those of the forward pass."""
+"""Ratio of the FLOPs of a training step to those of the forward pass."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepSpeed:
-    """What was measured on this machine."""
+    """Training speed measured on this machine."""
 
     flops_per_second: float
     """Model FLOPs of forward and backward passes per processor second."""
@@ -78,7 +78,7 @@ def predicted_seconds(job: Job, config: KernelConfig, speed: StepSpeed) -> float
     """Return the processor seconds of a job's steps and of the scoring at its checkpoints.
 
     Args:
-        job: What is trained.
+        job: The training job.
         config: The kernel's shape.
         speed: As measured with this shape and precision.
     """
@@ -94,12 +94,12 @@ def measure_speed(
     budget_flops: float = BUDGET_FLOPS,
     clock: Callable[[], float] = time.process_time,
 ) -> StepSpeed:
-    """Measure this machine with steps of the shape on random tokens, as many as the budget allows.
+    """Measure this machine's training speed on random tokens, with as many as the budget allows.
 
     Args:
         config: The kernel's shape. Shorter texts are read when a whole context is over the budget.
         batch_size: Most sequences of a measured step.
-        precision: Of matrix products.
+        precision: Precision of matrix products.
         budget_flops: Work of a measured step.
         clock: Processor seconds.
     """
@@ -126,7 +126,7 @@ def measure_speed(
 
 
 def _within(config: KernelConfig, batch_size: int, budget: float) -> tuple[KernelConfig, int]:
-    """Return the shape with a context, and a number of sequences, that keep to the budget."""
+    """Return the shape with a context length, and a number of sequences, that fit the budget."""
     tokens = budget / (step_flops(config, 1) / config.context)
     context = int(min(config.context, max(tokens, TOKENS_LEAST)))
     return replace(config, context=context), max(1, min(batch_size, int(tokens / context)))
@@ -148,7 +148,7 @@ def _seconds_per_parameter(clock: Callable[[], float]) -> float:
 
 
 def _median_seconds(work: Callable[[], object], *, clock: Callable[[], float]) -> float:
-    """Return the median seconds of some calls, after one that does not count."""
+    """Return the median seconds of some calls, after one warm-up call that is not counted."""
     work()
     seconds = []
     for _ in range(REPEATS):

@@ -1,4 +1,4 @@
-"""What is served from a run's folder: the current release, read by those who report on a run."""
+"""Read what a run's folder currently serves: the table and coordizer of its current release."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from constellation.releases.store import ReleaseStore
 
 
 def served_table(folder: Path) -> Table | None:
-    """Return the table of the current release; None when there is no release yet.
+    """Return the table of the current release; None when there is no release.
 
     Raises:
         ArtifactError: The release is damaged.
@@ -18,10 +18,10 @@ def served_table(folder: Path) -> Table | None:
 
 
 def served_coordizer(folder: Path) -> Coordizer:
-    """Return the coordizer of the current release; before the first, that of the training.
+    """Return the coordizer of the current release; without a release, that of the training.
 
     Raises:
-        ArtifactError: It is damaged, or there is none.
+        ArtifactError: The coordizer is damaged or missing.
     """
     store = ReleaseStore(folder)
     home = folder if store.current() is None else store.current_folder()

@@ -1,4 +1,4 @@
-"""From a prepared corpus to records of its domains, and how a run's coordizer is fitted to them."""
+"""Make records of a prepared corpus's domains, and the options of fitting coordinates to them."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -39,7 +39,7 @@ def fit_options(coordizer: Coordizer, own: Collection[str], *, basins_max: int =
     """Return how coordinates and table are fitted, as the training of a coordizer did it.
 
     Args:
-        coordizer: Of the training.
+        coordizer: Coordizer of the training.
         own: Names of the kernels that the training made. Where the coordizer is anchored to others,
             as in mode synchronized, its coordinates are kept.
         basins_max: See `FitOptions.basins_max`.
@@ -55,7 +55,7 @@ def fit_options(coordizer: Coordizer, own: Collection[str], *, basins_max: int =
 
 
 def _wanted_outcomes(coordizer: Coordizer) -> int:
-    """Return K as it was wanted, which is less than there is where many domains needed more."""
+    """Return K as configured, which is less than the actual K where many domains needed more."""
     size = int(coordizer.background_K.size)
     needed = outcomes_for(len(coordizer.parts.blocks), NUM_OUTCOMES)
     return NUM_OUTCOMES if size == needed else size

@@ -1,4 +1,4 @@
-"""What the system refuses while a folder is read and written, as an error of ours."""
+"""Turn operating system errors of reading and writing a folder into `ArtifactError`."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ from typing import Final
 from constellation.errors import ArtifactError
 
 _ROOM_BYTES: Final = 2**16
-"""A disk with less room than this is full."""
+"""Free space in bytes below which a disk counts as full."""
 
 
 @contextmanager
 def typed_writes(folder: Path) -> Iterator[None]:
-    """Turn an OSError of the enclosed work into an ArtifactError with the file and the reason.
+    """Turn an OSError raised in the block into an ArtifactError with the file and the reason.
 
     Args:
-        folder: The one that is written, for errors that name no file.
+        folder: Folder that is written, named by errors that name no file.
 
     Raises:
         ArtifactError: A file cannot be read or written: the disk is full or read-only, a path is
@@ -30,8 +30,8 @@ def typed_writes(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ArtifactError(
             error.filename or folder,
-            f"cannot be written or read: {_reason(error, folder)}; mend that and run the same "
-            "command again, which goes on from what is finished",
+            f"cannot be written or read: {_reason(error, folder)}; fix that and run the same "
+            "command again, which resumes after the finished parts",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A finished run, and the place of one more kernel in it.
+"""Read a finished run and write the files of one more kernel into its folder.
 
 What can refuse a kernel is asked before its training and before anything is written: its name,
 its text, whether there is room. A training or a copy follows, then the record of its text, by
@@ -46,29 +46,29 @@ from training.text_amount import check_calibration_text
 from training.text_replay import sample_replay
 
 RECORD: Final = "added.json"
-"""In the folder of an added kernel's text: what its training was made from."""
+"""Name of the record, beside an added kernel's text, of what its training was made from."""
 
 BASES: Final = "bases"
-"""Folder of the bases of added adapters, each under the hash of its weights."""
+"""Name of the folder with the bases of added adapters, each under the hash of its weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrival:
-    """The text of a kernel that is to join."""
+    """The text of a kernel that is to join a run."""
 
     corpus: PreparedCorpus
     domain: Domain
-    """The record of this text, by which the kernel joins."""
+    """Domain record of the text, by which the kernel joins."""
     kept: bool
-    """Whether the run keeps this text already, so that it is not written again."""
+    """Whether the run holds this text already, so that it is not written again."""
 
 
 class GrowingRun:
-    """A run and the name of a kernel that is to join it.
+    """A finished run and the name of a kernel that is to join it.
 
     Args:
         artifacts: The run's folder.
-        name: Of the kernel and its domain.
+        name: Name of the kernel and its domain.
 
     Raises:
         InvalidRequest, ConfigError: The name cannot be a new kernel's.
@@ -95,7 +95,7 @@ class GrowingRun:
             raise GrowthRefused(name, f"there are {KERNELS_MAX} kernels already; remove one first")
 
     def check_place_is_free(self) -> None:
-        """Raise ConfigError when a kernel lies there that was not added: it would be lost."""
+        """Raise ConfigError when a kernel that was not added is there: it would be lost."""
         if self.folder.exists() and not (self._added / RECORD).exists():
             raise ConfigError(
                 f"{self.folder} holds a kernel that is not served; take it back with: "
@@ -103,12 +103,12 @@ class GrowingRun:
             )
 
     def clear_place(self) -> None:
-        """Remove what an earlier kernel of this name left; raises as `check_place_is_free`."""
+        """Remove the files of an earlier kernel of this name; raises as `check_place_is_free`."""
         self.check_place_is_free()
         remove_kernel(self.folder)
 
     def kept_domain(self) -> Domain | None:
-        """Return the record of the text by which the kernel left; None when there is none.
+        """Return the domain record stored when the kernel was removed; None when there is none.
 
         One of another vocabulary is returned for a model with tokens of its own alone: its text
         can be read anew, and the record says what was unlearned of it.
@@ -129,11 +129,11 @@ class GrowingRun:
         return domain
 
     def speaks(self, domain: Domain) -> bool:
-        """Return whether a record is of the tokens that the run has now."""
+        """Return whether a record is in the tokens of the run's present coordizer."""
         return domain.tokenizer_hash == self.coordizer.tokenizer_hash
 
     def keep_base(self, source: Path, base: LoadedKernel) -> Path:
-        """Return where an adapter's base lies among the artifacts, copied there if it is new."""
+        """Copy an adapter's base into the artifacts if it is new; return its folder there."""
         folder = self.artifacts / BASES / base.weights_hash
         if _holds(folder, base.weights_hash):
             return folder
@@ -166,7 +166,7 @@ class GrowingRun:
         Args:
             corpus: The text.
             kept: See `Arrival.kept`.
-            unlearned: Sources of it that do not count.
+            unlearned: Sources of the text that do not count.
         """
         check_calibration_text(corpus, self.coordizer)
         (domain,) = domain_records(corpus, self.coordizer)
@@ -175,12 +175,12 @@ class GrowingRun:
         return Arrival(corpus=corpus, domain=domain, kept=kept)
 
     def keep(self, arrival: Arrival) -> None:
-        """Write down the text that a kernel is made of, unless the run keeps it already."""
+        """Write the text that a kernel is made of, unless the run holds it already."""
         if not arrival.kept:
             save_prepared(self._added, arrival.corpus)
 
     def plan(self, recipe: Recipe, corpus: PreparedCorpus) -> TrainingPlan:
-        """Write the kernel's tokens; return a plan by which it alone is trained from the seed."""
+        """Write the kernel's tokens; return a plan that trains this kernel alone from the seed."""
         tokens = self._write_tokens(corpus, recipe.replay_share)
         tokens_hash = hash_of({path.name: file_sha256(path) for path in tokens})
         plan = make_plan(recipe, self.artifacts, corpus, self.coordizer, tokens_hash)
@@ -194,18 +194,18 @@ class GrowingRun:
         return plan
 
     def record(self, made_from: str) -> None:
-        """Write down what the kernel was made from."""
+        """Write the hash of what the kernel was made from."""
         write_json(self._added / RECORD, {"made_from": made_from})
 
     def finish(self, domain: Domain) -> None:
-        """Keep the record of the kernel's text, by which it joins."""
+        """Store the domain record of the kernel's text, by which the kernel joins."""
         save_domain(self.artifacts, domain)
 
     def _prepare(self, text: Path, section: CorpusSection) -> PreparedCorpus:
         if self.artifacts.is_relative_to(text.resolve()):
             raise ConfigError(
-                f"{text} holds the run itself, {self.artifacts}, whose files are no text of a "
-                "domain; give a folder with the text alone"
+                f"{text} contains the run's own folder, {self.artifacts}, whose files are not text "
+                "of a domain; give a folder with the text alone"
             )
         found = read_corpus(text, section.limits)
         documents = tuple(replace(document, domain=self.name) for document in found.documents)
@@ -241,7 +241,7 @@ class GrowingRun:
         np.save(path, join_documents(replay, self.coordizer.end_id))
 
     def _forget_other_training(self, plan: TrainingPlan, made_from: str) -> None:
-        """Drop what an earlier training of this name left, unless it was of the same."""
+        """Remove the files of an earlier training of this name, unless its inputs were the same."""
         record = self._added / RECORD
         if record.exists() and json.loads(record.read_text("utf-8")) == {"made_from": made_from}:
             return
@@ -251,7 +251,7 @@ class GrowingRun:
 
 
 def copy_whole(source: Path, target: Path) -> None:
-    """Copy the files of a whole kernel."""
+    """Copy the files of a kernel that is not an adapter."""
     target.mkdir(parents=True, exist_ok=True)
     for file in (WEIGHTS_FILE, KERNEL_FILE):
         shutil.copy(source / file, target / file)

@@ -1,4 +1,4 @@
-"""What the training of a recipe will take, before any of it: memory, tokens, FLOPs, time.
+"""Forecast the training of a recipe before it starts: memory, tokens, FLOPs and time.
 
 The same formulas and the same schedule decide as in the run itself (`memory.py`, `room.py`,
 `schedule.py`). The corpus is not prepared: domains are those of the raw text, and the vocabulary is
@@ -26,57 +26,58 @@ from training.runs.worker_memory import demand, worker_bytes, workers_that_fit
 ForecastState = Literal["AT ONCE", "LATER", "TOO LARGE"]
 
 OUTCOMES: Final = 64
-"""Outcomes of a recipe's coordizer."""
+"""Number of outcomes K of a recipe's coordizer."""
 BYTES_PER_TOKEN: Final = 1.0
-"""Not known before the text is encoded; only reports of progress use it."""
+"""Placeholder, since it is not known before the text is encoded; only progress reports use it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelForecast:
-    """What the training of one kernel, or of the shared seed, takes."""
+    """Forecast for one kernel, or for the shared seed."""
 
     kernel: str
     num_parameters: int
     workers: int
-    """Processes that train it together."""
+    """Number of processes that train the kernel together."""
     memory_bytes: int
-    """Predicted peak of all of them."""
+    """Predicted peak memory of all these processes."""
     tokens: int
     flops: int
     seconds: float | None
-    """Processor seconds of its steps and scorings; None when the speed was not measured."""
+    """Processor seconds of the kernel's steps and scorings; None when the speed was not
+    measured."""
     state: ForecastState
-    """AT ONCE: it starts first, or as soon as the seed is there; LATER: it waits for others to
-    end; TOO LARGE: there is never room for it."""
+    """AT ONCE: starts first, or as soon as the seed is finished; LATER: waits for others to end;
+    TOO LARGE: never fits into the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What a recipe takes. Sizes in bytes, times in processor seconds."""
+    """Forecast for a recipe. Sizes in bytes, times in processor seconds."""
 
     mode: str
     config: Mapping[str, object]
     """Shape of the kernels."""
     kernels: tuple[KernelForecast, ...]
-    """The seed first, if there is one."""
+    """One forecast per kernel, the seed first if there is one."""
     memory_bytes: int
-    """What all workers together may take."""
+    """Memory that all workers together may use."""
     num_workers: int
-    """Processes at one time."""
+    """Number of processes at one time."""
     num_at_once: int
-    """Kernels in training at the same time, the seed left out; 0 when none fits."""
+    """Number of kernels in training at the same time, the seed left out; 0 when none fits."""
     tokens: int
     flops: int
     seconds: float | None
 
     @property
     def fits(self) -> bool:
-        """Whether all of it can be trained, if not at one time."""
+        """Whether every kernel can be trained, at the same time or in turn."""
         return all(kernel.state != "TOO LARGE" for kernel in self.kernels)
 
 
 def kernel_names(recipe: Recipe) -> tuple[str, ...]:
-    """Return the kernels a recipe trains, the seed left out.
+    """Return the names of the kernels that a recipe trains, the seed left out.
 
     Raises:
         CorpusError: The text cannot be read.
@@ -100,13 +101,13 @@ def forecast(
     num_cores: int,
     speed: StepSpeed | None = None,
 ) -> Forecast:
-    """Return what training takes on a machine without an accelerator.
+    """Return the forecast of training on a machine without an accelerator.
 
     Args:
-        recipe: What to train.
-        names: Its kernels, as `kernel_names` gives them.
-        memory_bytes: What the machine can give; a limit in the recipe takes its place.
-        num_cores: Ray has as many places for workers.
+        recipe: The recipe to train.
+        names: Names of its kernels, as `kernel_names` gives them.
+        memory_bytes: Free memory of the machine; a limit in the recipe replaces it.
+        num_cores: Cores of the machine, which is Ray's number of worker slots.
         speed: As measured with the shape of `shape_of`; None leaves times out.
     """
     plan = _plan(recipe, names)
@@ -137,7 +138,7 @@ def forecast(
 
 
 def _group_size(plan: TrainingPlan, names: tuple[str, ...], places: int, limit: int) -> int:
-    """Return the workers of a run in which all train together; 0 when not one fits."""
+    """Return the number of workers when all train one kernel together; 0 when not one fits."""
     if names == (SEED,) and plan.seed_job is None:
         return places
     try:
@@ -147,7 +148,7 @@ def _group_size(plan: TrainingPlan, names: tuple[str, ...], places: int, limit: 
 
 
 def _in_turn(plan: TrainingPlan, group: int) -> dict[str, ForecastState]:
-    """Return who starts when every worker takes kernel after kernel."""
+    """Return the states of kernels when every worker trains one kernel after the other."""
     if group == 0:
         return dict.fromkeys(plan.kernels, "TOO LARGE")
     at_once = len(plan.kernels) if plan.mode == "synchronized" else group
@@ -157,7 +158,7 @@ def _in_turn(plan: TrainingPlan, group: int) -> dict[str, ForecastState]:
 
 
 def _scheduled(plan: TrainingPlan, each: int, places: int, limit: int) -> dict[str, ForecastState]:
-    """Return whom the schedule starts and whom it lets wait."""
+    """Return the states of kernels as the schedule starts them."""
     states: dict[str, ForecastState] = dict.fromkeys(plan.kernels, "TOO LARGE")
     demands = [demand(plan, name, each) for name in plan.kernels]
     possible = [d for d in demands if d.memory_bytes <= limit and d.workers <= places]
@@ -185,7 +186,7 @@ def _kernel(
 
 
 def _plan(recipe: Recipe, names: tuple[str, ...]) -> TrainingPlan:
-    """Return a plan as `training/plan.py` makes it, but for what only the text decides."""
+    """Return a plan as `training/plan.py` makes it, without what only the text decides."""
     stage = recipe.seed_stage if recipe.mode == "synchronized" else recipe.branch_stage
     shared = None if recipe.mode == "synchronized" else recipe.seed_stage
     assert stage is not None, "the recipe's validator sees to that"

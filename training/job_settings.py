@@ -1,4 +1,4 @@
-"""From a recipe's sections to the settings of a job: objective, guards, probes and phases."""
+"""Turn a recipe's sections into the settings of a training job: objective, guards, probes."""
 
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ from training.transfer.distil import DistilConfig
 
 
 def objective_config(section: ObjectiveSection) -> ObjectiveConfig:
-    """Return the preset, if one is named, with the keys that the recipe sets itself."""
+    """Return the named objective preset, overridden by the keys that the recipe sets."""
     start = ObjectiveConfig() if section.preset is None else PRESETS[section.preset]
     return replace(
         start, **section.model_dump(exclude={"preset", "basin_target"}, exclude_unset=True)
@@ -26,16 +26,16 @@ def objective_config(section: ObjectiveSection) -> ObjectiveConfig:
 
 
 def step_config(stage: StageSection, optimiser: OptimiserSection) -> StepConfig:
-    """Return how a stage's steps are taken; which text they read is not theirs to know."""
+    """Return the optimiser and step settings of a stage; they do not depend on the text."""
     return StepConfig(**stage.model_dump(exclude={"replay_share"}), **optimiser.model_dump())
 
 
 def target_signature(section: ObjectiveSection, coordizer_hash: str) -> Signature | None:
-    """Return the signature that kernels are trained towards, if the recipe names one.
+    """Return the signature that kernels are trained towards; None when the recipe names none.
 
     Raises:
         ArtifactError: The file is damaged, or made with another coordizer.
-        ConfigError: No term of the objective would pull towards it.
+        ConfigError: No term of the objective uses the signature.
     """
     if section.basin_target is None:
         return None
@@ -45,7 +45,7 @@ def target_signature(section: ObjectiveSection, coordizer_hash: str) -> Signatur
 
 
 def distil_config(section: DistilSection | None) -> DistilConfig | None:
-    """Return who teaches, with the folder as workers elsewhere find it."""
+    """Return the distillation settings, with an absolute path of the teacher for workers."""
     if section is None:
         return None
     return DistilConfig(
@@ -58,7 +58,7 @@ def distil_config(section: DistilSection | None) -> DistilConfig | None:
 def fit_basin_head(
     config: KernelConfig, objective: ObjectiveConfig, num_outcomes: int
 ) -> KernelConfig:
-    """Return the configuration with a basin head where the objective trains one.
+    """Return the kernel configuration, with a basin head if the objective trains one.
 
     Raises:
         ConfigError: The recipe asks for a head of another size than the coordizer's basins.
@@ -79,9 +79,9 @@ def watch_settings(section: GuardsSection, *, gauged: bool) -> dict[str, Any]:
     """Return `guards`, `probe` and `phases` of a job.
 
     Args:
-        section: What the recipe says.
-        gauged: Whether the job starts from weights that make a scale for Phi: branches do, a seed
-            starts from noise.
+        section: The recipe's guard settings.
+        gauged: Whether the job's starting weights give a reference scale for Phi: those of
+            branches do, those of a seed are noise.
     """
     same = ("enabled", "loss_scales", "loss_share", "confirm", "tries_max", "rate_share")
     more = ("recover_steps", "phi_low", "phi_high", "patience")

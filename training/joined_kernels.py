@@ -1,4 +1,4 @@
-"""Kernels that joined a run since it was trained: training again keeps them.
+"""Keep kernels that were added to a run after its training when the run is trained again.
 
 A run that is trained again makes its own kernels anew. Those that were added or spawned stay, with
 their text, and what its own kernels had unlearned stays unlearned. That is only possible while the
@@ -30,22 +30,22 @@ from training.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unlearned:
-    """Records of a run's own text, with what had been unlearned of it."""
+    """Records of a run's own text without the sources that were unlearned."""
 
     domains: tuple[Domain, ...]
     learned_again: tuple[str, ...]
-    """Sources that were unlearned and count again, since taking them out fits no more."""
+    """Sources that were unlearned and now count again, because removing them no longer fits."""
 
 
 class FormerRun:
-    """What is served from a run's folder before the run is trained again.
+    """What a run's folder served before the run is trained again.
 
     Args:
         out: The run's folder.
-        own: Names of the kernels that the training before made; empty when that is not known.
+        own: Names of the kernels that the previous training made; empty when they are unknown.
 
     Attributes:
-        own: The same, as a set.
+        own: Names of the kernels that the previous training made, as a set.
     """
 
     def __init__(self, out: Path, own: Collection[str]) -> None:
@@ -54,10 +54,10 @@ class FormerRun:
         self._store = ReleaseStore(out)
 
     def release(self) -> Release | None:
-        """Return the current release; None when there is none.
+        """Return the current release; None without a release.
 
         Raises:
-            ArtifactError: It is damaged, so that nobody knows what has joined.
+            ArtifactError: The release is damaged, so that the joined kernels are unknown.
         """
         return None if self._store.current() is None else self._store.read_current()
 
@@ -72,18 +72,18 @@ class FormerRun:
         return tuple(name for name in names if name not in kernels and name not in self.own)
 
     def check_adopted(self) -> None:
-        """Refuse a folder of version 0.1.0 that is no release and to which kernels were added.
+        """Raise for a folder of version 0.1.0 without releases to which kernels were added.
 
         Raises:
-            ConfigError: A training would lose them, or learn again what was unlearned; it names
-                the command that takes the folder over.
+            ConfigError: A training would lose these kernels, or learn unlearned text again; the
+                error names the command that adopts the folder.
             ArtifactError: The current release is damaged, or the table of a folder to which kernels
                 may have been added.
         """
         table = self._out / TABLE
         if self.release() is not None or not table.is_file():
             return
-        told = self._told(table)
+        told = self._kernels_of_table(table)
         joined = [name for name in told if name not in self.own and self._has_joined(name)]
         forgot = [name for name, sources in told.items() if sources and name not in joined]
         lost = [f"what was unlearned of {name}" for name in forgot]
@@ -96,8 +96,8 @@ class FormerRun:
                 f"constellation releases adopt --artifacts {self._out}"
             )
 
-    def _told(self, table: Path) -> dict[str, tuple[str, ...]]:
-        """Return the kernels of a table with what they had unlearned.
+    def _kernels_of_table(self, table: Path) -> dict[str, tuple[str, ...]]:
+        """Return the kernels of a table with the sources that each has unlearned.
 
         A table that is damaged is made again where only a training has written to the folder.
         """
@@ -115,7 +115,7 @@ class FormerRun:
         return any(mark.exists() for mark in marks)
 
     def check_recipe(self, recipe: Recipe) -> None:
-        """Refuse a recipe whose coordizer would be another one, as `_refuse` says."""
+        """Raise, by `_refuse`, for a recipe that would make another coordizer."""
         try:
             made_by = json.loads((self._out / RUN_FILE).read_text(encoding="utf-8"))["recipe"]
             before = Recipe.model_validate(made_by)
@@ -125,7 +125,7 @@ class FormerRun:
             self._refuse("[coordizer] or the seed of the recipe has changed")
 
     def check_corpus(self, corpus: PreparedCorpus) -> None:
-        """Refuse a corpus from which another coordizer would come, as `_refuse` says."""
+        """Raise, by `_refuse`, for a corpus from which another coordizer would be made."""
         try:
             manifest = json.loads((self._out / CORPUS / MANIFEST).read_text(encoding="utf-8"))
             before = [manifest["splits"][part]["sha256"] for part in SPLITS]
@@ -137,10 +137,10 @@ class FormerRun:
             self._refuse("the text of the run has changed")
 
     def check_room(self, kernels: Collection[str]) -> None:
-        """Refuse more kernels than a table holds, with those that joined.
+        """Raise when the run's kernels and the joined ones are more than a table holds.
 
         Raises:
-            ConfigError: Names the numbers and the ways out.
+            ConfigError: There are too many; the error names the numbers and the ways out.
         """
         num_joined = len(self.joined(kernels))
         if num_joined and len(kernels) + num_joined > KERNELS_MAX:
@@ -151,7 +151,7 @@ class FormerRun:
             )
 
     def without_unlearned(self, domains: Iterable[Domain]) -> Unlearned:
-        """Return the records of a run's own text without what had been unlearned of it."""
+        """Return the records of a run's own text without the sources that were unlearned."""
         release = self.release()
         served = set() if release is None else {kernel.name for kernel in release.kernels}
         kept, again = [], []

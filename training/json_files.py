@@ -1,4 +1,4 @@
-"""Write a JSON file whole or not at all."""
+"""Write a JSON file atomically."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Which files of a kernel's folder are ours: only those are ever removed."""
+"""Find and remove the files that this project wrote into a kernel's folder, and no others."""
 
 from pathlib import Path
 from typing import Final
@@ -9,32 +9,32 @@ from constellation.kernel.files.checkpoint import KERNEL_FILE, WEIGHTS_FILE
 from constellation.kernel.files.transformers_folder import RECORD_FILE, is_imported, recorded_names
 
 TRAINED_FILES: Final = (KERNEL_FILE, WEIGHTS_FILE, ADAPTER_FILE)
-"""What a training leaves in a kernel's folder, as far as it is there."""
+"""Names of the files that training writes into a kernel's folder; some may be absent."""
 
 
 def has_kernel(folder: Path) -> bool:
-    """Return whether a kernel of any kind lies in a folder, whole or not."""
+    """Return whether a folder holds a kernel of any kind, complete or not."""
     return bool(trained_files(folder)) or is_imported(folder)
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names of what lies in a folder, sorted; none when it is not there."""
+    """Return the names of a folder's entries, sorted; none when the folder does not exist."""
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def trained_files(folder: Path) -> list[Path]:
-    """Return the files of a trained kernel that are there."""
+    """Return the existing files of a trained kernel."""
     return [folder / name for name in TRAINED_FILES if (folder / name).is_file()]
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return what tells whether a trained kernel was written again: each file's place and time."""
+    """Return inode and time of each file of a kernel; both change when it is written again."""
     states = {path.name: path.stat() for path in trained_files(folder)}
     return {name: (state.st_ino, state.st_mtime_ns) for name, state in states.items()}
 
 
 def remove_kernel(folder: Path) -> None:
-    """Remove a kernel's files, and the folder when nothing else lies in it.
+    """Remove a kernel's files, and the folder if it is then empty.
 
     Raises:
         OSError: A file cannot be removed.

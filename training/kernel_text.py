@@ -1,6 +1,6 @@
-"""Text of a kernel that a run keeps: what `add` prepared, or the kernel's part of the corpus.
+"""Find the split text of a kernel that a run stores: added text, or its part of the corpus.
 
-Such text is split already. It is taken as it lies there, never read and split again.
+Such text is split into train, dev and test already, and is never split again.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,37 +14,37 @@ from constellation.curricula.prepare import PreparedCorpus, describe
 from constellation.curricula.split import SPLITS
 
 ADDED: Final = "added"
-"""Folder of the text of added kernels, a folder for each."""
+"""Name of the folder with the text of added kernels, one subfolder each."""
 CORPUS: Final = "corpus"
-"""Folder of the text that the run itself was made from."""
+"""Name of the folder with the text that the run itself was trained on."""
 
 Change = Callable[[Iterable[Document]], Iterable[Document]]
-"""What becomes of the documents of a split."""
+"""Function that maps the documents of a split to other documents."""
 
 
 def kept_text(artifacts: Path, name: str) -> PreparedCorpus | None:
-    """Return the documents of a kernel, split as they were; None when the run keeps none.
+    """Return the stored documents of a kernel with their split; None when the run stores none.
 
     A kernel of the run itself learned from its part of the corpus, whatever was added before.
 
     Raises:
-        ArtifactError: What the run keeps is damaged.
+        ArtifactError: The stored text is damaged.
     """
     return _of_corpus(artifacts, name) or _added(artifacts, name)
 
 
 def is_kept(text: Path, artifacts: Path, name: str) -> bool:
-    """Return whether a path leads to text that the run keeps for a kernel."""
+    """Return whether a path lies in the text that the run stores for a kernel."""
     return any(_leads_to(text, artifacts / part) for part in (f"{ADDED}/{name}", CORPUS))
 
 
 def prepared_text(text: Path, artifacts: Path, name: str) -> PreparedCorpus | None:
-    """Return the documents of a path under one domain, when they have been split before.
+    """Return the documents of a path under one domain, if they were split before.
 
     Args:
-        text: What a user names as the text of a kernel.
+        text: Path that a user gives as the text of a kernel.
         artifacts: The run's folder.
-        name: Of the kernel and its domain.
+        name: Name of the kernel and its domain.
 
     Returns:
         The text that the run keeps for the kernel if `text` lies in it, or a corpus that another
@@ -68,7 +68,7 @@ def of_domain(corpus: PreparedCorpus, name: str) -> PreparedCorpus:
 
 
 def renamed(corpus: PreparedCorpus, name: str) -> PreparedCorpus:
-    """Return all documents under one domain."""
+    """Return all documents, assigned to one domain."""
     return _changed(corpus, lambda documents: (replace(d, domain=name) for d in documents))
 
 

@@ -1,4 +1,4 @@
-"""The ledger of a run's parts: what is finished and still valid is not done again.
+"""Record which parts of a run are finished and still valid, so that they are not repeated.
 
 A part is valid when its inputs hash to what they did and every file it wrote still does.
 """
@@ -17,10 +17,10 @@ LEDGER = "ledger.json"
 
 
 class Ledger:
-    """The parts of one run's folder."""
+    """The finished parts of one run, with hashes of their inputs and output files."""
 
     def __init__(self, out: Path, on_event: OnEvent) -> None:
-        """Read the ledger of `out`; a missing or damaged one means that nothing is finished."""
+        """Read the ledger of `out`; with a missing or damaged ledger no part counts as finished."""
         self._out = out
         self._on_event = on_event
         self._entries: dict[str, dict[str, Any]] = _read_ledger(out / LEDGER)
@@ -30,12 +30,12 @@ class Ledger:
     def run(
         self, name: str, inputs: Mapping[str, object], work: Callable[[], Iterable[Path]]
     ) -> bool:
-        """Do a part unless it is finished with the same inputs and its files are intact.
+        """Run a part unless it is finished with the same inputs and its files are intact.
 
         Args:
-            name: Of the part.
-            inputs: JSON values that decide the result.
-            work: Does it and returns the files or folders it wrote, inside the run's folder.
+            name: Name of the part.
+            inputs: JSON values that decide the part's result.
+            work: Runs the part; returns the files or folders it wrote, inside the run's folder.
 
         Returns:
             Whether the work was done now (False: skipped).
@@ -56,16 +56,16 @@ class Ledger:
         return True
 
     def amend(self, name: str, written: Iterable[Path]) -> None:
-        """Take a finished part's files as they are now, after a change that made none stale."""
+        """Record a finished part's files as they are now, after a change that keeps them valid."""
         self._entries[name]["outputs"] = self._hashes(written)
         write_json(self._out / LEDGER, self._entries)
 
     def output_hash(self, *names: str, under: str = "") -> str:
-        """Return one hash over the files of finished parts, for parts that build on them.
+        """Return one hash over the files of finished parts, for parts that depend on them.
 
         Args:
-            names: Of the parts.
-            under: Only files whose path in the run's folder starts so count.
+            names: Names of the parts.
+            under: Prefix of the paths, within the run's folder, of the files that count.
         """
         return hash_of(
             {
@@ -77,7 +77,7 @@ class Ledger:
         )
 
     def folders(self, name: str, *, under: str) -> set[str]:
-        """Return the names of the folders in `under` that a part wrote to when it was last done."""
+        """Return the names of the folders in `under` that a part wrote when it last ran."""
         if name not in self._entries:
             return set()
         inside = (
@@ -90,7 +90,7 @@ class Ledger:
         return outputs
 
     def last_seconds(self) -> dict[str, float]:
-        """Return how long each part took when it was last done."""
+        """Return how many seconds each part took when it last ran."""
         return {name: float(entry["seconds"]) for name, entry in self._entries.items()}
 
     def _is_valid(self, name: str, key: str) -> bool:
@@ -111,7 +111,7 @@ class Ledger:
 
 
 def hash_of(values: Mapping[str, object]) -> str:
-    """Return the sha256 (hex) of JSON values, whatever the order of their keys."""
+    """Return the sha256 (hex) of JSON values; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

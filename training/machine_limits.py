@@ -1,4 +1,4 @@
-"""What this process may use of the machine: processor cores and memory, as containers limit them.
+"""Read how many cores and how much memory this process may use, container limits included.
 
 A container sees all cores and all memory of its machine; what it may use of them stands in its
 control groups (man 7 cgroups), in both versions. A limit of a group holds for the groups inside it,
@@ -18,19 +18,19 @@ _ROOT = Path("/")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
-    """Memory that this process and all that it starts may use."""
+    """Memory that this process and its children may use."""
 
     total_bytes: int
-    """In all."""
+    """Memory in all."""
     available_bytes: int
-    """What is not used yet, or can be had without swapping."""
+    """Memory that is unused, or can be freed without swapping."""
 
 
 def usable_cores(root: Path = _ROOT) -> int:
     """Return the cores that this process may use at the same time, at least 1.
 
     Args:
-        root: Folder in which `proc` and `sys` lie.
+        root: Folder that holds `proc` and `sys`.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     shares = [share for group in _groups(root, "cpu") if (share := _cpu_share(group)) is not None]
@@ -38,7 +38,7 @@ def usable_cores(root: Path = _ROOT) -> int:
 
 
 def usable_memory(root: Path = _ROOT) -> Memory:
-    """Return the memory that this process may use, of the machine's and of every group's.
+    """Return the memory that this process may use: the least of the machine's and its cgroups'.
 
     Args:
         root: As for `usable_cores`.
@@ -56,7 +56,7 @@ def usable_memory(root: Path = _ROOT) -> Memory:
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's groups that may limit `controller`, innermost first."""
+    """Yield the cgroup folders of this process that may limit `controller`, innermost first."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -75,7 +75,7 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _cpu_share(group: Path) -> float | None:
-    """Return how many cores' time a group may use; None when it may use all."""
+    """Return how many cores' time a cgroup may use; None when it has no limit."""
     words = (_text(group / "cpu.max") or "").split()
     if not words:
         words = [_text(group / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
@@ -84,7 +84,7 @@ def _cpu_share(group: Path) -> float | None:
 
 
 def _evictable_bytes(group: Path) -> int:
-    """Return the memory of a group that holds files which can be read again."""
+    """Return the memory in which a cgroup caches files, which can be freed."""
     entries = dict(
         line.split(" ", 1) for line in (_text(group / "memory.stat") or "").splitlines() if line
     )
@@ -92,12 +92,12 @@ def _evictable_bytes(group: Path) -> int:
 
 
 def _number(group: Path, *names: str) -> int | None:
-    """Return the number in the first of these files that is there; None when there is none."""
+    """Return the number in the first of these files that exists; None when none exists."""
     return next((n for name in names if (n := _whole(_text(group / name) or "")) is not None), None)
 
 
 def _whole(word: str) -> int | None:
-    """Return a number that is no "max" and not negative, which both mean no limit."""
+    """Return the number in a text; None for "max" and negative numbers, which mean no limit."""
     return int(word) if word.isascii() and word.isdigit() else None
 
 

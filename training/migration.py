@@ -1,4 +1,4 @@
-"""Take over an artifacts folder of version 0.1.0, which kept one table and no releases.
+"""Convert an artifacts folder of version 0.1.0, which kept one table, into a first release.
 
 From the text that the folder keeps, records of the text are made for the kernels of its table, and
 from these the first release. A folder whose kernels are all a training's own, at most 48, gives
@@ -34,21 +34,21 @@ from training.text_amount import check_calibration_text
 from training.text_preparation import as_one_domain
 
 TABLE: Final = "table.msgpack"
-"""The table that version 0.1.0 served."""
+"""Name of the table file that version 0.1.0 served."""
 SPAWNED_FILE: Final = "spawned_from"
-"""In the folder of a kernel that was spawned: the name of its parent."""
+"""Name of the file, in a spawned kernel's folder, that holds the name of its parent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adopted:
-    """What was taken over."""
+    """The release made from an old folder, and its kernels."""
 
     release: int
-    """Number of the release that is current since."""
+    """Number of the new current release."""
     kernels: tuple[str, ...]
-    """Kernels that it serves, in the order of names."""
+    """Kernels that the release serves, sorted by name."""
     without: tuple[str, ...]
-    """Kernels of the old table that it does not serve."""
+    """Kernels of the old table that the release does not serve."""
 
 
 def adopt(artifacts: Path, *, without: Collection[str] = ()) -> Adopted:
@@ -56,7 +56,7 @@ def adopt(artifacts: Path, *, without: Collection[str] = ()) -> Adopted:
 
     Args:
         artifacts: The folder.
-        without: Kernels of its table that are not taken over; their files stay.
+        without: Kernels of the old table to leave out; their files stay.
 
     Raises:
         ConfigError: The folder has releases already, a name is none of its kernels', or the folder
@@ -73,7 +73,7 @@ def adopt(artifacts: Path, *, without: Collection[str] = ()) -> Adopted:
 
 
 def _check_place(artifacts: Path) -> None:
-    """Refuse what is no folder of version 0.1.0, before a lock is written to it."""
+    """Raise for a folder that version 0.1.0 did not make, before a lock is written to it."""
     if not artifacts.is_dir():
         raise ArtifactError(artifacts, "is no folder; name the artifacts by --artifacts")
     store = ReleaseStore(artifacts)
@@ -91,7 +91,7 @@ def _check_place(artifacts: Path) -> None:
 
 
 class _FormerFolder:
-    """What version 0.1.0 left in an artifacts folder."""
+    """The contents of an artifacts folder of version 0.1.0."""
 
     def __init__(self, artifacts: Path) -> None:
         self._artifacts = artifacts
@@ -99,7 +99,8 @@ class _FormerFolder:
         self._table = load_table(artifacts / TABLE)
         if self._table.coordizer_hash != self._coordizer.hash:
             raise ArtifactError(
-                artifacts / TABLE, "was made with another coordizer than lies beside it; train anew"
+                artifacts / TABLE,
+                "was made with another coordizer than the one beside it; train again",
             )
         self._corpus, self._own = _corpus_of(artifacts)
 
@@ -135,7 +136,7 @@ class _FormerFolder:
         return names
 
     def _check_kernels(self, names: Iterable[str]) -> None:
-        """Read every kernel: what is missing or damaged is said before anything is written."""
+        """Read every kernel, to find missing or damaged files before anything is written."""
         for name in names:
             folder = self._artifacts / "kernels" / name
             if is_imported(folder):
@@ -144,7 +145,7 @@ class _FormerFolder:
                 raise IncompatibleKernels(name)
 
     def _texts(self, names: Iterable[str]) -> dict[str, PreparedCorpus]:
-        """Return kernel -> its text; kernels without are refused together, by name."""
+        """Return kernel -> its text; raise one error that names all kernels without text."""
         found = {name: self._text(name) for name in names}
         if missing := [name for name, text in found.items() if text is None]:
             flags = " ".join(f"--without {name}" for name in missing)
@@ -157,7 +158,7 @@ class _FormerFolder:
         return {name: text for name, text in found.items() if text is not None}
 
     def _text(self, name: str) -> PreparedCorpus | None:
-        """Return a kernel's text; a kernel of the run itself has its part of the corpus."""
+        """Return a kernel's text; for a kernel of the run itself, its part of the corpus."""
         if self._corpus is not None and name in self._own:
             return of_domain(self._corpus, name)
         folder = self._artifacts / ADDED / name
@@ -188,7 +189,7 @@ class _FormerFolder:
         return made
 
     def _keep_those_that_left(self) -> None:
-        """Keep records of kernels that had left, so that what they unlearned stays unlearned."""
+        """Store records of removed kernels, so that what they unlearned stays unlearned."""
         served = {site.name for site in self._table.sites}
         for name in names_in(self._artifacts / "kernels"):
             site = self._artifacts / "kernels" / name / SITE_FILE

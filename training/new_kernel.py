@@ -1,4 +1,4 @@
-"""One more kernel for a finished run: trained as a branch of its seed, brought along, taken back.
+"""Make one more kernel for a finished run: train it from the seed, import it, or restore it.
 
 It leaves the weights in `kernels/NAME/`, the text in `added/NAME/`, its record, by which the kernel
 joins, in `domains/`, and the base of an adapter in `bases/`. Releases, seed and the other kernels
@@ -48,18 +48,18 @@ from training.runs.training_plan import TrainingPlan
 from training.runs.worker import is_finished
 
 Trainer = Callable[[TrainingPlan, Recipe, OnEvent], None]
-"""Trains all that a plan names, as in `training/pipeline.py`."""
+"""Function that trains all kernels of a plan, as in `training/pipeline.py`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewKernel:
-    """A kernel that is ready to join."""
+    """A kernel whose files and text record are written, ready to join."""
 
     name: str
     seconds: float
-    """Of this call."""
+    """Seconds that making the kernel took."""
     num_documents: int
-    """Documents of its text that it learned from."""
+    """Number of documents of its text that it learned from."""
 
 
 def train_new(
@@ -67,14 +67,14 @@ def train_new(
 ) -> NewKernel:
     """Train a kernel for a new domain with the branch stage of the run's own recipe.
 
-    Stopped and called again with the same text it goes on where it was.
+    When the call is stopped and repeated with the same text, training is resumed.
 
     Args:
         artifacts: The run's folder, with its seed.
-        name: Of the domain and its kernel.
+        name: Name of the domain and its kernel.
         text: A file or folder; all of it is one domain.
-        on_event: Told of the kernel's progress.
-        trainer: Trains it.
+        on_event: Called with the kernel's progress.
+        trainer: Trains the kernel.
 
     Raises:
         ConfigError: The run has no branches, or the name is reserved.
@@ -100,7 +100,7 @@ def train_new(
             if not is_finished(plan, name):
                 raise TrainingError(
                     f"training was stopped before {name} had finished; checkpoints are written, "
-                    "run the same command to go on from them"
+                    "run the same command to resume from them"
                 )
         if not recipe.checkpoints.keep_finished:
             _clear(plan.checkpoints, name)
@@ -110,17 +110,17 @@ def train_new(
 def import_new(
     artifacts: Path, name: str, kernel: Path, text: Path, on_event: OnEvent = ignore
 ) -> NewKernel:
-    """Take in a finished kernel; queries find it by the text given.
+    """Import a finished kernel; routing finds it by the given text of its domain.
 
     The base of an adapter is copied too, once for all adapters over it, to `bases/` under its hash.
 
     Args:
         artifacts: The run's folder.
-        name: Of the domain and its kernel.
+        name: Name of the domain and its kernel.
         kernel: Folder of a whole kernel of the same vocabulary, or of an adapter that says where
             its base lies, or of a causal model of `transformers`, which has its own.
         text: A file or folder with text of its domain, some of which is held out to calibrate.
-        on_event: Told of what was read.
+        on_event: Called with a report of the text that was read.
 
     Raises:
         IncompatibleKernels: It was trained with another vocabulary.
@@ -154,14 +154,14 @@ def import_new(
 
 
 def take_back(artifacts: Path, name: str) -> NewKernel:
-    """Return a kernel that was removed and whose files still lie in the run's folder, as it was.
+    """Restore a kernel that was removed and whose files are still in the run's folder.
 
     The record of its text comes back to the bit, with what it had unlearned. Where there is no
     record, it is made again of the text that the run keeps.
 
     Args:
         artifacts: The run's folder.
-        name: Of the kernel.
+        name: Name of the kernel.
 
     Raises:
         ArtifactError: A file of the kernel is missing or damaged, or its record is of another
@@ -188,7 +188,7 @@ def take_back(artifacts: Path, name: str) -> NewKernel:
 
 @contextmanager
 def _growing(artifacts: Path, name: str) -> Iterator[GrowingRun]:
-    """Yield a run that nobody else writes to meanwhile, and the name's place in it."""
+    """Lock a run against other writers, and yield it with the new kernel's name."""
     artifacts = artifacts.resolve()
     if not artifacts.is_dir():
         raise ArtifactError(artifacts, "is no folder; train one first, or name it by --artifacts")
@@ -219,12 +219,10 @@ def _import_foreign(
 
 
 def _known_again(run: GrowingRun, left: Domain | None) -> Arrival:
-    """Return the kept text, without what the record by which the kernel left had unlearned."""
+    """Return the stored text, without the sources that the removed kernel had unlearned."""
     kept = kept_text(run.artifacts, run.name)
     if kept is None:
-        raise ConfigError(
-            f"{run.folder} is a finished kernel: --text says where its domain lies, and is needed"
-        )
+        raise ConfigError(f"{run.folder} is a finished kernel; give text of its domain with --text")
     return run.fit(kept, kept=True, unlearned=() if left is None else left.unlearned)
 
 
@@ -238,7 +236,7 @@ def _joining(run: GrowingRun, arrival: Arrival, started_s: float) -> NewKernel:
 
 
 def _clear(checkpoints: Path, name: str) -> None:
-    """Remove a kernel's checkpoints; others in the run's folder may still be gone on from."""
+    """Remove a kernel's checkpoints; those of other kernels may still be resumed from."""
     shutil.rmtree(checkpoints / name, ignore_errors=True)
     if checkpoints.is_dir() and not any(path.is_dir() for path in checkpoints.iterdir()):
         shutil.rmtree(checkpoints)
@@ -247,7 +245,7 @@ def _clear(checkpoints: Path, name: str) -> None:
 
 
 def _recipe(path: Path) -> Recipe:
-    """Return the recipe that a run was made by."""
+    """Return the recipe that a run was trained by."""
     try:
         return Recipe.model_validate(json.loads(path.read_text(encoding="utf-8"))["recipe"])
     except OSError as error:

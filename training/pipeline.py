@@ -1,4 +1,4 @@
-"""The whole way: corpus, coordizer, kernels, routing table, release, held-out report.
+"""Run all parts of a training: corpus, coordizer, kernels, routing table, release, report.
 
 Every part that is finished and whose inputs and files have not changed is skipped, so a run
 that was stopped goes on, and a finished one only reads. Ray must have been started by the caller
@@ -62,25 +62,26 @@ from training.text_preparation import (
 from training.trackers.open_trackers import open_trackers
 
 TEXTS: Final = "texts"
-"""Folder of the records of text of a run's own kernels, as they were read."""
+"""Folder with the domain records of a run's own kernels, as their text was read."""
 
 Trainer = Callable[[TrainingPlan, Recipe, OnEvent], None]
-"""Trains all that a plan names; when the plan's stop file appears it may return before the end."""
+"""Function that trains all kernels of a plan; when the plan's stop file appears, it may return
+early."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingResult:
-    """A finished run."""
+    """The folder, kernels and report of a finished run."""
 
     out: Path
-    """Holds `coordizer/`, `kernels/NAME/`, `seed/`, `table.msgpack` and `report.json`, and the
-    releases that are served."""
+    """Folder of the run: holds `coordizer/`, `kernels/NAME/`, `seed/`, `table.msgpack` and
+    `report.json`, and the releases that are served."""
     kernels: tuple[str, ...]
     """Names of the kernels."""
     report: dict[str, Any]
     """The content of `report.json`."""
     seconds: float
-    """Of this call."""
+    """Seconds that this call took."""
 
 
 def train(
@@ -89,9 +90,9 @@ def train(
     """Run all parts of a recipe.
 
     Args:
-        recipe: What to train.
+        recipe: The recipe to train.
         out: The run's folder; made when missing, resumed when it holds an unfinished run.
-        on_event: Told of parts and of every kernel's progress.
+        on_event: Called with the start and end of parts and with every kernel's progress.
         trainer: Trains the kernels; Ray Train when left out.
 
     Raises:
@@ -99,8 +100,8 @@ def train(
         ConfigError: The recipe does not fit the text.
         TrainingError: Training failed, and its last good checkpoints are intact; or another
             process writes to the folder.
-        BudgetUsedUp: The recipe's budget is; checkpoints are written, the same call with a larger
-            one resumes.
+        BudgetUsedUp: The recipe's budget is used up; checkpoints are written, and the same call
+            with a larger budget resumes.
         ArtifactError: The folder cannot be written: the disk is full or read-only, or it is a file.
         KeyboardInterrupt: Ctrl-C; checkpoints are written, the same call resumes.
     """
@@ -144,16 +145,16 @@ def _train_with_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> No
 
 
 def _made_before(ledger: Ledger) -> set[str]:
-    """Return the kernels of the last release that a training made, not those that joined it.
+    """Return the kernels of the last release that training made, without those that joined later.
 
-    A training that ended before its release has exchanged kernels, and not what is served.
+    A training that ended before its release has replaced kernels, but not what is served.
     """
     released = {Path(name).stem for name in ledger.folders("release", under=f"{TEXTS}/")}
     return released or ledger.folders("kernels", under="kernels/")
 
 
 class _Run:
-    """One run's folder and parts."""
+    """The parts of one run in its folder."""
 
     def __init__(
         self,
@@ -168,7 +169,7 @@ class _Run:
         self._recipe = recipe
         self._out = out
         self._ledger = ledger
-        self._tell = tell
+        self._on_event = tell
         self._trainer = trainer
         self._keeper = keeper
         self._before = before
@@ -176,7 +177,7 @@ class _Run:
         self._alone = recipe.mode == "synchronized"
 
     def all(self) -> dict[str, Any]:
-        """Do every part and return the report."""
+        """Run every part and return the report."""
         corpus = self._corpus()
         coordizer = self._coordizer(corpus)
         if self._alone:
@@ -206,7 +207,7 @@ class _Run:
 
         self._ledger.run("corpus", corpus_inputs(self._recipe.corpus, seed=self._recipe.seed), work)
         corpus = load_prepared(folder)
-        self._tell(CorpusRead(lines=corpus_lines(corpus.manifest)))
+        self._on_event(CorpusRead(lines=corpus_lines(corpus.manifest)))
         return corpus
 
     def _coordizer(self, corpus: PreparedCorpus) -> Coordizer:
@@ -261,15 +262,15 @@ class _Run:
         return plan
 
     def _check_text(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan) -> None:
-        """Refuse too little held-out text before the first step, or say what goes without."""
+        """Raise for too little held-out text before the first step, or note what is left out."""
         check_calibration_text(corpus, coordizer)
         context = plan.context
         unscored = unscored_domains(corpus, coordizer, context=context)
         if unscored:
-            self._tell(Notice(text=in_words(unscored, context=context)))
+            self._on_event(Notice(text=in_words(unscored, context=context)))
 
     def _clear_kernels(self, plan: TrainingPlan) -> None:
-        """Remove the kernels of a training before that had other domains; name strangers."""
+        """Remove the kernels of an earlier training on other domains; name unknown folders."""
         kernels = self._out / "kernels"
         joined = self._before.joined(plan.kernels)
         stale = self._ledger.folders("kernels", under="kernels/") - {*plan.kernels, *joined}
@@ -280,13 +281,13 @@ class _Run:
         strangers = [name for name in names_in(kernels) if name not in known]
         if strangers:
             told = f"left alone in {kernels}, not of this run: {', '.join(strangers)}"
-            self._tell(Notice(text=told))
+            self._on_event(Notice(text=told))
 
     def _train(self, plan: TrainingPlan) -> None:
-        """Train until all kernels are finished, or raise what ended it before."""
+        """Train until all kernels are finished, or raise the reason of an early end."""
         plan.stop_file.unlink(missing_ok=True)
         before = {name: stamps(plan.kernel_folder(name)) for name in plan.names}
-        with self._keeper.watch(plan.stop_file, self._tell) as tell:
+        with self._keeper.watch(plan.stop_file, self._on_event) as tell:
             self._trainer(plan, self._recipe, tell)
         if unfinished := [name for name in plan.names if not is_finished(plan, name)]:
             self._keeper.raise_if_used_up()
@@ -294,7 +295,7 @@ class _Run:
             raise TrainingError(unfinished_words(plan, unfinished, changed))
 
     def _table(self, corpus: PreparedCorpus, coordizer: Coordizer, plan: TrainingPlan) -> None:
-        """Fit the table of the run's own kernels, which its figures are measured with."""
+        """Fit the routing table of the run's own kernels, with which held-out text is measured."""
 
         def work() -> list[Path]:
             observed = self._observe(plan)
@@ -328,7 +329,7 @@ class _Run:
         self._ledger.run("table", inputs, work)
 
     def _release(self, coordizer: Coordizer, plan: TrainingPlan) -> None:
-        """Make the run's kernels the current release, with those that joined since it was trained.
+        """Make the run's kernels the current release, with kernels that joined since its training.
 
         Done as late as possible: others change the release.
         """
@@ -343,7 +344,7 @@ class _Run:
                 coordizer,
                 basins_max=self._recipe.routing.basins_max,
                 fitted=self._fitted,
-                tell=self._tell,
+                on_event=self._on_event,
             )
             return [self._out / "releases" / f"{release.version}.msgpack", *records]
 
@@ -354,7 +355,7 @@ class _Run:
         self._ledger.run("release", inputs, work)
 
     def _record(self, name: str) -> Path:
-        """Return where the record of the text of one of the run's own kernels lies."""
+        """Return the path of the domain record of one of the run's own kernels."""
         return self._out / TEXTS / f"{name}.msgpack"
 
     def _options(self, coordizer: Coordizer, domains: Sequence[Domain]) -> FitOptions:

@@ -1,4 +1,4 @@
-"""From a recipe and its token files to the plan that workers follow."""
+"""Make the plan that workers follow from a recipe and its token files."""
 
 from dataclasses import replace
 from pathlib import Path

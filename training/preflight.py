@@ -1,4 +1,4 @@
-"""What of a recipe can be refused before anything is read or written.
+"""Check a recipe before anything is read or written, so that errors appear at once.
 
 Sections that are right by themselves may still not go together, or name files that are not there.
 """
@@ -26,15 +26,15 @@ _SMALLEST_VOCABULARY = 257
 
 
 def check_recipe(recipe: Recipe, out: Path) -> None:
-    """Refuse what would be refused after hours otherwise.
+    """Raise at once for errors of a recipe that would otherwise appear after hours.
 
     Args:
-        recipe: What is to be trained.
+        recipe: The recipe to train.
         out: The run's folder, absolute.
 
     Raises:
         ConfigError: Parts of the recipe do not go together, or name what is not there.
-        CorpusError: The text is not there.
+        CorpusError: The text does not exist.
     """
     _check_places(recipe, out)
     if recipe.mode == "synchronized":
@@ -57,10 +57,10 @@ def check_recipe(recipe: Recipe, out: Path) -> None:
 
 
 def check_domains(names: tuple[str, ...]) -> None:
-    """Refuse domains that cannot name a kernel.
+    """Raise for domain names that cannot name a kernel.
 
     Raises:
-        ConfigError: A name is taken by the seed, or is none that a folder and a route can have.
+        ConfigError: A name is the seed's, or is not allowed for folders and routes.
     """
     if SEED in names:
         raise ConfigError(
@@ -73,7 +73,7 @@ def check_domains(names: tuple[str, ...]) -> None:
 
 
 def check_corpus(corpus: PreparedCorpus, recipe: Recipe) -> None:
-    """Refuse domains of a corpus as `check_domains`; mode synchronized has one of its own."""
+    """Check a corpus's domains by `check_domains`; mode synchronized has one domain of its own."""
     if recipe.mode != "synchronized":
         check_domains(corpus.domains)
 
@@ -98,7 +98,7 @@ def _check_places(recipe: Recipe, out: Path) -> None:
 
 
 def _check_adapter(recipe: Recipe, config: KernelConfig) -> None:
-    """Put the adapter on a network of the same shape: what does not go is refused here."""
+    """Attach the adapter to a network of the same shape, so that a misfit is found here."""
     if recipe.adapter is not None:
         small = replace(config, frozen_input=recipe.embedding is not None)
         attach(Decoder(small, seed=None), adapter_config(recipe.adapter))

@@ -1,4 +1,4 @@
-"""`run.json`: what a run was made from, and with what, so that it can be made again."""
+"""Write `run.json`: recipe, versions and data hashes by which a run can be repeated."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ PACKAGES: Final = (
     "tokenizers",
     "torch",
 )
-"""Installed packages whose versions may change what comes of a run."""
+"""Installed packages whose versions may change a run's result."""
 
 
 def write_provenance(

@@ -1,4 +1,4 @@
-"""From records of a run's own kernels to the release that is served since."""
+"""Make the current release from the text records of a run's own kernels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,18 +21,18 @@ def publish_run(
     *,
     basins_max: int,
     fitted: Fitted | None,
-    tell: OnEvent,
+    on_event: OnEvent,
 ) -> Release:
-    """Make a run's kernels the current release, with those that joined since it was trained.
+    """Make the run's kernels the current release, with kernels that joined since its training.
 
     Args:
         out: The run's folder.
-        before: What was served from it before.
+        before: What the folder served before.
         own: Records of the text of the run's own kernels, as it was read.
-        coordizer: Of the training.
+        coordizer: Coordizer of the training.
         basins_max: See `FitOptions.basins_max`.
         fitted: What `fit` gives for `own`, where that is known.
-        tell: Told which kernels are still served, and which text counts again.
+        on_event: Called with notices: which kernels are still served, which text counts again.
 
     Raises:
         ArtifactError: A kernel or the release before is damaged, or the store cannot be written.
@@ -51,8 +51,8 @@ def publish_run(
         fitted=fitted if as_read else None,
     )
     if joined:
-        tell(Notice(text=f"still served, as they were: {', '.join(joined)}"))
+        on_event(Notice(text=f"still served, as they were: {', '.join(joined)}"))
     if kept.learned_again:
         told = ", ".join(kept.learned_again)
-        tell(Notice(text=f"counts again, cannot be unlearned any more: {told}"))
+        on_event(Notice(text=f"counts again, cannot be unlearned any more: {told}"))
     return release

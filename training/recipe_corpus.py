@@ -1,4 +1,4 @@
-"""The section of a recipe that says which text to learn from."""
+"""The recipe section that selects the text to learn from."""
 
 from collections.abc import Mapping
 from pathlib import Path

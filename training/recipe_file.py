@@ -1,4 +1,4 @@
-"""Find and read recipes: by name or path, on top of another one, with changes on top.
+"""Find and read a recipe by name or path, with what it extends and with changed keys.
 
 A recipe may say `extends = "NAME"`: then its keys are laid over those of that recipe, section by
 section. Changes from the command line come last.

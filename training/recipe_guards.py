@@ -1,4 +1,4 @@
-"""The section of a recipe that says what is watched while training runs."""
+"""The recipe section that sets what is watched while training runs."""
 
 from pydantic import Field, model_validator
 

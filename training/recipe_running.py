@@ -1,4 +1,4 @@
-"""The sections of a recipe that change how a run is done, but not what comes of it."""
+"""The recipe sections on how a run is carried out: workers, budget, trackers; not its result."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The sections of a recipe that say what kernels take over from other models."""
+"""The recipe sections on what kernels take from other models: adapters, embeddings, teachers."""
 
 from pathlib import Path
 from typing import Literal

@@ -1,6 +1,6 @@
-"""Which kernels of a run's folder are looked at: those that are served, by what they speak.
+"""List the kernels of a run's folder that are served, by the vocabulary that they use.
 
-What else lies in `kernels/` was removed, or is not the run's.
+Other folders in `kernels/` belong to removed kernels, or not to the run.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from constellation.releases.store import ReleaseStore
 from training.kernel_files import has_kernel, names_in
 
 OTHER_VOCABULARY = "a Hugging Face model, with tokens of its own"
-"""Why a kernel is left out where token by token is compared."""
+"""Reason why a kernel is left out of comparisons token by token."""
 
 
 def kernel_folders(folder: Path) -> dict[str, Path]:
@@ -32,7 +32,7 @@ def kernel_folders(folder: Path) -> dict[str, Path]:
 
 
 def speaking_folders(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """Return the kernels that speak the run's own tokens, and the names of the others.
+    """Return the kernels that use the run's own tokens, and the names of the other kernels.
 
     Raises:
         ArtifactError: The release is damaged.

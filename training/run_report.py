@@ -1,4 +1,4 @@
-"""`report.json` of a run: what its own kernels are worth on held-out text, measured.
+"""Measure a finished run's own kernels on held-out text and make the content of `report.json`.
 
 Kernels that were added or spawned since are not the recipe's: they are named and not scored.
 """
@@ -75,7 +75,7 @@ class RunReport:
         return summarise(scored, domains=self.plan.kernels, random_seed=self.recipe.seed)
 
     def _across(self) -> dict[str, object] | None:
-        """Return every kernel on every domain; None without text to score."""
+        """Return every kernel's figures on every domain; None without text to score."""
         if not self._is_scored():
             return None
         return score_across(
@@ -86,7 +86,7 @@ class RunReport:
         )
 
     def _collective(self, measured: Mapping[str, Any]) -> dict[str, object] | None:
-        """Return what the kernels are worth together; None for one, and without text to score."""
+        """Return the collective figures; None for a single kernel, and without text to score."""
         if len(self.plan.kernels) < 2 or not self._is_scored():
             return None
         scores = score_collective(

@@ -1,4 +1,4 @@
-"""Why a training ended before its kernels were finished, in words."""
+"""Explain in words why a training ended before its kernels were finished."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ def unfinished_words(plan: TrainingPlan, unfinished: Sequence[str], changed: Seq
     """Return why a training whose kernels are not all finished has ended.
 
     Args:
-        plan: What was trained.
+        plan: The plan of the training.
         unfinished: Kernels that the training has not finished.
-        changed: Those of them whose files are others than before it.
+        changed: Unfinished kernels whose files the training changed.
     """
     if changed:
         return (
@@ -21,5 +21,5 @@ def unfinished_words(plan: TrainingPlan, unfinished: Sequence[str], changed: Seq
         )
     return (
         f"training was stopped before {', '.join(unfinished)} had finished; checkpoints are "
-        "written, run the same command to go on from them"
+        "written, run the same command to resume from them"
     )

@@ -1,4 +1,4 @@
-"""Whether held-out text is enough, asked before the first training step.
+"""Check, before the first training step, that there is enough held-out text.
 
 Calibration needs a held-out text in every domain, however short, and without one there is no
 routing table. Figures need documents of 64 tokens; a domain without such a document is left out of
@@ -15,7 +15,7 @@ from training.evaluation.held_out_figures import TOKENS_LEAST
 
 
 def check_calibration_text(corpus: PreparedCorpus, coordizer: Coordizer) -> None:
-    """Refuse text on which radii and temperatures cannot be calibrated.
+    """Raise when a domain has too little held-out text to calibrate radii and temperatures.
 
     Raises:
         CorpusError: A domain has no held-out document with a token; names all such domains.
@@ -45,16 +45,16 @@ def unscored_domains(
 
 
 def in_words(unscored: dict[str, int], *, context: int) -> str:
-    """Return one sentence on the domains without held-out figures, for people."""
+    """Return one sentence on the domains without held-out figures."""
     if context < TOKENS_LEAST:
         return (
             f"no held-out figures: they need {TOKENS_LEAST} tokens of a document and the kernels "
-            f"read {context}; training goes on without them"
+            f"read {context}; training continues without them"
         )
     told = ", ".join(f"{name} (longest: {tokens})" for name, tokens in unscored.items())
     return (
         f"no held-out figures of: {told}; they need a held-out document of {TOKENS_LEAST} tokens, "
-        "and training goes on without them"
+        "and training continues without them"
     )
 
 

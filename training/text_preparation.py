@@ -1,4 +1,4 @@
-"""From a recipe to text and tokens: the prepared corpus, the coordizer, the token files."""
+"""Make the prepared corpus, the coordizer and the token files that a recipe asks for."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ from training.text_replay import sample_replay
 
 
 def corpus_inputs(section: CorpusSection, *, seed: int) -> dict[str, object]:
-    """Return what decides the corpus: the settings, and the state of its files."""
+    """Return the values that decide the corpus: the settings, and the state of its files."""
     files = [
         [readable(str(file.path)), file.size_bytes, file.changed_ns]
         for file in find_files(section.paths).files
@@ -49,17 +49,17 @@ def make_corpus(
     domains_min: int = 2,
     check: Callable[[PreparedCorpus], None] | None = None,
 ) -> PreparedCorpus:
-    """Read and prepare the corpus and keep it in `folder`.
+    """Read and prepare the corpus, and store it in `folder`.
 
     Args:
-        section: Which text.
-        folder: Where it is kept.
-        seed: Of the discovery of domains.
+        section: The recipe's corpus settings.
+        folder: Folder to store the corpus in.
+        seed: Seed of the discovery of domains.
         domains_min: Domains needed; 1 for a single kernel.
         check: Called with the corpus before it is written; raises when it cannot be used.
 
     Raises:
-        CorpusError: It is missing, empty, too damaged, or has too few domains.
+        CorpusError: The text is missing, empty, too damaged, or has too few domains.
     """
     corpus = read_corpus(section.paths, section.limits) if section.paths else starter_corpus()
     if section.merge:
@@ -84,7 +84,7 @@ def make_corpus(
 
 
 def as_one_domain(corpus: PreparedCorpus, name: str) -> PreparedCorpus:
-    """Return the corpus with all its text in one domain: what a single kernel learns from."""
+    """Return the corpus with all its text in one domain, from which a single kernel learns."""
 
     def renamed(documents: Iterable[Document]) -> tuple[Document, ...]:
         return tuple(replace(document, domain=name) for document in documents)
@@ -100,7 +100,7 @@ def as_one_domain(corpus: PreparedCorpus, name: str) -> PreparedCorpus:
 def make_coordizer(
     section: CoordizerSection, corpus: PreparedCorpus, folder: Path, *, seed: int
 ) -> Coordizer:
-    """Train the coordizer on the training text, anchored to the domains, and keep it."""
+    """Train the coordizer on the training text, anchored to the domains, and store it."""
     coordizer = train_coordizer(
         [document.text for document in corpus.train],
         [document.domain for document in corpus.train],
@@ -114,7 +114,7 @@ def make_coordizer(
 
 
 def make_tokens(corpus: PreparedCorpus, coordizer: Coordizer, folder: Path) -> list[Path]:
-    """Write one token stream per domain, and one of all for the seed, for train and dev.
+    """Write one token stream per domain, and one of all domains for the seed, for train and dev.
 
     Args:
         corpus: Text with its domains.
@@ -148,7 +148,7 @@ def make_replay(
         corpus: Text with its domains.
         coordizer: Encodes it.
         folder: For the files.
-        share: Of a branch's tokens that come from other domains, in (0, 1).
+        share: Share of a branch's tokens that come from other domains, in (0, 1).
 
     Returns:
         The files, named `DOMAIN.replay.npy`, int32.

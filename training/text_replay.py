@@ -1,4 +1,4 @@
-"""Replay: a specialist reads some of the other domains' text too, so that it forgets them less.
+"""Draw some text of other domains for a specialist to read too, so that it forgets less.
 
 It costs a little on its own text and gains where a route is wrong, and where several kernels answer
 together (docs/log.md).
@@ -22,9 +22,9 @@ def sample_replay(
     Args:
         others: Tokens of the other domains' documents.
         own_tokens: Tokens of the kernel's own documents.
-        share: Of all that the kernel reads then, in [0, 1); reached but for less than a document,
-            while there is text enough.
-        name: Of the kernel; decides what is drawn.
+        share: Share of the kernel's reading that is other domains' text, in [0, 1); met up to less
+            than a document while there is text enough.
+        name: Name of the kernel; decides what is drawn.
     """
     wanted = own_tokens * share / (1 - share)
     order = list(range(len(others)))

@@ -1,4 +1,4 @@
-"""Read token files, and refuse damaged ones before a kernel learns from them.
+"""Read token files and raise for damaged ones before a kernel learns from them.
 
 Shapes: N tokens.
 """
@@ -16,7 +16,7 @@ def load_tokens(path: Path, *, vocab_size: int) -> TokenArray:
 
     Args:
         path: A file that `training.text_preparation.make_tokens` wrote.
-        vocab_size: Tokens must lie in [0, vocab_size).
+        vocab_size: Tokens must be in [0, vocab_size).
 
     Raises:
         TrainingError: The file is missing, cut short, no token file, or holds impossible tokens.
@@ -36,5 +36,5 @@ def load_tokens(path: Path, *, vocab_size: int) -> TokenArray:
 def _damaged(path: Path, reason: str) -> TrainingError:
     return TrainingError(
         f"token file {path} cannot be used: {reason}; run the same command again, which makes "
-        "damaged files anew and goes on from the checkpoints"
+        "damaged files again and resumes from the checkpoints"
     )

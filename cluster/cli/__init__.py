@@ -1,1 +1,1 @@
-"""The command line, one file per group of commands. Entry point: `constellation`."""
+"""The `constellation` command line: one file per group of commands, and what they share."""

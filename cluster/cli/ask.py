@@ -1,4 +1,7 @@
-"""`ask`: one answer, streamed. The answer goes to standard output, everything else beside it."""
+"""The command `ask`: sends one text to a constellation and prints the streamed continuation.
+
+The continuation goes to standard output, everything else to standard error.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command()(ask)
 
 
@@ -25,16 +28,29 @@ def ask(
     tokens_max: options.TokensMax = None,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show the whole route.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Also print, on standard error, why this kernel was chosen: the distance, "
+            "radius and weight of every kernel, and the tokens of the text that decided "
+            "most.",
+        ),
+    ] = False,
     refuse_out_of_domain: options.Refuse = False,
     refuse: options.RefuseShare = None,
     run_dir: options.RunDir = None,
     endpoint: options.Endpoint = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the reply with its text, finish and route")
+    ] = False,
 ) -> None:
-    """Continue a text; the answer appears as it is written, the route on standard error.
+    """Continue a text: the kernel nearest to the text writes on, and the reply is streamed.
+
+    Needs a running constellation. The reply goes to standard output as it is written; one line
+    that names the kernel and the reason goes to standard error.
 
     Example: constellation ask 'import asyncio' --tokens-max 64 --explain
     """
@@ -65,7 +81,7 @@ def ask(
 
 
 def print_stream(client: "Client", text: str, asked: dict[str, Any]) -> "Reply":
-    """Print an answer as it comes and end its last line; return the whole of it."""
+    """Print a reply piece by piece as it is streamed, end its last line, and return the reply."""
     last = ""
     try:
         with client.stream(text, **asked) as stream:

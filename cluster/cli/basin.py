@@ -1,4 +1,4 @@
-"""`basin extract|match`: signatures of where kernels lie and how they couple."""
+"""The commands `basin extract|match`: measure a kernel's signature; compare two signatures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,34 +7,54 @@ import typer
 
 from cluster.cli import kernel_folder, options, output_format, progress_lines
 from cluster.cli.command_groups import FlagGroup
-from cluster.cli.texts import read_told
+from cluster.cli.texts import read_documents
 
 if TYPE_CHECKING:
     from constellation.kernel.observables.measurement import Measurement
     from constellation.kernel.observables.signature import Signature
 
 app = typer.Typer(
-    cls=FlagGroup, no_args_is_help=True, help="Take and compare signatures of kernels."
+    cls=FlagGroup,
+    no_args_is_help=True,
+    help="Measure and compare kernels by their signatures: small files with a kernel's "
+    "basin and statistics.",
 )
-"""The group's own app."""
+"""Typer application of this group of commands."""
 
 
 @app.command("extract")
 def extract(
     kernel: kernel_folder.Kernel,
-    out: Annotated[Path, typer.Argument(help="File to write the signature to, 2 to 4 KB.")],
+    out: Annotated[
+        Path, typer.Argument(help="File to write the signature to; its size is 2 to 4 KB.")
+    ],
     text: kernel_folder.Text,
     texts: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Most texts read, spread evenly.")
+        int,
+        typer.Option(
+            min=1,
+            max=100_000,
+            help="Largest number of texts to measure on, 1 to 100000, spread evenly over the "
+            "given text.",
+        ),
     ] = 64,
     coordizer: kernel_folder.CoordizerFolder = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of shuffles and bootstraps.")] = 0,
-    as_json: options.AsJson = False,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Seed, from 0, of the shuffled controls and the bootstrap intervals."
+        ),
+    ] = 0,
+    as_json: Annotated[
+        bool, options.json_flag("the signature and the file it was written to")
+    ] = False,
 ) -> None:
-    """Write a kernel's basin signature: mean basin, spread, bearing, couplings, Phi.
+    """Measure a kernel on text and write its signature, a small file for `basin match`.
 
-    A kernel with a basin head places the texts itself; for one without, the signature holds the
-    basins of the texts, and says so. Compare kernels on the same texts.
+    The signature holds the kernel's mean basin (point on the probability simplex), its spread and
+    bearing (direction), attention couplings (kappa, beta) and Phi (integration of the hidden
+    states). The basins come from the kernel's basin head; for a kernel without one they are those
+    of the texts themselves, and the signature is marked so. Compare kernels on the same texts.
 
     Example: constellation basin extract run/kernels/python python.basin --text held-out/
     """
@@ -44,7 +64,7 @@ def extract(
 
     loaded = kernel_folder.load(kernel, coordizer)
     probe = ProbeSet.of(
-        [document.text for document in read_told(text).documents],
+        [document.text for document in read_documents(text).documents],
         loaded.coordizer,
         context=loaded.kernel.config.context,
         num_texts=texts,
@@ -70,11 +90,26 @@ def extract(
 
 @app.command("match")
 def match(
-    first: Annotated[Path, typer.Argument(metavar="A", help="A signature.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Another; differences are B - A.")],
-    as_json: options.AsJson = False,
+    first: Annotated[
+        Path,
+        typer.Argument(
+            metavar="A", help="File of the first signature, as `basin extract` wrote it."
+        ),
+    ],
+    second: Annotated[
+        Path,
+        typer.Argument(
+            metavar="B", help="File of the second signature; differences are printed as B - A."
+        ),
+    ],
+    as_json: Annotated[
+        bool, options.json_flag("the distance of the basins and the differences B - A")
+    ] = False,
 ) -> None:
-    """Compare two signatures: distance of their basins, differences of kappa, beta and Phi.
+    """Compare two kernels by their signatures: how far apart they lie and how they differ.
+
+    Prints the distance of the basins in radians and the differences B - A of kappa (attention
+    coupling), beta (its change with context length) and Phi (integration).
 
     Example: constellation basin match python.basin english.basin
     """

@@ -1,4 +1,7 @@
-"""`chat`: an interactive session. Every turn is routed by itself; earlier turns are context."""
+"""The command `chat`: an interactive session in which each turn is routed to its nearest kernel.
+
+Earlier turns are the context of the next one.
+"""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command()(chat)
 
 
@@ -30,14 +33,21 @@ def chat(
         typer.Option(
             min=16,
             max=1_000_000,
-            help="Tokens that earlier turns, yours and the answer may take together; lowered to "
-            "what the kernels can read.",
+            help="Largest number of tokens of the earlier turns, the new turn and its reply "
+            "together, 16 to 1000000; lowered to what the kernels can read. Older turns are "
+            "dropped.",
         ),
     ] = 256,
     kernel: options.Kernel = None,
     rule: options.Rule = None,
     tokens_max: Annotated[
-        int, typer.Option("--tokens-max", min=1, max=4096, help="Most tokens of one answer.")
+        int,
+        typer.Option(
+            "--tokens-max",
+            min=1,
+            max=4096,
+            help="Largest number of tokens that one reply may have, 1 to 4096.",
+        ),
     ] = 64,
     temperature: options.Temperature = None,
     seed: options.Seed = None,
@@ -48,17 +58,20 @@ def chat(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Talk to the kernel in this folder instead, without a constellation, and see "
-            "Phi, kappa, depth and basin below each reply.",
+            help="Folder of one kernel to talk to instead, without a running constellation. "
+            "Below each reply its measurements are printed: Phi (integration of the hidden "
+            "states), kappa (attention coupling), recursion depth and basin (the text's "
+            "point on the probability simplex).",
             show_default=False,
         ),
     ] = None,
     coordizer: kernel_folder.CoordizerFolder = None,
 ) -> None:
-    """Talk to the constellation; every turn goes to the kernel that is nearest to it.
+    """Talk to the constellation at the terminal; each turn is answered by its nearest kernel.
 
-    The kernels continue text; earlier turns stand before yours as far as they fit, and nothing
-    is kept when the session ends. Ctrl-C stops an answer, /quit or Ctrl-D ends the session.
+    Needs a running constellation, or --checkpoint. The kernels continue text; earlier turns are put
+    before the new one as far as --context allows, and nothing is kept when the session ends.
+    Ctrl-C stops a reply, /quit or Ctrl-D ends the session.
 
     Example: constellation chat --tokens-max 100
     """
@@ -82,9 +95,9 @@ def chat(
 
 
 def _refuse(instead: str, given: dict[str, object]) -> None:
-    """Refuse flags that would be ignored."""
+    """Raise when options are given that would have no effect in this kind of session."""
     if wrong := [flag for flag, value in given.items() if value is not None]:
-        raise ConfigError(f"{', '.join(wrong)} says nothing to {instead}; leave it out")
+        raise ConfigError(f"{', '.join(wrong)} does not apply to {instead}; leave it out")
 
 
 def _talk_to_checkpoint(
@@ -100,38 +113,38 @@ def _talk_to_checkpoint(
 
 @dataclass(slots=True)
 class Conversation:
-    """Decides how much of the earlier turns goes before the next one."""
+    """Decides how many of the earlier turns are put before the next one."""
 
     limit: int
-    """Tokens a kernel reads and writes together."""
+    """Largest number of tokens that a kernel reads and writes together."""
     room: int
-    """Tokens kept free for the answer; at most half of `limit` is."""
+    """Tokens kept free for the reply, but at most half of `limit`."""
     _turns: deque[tuple[str, int]] = field(default_factory=deque)
 
     def prompt(self, text: str, num_tokens: int) -> str:
-        """Return `text` after as many of the latest turns as fit; older ones are forgotten."""
+        """Return `text` after as many of the latest turns as fit; older turns are dropped."""
         left = self.limit - min(self.room, self.limit // 2) - num_tokens
         while self._turns and sum(count for _, count in self._turns) > left:
             self._turns.popleft()
         return "".join(turn for turn, _ in self._turns) + text
 
     def add(self, text: str, num_tokens: int) -> None:
-        """Remember a turn and its answer."""
+        """Store a turn with its reply, and their number of tokens."""
         self._turns.append((text, num_tokens))
 
     def forget(self) -> None:
-        """Forget all turns."""
+        """Drop all turns."""
         self._turns.clear()
 
     def shrink(self, limit: int) -> bool:
-        """Take note that a kernel reads no more than `limit` tokens; say whether that is news."""
+        """Lower `limit` to what a kernel accepts; return whether that allows a shorter prompt."""
         news = limit < self.limit
         self.limit = min(limit, self.limit)
         return news and bool(self._turns)
 
 
 class _ServedSession(Session):
-    """Answers turns by a constellation."""
+    """A session whose turns are answered by a running constellation."""
 
     help = "/route shows why the last kernel was chosen, /forget drops the context, /quit ends"
 

@@ -1,4 +1,8 @@
-"""`chat --checkpoint`: a session with one kernel on disk, and what each reply does to it."""
+"""`chat --checkpoint`: a session with one kernel, which prints measurements below each reply.
+
+The kernel is loaded from its folder; no constellation runs. The measurements are Phi (integration
+of the hidden states), kappa (attention coupling), recursion depth and the basin of the text.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class CheckpointSession(Session):
-    """Reads turns, lets one kernel go on, prints its observables. No constellation is needed."""
+    """A session whose turns are answered by one loaded kernel, with measurements of each reply."""
 
-    help = "/forget drops the context, /quit ends; below each reply: what was measured of it"
+    help = "/forget drops the context, /quit ends; measurements are printed below each reply"
 
     def __init__(self, loaded: KernelFolder, sampling: "Sampling", *, context: int) -> None:
-        """Take the kernel.
+        """Store the kernel and derive the token limits of prompt and reply.
 
         Args:
             loaded: The kernel and its coordizer.
-            sampling: Of every answer.
-            context: Tokens that earlier turns, the turn and its answer may take together; lowered
-                to what the kernel reads.
+            sampling: How the tokens of every reply are drawn.
+            context: Largest number of tokens of earlier turns, the new turn and its reply together;
+                lowered to what the kernel reads.
         """
         self._decoder = loaded.kernel.decoder
         self._coordizer = loaded.coordizer
@@ -37,11 +41,11 @@ class CheckpointSession(Session):
         self._kept: list[int] = []
 
     def commands(self) -> Mapping[str, Callable[[], None]]:
-        """Return the one command."""
+        """Return the session's only command, /forget."""
         return {"/forget": self._kept.clear}
 
     def turn(self, text: str) -> None:
-        """Go on from the text and what came before, and say what was measured."""
+        """Continue the earlier turns and `text`, and print measurements of the whole."""
         from constellation.kernel.observables.text_observables import observe_text
 
         prompt = [*self._kept, *self._coordizer.encode(text).tolist()][-self._prompt_max :]
@@ -69,7 +73,7 @@ class CheckpointSession(Session):
 
 
 def summary(observed: "TextObservables") -> str:
-    """Return one line of what was measured of a turn and its reply."""
+    """Return one line with the measurements of a turn and its reply."""
     phi = observed.phi
     parts = [
         f"Phi {phi.method}" if phi.value is None else f"Phi {phi.value:.3f} (null {phi.null:.3f})",

@@ -1,4 +1,4 @@
-"""From flags to settings, and from settings to a client."""
+"""Turn command-line options into settings, and settings into a client of a constellation."""
 
 import sys
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from constellation.settings import Settings
 
 _LOOK_S = 2.0
-"""Seconds to find out whether anybody answers where nothing is known to run."""
+"""Seconds to wait for a server at the default address when no constellation runs here."""
 
 
 def configuration(
@@ -27,7 +27,7 @@ def configuration(
     port: int | None = None,
     http_port: int | None = None,
 ) -> "Settings":
-    """Return the settings: these flags over the environment over `constellation.toml`.
+    """Return the settings: options, then environment variables, then `constellation.toml`.
 
     Raises:
         ConfigError: Names every setting that is unknown or out of range.
@@ -48,8 +48,8 @@ def running_here(settings: "Settings") -> "RunState | None":
     """Return the constellation that runs from the run folder, or None.
 
     Raises:
-        DeploymentError: Nothing runs from a run folder that was named, by a flag or a setting: who
-            names one means what runs there, and nothing else.
+        DeploymentError: Nothing runs from a run folder that an option or a setting names. A named
+            run folder is never replaced by the default address.
     """
     from cluster.state_file import running
 
@@ -69,18 +69,18 @@ def connect(
     *,
     changes: bool = False,
 ) -> "Client":
-    """Return a client of the constellation that is meant.
+    """Return a client of the constellation that the options name.
 
     Args:
-        settings: Where it runs, and the token file.
-        endpoint: host:port, or several with commas; None finds the routers that run from
-            `settings.run_dir`, else tries the configured address, and says so.
-        timeout_s: For each call; None takes the client's defaults.
-        changes: The constellation is to be changed: then the configured address is not tried,
-            since anybody's may answer there.
+        settings: The run folder, the default address and the security options.
+        endpoint: host:port, or several with commas. None finds the routers that run from
+            `settings.run_dir`, else tries the configured address and prints a note.
+        timeout_s: Seconds for each call; None takes the client's defaults.
+        changes: Whether the constellation is to be changed. Then the configured address is not
+            tried, since another user's constellation may answer there.
 
     Raises:
-        DeploymentError: No endpoint was given, and nothing runs, or not from the run folder.
+        DeploymentError: No endpoint was given, and no constellation was found.
     """
     from constellation.client import Client, Timeouts
     from constellation.settings import read_token
@@ -107,12 +107,11 @@ def connect(
     if not client.healthy(timeout_s=_LOOK_S):
         client.close()
         raise DeploymentError(
-            f"nothing runs from {settings.run_dir} and nobody answers at {default}; start one "
-            "with: constellation up, or name one by --endpoint"
+            f"nothing runs from {settings.run_dir} and no server answers at {default}; start one "
+            "with: constellation up, or name a running one by --endpoint"
         )
     print(
-        f"nothing runs from {settings.run_dir}; asking whoever serves at the default address "
-        f"{default}",
+        f"nothing runs from {settings.run_dir}; asking the server at the default address {default}",
         file=sys.stderr,
     )
     return client
@@ -123,8 +122,8 @@ def _running_endpoints(settings: "Settings") -> str | None:
     return None if state is None else ",".join(state.endpoints or (state.endpoint,))
 
 
-def artifacts_meant(settings: "Settings", artifacts: Path | None) -> Path:
-    """Return the artifacts that are meant: those given, else those that are served from here."""
+def resolve_artifacts(settings: "Settings", artifacts: Path | None) -> Path:
+    """Return the artifacts folder: the given one, else the one of the running constellation."""
     state = running_here(settings)
     return settings.artifacts if artifacts is not None or state is None else Path(state.artifacts)
 
@@ -133,7 +132,7 @@ def artifacts_meant(settings: "Settings", artifacts: Path | None) -> Path:
 def served_from(
     settings: "Settings", artifacts: Path, timeout_s: float | None
 ) -> "Iterator[Client | None]":
-    """Yield a client of the constellation that runs from these artifacts; None when none does."""
+    """Yield a client of the constellation that serves `artifacts`; None when none does."""
     state = running_here(settings)
     if state is None or Path(state.artifacts).resolve() != artifacts.resolve():
         yield None
@@ -143,7 +142,7 @@ def served_from(
 
 
 def read_text(argument: str) -> str:
-    """Return the text that is meant: the argument itself, or standard input for "-".
+    """Return the text of a TEXT argument: the argument itself, or standard input for "-".
 
     Raises:
         InvalidRequest: Standard input is not UTF-8.

@@ -1,4 +1,4 @@
-"""`coordize train|encode|inspect`: tokenizers with coordinates, without a running constellation."""
+"""The commands `coordize train|encode|inspect`: make, apply and measure a coordizer (tokenizer)."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -9,17 +9,22 @@ import typer
 from cluster.cli import options, output_format, progress_lines
 from cluster.cli.command_groups import FlagGroup
 from cluster.cli.connection import configuration, read_text
-from cluster.cli.texts import read_told
+from cluster.cli.texts import read_documents
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
 
-app = typer.Typer(cls=FlagGroup, no_args_is_help=True, help="Train, use and look at a coordizer.")
-"""The group's own app."""
+app = typer.Typer(
+    cls=FlagGroup,
+    no_args_is_help=True,
+    help="Train, apply and inspect a coordizer: a tokenizer that gives every token a "
+    "point on the probability simplex.",
+)
+"""Typer application of this group of commands."""
 
 
 class CriterionName(StrEnum):
-    """How merges are chosen; a test compares it with the library's criteria."""
+    """Values of --criterion: how merges are chosen; the same as the library's criteria."""
 
     COUNT = "count"
     PHI = "phi"
@@ -28,33 +33,54 @@ class CriterionName(StrEnum):
 @app.command("train")
 def train(
     path: Annotated[
-        Path, typer.Argument(help="Folder or file of text; sub-folders or files name domains.")
+        Path,
+        typer.Argument(
+            help="Folder or file of text to train on; its sub-folders (or files) are the domains "
+            "and give them their names."
+        ),
     ],
-    out: Annotated[Path, typer.Argument(help="Folder to write the coordizer to.")],
-    vocab: Annotated[int, typer.Option(min=257, max=1_000_000, help="Most tokens.")] = 4096,
+    out: Annotated[Path, typer.Argument(help="Folder to save the coordizer in.")],
+    vocab: Annotated[
+        int,
+        typer.Option(
+            min=257,
+            max=1_000_000,
+            help="Largest number of tokens in the vocabulary, 257 to 1000000.",
+        ),
+    ] = 4096,
     criterion: Annotated[
-        CriterionName, typer.Option(help="Choose merges by count or by integration gain.")
+        CriterionName,
+        typer.Option(
+            help="How pairs of tokens are chosen for merging into one: count takes the most "
+            "frequent pair, phi the pair with the largest integration gain (how much the "
+            "two predict each other)."
+        ),
     ] = CriterionName.COUNT,
     anchored: Annotated[
         bool | None,
         typer.Option(
             "--anchored/--free",
-            help="Coordinates that know the domains, or none. (default: anchored when there are "
-            "two domains or more)",
+            help="Whether a token's coordinates are fitted to the domains of the text (anchored) "
+            "or without them (free). (default: anchored when there are two domains or more)",
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the coordinates.")] = 0,
-    as_json: options.AsJson = False,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="Seed, from 0, of the random start of the fit of coordinates."),
+    ] = 0,
+    as_json: Annotated[bool, options.json_flag("the facts of the new coordizer")] = False,
 ) -> None:
-    """Train merges and coordinates on text.
+    """Train a coordizer on text: choose its tokens and fit a point on the simplex to each.
+
+    Needs no running constellation. The folder it writes can be given wherever --coordizer is asked.
 
     Example: constellation coordize train corpus/ artifacts/coordizer --vocab 32000
     """
     from constellation.coordizer.training import train_coordizer
     from training.file_errors import typed_writes
 
-    corpus = read_told(path)
+    corpus = read_documents(path)
     if anchored is None:
         anchored = len(corpus.domains) > 1
     with progress_lines.step(f"training on {len(corpus.documents):,} documents"):
@@ -78,13 +104,17 @@ def encode(
     coordizer: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of a coordizer. (default: that of --artifacts)", show_default=False
+            help="Folder of the coordizer. (default: the one that --artifacts serves)",
+            show_default=False,
         ),
     ] = None,
     artifacts: options.Artifacts = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[bool, options.json_flag("the token ids, their text and the basin")] = False,
 ) -> None:
-    """Show the tokens of a text and its basin.
+    """Show how a coordizer splits a text into tokens, and the text's basin.
+
+    The basin is the text's point on the probability simplex, by which it is routed. Needs no
+    running constellation.
 
     Example: constellation coordize encode 'import asyncio'
     """
@@ -111,17 +141,21 @@ def encode(
 
 @app.command("inspect")
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="Folder of a coordizer.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder of the coordizer, as `coordize train` or `train` wrote it."),
+    ],
     corpus: Annotated[
         Path | None,
         typer.Option(
-            help="Measure it on this text. (default: the figures of its training)",
+            help="File or folder of text to measure the coordizer on. (default: shows the "
+            "figures from its training)",
             show_default=False,
         ),
     ] = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[bool, options.json_flag("the facts and figures of the coordizer")] = False,
 ) -> None:
-    """Show what a coordizer is made of, where it comes from, and how well it writes text.
+    """Show a coordizer's size, origin and quality, such as bytes per token (higher is better).
 
     Example: constellation coordize inspect artifacts/starter/coordizer --corpus corpus/
     """
@@ -132,13 +166,13 @@ def inspect(
     coordizer = _load(folder)
     facts = describe(coordizer)
     if corpus is not None:
-        texts = [document.text for document in read_told(corpus).documents]
+        texts = [document.text for document in read_documents(corpus).documents]
         facts["statistics"] = asdict(statistics.inspect(coordizer, texts))
     _print_facts(facts, as_json=as_json)
 
 
 def describe(coordizer: "Coordizer") -> dict[str, Any]:
-    """Return the facts of a coordizer that people ask for."""
+    """Return a coordizer's size, domains, origin, statistics and hashes, by name."""
     origin = coordizer.provenance
     blocks = coordizer.parts.blocks
     return {

@@ -1,4 +1,4 @@
-"""`data prepare|validate|generate`: training text from conversations, or from a teacher."""
+"""The commands `data prepare|validate|generate`: make or check files of training text."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,43 +15,66 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=FlagGroup,
     no_args_is_help=True,
-    help="Make training text of conversations, or with a teacher.",
+    help="Make training text: clean files of conversations, or let a teacher model write.",
 )
-"""The group's own app."""
+"""Typer application of this group of commands."""
 
 Conversations = Annotated[
-    Path, typer.Argument(help='JSON lines, each {"messages": [{"role", "content"}, ...]}.')
+    Path,
+    typer.Argument(
+        help='File of conversations as JSON lines, each {"messages": [{"role": ..., '
+        '"content": ...}, ...]}.'
+    ),
 ]
-SkipsMax = Annotated[int, typer.Option(min=0, help="Bad lines tolerated before reading stops.")]
+SkipsMax = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Number of invalid lines that are skipped, from 0; one more ends the command "
+        "with an error.",
+    ),
+]
 MinPhi = Annotated[
     float | None,
     typer.Option(
         "--min-phi",
         min=0,
         max=1,
-        help="Drop conversations whose Phi under --kernel is lower.",
+        help="Drop conversations whose Phi (integration of the hidden states of the kernel "
+        "of --kernel) is below this value, 0 to below 1.",
         show_default=False,
     ),
 ]
 Kernel = Annotated[
     Path | None,
-    typer.Option(help="Folder of the kernel that --min-phi measures with.", show_default=False),
+    typer.Option(
+        help="With --min-phi: folder of the kernel that Phi is measured with.", show_default=False
+    ),
 ]
 CoordizerFolder = Annotated[
     Path | None,
     typer.Option(
-        "--coordizer", help="Folder of the coordizer that the checks need.", show_default=False
+        "--coordizer",
+        help="Folder of the coordizer (tokenizer); needed with --min-phi and with "
+        "--check-basin-alignment.",
+        show_default=False,
     ),
 ]
 KeepShort = Annotated[
     bool,
-    typer.Option("--keep-short", help="With --min-phi, keep those too short to measure."),
+    typer.Option(
+        "--keep-short",
+        help="With --min-phi: keep conversations that are too short for Phi to be measured, "
+        "below 256 tokens. (default: drop them)",
+    ),
 ]
 CheckAlignment = Annotated[
     bool,
     typer.Option(
         "--check-basin-alignment",
-        help="Drop conversations where a reply's basin lies too far from its prompt's.",
+        help="Drop conversations in which the replies are too far from their prompts: by the "
+        "mean Fisher-Rao distance between the basins (points on the probability "
+        "simplex) of prompt and reply.",
     ),
 ]
 DistanceMax = Annotated[
@@ -60,7 +83,9 @@ DistanceMax = Annotated[
         "--distance-max",
         min=0,
         max=3.15,
-        help="Radians that are too far. (default: the median of mismatched pairs)",
+        help="With --check-basin-alignment: largest distance that is kept, in radians, 0 to "
+        "pi. (default: the median distance between prompts and replies of different "
+        "conversations)",
         show_default=False,
     ),
 ]
@@ -69,7 +94,12 @@ DistanceMax = Annotated[
 @app.command("prepare")
 def prepare(
     path: Conversations,
-    out: Annotated[Path, typer.Argument(help="JSON-lines file to write; a recipe can read it.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON-lines file to write, which a training recipe can read as its text."
+        ),
+    ],
     min_phi: MinPhi = None,
     kernel: Kernel = None,
     coordizer: CoordizerFolder = None,
@@ -77,9 +107,12 @@ def prepare(
     check_alignment: CheckAlignment = False,
     distance_max: DistanceMax = None,
     skips_max: SkipsMax = 100,
-    as_json: options.AsJson = False,
+    as_json: Annotated[bool, options.json_flag("the counts, reasons and dropped lines")] = False,
 ) -> None:
-    """Read conversations, drop copies and what is outside the limits, write the rest.
+    """Clean a file of conversations for training: drop duplicates and those outside the limits.
+
+    The limits are --min-phi and --check-basin-alignment; without them only duplicates are dropped.
+    The remaining conversations are written to OUT.
 
     Example: constellation data prepare talk.jsonl clean.jsonl --check-basin-alignment
     --coordizer artifacts/starter/coordizer
@@ -111,11 +144,11 @@ def prepare(
 def validate(
     path: Conversations,
     skips_max: SkipsMax = 100,
-    as_json: options.AsJson = False,
+    as_json: Annotated[bool, options.json_flag("the counts and bad lines")] = False,
 ) -> None:
-    """Count conversations and name the lines that are none.
+    """Check a file of conversations: count them, and list the lines that are invalid.
 
-    Ends with exit code 1 when a line is bad.
+    Nothing is written. Ends with exit code 1 when a line is invalid.
 
     Example: constellation data validate talk.jsonl
     """
@@ -141,20 +174,37 @@ def validate(
 @app.command("generate")
 def generate(
     teacher: Annotated[
-        Path, typer.Argument(help="Folder of a kernel, or of a transformers model.")
+        Path,
+        typer.Argument(
+            help="Folder of the model that writes: a kernel, or a model of the transformers "
+            "library."
+        ),
     ],
-    prompts: Annotated[Path, typer.Argument(help="Text file; every line is a prompt.")],
-    out: Annotated[Path, typer.Argument(help="JSON-lines file to write; a recipe can read it.")],
+    prompts: Annotated[Path, typer.Argument(help="Text file with one prompt per line.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON-lines file to write, which a training recipe can read as its text."
+        ),
+    ],
     coordizer: Annotated[
         Path | None,
-        typer.Option(help="Folder of the kernel's coordizer.", show_default=False),
+        typer.Option(
+            help="Folder of the coordizer (tokenizer) of a kernel; needed when the teacher is a "
+            "kernel.",
+            show_default=False,
+        ),
     ] = None,
     tokens_max: options.TokensMax = None,
     temperature: options.Temperature = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
-    as_json: options.AsJson = False,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed, from 0, of the random choice of tokens.")
+    ] = 0,
+    as_json: Annotated[
+        bool, options.json_flag("the output file and the counts of texts and bytes")
+    ] = False,
 ) -> None:
-    """Let a teacher go on with every prompt; what it writes is training text for a student.
+    """Let a teacher model continue every prompt of a file, as training text for a smaller kernel.
 
     Example: constellation data generate model/ prompts.txt taught.jsonl --tokens-max 64
     """

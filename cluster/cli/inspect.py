@@ -1,4 +1,4 @@
-"""`plan` and `doctor`: what fits on this machine, and what is wrong with it."""
+"""The commands `plan` and `doctor`: estimate what a machine can host; find what hinders it."""
 
 from dataclasses import asdict
 from enum import StrEnum
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class PresetName(StrEnum):
-    """Shapes of kernels; a test compares it with the library's presets."""
+    """Values of --preset: names of kernel architectures, the same as the library's presets."""
 
     SPARK = "spark"
     QIG_23M = "qig-23m"
@@ -26,7 +26,7 @@ class PresetName(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Register the commands of this file with `app`."""
     app.command()(plan)
     app.command()(doctor)
 
@@ -34,21 +34,29 @@ def register(app: typer.Typer) -> None:
 def plan(
     preset: Annotated[
         PresetName | None,
-        typer.Option(help="Shape of every kernel. (default: spark)", show_default=False),
+        typer.Option(
+            help="Architecture of every kernel, by the name of its preset: sets layers, width "
+            "and so the memory. (default: spark)",
+            show_default=False,
+        ),
     ] = None,
     artifacts: Annotated[
         Path | None,
         typer.Option(
             "--artifacts",
-            help="Folder that training wrote, in place of --preset: as many kernels as it has, of "
-            "the shape of the largest.",
+            help="Artifacts folder that `constellation train` wrote, instead of --preset: plans "
+            "for as many kernels as the folder has, all of the size of its largest.",
             show_default=False,
         ),
     ] = None,
     kernels: Annotated[
         int | None,
         typer.Option(
-            min=1, max=240, help="Kernels wanted. (default: as many as fit)", show_default=False
+            min=1,
+            max=240,
+            help="Number of kernels to plan for, 1 to 240. (default: as many as fit into the "
+            "memory)",
+            show_default=False,
         ),
     ] = None,
     memory: Annotated[
@@ -56,7 +64,8 @@ def plan(
         typer.Option(
             min=0.1,
             max=1e6,
-            help="GB (1e9 bytes) that may be used. (default: what is free now)",
+            help="Memory that may be used, in GB of 1e9 bytes, 0.1 to 1000000. (default: the "
+            "memory that is free now)",
             show_default=False,
         ),
     ] = None,
@@ -65,21 +74,25 @@ def plan(
         typer.Option(
             min=1,
             max=256,
-            help="Answers a kernel writes at once. (default: the configured number)",
+            help="Number of replies that a kernel writes at the same time, 1 to 256; each takes "
+            "cache memory. (default: the setting kernel.slots)",
             show_default=False,
         ),
     ] = None,
     measure: Annotated[
         bool,
         typer.Option(
-            "--measure/--no-measure", help="Measure the speed here: about 2 s, --train up to 20 s."
+            "--measure/--no-measure",
+            help="Whether to measure the speed of this machine, which takes about 2 s, with "
+            "--train up to 20 s.",
         ),
     ] = True,
     train: Annotated[
         str | None,
         typer.Option(
             metavar="RECIPE",
-            help="Say what training a recipe takes instead: memory, tokens, FLOPs, time.",
+            help="Forecast the training of this recipe instead (a name or a TOML file): memory, "
+            "tokens, FLOPs and time of every kernel.",
             show_default=False,
         ),
     ] = None,
@@ -88,15 +101,20 @@ def plan(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change a key of the recipe of --train; may be repeated.",
+            help="With --train: replace one value of the recipe, such as seed_stage.steps=200; "
+            "may be repeated.",
             show_default=False,
         ),
     ] = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool,
+        options.json_flag("the plan: memory, processes and speed (with --train: the forecast)"),
+    ] = False,
 ) -> None:
-    """Say how many kernels fit on this machine and what they cost, to host or to train.
+    """Estimate how many kernels this machine can host, and their memory and speed, before `up`.
 
-    With --train, the exit code is 1 when a kernel is too large to be trained here.
+    With --train the training of a recipe is forecast instead: memory, FLOPs and
+    time; the exit code is then 1 when a kernel is too large to be trained here.
 
     Example: constellation plan --preset qig-23m --kernels 8 --memory 16
     """
@@ -197,11 +215,15 @@ def doctor(
     artifacts: options.Artifacts = None,
     run_dir: options.RunDir = None,
     token_file: options.TokenFile = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the findings, each with its level, subject and remedy,")
+    ] = False,
 ) -> None:
-    """Look for what is wrong: versions, port, memory, GPU, Ray, artifacts; say how to mend it.
+    """Check whether a constellation can run on this machine, and say how to fix what is wrong.
 
-    Ends with exit code 1 when something must be mended before a constellation can run.
+    Checks versions of packages, port, memory, disk, open files, GPU, Ray, the running constellation
+    and the artifacts folder. Ends with exit code 1 when something must be fixed before a
+    constellation can run.
 
     Example: constellation doctor --json
     """

@@ -1,4 +1,7 @@
-"""`add`, `remove`, `spawn`, `sources`, `unlearn`: kernels join, leave and move, live if it runs."""
+"""The commands `add`, `remove`, `spawn`, `sources`, `unlearn`: change the kernels that are served.
+
+A change is made live where a constellation runs from the artifacts folder, else in the folder only.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.cli import options, output_format, progress_lines
-from cluster.cli.connection import artifacts_meant, configuration, connect, served_from
+from cluster.cli.connection import configuration, connect, resolve_artifacts, served_from
 
 if TYPE_CHECKING:
     from cluster.kernel_changes import Added
@@ -15,12 +18,15 @@ if TYPE_CHECKING:
 
 Name = Annotated[
     str,
-    typer.Argument(help="Name of the kernel: a-z, 0-9, '.', '_', '-', at most 64 characters."),
+    typer.Argument(
+        help="Name of the kernel (one small language model): a-z, 0-9, '.', '_', '-', at "
+        "most 64 characters."
+    ),
 ]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Register the commands of this file with `app`."""
     app.command()(add)
     app.command()(remove)
     app.command()(spawn)
@@ -33,32 +39,37 @@ def add(
     path: Annotated[
         Path,
         typer.Argument(
-            help="Text of the new domain, a file or folder; or the folder of a finished kernel, of "
-            "an adapter, of a Hugging Face model, or of a kernel that was removed."
+            help="File or folder with text of the new domain, to train on; or the folder of a "
+            "finished model, which is copied: a kernel, an adapter, a Hugging Face model, "
+            "or a kernel that was removed."
         ),
     ],
     text: Annotated[
         Path | None,
         typer.Option(
-            help="Text of a finished kernel's domain: its basin is what queries find it by.",
+            help="File or folder with text of a finished kernel's domain, from which routing "
+            "learns which texts the kernel should answer.",
             show_default=False,
         ),
     ] = None,
-    artifacts: options.Artifacts = None,
+    artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool,
+        options.json_flag("the change, the minutes of training and the cost for the other domains"),
+    ] = False,
 ) -> None:
-    """Give a constellation a kernel for a new domain; the weights of the others stay as they are.
+    """Add a kernel for a new domain to a constellation; the weights of other kernels do not change.
 
-    The kernel is trained from the run's own seed, by the branch stage of its recipe; Ctrl-C writes
-    checkpoints, and the same command goes on from them. A finished kernel, an adapter with its
-    base, or a causal model that save_pretrained wrote, is copied; --text says where its domain
-    lies. A kernel that was removed comes back as it was, by the path ARTIFACTS/kernels/NAME, and
-    needs no --text. Coordinates and basins are fitted anew, to the text of all kernels. Where the
-    constellation runs the kernel joins it live; else `up` serves it. Then held-out text says what
-    it costs the other domains.
+    Given text, the kernel is trained from the run's seed kernel by the branch stage of its recipe;
+    Ctrl-C writes checkpoints, and the same command resumes from them. Given a finished kernel, an
+    adapter with its base, or a causal model that save_pretrained wrote, the model is copied, and
+    --text must give text of its domain. A kernel that was removed is restored unchanged by the path
+    ARTIFACTS/kernels/NAME and needs no --text. Routing is fitted again to the text of all kernels.
+    If the constellation runs, the kernel joins it live; otherwise `up` serves it. At the end,
+    held-out text shows how much worse the other domains are answered, in bits per byte.
 
     Example: constellation add poems texts/poems
     """
@@ -66,14 +77,14 @@ def add(
     from training.progress.live_table import LiveTable
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = artifacts_meant(settings, artifacts)
+    folder = resolve_artifacts(settings, artifacts)
     console = output_format.stderr()
     try:
         with LiveTable(console) as progress:
             progress_lines.doing(progress.in_words)
             new = make_kernel(folder, name, path, text, progress)
     except KeyboardInterrupt:
-        console.print("stopped; checkpoints are written, the same command goes on from there")
+        console.print("stopped; checkpoints are written, the same command resumes from them")
         raise
     with served_from(settings, folder, timeout) as client:
         added = join(folder, new, client)
@@ -86,18 +97,20 @@ def add(
 
 def remove(
     name: Name,
-    artifacts: options.Artifacts = None,
+    artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the change: release, table version and kernel names,")
+    ] = False,
 ) -> None:
-    """Let a kernel go, without a dropped request; the weights of the others stay as they are.
+    """Remove a kernel from a constellation without dropping a request; other weights do not change.
 
-    First no new query goes to it, then it finishes what it is answering, then its process ends.
-    What is served then is, to the bit, what would be served had it never joined. The share of a
-    spawned kernel goes back to its parent. Its files stay where they are:
-    `constellation add NAME ARTIFACTS/kernels/NAME` takes it back as it was.
+    The router sends no new query to the kernel, the kernel finishes its replies, then its process
+    ends. Routing becomes, to the bit, what it would be had the kernel never joined. The queries of
+    a spawned kernel return to its parent. The kernel's files stay where they are:
+    `constellation add NAME ARTIFACTS/kernels/NAME` restores the kernel unchanged.
 
     Example: constellation remove poems
     """
@@ -105,7 +118,7 @@ def remove(
     from constellation.records import Retire
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = artifacts_meant(settings, artifacts)
+    folder = resolve_artifacts(settings, artifacts)
     with served_from(settings, folder, timeout) as client:
         changed = change_served(folder, Retire(name=name), client)
         where = _where(folder, client is not None)
@@ -117,21 +130,24 @@ def unlearn(
     source: Annotated[
         str,
         typer.Argument(
-            help="Name of a source, as `sources` lists it; a file that was cut into parts, or that "
-            "holds records, goes whole by its own name."
+            help="Name of the source (a file of training text, a part of one or a record of "
+            "one), as `sources` lists it. The name of a file that was cut into parts or "
+            "records means all of them."
         ),
     ],
-    artifacts: options.Artifacts = None,
+    artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the change: release, table version and kernel names,")
+    ] = False,
 ) -> None:
-    """Let a kernel route as if it had never read a source of its training text.
+    """Remove a source of a kernel's training text from the data that decides its routing.
 
-    Coordinates, basins, radii and thresholds become, to the bit, what they would be without that
-    text. Weights stay as they are; train again without the text to undo what they learned from it.
-    The tokens of the coordizer, which were chosen once for all text, stay too.
+    Token coordinates, basins, radii and thresholds become, to the bit, what they would be without
+    that text. The kernel's weights do not change: train again without the text to remove what they
+    learned from it. The vocabulary of the coordizer does not change either.
 
     Example: constellation unlearn poems songs.txt
     """
@@ -139,7 +155,7 @@ def unlearn(
     from constellation.records import Unlearn
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = artifacts_meant(settings, artifacts)
+    folder = resolve_artifacts(settings, artifacts)
     with served_from(settings, folder, timeout) as client:
         changed = change_served(folder, Unlearn(kernel=name, source=source), client)
         where = _where(folder, client is not None)
@@ -148,15 +164,17 @@ def unlearn(
 
 def sources(
     name: Name,
-    artifacts: options.Artifacts = None,
+    artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the kernel's name and its list of sources")
+    ] = False,
 ) -> None:
-    """List the sources of a kernel's training text: the names that `unlearn` takes.
+    """List the files and records that a kernel's training text came from, one source per line.
 
-    A long file is cut into parts, NAME#0 and so on; every record of a JSON-lines file is a source,
-    NAME:LINE. Documents are the pieces that a source was cut into. Those that were unlearned are
-    marked.
+    These are the names that `unlearn` accepts. A long file is cut into parts, NAME#0 and so on;
+    every record of a JSON-lines file is a source, NAME:LINE. The number of documents says into how
+    many pieces a source was cut. Sources that were unlearned are marked.
 
     Example: constellation sources poems
     """
@@ -165,7 +183,7 @@ def sources(
     from cluster.kernel_changes import list_sources
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts)
-    found = list_sources(artifacts_meant(settings, artifacts), name)
+    found = list_sources(resolve_artifacts(settings, artifacts), name)
     if as_json:
         output_format.print_json({"kernel": name, "sources": [asdict(source) for source in found]})
         return
@@ -179,19 +197,27 @@ def sources(
 
 
 def spawn(
-    parent: Annotated[str, typer.Argument(help="The kernel whose queries are shared out.")],
+    parent: Annotated[
+        str,
+        typer.Argument(
+            help="Name of the running kernel that gives part of its queries to the new one."
+        ),
+    ],
     name: Name,
     run_dir: options.RunDir = None,
     endpoint: options.Endpoint = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the change: release, table version and kernel names,")
+    ] = False,
 ) -> None:
-    """Share a busy kernel's queries with a new one that begins with the same weights.
+    """Split a busy kernel's queries between it and a new kernel with a copy of its weights.
 
-    Its latest queries are grouped in two, and the documents of its text with them; each of the two
-    kernels gets the queries that lie nearer to its documents. Other kernels' queries stay where
-    they go. Needs a constellation that runs, and 16 recent queries. `remove` undoes it.
+    The latest queries and the documents of the busy kernel's text are split into two groups; each
+    of the two kernels answers the queries that are nearer to its documents. Queries of other
+    kernels are routed as before. Needs a running constellation and 16 recent queries of the kernel.
+    `constellation remove` undoes the split.
 
     Example: constellation spawn python python-2
     """

@@ -1,4 +1,4 @@
-"""What this machine is and what lies on it: the facts behind `plan` and `doctor`."""
+"""Collect facts about this machine for `plan` and `doctor`: packages, memory, ports, artifacts."""
 
 import shutil
 import socket
@@ -36,7 +36,7 @@ _SHARED = Path("/dev/shm")
 
 
 def look(settings: "Settings") -> MachineFacts:
-    """Return the facts the doctor judges."""
+    """Return the facts that `doctor` judges."""
     requirements = [
         line for line in metadata.requires(DISTRIBUTION) or [] if "extra ==" not in line
     ]
@@ -126,7 +126,7 @@ def _ask(settings: "Settings", found: state_file.RunState) -> RunFacts:
 
 
 def _artifacts(folder: Path) -> ArtifactFacts:
-    """Load everything of the current release, as `up` would, one kernel at a time."""
+    """Load all files of the current release, as `up` would, one kernel at a time; list problems."""
     from constellation.releases.store import ReleaseStore
 
     store = ReleaseStore(folder)
@@ -148,7 +148,7 @@ def _artifacts(folder: Path) -> ArtifactFacts:
 
 
 def _damaged(store: "ReleaseStore", release: "Release") -> list[str]:
-    """Return what is wrong with the files of a release, each by its place in the release."""
+    """Return a message for each file of a release whose content does not match its hash."""
     problems = []
     for path, blob in release.files().items():
         try:
@@ -159,10 +159,10 @@ def _damaged(store: "ReleaseStore", release: "Release") -> list[str]:
 
 
 def served_shape(folder: Path) -> tuple[int, "KernelConfig"]:
-    """Return how many kernels training left in a folder, and the shape of the largest.
+    """Return the number of kernels of an artifacts folder, and the shape of the largest.
 
     Raises:
-        ArtifactError: Nothing was trained there, or no kernel is one of ours.
+        ArtifactError: The folder has no release, or no kernel of the project's own architecture.
     """
     from constellation.kernel.adapters.kernel_folder import open_kernel
     from constellation.kernel.files.transformers_folder import is_imported
@@ -173,22 +173,24 @@ def served_shape(folder: Path) -> tuple[int, "KernelConfig"]:
     own = [store.current_folder() / "kernels" / name for name in names]
     own = [kernel for kernel in own if not is_imported(kernel)]
     if not own:
-        raise ArtifactError(folder, "has no kernel that was trained here; give --preset")
+        raise ArtifactError(
+            folder, "has no kernel of this project's own architecture; give --preset"
+        )
     configs = (open_kernel(kernel).decoder.config for kernel in own)
     return len(names), max(configs, key=lambda config: config.num_parameters())
 
 
 def _problems(folder: Path, table: "Table") -> list[str]:
-    """Return what does not belong together in the folder of a release."""
+    """Return a message for each file of a release that cannot be loaded or does not match."""
     from constellation.coordizer.coordizer import Coordizer
     from constellation.kernel.adapters.kernel_folder import open_kernel
     from constellation.kernel.files.transformers_folder import check_model, is_imported
 
     problems = []
-    speaks = None
+    expected = None
     try:
         coordizer = Coordizer.load(folder / "coordizer")
-        speaks = coordizer.tokenizer_hash
+        expected = coordizer.tokenizer_hash
         if coordizer.hash != table.coordizer_hash:
             problems.append(f"{folder / 'table.msgpack'}: was made with another coordizer")
     except ArtifactError as error:
@@ -198,8 +200,8 @@ def _problems(folder: Path, table: "Table") -> list[str]:
             if is_imported(folder / "kernels" / name):
                 check_model(folder / "kernels" / name)
                 continue
-            hears = open_kernel(folder / "kernels" / name).tokenizer_hash
-            if speaks is not None and hears != speaks:
+            found = open_kernel(folder / "kernels" / name).tokenizer_hash
+            if expected is not None and found != expected:
                 problems.append(f"kernel {name!r} was trained with another vocabulary")
         except ArtifactError as error:
             problems.append(str(error))
@@ -207,10 +209,10 @@ def _problems(folder: Path, table: "Table") -> list[str]:
 
 
 def decode_speed(config: "KernelConfig", *, budget_s: float = 1.0) -> float:
-    """Return tokens per second of one kernel of this shape writing one answer on one core.
+    """Measure how many tokens per second one kernel of this shape writes on one core.
 
-    Measured now, with random weights: speed does not depend on their values. The first tokens
-    warm up and are not counted; the median time of the others is, so that a pause does not matter.
+    The weights are random: the speed does not depend on their values. The first tokens warm up and
+    are not counted; the median time of the other tokens is taken, so that a pause does not matter.
     """
     import statistics
 

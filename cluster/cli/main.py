@@ -1,6 +1,6 @@
-"""The command line: one app, and how its errors look.
+"""The `constellation` program: registers all commands; turns errors into a line and exit code.
 
-Importing this file is light: commands import what they need when they run.
+Importing this file is fast: commands import the packages that they need when they run.
 """
 
 import sys
@@ -32,14 +32,14 @@ from cluster.subprocesses import keep_others_from_writing
 from constellation.errors import ConfigError, ConstellationError
 
 EXIT_CONFIG = 2
-"""Exit code of a wrong flag, setting or recipe."""
+"""Exit code of a wrong option, setting or recipe."""
 
 
 class ErrorsAsLines(FlagGroup):
-    """Prints an error of ours as one line on standard error; other errors are bugs and pass."""
+    """Prints a `ConstellationError` as one line on standard error; lets other errors pass."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the command; turn its errors into a line and an exit code."""
         try:
             return super().invoke(ctx)
         except ConstellationError as error:
@@ -57,7 +57,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Train, host and serve many small language models as one, routed by geometry.",
+    help="Train, host and serve many small language models (kernels) as one service: each text is "
+    "answered by the kernel whose domain is nearest to it.",
     epilog="First steps: constellation train starter && constellation up && constellation ask "
     "'import asyncio'",
 )
@@ -88,14 +89,19 @@ def _show_version(wanted: bool) -> None:
 def _root(
     show_version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+        typer.Option(
+            "--version",
+            help="Print the version of constellation and exit.",
+            callback=_show_version,
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Run the command line of this process."""
+    """Run the command line with the arguments of this process."""
     keep_others_from_writing()
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     run_program(f"constellation {command}".strip(), lambda: app(prog_name="constellation"))

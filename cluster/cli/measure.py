@@ -1,4 +1,4 @@
-"""`measure-beta`: how a kernel's attention coupling runs with the context length."""
+"""The command `measure-beta`: how a kernel's attention coupling changes with context length."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.cli import kernel_folder, options, output_format, progress_lines
-from cluster.cli.texts import read_told
+from cluster.cli.texts import read_documents
 from constellation.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ RESULT = "beta_measurement.json"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command("measure-beta")(measure_beta)
 
 
@@ -26,42 +26,66 @@ def measure_beta(
     contexts: Annotated[
         str | None,
         typer.Option(
-            help="Context lengths in tokens, such as 64,128,256. (default: 512 to 8192, doubling)",
+            help="Context lengths to measure at, in tokens, separated by commas, such as "
+            "64,128,256. (default: 512 to 8192, each twice the one before)",
             show_default=False,
         ),
     ] = None,
     documents: Annotated[
         int,
         typer.Option(
-            min=3, max=10_000, help="Most passages read; no two share a document of the text."
+            min=3,
+            max=10_000,
+            help="Largest number of passages to measure on, 3 to 10000; no two come from the "
+            "same document. More passages give narrower intervals.",
         ),
     ] = 8,
     artifacts: Annotated[
         Path | None,
         typer.Option(
-            "--artifacts", help="Folder that training wrote, of KERNEL.", show_default=False
+            "--artifacts",
+            help="Artifacts folder of the training run; KERNEL is then the name of one of its "
+            "kernels.",
+            show_default=False,
         ),
     ] = None,
     coordizer: kernel_folder.CoordizerFolder = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of choice, shuffles and bootstrap.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Seed, from 0, of the choice of passages, of the shuffled control and of the "
+            "bootstrap intervals.",
+        ),
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
-            help=f"JSON file to write. (default: {RESULT} in the kernel's run, where `report` "
-            "looks for it)",
+            help=f"JSON file to write the result to. (default: {RESULT} in the folder of the "
+            "kernel's run, where `report` reads it)",
             show_default=False,
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="PNG file to draw the fit into.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="PNG file to draw coupling against context length into, with the fit.",
+            show_default=False,
+        ),
     ] = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool,
+        options.json_flag(
+            "the measurement, with the coupling at every length and the fitted beta,"
+        ),
+    ] = False,
 ) -> None:
-    """Measure the coupling at several context lengths and fit beta, its running, with intervals.
+    """Measure how a kernel's attention coupling (kappa) changes with context length (beta).
 
-    Lengths beyond the trained context say how the kernel behaves there, not what it learned; they
-    are marked. Where the coupling cannot be told from 0, beta is undefined and the raw slope
-    stands alone.
+    Kappa, in nats of attention information, is measured on text at several context lengths; beta
+    is its relative slope against the logarithm of the length, with 95 % intervals. Lengths beyond
+    the trained context are marked: there the kernel extrapolates. Where kappa does not differ
+    significantly from 0, beta is undefined and only the raw slope is given.
 
     Example: constellation measure-beta run/kernels/python --text held-out/ --contexts 64,128,256
     """
@@ -105,7 +129,7 @@ def _measure(
 
     decoder, coordizer = loaded.kernel.decoder, loaded.coordizer
     lengths = beta.measurable_lengths(decoder.config, wanted)
-    tokens = coordizer.encode_batch([document.text for document in read_told(text).documents])
+    tokens = coordizer.encode_batch([document.text for document in read_documents(text).documents])
     found_NT = passages(
         tokens, length=lengths[-1], num_passages=documents, end_id=coordizer.end_id, seed=seed
     )

@@ -1,4 +1,4 @@
-"""`merge`: one kernel of several of one base, when held-out text says it is worth it."""
+"""The command `merge`: averages kernels of one base and saves the result if it is good enough."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,52 +12,75 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command()(merge)
 
 
 def merge(
     kernels: Annotated[
-        list[Path], typer.Argument(help="Folders of two or more kernels or low-rank adapters.")
+        list[Path],
+        typer.Argument(
+            help="Folders of two or more kernels, or low-rank adapters, that were trained from "
+            "the same base."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write the merged kernel to.")],
+    out: Annotated[Path, typer.Option(help="Folder to save the merged kernel in.")],
     text: Annotated[
-        Path, typer.Option(help="Held-out text, a file or folder, that decides whether it is fit.")
+        Path,
+        typer.Option(
+            help="File or folder of held-out text on which the merged kernel is compared with "
+            "the inputs, in bits per byte (lower is better)."
+        ),
     ],
     coordizer: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the coordizer. (default: that of the first kernel's run)",
+            help="Folder of the coordizer (tokenizer) that all kernels were trained with. "
+            "(default: the coordizer of the first kernel's run)",
             show_default=False,
         ),
     ] = None,
     fisher: Annotated[
         bool,
-        typer.Option("--fisher", help="Weigh parameters by Fisher information on training text."),
+        typer.Option(
+            "--fisher",
+            help="Average with weights: each parameter counts by its Fisher information on the "
+            "kernel's own training text. (default: a plain average)",
+        ),
     ] = False,
     own_text: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Training text of a kernel, for --fisher; once per kernel, in their order. "
-            "(default: the token files of its run)",
+            help="With --fisher: file or folder of a kernel's training text; give the option "
+            "once per kernel, in the order of the kernels. (default: the token files of the "
+            "kernel's run)",
             show_default=False,
         ),
     ] = None,
     fisher_windows: Annotated[
-        int, typer.Option(min=1, help="Windows of training text per kernel, for --fisher.")
+        int,
+        typer.Option(
+            min=1,
+            help="With --fisher: number of windows of training text per kernel, each of the "
+            "kernel's context length, that Fisher information is measured on; at least 1.",
+        ),
     ] = 64,
     allow_worse: Annotated[
         float,
         typer.Option(
-            min=0.0, help="Bits per byte by which the result may be worse than the best kernel."
+            min=0.0,
+            help="Held-out bits per byte by which the merged kernel may be worse than the best "
+            "input and still be saved; from 0.",
         ),
     ] = 0.0,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the held-out bits per byte of the inputs and averages")
+    ] = False,
 ) -> None:
-    """Average kernels of one base; write the result if held-out text is told no worse by it.
+    """Average several kernels of one base; save the result only if held-out loss gets no worse.
 
-    Ends with exit code 1, and writes nothing, when the result is worse than the best kernel by
-    more than what is allowed.
+    The loss is compared with that of the best input. When the merged kernel is worse by more than
+    --allow-worse, nothing is written and the exit code is 1.
 
     Example: constellation merge run/kernels/a run/kernels/b --out merged --text held-out/
     """
@@ -100,7 +123,7 @@ def _print_report(report: "MergeReport", out: Path) -> None:
         console.print(f"wrote the {report.method} average to {out}")
     else:
         console.print(
-            f"not written: the {report.method} average is over {report.limit:.4f}, the best "
-            "kernel and what --allow-worse adds",
+            f"not written: the {report.method} average is above the limit of {report.limit:.4f} "
+            "bits per byte (the best kernel's plus --allow-worse)",
             style="yellow",
         )

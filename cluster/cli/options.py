@@ -1,32 +1,45 @@
-"""Flags that several commands share. Enumerations repeat the library's to keep start-up light."""
+"""Command-line options that several commands share, each with its type, range and help text.
+
+The enumerations repeat those of `constellation.records`, whose import would slow the start.
+"""
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 class RuleName(StrEnum):
-    """How a query's basin is compared with a kernel's; a test compares it with `records.Rule`."""
+    """Values of --rule: how a text is compared with a kernel; the same as in `records.Rule`."""
 
     GEODESIC = "geodesic"
     BEARING = "bearing"
 
 
 class ModeName(StrEnum):
-    """How many kernels answer; a test compares it with `records.Mode`."""
+    """Values of --mode: how many kernels answer; the same as in `records.Mode`."""
 
     NEAREST = "nearest"
     MIXTURE = "mixture"
     POSTERIOR = "posterior"
 
 
+def json_flag(contents: str) -> Any:
+    """Return the `--json` option of a command whose JSON object holds `contents`."""
+    return typer.Option(
+        "--json",
+        help=f"Print {contents} as one JSON object on standard output, for scripts, instead of "
+        "text for people.",
+    )
+
+
 RunDir = Annotated[
     Path | None,
     typer.Option(
         "--run-dir",
-        help="Folder of the running constellation: state, logs. (default: runs/local)",
+        help="Folder where a running constellation keeps its state file and logs; commands "
+        "find the constellation by this folder. (default: runs/local)",
         show_default=False,
     ),
 ]
@@ -34,7 +47,18 @@ Artifacts = Annotated[
     Path | None,
     typer.Option(
         "--artifacts",
-        help="Folder that training wrote. (default: artifacts/starter)",
+        help="Artifacts folder that `constellation train` wrote: coordizer (tokenizer), "
+        "kernels and releases. (default: artifacts/starter)",
+        show_default=False,
+    ),
+]
+ServedArtifacts = Annotated[
+    Path | None,
+    typer.Option(
+        "--artifacts",
+        help="Artifacts folder that `constellation train` wrote: coordizer (tokenizer), kernels "
+        "and releases. (default: the folder that the constellation running from --run-dir "
+        "serves, else artifacts/starter)",
         show_default=False,
     ),
 ]
@@ -42,8 +66,9 @@ Endpoint = Annotated[
     str | None,
     typer.Option(
         "--endpoint",
-        help="host:port of a router, or several with commas. "
-        "(default: those that run from --run-dir)",
+        help="Address of the server to ask, as host:port; several routers of one "
+        "constellation are separated by commas. (default: the routers of the "
+        "constellation that runs from --run-dir)",
         show_default=False,
     ),
 ]
@@ -51,7 +76,10 @@ TokenFile = Annotated[
     Path | None,
     typer.Option(
         "--token-file",
-        help="File whose first line is the secret that calls carry.",
+        help="File whose first line is the secret token that is sent with every request, for "
+        "a constellation that was started with a token; the variable "
+        "CONSTELLATION_TOKEN, if set, is used instead. (default: the setting "
+        "security.token_file)",
         show_default=False,
     ),
 ]
@@ -61,38 +89,63 @@ Timeout = Annotated[
         "--timeout",
         min=0.001,
         max=3600,
-        help="Seconds the whole call may take.",
+        help="Seconds that a request may take, retries included, before the command fails, "
+        "0.001 to 3600. (default: 120 for replies and changes, 15 for routes and "
+        "status)",
         show_default=False,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Text = Annotated[str, typer.Argument(help='The text; "-" reads it from standard input.')]
+Text = Annotated[
+    str, typer.Argument(help='The text, in quotes; "-" reads the text from standard input.')
+]
 Rule = Annotated[
     RuleName | None,
-    typer.Option("--rule", help="How basins are compared.", show_default=False),
+    typer.Option(
+        "--rule",
+        help="How the distance between the text and a kernel is measured: geodesic is the "
+        "Fisher-Rao distance between their points on the probability simplex, bearing "
+        "the angle between the directions of the two points as seen from average text. "
+        "(default: the server's setting, else bearing)",
+        show_default=False,
+    ),
 ]
 Kernel = Annotated[
     str | None,
-    typer.Option("--kernel", help="The kernel that must answer.", show_default=False),
+    typer.Option(
+        "--kernel",
+        help="Name of the kernel that must answer, however far it is from the text. "
+        "(default: the nearest kernel)",
+        show_default=False,
+    ),
 ]
 Mode = Annotated[
     ModeName,
     typer.Option(
         "--mode",
-        help="One kernel answers, or the --top-k nearest together: their predictions averaged by "
-        "distance (mixture) or by how well each predicted the text so far (posterior).",
+        help="Which kernels write the reply: nearest is one kernel alone; in mixture and "
+        "posterior the --top-k nearest write together, and their predictions are "
+        "averaged with weights from their distances (mixture) or from how well each has "
+        "predicted the text so far (posterior).",
     ),
 ]
 TopK = Annotated[
     int | None,
-    typer.Option("--top-k", min=1, help="Kernels that receive weights.", show_default=False),
+    typer.Option(
+        "--top-k",
+        min=1,
+        help="Number of nearest kernels that get a weight above 0, at least 1; in the modes "
+        "mixture and posterior these kernels write together. (default: the server's "
+        "setting, else 2)",
+        show_default=False,
+    ),
 ]
 Refuse = Annotated[
     bool,
     typer.Option(
         "--refuse-out-of-domain",
-        help="Fail when the text is out of every domain, with a limit that 1 % of in-domain texts "
-        "exceed.",
+        help="Fail when the text lies outside the domain of every kernel, judged by a "
+        "distance limit beyond which 1 % of the held-out texts of the kernels' own "
+        "domains lie.",
     ),
 ]
 RefuseShare = Annotated[
@@ -101,21 +154,35 @@ RefuseShare = Annotated[
         "--refuse",
         min=0.002,
         max=0.5,
-        help="The same with a limit that this share of in-domain texts exceeds, such as 0.05.",
+        help="Like --refuse-out-of-domain, with a limit beyond which this share of the "
+        "held-out texts of the kernels' own domains lies, 0.002 to 0.5, such as 0.05 "
+        "for 5 %; a larger share refuses more texts.",
         show_default=False,
     ),
 ]
 TokensMax = Annotated[
     int | None,
     typer.Option(
-        "--tokens-max", help="Most tokens to write, 1 to 4096. (default: 128)", show_default=False
+        "--tokens-max",
+        help="Largest number of tokens that a reply may have, 1 to 4096. (default: 128)",
+        show_default=False,
     ),
 ]
 Temperature = Annotated[
     float | None,
-    typer.Option("--temperature", help="0 (greedy) to 2. (default: 0.8)", show_default=False),
+    typer.Option(
+        "--temperature",
+        help="Sampling temperature of the reply, 0 to 2: 0 always takes the likeliest token, "
+        "2 is the most random. (default: 0.8)",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", help="Seed of the draw. (default: drawn)", show_default=False),
+    typer.Option(
+        "--seed",
+        help="Seed of the random choice of tokens, a whole number from 0; the same seed "
+        "draws the same way again. (default: a new random seed)",
+        show_default=False,
+    ),
 ]

@@ -1,4 +1,4 @@
-"""How results look: shared tables, one-line summaries, and JSON."""
+"""Format the results of commands for standard output: tables, one-line summaries and JSON."""
 
 import json
 import sys
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from constellation.records import Finish, LengthRefusal, Route
 
 _WIDTH = 120
-"""Columns where the output is no terminal and tells no width."""
+"""Columns of an output that is not a terminal."""
 _WIDTH_MAX = 1_000
-"""Columns that a table may take; it takes no more than it needs."""
+"""Largest width of a table, in columns; a table is printed only as wide as it needs."""
 
 _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -35,16 +35,16 @@ def stderr() -> Console:
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    return _Whole(
+    return _UncutConsole(
         file=stream, width=None if stream.isatty() else _WIDTH, highlight=False, markup=False
     )
 
 
-class _Whole(Console):
-    """A console on which a table is never cut: a narrow terminal breaks its lines instead."""
+class _UncutConsole(Console):
+    """A console that never cuts a table off: on a narrow terminal its lines are wrapped instead."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as rich does; a table whose cells do not wrap takes the width that it needs."""
+        """Print as rich does, but give a table whose cells do not wrap all the width it needs."""
         width = self.width
         if any(isinstance(each, Table) and _is_rigid(each) for each in objects):
             self.width = max(width, _WIDTH_MAX)
@@ -73,10 +73,10 @@ def _plain(value: Any) -> Any:
 
 
 def print_answer(text: str) -> None:
-    """Print a piece of an answer at once.
+    """Print a piece of a reply at once, without waiting for the end of the line.
 
-    On a terminal, control characters other than newline and tab are shown instead of obeyed: the
-    text was written by a model and may hold anything.
+    On a terminal, control characters other than newline and tab are shown as pictures and not sent:
+    the text was written by a model and may hold any character.
     """
     sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
@@ -95,7 +95,7 @@ def _picture(character: str) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """Return a size for people, such as "1.4 GiB"."""
+    """Return a number of bytes in readable form, such as "1.4 GiB"."""
     for unit_bytes, name in _UNITS:
         if num_bytes >= unit_bytes:
             return f"{num_bytes / unit_bytes:.1f} {name}"
@@ -186,7 +186,7 @@ def route_table(route: "Route") -> Table:
 
 
 def _beyond(route: "Route") -> str:
-    """Return how unusual the distance is, in words."""
+    """Return a sentence on the share of in-domain and foreign texts as far out as the query."""
     assert route.beyond_own is not None
     text = (
         f"as far out at {route.num_tokens} tokens: {_at_ends(route.beyond_own)} of in-domain texts"
@@ -202,7 +202,7 @@ def _at_ends(share: float) -> str:
 
 
 def refusal_table(rows: "Sequence[LengthRefusal]") -> Table:
-    """Return a table of what refusing out-of-domain texts does at each length, with intervals."""
+    """Return a table, by length, of the shares of in-domain and foreign texts that are refused."""
     share = f"{100 * rows[0].share:g} %" if rows else ""
     made = table(
         "tokens",
@@ -232,7 +232,7 @@ def _share_with_interval(share: float | None, num_documents: int) -> str:
 
 
 def influence_table(route: "Route") -> Table:
-    """Return a table of the tokens that moved the basin most."""
+    """Return a table of the tokens that moved the text's basin most."""
     made = table("token", "position", "shift (rad)", numbers=("position", "shift (rad)"))
     for influence in route.influences:
         made.add_row(
@@ -242,7 +242,7 @@ def influence_table(route: "Route") -> Table:
 
 
 def route_line(route: "Route", finish: "Finish | None" = None) -> Text:
-    """Return one line that says who answers and why."""
+    """Return one line with the kernel that answers, the reason, the distance and the warnings."""
     distances = dict(zip(route.kernels, route.distances, strict=True))
     line = Text("→ ", style="dim")
     line.append(route.kernel, style="bold cyan")
@@ -270,21 +270,21 @@ def _shares(weights: Mapping[str, float]) -> str:
 
 
 def warnings(route: "Route") -> list[str]:
-    """Return what makes a route less than trustworthy, in words."""
+    """Return sentences on what makes a route uncertain, such as a text outside every domain."""
     notes = []
     if route.no_evidence:
-        notes.append("no token says anything about the domain")
+        notes.append("no token of the text points to any domain")
     if route.out_of_domain:
         notes.append("outside every kernel's radius")
     if route.reason == "failover":
-        notes.append("a nearer kernel was lost")
+        notes.append("a nearer kernel is down")
     if route.reason == "spill":
-        notes.append("a nearer kernel has as many requests as it may")
+        notes.append("a nearer kernel has its full number of requests")
     return notes
 
 
 def explain(console: Console, route: "Route") -> None:
-    """Print a route with its reasons: distances, weights, margin, tokens that moved it."""
+    """Print a route with its reasons: distances, weights, margin and most influential tokens."""
     console.print(route_table(route))
     console.print(
         f"rule {route.rule} · mode {route.mode} · reason {route.reason} · "

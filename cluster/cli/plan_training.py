@@ -1,4 +1,4 @@
-"""`plan --train`: what the training of a recipe takes on this machine."""
+"""`plan --train`: print memory, FLOPs and time of training a recipe's kernels on this machine."""
 
 from collections.abc import Iterable
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""The picture of a route: distances with their radii, and the basins behind them.
+"""Draw a route as a PNG picture: kernels' distances and radii, and the basins behind them.
 
 Shapes: K outcomes of the simplex.
 """
@@ -17,7 +17,7 @@ from constellation.geometry import to_root
 from constellation.records import Choice, FloatArray, Route
 
 _KERNELS_MAX = 12
-"""Nearest kernels that are drawn; more would not be readable."""
+"""Number of nearest kernels that are drawn; more would not be readable."""
 _TITLE_MAX = 72
 _ALIKE = 0.003
 """Square roots of probabilities closer than this have the same colour."""
@@ -96,24 +96,25 @@ def _draw_basins(axes: Axes, query_K: FloatArray, kernels: list[tuple[str, Float
     # small outcomes visible beside large ones.
     roots_NK = to_root(np.stack([query_K, *(basin_K for _, basin_K in kernels)]))
     num_outcomes = roots_NK.shape[1]
-    num_told = num_telling(roots_NK)
-    roots_NK = roots_NK[:, :num_told]
+    num_shown = num_distinct_outcomes(roots_NK)
+    roots_NK = roots_NK[:, :num_shown]
     image = axes.imshow(roots_NK, aspect="auto", cmap="magma_r", vmin=0, interpolation="nearest")
     axes.axhline(0.5, color="white", linewidth=4)
     axes.set_yticks(range(len(roots_NK)), ["query", *(name for name, _ in kernels)])
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    alike = f" ({num_told} to {num_outcomes - 1}, alike, left out)"
-    axes.set_xlabel("outcome of the simplex" + (alike if num_told < num_outcomes else ""))
+    alike = f" ({num_shown} to {num_outcomes - 1}, alike, left out)"
+    axes.set_xlabel("outcome of the simplex" + (alike if num_shown < num_outcomes else ""))
     axes.set_title("basins, as square roots of probabilities", fontsize=9)
     axes.figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02)
 
 
-def num_telling(roots_NK: FloatArray) -> int:
-    """Return how many of the first outcomes say something: the rest is like the last, in each row.
+def num_distinct_outcomes(roots_NK: FloatArray) -> int:
+    """Return the number of first outcomes that differ from the last outcome in some row.
 
-    Anchored coordinates spread what belongs to no domain evenly over the outcomes at the end.
+    Anchored coordinates spread the probability that belongs to no domain evenly over the outcomes
+    at the end, which therefore carry no information.
     """
     differs_K = (np.abs(roots_NK - roots_NK[:, -1:]) > _ALIKE).any(axis=0)
-    told = np.flatnonzero(differs_K)
-    return int(told[-1]) + 1 if len(told) else roots_NK.shape[1]
+    distinct = np.flatnonzero(differs_K)
+    return int(distinct[-1]) + 1 if len(distinct) else roots_NK.shape[1]

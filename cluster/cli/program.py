@@ -1,4 +1,4 @@
-"""What our programs have in common: streams, signs of life, exit codes; no traceback for a user."""
+"""Run a program of this project: standard streams, progress lines, exit codes, no traceback."""
 
 import os
 import sys
@@ -12,14 +12,14 @@ from cluster.cli.standard_streams import EXIT_UNREAD, OutputLost
 EXIT_FAILED = 1
 """Exit code of a command that failed."""
 EXIT_INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
 
 
 def run_program(name: str, run: Callable[[], object]) -> None:
-    """Run a program to its end, and end this process with its exit code.
+    """Run a program, and end this process with the program's exit code.
 
     Args:
-        name: What its signs of life begin with.
+        name: Name of the program, with which its progress lines begin.
         run: The program; returns, or raises SystemExit.
     """
     activity = standard_streams.prepare()
@@ -52,7 +52,7 @@ def _exit_code(run: Callable[[], object]) -> int | str | None:
 
 
 def _unexpected(error: Exception) -> str:
-    """Return one line for an error that nobody intended; the traceback goes to a file."""
+    """Return one line for an unexpected error, and write the traceback to a file."""
     said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     text = "".join(traceback.format_exception(error))
     try:

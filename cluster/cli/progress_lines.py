@@ -1,8 +1,8 @@
-"""Signs of life on standard error: whoever waits sees that a program works, in a pipe as well.
+"""Print progress lines on standard error while a program is silent, so that users see it works.
 
-After three seconds in which a program has written nothing, a line says what it does and for how
-long. A program that has more to say than its name does so by `doing` or `step`. On a terminal,
-`step` shows a spinner, whose movement is a sign of life in itself.
+After three seconds in which a program has written nothing, a line says what the program does and
+for how long. A program describes its current work by `doing` or `step`. On a terminal, `step` shows
+a spinner.
 """
 
 import sys
@@ -19,14 +19,14 @@ SILENCE_S = 5.0
 """Seconds of silence before every later line."""
 
 LOOK_S = 0.5
-"""Seconds between two looks whether a line is due."""
+"""Seconds between two checks whether a progress line is due."""
 
 Words = str | Callable[[], str]
-"""What is being done, or what says so when it is asked."""
+"""Description of the current work, or a function that returns it."""
 
 
 class Liveness:
-    """Decides when a line is due, and what it says."""
+    """Decides when a progress line is due, and its text."""
 
     def __init__(self, program: str, *, now_s: float) -> None:
         self._program = program
@@ -37,7 +37,7 @@ class Liveness:
         self.is_paused = False
 
     def line(self, activity: Activity, *, now_s: float) -> str | None:
-        """Return the line that is due, if one is."""
+        """Return the progress line that is due now, or None."""
         if self.is_paused or activity.is_mid_line:
             return None
         if now_s - max(activity.last_s, self._said_s) < self._pause_s:
@@ -53,7 +53,7 @@ _current: Liveness | None = None
 
 @contextmanager
 def watched(program: str, activity: Activity) -> Iterator[None]:
-    """Write lines of `Liveness` while the block runs."""
+    """Print progress lines from a thread while the block runs."""
     global _current  # noqa: PLW0603 - one program, one standard error
     _current = liveness = Liveness(program, now_s=time.monotonic())
     ended = threading.Event()
@@ -75,17 +75,17 @@ def watched(program: str, activity: Activity) -> Iterator[None]:
 
 
 def doing(words: Words) -> None:
-    """Say from now on, when a sign of life is due, that this is being done."""
+    """Set the description of the current work, for the next progress lines."""
     if _current is not None:
         _current.words = words
 
 
 @contextmanager
 def step(words: str) -> Iterator[Callable[[str], None]]:
-    """Say what is done while the block runs: a spinner on a terminal, lines in a pipe.
+    """Show what the block does: by a spinner on a terminal, by progress lines in a pipe.
 
     Yields:
-        Changes the words.
+        A function that changes the description.
     """
     from rich.console import Console
 
@@ -106,7 +106,7 @@ def step(words: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Say nothing while the block waits for a person."""
+    """Print no progress lines while the block waits for a person."""
     if _current is not None:
         _current.is_paused = True
     try:

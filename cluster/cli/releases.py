@@ -1,4 +1,4 @@
-"""`releases list|show|diff|rollback|adopt|prune|replay`: what was served, is, and would be."""
+"""The commands `releases list|show|diff|rollback|adopt|prune|replay`: manage stored releases."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from cluster.cli import options, output_format, progress_lines
 from cluster.cli.command_groups import FlagGroup
-from cluster.cli.connection import artifacts_meant, configuration, served_from
+from cluster.cli.connection import configuration, resolve_artifacts, served_from
 from constellation.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -21,26 +21,32 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=FlagGroup,
     no_args_is_help=True,
-    help="List, compare and try the releases of an artifacts folder, and go back to one.",
+    help="List, compare, test and restore releases: numbered versions of everything that "
+    "a constellation serves.",
 )
-"""The group's own app."""
+"""Typer application of this group of commands."""
 
 _ROWS = 20
-"""Queries of a replay that are listed for people when nobody says how many."""
+"""Moved queries that `releases replay` lists as text when --rows is not given."""
 
-Version = Annotated[int, typer.Argument(min=1, help="Number of a release.")]
+Version = Annotated[
+    int, typer.Argument(min=1, help="Number of the release, from 1, as `releases list` shows it.")
+]
 
 
 @app.command("list")
 def list_releases(
-    artifacts: options.Artifacts = None,
+    artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the current release's number and the list of releases")
+    ] = False,
 ) -> None:
-    """List the releases of an artifacts folder, the oldest first.
+    """List the releases of an artifacts folder, the oldest first, with time, size and reason.
 
-    A release is everything that was served at one time: coordizer, table, kernels. Each change
-    writes a new one and names the release that it was made from.
+    A release is a numbered version of everything that is served: coordizer, routing table and
+    kernels. Each change (train, add, remove, ...) writes a new release and records the release that
+    the new one was made from.
 
     Example: constellation releases list
     """
@@ -60,11 +66,14 @@ def list_releases(
 @app.command("show")
 def show(
     version: Version,
-    artifacts: options.Artifacts = None,
+    artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[bool, options.json_flag("the release's manifest")] = False,
 ) -> None:
-    """Show what a release holds: its kernels, their engines, and every file with hash and size.
+    """Show the contents of a release: its kernels, and every file with its hash and size.
+
+    Each kernel's engine is its kind: decoder (a whole kernel), adapter (over a base in the same
+    release) or model (of the transformers library).
 
     Example: constellation releases show 3
     """
@@ -92,16 +101,22 @@ def show(
 
 @app.command("diff")
 def diff(
-    before: Annotated[int, typer.Argument(min=1, help="Number of a release.")],
-    after: Annotated[int, typer.Argument(min=1, help="Number of the release to compare with it.")],
-    artifacts: options.Artifacts = None,
+    before: Annotated[int, typer.Argument(min=1, help="Number of the earlier release, from 1.")],
+    after: Annotated[
+        int,
+        typer.Argument(
+            min=1, help="Number of the release to compare with the earlier one, from 1."
+        ),
+    ],
+    artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[bool, options.json_flag("the differences between the two releases")] = False,
 ) -> None:
-    """Say what is different between two releases.
+    """Show the differences between two releases of the same artifacts folder.
 
-    Named are kernels that joined, left or have other files, how far their basins moved in radians,
-    seats, radii, temperatures, thresholds, and whether texts are read by another coordizer.
+    Lists the kernels that were added, removed or have other files; how far their basins (points on
+    the probability simplex) moved, in radians; changed seats, radii, temperatures and thresholds;
+    and whether the coordizer (tokenizer) is another.
 
     Example: constellation releases diff 2 3
     """
@@ -122,27 +137,30 @@ def rollback(
         int | None,
         typer.Argument(
             min=1,
-            help="The release to go back to. (default: the one that the current one was made from)",
+            help="Number of the release to serve again, from 1. (default: the release that the "
+            "current one was made from)",
             show_default=False,
         ),
     ] = None,
-    artifacts: options.Artifacts = None,
+    artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the numbers of the releases before and after")
+    ] = False,
 ) -> None:
-    """Serve an earlier release again.
+    """Make an earlier release the current one, and serve it if the constellation runs.
 
-    All of its files are verified first. Nothing is removed: a later release can be gone back to in
-    the same way.
+    All files of the release are verified first. Nothing is deleted: a later release can be restored
+    in the same way.
 
     Example: constellation releases rollback 2
     """
     from cluster.rollback import roll_back
 
     settings = configuration(run_dir=run_dir, artifacts=artifacts, token_file=token_file)
-    folder = artifacts_meant(settings, artifacts)
+    folder = resolve_artifacts(settings, artifacts)
     words = "verifying the files of the release"
     with served_from(settings, folder, timeout) as client, progress_lines.step(words):
         done = roll_back(folder, version, client)
@@ -159,25 +177,26 @@ def adopt(
         list[str] | None,
         typer.Option(
             "--without",
-            help="Kernel of the old table that is not taken over; may be given several times.",
+            help="Name of a kernel to leave out of the new release; may be repeated.",
             show_default=False,
         ),
     ] = None,
-    artifacts: options.Artifacts = None,
+    artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[bool, options.json_flag("the new release's number and its kernels")] = False,
 ) -> None:
-    """Make the first release of a folder that version 0.1.0 trained.
+    """Convert an artifacts folder of version 0.1.0, which had no releases, into a first release.
 
-    Its kernels are served from then on as from every other folder: from their files, and from
-    the text that the folder keeps of each. A kernel of which no text is kept, such as one that was
-    spawned, is named and nothing is written. What lies in the folder stays as it is.
+    Afterwards the folder is served like every other: from the files of its kernels and the text
+    that the folder keeps of each. If no text is kept of a kernel, such as a spawned one, the
+    command names the kernel and writes nothing; --without leaves it out. Existing files stay
+    unchanged.
 
     Example: constellation releases adopt --artifacts artifacts/starter
     """
     from training.migration import adopt as take_over
 
-    folder = artifacts_meant(configuration(run_dir=run_dir, artifacts=artifacts), artifacts)
+    folder = resolve_artifacts(configuration(run_dir=run_dir, artifacts=artifacts), artifacts)
     with progress_lines.step(f"reading {folder}"):
         done = take_over(folder, without=tuple(without or ()))
     if as_json:
@@ -193,15 +212,17 @@ def adopt(
 
 @app.command("prune")
 def prune(
-    keep: Annotated[int, typer.Option("--keep", min=1, help="Newest releases that stay.")],
-    artifacts: options.Artifacts = None,
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, help="Number of newest releases to keep, at least 1.")
+    ],
+    artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[bool, options.json_flag("the removed releases and the bytes freed")] = False,
 ) -> None:
-    """Remove old releases, and the files that no other release needs.
+    """Delete old releases, and the files that no other release needs, to free disk space.
 
-    The current release and the one that it was made from stay in any case, and so does the one that
-    the constellation of the run folder serves.
+    Never deleted are the current release, the release that the current one was made from, and the
+    release that the constellation running from --run-dir serves.
 
     Example: constellation releases prune --keep 5
     """
@@ -230,26 +251,30 @@ def replay(
     queries: Annotated[
         Path,
         typer.Option(
-            help="File of queries: a line is a text, or in .jsonl a record with its text under "
-            '"prompt" or "text".'
+            help="File of queries to route, one text per line; in a .jsonl file one record per "
+            'line, with the text under "prompt" or "text".'
         ),
     ],
     rows: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Queries listed one by one; all are counted. (default: 20, with --json 1000)",
+            help="Largest number of moved queries that are listed one by one, from 0; all are "
+            "counted. (default: 20, with --json 1000)",
             show_default=False,
         ),
     ] = None,
-    artifacts: options.Artifacts = None,
+    artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the counts and the list of queries that would move")
+    ] = False,
 ) -> None:
-    """Show which queries would go elsewhere under a release than under the current one.
+    """Test a release before serving it: show which queries it would route to another kernel.
 
-    Decided is as a router decides, with the rule and top_k of the settings and every kernel up;
-    no kernel is asked, and nothing changes.
+    Routes every query of a file under the given release and under the current one, as a router does
+    with the settings' rule and top_k when every kernel is up. No kernel is asked, and nothing is
+    changed.
 
     Example: constellation releases replay 3 --queries queries.txt
     """
@@ -272,9 +297,11 @@ def replay(
 def _store(artifacts: Path | None, run_dir: Path | None) -> "ReleaseStore":
     from constellation.releases.store import ReleaseStore
 
-    folder = artifacts_meant(configuration(run_dir=run_dir, artifacts=artifacts), artifacts)
+    folder = resolve_artifacts(configuration(run_dir=run_dir, artifacts=artifacts), artifacts)
     if not folder.is_dir():
-        raise ArtifactError(folder, "is no folder; train one first, or name it by --artifacts")
+        raise ArtifactError(
+            folder, "is not a folder; train one first, or name another by --artifacts"
+        )
     return ReleaseStore(folder)
 
 

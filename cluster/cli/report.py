@@ -1,4 +1,4 @@
-"""`report`: what a run shows, in words that follow from its numbers, with pictures."""
+"""The command `report`: writes the report of a training run as Markdown with pictures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,27 +9,35 @@ from cluster.cli import options, output_format
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command()(report)
 
 
 def report(
     run_folder: Annotated[
-        Path, typer.Argument(metavar="RUN_FOLDER", help="Folder that `train` wrote or writes.")
+        Path,
+        typer.Argument(
+            metavar="RUN_FOLDER",
+            help="Artifacts folder of a training run, finished or still running, that "
+            "`constellation train` writes.",
+        ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Markdown file to write; plots/ appears beside it. (default: "
-            "RUN_FOLDER/report.md)",
+            help="Markdown file to write the report to; the folder plots/ with its pictures is "
+            "written beside it. (default: RUN_FOLDER/report.md)",
             show_default=False,
         ),
     ] = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the report's path, conclusion and figures")
+    ] = False,
 ) -> None:
-    """Write the report of a training run: key results with intervals, samples, plots, conclusion.
+    """Write a Markdown report of a training run: key results, samples, plots and a conclusion.
 
-    What was not measured is left out, and said. A run that is not finished is reported so far.
+    Results have 95 % intervals. The report names what was not measured. For an unfinished run the
+    report holds the results so far.
 
     Example: constellation report artifacts/starter
     """

@@ -1,4 +1,4 @@
-"""`route`: where a text would go, and why."""
+"""The command `route`: shows which kernel would answer a text, and why, without asking a kernel."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,18 +11,27 @@ from cluster.cli.connection import configuration, connect, read_text, routing_op
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command()(route)
 
 
 def route(
     text: options.Text,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Name the tokens that moved the basin most.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Also list the tokens of the text that decided most: those that moved the "
+            "text's basin (its point on the probability simplex) farthest.",
+        ),
     ] = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw distances and basins into this PNG file.", show_default=False),
+        typer.Option(
+            help="PNG file to draw a picture into: every kernel's distance and radius, and the "
+            "basins (points on the probability simplex) of the text and the kernels.",
+            show_default=False,
+        ),
     ] = None,
     kernel: options.Kernel = None,
     rule: options.Rule = None,
@@ -34,9 +43,16 @@ def route(
     endpoint: options.Endpoint = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool,
+        options.json_flag("the route decision, with every kernel's distance, radius and weight,"),
+    ] = False,
 ) -> None:
-    """Show where a text would go: distances, radii, weights, margin; no kernel is asked.
+    """Show which kernel would answer a text, and why; no kernel is asked.
+
+    Needs a running constellation. Prints one row per kernel: its distance from the text, the
+    radius of its domain (a text farther away is out of domain) and its weight; then the margin,
+    by which the second-nearest kernel is farther away. All but the weight are in radians.
 
     Example: constellation route 'import asyncio' --explain --plot route.png
     """

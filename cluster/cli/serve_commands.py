@@ -1,5 +1,6 @@
-"""`up`, `down`, `status`, `reload`: start a constellation, stop it, look at it, renew it."""
+"""The commands `up`, `down`, `status`, `reload`: start, stop, inspect or update a constellation."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
     from constellation.settings import Settings
 
 MEMORY_BUDGET_BYTES = 2_500_000_000
-"""What up to eight kernels may occupy while idle, Ray's daemons included."""
+"""Memory in bytes that up to eight idle kernels should need at most, Ray's daemons included."""
 _KERNELS_IN_BUDGET = 8
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Register the commands of this file with `app`."""
     app.command()(up)
     app.command()(down)
     app.command()(status)
@@ -32,8 +33,8 @@ def up(
     host: Annotated[
         str | None,
         typer.Option(
-            help="Address to listen on; beyond loopback --token-file is needed. "
-            "(default: 127.0.0.1)",
+            help="Network address on which clients reach the constellation; an address other "
+            "than loopback needs a token (see --token-file). (default: 127.0.0.1)",
             show_default=False,
         ),
     ] = None,
@@ -42,7 +43,8 @@ def up(
         typer.Option(
             min=0,
             max=65_535,
-            help="TCP port for clients; 0 lets the system choose. (default: 50051)",
+            help="TCP port for gRPC clients, the `constellation` commands among them, 0 to "
+            "65535; 0 lets the system choose a free one. (default: 50051)",
             show_default=False,
         ),
     ] = None,
@@ -51,23 +53,38 @@ def up(
         typer.Option(
             min=0,
             max=65_535,
-            help="TCP port for OpenAI's clients; 0 lets the system choose. (default: the next one)",
+            help="TCP port of the OpenAI-compatible HTTP API, 0 to 65535; 0 lets the system "
+            "choose a free one. (default: the next one after gRPC's)",
             show_default=False,
         ),
     ] = None,
     address: Annotated[
         str | None,
         typer.Option(
-            help="Join this running Ray cluster. (default: a Ray of its own on loopback)",
+            help="Address of a running Ray cluster, in which the constellation's processes are "
+            "started. (default: a new Ray instance that listens on loopback only)",
             show_default=False,
         ),
     ] = None,
-    token_file: options.TokenFile = None,
-    as_json: options.AsJson = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            help="File whose first line is a secret token of 16 characters or more, which every "
+            "request must then carry; the variable CONSTELLATION_TOKEN, if set, is used instead. "
+            "(default: the setting security.token_file, else no token is asked for)",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, options.json_flag("the state, address and processes of the started constellation")
+    ] = False,
 ) -> None:
-    """Start a constellation in the background from what training left.
+    """Start a constellation in the background: all trained kernels, and a router in front of them.
 
-    It goes on after this terminal is closed; stop it with: constellation down.
+    Needs an artifacts folder that `constellation train` wrote; its current release is served to
+    gRPC and HTTP clients. The constellation keeps running after this terminal is closed; stop it
+    with: constellation down.
 
     Example: constellation up --artifacts artifacts/starter --port 50061
     """
@@ -108,7 +125,7 @@ def _start(settings: "Settings", address: str | None) -> "RunState":
         with progress_lines.step("starting kernels, router and registry"):
             return launcher_process.start(settings, address=address)
     except KeyboardInterrupt:
-        console.print("what was started so far ends by itself within a minute")
+        console.print("the processes started so far will end by themselves within a minute")
         raise
 
 
@@ -121,7 +138,9 @@ def _flag(settings: "Settings") -> str:
 
 
 def down(run_dir: options.RunDir = None) -> None:
-    """Stop the constellation; requests that run may finish within five seconds.
+    """Stop the constellation that runs in the background; running requests get 5 s to finish.
+
+    Ends the processes that `constellation up` started with the same --run-dir. No file is deleted.
 
     Example: constellation down
     """
@@ -138,9 +157,17 @@ def status(
     endpoint: options.Endpoint = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the state of every kernel and router, and the memory in bytes,")
+    ] = False,
 ) -> None:
-    """Show kernels, seats, basins, load and health, and what it all costs in memory.
+    """Show the running constellation: state and load of every kernel, and the memory in use.
+
+    One row per kernel: up or down; seat, its place among the 240 roots of the E8 lattice (an
+    address, not used for routing); requests routed to it, running and queued; phi_gauge, the
+    integration of its hidden states on the scale of a reference model, 0 to 1; arrived, the share
+    of its held-out texts that are routed to it (1 is best); restarts; process id; basin, the
+    kernel's point on the probability simplex, as its largest outcomes.
 
     Example: constellation status --json
     """
@@ -163,7 +190,9 @@ def status(
     if http is not None:
         console.print(f"OpenAI's clients: {http}")
     if memory is None:
-        console.print("memory unknown: its processes are not on this machine or not its own Ray's")
+        console.print(
+            "memory unknown: the processes are on another machine or in a Ray that was joined"
+        )
     else:
         console.print(f"memory {memory / 1e9:.2f} GB (PSS, Ray's daemons included)")
         if memory > MEMORY_BUDGET_BYTES and len(answer.kernels) <= _KERNELS_IN_BUDGET:
@@ -179,13 +208,17 @@ def reload(
     endpoint: options.Endpoint = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool,
+        options.json_flag("the new release, the table version and the names of reloaded kernels"),
+    ] = False,
 ) -> None:
-    """Serve what training has written since, without dropping a request.
+    """Switch the running constellation to the newest training result without dropping a request.
 
-    That is the current release of the artifacts: its kernels join, leave or take other weights, all
-    of them or none. Answers under way are finished by the weights that they began with. Other
-    tokens need a restart: constellation down, then up.
+    The constellation loads the current release of its artifacts folder: kernels are added, removed
+    or get new weights, either all of them or none. Replies that are being written are finished
+    with the weights that they began with. A release with another vocabulary of tokens needs a
+    restart: constellation down, then up.
 
     Example: constellation reload
     """
@@ -197,14 +230,14 @@ def reload(
 
         output_format.print_json(asdict(changed))
         return
-    names = ", ".join(changed.reloaded) or "none: their files are what was served"
+    names = ", ".join(changed.reloaded) or "none, since all files are the same as before"
     output_format.stdout().print(
         f"new weights: {names} · release {changed.release} · table version {changed.table_version}"
     )
 
 
 def summary(answer: "ConstellationStatus", endpoint: str) -> list[str]:
-    """Return what holds for the constellation as a whole, one line per matter."""
+    """Return the lines of `status` about the constellation as a whole: uptime, processes, load."""
     num_up = sum(kernel.up for kernel in answer.kernels)
     registry = answer.registry_pid or "restarting"
     routers = [
@@ -239,7 +272,7 @@ def _together(found: "LiveCollectivePhi") -> str:
 
 
 def _place(settings: "Settings", endpoint: str | None) -> tuple[str, str | None, int | None]:
-    """Return the endpoint that was asked; where it is ours also its URL and the launcher."""
+    """Return the endpoint asked; for the run folder's constellation also HTTP URL and launcher."""
     from cluster.state_file import running
     from constellation.wire.channel import authority
 
@@ -250,9 +283,10 @@ def _place(settings: "Settings", endpoint: str | None) -> tuple[str, str | None,
 
 
 def _memory(launcher: int | None, router: int) -> int | None:
-    """Return the bytes of all processes; None when they are not ours: elsewhere, or a joined Ray's.
+    """Return the memory of all processes in bytes; None where they are not the launcher's children.
 
-    A Ray of our own and its actors descend from the launcher.
+    Processes on another machine or in a Ray cluster that was joined are not; a private Ray and its
+    actors are.
     """
     import psutil
 

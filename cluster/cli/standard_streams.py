@@ -1,8 +1,8 @@
-"""Standard output and error of our programs: they may be full, closed, or read by nobody.
+"""Replace standard output and error by streams that survive a full disk or a closed reader.
 
-What cannot be written to standard output ends the program by `OutputLost`. What cannot be written
-to standard error is given up, since there is nobody left to complain to. A stream that was closed
-before we began counts as /dev/null: otherwise the next file that is opened would take its number.
+An error on standard output ends the program by `OutputLost`; text that cannot be written to
+standard error is dropped. A stream that was closed before the program began is opened as /dev/null:
+otherwise the next file that is opened would get its descriptor number.
 """
 
 import io
@@ -16,13 +16,13 @@ EXIT_UNREAD = 141
 
 
 class OutputLost(Exception):
-    """Standard output takes nothing more.
+    """Standard output cannot be written any more.
 
-    Deliberately neither an OSError nor a `ConstellationError`: who handles those means files, or
-    requests.
+    Deliberately neither an OSError nor a `ConstellationError`: handlers of those are meant for
+    files or requests.
 
     Attributes:
-        is_unread: Whoever read the output has gone, such as `head`.
+        is_unread: Whether the reader of the output, such as `head`, has ended.
     """
 
     def __init__(self, error: OSError) -> None:
@@ -31,21 +31,21 @@ class OutputLost(Exception):
 
 
 class Activity:
-    """When something was last written, and whether a terminal shows an unfinished line."""
+    """Time of the last output, and whether a terminal shows an unfinished line."""
 
     def __init__(self) -> None:
         self.last_s = time.monotonic()
         self.is_mid_line = False
 
     def note(self, text: str, stream: TextIO) -> None:
-        """Take note of what is written."""
+        """Record that `text` is written to `stream`."""
         self.last_s = time.monotonic()
         if text and stream.isatty():
             self.is_mid_line = not text.endswith("\n")
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output that says `OutputLost` when it takes nothing."""
+    """Standard output that raises `OutputLost` when it cannot be written."""
 
     activity: Activity
 
@@ -63,8 +63,8 @@ class _Output(io.TextIOWrapper):
             raise OutputLost(error) from error
 
 
-class _Complaints(io.TextIOWrapper):
-    """Standard error that gives up what it cannot write."""
+class _ErrorOutput(io.TextIOWrapper):
+    """Standard error that drops text which cannot be written."""
 
     activity: Activity
 
@@ -82,23 +82,23 @@ class _Complaints(io.TextIOWrapper):
             return
 
 
-StreamT = TypeVar("StreamT", _Output, _Complaints)
+StreamT = TypeVar("StreamT", _Output, _ErrorOutput)
 
 
 def prepare() -> Activity:
-    """Put our streams in place of Python's; return what notes their use."""
+    """Replace Python's standard streams; return the record of their activity."""
     for number in (0, 1, 2):
         _open_closed(number)
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as we run
     activity = Activity()
     sys.stdout = _wrapped(_Output, sys.stdout, 1, activity)
-    sys.stderr = _wrapped(_Complaints, sys.stderr, 2, activity)
+    sys.stderr = _wrapped(_ErrorOutput, sys.stderr, 2, activity)
     return activity
 
 
 def discard_output() -> None:
-    """Send standard output to /dev/null from now on, with all that it has not taken."""
+    """Send standard output to /dev/null from now on, unwritten text included."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

@@ -1,4 +1,4 @@
-"""A session at the terminal: reads turns and commands until the input ends."""
+"""Run a session at the terminal: read turns and slash commands until the input ends."""
 
 import sys
 from abc import ABC, abstractmethod
@@ -11,21 +11,21 @@ _PROMPT = "you> "
 
 
 class Session(ABC):
-    """What `chat` does with a line, whoever answers. One failed turn does not end it."""
+    """Base class of `chat` sessions; subclasses answer the turns. A failed turn does not end it."""
 
     help: str
-    """One line about the commands, shown at the start and for one that is unknown."""
+    """One line about the slash commands, shown at the start and for an unknown command."""
 
     @abstractmethod
     def turn(self, text: str) -> None:
-        """Answer what was said."""
+        """Answer one turn, which is a line of text."""
 
     @abstractmethod
     def commands(self) -> Mapping[str, Callable[[], None]]:
-        """Return what begins with a slash; `/quit` is there already."""
+        """Return the slash commands by name, without `/quit`, which every session has."""
 
     def run(self) -> None:
-        """Answer until the input ends."""
+        """Read and answer turns until the input ends or /quit."""
         output_format.stderr().print(self.help, style="dim")
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Read the text that a command is given, and say what of it was not read."""
+"""Read the text files given to a command, and list skipped files on standard error."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from constellation.curricula.corpus import Corpus
 
 
-def read_told(path: Path) -> "Corpus":
-    """Return the documents of a folder or file; what was not read goes to standard error.
+def read_documents(path: Path) -> "Corpus":
+    """Return the documents of a folder or file; list what was not read on standard error.
 
     Raises:
-        CorpusError: Nothing can be read there.
+        CorpusError: No text can be read there.
     """
     from constellation.curricula.corpus import read_corpus
     from constellation.curricula.reading_report import reading_lines

@@ -1,4 +1,4 @@
-"""`train`: from a recipe to artifacts that `up` serves."""
+"""The command `train`: trains the kernels of a recipe into an artifacts folder that `up` serves."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,22 +20,27 @@ MODELS = {
     "seed": "seed kernel",
     "unigram": "unigram",
 }
-"""Models of the held-out report -> what they are called here, best first as hoped."""
+"""Models of the held-out report -> their column titles; the model expected to be best is first."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command()(train)
 
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="Name of a recipe that comes with the project, or a TOML file.")
+        str,
+        typer.Argument(
+            help="What to train and how: the name of a recipe that comes with the project, such "
+            "as starter, or the path of a TOML file."
+        ),
     ] = "starter",
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder to write; an unfinished run there goes on. (default: artifacts/RECIPE)",
+            help="Artifacts folder to write kernels, checkpoints and reports to; an unfinished "
+            "run there is resumed. (default: artifacts/RECIPE)",
             show_default=False,
         ),
     ] = None,
@@ -44,32 +49,41 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change a key of the recipe, as in seed_stage.steps=200; may be repeated.",
+            help="Replace one value of the recipe, such as seed_stage.steps=200; may be repeated "
+            "for several values.",
         ),
     ] = None,
     mode: Annotated[
         str | None,
         typer.Option(
-            help="branch-train, synchronized or per-actor, in place of the recipe's mode.",
+            help="How kernels are trained: branch-train trains a shared seed, then one kernel "
+            "per domain from it; synchronized trains one kernel on all domains; per-actor "
+            "one kernel per domain, each in a Ray Train run of its own. (default: the "
+            "recipe's mode)",
             show_default=False,
         ),
     ] = None,
     basin_target: Annotated[
         Path | None,
         typer.Option(
-            help="Basin signature that every kernel is pulled towards; the recipe's "
-            "objective.lambda_basin says how strongly.",
+            help="File of a basin signature, as `basin extract` writes it: training pulls every "
+            "kernel's basin (its point on the probability simplex) towards the signature's, "
+            "with the strength of the recipe's objective.lambda_basin.",
             show_default=False,
         ),
     ] = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the output folder, the seconds taken and the held-out report")
+    ] = False,
 ) -> None:
-    """Train the kernels of a recipe: corpus, coordizer, kernels, table, release, held-out figures.
+    """Train the kernels of a recipe on its text and write an artifacts folder that `up` serves.
 
-    Ctrl-C writes checkpoints and stops; the same command goes on from there. What is finished and
-    unchanged is not done again. A constellation that runs from the folder takes the new weights
-    when they are ready, without dropping a request. A budget that is used up stops it like Ctrl-C,
-    with exit code 1; the same command goes on once the recipe allows more.
+    Reads the corpus, trains the tokenizer (coordizer) and the kernels, usually one per domain, fits
+    the routing table, makes a release and measures held-out text. Ctrl-C writes checkpoints and
+    stops; the same command resumes from them and repeats no finished and unchanged step. A
+    constellation that runs from the folder loads the new weights when they are ready, without
+    dropping a request. When a budget of the recipe is used up, training stops as after Ctrl-C, with
+    exit code 1; the same command resumes once the recipe allows more.
 
     Example: constellation train starter --out artifacts/starter
     """
@@ -87,7 +101,7 @@ def train(
             progress_lines.doing(progress.in_words)
             result = train_recipe(wanted, folder, progress)
     except KeyboardInterrupt:
-        console.print("stopped; checkpoints are written, the same command goes on from there")
+        console.print("stopped; checkpoints are written, the same command resumes from them")
         raise
     served = renew_served(folder, console)
     if as_json:
@@ -101,7 +115,7 @@ def train(
 
 
 def renew_served(artifacts: Path, console: "Console") -> bool:
-    """Let a constellation that runs from this folder take the new weights; say if there is one."""
+    """Reload a constellation that runs from `artifacts`; return whether there is one."""
     from cluster.state_file import running
     from constellation.errors import ReloadRefused
 
@@ -113,7 +127,7 @@ def renew_served(artifacts: Path, console: "Console") -> bool:
         try:
             names = client.reload().reloaded
         except ReloadRefused as error:
-            console.print(f"the constellation at {state.endpoint} goes on as it was: {error}")
+            console.print(f"the constellation at {state.endpoint} is unchanged: {error}")
         else:
             console.print(f"{state.endpoint} serves new weights of: {', '.join(names) or 'none'}")
     return True
@@ -147,7 +161,7 @@ def _summary(held_out: dict[str, Any]) -> str:
 def figures(held_out: dict[str, Any]) -> "Table":
     """Return a table of held-out bits per byte, one row per domain and one for all text.
 
-    A domain without a document that is long enough says so in its row.
+    The row of a domain without a long enough document holds a note instead of figures.
     """
     shown = [name for name in MODELS if name in held_out["bits_per_byte"]]
     titles = [*(MODELS[name] for name in shown), "documents", "arrive"]

@@ -1,4 +1,4 @@
-"""`validate`: pass-or-fail checks of an architecture, a trained kernel, a run, and its gates."""
+"""The command `validate`: pass-or-fail checks of an architecture, a kernel, a run or its gates."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster.cli import kernel_folder, options, output_format
-from cluster.cli.texts import read_told
+from cluster.cli.texts import read_documents
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _STYLES = {"passed": "green", "FAILED": "bold red", "not applicable": "dim"}
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Register the command of this file with `app`."""
     app.command()(validate)
 
 
@@ -26,28 +26,38 @@ def validate(
         str,
         typer.Argument(
             metavar="PRESET|KERNEL_FOLDER|RUN_FOLDER|gates",
-            help="What to check; after the word gates: the run whose gates are judged.",
+            help="What to check: the name of an architecture preset, the folder of a kernel, or "
+            "the artifacts folder of a training run; or the word gates, followed by such a "
+            "folder.",
         ),
     ],
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN_FOLDER]", help="Only after the word gates.")
+        Path | None,
+        typer.Argument(
+            metavar="[RUN_FOLDER]",
+            help="Artifacts folder of the run whose validation gates are judged; only after the "
+            "word gates.",
+        ),
     ] = None,
     text: Annotated[
         Path | None,
         typer.Option(
-            help="Held-out text, file or folder, for a kernel's folder. (a run has its own)",
+            help="File or folder of held-out text on which a kernel's folder is checked; a run's "
+            "folder has its own.",
             show_default=False,
         ),
     ] = None,
     coordizer: kernel_folder.CoordizerFolder = None,
-    as_json: options.AsJson = False,
+    as_json: Annotated[
+        bool, options.json_flag("the verdict, measured value and limit of every check")
+    ] = False,
 ) -> None:
-    """Check an architecture, a trained kernel or a run; exit code 1 when a check fails.
+    """Run pass-or-fail checks on an architecture, a trained kernel or a training run.
 
-    Six checks of the architecture: causality, shapes and parameter count, gradient flow, recursion
-    depth, attention couplings, basin head. Of a trained kernel: files and hash, vocabulary, finite
-    weights, better than unigrams, calibration, writing. A run's folder gets
-    validation_report.json.
+    Ends with exit code 1 when a check fails. Six checks of an architecture: causality, shapes and
+    parameter count, gradient flow, recursion depth, attention couplings, basin head. Six of a
+    trained kernel: files and hash, vocabulary, finite weights, better than unigrams, calibration,
+    writing. For a run, the results are also written to validation_report.json in its folder.
 
     Example: constellation validate artifacts/starter
     """
@@ -81,11 +91,11 @@ def _validate(target: str, text: Path | None, coordizer: Path | None) -> "Valida
         return report
     if not folder.is_dir():
         return run.validate_preset(target)
-    texts = [document.text for document in read_told(text).documents] if text else []
+    texts = [document.text for document in read_documents(text).documents] if text else []
     home = kernel_folder.run_of(folder)
     coordizer = coordizer or (None if home is None else home / "coordizer")
     if texts and coordizer is None:
-        raise ConfigError(f"{folder} lies in no run with a coordizer; give --coordizer")
+        raise ConfigError(f"{folder} is not inside a run with a coordizer; give --coordizer")
     loaded = None if coordizer is None else Coordizer.load(coordizer)
     return run.validate_kernel(folder, coordizer=loaded, texts=texts)
 

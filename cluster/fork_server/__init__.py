@@ -1,1 +1,1 @@
-"""Workers of our own Ray are forked from a process that has imported all they need."""
+"""Fork Ray's workers from one process that has imported all modules, to save memory and time."""

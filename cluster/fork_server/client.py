@@ -1,7 +1,8 @@
-"""What our own Ray runs in place of Python: it has workers forked, and is Python for all else.
+"""Stand in for the Python executable: fork Ray workers from the server, exec Python otherwise.
 
-Run as `python -I -S client.py SOCKET ARGUMENT ...`. Every worker waits until this is done, so it
-imports little, and nothing of ours. Where no fork is to be had, the worker starts as Ray means it.
+Run as `python -I -S client.py SOCKET ARGUMENT ...`. Every worker's start waits for this program, so
+it imports little, and nothing of this project. When the server cannot fork a worker, the worker is
+started as a new Python, as Ray does by itself.
 """
 
 import os
@@ -12,18 +13,18 @@ from pathlib import Path
 from typing import Final
 
 HEADER: Final = struct.Struct("!iII")
-"""How soon the worker is to be killed for its memory (`oom_score_adj` of man 5 proc, which Ray has
-set for us), and the bytes of the arguments and of the environment, which follow as the system keeps
-them."""
+"""Header of an order: the worker's `oom_score_adj` (how soon the system kills it when memory runs
+out; man 5 proc), which Ray has set for this process, and the sizes in bytes of the arguments and of
+the environment, which follow in the system's own format."""
 FORKED: Final = b"+"
-"""The server's answer."""
+"""Byte by which the server confirms that a worker was forked."""
 
 _WORKER: Final = "default_worker.py"
 _ANSWER_S: Final = 10.0
 
 
 def main() -> None:
-    """Order a worker from the server, or become what the arguments say."""
+    """Order a forked worker from the server, or exec Python with the given arguments."""
     server, *arguments = sys.argv[1:]
     wanted = bool(arguments) and Path(arguments[0]).name == _WORKER
     if not (wanted and ordered(server, arguments)):
@@ -31,11 +32,11 @@ def main() -> None:
 
 
 def ordered(server: str, arguments: list[str]) -> bool:
-    """Have a worker forked that has our input, output and environment; say whether it was.
+    """Order a worker with this process's streams and environment; return whether it was forked.
 
     Args:
         server: Path of the server's socket.
-        arguments: The program, and what it is told.
+        arguments: The program's path and its arguments.
     """
     told = b"\0".join(map(os.fsencode, arguments))
     environment = Path("/proc/self/environ").read_bytes()
@@ -49,7 +50,7 @@ def ordered(server: str, arguments: list[str]) -> bool:
             connection.sendall(told + environment)
             return connection.recv(1) == FORKED
     except OSError as error:
-        sys.stderr.write(f"no worker was forked ({error}); it starts by itself\n")
+        sys.stderr.write(f"no worker was forked ({error}); it starts as a new Python\n")
         return False
 
 

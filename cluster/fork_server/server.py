@@ -1,11 +1,12 @@
-"""The process from which workers are forked: it imports modules, then waits for orders.
+"""Run the process that workers are forked from: import modules, then fork one worker per order.
 
 Run as `python -m cluster.fork_server.server SOCKET RAYLET MODULE ...`. It says one byte on its
 standard output once it listens, and ends when the process RAYLET ends.
 
-A worker imports for two seconds of a processor and holds 140 MB of that for itself; forked, it
-starts in some hundredths of a second and shares the pages that it does not change. A process of
-one thread can be forked safely; the imports start none, and this is checked.
+A worker that imports the modules itself takes two seconds of processor time and 140 MB of memory of
+its own; a forked worker starts in some hundredths of a second and shares the memory pages that it
+does not change. A process with one thread can be forked safely; `preload` checks that the imports
+started no other thread.
 """
 
 import gc
@@ -32,7 +33,7 @@ from constellation.settings import replace_environment
 logger = logging.getLogger(__name__)
 
 READY: Final = b"+"
-"""What is said once orders are taken."""
+"""Byte written to standard output once the server accepts orders."""
 
 _ORDER_S = 5.0
 _ORDER_BYTES_MAX = 4 * 2**20
@@ -42,20 +43,20 @@ _CREDENTIALS = struct.Struct("3i")  # process, user, group: man 7 unix
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """A worker that is wanted."""
+    """A request to fork one worker."""
 
     arguments: list[str]
-    """The program's path, and what it is told."""
+    """The program's path and its arguments."""
     environment: dict[str, str]
-    """All of its variables."""
+    """All environment variables of the worker."""
     descriptors: list[int]
-    """Its standard input, output and errors, open here."""
+    """The worker's standard input, output and error, open in this process."""
     score: int
-    """Its `oom_score_adj`, from -1000 to 1000."""
+    """The worker's `oom_score_adj`, from -1000 to 1000."""
 
 
 def main() -> None:
-    """Import, serve, and in every worker that is forked go on as that."""
+    """Import the modules and serve orders; in a forked worker, run the ordered program."""
     path, raylet, *modules = sys.argv[1:]
     ready = os.dup(1)
     os.dup2(2, 1)  # whatever an import prints is for the log
@@ -72,7 +73,7 @@ def main() -> None:
 
 
 def preload(modules: list[str]) -> None:
-    """Import modules, and leave what they made out of all later searches for garbage.
+    """Import modules and exclude their objects from later garbage collections.
 
     Raises:
         DeploymentError: An import started a thread, which no fork would have.
@@ -92,7 +93,7 @@ def serve(listening: socket.socket, watched: int) -> Order | None:
     """Fork a worker for every order; return its order in the worker.
 
     Args:
-        listening: Where orders come in.
+        listening: Socket on which orders arrive.
         watched: Descriptor of the process that the server does not outlive (man 2 pidfd_open).
 
     Returns:
@@ -122,7 +123,7 @@ def become(order: Order, watched: int) -> None:
     Args:
         order: What to run.
         watched: Descriptor of the process that this one does not outlive. Ray's workers look for
-            its id, which stays until somebody has waited for it.
+            its id, which stays in use until the process was waited for.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # A session of its own, not only a process group as Ray gives its workers: when the parent of a
@@ -146,7 +147,7 @@ def _end_with(watched: int) -> None:
 
 
 def _read(connection: socket.socket) -> Order | None:
-    """Return what is ordered; None when it is no client of ours, or one that no longer waits."""
+    """Return the next order; None when the client is not ours or no longer waits."""
     peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     if _CREDENTIALS.unpack(peer)[1] != os.getuid():
         return None

@@ -1,4 +1,4 @@
-"""Run the fork server of a Ray of our own: start it, watch it, start it again when it dies.
+"""Start the fork server of a private Ray, watch it, and restart it when it dies.
 
 Where it does not run, workers start as Pythons of their own: slower, and with more memory.
 
@@ -25,20 +25,20 @@ from constellation.settings import child_environment
 logger = logging.getLogger(__name__)
 
 SOCKET: Final = "forks/orders"
-"""Inside the private folder."""
+"""Name of the server's socket in the private folder."""
 LOG: Final = "forks/server.log"
-"""Inside the private folder: what the server has to say, which should be nothing."""
+"""Name of the server's log in the private folder; the log is empty unless something is wrong."""
 _SHELL: Final = "bash"
-"""Ray has this run the command of a worker."""
+"""Shell script by which Ray runs the command of a worker."""
 _READY_S: Final = 60.0
 _END_S: Final = 5.0
 _PAUSE_S: Final = 1.0
-"""Seconds before a server that ended is started again; twice as long each time that fails."""
+"""Seconds before a server that ended is restarted; doubled after each restart that fails."""
 _PAUSE_MAX_S: Final = 600.0
 
 
 def worker_command(folder: Path) -> str | None:
-    """Return the command by which Ray's workers are ordered; None where none can be forked.
+    """Return the command with which Ray starts forked workers; None where none can be forked.
 
     No file in the folder for temporary files is part of it, so that no cleaner of old files can
     keep workers from starting.
@@ -52,13 +52,13 @@ def worker_command(folder: Path) -> str | None:
 
 
 class ForkServer:
-    """The process from which the workers of one Ray are forked, and the watch over it.
+    """The process that the workers of one Ray are forked from, with its supervision.
 
     `check` does all the work and never waits, so that it can be called every second.
     """
 
     def __init__(self, raylet: int, folder: Path, modules: Sequence[str], *, job: str) -> None:
-        """Prepare; nothing is started yet.
+        """Store the options; the server is not started yet.
 
         Args:
             raylet: Id of the process that starts the workers, which they do not outlive.
@@ -81,14 +81,14 @@ class ForkServer:
         """Why no worker can be forked now; empty while workers can be."""
 
     def start(self, now_s: float) -> None:
-        """Start the server and wait until it takes orders or has failed."""
+        """Start the server and wait until it accepts orders or has failed."""
         self.check(now_s)
         if self._process is not None and self._process.stdout is not None:
             select.select([self._process.stdout], [], [], _READY_S)
         self.check(now_s + _READY_S)
 
     def check(self, now_s: float) -> None:
-        """See how the server does; start it when it is due, and end it when it is of no use."""
+        """Restart a server that has ended, once a restart is due; end one that cannot be used."""
         if self._process is None:
             if now_s >= self._due_s:
                 self._spawn(now_s)
@@ -100,7 +100,7 @@ class ForkServer:
             self._failed("its socket was removed", now_s)
 
     def close(self) -> None:
-        """End the server; workers that were forked live on."""
+        """End the server; workers that were forked keep running."""
         process, self._process = self._process, None
         if process is None:
             return

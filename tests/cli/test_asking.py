@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cluster.cli.output_format import outcomes, size, visible
-from cluster.cli.plot import num_telling
+from cluster.cli.plot import num_distinct_outcomes
 from constellation.errors import InvalidPrompt
 from constellation.records import Mode, Rule
 from constellation.wire.channel import Bind
@@ -161,9 +161,9 @@ def test_a_picture_that_cannot_be_written_is_an_error_line(run: Run, served: Ser
 
 def test_outcomes_that_are_alike_at_the_end_are_not_drawn() -> None:
     roots_NK = np.full((2, 8), 0.1)
-    assert num_telling(roots_NK) == 8
+    assert num_distinct_outcomes(roots_NK) == 8
     roots_NK[1, 2] = 0.4
-    assert num_telling(roots_NK) == 3
+    assert num_distinct_outcomes(roots_NK) == 3
 
 
 def test_control_characters_are_shown_not_obeyed() -> None:

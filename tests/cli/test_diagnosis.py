@@ -233,4 +233,7 @@ def test_a_state_file_that_was_left_behind_is_told(run: Run, content: str | None
     if content is not None:
         (folder / state_file.STATE_FILE).write_text(content)
     ((level, detail),) = _doctor(run)[1]["constellation"]
-    assert (level, detail) == ("warn", "one ran here and did not end well")
+    assert (level, detail) == (
+        "warn",
+        "one ran from this run folder and ended without `constellation down`",
+    )

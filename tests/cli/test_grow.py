@@ -159,7 +159,7 @@ def test_what_it_cost_is_shown_as_a_table(run: Run, own: Path) -> None:
         (("add", "poems", "mistyped"), "mistyped: no such file or folder"),
         (("add", "poems", "mistyped", "--text", "verse"), "mistyped: no such file or folder"),
         (("add", "poems", "own/kernels/mail", "--text", "mistyped"), "mistyped: no such file"),
-        (("add", "poems", "own/kernels/mail/kernel.json"), "give the folder itself"),
+        (("add", "poems", "own/kernels/mail/kernel.json"), "own/kernels/mail instead"),
         (("add", "poems", "own/kernels/mail", "--text", "own/kernels/mail"), "a finished kernel"),
         (("unlearn", "mail", "first halves"), "nearest names: first half"),
         (("add", "mail", "own/kernels/mail", "--text", "verse"), "already"),

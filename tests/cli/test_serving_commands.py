@@ -58,7 +58,7 @@ def test_the_table_of_kernels_is_whole_at_every_width(served: Served, width: int
         told = client.status()
     long = replace(told.kernels[0], name="k" * 64)
     written = io.StringIO()
-    console = output_format._Whole(file=written, width=width, highlight=False, markup=False)
+    console = output_format._UncutConsole(file=written, width=width, highlight=False, markup=False)
     console.print(kernels_table(replace(told, kernels=(long, *told.kernels[1:]))))
     first = written.getvalue().splitlines()[1].split()
     assert first[0] == "k" * 64
@@ -143,7 +143,7 @@ def test_the_configured_address_is_tried_when_nothing_runs_from_here(
     result = run("ask", "x")
     assert result.stdout == "x\n"
     assert result.stderr.startswith(
-        f"nothing runs from runs/local; asking whoever serves at the default address "
+        f"nothing runs from runs/local; asking the server at the default address "
         f"{served.endpoint}\n"
     )
 
@@ -198,7 +198,7 @@ def test_an_address_of_ip_version_6_is_named_in_brackets(
 ) -> None:
     monkeypatch.setenv("CONSTELLATION_SERVE__HOST", "::1")
     monkeypatch.setenv("CONSTELLATION_SERVE__PORT", "1")
-    assert "nobody answers at [::1]:1;" in run("status").stderr
+    assert "no server answers at [::1]:1;" in run("status").stderr
 
 
 @pytest.mark.parametrize("command", [("status",), ("ask", "x"), ("route", "x"), ("chat",)])

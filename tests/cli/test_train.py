@@ -90,4 +90,4 @@ def test_a_constellation_that_runs_from_the_folder_takes_the_new_weights(
     served.router.failures.append(ReloadRefused("another vocabulary"))
     found, said = _renewed(tmp_path / "x")
     assert found
-    assert "goes on as it was: nothing was reloaded: another vocabulary" in said
+    assert "is unchanged: nothing was reloaded: another vocabulary" in said

@@ -190,7 +190,7 @@ def test_what_cannot_be_taken_back_is_refused(law: Path, tmp_path: Path) -> None
         back(law, "sea")
     known.unlink()
     shutil.rmtree(law / "corpus")
-    with pytest.raises(ConfigError, match="--text says where its domain lies"):
+    with pytest.raises(ConfigError, match="give text of its domain with --text"):
         back(law, "sea")
     assert content(law) == before
 

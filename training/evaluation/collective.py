@@ -1,4 +1,4 @@
-"""Collective Phi of held-out documents, in both senses: as a mean, and as what is gained together.
+"""Compute collective Phi of held-out documents: mean integration, and bits gained together.
 
 The second is `constellation/routing/collective_phi.py`, which says what it is; so is what it says
 of live prompts.
@@ -17,21 +17,21 @@ from constellation.routing.collective_phi import CollectiveScores, Integration, 
 
 @dataclass(frozen=True, kw_only=True)
 class CollectivePhi(Integration):
-    """Both senses of collective Phi, with the controls of the second. Differences in bits/byte."""
+    """Both kinds of collective Phi, with controls of the second. Differences in bits per byte."""
 
     phi_mean: Measurement
-    """Mean integration of the kernels: a property of each, not of their being together."""
+    """Mean integration of the kernels: a property of each kernel, not of their combination."""
 
 
 def collective_phi(
     scores: CollectiveScores, phis: Sequence[Measurement], *, random_seed: int = 0
 ) -> CollectivePhi:
-    """Judge kernels together.
+    """Compute both kinds of collective Phi from scores of held-out documents.
 
     Args:
         scores: Held-out documents under every kernel.
         phis: Integration of each kernel; those without a value are left out of the mean.
-        random_seed: Of the bootstrap, which is paired and over documents.
+        random_seed: Seed of the bootstrap, which is paired and over documents.
 
     Returns:
         Statistics. Fewer than 8 documents give no intervals, and then nothing is emergent.
@@ -48,7 +48,7 @@ def collective_report(
     Args:
         scores: Held-out documents under every kernel.
         observables: Kernel -> its measurements, as `table.json` holds them.
-        random_seed: Of the bootstrap.
+        random_seed: Random seed of the bootstrap.
     """
     phis = [Measurement(**measured["phi"]) for measured in observables.values()]
     return collective_phi(scores, phis, random_seed=random_seed).to_dict()

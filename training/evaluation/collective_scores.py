@@ -1,4 +1,4 @@
-"""Held-out documents under every kernel of a constellation: what collective Phi is made of.
+"""Score held-out documents under every kernel of a constellation, as input of collective Phi.
 
 Shapes: N documents, M kernels, T tokens.
 """
@@ -20,7 +20,7 @@ from training.evaluation.held_out_figures import PREFIX_TOKENS
 from training.evaluation.parallel import side_by_side
 
 DOCUMENTS_PER_DOMAIN = 16
-"""Held-out documents of a domain that every kernel scores: the cost is documents x kernels."""
+"""Held-out documents per domain that every kernel scores; the cost is documents x kernels."""
 
 
 def score_collective(
@@ -36,7 +36,7 @@ def score_collective(
     Args:
         documents: Text nothing was fitted on; those of under 64 tokens are left out, and of each
             domain's rest as many as `documents_per_domain`, spread evenly, are read.
-        coordizer: Of the kernels.
+        coordizer: Coordizer of the kernels.
         policy: The router's own policy.
         kernels: Name -> kernel.
         documents_per_domain: Most documents of a domain, from 1.

@@ -1,4 +1,4 @@
-"""Every kernel on every domain: what specialisation gained at home and cost elsewhere.
+"""Score every kernel on every domain: gain of specialisation at home and its cost elsewhere.
 
 A few held-out documents per domain are scored under all kernels and their seed, on the same
 tokens as the figures of `training/evaluation/held_out_figures.py`: those after the first 32.
@@ -28,10 +28,10 @@ from training.evaluation.parallel import side_by_side
 BoolArray = NDArray[np.bool_]
 
 DOCUMENTS_PER_DOMAIN = 4
-"""Every kernel reads every domain's documents, so the work grows with the square of the domains."""
+"""Documents per domain; every kernel reads all of them, so work grows with the domains squared."""
 
 SEED_ROW = "seed"
-"""Name of the start that all kernels share, among the models."""
+"""Name, among the models, of the seed that all kernels started from."""
 
 
 def score_across(
@@ -46,9 +46,9 @@ def score_across(
 
     Args:
         documents: Text nothing was fitted on; those of under 64 tokens are left out.
-        coordizer: Of the kernels.
+        coordizer: Coordizer of the kernels.
         kernels: Name -> kernel. One whose name is a domain is at home there.
-        seed: What they started from, if they share a start.
+        seed: Kernel that all started from; None when they share no start.
         documents_per_domain: Documents taken of each domain, spread evenly over them.
 
     Returns:
@@ -114,7 +114,7 @@ def _choose(
 def _gains(
     kernel_N: FloatArray, seed_N: FloatArray, bytes_N: FloatArray, home_N: BoolArray
 ) -> dict[str, object]:
-    """Return bits per byte before and after, at home and elsewhere, if there is an elsewhere."""
+    """Return bits per byte before and after, at home and, if there are other domains, elsewhere."""
     away = None if home_N.all() else _before_after(kernel_N, seed_N, bytes_N, ~home_N)
     return {"own": _before_after(kernel_N, seed_N, bytes_N, home_N), "other": away}
 

@@ -1,4 +1,4 @@
-"""Held-out figures: bits per byte of the routed constellation, its seed, and a unigram model.
+"""Measure bits per byte of held-out text: the routed constellation, its seed, a unigram model.
 
 Every test document is routed by its first 32 tokens alone; what comes after them, to the end of
 the kernels' context, is scored. All models are scored on the same tokens.
@@ -20,23 +20,24 @@ from constellation.routing.policy import RoutingPolicy
 from training.evaluation.parallel import side_by_side
 
 PREFIX_TOKENS = 32
-"""Tokens that a document is routed by."""
+"""Number of first tokens by which a document is routed; they are not scored."""
 
 TOKENS_LEAST = 2 * PREFIX_TOKENS
-"""Shorter documents are not scored: half of each is read before."""
+"""Fewest tokens of a scored document, since the first half is read before scoring."""
 
 BOOTSTRAP_DRAWS = collective_phi.BOOTSTRAP_DRAWS
 
 INTERVAL_DOCUMENTS_MIN = collective_phi.INTERVAL_TEXTS_MIN
-"""Fewer documents get no bootstrap interval: it would be far too narrow."""
+"""Fewest documents for a bootstrap interval; with fewer it would be far too narrow."""
 
 MODELS = ("constellation", "seed", "unigram", "oracle_label")
-"""What is scored. "oracle_label" picks the kernel by the document's label instead of a route."""
+"""Models that are scored. "oracle_label" takes the kernel of the document's own label, not of a
+route."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredDocument:
-    """One held-out document under every model."""
+    """Figures of one held-out document under every model."""
 
     domain: str
     routed_to: str
@@ -61,7 +62,7 @@ def score_documents(
 
     Args:
         documents: Text nothing was fitted on.
-        coordizer: Of the kernels.
+        coordizer: Coordizer of the kernels.
         policy: The router's own policy.
         kernels: Name -> kernel, one per domain.
         seed: The kernel that all of them started from; None when there is none to score.
@@ -109,7 +110,7 @@ def summarise(
     Args:
         scored: Documents under every model; none gives figures of none, and no accuracy.
         domains: All there are: those without a scored document are named under `unscored`.
-        random_seed: Of the bootstraps.
+        random_seed: Random seed of the bootstraps.
     """
     models = [model for model in MODELS if scored and model in scored[0].nats]
     unscored = sorted(set(domains) - {document.domain for document in scored})
@@ -144,7 +145,7 @@ def summarise(
 
 
 def bits_per_byte(scored: Sequence[ScoredDocument], model: str) -> float:
-    """Return the bits per byte of a model over documents, each byte counting the same."""
+    """Return a model's bits per byte over documents, weighting every byte equally."""
     nats = sum(document.nats[model] for document in scored)
     return nats / math.log(2) / sum(document.num_bytes for document in scored)
 
@@ -167,7 +168,7 @@ def _counts(scored: Sequence[ScoredDocument]) -> dict[str, int]:
 def _interval(
     scored: Sequence[ScoredDocument], larger: str, smaller: str, random_seed: int
 ) -> list[float] | None:
-    """Return the 95 % interval of one model's bits per byte minus another's, if there is one."""
+    """Return the 95 % interval of one model's bits per byte minus another's; None without one."""
     if len(scored) < INTERVAL_DOCUMENTS_MIN or not {larger, smaller} <= set(scored[0].nats):
         return None
     nats_N = np.array([d.nats[larger] - d.nats[smaller] for d in scored])
@@ -177,12 +178,12 @@ def _interval(
 def difference_interval(
     nats_N: FloatArray, bytes_N: FloatArray, random_seed: int = 0
 ) -> list[float]:
-    """Return the 95 % interval of bits per byte, by a bootstrap over documents.
+    """Return the 95 % interval of a difference in bits per byte, by a bootstrap over documents.
 
     Args:
         nats_N: Difference of two models' nats on each document, shape (N,).
         bytes_N: Bytes scored of each, shape (N,).
-        random_seed: Of the draws.
+        random_seed: Random seed of the draws.
     """
     draws = np.random.default_rng(random_seed).integers(
         len(nats_N), size=(BOOTSTRAP_DRAWS, len(nats_N))

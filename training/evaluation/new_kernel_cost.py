@@ -1,4 +1,4 @@
-"""What a new kernel costs the other domains: their held-out text, routed with and without it.
+"""Measure what a new kernel costs the other domains: held-out bits with and without it.
 
 Documents are routed by their first 32 tokens and scored after them, as in `evaluate.py`.
 """
@@ -25,7 +25,7 @@ from training.evaluation.held_out_figures import (
 from training.evaluation.parallel import side_by_side
 
 READ_MAX = 1024
-"""Tokens read of a document when all who read it have a vocabulary of their own."""
+"""Tokens read of a document when every kernel that reads it has its own vocabulary."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class GrowthCost:
     num_documents: int
     num_bytes: int
     num_moved: int
-    """Documents that go to another kernel since."""
+    """Documents that are routed to another kernel after the change."""
     before: float
     after: float
     interval: tuple[float, float] | None
@@ -48,10 +48,10 @@ class GrowthCost:
 
 
 class ModelReader:
-    """A model of `transformers` among the kernels, which reads texts in tokens of its own.
+    """Scores text with a `transformers` model, in the model's own tokens.
 
     Args:
-        folder: Of an imported model.
+        folder: Folder of an imported model.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,7 +61,7 @@ class ModelReader:
         self._loaded, _ = load_imported(folder)
 
     def nats(self, ids: TokenArray, coordizer: Coordizer) -> float:
-        """Return the nats of a document's text after the prefix, which is read and not scored."""
+        """Return the nats of a document's text after the prefix, which is read but not scored."""
         from constellation.kernel.hugging_face.transformers_scoring import score_text
 
         parts = (ids[:PREFIX_TOKENS], ids[PREFIX_TOKENS:])
@@ -71,13 +71,13 @@ class ModelReader:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Routing:
-    """Where queries go in one release."""
+    """The routing policy of one release."""
 
     coordizer: Coordizer
     table: Table
 
     def routes(self, texts: Sequence[TokenArray]) -> list[str]:
-        """Return the kernel that each text goes to."""
+        """Return the name of the kernel that each text is routed to."""
         policy = RoutingPolicy(self.table)
         return [
             policy.decide(self.coordizer.basin(ids), num_tokens=len(ids)).kernel for ids in texts
@@ -85,7 +85,7 @@ class Routing:
 
 
 def routing_of(view: Path) -> Routing:
-    """Return where queries go in the release whose view is a folder.
+    """Return the routing policy of the release in a folder.
 
     Raises:
         ArtifactError: A file is missing or damaged.
@@ -102,12 +102,12 @@ def growth_cost(
     after: Routing,
     kernel: Callable[[str], Decoder | ModelReader],
 ) -> GrowthCost | None:
-    """Score held-out documents as they were routed before and are after; tokens are the same.
+    """Score the same held-out tokens, routed as before and as after a kernel joined.
 
     Args:
         documents: Text that no kernel learned from; those of under 64 tokens are left out.
-        before: Where queries went.
-        after: Where they go.
+        before: Routing before the kernel joined.
+        after: Routing after the kernel joined.
         kernel: Returns a kernel by name; called once for each that is used.
 
     Returns:

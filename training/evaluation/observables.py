@@ -1,4 +1,4 @@
-"""Observables of trained kernels on held-out text, beside the seed they started from.
+"""Measure Phi and kappa of trained kernels on held-out text, relative to their seed.
 
 Integration (Phi) is measured on windows of each kernel's own domain; its gauge is read on the
 robust scale of the seed over the same windows of all domains.
@@ -26,12 +26,12 @@ from constellation.records import TokenArray
 from training.evaluation.parallel import side_by_side
 
 WINDOWS = 8
-"""Held-out windows per domain; each is one text of the statistics."""
+"""Number of held-out windows per domain; each counts as one text in the statistics."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observed:
-    """What was measured of every kernel and of the seed; plain JSON values."""
+    """Measurements of every kernel and of the seed, as plain JSON values."""
 
     phi_gauges: dict[str, float]
     """Kernel -> gauge in [0, 1]; empty when the context is too short for Phi."""
@@ -49,11 +49,12 @@ def observe(
     *,
     seed_hash: str | None,
 ) -> Observed:
-    """Measure Phi and kappa.
+    """Measure Phi and kappa of kernels and their seed.
 
     Args:
         kernels: Name -> kernel.
-        seed: What they started from: the reference. None when each started from its own weights.
+        seed: The kernel that all started from, the reference. None when each started from its
+            own weights.
         dev_streams: Name -> held-out tokens of its domain.
         seed_hash: sha256 (hex) of the seed's weights; None without a seed.
 

@@ -1,4 +1,4 @@
-"""Run independent pieces of torch work side by side, one core each.
+"""Run independent pieces of torch work in parallel, one thread and core each.
 
 Splitting every small operation over the cores makes them wait for each other all the time, which
 costs several times the work itself when something else runs on the machine.

@@ -1,1 +1,1 @@
-"""What is watched while a kernel trains, and what is done about it. Pure but for the probe."""
+"""Watch a kernel's training for spikes and collapse, and decide on rollbacks."""

@@ -1,4 +1,4 @@
-"""The guard of a training run: a deterministic state machine. Facts in, decisions out; no clock.
+"""Decide after each training step whether to go on, roll back or stop: a pure state machine.
 
     HEALTHY --suspicion--> WARN --confirmed--> PAUSED --rolled back--> RECOVERING --calm--> HEALTHY
                              +-----calm-----> HEALTHY          (renewal: straight to RECOVERING)
@@ -14,7 +14,7 @@
 
 After a pause the run goes back to its last good checkpoint, takes up batches it has not seen, and
 starts at a share of the scheduled rate that grows back over `recover_steps`. From the second try on
-it grows back to less. When `tries_max` tries brought no new good checkpoint, the run gives up.
+it grows back to less. When `tries_max` tries brought no new good checkpoint, the run is ended.
 
 All facts are the same on every worker, so all guards of one kernel decide alike.
 """
@@ -34,55 +34,56 @@ Action = Literal["continue", "roll_back", "give_up"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GuardConfig:
-    """What a guard watches and how it reacts."""
+    """Limits of a guard and how it reacts when they are exceeded."""
 
     enabled: bool = True
-    """False watches nothing; steps without a finite gradient are passed over all the same."""
+    """False switches the guard off; steps without a finite gradient are skipped all the same."""
     window: int = 64
-    """Steps that make up the running median and scale."""
+    """Number of steps from which the running median and scale are computed."""
     least: int = 16
-    """Steps before spikes are judged."""
+    """Number of steps before spikes are looked for."""
     loss_scales: float = 8.0
-    """Robust standard deviations above the median loss that are a spike."""
+    """A spike is this many robust standard deviations above the median loss."""
     loss_share: float = 0.25
-    """A spike is also at least this share of the median above it."""
+    """A spike is also at least this share of the median above the median."""
     rise_scales: float = 4.0
-    """Robust standard deviations above the earlier median loss that are a risen level."""
+    """A risen level is this many robust standard deviations above the earlier median loss."""
     rise_share: float = 0.15
-    """A risen level is also at least this share of the median above it."""
+    """A risen level is also at least this share of the earlier median above it."""
     rise_steps: int = 8
-    """Steps that make up the present level."""
+    """Number of latest steps whose median is the present level."""
     gradient_scales: float = 20.0
-    """The same for the gradient norm."""
+    """Like `loss_scales`, for the gradient norm."""
     gradient_share: float = 4.0
-    """The same for the gradient norm."""
+    """Like `loss_share`, for the gradient norm."""
     confirm: int = 3
-    """Faults in a row that pause the run."""
+    """Number of consecutive faults that pause the run."""
     calm_steps: int = 10
-    """Quiet steps that end a warning."""
+    """Number of steps without a fault that end a warning."""
     tries_max: int = 3
-    """Rollbacks without a new good checkpoint before the run gives up."""
+    """Number of rollbacks without a new good checkpoint before the run is ended with an error."""
     rate_share: float = 0.5
-    """Share of the learning rate that a recovery starts at."""
+    """Share of the learning rate with which a recovery starts."""
     recover_steps: int = 50
-    """Steps over which the learning rate grows back; quiet ones end the recovery."""
+    """Steps over which the learning rate returns to full; without faults they end the recovery."""
     output: bool = False
-    """Watch entropy and repetition of the output at every probe."""
+    """Whether entropy and repetition of the output are watched at every probe."""
     entropy_share: float = 0.25
-    """Output entropy over held-out cross-entropy below which the output has collapsed; a kernel
-    that knows how sure it may be has 1."""
+    """Output entropy over held-out cross-entropy below which the output has collapsed; a calibrated
+    kernel has 1."""
     repetition_max: float = 0.9
-    """Share of positions with one and the same likeliest token above which it has collapsed."""
+    """Share of positions with one and the same likeliest token above which the output has
+    collapsed."""
     phi: bool = False
-    """Watch the Phi gauge at every probe."""
+    """Whether the Phi gauge is watched at every probe."""
     phi_low: float = 0.65
-    """Gauge below which integration has collapsed."""
+    """Phi gauge below which integration has collapsed."""
     phi_high: float = 0.85
-    """Gauge above which a renewal is due."""
+    """Phi gauge above which a renewal is due."""
     patience: int = 10
-    """Probes in a row that confirm a collapse or a fracture."""
+    """Number of consecutive probes that confirm a collapse or a fracture."""
     renewals_max: int = 3
-    """Renewals in one run; further fractures only show as a phase."""
+    """Largest number of renewals in one run; later fractures are only shown as a phase."""
 
     def __post_init__(self) -> None:
         counts = (
@@ -114,21 +115,21 @@ class GuardConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What is known after a step."""
+    """Values measured by one training step, from which the guard decides."""
 
     step: int
-    """Steps taken, this one included."""
+    """Number of steps taken, including this one."""
     loss_nats: float
     gradient_norm: float
     taken: bool
     """False when loss or gradient were not finite and the weights stayed as they were."""
     probed: Probed | None = None
-    """Held-out observations, when there were any after this step."""
+    """Held-out observations; None when no probe followed this step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What to do now, and the changes of state that led there."""
+    """What the training loop must do now, and the state changes that led to it."""
 
     action: Action = "continue"
     changes: tuple[GuardChanged, ...] = ()
@@ -138,7 +139,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class _Alarm:
-    """One watch's word on one step."""
+    """One watch's finding about one step."""
 
     cause: str
     numbers: Mapping[str, float]
@@ -147,10 +148,10 @@ class _Alarm:
 
 
 class Guard:
-    """Watches one kernel's training."""
+    """Watches one kernel's training and decides after every step."""
 
     def __init__(self, kernel: str, config: GuardConfig) -> None:
-        """Start healthy, knowing nothing."""
+        """Start in the healthy state, without any history."""
         self.current: GuardState = "HEALTHY"
         self._kernel = kernel
         self._config = config
@@ -174,10 +175,10 @@ class Guard:
         }
 
     def rate_factor(self, step: int) -> float:
-        """Return what the scheduled learning rate is multiplied by; 1 in an undisturbed run.
+        """Return the factor on the scheduled learning rate; 1 in an undisturbed run.
 
         Args:
-            step: Of the schedule, from 0.
+            step: Step of the schedule, from 0.
         """
         if self.current != "RECOVERING":
             return self._ceiling
@@ -186,11 +187,11 @@ class Guard:
         return self._ceiling * share
 
     def observe(self, facts: Facts) -> Decision:
-        """Take a step's facts and decide.
+        """Record a step's facts and decide what to do.
 
         Returns:
-            `roll_back`: restore a good checkpoint and tell `rolled_back`. `give_up`: the tries are
-            used up.
+            `roll_back`: restore a good checkpoint, then call `rolled_back`. `give_up`: end the run,
+            since the tries are used up.
         """
         if not self._config.enabled:
             return Decision()
@@ -204,10 +205,10 @@ class Guard:
         return self._go_on(facts.step, [alarm for alarm in alarms if not alarm.renewal])
 
     def accepts(self, dev_nats: float | None) -> bool:
-        """Return whether a checkpoint of this moment is good to go back to; a good one ends a try.
+        """Return whether a checkpoint made now is good to roll back to; a good one ends a try.
 
-        It must be written in health, and its held-out loss may not be a spike above the last good
-        one's: the loss of the batch just read does not see what the last update did.
+        The guard must be in the healthy state, and the held-out loss must not be a spike above that
+        of the last good checkpoint: the loss of the last batch does not show the last update.
         """
         if not self._config.enabled:
             return dev_nats is not None
@@ -220,7 +221,7 @@ class Guard:
         return True
 
     def rolled_back(self, step: int, state: Mapping[str, Any] | None) -> GuardChanged:
-        """Begin a recovery at a good checkpoint.
+        """Begin a recovery from a good checkpoint.
 
         Args:
             step: Steps taken at that checkpoint.
@@ -237,7 +238,7 @@ class Guard:
         return self._change(step, "RECOVERING", "rolled back", numbers)
 
     def state(self) -> dict[str, Any]:
-        """Return all that later decisions depend on, as JSON values."""
+        """Return everything that later decisions depend on, as JSON values."""
         return {
             "current": self.current,
             "faults": self._faults,
@@ -254,7 +255,7 @@ class Guard:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from a value that `state` returned."""
         self.current = state["current"]
         self._faults, self._quiet = state["faults"], state["quiet"]
         self._tries, self._renewals = state["tries"], state["renewals"]
@@ -269,7 +270,7 @@ class Guard:
     # --- what the watches say --------------------------------------------------------------------
 
     def _fault_alarms(self, facts: Facts) -> list[_Alarm]:
-        """Return what a step itself gives rise to, the most serious first."""
+        """Return the alarms that a step itself raises, the most serious first."""
         alarms = []
         fault = None if facts.taken else _not_finite(facts)
         if facts.taken:
@@ -311,7 +312,7 @@ class Guard:
         ]
 
     def _suspicious(self) -> bool:
-        """Return whether a collapse is in the air, also between two probes."""
+        """Return whether a collapse is suspected, also between two probes."""
         return any(watch.suspicious for name, watch in self._lasting.items() if name != "fracture")
 
     # --- what the states do ----------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Phases: bands of a kernel's Phi gauge, with hysteresis and a dwell. Pure: values in, events out.
+"""Map a kernel's Phi gauge to phases (FOAM to FRACTURE), with hysteresis and a least stay. Pure.
 
 FOAM, TACKING, CRYSTAL and FRACTURE are names of bands of one statistic on the scale of a reference
 checkpoint, nothing more.
@@ -13,12 +13,12 @@ from constellation.errors import ConfigError
 from training.progress.events import Phase, PhaseChanged
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
-"""From the lowest gauge to the highest."""
+"""Names of the phases, from the lowest gauge to the highest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhaseConfig:
-    """Where phases begin and how firmly they are held."""
+    """Borders between the phases, and how much is needed to leave one."""
 
     tacking_from: float = 0.70
     """Gauge at which FOAM ends."""
@@ -27,9 +27,9 @@ class PhaseConfig:
     fracture_from: float = 0.85
     """Gauge above which CRYSTAL ends."""
     hysteresis: float = 0.02
-    """A phase is left when the gauge is this far beyond its border."""
+    """A phase is left only when the gauge is this far beyond the phase's border."""
     dwell: int = 10
-    """Readings of the gauge for which a phase is held at least."""
+    """Least number of gauge readings for which a phase is kept."""
 
     def __post_init__(self) -> None:
         borders = (0.0, *self.borders, 1.0)
@@ -48,14 +48,14 @@ class PhaseConfig:
 
 
 def phase_of(gauge: float, config: PhaseConfig, *, held: Phase | None = None) -> Phase:
-    """Return the phase of one reading.
+    """Return the phase of one gauge reading.
 
     Args:
         gauge: In [0, 1]. The last border itself still belongs to CRYSTAL, the others to the phase
             above them.
         config: Borders and hysteresis.
         held: The present phase: borders above it move up by the hysteresis, those below it down.
-            None reads the plain bands.
+            None applies no hysteresis.
     """
     place = None if held is None else PHASES.index(held)
     reached = 0
@@ -70,20 +70,20 @@ def phase_of(gauge: float, config: PhaseConfig, *, held: Phase | None = None) ->
 
 @dataclass(slots=True)
 class PhaseTracker:
-    """Follows one kernel's phase."""
+    """Tracks one kernel's phase over its gauge readings."""
 
     kernel: str
     config: PhaseConfig = field(default_factory=PhaseConfig)
     phase: Phase | None = None
-    """None before the first reading."""
+    """Present phase; None before the first reading."""
     updates: dict[Phase, int] = field(default_factory=dict)
     """Phase -> readings spent in it."""
     transitions: int = 0
-    """Changes so far, the first reading not counted."""
+    """Number of changes so far, the first reading not counted."""
     _held: int = 0
 
     def observe(self, *, step: int, gauge: float) -> PhaseChanged | None:
-        """Take a reading and return the change it makes, if any.
+        """Record a reading and return the change of phase, or None.
 
         Args:
             step: Steps taken, for the event.
@@ -104,7 +104,7 @@ class PhaseTracker:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return all that later readings depend on, as JSON values."""
+        """Return everything that later readings depend on, as JSON values."""
         return {
             "phase": self.phase,
             "updates": dict(self.updates),
@@ -113,7 +113,7 @@ class PhaseTracker:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from a value that `state` returned."""
         self.phase = state["phase"]
         self.updates = dict(state["updates"])
         self.transitions = state["transitions"]

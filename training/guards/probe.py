@@ -1,9 +1,9 @@
-"""Held-out observations while a kernel trains: its output, its integration, its basin.
+"""Measure a kernel on held-out windows while it trains: output entropy, Phi, basin, depth.
 
 Cheap by construction: a few windows, one forward pass each. Changes neither weights nor torch's
 random state, so that probing does not alter a run.
 
-Shapes: B windows, T positions, C channels, V tokens, P positions looked at, K outcomes.
+Shapes: B windows, T positions, C channels, V tokens, P positions measured, K outcomes.
 """
 
 import statistics
@@ -28,26 +28,26 @@ from training.basin_targets import BasinTarget
 from training.batches import Windows
 
 POSITIONS: Final = 32
-"""Positions of each window whose output is looked at."""
+"""Number of positions per window whose output is measured."""
 
 NULLS: Final = 20
-"""Shuffles behind one Phi: a fifth of the full measurement's, for speed."""
+"""Number of shuffles behind one Phi: a fifth of the full measurement's, for speed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeConfig:
-    """What is observed on held-out text, and when."""
+    """Which held-out measurements a probe takes, and how often."""
 
     every_steps: int | None = None
     """Steps between probes; None probes with every checkpoint."""
     windows: int = 4
-    """Held-out windows read."""
+    """Number of held-out windows read."""
     output: bool = False
-    """Measure entropy and repetition of the output."""
+    """Whether entropy and repetition of the output are measured."""
     phi: bool = False
-    """Measure Phi; needs a context of 256 tokens or more."""
+    """Whether Phi is measured; needs a context of 256 tokens or more."""
     gauge: bool = False
-    """Put Phi on the scale of the reference, and follow the phase; needs `phi`."""
+    """Whether Phi is put on the reference's scale and the phase tracked; needs `phi`."""
 
     def __post_init__(self) -> None:
         if (self.every_steps is not None and self.every_steps < 1) or self.windows < 1:
@@ -61,7 +61,7 @@ class ProbeConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probed:
-    """What one probe found; None where it was not asked for or is undefined."""
+    """Results of one probe; a field is None where it was not asked for or is undefined."""
 
     entropy_nats: float | None = None
     """Mean entropy of the next-token distribution."""
@@ -72,7 +72,7 @@ class Probed:
     phi: float | None = None
     """Median integration over the windows, in [0, 1)."""
     phi_gauge: float | None = None
-    """The same on the scale of the reference, in [0, 1]."""
+    """Phi on the scale of the reference, in [0, 1]."""
     basin_distance: float | None = None
     """Mean distance of the basin head to its targets, radians."""
     depth: float | None = None
@@ -92,7 +92,7 @@ class Probed:
 
 
 class Probe:
-    """Observes one kernel on the same held-out windows every time."""
+    """Measures one kernel on the same held-out windows every time."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Probe:
         *,
         depth: bool = False,
     ) -> None:
-        """Take the windows to read; a basin target asks for distances to it, `depth` for passes."""
+        """Choose the windows; basin distances need a basin target, mean passes need `depth`."""
         self._config = config
         self._depth = depth
         self._dev = dev
@@ -112,13 +112,13 @@ class Probe:
 
     @property
     def measures(self) -> bool:
-        """Whether a probe has anything to do."""
+        """Whether a probe measures anything."""
         config = self._config
         return config.output or config.phi or self._depth or self._basin_target is not None
 
     @torch.no_grad()
     def __call__(self, decoder: Decoder) -> Probed:
-        """Observe `decoder`, which stays in the mode it is in."""
+        """Measure `decoder`, whose training or evaluation mode is not changed."""
         inputs_BT, targets_BT = self._windows(decoder)
         depths = Depths()
         hidden_BTC = decoder.hidden(inputs_BT, depths=depths).float()

@@ -1,4 +1,4 @@
-"""Watches: what counts as too much of one number, judged by its own past. Pure; no clock.
+"""Detect spikes, risen levels and lasting deviations of one number by its own past. Pure.
 
 A watch takes one value at a time and returns a reading. The guard decides what readings mean.
 """
@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 NORMAL_MAD = 1.4826
-"""Standard deviation of a normal distribution over its median absolute deviation."""
+"""Standard deviation of a normal distribution divided by its median absolute deviation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """What a watch saw."""
+    """A watch's judgement of one value: the value and the limit."""
 
     name: str
     value: float
     limit: float
     beyond: bool
-    """The value is on the wrong side of the limit."""
+    """Whether the value is on the wrong side of the limit."""
 
     def numbers(self) -> dict[str, float]:
         """Return value and limit under the watch's name."""
@@ -30,25 +30,25 @@ class Reading:
 
 @dataclass(slots=True)
 class SpikeWatch:
-    """Finds single values far above the running median, on the running robust scale."""
+    """Detects single values far above the running median, on the running robust scale."""
 
     name: str
     scales: float
-    """Robust standard deviations above the median."""
+    """Robust standard deviations above the median from which a value is a spike."""
     share: float
-    """Least distance of the limit from the median, as a share of it: a calm past has a MAD of
-    almost nothing, and every value would be a spike."""
+    """Least distance of the limit from the median, as a share of the median: after a calm past the
+    MAD is almost 0, and every value would be a spike."""
     window: int
-    """Values remembered."""
+    """Number of values remembered."""
     least: int
-    """Values needed before anything is called a spike."""
+    """Number of values needed before anything counts as a spike."""
     _past: deque[float] = field(init=False)
 
     def __post_init__(self) -> None:
         self._past = deque(maxlen=self.window)
 
     def observe(self, value: float) -> Reading | None:
-        """Judge a finite value; spikes are not remembered. None while too little is known."""
+        """Judge a finite value; spikes are not remembered. Returns None while too few are known."""
         if len(self._past) < self.least:
             self._past.append(value)
             return None
@@ -62,16 +62,16 @@ class SpikeWatch:
         return list(self._past)
 
     def restore(self, state: list[float]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from a value that `state` returned."""
         self._past = deque(state, maxlen=self.window)
 
 
 @dataclass(slots=True)
 class RiseWatch:
-    """Finds a level that has risen and stays up, however quiet it is there.
+    """Detects a level that has risen and stays up, even without noise.
 
-    Speaks when the median of the last `steps` values is above the limit that the values before
-    them give; a single spike cannot move that median.
+    Raises an alarm when the median of the last `steps` values is above the limit computed from the
+    values before; a single spike cannot move that median.
     """
 
     name: str
@@ -80,11 +80,11 @@ class RiseWatch:
     share: float
     """Least distance of the limit from that median, as a share of it."""
     steps: int
-    """Values that make up the present level."""
+    """Number of latest values whose median is the present level."""
     window: int
-    """Earlier values remembered."""
+    """Number of earlier values remembered."""
     least: int
-    """Earlier values needed before anything is called a rise."""
+    """Number of earlier values needed before anything counts as a rise."""
     _past: deque[float] = field(init=False)
     _recent: deque[float] = field(init=False)
 
@@ -93,7 +93,7 @@ class RiseWatch:
         self._recent = deque(maxlen=self.steps)
 
     def observe(self, value: float) -> Reading | None:
-        """Take a finite value; None while too little is known."""
+        """Record a finite value and judge the level; None while too few values are known."""
         if len(self._recent) == self.steps:
             self._past.append(self._recent[0])
         self._recent.append(value)
@@ -108,7 +108,7 @@ class RiseWatch:
         return {"past": list(self._past), "recent": list(self._recent)}
 
     def restore(self, state: Mapping[str, list[float]]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from a value that `state` returned."""
         self._past = deque(state["past"], maxlen=self.window)
         self._recent = deque(state["recent"], maxlen=self.steps)
 
@@ -122,23 +122,23 @@ def robust_limit(past: Collection[float], scales: float, share: float) -> float:
 
 @dataclass(slots=True)
 class PatienceWatch:
-    """Speaks when a value stays beyond a limit for several readings in a row.
+    """Raises an alarm when a value stays beyond a limit for several readings in a row.
 
-    It is silent until the value was once on the right side: where training starts from noise, a
+    Raises none until the value was once on the right side: when training starts from noise, a
     statistic may begin anywhere, and only its fall is a collapse.
     """
 
     name: str
     limit: float
     side: Literal["below", "above"]
-    """Which side of the limit is wrong."""
+    """Side of the limit that is wrong: above or below."""
     patience: int
-    """Readings in a row."""
+    """Number of consecutive readings beyond the limit that raise the alarm."""
     _armed: bool = False
     _count: int = 0
 
     def observe(self, value: float, limit: float | None = None) -> Reading:
-        """Judge a value, against a limit of the moment where one is given."""
+        """Judge a value, against a limit for this reading where one is given."""
         limit = self.limit if limit is None else limit
         wrong = value < limit if self.side == "below" else value > limit
         self._armed = self._armed or not wrong
@@ -152,13 +152,13 @@ class PatienceWatch:
         return self._count > 0
 
     def again(self) -> None:
-        """Count from the start."""
+        """Restart the count."""
         self._count = 0
 
     def state(self) -> dict[str, Any]:
-        """Return all that later readings depend on, as JSON values."""
+        """Return everything that later readings depend on, as JSON values."""
         return {"armed": self._armed, "count": self._count}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from a value that `state` returned."""
         self._armed, self._count = state["armed"], state["count"]

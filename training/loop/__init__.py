@@ -1,1 +1,1 @@
-"""One kernel's training: what a step minimises and moves, checkpoints, a clean stop. No Ray."""
+"""Train one kernel: objective, optimiser steps, checkpoints and a clean stop. Knows no Ray."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: weights, optimiser, random state and the loop's in one safetensors file.
+"""Write and read checkpoints of a training: weights, optimiser, random and loop state in one file.
 
 A file appears whole or not at all (write, fsync, rename, fsync of the folder). The last few, the
 best, and the newest good one stay; a damaged file is passed over for the one before it.
@@ -32,13 +32,13 @@ class Checkpoint:
 
     path: Path
     step: int
-    """Steps taken."""
+    """Number of steps taken."""
     dev_nats: float | None
-    """Held-out cross-entropy then, nats per token; None where it was not scored."""
+    """Held-out cross-entropy at this checkpoint, nats per token; None where it was not scored."""
     good: bool = False
-    """A guard may go back to it."""
+    """Whether a guard may roll back to it."""
     state: Mapping[str, Any] = field(default_factory=dict)
-    """What the loop must know to go on from here, as JSON values."""
+    """State of the loop that resuming needs, as JSON values."""
 
 
 class CheckpointFolder:
@@ -128,7 +128,7 @@ class CheckpointFolder:
         return None
 
     def drop_after(self, step: int) -> None:
-        """Remove the checkpoints of later steps, whole or damaged: the run has gone back."""
+        """Remove checkpoints of later steps, whole or damaged, after a rollback."""
         for path in sorted(self.folder.glob(_PATTERN), reverse=True):
             if int(path.stem.removeprefix("step-")) > step:
                 path.unlink(missing_ok=True)
@@ -186,7 +186,7 @@ def restore(path: Path, decoder: Decoder, optimiser: torch.optim.Optimizer | Non
 
 
 def _place(key: str, parameter: Tensor, optimiser: torch.optim.Optimizer) -> torch.device:
-    """Return where a piece of state lives: step counts stay on the CPU unless kernels are fused."""
+    """Return the device of a piece of state: step counts stay on the CPU unless fused."""
     fused = any(group.get("fused") for group in optimiser.param_groups)
     counts = key.endswith(".step") and not fused
     return torch.device("cpu") if counts else parameter.device

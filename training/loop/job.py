@@ -1,4 +1,4 @@
-"""What the training loop is asked to do, and what came of it. Plain values that travel as JSON."""
+"""Records of a training job and its result: plain values that travel as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ from training.transfer.distil import DistilConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """The training of one kernel."""
+    """Settings of the training of one kernel."""
 
     kernel: str
-    """Its name."""
+    """Name of the kernel."""
     stage: str
     """"seed" or "branch"."""
     step: StepConfig
@@ -30,23 +30,23 @@ class Job:
     checkpoint_every: int = 50
     """Steps between checkpoints; the last step always has one."""
     keep_last: int = 2
-    """Checkpoints kept beside the best and the newest good one."""
+    """Number of checkpoints kept besides the best and the newest good one."""
     dev_windows: int = 16
-    """Held-out windows scored at each checkpoint."""
+    """Number of held-out windows scored at each checkpoint."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    """What is minimised."""
+    """Objective that is minimised."""
     guards: GuardConfig = field(default_factory=GuardConfig)
-    """What is watched, and what is done about it."""
+    """Settings of the guard."""
     probe: ProbeConfig = field(default_factory=ProbeConfig)
-    """What is observed on held-out text."""
+    """Settings of the held-out measurements."""
     phases: PhaseConfig = field(default_factory=PhaseConfig)
-    """Bands of the gauge."""
+    """Borders of the phases on the Phi gauge."""
     phi_reference: PhiReference | None = None
-    """Scale of the gauge; None takes that of the weights the job starts from."""
+    """Reference scale of the Phi gauge; None takes the scale of the job's starting weights."""
     basin_target: tuple[float, ...] | None = None
-    """The basin to pull to; None pulls to the basin of the text that is read."""
+    """Basin that training pulls to; None pulls to the basin of the text that is read."""
     distil: DistilConfig | None = None
-    """Whose soft targets are learned; None learns from text alone."""
+    """Teacher of soft targets; None learns from text alone."""
     coordizer_folder: str | None = None
     """Coordizer whose basins texts have; needed by `lambda_basin` without a fixed target."""
 
@@ -83,9 +83,9 @@ class JobResult:
     """How a job ended. When it is finished, the decoder holds the best checkpoint's weights."""
 
     finished: bool
-    """False when it was stopped; run it again to resume."""
+    """False when the job was stopped; run it again to resume."""
     steps: int
-    """Steps taken in all."""
+    """Number of steps taken in all."""
     dev_nats: float | None
     """Best held-out cross-entropy so far, nats per token; None before the first checkpoint."""
     best_step: int | None

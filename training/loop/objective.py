@@ -1,4 +1,4 @@
-"""What a step minimises: cross-entropy, and terms that a recipe may add.
+"""The training objective: cross-entropy, and weighted terms that a recipe may add.
 
     lambda_lm CE                                                        nats per token
   + lambda_basin mean_b d(basin(h_b), target_b)^2                       radians^2
@@ -104,7 +104,8 @@ PRESETS: Final[Mapping[str, ObjectiveConfig]] = MappingProxyType(
         "s2": ObjectiveConfig(lambda_lm=1.0, lambda_basin=2.0, lambda_phi=1.0, lambda_beta=1.5),
     }
 )
-"""Weights of the systems that this project continues. Their targets are our defaults."""
+"""Term weights of the systems that this project continues; the targets are this project's
+defaults."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -156,12 +157,12 @@ class Objective:
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Names of the extra terms that are on."""
+        """Names of the extra terms whose weight is not 0."""
         return tuple(self._weights)
 
     @property
     def num_extra(self) -> int:
-        """Numbers in `Evaluated.extra_E`."""
+        """Number of entries in `Evaluated.extra_E`."""
         outcomes = self._decoder.config.basin_outcomes if "basin_step" in self._weights else 0
         return len(self._weights) + (outcomes or 0)
 
@@ -181,19 +182,19 @@ class Objective:
         return Evaluated(loss=loss, nats=nats, extra_E=extra_E)
 
     def took(self, extra_E: Tensor) -> dict[str, float]:
-        """Take the sum of `extra_E` over the whole batch and return the terms' values."""
+        """Return the terms' values, given the sum of `extra_E` over the whole batch."""
         num_terms = len(self._weights)
         if "basin_step" in self._weights:
             self._last_basin_K = from_root(extra_E[num_terms:].clone())
         return dict(zip(self._weights, extra_E[:num_terms].tolist(), strict=True))
 
     def state(self) -> dict[str, Any]:
-        """Return all that later values depend on, as JSON values."""
+        """Return everything that later values depend on, as JSON values."""
         last_K = self._last_basin_K
         return {"last_basin": None if last_K is None else last_K.tolist()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from a value that `state` returned."""
         last = state["last_basin"]
         device = self._decoder.embedding.device
         self._last_basin_K = None if last is None else torch.tensor(last, device=device)

@@ -1,4 +1,4 @@
-"""A differentiable stand-in for Phi, for the objective. It is not the reported statistic.
+"""A differentiable approximation of Phi for the objective; not the statistic that is reported.
 
 As `constellation.kernel.observables.phi`: groups of hidden units, the first principal component of
 each, their total correlation. Different: the directions of the components are held fixed while

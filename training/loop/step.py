@@ -1,4 +1,4 @@
-"""One optimisation step: forward, backward, sum over workers, clip, move.
+"""Take one optimisation step: forward, backward, sum over workers, clip, update.
 
 Gradients of all parameters lie in one flat buffer, so that workers exchange a single tensor; a few
 numbers ride along: the loss, how many workers want to stop, and the objective's terms. A step whose
@@ -33,7 +33,7 @@ class Peers(Protocol):
         """Replace `tensor` by its sum over all workers, bitwise the same for each."""
 
     def wait(self) -> None:
-        """Return when all workers have called this."""
+        """Return when all workers have called this method."""
 
 
 class Alone:
@@ -54,17 +54,17 @@ class StepConfig:
     """Settings of the optimiser, its schedule, and how a step is computed."""
 
     steps: int
-    """Steps of the whole stage."""
+    """Number of steps of the whole stage."""
     batch_size: int
     """Sequences per step over all workers."""
     learning_rate: float
-    """Highest rate, reached after the warm-up."""
+    """Highest learning rate, reached after the warm-up."""
     warmup_steps: int = 10
     """Steps of linear warm-up."""
     final_share: float = 0.1
-    """Rate at the last step over the highest, in [0, 1]."""
+    """Learning rate of the last step over the highest, in [0, 1]."""
     weight_decay: float = 0.1
-    """Of matrices only."""
+    """Weight decay, applied to matrices only."""
     beta1: float = 0.9
     """Decay of the gradient's mean."""
     beta2: float = 0.95
@@ -72,17 +72,17 @@ class StepConfig:
     clip_norm: float = 1.0
     """Largest norm of the whole gradient."""
     precision: Precision = "auto"
-    """Of matrix products."""
+    """Precision of matrix products."""
     kind: OptimiserKind = "adamw"
-    """Which rule moves the parameters."""
+    """Optimiser that updates the parameters."""
     momentum: float = 0.95
     """Decay of the mean gradient of `muon`'s matrices; others ignore it."""
     damping: float = 0.1
     """Share of the mean of F that `diagonal_fisher` adds to F; others ignore it."""
     accumulation_steps: int = 1
-    """Parts that each worker's share of a batch is computed in, one after the other."""
+    """Number of parts in which each worker's share of a batch is computed, one after the other."""
     device: Device = "auto"
-    """Where the kernel is trained; auto takes an accelerator where there is one."""
+    """Device to train on; auto takes an accelerator where there is one."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1 or self.warmup_steps < 0:
@@ -109,10 +109,10 @@ class StepResult:
     loss_nats: float
     """Mean cross-entropy of the batch, nats per token."""
     gradient_norm: float
-    """Before clipping."""
+    """Norm of the gradient before clipping."""
     learning_rate: float
     stop: bool
-    """Some worker wants to stop."""
+    """Whether some worker wants to stop."""
     taken: bool
     """False when loss or gradient were not finite: nothing has moved."""
     terms: Mapping[str, float] = field(default_factory=dict)
@@ -256,7 +256,7 @@ class Stepper:
             self._extra[2:] += evaluated.extra_E * share
 
     def _move(self, norm: float, rate: float) -> dict[str, float]:
-        """Clip, move the parameters, and return the objective's terms."""
+        """Clip the gradient, update the parameters, and return the objective's terms."""
         if norm > self._config.clip_norm:
             self._gradient *= self._config.clip_norm / norm
         for group in self.optimiser.param_groups:

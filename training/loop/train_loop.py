@@ -1,4 +1,6 @@
-"""Train one kernel: steps, checkpoints, guards, progress, a clean stop. Knows nothing of Ray.
+"""Train one kernel to the end of its job: steps, checkpoints, guards, progress, a clean stop.
+
+Knows nothing of Ray.
 
 N steps give the same bits as k steps, a kill, and a resumed run: batches are a function of the
 step, and a checkpoint holds weights, optimiser, random state, and the guards' memory.
@@ -97,7 +99,7 @@ def held_out_nats(decoder: Decoder, dev: Windows, num_windows: int, config: Step
 
 
 class _Training:
-    """One job under way."""
+    """State of one running job."""
 
     def __init__(
         self,
@@ -135,7 +137,7 @@ class _Training:
         self._probed = Probed()
 
     def run(self, should_stop: Callable[[], bool]) -> JobResult:
-        """Go to the end, or to a stop."""
+        """Train until the end of the job or a stop."""
         self._begin()
         self._decoder.train()
         stop = False
@@ -161,7 +163,7 @@ class _Training:
         )
 
     def _begin(self) -> None:
-        """Resume, or write down the start so that a guard can go back to it."""
+        """Resume from a checkpoint, or save the start so that a guard can roll back to it."""
         if self._job.probe.gauge and self._probe.reference is None and self._peers.rank == 0:
             self._probe.reference = self._probe.scale_of(self._decoder)
         checkpoint = self._checkpoints.resume(self._decoder, self._stepper.optimiser)
@@ -172,7 +174,7 @@ class _Training:
             self._save(None, good=True)
 
     def _advance(self, *, stop: bool) -> bool:
-        """Take one step and what follows from it; return whether to stop."""
+        """Take one step with its checks and reports; return whether to stop."""
         step, peers = self._job.step, self._peers
         batch = self._train.batch(
             self._index + self._ahead, step.batch_size, rank=peers.rank, world=peers.world
@@ -237,7 +239,7 @@ class _Training:
         )
 
     def _shared(self, numbers: list[float]) -> list[float]:
-        """Return the first worker's numbers."""
+        """Return the first worker's numbers on every worker."""
         if self._peers.world == 1:
             return numbers
         mine = numbers if self._peers.rank == 0 else [0.0] * len(numbers)
@@ -258,7 +260,7 @@ class _Training:
         )
 
     def _roll_back(self, decision: Decision) -> None:
-        """Go back to the last good checkpoint, with batches that were not read yet."""
+        """Load the last good checkpoint, and continue with batches that were not read yet."""
         self._peers.wait()
         optimiser = self._stepper.optimiser
         checkpoint = self._checkpoints.resume(self._decoder, optimiser, good=True)
@@ -298,7 +300,7 @@ class _Training:
             )
 
     def _state(self) -> dict[str, Any]:
-        """Return all beside weights and optimiser that later steps depend on, as JSON values."""
+        """Return all state besides weights and optimiser that later steps need, as JSON values."""
         reference = self._probe.reference
         return {
             "ahead": self._ahead,

@@ -1,1 +1,1 @@
-"""What a run tells while it works, and the ways to show and keep it."""
+"""Events that a training run emits, and how they are shown and logged."""

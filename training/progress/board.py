@@ -1,4 +1,4 @@
-"""The latest of every kernel of a run, folded from its events. Pure: no clock, no files."""
+"""Keep the latest state of every kernel of a run, folded from its events. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -17,14 +17,14 @@ from training.progress.events import (
 
 @dataclass(slots=True)
 class KernelRow:
-    """Where one kernel stands."""
+    """Latest state and progress of one kernel."""
 
     kernel: str
     state: RunState
     reason: str = ""
-    """Why it is in that state, in words; often empty."""
+    """Reason for the state, in words; often empty."""
     progress: KernelProgress | None = None
-    """None before its first step."""
+    """Latest progress; None before the kernel's first step."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -36,7 +36,7 @@ class KernelRow:
         """Build a row from `to_dict`'s values.
 
         Raises:
-            KeyError, TypeError, ValueError: They are another version's.
+            KeyError, TypeError, ValueError: The values are of another version.
         """
         state: RunState = values["state"]
         if state not in get_args(RunState):
@@ -49,17 +49,17 @@ class KernelRow:
 
 @dataclass(slots=True)
 class Board:
-    """What is known of a run after the events it took."""
+    """State of a run after the events it was given."""
 
     part: str = ""
-    """The part that is under way; empty between parts."""
+    """Name of the running part; empty between parts."""
     kernels: dict[str, KernelRow] = field(default_factory=dict)
-    """Name -> row, in the order in which kernels were first heard of."""
+    """Name -> row, in the order in which kernels first appeared."""
     budgets: dict[str, BudgetWarning] = field(default_factory=dict)
     """Budget -> its latest warning."""
 
     def take(self, event: Event) -> None:
-        """Fold one event in."""
+        """Update the state by one event."""
         if isinstance(event, KernelProgress):
             self._progress(event)
         elif isinstance(event, KernelStateChanged):

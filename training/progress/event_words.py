@@ -1,4 +1,4 @@
-"""What an event says to people, on one line."""
+"""Describe an event of a training run on one line for people."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ from training.progress.events import (
 
 
 def in_words(event: Event) -> str:
-    """Return one line without a line break."""
+    """Return a description of the event without a line break."""
     return " ".join(_words(event).split())
 
 

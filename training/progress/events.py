@@ -1,4 +1,4 @@
-"""What a run tells while it works: plain records that travel from workers as JSON lines."""
+"""Events of a training run: plain records, sent from workers as JSON lines."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ RunState = Literal["STAGED", "RUNNING", "STOPPED", "FAILED", "FINISHED"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelProgress:
-    """Where the training of one kernel stands."""
+    """Progress report of one kernel's training."""
 
     kernel: str
     """Name of the kernel; "seed" for the shared start."""
@@ -26,15 +26,15 @@ class KernelProgress:
     loss_bits: float
     """Cross-entropy of the last batch, bits per token."""
     bits_per_byte: float
-    """The same per byte of text."""
+    """Cross-entropy of the last batch in bits per byte of text; lower is better."""
     tokens_per_second: float
-    """Over all workers of this kernel, since its training started or resumed."""
+    """Speed over all workers of this kernel, since its training started or resumed."""
     eta_s: float
-    """Seconds until this kernel is done, at that speed."""
+    """Seconds until this kernel is finished, at the present speed."""
     gradient_norm: float
-    """Before clipping."""
+    """Norm of the gradient before clipping."""
     learning_rate: float = 0.0
-    """Of this step."""
+    """Learning rate of this step."""
     tokens: int = 0
     """Training tokens read in all, over all workers and resumed runs."""
     memory_bytes: int = 0
@@ -46,9 +46,9 @@ class KernelProgress:
     phi: float | None = None
     """Integration at the last checkpoint, in [0, 1)."""
     phi_gauge: float | None = None
-    """The same on the scale of the reference checkpoint, in [0, 1]."""
+    """Phi on the scale of the reference checkpoint, in [0, 1]."""
     kappa: float | None = None
-    """Mean learned coupling; None for `dot`."""
+    """Mean learned coupling; None for attention kind `dot`."""
     basin_distance: float | None = None
     """Mean distance of the basin head to its targets at the last checkpoint, radians."""
     depth: float | None = None
@@ -66,9 +66,9 @@ class GuardChanged:
     before: GuardState
     after: GuardState
     cause: str
-    """Which watch spoke, in words."""
+    """Name of the watch that caused the change, in words."""
     numbers: Mapping[str, float] = field(default_factory=dict)
-    """What it saw: measured values and their limits."""
+    """Measured values and their limits that caused the change."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,7 @@ class KernelStateChanged:
     kernel: str
     state: RunState
     reason: str = ""
-    """Why, in words for people."""
+    """Reason of the change, in words for people."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +103,7 @@ class BudgetWarning:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notice:
-    """Something that people should know and that stops nothing."""
+    """A message to people that does not stop the run."""
 
     text: str
     """One sentence."""
@@ -111,7 +111,7 @@ class Notice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusRead:
-    """The text is read: what of it, what not, and why."""
+    """The text was read: how much of it, what was skipped, and why."""
 
     lines: Sequence[str]
     """A few lines for people."""
@@ -153,7 +153,7 @@ _KINDS: Final = {kind.__name__: kind for kind in Event.__args__}
 
 
 def ignore(event: Event) -> None:
-    """Take an event and do nothing."""
+    """Accept an event and do nothing."""
 
 
 def to_json(event: Event) -> str:
@@ -165,7 +165,7 @@ def from_json(line: str | bytes) -> Event:
     """Return the event of a line that `to_json` wrote.
 
     Raises:
-        TrainingError: The line is of another version, or damaged.
+        TrainingError: The line is damaged, or of another version.
     """
     try:
         values: dict[str, Any] = json.loads(line)

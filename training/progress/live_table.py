@@ -1,4 +1,4 @@
-"""The live table of a run: one row per kernel, a line for everything else that matters."""
+"""Show a run's progress on a terminal: one row per kernel, and a line for other events."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ from training.progress.events import (
 )
 
 ROWS_MAX = 24
-"""Rows that are shown; those that run come first, the rest is counted in the caption."""
+"""Largest number of rows; running kernels come first, and the caption counts the others."""
 
 _KERNELS: Final = "kernels"
-"""The part of a run in which kernels take steps."""
+"""Name of the part of a run in which kernels are trained."""
 _STEPS_SHOWN: Final = 4
 
 _STATE_STYLES: Final = {
@@ -44,10 +44,10 @@ _ORDER: Final = ("RUNNING", "FAILED", "STOPPED", "STAGED", "FINISHED")
 
 
 class LiveTable:
-    """Shows one row per kernel while it is open, and a line per part, change and warning."""
+    """Shows one row per kernel while open, and a line per part, change and warning."""
 
     def __init__(self, console: Console) -> None:
-        """Draw on `console`; when it is no terminal, only the lines appear."""
+        """Draw on `console`; on an output that is not a terminal, print only the lines."""
         self._console = console
         self._board = Board()
         self._before = "getting ready"  # what is being done until the first event
@@ -79,9 +79,9 @@ class LiveTable:
             self._console.print(line)
 
     def in_words(self) -> str:
-        """Return what is being done, such as "kernels: python 40/600, law 20/600".
+        """Return the current work in words, such as "kernels: python 40/600, law 20/600".
 
-        Between parts, and after the last one, nothing is said.
+        Empty between parts, and after the last one.
         """
         part = self._board.part or self._before
         if part != _KERNELS:
@@ -94,7 +94,7 @@ class LiveTable:
         return f"{part}: {', '.join(steps[:_STEPS_SHOWN]) or 'starting Ray and its workers'}"
 
     def _view(self) -> Group:
-        """Return the table, as far as there is one, and below it something that moves."""
+        """Return the table, once there is one, with a moving spinner below it."""
         rows = list(self._board.kernels.values())
         shown: list[RenderableType] = []
         if rows:
@@ -106,7 +106,7 @@ class LiveTable:
 
 
 def _line(event: Event) -> Text | None:
-    """Return the line that an event gets beside its row, if it gets one."""
+    """Return the line that is printed for an event; None for an event without a line."""
     if isinstance(event, CorpusRead):
         return Text("\n".join(event.lines))
     if isinstance(event, PartFinished):
@@ -128,9 +128,9 @@ class _Column:
 
     title: str
     cell: Callable[[KernelProgress], str]
-    """Its text for a kernel that has taken steps; empty when it has nothing to say."""
+    """Function from a kernel that has taken steps to the cell's text; empty without a value."""
     rank: int
-    """Where the terminal is narrow, columns of a high rank go first."""
+    """Importance: on a narrow terminal, columns of a high rank are dropped first."""
 
 
 def _or_nothing(value: float | None, form: str) -> str:
@@ -158,7 +158,7 @@ def kernel_table(rows: Sequence[KernelRow], *, width: int = 120) -> RichTable:
     """Return a table with one row per kernel.
 
     Args:
-        rows: What is known of each. Columns that none of them fills are left out.
+        rows: Latest state of each kernel. Columns that are empty in all rows are left out.
         width: Columns of the terminal; where it is narrow, what matters less is left out.
     """
     shown = sorted(rows, key=lambda row: _ORDER.index(row.state))[:ROWS_MAX]
@@ -180,7 +180,7 @@ def _filled(rows: Sequence[KernelRow]) -> list[_Column]:
 
 
 def _fitting(columns: list[_Column], rows: Sequence[KernelRow], width: int) -> list[_Column]:
-    """Drop columns, those that matter least first, until the table is no wider than `width`."""
+    """Drop columns, the least important first, until the table is no wider than `width`."""
 
     def taken(column: _Column) -> int:
         # Rich puts a space on either side of a cell and a line between cells.

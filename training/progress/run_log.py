@@ -1,4 +1,4 @@
-"""What a run writes down as it works: `metrics.jsonl`, `training.log` and `status.json`."""
+"""Log a training run to files: `metrics.jsonl`, `training.log` and `status.json`."""
 
 import json
 import time
@@ -12,8 +12,8 @@ from training.progress.event_words import in_words
 from training.progress.events import Event, KernelProgress, to_json
 
 LINE_EVERY_S = 30.0
-"""Seconds between two lines of one kernel's progress in `training.log`; its first and last step
-and every new held-out figure have a line in any case."""
+"""Seconds between two lines of one kernel's progress in `training.log`; its first and last step and
+every new held-out figure always have a line."""
 
 
 def _utc_now() -> datetime:
@@ -21,10 +21,10 @@ def _utc_now() -> datetime:
 
 
 class RunLog:
-    """Keeps three records of a run's events.
+    """Writes a run's events to three files.
 
-    Every event goes to `metrics.jsonl`, what people want to read of it to `training.log`, and the
-    latest of every kernel to `status.json`.
+    Every event goes to `metrics.jsonl`, the events that people read to `training.log`, and the
+    latest state of every kernel to `status.json`.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class RunLog:
         now: Callable[[], datetime] = _utc_now,
         status_every_s: float = 1.0,
     ) -> None:
-        """Append to the logs in `folder`, going on from the status that an earlier run left.
+        """Append to the logs in `folder`, starting from the status that an earlier run wrote.
 
         Args:
             folder: The run's; made when missing.
@@ -60,7 +60,7 @@ class RunLog:
         """Log one event."""
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(to_json(event) + "\n")
-        if self._is_told(event):
+        if self._has_line(event):
             stamp = self._now().isoformat(timespec="seconds")
             with self._lines.open("a", encoding="utf-8") as file:
                 file.write(f"{stamp} {in_words(event)}\n")
@@ -69,8 +69,8 @@ class RunLog:
             self._written_s = self._clock()
             write_json(self._status, {"updated": self._now().isoformat(), **self._board.to_dict()})
 
-    def _is_told(self, event: Event) -> bool:
-        """Return whether the event gets a line that people read."""
+    def _has_line(self, event: Event) -> bool:
+        """Return whether the event gets a line in `training.log`."""
         if not isinstance(event, KernelProgress):
             return True
         row = self._board.kernels.get(event.kernel)

@@ -1,1 +1,1 @@
-"""The report of a run: facts from its folder, what they show in words, pictures, Markdown."""
+"""Write the report of a training run: facts from its folder, findings, pictures, Markdown."""

@@ -1,4 +1,4 @@
-"""How often each kernel's held-out passages arrive, from the routing table."""
+"""Tabulate how many held-out passages are routed to their own kernel, from the routing table."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from training.current_release import served_table
 
 
 def arrival_facts(folder: Path) -> list[dict[str, Any]]:
-    """Return a row for every kernel of the table, those that joined since the training included.
+    """Return a row for every kernel of the table, including kernels that joined after training.
 
     Empty without a table, and for kernels of a table that was made before this was measured.
 

@@ -1,4 +1,4 @@
-"""How far the kernels' basins lie apart, from the routing table.
+"""Tabulate how far the kernels' basins are apart, from the routing table.
 
 Shapes: N kernels, K outcomes of the simplex.
 """
@@ -14,7 +14,7 @@ from training.current_release import served_table
 
 
 def basin_facts(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return kernel -> its nearest other kernel, the Fisher-Rao distance to it, its radius.
+    """Return kernel -> its nearest other kernel, the Fisher-Rao distance to it, and its radius.
 
     All in radians on the sphere of radius 2; empty without a table or with a single kernel.
 

@@ -1,4 +1,4 @@
-"""Findings on the course of a run: guards, phases, states, budgets, checks."""
+"""Summarise the course of a run: guard and phase changes, kernel states, budgets, checks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ from training.report.facts import RunFacts
 Json = Mapping[str, Any]
 
 LINES_MAX = 40
-"""Changes that are listed; a longer history is in `training.log`."""
+"""Largest number of changes that are listed; `training.log` has the full history."""
 
 
 def course(facts: RunFacts) -> dict[str, Any]:
-    """Return what happened, as plain JSON values: counts, and a line each, by kind."""
+    """Return counts and lines of guard changes, phases, states and budgets, as JSON values."""
     history = facts.history
     if history is None:
         return {"rollbacks": 0, "phase_changes": 0, "lines": [], "lines_left_out": 0}
@@ -31,7 +31,7 @@ def course(facts: RunFacts) -> dict[str, Any]:
 
 
 def course_sentence(happened: Json) -> str:
-    """Return how calm the run was."""
+    """Return a sentence on how many guard interventions the run had."""
     if not happened["rollbacks"]:
         return "No guard went back to an earlier checkpoint."
     times = "once" if happened["rollbacks"] == 1 else f"{happened['rollbacks']} times"
@@ -39,13 +39,13 @@ def course_sentence(happened: Json) -> str:
 
 
 def states(facts: RunFacts) -> dict[str, str]:
-    """Return kernel -> state, as far as it is known."""
+    """Return kernel -> state; kernels of unknown state are left out."""
     rows = (facts.status or {}).get("kernels", {})
     return {name: str(values["state"]) for name, values in rows.items() if "state" in values}
 
 
 def states_sentence(known: Mapping[str, str]) -> str | None:
-    """Return which kernels are not finished; None when all are, or nothing is known."""
+    """Return a sentence that names unfinished kernels; None when all are finished or unknown."""
     by_state: dict[str, list[str]] = {}
     for name, state in known.items():
         by_state.setdefault(state, []).append(name)
@@ -53,11 +53,11 @@ def states_sentence(known: Mapping[str, str]) -> str | None:
     if not by_state:
         return None
     told = "; ".join(f"{state}: {', '.join(names)}" for state, names in by_state.items())
-    return f"Not finished: {told}. What is said here is of the run so far."
+    return f"Not finished: {told}. This report covers the run so far."
 
 
 def phase_shares(facts: RunFacts) -> dict[str, dict[str, float]]:
-    """Return kernel -> phase -> share of its steps; kernels without phases left out."""
+    """Return kernel -> phase -> share of its steps; kernels without phases are left out."""
     curves = {} if facts.history is None else facts.history.curves
     shares = {name: curve.phase_shares() for name, curve in curves.items()}
     return {name: share for name, share in shares.items() if share}

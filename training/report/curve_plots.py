@@ -1,4 +1,4 @@
-"""Pictures of what changed over the steps: loss, basin distance, depth."""
+"""Draw pictures of values over the training steps: loss, basin distance, depth."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ from training.report.figure_style import (
 from training.report.history import Curve, Point
 
 PANELS_MAX = 12
-"""Kernels that get a panel; more would not be readable."""
+"""Largest number of kernels that get a panel; more would not be readable."""
 LINES_MAX = 8
-"""Kernels that get a line in a picture of all."""
+"""Largest number of kernels that get a line in a picture of all kernels."""
 _COLUMNS = 3
 
 
@@ -84,7 +84,7 @@ def _loss_panel(axes: Axes, curve: Curve) -> None:
 
 
 def _name_lines(axes: Axes, curve: Curve) -> None:
-    """Name the two kinds of line where the first panel has room: at its upper right."""
+    """Label the two kinds of line at the upper right of the first panel."""
     for height, colour, name in ((0.95, GREY, "training"), (0.82, BLUE, "held out")):
         axes.text(
             0.98, height, name, transform=axes.transAxes, ha="right", va="top",
@@ -136,7 +136,7 @@ def _lines(
     y: str,
     title: Callable[[Mapping[str, list[Point]]], str],
 ) -> Figure | None:
-    """Draw one line per kernel, named at its right end."""
+    """Draw one line per kernel, labelled at its right end."""
     drawn = {name: points for name, curve in curves.items() if (points := values(curve))}
     if not drawn:
         return None

@@ -1,4 +1,4 @@
-"""What a run's folder holds, as far as it is there."""
+"""Read all files of a run's folder that a report needs; absent files are None."""
 
 import json
 from collections.abc import Mapping
@@ -23,29 +23,29 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFacts:
-    """The files of one run; None where a file is not there."""
+    """Contents of the files of one run; None for an absent file."""
 
     folder: Path
     report: Json | None
     """Held-out figures and observables of a finished run."""
     history: History | None
-    """Curves and changes."""
+    """Curves and changes from the run's log."""
     status: Json | None
     """State of every kernel."""
     run: Json | None
-    """What the run was made from."""
+    """Recipe, versions and hashes that the run was made from."""
     usage: Json | None
     """Seconds and tokens used, over all resumed runs."""
     ledger: Json | None
-    """Parts with the sha256 of what they wrote."""
+    """Finished parts with the sha256 of their files."""
     validation: Json | None
-    """Checks of the architecture and of the trained kernels."""
+    """Results of `constellation validate`."""
     beta: Json | None
-    """Running of the coupling."""
+    """Measured change of the coupling with context length."""
 
     @property
     def kernels(self) -> tuple[str, ...]:
-        """Names of the kernels, the seed left out; sorted."""
+        """Names of the kernels, without the seed; sorted."""
         if self.report is not None:
             return tuple(sorted(self.report.get("kernels", {})))
         known = set((self.status or {}).get("kernels", {}))
@@ -54,13 +54,13 @@ class RunFacts:
 
     @property
     def name(self) -> str:
-        """Name of the recipe, or of the folder where no recipe is known."""
+        """Name of the recipe; the folder's name where no recipe is known."""
         recipe = self.recipe
         return str(recipe.get("name", self.folder.name))
 
     @property
     def recipe(self) -> Json:
-        """Return the recipe as far as a file tells it."""
+        """Return the recipe, as completely as the files hold it."""
         for source in (self.report, self.run):
             recipe = (source or {}).get("recipe")
             if isinstance(recipe, Mapping):
@@ -69,18 +69,18 @@ class RunFacts:
 
     @property
     def held_out(self) -> Json:
-        """Return the held-out figures; empty without them."""
+        """Return the held-out figures; empty when there are none."""
         found: Json = (self.report or {}).get("held_out") or {}
         return {} if found.get("num_documents") == 0 else found
 
     @property
     def unscored(self) -> tuple[str, ...]:
-        """Domains that no figure is of, since their held-out documents are too short."""
+        """Domains without figures, since their held-out documents are too short."""
         return tuple(((self.report or {}).get("held_out") or {}).get("unscored", ()))
 
     @property
     def joined_since(self) -> tuple[str, ...]:
-        """Kernels that are served now and that the report has no figures of.
+        """Kernels that are served now but have no figures in the report.
 
         Raises:
             ArtifactError: The table is damaged.
@@ -93,7 +93,7 @@ class RunFacts:
 
     @property
     def observables(self) -> Json:
-        """Return Phi and kappa of kernels and seed; empty without them."""
+        """Return Phi and kappa of kernels and seed; empty when not measured."""
         found: Json = ((self.report or {}).get("table") or {}).get("observables") or {}
         return found
 
@@ -102,7 +102,7 @@ def read_facts(folder: Path) -> RunFacts:
     """Read a run's folder.
 
     Raises:
-        ArtifactError: There is no run in it, or one of its files is damaged.
+        ArtifactError: The folder holds no run, or one of its files is damaged.
     """
     if not folder.is_dir():
         raise ArtifactError(folder, "is no folder; give the one that `constellation train` wrote")
@@ -123,7 +123,7 @@ def read_facts(folder: Path) -> RunFacts:
 
 
 def read_json(path: Path) -> Json | None:
-    """Return a JSON object; None when the file is not there.
+    """Return the JSON object in a file; None when the file does not exist.
 
     Raises:
         ArtifactError: The file is unreadable or no JSON object.

@@ -1,4 +1,4 @@
-"""How the report's pictures look: one palette, quiet axes, titles that say what was found.
+"""Style shared by the report's pictures: palette, axes, titles, labels at line ends.
 
 Figures are objects of their own; nothing of matplotlib's global state is touched. Colours are those
 of Okabe and Ito (2008), which people with every kind of colour vision tell apart.
@@ -27,14 +27,14 @@ INK: Final = "#22262b"
 PALETTE: Final = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK, GREY)
 
 WIDTH_IN: Final = 8.0
-"""Inches; with `DPI` a picture is 1600 pixels wide and still readable at 800."""
+"""Width in inches; with `DPI` a picture is 1600 pixels wide and still readable at 800."""
 DPI: Final = 200
 SMALL: Final = 9
 TITLE: Final = 12.5
 
 
 def new_figure(title: str, *, height_in: float, note: str = "") -> Figure:
-    """Return an empty figure whose title stands at its upper left, a note in small below it."""
+    """Return an empty figure with a title at the upper left and a small note below it."""
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     figure.set_facecolor("white")
@@ -48,7 +48,7 @@ def new_figure(title: str, *, height_in: float, note: str = "") -> Figure:
 
 
 def quiet(axes: Axes, *, grid: str = "y") -> None:
-    """Leave of the axes what is needed to read a value."""
+    """Remove from the axes all that is not needed to read a value."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(PALE)
     axes.tick_params(color=PALE, labelcolor=INK, labelsize=SMALL, length=3)
@@ -58,7 +58,7 @@ def quiet(axes: Axes, *, grid: str = "y") -> None:
 
 
 def label(axes: Axes, *, x: str, y: str) -> None:
-    """Name the axes."""
+    """Label the axes."""
     axes.set_xlabel(x, fontsize=SMALL, color=INK)
     axes.set_ylabel(y, fontsize=SMALL, color=INK)
 
@@ -83,7 +83,7 @@ def name_ends(axes: Axes, ends: Mapping[str, float], colours: Sequence[str]) -> 
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Return positions near `values` that are at least `gap` apart, for labels; order is kept.
+    """Return positions near `values` that are at least `gap` apart, for labels; the order is kept.
 
     Labels that would touch form a block around the mean of their values.
     """

@@ -1,4 +1,4 @@
-"""Findings on held-out text: what was gained over the seed, and what routing is worth."""
+"""Findings on held-out text: bits saved relative to the seed, and the value of routing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ UNIT = "bits per byte"
 
 
 def held_out_findings(facts: RunFacts) -> list[Finding]:
-    """Return what held-out text shows, as far as it was measured; the most important first."""
+    """Return the findings that were measured on held-out text, the most important first."""
     held_out = facts.held_out
     found = [
         _seed_gain(held_out),
@@ -43,7 +43,7 @@ def _difference(held_out: Json, larger: str, smaller: str) -> float | None:
 
 
 def _interval(held_out: Json, key: str) -> Interval | None:
-    """Return an interval, unless a bootstrap over so few documents says nothing."""
+    """Return an interval; None when there are too few documents for a bootstrap."""
     few = held_out["num_documents"] < INTERVAL_DOCUMENTS_MIN
     return None if few else pair(held_out.get(key))
 
@@ -91,7 +91,7 @@ def _seed_gain(held_out: Json) -> Finding | None:
 
 
 def _at_home(held_out: Json) -> Finding | None:
-    """Count the kernels whose own domain got cheaper, by the intervals of the domains."""
+    """Count the kernels that need significantly fewer bits than the seed on their own domain."""
     domains: Json = held_out.get("domains", {})
     if "seed" not in held_out.get("bits_per_byte", {}):
         return None
@@ -124,7 +124,7 @@ def _at_home(held_out: Json) -> Finding | None:
 
 
 def _elsewhere(report: Json) -> Finding | None:
-    """Count the kernels that lost on other domains what they gained at home."""
+    """Count the kernels that lost on other domains what they gained on their own."""
     gains = {
         name: values["other"]
         for name, values in (report.get("across") or {}).get("kernels", {}).items()
@@ -239,7 +239,7 @@ def _collective(collective: Json | None) -> Finding | None:
 
 
 def _unigram(held_out: Json) -> Finding | None:
-    """Hold the seed, or kernels that share none, against counting tokens."""
+    """Compare the seed, or kernels that share none, with a unigram model."""
     model = "seed" if "seed" in held_out.get("bits_per_byte", {}) else "constellation"
     gain = _difference(held_out, "unigram", model)
     if gain is None:

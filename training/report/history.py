@@ -1,4 +1,4 @@
-"""The course of a run, read back from its `metrics.jsonl`."""
+"""Read the course of a run from its `metrics.jsonl`: curves per kernel, and changes."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -19,12 +19,12 @@ from training.progress.events import (
 METRICS = "metrics.jsonl"
 
 Point = tuple[int, float]
-"""A step and a value."""
+"""A training step and a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What one kernel reported while it was trained, one report per step, rising."""
+    """Progress reports of one kernel, at most one per step, by rising step."""
 
     kernel: str
     reports: tuple[KernelProgress, ...]
@@ -67,10 +67,10 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """All that a run told."""
+    """All events of a run, by kind."""
 
     curves: dict[str, Curve]
-    """Kernel -> its curve, in the order in which kernels were first heard of."""
+    """Kernel -> its curve, in the order in which kernels first appeared."""
     guards: tuple[GuardChanged, ...] = ()
     phases: tuple[PhaseChanged, ...] = ()
     states: tuple[KernelStateChanged, ...] = ()
@@ -78,7 +78,7 @@ class History:
 
 
 def read_history(folder: Path) -> History | None:
-    """Return the history in a run's folder; None when it has none.
+    """Return the history of a run's folder; None when the folder has no log.
 
     Raises:
         ArtifactError: The log is damaged. An unfinished last line, which a killed run leaves, is
@@ -102,10 +102,10 @@ def read_history(folder: Path) -> History | None:
 
 
 def fold(events: Iterable[Event]) -> History:
-    """Return the history of events.
+    """Return the history that a sequence of events makes.
 
-    A kernel that goes back, because its run was resumed, rolled back or begun anew, takes its
-    steps again: what was reported of them before is void.
+    A kernel whose run was resumed, rolled back or restarted repeats steps: earlier reports of the
+    repeated steps are dropped.
     """
     reports: dict[str, list[KernelProgress]] = {}
     others: list[Event] = []
@@ -127,7 +127,7 @@ def fold(events: Iterable[Event]) -> History:
 
 
 def _changes(points: Sequence[Point]) -> list[Point]:
-    """Keep the points at which the value is new: reports repeat it until the next one."""
+    """Return only the points at which the value changes, since reports repeat a value."""
     kept: list[Point] = []
     for step, value in points:
         if not kept or value != kept[-1][1]:

@@ -1,4 +1,4 @@
-"""A summary as Markdown. Every number comes from the summary; nothing is judged here."""
+"""Render a report's summary as Markdown, without computing or judging any number."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from training.report.verdicts import span
 Json = Mapping[str, Any]
 
 NONE = "-"
-"""Stands where nothing was measured."""
+"""Text of a cell without a measurement."""
 
 
 def to_markdown(summary: Json, plots: Sequence[Plot]) -> str:
@@ -174,7 +174,7 @@ def _observables(summary: Json) -> str:
 
 
 def _measured(value: Json | None, *, digits: int = 3) -> tuple[str, str]:
-    """Return value with interval, and null."""
+    """Return a value with its interval and null, as text."""
     if value is None or value["value"] is None:
         return (NONE, NONE)
     number = _number(value["value"], digits)
@@ -338,7 +338,7 @@ def _conclusion(sentences: Sequence[str]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
-    """Return a table without the columns that no row fills."""
+    """Return a Markdown table without the columns that are empty in every row."""
     kept = [i for i in range(len(head)) if any(row[i] not in ("", NONE) for row in rows)]
     aligned = set(right)
     rule = ["---:" if index in aligned else "---" for index in range(len(head))]
@@ -364,13 +364,13 @@ def _interval(interval: Sequence[float] | None, *, digits: int = 4, signed: bool
 
 
 def _plain(text: str) -> str:
-    """Return text in which nothing is taken for Markdown or for a cell's end."""
+    """Return text with all Markdown and table characters escaped."""
     marked = "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in text)
     return " ".join(marked.split())
 
 
 def _block(text: str) -> str:
-    """Return text as a code block that nothing in it can end; control characters are shown."""
+    """Return text as a code block that the text cannot end; control characters are shown."""
     shown = "".join(map(_visible, text))
     fence = "`" * max(3, _longest_fence(shown) + 1)
     return f"{fence}text\n{shown}\n{fence}"

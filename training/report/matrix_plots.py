@@ -1,4 +1,4 @@
-"""Pictures of kernels against domains: what each kernel costs where, and where documents go.
+"""Draw kernels against domains: bits per byte of each pair, and where documents are routed.
 
 Shapes: M models, D domains.
 """
@@ -19,11 +19,11 @@ from training.report.figure_style import BLUE, INK, SMALL, VERMILION, new_figure
 Json = Mapping[str, Any]
 
 SIZE_MAX = 16
-"""Kernels and domains up to which cells are drawn; more would not be readable."""
+"""Largest number of kernels and domains for which cells are drawn; more would not be readable."""
 CHEAPER_DEARER = LinearSegmentedColormap.from_list(
     "cheaper_dearer", [BLUE, "#8fc1de", "#f7f7f7", "#f0b183", VERMILION]
 )
-"""From fewer bits to more, through what is equal."""
+"""Colours from fewer bits (better) over equal to more bits (worse)."""
 _LUMINANCE = (0.2126, 0.7152, 0.0722)
 _DARK = 0.5
 

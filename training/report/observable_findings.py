@@ -1,4 +1,4 @@
-"""Findings on the observables: Phi, kappa, beta. They are statistics; nulls are said as nulls."""
+"""Findings on the statistics Phi, kappa and beta, each beside the null it is compared with."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from training.report.verdicts import Finding, count_of, pair, side, span
 Json = Mapping[str, Any]
 
 GAUGE_BAND = (0.75, 0.85)
-"""Phi gauges within two robust standard deviations of the reference: its definition says so."""
+"""Phi gauges within two robust standard deviations of the reference, by the gauge's definition."""
 
 
 def observable_findings(facts: RunFacts) -> list[Finding]:
-    """Return what the observables show, as far as they were measured."""
+    """Return findings on the observables that were measured."""
     kernels = facts.observables.get("kernels") or {}
     found = [_phi(kernels), _gauge(kernels), _kappa_learned(kernels), _kappa_measured(kernels)]
     return [finding for finding in (*found, _beta(facts.beta)) if finding is not None]
@@ -94,7 +94,7 @@ def _kappa_measured(kernels: Json) -> Finding | None:
 
 
 def _counted(measured: list[Json], *, name: str, null_name: str, sentence: str) -> Finding | None:
-    """Count the measurements whose interval lies above their own null."""
+    """Count the measurements whose interval is above their own null."""
     if not measured:
         return None
     sides = [side(pair(each["interval"]), each["null"]) for each in measured]

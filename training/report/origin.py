@@ -1,4 +1,4 @@
-"""What a run was made from and what it spent, collected from wherever its folder says so."""
+"""Collect what a run was made from and what it used, from the files of its folder."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ Json = Mapping[str, Any]
 
 
 def provenance(facts: RunFacts) -> dict[str, Any]:
-    """Return recipe, seed of chance, versions and hashes of the data, as far as they are known."""
+    """Return recipe, random seed, versions and data hashes, where they are known."""
     report, run = facts.report or {}, facts.run or {}
     recipe = facts.recipe
     data = run.get("data") or {}
@@ -34,7 +34,7 @@ def provenance(facts: RunFacts) -> dict[str, Any]:
 
 
 def spending(facts: RunFacts) -> dict[str, Any]:
-    """Return the time of every part, the training tokens, and the budget with what is used."""
+    """Return the time of every part, the training tokens, and the budget with its use."""
     seconds = (facts.report or {}).get("seconds") or {
         name: entry["seconds"] for name, entry in (facts.ledger or {}).items()
     }
@@ -56,7 +56,7 @@ def spending(facts: RunFacts) -> dict[str, Any]:
 
 
 def _used(usage: Json | None, limits: Json) -> dict[str, float]:
-    """Return what was used of every budget that has a limit, in its own unit."""
+    """Return the use of every budget that has a limit, in the budget's unit."""
     if usage is None:
         return {}
     hours = usage["seconds"] / 3600

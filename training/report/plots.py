@@ -1,4 +1,4 @@
-"""All pictures of a report: which there are, and where they lie."""
+"""Draw all pictures of a report into its `plots` folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ PLOTS: Final = "plots"
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A picture that was drawn."""
+    """A picture that was drawn: its file and title."""
 
     file: str
-    """Its path, relative to the report."""
+    """Path of the picture, relative to the report."""
     title: str
-    """What it shows, as it says itself."""
+    """Title inside the picture, which says what it shows."""
 
 
 def draw_plots(facts: RunFacts, folder: Path) -> list[Plot]:
-    """Draw every picture that there are data for into `folder/plots`; stale ones are removed.
+    """Draw every picture whose data exist into `folder/plots`, and remove stale ones.
 
     Raises:
         ArtifactError: A file cannot be written.
@@ -47,7 +47,7 @@ def draw_plots(facts: RunFacts, folder: Path) -> list[Plot]:
 
 
 def _curves(facts: RunFacts) -> dict[str, Curve]:
-    """Return the curves of the run's own kernels and seed; the log may hold those of others."""
+    """Return the curves of the run's own kernels and seed; the log may hold other kernels."""
     curves = {} if facts.history is None else facts.history.curves
     wanted = {*facts.kernels, "seed"}
     return {name: curve for name, curve in curves.items() if name in wanted}
@@ -63,4 +63,5 @@ _DRAWN_BY: Final[dict[str, Callable[[RunFacts], Figure | None]]] = {
     "phases": lambda facts: phase_plot(phase_shares(facts)),
     "beta": lambda facts: None if facts.beta is None else beta_plot(facts.beta),
 }
-"""Name of a picture -> what draws it (None: there is nothing to draw); the order of a report."""
+"""Name of a picture -> function that draws it, or returns None without data; in the report's
+order."""

@@ -1,4 +1,4 @@
-"""What refusing out-of-domain queries does, from the routing table."""
+"""Tabulate the refusal of out-of-domain queries by text length, from the routing table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,11 +10,11 @@ from constellation.routing.refusal_rule import wilson_interval
 from training.current_release import served_table
 
 SHARES = (SHARE_DEFAULT, 0.05)
-"""Shares of in-domain queries for which a report says what is refused."""
+"""Shares of in-domain queries for which the report tabulates refusals."""
 
 
 def refusal_facts(folder: Path) -> list[dict[str, Any]]:
-    """Return a row for each share and length, by the default rule of a constellation.
+    """Return a row for each share and length, by a constellation's default rule.
 
     Empty without a table, or with one of release 0.1.0, which has no thresholds.
 

@@ -1,4 +1,4 @@
-"""Write the report of a run: `report.md` with `plots/` beside it, and the run's `samples.json`."""
+"""Write a run's report: `report.md`, pictures in `plots/` beside it, and `samples.json`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,20 +19,20 @@ REPORT_FILE = "report.md"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenReport:
-    """A report on disk."""
+    """A report that was written to disk."""
 
     path: Path
-    """The Markdown; its pictures lie in `plots/` beside it."""
+    """The Markdown file; its pictures are in `plots/` beside it."""
     summary: dict[str, Any]
-    """All of its content, as plain JSON values."""
+    """All of the report's content, as plain JSON values."""
     plots: tuple[Plot, ...]
 
 
 def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
-    """Write the report of the run in `folder`, as far as that has come.
+    """Write the report of the run in `folder`, finished or not.
 
     Args:
-        folder: The run's.
+        folder: Folder of the run.
         out: The Markdown file; `report.md` in the run's folder when left out.
 
     Raises:
@@ -53,7 +53,7 @@ def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
 
 
 def refresh_report(folder: Path) -> Path:
-    """Write a run's report unless there is one that is newer than all it was made from.
+    """Write a run's report unless an existing one is newer than all of its sources.
 
     Returns:
         The Markdown.

@@ -1,4 +1,4 @@
-"""Findings on samples: whether the router takes what a kernel writes for its domain's text."""
+"""Findings on samples: how often the router assigns a kernel's text to the kernel's domain."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Samples: what a kernel, its seed and an untrained network write after the same held-out words.
+"""Generate samples: a kernel, its seed and an untrained network continue the same held-out words.
 
 All of them draw with the same settings and, for one prompt, the same seed. The documents are spread
 evenly over the held-out text of the kernel's domain; nothing is picked by what was written.
@@ -34,36 +34,37 @@ SAMPLES = "samples.json"
 PROMPT_TOKENS: Final = 24
 WRITTEN_TOKENS: Final = 48
 PROMPTS: Final = 2
-"""Prompts per kernel."""
+"""Number of prompts per kernel."""
 TEMPERATURE: Final = 0.7
 TOP_P: Final = 0.95
 
 WRITERS: Final = ("kernel", "seed", "untrained")
-"""Who writes, best first as hoped; a run whose kernels share no start has no seed."""
+"""Models that write samples, the expected best first; runs whose kernels share no start have no
+seed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One prompt and what was written after it."""
+    """One prompt with the text that every writer wrote after it."""
 
     kernel: str
     domain: str
     source: str
-    """Where the document comes from."""
+    """Source of the document that the prompt begins."""
     prompt: str
     document: str
-    """How the document goes on."""
+    """The document's own continuation."""
     written: Mapping[str, str]
     """Writer -> text."""
     seed: int
-    """Of the draws, the same for all writers; prompts have different ones."""
+    """Random seed, the same for all writers of a prompt and different between prompts."""
     routed_to: Mapping[str, str]
-    """Writer -> the kernel that the router would give the text to, the prompt not seen; empty
+    """Writer -> kernel that the router chooses for the written text without the prompt; empty
     without a routing table."""
 
 
 def ensure_samples(folder: Path) -> Mapping[str, Any] | None:
-    """Return a run's samples, made now unless its kernels wrote them already.
+    """Return a run's samples; generate them unless the same kernels wrote them already.
 
     Args:
         folder: The run's.
@@ -100,7 +101,7 @@ def ensure_samples(folder: Path) -> Mapping[str, Any] | None:
 def write_samples(
     folder: Path, kernels: Mapping[str, LoadedKernel], seed: LoadedKernel | None
 ) -> list[Sample]:
-    """Let every kernel go on from held-out text of its domain, beside seed and baseline.
+    """Let every kernel continue held-out text of its domain, beside seed and baseline.
 
     Args:
         folder: The run's: its coordizer, held-out text and routing table are read.
@@ -127,7 +128,7 @@ def write_samples(
 
 
 def _settings(hashes: Mapping[str, str]) -> dict[str, Any]:
-    """Return all that decides the samples of a run."""
+    """Return all values that decide the samples of a run."""
     return {
         "prompt_tokens": PROMPT_TOKENS,
         "written_tokens": WRITTEN_TOKENS,
@@ -150,7 +151,7 @@ def _home(kept: PreparedCorpus | None) -> Sequence[Document]:
 
 
 def _prompts(documents: Sequence[Document], coordizer: Coordizer) -> list[Document]:
-    """Return documents to start from, spread evenly over those that are long enough."""
+    """Return documents to start from, spread evenly over the documents that are long enough."""
     usable = [
         document
         for document in documents

@@ -1,4 +1,4 @@
-"""Pictures of single numbers: bits per byte by domain, beta, phases."""
+"""Draw pictures of single figures: bits per byte by domain, beta, phases."""
 
 from collections.abc import Mapping
 from typing import Any

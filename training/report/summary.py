@@ -1,4 +1,4 @@
-"""All that a report says, as plain JSON values: `report --json` prints it, Markdown renders it.
+"""Collect the whole content of a report as JSON values, for `report --json` and Markdown.
 
 No number is in the Markdown that is not in here.
 """
@@ -37,10 +37,10 @@ CAVEAT = (
 
 
 def summarise_run(facts: RunFacts, samples: Json | None) -> dict[str, Any]:
-    """Return the content of a report.
+    """Return the content of a run's report.
 
     Args:
-        facts: What the run's folder holds.
+        facts: Contents of the run's folder.
         samples: The content of `samples.json`, if there is one.
     """
     findings = [
@@ -95,7 +95,7 @@ def _conclusion(
 
 
 def _kernel(facts: RunFacts, name: str) -> dict[str, Any]:
-    """Return the row of one kernel; None where something was not measured."""
+    """Return one kernel's row; None for what was not measured."""
     report: Json = facts.report or {}
     domain: Json = facts.held_out.get("domains", {}).get(name, {})
     bits: Json = domain.get("bits_per_byte", {})
@@ -122,7 +122,7 @@ def _kernel(facts: RunFacts, name: str) -> dict[str, Any]:
 
 
 def _last(facts: RunFacts, name: str) -> dict[str, Any]:
-    """Return what the kernel's last probe said."""
+    """Return the results of the kernel's last probe."""
     curve = None if facts.history is None else facts.history.curves.get(name)
     if curve is None:
         return {"basin_distance": None, "depth": None, "phase": None}

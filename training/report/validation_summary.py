@@ -1,4 +1,4 @@
-"""What `validation_report.json` says, in short: checks passed, failed, not applicable."""
+"""Summarise `validation_report.json`: numbers of checks passed, failed, not applicable."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ Json = Mapping[str, Any]
 
 
 def validation(report: Json | None) -> dict[str, Any] | None:
-    """Return every check with its result, and one sentence on all of them; None without any."""
+    """Return every check with its result, and one sentence on all checks; None without any."""
     if report is None:
         return None
     checks = [

@@ -1,4 +1,4 @@
-"""The rules by which numbers become words. Pure: the same numbers give the same words.
+"""Turn numbers and intervals into verdicts in words, by fixed rules. Pure.
 
 An interval that lies wholly on one side of a reference shows a difference; one that holds it shows
 none; without an interval nothing is said to be shown.
@@ -21,27 +21,27 @@ _Z95 = 1.959963984540054
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One result: a number, how sure it is, what it is held against, and what follows."""
+    """One result: a number, its interval, the null it is compared with, and the verdict."""
 
     name: str
     """What was measured, in a few words."""
     value: float | None
-    """None where it is undefined."""
+    """The number; None where it is undefined."""
     unit: str
     interval: Interval | None
-    """95 %; None where there are too few units for one."""
+    """95 % interval; None where there are too few units for one."""
     null: float | None
-    """What the number is held against."""
+    """Value that the number is compared with."""
     null_name: str
-    """What the null is, in words; empty without one."""
+    """Name of the null, in words; empty without a null."""
     n: int | None
     """Independent units behind the number."""
     n_unit: str
-    """What they are, in the plural."""
+    """Name of the units, in the plural."""
     verdict: str
     """What the numbers show, in a few words."""
     sentence: str
-    """The same as a sentence of its own, with its numbers."""
+    """What the numbers show, as a full sentence with its numbers."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -49,7 +49,7 @@ class Finding:
 
 
 def side(interval: Sequence[float] | None, reference: float = 0.0) -> Side:
-    """Return where an interval lies; an end that touches the reference holds it."""
+    """Return where an interval lies; an interval whose end touches the reference is around it."""
     if interval is None or not all(map(math.isfinite, interval)):
         return "unknown"
     low, high = interval

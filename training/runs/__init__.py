@@ -1,1 +1,1 @@
-"""Many trainings as one run: plan, schedule by memory, budget, workers, the Ray Train shell."""
+"""Train many kernels as one run: plan, schedule by memory, budget, workers, Ray Train."""

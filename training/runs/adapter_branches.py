@@ -1,4 +1,4 @@
-"""Branches that are adapters: they start on the seed, train alone, and are stored beside it."""
+"""Train branches as adapters on the shared seed, and store the adapters."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from training.runs.training_plan import SEED, TrainingPlan
 
 
 def adapter_config(section: AdapterSection) -> AdapterConfig:
-    """Return the configuration of the section's kind; keys of the other kind do not count."""
+    """Return the configuration of the section's adapter kind; keys of other kinds are ignored."""
     if section.kind == "coordinate":
         return CoordinateConfig(num_coordinates=section.num_coordinates)
     return LoraConfig(

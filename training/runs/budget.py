@@ -1,6 +1,6 @@
-"""What a run may spend: tokens, minutes, money. Pure: amounts in, warnings and a verdict out.
+"""Compute what a run has used of its budget: tokens, minutes, money. Pure.
 
-A run's usage is kept in its folder (`budget.json`), so a resumed run goes on counting.
+A run's usage is kept in its folder (`budget.json`), so a resumed run continues the count.
 """
 
 from collections.abc import Mapping
@@ -13,21 +13,21 @@ from training.progress.events import BudgetWarning
 BudgetName = Literal["tokens", "minutes", "cost"]
 
 WARN_SHARE = 0.8
-"""Share of a budget at which the run warns."""
+"""Share of a budget from which the run warns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """Limits; None is no limit."""
+    """Limits of a run; None is no limit."""
 
     tokens: int | None = None
     """Training tokens of all kernels together, the seed included."""
     minutes: float | None = None
-    """Of wall-clock time, over all resumed runs."""
+    """Wall-clock time in minutes, over all resumed runs."""
     cost: float | None = None
     """Money, in the unit of `price_per_hour`."""
     price_per_hour: float | None = None
-    """What an hour of this machine costs; needed for `cost`."""
+    """Price of an hour of this machine; needed for `cost`."""
 
     def __post_init__(self) -> None:
         limits = {"tokens": self.tokens, "minutes": self.minutes, "cost": self.cost}
@@ -39,10 +39,10 @@ class Budget:
 
 
 class Meter:
-    """Counts what a run uses against its budget."""
+    """Counts a run's use of its budget."""
 
     def __init__(self, budget: Budget, usage: Mapping[str, Any] | None = None) -> None:
-        """Start from the usage of earlier runs, as `to_dict` gave it; None: from nothing."""
+        """Start from the usage of earlier runs, as `to_dict` returned it; None starts from 0."""
         self._budget = budget
         self._seconds_before = float(usage["seconds"]) if usage else 0.0
         self._seconds_now = 0.0
@@ -50,10 +50,10 @@ class Meter:
         self._warned: set[BudgetName] = set()
 
     def count(self, *, seconds: float, tokens: Mapping[str, int] | None = None) -> None:
-        """Take note of what was used.
+        """Record the run's usage so far.
 
         Args:
-            seconds: Of this run so far.
+            seconds: Seconds of this run so far.
             tokens: Kernel -> training tokens in all, resumed runs included.
         """
         self._seconds_now = max(self._seconds_now, seconds)
@@ -62,7 +62,7 @@ class Meter:
             self._tokens[kernel] = max(self._tokens.get(kernel, 0), amount)
 
     def used(self) -> dict[BudgetName, float]:
-        """Return what was used, in the units of the budget."""
+        """Return the usage in the units of the budget."""
         hours = self._seconds / 3600
         return {
             "tokens": float(sum(self._tokens.values())),
@@ -71,13 +71,13 @@ class Meter:
         }
 
     def warnings(self) -> list[BudgetWarning]:
-        """Return one warning per budget that has passed 80 % and was not warned of yet."""
+        """Return one warning per budget that has newly passed 80 %."""
         fresh = [w for w in self._over(WARN_SHARE) if w.budget not in self._warned]
         self._warned.update(warning.budget for warning in fresh)
         return fresh
 
     def verdict(self) -> BudgetUsedUp | None:
-        """Return the error to end the run with when a budget is used up, else None."""
+        """Return the error that ends the run when a budget is used up; else None."""
         over = self._over(1.0)
         if not over:
             return None

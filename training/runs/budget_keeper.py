@@ -1,4 +1,4 @@
-"""Keeps a run within its budget: counts events and time, warns, and asks the workers to stop."""
+"""Keep a run within its budget: count usage, warn, and stop the workers at the limit."""
 
 import json
 import time
@@ -13,19 +13,19 @@ from training.progress.events import Event, KernelProgress, OnEvent
 from training.runs.budget import Budget, Meter
 
 USAGE_FILE: Final = "budget.json"
-"""Seconds and tokens that the run has used, over all its resumed parts."""
+"""File with the seconds and tokens that the run has used, over all resumed parts."""
 
 SAVE_EVERY_S: Final = 5.0
-"""A killed run forgets at most so much of the time it used."""
+"""Seconds between two writes of the file: a killed run loses at most so much of its usage."""
 
 
 class BudgetKeeper:
-    """The budget of one run."""
+    """Applies the budget of one run to its events."""
 
     def __init__(
         self, budget: Budget, folder: Path, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Start the clock, and go on from the usage that `folder` holds."""
+        """Start the clock, and continue from the usage stored in `folder`."""
         self._file = folder / USAGE_FILE
         self._meter = Meter(budget, _read_usage(self._file))
         self._clock = clock
@@ -33,11 +33,11 @@ class BudgetKeeper:
 
     @contextmanager
     def watch(self, stop_file: Path, tell: OnEvent) -> Iterator[OnEvent]:
-        """Yield what takes the events of training; makes `stop_file` when the budget is used up.
+        """Yield a function for the events of training; make `stop_file` when the budget is used up.
 
         Args:
             stop_file: Workers that see it write a checkpoint and stop.
-            tell: Gets all events, and the warnings among them.
+            tell: Called with all events, including the warnings.
 
         Raises:
             BudgetUsedUp: Nothing is left to begin with.
@@ -59,7 +59,7 @@ class BudgetKeeper:
             self._save()
 
     def raise_if_used_up(self) -> None:
-        """Raise BudgetUsedUp when it is."""
+        """Raise BudgetUsedUp when a budget is used up."""
         verdict = self._meter.verdict()
         if verdict is not None:
             raise verdict
@@ -85,7 +85,7 @@ def _read_usage(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
-            f"{path} cannot be read ({error}), so nobody knows what this run has used; mend or "
-            "delete it"
+            f"{path} cannot be read ({error}), so the usage of this run is unknown; fix or "
+            "delete the file"
         ) from error
     return usage

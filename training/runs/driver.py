@@ -1,7 +1,7 @@
-"""Drives trainings to their end: launches what the schedule starts and passes events on.
+"""Run trainings to their end: launch those that the schedule starts, and pass their events on.
 
-A thread waits in each training; this one reads the workers' event files, tells the schedule what
-it sees, and turns Ctrl-C into a clean stop. Knows nothing of Ray: it is told how to launch a
+A thread waits in each training; the driver's thread reads the workers' event files, passes them to
+the schedule, and turns Ctrl-C into a clean stop. Knows nothing of Ray: it is given how to launch a
 training and how to see that all is still well.
 """
 
@@ -20,11 +20,11 @@ from training.runs.training_plan import TrainingPlan
 from training.runs.worker import is_finished
 
 POLL_S: Final = 0.25
-"""Seconds between looks at the workers' events."""
+"""Seconds between two reads of the workers' events."""
 
 Launch = Callable[[str], None]
-"""Does a training and returns when it is finished or was stopped; raises TrainingError when it
-crashed."""
+"""Function that runs a training and returns when it is finished or was stopped; raises
+TrainingError when it crashed."""
 
 
 def drive(
@@ -36,22 +36,22 @@ def drive(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Do trainings until all are finished, stopped or failed.
+    """Run trainings until all are finished, stopped or failed.
 
     Stopping is asked for by `plan.stop_file`, which Ctrl-C makes: workers write a checkpoint and
     end, and what is staged does not start. After that the result is not complete.
 
     Args:
-        plan: What they belong to.
-        demands: What is to be trained.
-        room: What they may take together.
+        plan: Plan of the run that the trainings belong to.
+        demands: Trainings to run, with their needs.
+        room: Workers and memory that all trainings together may use.
         launch: Called in a thread of its own per training.
         on_event: Called in this thread with all events of workers and changes of state.
-        check: Called at every look at the events; raises when the trainings cannot go on.
+        check: Called at every poll; raises when the trainings cannot continue.
 
     Raises:
-        DoesNotFit: One of them can never start.
-        TrainingError: Some failed; the others were trained to the end.
+        DoesNotFit: A training needs more than the whole room.
+        TrainingError: Some trainings failed; the others were trained to the end.
         KeyboardInterrupt: Ctrl-C was pressed; checkpoints are written. A second one does not wait.
     """
     demands = list(demands)
@@ -74,7 +74,7 @@ def drive(
 
 
 class _Driver:
-    """One schedule under way."""
+    """State of one schedule that is being carried out."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class _Driver:
         self._failures: dict[str, ConstellationError] = {}
 
     def run(self, pressed: threading.Event, check: Callable[[], None]) -> None:
-        """Obey the schedule until it is done."""
+        """Carry out the schedule until it is done."""
         stopping = False
         self._obey(self._schedule.begin())
         while not self._schedule.done:
@@ -110,7 +110,7 @@ class _Driver:
             check()
 
     def raise_failures(self) -> None:
-        """Raise what ended the trainings that failed."""
+        """Raise the errors of the trainings that failed."""
         if len(self._failures) == 1:
             raise next(iter(self._failures.values()))
         if self._failures:
@@ -118,7 +118,7 @@ class _Driver:
             raise TrainingError(f"{len(self._failures)} kernels failed: {told}")
 
     def _wait(self) -> None:
-        """Wait for the next look; not longer when the oldest training ends."""
+        """Wait until the next poll, or until the oldest training ends."""
         oldest = next(iter(self._running.values()), None)
         if oldest is not None:
             oldest.wait(POLL_S)
@@ -135,7 +135,7 @@ class _Driver:
                 self._obey(self._schedule.handle(measured))
 
     def _judge(self, name: str, result: "AsyncResult[None]") -> Ended:
-        """Return how a training ended, and keep in mind why when it went wrong."""
+        """Return how a training ended, and store the error of one that failed."""
         crash: ConstellationError | None = None
         try:
             result.get()

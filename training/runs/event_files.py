@@ -1,4 +1,4 @@
-"""How workers tell the driver: each appends lines of JSON to a file of its own in the run."""
+"""Send events from workers to the driver: each worker appends JSON lines to its own file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ _PATTERN = "events-*.jsonl"
 
 
 @contextmanager
-def told_to_file(folder: Path, name: str) -> Iterator[OnEvent]:
-    """Open a worker's file and yield what appends an event to it.
+def event_writer(folder: Path, name: str) -> Iterator[OnEvent]:
+    """Open a worker's file and yield a function that appends an event to it.
 
     Args:
-        folder: Of the run's checkpoints, which the driver reads.
-        name: Of this worker, different for all that run at the same time.
+        folder: Folder of the run's checkpoints, which the driver reads.
+        name: Name of this worker, different for all that run at the same time.
     """
     with (folder / _PATTERN.replace("*", name)).open("a", encoding="utf-8") as file:
 
@@ -27,10 +27,10 @@ def told_to_file(folder: Path, name: str) -> Iterator[OnEvent]:
 
 
 class Tail:
-    """Reads what workers append to their files from now on."""
+    """Reads events that workers append to their files after its creation."""
 
     def __init__(self, folder: Path) -> None:
-        """Look at `folder`, and pass over what its files hold already."""
+        """Skip what the files in `folder` hold already."""
         self._folder = folder
         self._offsets = {path: path.stat().st_size for path in folder.glob(_PATTERN)}
 

@@ -1,4 +1,4 @@
-"""What made a worker give up, kept in a file: the driver raises it as it was.
+"""Store the error that ended a worker in a file, from which the driver raises it again.
 
 Ray delivers the text of a worker's error, and starts workers anew whatever it was. An error that
 the project raises on purpose, such as a full disk, would only come again: the next worker sees the
@@ -16,13 +16,13 @@ from training.json_files import write_json
 
 
 def record_failure(path: Path, error: errors.ConstellationError) -> None:
-    """Keep an error; on a disk where nothing can be written it is not kept."""
+    """Store an error; on a disk that cannot be written the error is not stored."""
     with suppress(OSError):
         write_json(path, to_values(error))
 
 
 def read_failure(path: Path) -> errors.ConstellationError | None:
-    """Return the error that was kept, or None."""
+    """Return the stored error, or None."""
     try:
         return from_values(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
@@ -36,7 +36,7 @@ def to_values(error: errors.ConstellationError) -> dict[str, Any]:
 
 
 def from_values(values: Mapping[str, Any]) -> errors.ConstellationError:
-    """Return the error that `to_values` told of."""
+    """Return the error of `to_values`' result."""
     kind = getattr(errors, values["kind"])
     return errors.rebuild(kind, values["message"], values["facts"])
 

@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish that is granted when the work allows, not where it happens to strike."""
+"""Turn Ctrl-C into a flag that the work checks, instead of an interrupt at any place."""
 
 import signal
 import threading
@@ -9,10 +9,10 @@ from types import FrameType
 
 @contextmanager
 def ctrl_c_noted(then: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
-    """Yield what Ctrl-C sets instead of interrupting; the second one interrupts.
+    """Yield an event that the first Ctrl-C sets; the second Ctrl-C interrupts.
 
     Args:
-        then: Called once, in the main thread, at the first.
+        then: Called once, in the main thread, at the first Ctrl-C.
     """
     pressed = threading.Event()
 

@@ -1,4 +1,4 @@
-"""How much memory the training of one kernel takes, by formula.
+"""Compute the memory that training one kernel takes, by formula.
 
     peak = process + weights + gradients + optimiser + max(activations, checkpoint)
 
@@ -16,16 +16,16 @@ from constellation.errors import ConfigError
 from constellation.kernel.network.config import KernelConfig
 
 PROCESS_BYTES: Final = 460 * 2**20
-"""A Ray Train worker before it holds anything: Python, torch with its optimisers, Ray, pyarrow."""
+"""Memory of an idle Ray Train worker: Python, torch with its optimisers, Ray, pyarrow."""
 
 _FLOAT_BYTES: Final = 4
 _HALF_BYTES: Final = 2
 _BACKWARD_LAYERS: Final = 2.5
-"""Activations of so many layers are alive again as gradients while the backward pass runs."""
+"""Number of layers whose activations are also held as gradients during the backward pass."""
 _CHECKPOINT_COPIES: Final = 2
-"""safetensors makes bytes of every tensor, and then one file of them."""
+"""Copies of the tensors during a save: safetensors makes bytes of each, then one file of all."""
 _LOGIT_BYTES: Final = 3 * 2**24
-"""A chunk of logits, their logarithms and their gradient (`kernel/network/loss.py`)."""
+"""Bytes of a chunk of logits, their logarithms and their gradient (`kernel/network/loss.py`)."""
 
 _CHANNELS: Final = {
     ("dot", False): 10, ("qfi", False): 10, ("fisher_rao", False): 12,
@@ -36,14 +36,14 @@ _CHANNELS: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingMemory:
-    """The parts of one worker's peak, in bytes."""
+    """Parts of one worker's peak memory, in bytes."""
 
     weights: int
     gradients: int
     optimiser: int
-    """State that the optimiser keeps per parameter."""
+    """State of the optimiser for all parameters."""
     activations: int
-    """What the backward pass needs, and the gradients alive while it runs."""
+    """Activations stored for the backward pass, and gradients held during it."""
     checkpoint: int
     """Copies made while a checkpoint is written."""
     process: int
@@ -51,7 +51,7 @@ class TrainingMemory:
 
     @property
     def peak(self) -> int:
-        """Most that is held at one time."""
+        """Largest memory held at one time, in bytes."""
         held = self.process + self.weights + self.gradients + self.optimiser
         return held + max(self.activations, self.checkpoint)
 
@@ -64,14 +64,14 @@ def training_memory(
     state_numbers: int = 2,
     process_bytes: int = PROCESS_BYTES,
 ) -> TrainingMemory:
-    """Return what one worker needs to train a kernel.
+    """Return the memory of one worker that trains a kernel.
 
     Args:
         config: The kernel's shape.
         batch_size: Sequences of `config.context` tokens this worker holds at once, >= 1.
         bfloat16: Whether matrix products run in bfloat16; weights stay float32.
         state_numbers: Numbers the optimiser keeps per parameter: 2 for AdamW.
-        process_bytes: What the process takes before it holds anything.
+        process_bytes: Memory of the idle process.
 
     Raises:
         ConfigError: `batch_size` is below 1.
@@ -98,7 +98,7 @@ def training_memory(
 
 
 def layer_bytes_per_token(config: KernelConfig, *, bfloat16: bool) -> int:
-    """Return the bytes that one layer keeps per token until the backward pass.
+    """Return the bytes per token that one layer stores for the backward pass.
 
     float32: 4 (c C + 4 M), bfloat16: 2 (c C + 4 M), c by kind of attention and precision
     """

@@ -1,11 +1,13 @@
-"""The Ray Train shell: its `fit()`s, in a mode's order. The only file that knows Ray.
+"""Run trainings by Ray Train, in the order that the recipe's mode asks for.
+
+The only file of `training` that imports Ray.
 
 branch-train is one `fit()` in which every worker does its share; synchronized is one for the one
 kernel; per-actor is one for the seed, if there is one, and one for every lane, several at a time
 in threads of the driver, each with a storage folder of its own. A lane trains one kernel after the
 other, and a kernel whose lane is lost takes another.
 
-Workers tell the driver by event files, because `ray.train.report` may block them for seconds.
+Workers report to the driver by event files, because `ray.train.report` may block them for seconds.
 """
 
 import logging
@@ -29,7 +31,7 @@ from training.machine_limits import usable_cores, usable_memory
 from training.progress.events import OnEvent
 from training.recipe_running import WorkersSection
 from training.runs.driver import Launch, drive
-from training.runs.event_files import told_to_file
+from training.runs.event_files import event_writer
 from training.runs.failures import read_failure, record_failure
 from training.runs.schedule import Demand, Room
 from training.runs.training_plan import SEED, SHARES, TrainingPlan
@@ -40,20 +42,20 @@ from training.runs.worker_memory import demand, on_gpu, workers_that_fit
 logger = logging.getLogger(__name__)
 
 HEAD_TRIES: Final = 12
-"""Looks at Ray's head in a row that may find nobody; one every quarter of a second."""
+"""Consecutive checks of Ray's head that may fail; there is one check every quarter of a second."""
 HEAD_TIMEOUT_S: Final = 1.0
 
 SPARED: Final = frozenset({"DatasetsCallback"})
-"""Workers read token files, never a Ray dataset."""
+"""Ray Train callbacks that are left out: workers read token files, never a Ray dataset."""
 SPARED_IN_OWN_RAY: Final = SPARED | {"PlacementGroupCleanerCallback"}
-"""It frees what a run held whose controller died."""
+"""Callbacks left out in a private Ray, where nobody needs to clean up after a dead controller."""
 
 
 class RayPeers:
     """The workers of one Ray Train group, joined by torch.distributed."""
 
     def __init__(self) -> None:
-        """Take rank and size from the group that Ray Train has set up."""
+        """Read rank and size of the group that Ray Train has set up."""
         self.rank = torch.distributed.get_rank()
         self.world = torch.distributed.get_world_size()
 
@@ -63,7 +65,7 @@ class RayPeers:
             torch.distributed.all_reduce(tensor)
 
     def wait(self) -> None:
-        """Return when all workers have called this."""
+        """Return when all workers have called this method."""
         if self.world > 1:
             torch.distributed.barrier()
 
@@ -71,16 +73,16 @@ class RayPeers:
 def train_with_ray(
     plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent, *, own_ray: bool = False
 ) -> None:
-    """Train all kernels of a plan under Ray Train; what is finished is passed over.
+    """Train all kernels of a plan under Ray Train; finished kernels are skipped.
 
     Ray must have been started by the caller. Workers need a shared file system for `plan.out`.
     When the plan's stop file appears, the trainings stop and this returns: not all is finished.
 
     Args:
-        plan: What to train.
-        workers: How to share it out.
-        on_event: Called from this thread with all that workers tell.
-        own_ray: Ray ends with this training, so nobody has to clean up in it.
+        plan: The plan to train.
+        workers: Number and resources of workers.
+        on_event: Called in this thread with every event of the workers.
+        own_ray: Whether Ray ends with this training, so that no clean-up is needed in it.
 
     Raises:
         DoesNotFit: A kernel's training takes more memory than there is.
@@ -107,19 +109,19 @@ def train_with_ray(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Group:
-    """The workers of one `fit()`."""
+    """The workers of one Ray Train `fit()`."""
 
     num_workers: int
     least: int | None = None
-    """Elastic: fewest workers to go on with; None is always all."""
+    """Fewest workers to continue with (elastic training); None always needs all."""
     max_failures: int = 0
-    """Lost workers after which Ray Train itself starts the group anew."""
+    """Number of lost workers after which Ray Train itself restarts the group."""
     sharers: int = 1
-    """Workers of all runs that share the machines' CPUs."""
+    """Number of workers, over all runs, that share the machines' CPUs."""
 
 
 class _RayRun:
-    """One call of `train_with_ray`."""
+    """State of one call of `train_with_ray`."""
 
     def __init__(
         self,
@@ -143,7 +145,7 @@ class _RayRun:
         )
 
     def together(self, name: str) -> None:
-        """Do one training with all workers; Ray Train itself restarts those that are lost."""
+        """Run one training with all workers; Ray Train itself restarts lost workers."""
         least = self._workers.elastic_min_workers
         wanted = self._workers.num_workers
         if least is None:
@@ -170,7 +172,7 @@ class _RayRun:
         self._drive([needs], room, lambda run: self._fit(run, group, {"run": run}))
 
     def apart(self) -> None:
-        """Train every kernel by itself, in lanes; the schedule restarts those that are lost."""
+        """Train every kernel by itself, in lanes; the schedule restarts lost ones."""
         each = self._workers.workers_per_kernel
         demands = [
             demand(self._plan, name, each)
@@ -197,7 +199,7 @@ class _RayRun:
         drive(self._plan, demands, room, launch, self._on_event, check=self._head.check)
 
     def _fit(self, name: str, group: _Group, work: dict[str, str]) -> None:
-        """Do one Ray Train run, with a folder of its own; its workers read in `work` what to do."""
+        """Run one Ray Train `fit()` with its own folder; its workers read their task in `work`."""
         least, most = group.least, group.num_workers
         trainer = _SparingTrainer(
             train_worker,
@@ -222,13 +224,13 @@ class _RayRun:
 
 
 class _SparingTrainer(TorchTrainer):
-    """A TorchTrainer that leaves out helpers which nothing here needs.
+    """A TorchTrainer without helper processes that this project does not need.
 
     Each is an actor in a process of its own, and takes nearly two processor seconds to start.
     """
 
     spared: frozenset[str] = frozenset()
-    """Class names of Ray Train's callbacks."""
+    """Class names of the Ray Train callbacks to leave out."""
 
     def _create_default_callbacks(self) -> list[Any]:
         # Ray's own hook; should it go, Ray starts its helpers again and nothing else changes.
@@ -238,7 +240,7 @@ class _SparingTrainer(TorchTrainer):
 
 
 class _HeadWatch:
-    """Sees that Ray's head still answers: without it a `fit()` would never return."""
+    """Checks that Ray's head still answers: without it a `fit()` would never return."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
@@ -246,10 +248,10 @@ class _HeadWatch:
         self._missed = 0
 
     def check(self) -> None:
-        """Look once.
+        """Check Ray's head once.
 
         Raises:
-            TrainingError: Nobody was there `HEAD_TRIES` times in a row.
+            TrainingError: The head did not answer `HEAD_TRIES` times in a row.
         """
         try:
             socket.create_connection(self._address, timeout=HEAD_TIMEOUT_S).close()
@@ -259,13 +261,13 @@ class _HeadWatch:
                 return
             raise TrainingError(
                 f"Ray's head at {self._address[0]}:{self._address[1]} is gone ({error}); the last "
-                "checkpoints are intact, run the same command to go on from them"
+                "checkpoints are intact, run the same command to resume from them"
             ) from error
         self._missed = 0
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """Do one worker's part of a run or of a lane; this is what Ray Train calls."""
+    """Run one worker's part of a run or lane; the function that Ray Train calls."""
     plan = TrainingPlan.from_dict(config["plan"])
     _set_threads(plan, config["sharers"])
     peers = RayPeers()
@@ -279,11 +281,11 @@ def train_worker(config: dict[str, Any]) -> None:
 
 
 def _train(plan: TrainingPlan, run: str, peers: RayPeers) -> bool:
-    """Do one worker's part of a training; return whether it is finished."""
+    """Run one worker's part of a training; return whether the training is finished."""
     failure = plan.failure_file(run)
     if read_failure(failure) is not None:
         return False  # it would only come again; all workers of the group see this alike
-    with told_to_file(plan.checkpoints, f"{run.replace(' ', '-')}-{peers.rank}") as tell:
+    with event_writer(plan.checkpoints, f"{run.replace(' ', '-')}-{peers.rank}") as tell:
         try:
             if run == SHARES:
                 return train_share(plan, peers, on_progress=tell, should_stop=plan.stop_file.exists)
@@ -296,7 +298,7 @@ def _train(plan: TrainingPlan, run: str, peers: RayPeers) -> bool:
 
 
 def _set_threads(plan: TrainingPlan, sharers: int) -> None:
-    """Share this machine's CPUs out to the workers that run at the same time."""
+    """Divide this machine's CPUs among the workers that run at the same time."""
     beside = max(sharers, ray.train.get_context().get_local_world_size())
     torch.set_num_threads(plan.threads or max(1, usable_cores() // beside))
 

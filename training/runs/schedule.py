@@ -1,8 +1,8 @@
-"""Which kernel's training runs now: events in, decisions out. No clock, no processes, no Ray.
+"""Decide which kernel's training runs next: events in, decisions out. No clock, no Ray.
 
     STAGED --room--> RUNNING --> FINISHED
        ^                |------> STOPPED   (Ctrl-C, or the budget)
-       |---- crash -----|------> FAILED    (it crashed too often, or cannot go on)
+       |---- crash -----|------> FAILED    (it crashed too often, or cannot resume)
 
 A kernel starts when its workers find free places and its memory fits beside that of the others:
 the predicted memory until its workers have reported a settled peak, then that one. Kernels start
@@ -18,20 +18,20 @@ from constellation.errors import ConfigError, DoesNotFit
 from training.progress.events import KernelStateChanged, RunState
 
 Outcome = Literal["FINISHED", "STOPPED", "CRASHED", "FAILED"]
-"""How a run ended. CRASHED may be tried again, FAILED need not: it would end the same way."""
+"""How a training ended. CRASHED may be retried; FAILED would end the same way again."""
 
 _TERMINAL: Final = ("FINISHED", "STOPPED", "FAILED")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Demand:
-    """What the training of one kernel takes."""
+    """Workers and memory that the training of one kernel needs."""
 
     kernel: str
     workers: int
-    """Processes that train it together, >= 1."""
+    """Number of processes that train the kernel together, >= 1."""
     memory_bytes: int
-    """Predicted peak of all of them."""
+    """Predicted peak memory of all these processes."""
 
     def __post_init__(self) -> None:
         if self.workers < 1 or self.memory_bytes < 0:
@@ -43,29 +43,29 @@ class Demand:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Room:
-    """What all trainings together may take."""
+    """Workers and memory that all trainings together may use."""
 
     workers: int
-    """Processes at one time."""
+    """Number of processes at one time."""
     memory_bytes: int
     max_failures: int
-    """Crashes tolerated per kernel; one more and it has failed."""
+    """Number of crashes tolerated per kernel; with one more the kernel has failed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """A worker of a kernel reported the peak of its memory."""
+    """Event: a worker of a kernel reported its peak memory."""
 
     kernel: str
     worker_bytes: int
-    """Of this worker; the others of the kernel take as much."""
+    """Peak of this worker; the kernel's other workers take as much."""
     settled: bool
-    """True after its first checkpoint: nothing it does later takes more."""
+    """True after the first checkpoint, after which the peak does not grow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """The run of a kernel is over."""
+    """Event: the training of a kernel has ended."""
 
     kernel: str
     outcome: Outcome
@@ -74,7 +74,7 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopAsked:
-    """Nothing may start any more; what runs is being stopped."""
+    """Event: no further training may start, and running ones are being stopped."""
 
     reason: str
 
@@ -89,7 +89,7 @@ class _Run:
 
 @dataclass(slots=True)
 class Schedule:
-    """Decides; the driver obeys: it launches whatever changes to RUNNING."""
+    """Decides which trainings run; the driver launches each that changes to RUNNING."""
 
     room: Room
     _runs: dict[str, _Run] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Schedule:
 
     @classmethod
     def of(cls, demands: Iterable[Demand], room: Room) -> "Schedule":
-        """Make a schedule in which everything is staged.
+        """Make a schedule with all trainings staged.
 
         Raises:
             DoesNotFit: A kernel needs more memory than all of the room.
@@ -123,7 +123,7 @@ class Schedule:
         return schedule
 
     def begin(self) -> list[KernelStateChanged]:
-        """Start what fits and say of the rest what it waits for."""
+        """Start the trainings that fit, and give a reason for each that has to wait."""
         started = self._start_what_fits()
         waiting = [
             KernelStateChanged(kernel=name, state="STAGED", reason=self._obstacle(run))
@@ -133,7 +133,7 @@ class Schedule:
         return started + waiting
 
     def handle(self, event: Measured | Ended | StopAsked) -> list[KernelStateChanged]:
-        """Take an event and return the changes that follow, in order."""
+        """Process an event and return the state changes that follow, in order."""
         match event:
             case Measured():
                 return self._measured(event)
@@ -153,7 +153,7 @@ class Schedule:
 
     @property
     def done(self) -> bool:
-        """Whether nothing runs and nothing will."""
+        """Whether no training runs or will run."""
         return all(run.state in _TERMINAL for run in self._runs.values())
 
     def _measured(self, event: Measured) -> list[KernelStateChanged]:
@@ -185,7 +185,7 @@ class Schedule:
         return started
 
     def _obstacle(self, run: _Run) -> str:
-        """Return what keeps a staged kernel from starting, or nothing."""
+        """Return the reason why a staged kernel cannot start; empty when it can."""
         running = [other for other in self._runs.values() if other.state == "RUNNING"]
         workers = self.room.workers - sum(other.demand.workers for other in running)
         memory = self.room.memory_bytes - sum(other.memory_bytes for other in running)

@@ -1,4 +1,4 @@
-"""The shared start as branches read it: the finished seed of their own training, or none."""
+"""Load the finished shared seed that a plan's branches start from."""
 
 from constellation.errors import TrainingError
 from constellation.kernel.files.checkpoint import LoadedKernel, load_kernel
@@ -9,8 +9,8 @@ def load_seed(plan: TrainingPlan) -> LoadedKernel:
     """Return the seed that the branches of a plan grow from.
 
     Raises:
-        ArtifactError: There is none, or it is damaged.
-        TrainingError: Another training's seed lies in the run's folder.
+        ArtifactError: The seed is missing or damaged.
+        TrainingError: The run's folder holds the seed of another training.
     """
     folder = plan.kernel_folder(SEED)
     seed = load_kernel(folder)

@@ -1,4 +1,4 @@
-"""What the workers of a run are told, whatever its mode: plain values that travel as JSON."""
+"""The plan of a run, which every worker receives: plain values that travel as JSON."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,44 +10,44 @@ from training.loop.job import Job
 from training.recipe import Mode
 
 SEED: Final = "seed"
-"""Name of the shared start, of its folder, and of the tokens of all domains together."""
+"""Name of the shared seed, of its folder, and of the tokens of all domains together."""
 
 SHARES: Final = "seed and branches"
-"""Name of the one Ray Train run of mode branch-train, in which every worker does its share."""
+"""Name of the single Ray Train run of mode branch-train, in which every worker trains a share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingPlan:
-    """Everything a worker needs."""
+    """All settings that a worker needs."""
 
     out: str
     """Absolute path of the run's folder, visible to all workers."""
     key: str
-    """sha256 (hex) of all that decides the result; kernels made under another key are stale."""
+    """sha256 (hex) of all inputs that decide the result; kernels of another key are stale."""
     seed_key: str = ""
-    """The same of the seed alone, which branches and replay do not decide; empty is `key`."""
+    """sha256 (hex) of the inputs that decide the seed alone; empty takes `key`."""
     mode: Mode = "branch-train"
-    """How the work is shared out."""
+    """Mode of the recipe, which says how kernels are shared among workers."""
     kernels: tuple[str, ...]
-    """Names of the kernels, the seed left out."""
+    """Names of the kernels, without the seed."""
     kernel_config: Mapping[str, object]
     """As `KernelConfig.to_dict` gives it."""
     tokenizer_hash: str
     seed: int
-    """Of weights and data order."""
+    """Random seed of weights and data order."""
     seed_job: Job | None = None
-    """Training of the seed; None when kernels start from weights of their own."""
+    """Training job of the seed; None when kernels start from weights of their own."""
     branch_jobs: tuple[Job, ...]
-    """One per kernel, in the order of `kernels`."""
+    """One training job per kernel, in the order of `kernels`."""
     adapter: Mapping[str, object] | None = None
-    """The recipe's section of that name: branches are adapters on the seed; None trains whole
+    """Adapter section of the recipe: branches are adapters on the seed; None trains whole
     kernels."""
     embedding_folder: str | None = None
-    """The model whose input embeddings are taken over, frozen; None learns them."""
+    """Folder of the model whose input embeddings are used, frozen; None trains embeddings."""
     replays: bool = False
-    """Whether branches read tokens of other domains beside their own."""
+    """Whether branches also read tokens of other domains."""
     threads: int | None = None
-    """Threads per worker; None shares the node's CPUs out."""
+    """Threads per worker; None divides the node's CPUs among the workers."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -70,7 +70,7 @@ class TrainingPlan:
         """Return the job of a kernel, or of the seed.
 
         Raises:
-            KeyError: There is none of that name.
+            KeyError: There is no job of that name.
         """
         jobs = dict(zip(self.kernels, self.branch_jobs, strict=True))
         if self.seed_job is not None:
@@ -84,11 +84,11 @@ class TrainingPlan:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All that is trained: the seed, if there is one, and the kernels."""
+        """Names of all that is trained: the seed, if there is one, and the kernels."""
         return self.kernels if self.seed_job is None else (SEED, *self.kernels)
 
     def trained_by(self, run: str) -> tuple[str, ...]:
-        """Return what a Ray Train run trains: one kernel, or all when it is `SHARES`."""
+        """Return the names that a Ray Train run trains: one kernel, or all when it is `SHARES`."""
         return self.names if run == SHARES else (run,)
 
     def initial_seed(self, name: str) -> int:
@@ -100,7 +100,7 @@ class TrainingPlan:
         return int.from_bytes(digest[:4], "big")
 
     def key_of(self, name: str) -> str:
-        """Return the key under which a kernel, or the seed, is finished."""
+        """Return the key that a finished kernel, or the seed, carries."""
         return self.seed_key or self.key if name == SEED else self.key
 
     @property
@@ -109,7 +109,7 @@ class TrainingPlan:
         return self._checkpoints(self.key)
 
     def checkpoints_of(self, name: str) -> Path:
-        """Return the folder of a kernel's checkpoints; the seed's outlast a change of branches."""
+        """Return a kernel's checkpoint folder; the seed's survives a change of branches."""
         return self._checkpoints(self.key_of(name)) / name
 
     def _checkpoints(self, key: str) -> Path:
@@ -121,7 +121,7 @@ class TrainingPlan:
         return self.checkpoints / "stop"
 
     def failure_file(self, run: str) -> Path:
-        """Return where the workers of a Ray Train run say why they gave up."""
+        """Return the file in which the workers of a Ray Train run store their final error."""
         return self.checkpoints / f"failed-{run.replace(' ', '-')}.json"
 
     def kernel_folder(self, name: str) -> Path:
@@ -129,12 +129,12 @@ class TrainingPlan:
         return Path(self.out) / SEED if name == SEED else Path(self.out) / "kernels" / name
 
     def tokens(self, name: str, split: str) -> Path:
-        """Return the token file that a kernel learns from, "train", or is scored on, "dev"."""
+        """Return a kernel's token file for split "train" or "dev"."""
         source = SEED if self.mode == "synchronized" else name
         return Path(self.out) / "tokens" / f"{source}.{split}.npy"
 
     def replay(self, name: str) -> Path | None:
-        """Return the file of other domains' tokens that a kernel reads beside its own."""
+        """Return the file of other domains' tokens that a kernel reads besides its own."""
         if not self.replays or name == SEED:
             return None
         return Path(self.out) / "tokens" / f"{name}.replay.npy"

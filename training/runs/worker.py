@@ -1,4 +1,4 @@
-"""What one worker does: train one kernel with its peers, or its share of seed and branches.
+"""One worker's part of a run: train one kernel with its peers, or a share of seed and branches.
 
 It knows its peers, not Ray. All state is in the run's folder, so a worker that starts again goes
 on where the folder says.
@@ -37,7 +37,7 @@ def train_share(
     on_progress: OnEvent = ignore,
     should_stop: ShouldStop = lambda: False,
 ) -> bool:
-    """Do one worker's share: the seed with all others, then every `world`-th branch alone.
+    """Train one worker's share: the seed with all workers, then every `world`-th branch alone.
 
     Finished kernels of the same key are passed over. In the other modes the share is every
     `world`-th kernel, which is how they run without Ray.
@@ -46,7 +46,7 @@ def train_share(
         Whether all of the share is finished; False after a stop.
 
     Raises:
-        TrainingError: A checkpoint or token file cannot be used, or a guard gave up.
+        TrainingError: A checkpoint or token file cannot be used, or a guard ended the run.
     """
     if plan.seed_job is not None and not train_kernel(
         plan, SEED, peers, on_progress=on_progress, should_stop=should_stop
@@ -66,10 +66,10 @@ def train_kernel(
     on_progress: OnEvent = ignore,
     should_stop: ShouldStop = lambda: False,
 ) -> bool:
-    """Train one kernel, or the seed, together with all peers; pass over a finished one.
+    """Train one kernel, or the seed, together with all peers; skip a finished one.
 
     Returns:
-        Whether it is finished; False after a stop.
+        Whether the kernel is finished; False after a stop.
 
     Raises:
         TrainingError: See `train_share`.
@@ -97,7 +97,7 @@ def train_kernel(
 
 
 def is_finished(plan: TrainingPlan, name: str) -> bool:
-    """Return whether the kernel's folder holds its finished weights of this very plan.
+    """Return whether the kernel's folder holds finished weights of this same plan.
 
     A branch is finished when it grew from the seed that lies in the run's folder.
     """
@@ -114,7 +114,7 @@ def is_finished(plan: TrainingPlan, name: str) -> bool:
 
 
 def _start(plan: TrainingPlan, name: str) -> Decoder:
-    """Return the weights a kernel starts from: the seed's, or ones drawn for it."""
+    """Return the starting weights of a kernel: the seed's, or newly drawn ones."""
     if plan.seed_job is not None and name != SEED:
         return load_seed(plan).decoder
     decoder = Decoder(KernelConfig.from_dict(plan.kernel_config), seed=plan.initial_seed(name))
@@ -125,7 +125,7 @@ def _start(plan: TrainingPlan, name: str) -> Decoder:
 
 
 def _windows(plan: TrainingPlan, name: str, split: str, config: KernelConfig) -> Windows:
-    """Return what a kernel learns from, "train", or is scored on, "dev"."""
+    """Return the windows that a kernel trains on ("train") or is scored on ("dev")."""
     stream_N = load_tokens(plan.tokens(name, split), vocab_size=config.vocab_size)
     replay = plan.replay(name)
     if split == "train" and replay is not None:
@@ -135,7 +135,7 @@ def _windows(plan: TrainingPlan, name: str, split: str, config: KernelConfig) ->
 
 
 def _base_hash(plan: TrainingPlan, name: str) -> str | None:
-    """Return the sha256 (hex) of the weights that a branch grew from; None for a start anew."""
+    """Return the sha256 (hex) of the weights that a branch started from; None for a new start."""
     if plan.seed_job is None or name == SEED:
         return None
     return load_kernel(plan.kernel_folder(SEED)).weights_hash

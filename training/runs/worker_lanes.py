@@ -1,7 +1,7 @@
-"""Trainings that follow one another in the same processes, whose start costs more than they do.
+"""Reuse worker processes for one training after another, since starting them is slow.
 
-A lane is one run of workers: they train what they are told to, say that it is done, and wait. It
-is told by files in a folder of its own, since whoever calls and the workers may be on different
+A lane is one run of workers: they train a kernel by order, report that it is done, and wait. Orders
+are files in a folder of the lane, since the driver and the workers may be on different
 machines:
 
     order-N   the kernel to train next, written by the caller
@@ -24,25 +24,25 @@ from constellation.errors import TrainingError
 from training.json_files import write_json
 
 POLL_S: Final = 0.1
-"""Seconds between looks at the other side's files."""
+"""Seconds between two reads of the other side's files."""
 IDLE_S: Final = 2.0
-"""Seconds a lane may wait for its next kernel: its processes hold memory."""
+"""Seconds that an idle lane waits for its next kernel; its processes hold memory."""
 CLOSE_S: Final = 30.0
-"""Seconds lanes may take to end when all is done."""
+"""Seconds that lanes may take to end after the last training."""
 
 RunLane = Callable[[int, Path], None]
-"""Runs the workers of a lane of this number by the orders in this folder; returns when they left,
-and raises TrainingError when they were lost."""
+"""Function that runs the workers of the lane with this number by the orders in this folder; returns
+when they have ended, and raises TrainingError when they were lost."""
 
 
 class Lanes:
-    """The caller's side. `train` may be called from several threads at once."""
+    """The driver's side of all lanes. `train` may be called from several threads at once."""
 
     def __init__(self, folder: Path, run: RunLane) -> None:
-        """Begin without any lane.
+        """Start without any lane.
 
         Args:
-            folder: Of all orders; what lies there from an earlier run must be gone.
+            folder: Folder for orders; must hold no file of an earlier run.
             run: See `RunLane`; called in a thread of its own per lane.
         """
         self._folder = folder
@@ -52,7 +52,7 @@ class Lanes:
         self._idle: list[_Lane] = []
 
     def train(self, kernel: str) -> None:
-        """Have a kernel trained in a lane that waits, or in a new one.
+        """Train a kernel in an idle lane, or in a new one.
 
         Returns when it is trained or its lane has left without having trained it, as it does when
         the trainings are stopped.
@@ -75,7 +75,7 @@ class Lanes:
         late.start()
 
     def close(self) -> None:
-        """End all lanes; they have no training under way."""
+        """End all lanes, none of which trains any more."""
         with self._lock:
             lanes, self._idle = self._lanes, []
         for lane in lanes:
@@ -103,10 +103,10 @@ class Lanes:
 
 
 class _Lane:
-    """One lane, seen by the caller.
+    """The driver's side of one lane.
 
     Attributes:
-        num_orders: Kernels it was told to train.
+        num_orders: Number of kernels that the lane was ordered to train.
     """
 
     def __init__(self, folder: Path, number: int, run: RunLane) -> None:
@@ -140,12 +140,12 @@ class _Lane:
 def orders(folder: Path, *, rank: int, should_stop: Callable[[], bool]) -> Iterator[str]:
     """Yield the kernels that a lane's worker has to train, one after the other.
 
-    Asking for the next one says that the last is trained.
+    Requesting the next kernel reports the previous one as trained.
 
     Args:
-        folder: Of the lane's orders.
-        rank: Of the worker. The first one decides; all others do as it does.
-        should_stop: Whether to leave before the next order.
+        folder: Folder of the lane's orders.
+        rank: Rank of the worker. The first worker decides, and all others follow.
+        should_stop: Whether to end before the next order.
     """
     pause = threading.Event()
     for number in itertools.count():

@@ -1,4 +1,4 @@
-"""From a plan to what its trainings take: memory per worker, and how many workers fit."""
+"""Predict the memory of a plan's trainings per worker, and how many workers fit."""
 
 import torch
 
@@ -30,7 +30,7 @@ def worker_bytes(plan: TrainingPlan, job: Job, workers: int) -> int:
 
 
 def demand(plan: TrainingPlan, name: str, workers: int) -> Demand:
-    """Return what the training of one kernel by so many workers takes."""
+    """Return workers and memory of training one kernel by this many workers."""
     memory = workers * worker_bytes(plan, plan.job(name), workers)
     return Demand(kernel=name, workers=workers, memory_bytes=memory)
 
@@ -41,7 +41,7 @@ def workers_that_fit(
     """Return how many workers of one group fit into the memory, `wanted` at most.
 
     Args:
-        plan: What is trained.
+        plan: The plan that is trained.
         names: What the group trains: the seed and a synchronized kernel by all workers together,
             every other kernel by one worker alone.
         wanted: Workers asked for.

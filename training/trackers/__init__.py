@@ -1,1 +1,1 @@
-"""Where else a run's numbers go: files for TensorBoard, an offline run of Weights & Biases."""
+"""Write a run's numbers for other tools: TensorBoard files, offline Weights & Biases runs."""

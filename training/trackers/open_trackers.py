@@ -1,4 +1,4 @@
-"""Open the trackers that a recipe asks for, and close them whatever happens."""
+"""Open the trackers that a recipe asks for, and close them in any case."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,9 +15,9 @@ def open_trackers(section: TrackingSection, folder: Path, *, name: str) -> Itera
     """Yield a function that hands an event to every tracker.
 
     Args:
-        section: Which trackers.
-        folder: The run's.
-        name: Of the run.
+        section: The recipe's tracker settings.
+        folder: Folder of the run.
+        name: Name of the run.
 
     Raises:
         ConfigError: A tracker's package is not installed.

@@ -1,4 +1,4 @@
-"""Which numbers of an event a tracker draws, under which names."""
+"""Select the numbers of an event that trackers plot, and name them."""
 
 import math
 
@@ -6,9 +6,9 @@ from training.progress.events import KernelProgress
 
 
 def scalars(progress: KernelProgress) -> dict[str, float]:
-    """Return name -> value of everything finite that a progress report tells.
+    """Return name -> value of every finite number in a progress report.
 
-    Names are paths: what is compared with each other stands under one heading.
+    Names are paths: numbers that are compared with each other share the first part.
     """
     values = {
         "loss/train_bits_per_byte": progress.bits_per_byte,

@@ -1,4 +1,4 @@
-"""TensorBoard files of a run: one folder per kernel, so that TensorBoard overlays their curves.
+"""Write a run's numbers as TensorBoard files, one folder per kernel so that curves overlay.
 
 They are written by `tensorboardX`, which Ray Train brings along. To look at them, install
 `tensorboard` anywhere and run `tensorboard --logdir RUN_FOLDER/tensorboard`.
@@ -12,14 +12,14 @@ from training.progress.events import Event, KernelProgress
 from training.trackers.scalars import scalars
 
 FLUSH_S = 10
-"""Seconds after which numbers are on disk."""
+"""Seconds after which numbers are written to disk."""
 
 
 class TensorBoardFiles:
     """Writes the numbers of every kernel's progress."""
 
     def __init__(self, folder: Path) -> None:
-        """Write into `folder`, which is made when there is something to write."""
+        """Write into `folder`, which is made with the first number."""
         self._folder = folder
         self._writers: dict[str, SummaryWriter] = {}
 

@@ -1,4 +1,4 @@
-"""Weights & Biases, without a network: the run is written into the run's folder.
+"""Write a run's numbers as an offline Weights & Biases run, without a network.
 
 `wandb sync RUN_FOLDER/wandb/offline-run-*` uploads it, whenever and from wherever you like.
 """
@@ -16,12 +16,12 @@ class WandbRun:
     """Logs the numbers of every kernel's progress to an offline run."""
 
     def __init__(self, folder: Path, *, project: str, name: str) -> None:
-        """Prepare a run below `folder/wandb`; it begins with the first number.
+        """Prepare a run below `folder/wandb`; it is started by the first number.
 
         Args:
             folder: The run's.
             project: The project that an upload goes to.
-            name: Of the run.
+            name: Name of the run.
 
         Raises:
             ConfigError: The package is not installed.

@@ -1,1 +1,1 @@
-"""What kernels take over from others: adapters, soft targets, embeddings, averages."""
+"""Use other models in training: adapters, soft targets, embeddings, averages of kernels."""

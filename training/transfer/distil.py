@@ -1,4 +1,4 @@
-"""Distillation by soft targets: a student learns a teacher's whole next-token distribution.
+"""Distil by soft targets: a student learns a teacher's whole next-token distribution.
 
     loss = (1 - w) CE + w T^2 KL(teacher_T || student_T)
 
@@ -29,14 +29,14 @@ from training.transfer.teachers import Teacher, load_teacher
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistilConfig:
-    """Who teaches, and how much it counts."""
+    """The teacher, and the weight of its soft targets."""
 
     teacher: str
     """Folder of a kernel, or of a `transformers` model, with the coordizer's own tokens."""
     weight: float = 0.5
-    """w: share of the soft targets, in (0, 1]; the rest is cross-entropy."""
+    """w: weight of the soft targets, in (0, 1]; cross-entropy has the remaining weight."""
     temperature: float = 2.0
-    """T, above 0: larger ones show more of what the teacher thinks unlikely."""
+    """T, above 0: a larger T gives unlikely tokens more weight in the targets."""
 
     def __post_init__(self) -> None:
         if not 0 < self.weight <= 1:
@@ -66,7 +66,7 @@ class SoftTargets:
             student: The kernel that learns.
             hidden_BTC: Its final hidden states for the inputs.
             inputs_BT: Token ids.
-            targets_BT: Tells which positions count (not -100), no more.
+            targets_BT: Used only for which positions count (not -100).
 
         Returns:
             A scalar in nats; 0 with zero gradients when no position counts.
@@ -93,11 +93,11 @@ class SoftTargets:
 
 
 def load_soft_targets(config: DistilConfig, coordizer_folder: str | None) -> SoftTargets:
-    """Read the teacher.
+    """Load the teacher as a term of the objective.
 
     Raises:
-        ArtifactError: It is missing or damaged.
-        ConfigError: It speaks other tokens than the coordizer, or none is named.
+        ArtifactError: The teacher is missing or damaged.
+        ConfigError: The teacher uses other tokens than the coordizer, or none is named.
     """
     if coordizer_folder is None:
         raise ConfigError("a teacher's tokens are compared with the coordizer's; name its folder")
@@ -112,7 +112,7 @@ def soft_target_nats(
 
     Args:
         student_logits_MV: Gradients flow through these alone.
-        teacher_logits_MV: Of the same vocabulary.
+        teacher_logits_MV: Teacher logits of the same vocabulary.
         temperature: T, above 0.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Frozen input embeddings from any Hugging Face model folder, projected to a kernel's width.
+"""Project the input embeddings of a Hugging Face model to a kernel's width and freeze them.
 
 Every token of the coordizer gets the mean of the pieces that the other model's tokenizer cuts its
 text into. The principal directions of these rows, weighted by how often they vary together, are
@@ -39,19 +39,19 @@ EMBEDDING_NAMES: Final = (
     "bert.embeddings.word_embeddings.weight",
     "transformer.word_embeddings.weight",
 )
-"""What the input embedding is called in the usual architectures."""
+"""Names of the input embedding in the usual architectures."""
 
 INDEX_FILE: Final = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ProjectedEmbedding:
-    """Rows for a kernel's input embedding."""
+    """Projected rows for a kernel's input embedding."""
 
     rows_VC: Tensor
-    """float32; zero where there is no counterpart."""
+    """Rows, float32; zero for tokens without a counterpart in the other model."""
     known_V: Tensor
-    """Whether the token has one."""
+    """Whether the token has a counterpart."""
     kept_variance: float
     """Share of the rows' variance that the projection keeps, in [0, 1]."""
 
@@ -61,8 +61,8 @@ def fill_frozen_input(decoder: Decoder, folder: Path | str, coordizer: Coordizer
 
     Args:
         decoder: A kernel with `frozen_input`; changed in place.
-        folder: Of the other model.
-        coordizer: Of the kernel.
+        folder: Folder of the other model.
+        coordizer: Coordizer of the kernel.
 
     Returns:
         Share of the variance that the projection keeps.
@@ -73,7 +73,7 @@ def fill_frozen_input(decoder: Decoder, folder: Path | str, coordizer: Coordizer
     """
     table_VC = decoder.frozen_input
     if table_VC is None:
-        raise ConfigError("the kernel reads tokens through what it learns; set frozen_input")
+        raise ConfigError("the kernel's input embedding is trained; set frozen_input")
     if decoder.config.vocab_size != coordizer.vocab_size:
         raise ConfigError(
             f"the kernel has {decoder.config.vocab_size} tokens, the coordizer "
@@ -89,7 +89,7 @@ def fill_frozen_input(decoder: Decoder, folder: Path | str, coordizer: Coordizer
 def project_embedding(
     folder: Path | str, coordizer: Coordizer, *, width: int
 ) -> ProjectedEmbedding:
-    """Read, map and project an embedding.
+    """Read another model's embedding, map it to the kernel's tokens and project it.
 
     Raises:
         ArtifactError: The folder has no readable embedding or tokenizer.

@@ -1,4 +1,4 @@
-"""Causal language models of the `transformers` library, read from local folders.
+"""Load causal models of the `transformers` library from local folders.
 
 `transformers` is optional and imported when a function needs the library. Nothing is ever fetched:
 a folder holds the model, or the folder is refused.

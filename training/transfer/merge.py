@@ -1,4 +1,4 @@
-"""Merge kernels or low-rank adapters of one base, and let held-out text decide.
+"""Average kernels or low-rank adapters of one base, and save if held-out bits do not get worse.
 
 Every input, the plain average and, when asked for, the Fisher-weighted one are scored on the same
 text. The result is written when its bits per byte are at most those of the best input plus what
@@ -34,14 +34,17 @@ Method = Literal["plain", "fisher"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MergeOptions:
-    """What is merged how, and when the result is good enough."""
+    """How kernels are averaged, and when the result is good enough to save."""
 
     fisher: bool = False
-    """Weigh every parameter by each kernel's Fisher information on its own training text."""
+    """Whether each parameter is weighted by its Fisher information on the kernel's own training
+    text."""
     own_text: tuple[Path, ...] = ()
-    """That text, one path per input; empty: the token files of the run that made the kernel."""
+    """Training texts for Fisher information, one path per input; empty takes the token files of the
+    kernels' runs."""
     fisher_windows: int = 64
-    """Windows of the kernel's context that a Fisher is measured on, spread over the text."""
+    """Number of windows of the kernel's context for measuring Fisher information, spread over the
+    text."""
     allow_worse_bits: float = 0.0
     """Bits per byte by which the result may be worse than the best input."""
 
@@ -52,37 +55,39 @@ class MergeOptions:
                 f"{self.fisher_windows} and {self.allow_worse_bits}"
             )
         if self.own_text and not self.fisher:
-            raise ConfigError("own text is for Fisher-weighted merging; ask for that too")
+            raise ConfigError(
+                "own text is only used by Fisher-weighted merging; ask for that with --fisher"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MergeReport:
-    """Held-out figures of a merge. All bits are per byte of the same text."""
+    """Held-out figures of a merge, all in bits per byte of the same text; lower is better."""
 
     inputs: dict[str, float]
     """Folder of an input -> its bits per byte."""
     plain: float
-    """Of the plain average."""
+    """Bits per byte of the plain average."""
     fisher: float | None
-    """Of the Fisher-weighted average; None when it was not asked for."""
+    """Bits per byte of the Fisher-weighted average; None when it was not asked for."""
     method: Method
-    """The average that was asked for."""
+    """Kind of average that was asked for."""
     limit: float
-    """Most bits per byte that are written: the best input's and what was allowed."""
+    """Largest bits per byte at which the result is saved: the best input's plus the allowance."""
     written: bool
-    """Whether the result was within the limit and lies in the output folder."""
+    """Whether the result was within the limit and was saved in the output folder."""
     num_documents: int
     num_bytes: int
-    """Size of the held-out text."""
+    """Size of the held-out text in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Input:
     folder: Path
     kernel: LoadedKernel
-    """Adapters are folded in."""
+    """The kernel; an adapter is merged into its base."""
     base_hash: str
-    """sha256 (hex) of the weights it grew from; its own when it grew from none."""
+    """sha256 (hex) of the weights that the kernel was trained from; its own hash without a base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +105,14 @@ def merge_folders(
     text: Path,
     options: MergeOptions | None = None,
 ) -> MergeReport:
-    """Merge the kernels or adapters in `folders` and write the result to `out` if it is fit.
+    """Average the kernels or adapters in `folders`, and save the result if it is good enough.
 
     Args:
         folders: Two or more, of kernels or of low-rank adapters.
         out: Folder of the merged kernel.
-        coordizer: The one that all of them were trained with.
+        coordizer: The coordizer that all inputs were trained with.
         text: Held-out text, as `read_corpus` reads it; nothing may have been fitted on it.
-        options: How; plain and no worse than the best input when left out.
+        options: None takes a plain average that is no worse than the best input.
 
     Raises:
         ArtifactError: An input is damaged, of another tokenizer, or of another base; or the folder
@@ -167,7 +172,7 @@ def _check_one_base(inputs: Sequence[_Input], coordizer: Coordizer) -> None:
         raise ConfigError(f"merging needs two kernels or more, got {len(inputs)}")
     for each in inputs:
         if each.kernel.tokenizer_hash != coordizer.tokenizer_hash:
-            raise ArtifactError(each.folder, "it speaks the tokens of another coordizer")
+            raise ArtifactError(each.folder, "the kernel uses the tokens of another coordizer")
         if each.base_hash != inputs[0].base_hash:
             raise ArtifactError(
                 each.folder,

@@ -1,4 +1,4 @@
-"""Teachers: kernels or Hugging Face folders, as sources of soft targets or of text.
+"""Load teachers, kernels or Hugging Face models, as sources of soft targets or of text.
 
 Shapes: B sequences, T positions, C channels of the teacher, V tokens, M rows.
 """
@@ -25,7 +25,7 @@ _PROBE: Final = "def probe(x):\n    return ' Ünïcode 123 ' + x  # 😀\n"
 
 
 class Teacher(Protocol):
-    """A frozen model over the student's own tokens."""
+    """A frozen model that uses the student's own tokens."""
 
     def to(self, device: torch.device) -> object:
         """Move the weights."""
@@ -38,14 +38,14 @@ class Teacher(Protocol):
 
 
 class Writer(Protocol):
-    """A model that goes on with a text."""
+    """A model that continues a text."""
 
     def write(self, prompt: str, sampling: Sampling) -> str:
         """Return what follows the prompt."""
 
 
 class KernelTeacher:
-    """A kernel of ours."""
+    """A teacher that is a kernel of this project."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder.eval().requires_grad_(False)
@@ -64,13 +64,13 @@ class KernelTeacher:
 
 
 class HuggingFaceTeacher:
-    """A causal model of `transformers`, split into trunk and head so that logits come in parts."""
+    """A `transformers` teacher, split into trunk and head so that logits are computed in parts."""
 
     def __init__(self, model: Any, folder: Path) -> None:
         """Check that trunk and head give the model's logits.
 
         Raises:
-            ConfigError: They do not: the model does something to its logits afterwards.
+            ConfigError: They do not, since the model changes its logits afterwards.
         """
         self._model = model
         self._trunk = model.get_decoder()
@@ -98,7 +98,7 @@ class HuggingFaceTeacher:
 
 
 class KernelWriter:
-    """Text of a kernel of ours."""
+    """Continues text with a kernel of this project."""
 
     def __init__(self, decoder: Decoder, coordizer: Coordizer) -> None:
         self._decoder = decoder.eval()
@@ -116,7 +116,7 @@ class KernelWriter:
 
 
 class HuggingFaceWriter:
-    """Text of a model of `transformers`, through its own tokenizer."""
+    """Continues text with a `transformers` model and its own tokenizer."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model = model
@@ -148,11 +148,11 @@ class HuggingFaceWriter:
 
 
 def load_teacher(folder: Path, coordizer: Coordizer) -> Teacher:
-    """Read a teacher of soft targets over the coordizer's tokens.
+    """Load a teacher of soft targets over the coordizer's tokens.
 
     Raises:
         ArtifactError: The folder holds no model.
-        ConfigError: It speaks other tokens: let it write text instead.
+        ConfigError: The teacher uses other tokens; let it write text instead.
     """
     if _is_kernel(folder):
         kernel = open_kernel(folder)
@@ -167,11 +167,11 @@ def load_teacher(folder: Path, coordizer: Coordizer) -> Teacher:
 
 
 def load_writer(folder: Path, coordizer: Coordizer | None = None) -> Writer:
-    """Read a model that writes text.
+    """Load a model that writes text.
 
     Args:
-        folder: Of a kernel, or of a model of `transformers` with its tokenizer.
-        coordizer: The kernel's; the other kind needs none.
+        folder: Folder of a kernel, or of a `transformers` model with its tokenizer.
+        coordizer: Coordizer of the kernel; a `transformers` model needs none.
 
     Raises:
         ArtifactError: The folder holds no model, or a kernel of another coordizer.
@@ -182,15 +182,15 @@ def load_writer(folder: Path, coordizer: Coordizer | None = None) -> Writer:
             hugging_face.load_model(folder), hugging_face.load_tokenizer(folder)
         )
     if coordizer is None:
-        raise ConfigError(f"{folder} is a kernel; give the coordizer whose tokens it speaks")
+        raise ConfigError(f"{folder} is a kernel; give the coordizer that it was trained with")
     kernel = open_kernel(folder)
     if kernel.tokenizer_hash != coordizer.tokenizer_hash:
-        raise ArtifactError(folder, "it speaks the tokens of another coordizer; give its own")
+        raise ArtifactError(folder, "the kernel uses the tokens of another coordizer; give its own")
     return KernelWriter(kernel.decoder, coordizer)
 
 
 def folder_state(folder: Path | str) -> list[list[object]]:
-    """Return name, size and time of the files of another model: what a run with it depends on.
+    """Return name, size and time of another model's files, which decide whether a run is stale.
 
     Raises:
         ConfigError: There is no such folder.
@@ -202,7 +202,7 @@ def folder_state(folder: Path | str) -> list[list[object]]:
 
 
 def write_texts(writer: Writer, prompts: Sequence[str], sampling: Sampling) -> list[str]:
-    """Return every prompt with what the teacher writes after it: training text of a student.
+    """Return every prompt with the teacher's continuation, as training text of a student.
 
     Every prompt has a seed of its own, counted up from `sampling.seed` (0 when it is None), so
     that the same call gives the same texts.
@@ -231,6 +231,6 @@ def _check_same_tokens(folder: Path, coordizer: Coordizer) -> None:
 
 def _other_tokens(folder: Path) -> str:
     return (
-        f"{folder} speaks other tokens than the coordizer, so its soft targets mean nothing here; "
+        f"{folder} uses other tokens than the coordizer, so its soft targets cannot be used; "
         "let it write text instead: constellation data generate"
     )

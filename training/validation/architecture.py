@@ -1,6 +1,6 @@
-"""Six checks of an architecture, on a network with any weights.
+"""Check an architecture in six ways, on a network with any weights.
 
-They look at what the network does, not at how it says it is built: later tokens are changed,
+They test what the network does, not its configuration: later tokens are changed,
 passes are counted from outside, couplings are moved and attention is measured again.
 
 Shapes: B texts, T tokens, V vocabulary, C channels.
@@ -24,15 +24,15 @@ from constellation.kernel.observables.kappa import kappa_measured
 from training.validation.check import Check, not_applicable
 
 TOKENS: Final = 64
-"""Tokens of a text, or the context where that is shorter."""
+"""Number of tokens of a test text, or the context where that is shorter."""
 TEXTS: Final = 2
 
 CAUSAL_TOLERANCE: Final = 1e-4
-"""Change of a logit over the largest logit that counts as rounding."""
+"""Change of a logit, relative to the largest logit, that counts as rounding."""
 KAPPA_RANGE: Final = (0.1, 100.0)
-"""Couplings outside: attention that is flat, or that looks at one key only, whatever is read."""
+"""Allowed couplings; outside, attention is flat or looks at one key only."""
 SLOPE: Final = 0.5
-"""Slopes of plus and minus this are tried to see whether attention runs with the length."""
+"""Slopes of plus and minus this value are tried, to see whether attention changes with length."""
 RESPONSE_LEAST: Final = 0.01
 """Relative change of the measured coupling that counts as a response."""
 BASIN_RESPONSE_LEAST: Final = 1e-3
@@ -44,7 +44,7 @@ def check_architecture(decoder: Decoder, *, seed: int = 0) -> tuple[Check, ...]:
 
     Args:
         decoder: A network in float32; its weights and gradients are as before afterwards.
-        seed: Of the texts.
+        seed: Seed of the texts.
     """
     length = min(TOKENS, decoder.config.context)
     generator = torch.Generator().manual_seed(seed)
@@ -61,7 +61,7 @@ def check_architecture(decoder: Decoder, *, seed: int = 0) -> tuple[Check, ...]:
 
 @torch.no_grad()
 def causality(decoder: Decoder, tokens_BT: Tensor) -> Check:
-    """No logit depends on a later token, whether a text is read at once or in two pieces."""
+    """Check that no logit depends on a later token, read at once or in two pieces."""
     name, length = "causality", tokens_BT.shape[1]
     if length < 2:
         return not_applicable(name, "a context of one token has nothing later")
@@ -89,7 +89,7 @@ def causality(decoder: Decoder, tokens_BT: Tensor) -> Check:
 
 @torch.no_grad()
 def shapes(decoder: Decoder, tokens_BT: Tensor) -> Check:
-    """Logits and hidden states have the promised shapes, and the parameters the formula's count."""
+    """Check the shapes of logits and hidden states, and the number of parameters by formula."""
     config = decoder.config
     counted = sum(parameter.numel() for parameter in decoder.parameters())
     formula = config.num_parameters()
@@ -111,7 +111,7 @@ def shapes(decoder: Decoder, tokens_BT: Tensor) -> Check:
 
 
 def gradient_flow(decoder: Decoder, tokens_BT: Tensor) -> Check:
-    """Every parameter receives a gradient that is finite and not all zeros."""
+    """Check that every parameter receives a gradient that is finite and not all zeros."""
     parameters = dict(decoder.named_parameters())
     learning = {name: p for name, p in parameters.items() if p.requires_grad}
     gradients: dict[str, Tensor | None] = dict.fromkeys(parameters)
@@ -133,7 +133,7 @@ def gradient_flow(decoder: Decoder, tokens_BT: Tensor) -> Check:
 
 @torch.no_grad()
 def recursion_depth(decoder: Decoder, tokens_BT: Tensor) -> Check:
-    """Recurrent layers are really passed three times or more."""
+    """Check that recurrent layers are really passed three times or more."""
     name = "recursion depth"
     layers = [block for block in decoder.blocks if isinstance(block, RecurrentBlock)]
     if not layers:
@@ -167,14 +167,14 @@ def recursion_depth(decoder: Decoder, tokens_BT: Tensor) -> Check:
 
 @torch.no_grad()
 def couplings(decoder: Decoder, tokens_BT: Tensor) -> Check:
-    """Couplings lie in range, and attention follows them: their size, and their length law."""
+    """Check that couplings are in range, and that attention follows their size and length law."""
     name, coupling, config = "attention couplings", decoder.coupling, decoder.config
     if coupling is None:
         return not_applicable(name, "dot-product attention has no coupling")
     kappa_NH = coupling.log_kappa_NH.float().exp()
     low, high = float(kappa_NH.min()), float(kappa_NH.max())
     in_range = KAPPA_RANGE[0] <= low and high <= KAPPA_RANGE[1]
-    length = _telling_length(tokens_BT.shape[1], config.coupling_reference_length)
+    length = _discriminating_length(tokens_BT.shape[1], config.coupling_reference_length)
     gained = kappa_measured(decoder, tokens_BT, length=length).value or 0.0
     plausible = 0 <= gained <= math.log(length)
     with _moved(coupling.log_kappa_NH, add=math.log(2)):
@@ -200,7 +200,7 @@ def couplings(decoder: Decoder, tokens_BT: Tensor) -> Check:
 
 @torch.no_grad()
 def basin_head(decoder: Decoder, tokens_BT: Tensor) -> Check:
-    """The basin head gives simplex points that differ between texts."""
+    """Check that the basin head gives simplex points that differ between texts."""
     name = "basin head"
     if decoder.config.basin_outcomes is None:
         return not_applicable(name, "the kernel has no basin head")
@@ -229,7 +229,7 @@ def _flows(gradient: Tensor | None) -> bool:
 
 
 def _objective(decoder: Decoder, tokens_BT: Tensor) -> Tensor:
-    """Return a number that depends on all there is: next tokens, and the basin of the text."""
+    """Return a number that depends on every parameter: next tokens, and the basin of the text."""
     hidden_BTC = decoder.hidden(tokens_BT)
     loss = decoder.mean_nats(hidden_BTC[:, :-1], tokens_BT[:, 1:])
     if decoder.config.basin_outcomes is not None:
@@ -237,8 +237,8 @@ def _objective(decoder: Decoder, tokens_BT: Tensor) -> Tensor:
     return loss
 
 
-def _telling_length(longest: int, reference: int) -> int:
-    """Return a length at which the running coupling differs from its reference value."""
+def _discriminating_length(longest: int, reference: int) -> int:
+    """Return a length at which the length-dependent coupling differs from its reference value."""
     near = abs(math.log(longest / reference)) < 0.5
     return max(2, longest // 2) if near and longest > 2 else longest
 
@@ -257,7 +257,7 @@ def _gained_at_slope(decoder: Decoder, tokens_BT: Tensor, length: int, slope: fl
 def _moved(
     parameter: Tensor, *, add: float | None = None, to: float | None = None
 ) -> Iterator[None]:
-    """Change a parameter in place for a while."""
+    """Change a parameter in place while the block runs."""
     before = parameter.detach().clone()
     try:
         parameter.add_(add or 0.0) if to is None else parameter.fill_(to)

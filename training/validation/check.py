@@ -1,4 +1,4 @@
-"""What a check found: one record each, and the report made of them."""
+"""Records of pass-or-fail checks, and the report that is made of them."""
 
 import platform
 from collections.abc import Sequence
@@ -16,33 +16,33 @@ REPORT_FILE: Final = "validation_report.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """One question and its answer."""
+    """One check: its question, measurement, limit and verdict."""
 
     name: str
-    """What was asked, in few words."""
+    """The question, in few words."""
     passed: bool | None
-    """None where the question does not apply; the detail says why."""
+    """None where the check does not apply; `detail` says why."""
     value: float | None = None
-    """What was measured."""
+    """Measured value."""
     limit: float | None = None
-    """What it was compared with; the detail says how."""
+    """Limit that the value is compared with; `detail` says how."""
     detail: str
-    """The answer in words."""
+    """The result in words."""
 
     @property
     def verdict(self) -> str:
-        """The answer in one word or two."""
+        """The result: "passed", "FAILED" or "not applicable"."""
         return "not applicable" if self.passed is None else "passed" if self.passed else "FAILED"
 
 
 def not_applicable(name: str, why: str) -> Check:
-    """Return a check that does not apply."""
+    """Return a check that does not apply, with the reason."""
     return Check(name=name, passed=None, detail=why)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationReport:
-    """All checks of one thing, in groups."""
+    """All checks of one target, in groups."""
 
     target: str
     """What was validated: a preset's name or a folder."""

@@ -1,4 +1,4 @@
-"""Validation gates of a finished run: (1) its coordizer, (2) its specialised kernels.
+"""Judge the validation gates of a finished run: (1) its coordizer, (2) its specialised kernels.
 
 A gate is passed when all its checks are; what was not measured has not passed.
 
@@ -24,11 +24,11 @@ from training.validation.trained import in_words
 FULL_VOCABULARY: Final = 32_000
 """Tokens of the coordizer in the full-size recipe."""
 COMPRESSION_CHANGE_MOST: Final = 0.1
-"""Most that bytes per token may differ between training and held-out text, as a logarithm."""
+"""Largest difference of log bytes per token between training and held-out text."""
 GAUGE_LEAST: Final = 0.75
-"""Least gauge of integration: two robust deviations below the reference at most."""
+"""Least Phi gauge: at most two robust deviations below the reference."""
 SHUFFLES: Final = 20
-"""Labellings drawn at random for the silhouette's null."""
+"""Number of random labellings for the silhouette's null."""
 
 
 def coordizer_gate(
@@ -38,7 +38,7 @@ def coordizer_gate(
     *,
     vocab_size: int,
 ) -> tuple[Check, ...]:
-    """Gate 1.
+    """Judge gate 1: the coordizer's size, round trip, compression and basins on held-out text.
 
     Args:
         coordizer: The run's.
@@ -77,12 +77,12 @@ def coordizer_gate(
 def kernels_gate(
     gauges: Mapping[str, float | None], basins_by_kernel: Mapping[str, FloatArray], *, seed: int = 0
 ) -> tuple[Check, ...]:
-    """Gate 2.
+    """Judge gate 2: the kernels' integration, and the separation of their basins.
 
     Args:
         gauges: Kernel -> measured `phi_gauge`; None where it was not measured.
         basins_by_kernel: Kernel -> its basins of held-out texts of its own domain, shape (N, K).
-        seed: Of shuffles and the bootstrap.
+        seed: Seed of shuffles and the bootstrap.
     """
     return (
         *(_gauge(name, gauge) for name, gauge in gauges.items()),
@@ -130,11 +130,11 @@ def _stable_compression(learned: float, fresh: float) -> Check:
 
 
 def _stable_basins(learned: Mapping[str, FloatArray], fresh: Mapping[str, FloatArray]) -> Check:
-    """Held-out text of every domain lies nearest to the domain's own training text."""
+    """Check that held-out text of every domain is nearest to the domain's own training text."""
     name = "stable basins"
     domains = sorted(set(learned) & set(fresh))
     if len(domains) < 2:
-        return not_applicable(name, "one domain alone has no other to be told from")
+        return not_applicable(name, "a single domain has no other to be distinguished from")
     distances_DD = pairwise_distances(
         np.stack([fresh[domain] for domain in domains]),
         np.stack([learned[domain] for domain in domains]),

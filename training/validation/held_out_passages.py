@@ -1,4 +1,4 @@
-"""Held-out passages, and how a kernel and a unigram model do on them.
+"""Cut held-out passages, and score them under a kernel and a unigram model.
 
 Shapes: T tokens of a passage, V vocabulary, N passages.
 """
@@ -19,11 +19,11 @@ from constellation.records import FloatArray, TokenArray
 from training.evaluation.held_out_figures import unigram_nats
 
 PASSAGES: Final = 24
-"""Most passages scored."""
+"""Largest number of passages scored."""
 TOKENS_LEAST: Final = 32
-"""Shorter passages are left out."""
+"""Fewest tokens of a passage; shorter ones are left out."""
 TOKENS_MOST: Final = 512
-"""Longer ones are cut, and where the context is shorter, to that."""
+"""Largest number of tokens of a passage; longer ones are cut to it, or to a shorter context."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,9 +31,9 @@ class HeldOut:
     """Text that a kernel is checked on."""
 
     passages: tuple[TokenArray, ...]
-    """Tokens of each, the end token in front left out; two at least."""
+    """Tokens of each passage without the end token in front; at least two passages."""
     num_bytes: FloatArray
-    """Of each passage, shape (N,)."""
+    """Bytes of each passage, shape (N,)."""
     end_id: int
     """Token that opens every text."""
     unigram_V: FloatArray
@@ -48,7 +48,7 @@ class HeldOut:
         context: int,
         known_N: TokenArray | None = None,
     ) -> "HeldOut":
-        """Cut documents into passages, spread evenly over what there is.
+        """Cut documents into passages, spread evenly over all documents.
 
         Args:
             documents: Tokens of held-out texts.
@@ -95,7 +95,7 @@ class Scores:
     unigram_N: FloatArray
     """Cross-entropy of the unigram model."""
     entropy_N: FloatArray
-    """What the kernel itself expected to need: the entropy of its predictions."""
+    """Entropy of the kernel's predictions: the cross-entropy that the kernel expects."""
 
     def bits_per_byte(self, nats_N: FloatArray, held_out: HeldOut) -> float:
         """Return a total in bits per byte."""

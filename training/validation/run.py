@@ -1,4 +1,4 @@
-"""What is validated: a preset, one kernel's folder, all of a run's, or its gates.
+"""Validate a preset, one kernel's folder, all kernels of a run, or the run's gates.
 
 A run's folder is read as `training/pipeline.py` leaves it; held-out text is its test split.
 """
@@ -33,7 +33,7 @@ from training.validation.held_out_passages import HeldOut
 from training.validation.trained import check_imported, check_trained, read_kernel
 
 GATE_TEXTS = 32
-"""Held-out texts per kernel whose basins are compared."""
+"""Number of held-out texts per kernel whose basins are compared."""
 
 
 def validate_preset(name: str) -> ValidationReport:
@@ -54,7 +54,7 @@ def validate_preset(name: str) -> ValidationReport:
 def validate_kernel(
     folder: Path, *, coordizer: Coordizer | None = None, texts: Sequence[str] = ()
 ) -> ValidationReport:
-    """Check one kernel's architecture and what it learned.
+    """Check one kernel's architecture and its trained weights.
 
     Args:
         folder: The kernel's.
@@ -102,7 +102,7 @@ def validate_run(folder: Path) -> ValidationReport:
         if "architecture" not in groups:
             groups = {"architecture": check_architecture(kernel.decoder), **groups}
         speaks = _speaks(kernel, run.coordizer)
-        held_out, why = None, "it speaks other tokens"
+        held_out, why = None, "it uses other tokens"
         if speaks.passed:
             held_out, why = run.held_out(name, kernel.config.context)
         groups[name] = (files, speaks, *check_trained(kernel.decoder, held_out, why=why))
@@ -147,7 +147,7 @@ def _speaks(kernel: LoadedKernel, coordizer: Coordizer) -> Check:
 
 
 class _RunFolder:
-    """The parts of a run that checks read."""
+    """The parts of a run that the checks read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""Checks of a trained kernel: its files, its weights, what it predicts and what it writes.
+"""Check a trained kernel: its files, weights, predictions and the text it writes.
 
 Shapes: N passages.
 """
@@ -34,13 +34,13 @@ WRITTEN_TOKENS: Final = 48
 TEMPERATURE: Final = 0.8
 GRAM: Final = 4
 REPEATED_MOST: Final = 0.5
-"""Share of runs of four tokens that the text held before, from which writing is degenerate."""
+"""Largest share of 4-token runs that occurred before; from it on, the text is degenerate."""
 CALIBRATION_MOST: Final = 0.25
-"""Largest gap between expected and actual cross-entropy, over the actual one."""
+"""Largest gap between expected and actual cross-entropy, relative to the actual one."""
 
 
 def read_kernel(folder: Path) -> tuple[LoadedKernel | None, Check]:
-    """Read a kernel; whole files whose hash is the one written beside them."""
+    """Load a kernel and check that its files are complete and match the hash beside them."""
     try:
         kernel = open_kernel(folder)
     except ArtifactError as error:
@@ -50,7 +50,7 @@ def read_kernel(folder: Path) -> tuple[LoadedKernel | None, Check]:
 
 
 def check_imported(folder: Path) -> tuple[Check, ...]:
-    """Check the files of a Hugging Face model; what compares tokens does not apply to it."""
+    """Check the files of a Hugging Face model; checks that compare tokens do not apply."""
     try:
         identity = check_model(folder)
     except ArtifactError as error:
@@ -70,12 +70,12 @@ def check_trained(
     seed: int = 0,
     why: str = "no held-out text: give --text",
 ) -> tuple[Check, ...]:
-    """Check what a kernel learned.
+    """Check a kernel's weights, predictions and writing.
 
     Args:
         decoder: The kernel, in evaluation mode.
         held_out: Text it did not learn from; without it, only the weights are checked.
-        seed: Of drawing and of bootstraps.
+        seed: Seed of drawing and of bootstraps.
         why: The reason when there is no text, in words.
     """
     weights = finite_weights(decoder)
@@ -92,7 +92,7 @@ def check_trained(
 
 
 def finite_weights(decoder: Decoder) -> Check:
-    """All weights are numbers."""
+    """Check that all weights are finite numbers."""
     wrong = {
         name: int((~parameter.isfinite()).sum()) for name, parameter in decoder.named_parameters()
     }
@@ -108,7 +108,7 @@ def finite_weights(decoder: Decoder) -> Check:
 
 
 def better_than_unigrams(scores: Scores, held_out: HeldOut, *, seed: int = 0) -> Check:
-    """The kernel needs fewer bits than a unigram model of the same kind of text."""
+    """Check that the kernel needs fewer bits than a unigram model of the same kind of text."""
     kernel = scores.bits_per_byte(scores.kernel_N, held_out)
     unigram = scores.bits_per_byte(scores.unigram_N, held_out)
     gained_N = (scores.unigram_N - scores.kernel_N) / held_out.num_bytes / math.log(2)
@@ -124,7 +124,7 @@ def better_than_unigrams(scores: Scores, held_out: HeldOut, *, seed: int = 0) ->
 
 
 def calibration(scores: Scores, *, seed: int = 0) -> Check:
-    """The entropy the kernel expects is about the cross-entropy it gets."""
+    """Check that the entropy the kernel expects is about the cross-entropy it gets."""
     gap_N = (scores.kernel_N - scores.entropy_N) / scores.kernel_N.mean()
     value = float(gap_N.mean())
     interval = _interval(gap_N, seed)
@@ -140,7 +140,7 @@ def calibration(scores: Scores, *, seed: int = 0) -> Check:
 
 
 def writing(decoder: Decoder, held_out: HeldOut, *, seed: int = 0) -> Check:
-    """What the kernel writes does not repeat itself, and does not end at once."""
+    """Check that the kernel's text does not repeat itself, and does not end at once."""
     shares, written = [], 0
     for index in range(CONTINUATIONS):
         passage = held_out.passages[index % len(held_out.passages)]
@@ -162,7 +162,7 @@ def writing(decoder: Decoder, held_out: HeldOut, *, seed: int = 0) -> Check:
 
 
 def repeated_share(tokens: Sequence[int]) -> float:
-    """Return the share of runs of four tokens that were there before; 1 for fewer than four."""
+    """Return the share of 4-token runs that occurred before; 1 for fewer than four tokens."""
     grams = [tuple(tokens[at : at + GRAM]) for at in range(len(tokens) - GRAM + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 1.0
 
@@ -172,7 +172,7 @@ def _interval(values_N: FloatArray, seed: int) -> tuple[float, float] | None:
 
 
 def in_words(interval: tuple[float, float] | None) -> str:
-    """Return an interval in words, or that there are too few items for one."""
+    """Return an interval in words, or a note that there are too few items for one."""
     if interval is None:
         return f"without an interval, which takes {INTERVAL_ITEMS_MIN} items"
     return f"{interval[0]:+.3f} to {interval[1]:+.3f} (95 %)"

@@ -1,1 +1,1 @@
-"""Small trained additions to a kernel whose own weights stay as they are and are shared."""
+"""Adapters: small trained additions to a kernel whose own weights are frozen and shared."""

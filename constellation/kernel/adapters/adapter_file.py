@@ -1,4 +1,4 @@
-"""An adapter on disk: one safetensors file of kilobytes whose metadata name the base it belongs to.
+"""Save and load an adapter: one small safetensors file whose metadata name its base.
 
 A folder with such a file and no `kernel.json` is a kernel too: the file says where its base lies,
 and `constellation.kernel.adapters.kernel_folder` reads both.
@@ -35,28 +35,28 @@ _KINDS: Final[Mapping[str, type[AdapterConfig]]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterFile:
-    """What an adapter's file holds."""
+    """Contents of an adapter's file."""
 
     config: AdapterConfig
-    """Kind and size."""
+    """Kind and size of the adapter."""
     base_hash: str
     """sha256 (hex) of the base's weights file."""
     base: str
-    """Folder of the base, relative to the adapter's; "" when it was not written down."""
+    """Folder of the base, relative to the adapter's folder; "" when it was not stored."""
     tokenizer_hash: str
-    """sha256 (hex) of the coordizer whose token ids the base speaks."""
+    """sha256 (hex) of the coordizer whose token ids the base uses."""
     facts: Mapping[str, object]
-    """What the trainer wrote down: JSON values."""
+    """Facts that the trainer stored: JSON values."""
     state: Mapping[str, Tensor]
-    """The adapter's numbers."""
+    """Tensors of the adapter by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdaptedKernel(LoadedKernel):
-    """An adapter and its base as one kernel."""
+    """An adapter and its base, loaded as one kernel."""
 
     base: LoadedKernel
-    """Whose tensors it shares."""
+    """The base kernel, whose tensors are shared."""
 
 
 def save_adapter(
@@ -177,7 +177,7 @@ def load_adapted(
 
 
 def is_adapter(folder: Path | str) -> bool:
-    """Return whether a folder holds an adapter and no kernel of its own."""
+    """Return whether a folder holds an adapter and no whole kernel."""
     return (Path(folder) / ADAPTER_FILE).exists() and not (Path(folder) / KERNEL_FILE).exists()
 
 

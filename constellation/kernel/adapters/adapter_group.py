@@ -1,4 +1,4 @@
-"""The numbers of many adapters of one kind and size, and what they add to the rows of a pass.
+"""Store many adapters of one kind and size together, and add their outputs to the rows of a pass.
 
 A family holds adapters with equal names and shapes of tensors: low-rank ones of the same rank on
 the same matrices, or basin-coordinate ones of as many coordinates. Nothing is padded, so that an
@@ -23,7 +23,7 @@ from constellation.kernel.network.sphere import amplitudes
 from constellation.kernel.writing.kernel_stack import Storage
 
 Key = tuple[tuple[str, tuple[int, ...]], ...]
-"""Names and shapes of an adapter's tensors: adapters of the same are one family."""
+"""Names and shapes of an adapter's tensors; adapters with equal keys are one family."""
 
 SPARE: Final = 16
 """Room for one more adapter in so many: storages this small are given memory that was used before,
@@ -32,7 +32,7 @@ files' size, with this 1.03."""
 
 
 class Family(ABC):
-    """Adapters of one kind and size."""
+    """Adapters of one kind and size, stored together."""
 
     def __init__(self) -> None:
         self._storages: dict[str, Storage] = {}
@@ -41,7 +41,7 @@ class Family(ABC):
         self._scratch: Tensor | None = None
 
     def put(self, decoder: Decoder) -> int:
-        """Copy the adapter of a decoder in; return its lane, the lowest that is free."""
+        """Copy a decoder's adapter in; return its lane (index), the lowest that is free."""
         lane = next(n for n in range(len(self._lanes) + 1) if n not in self._lanes)
         for name, number in self._numbers(decoder).items():
             if name not in self._storages:
@@ -51,20 +51,20 @@ class Family(ABC):
         return lane
 
     def drop(self, lane: int) -> None:
-        """Let the next adapter have this lane."""
+        """Free an adapter's lane for the next one."""
         self._lanes.discard(lane)
 
     def begin(self, rows: Gathering | None) -> None:
-        """Say which rows of the next pass have an adapter of this family; None: no row has."""
+        """Set which rows of the next pass have an adapter of this family; None for no row."""
         self._rows = rows
 
     @abstractmethod
     def after_matrix(self, path: str, x_BTI: Tensor, y_BTO: Tensor) -> None:
-        """Add to the products of a matrix, in place."""
+        """Add the adapters' part to the products of a matrix, in place."""
 
     @abstractmethod
     def after_block(self, index: int, x_BTC: Tensor) -> None:
-        """Add to the residual stream after a block, in place."""
+        """Add the adapters' part to the residual stream after a block, in place."""
 
     @abstractmethod
     def _numbers(self, decoder: Decoder) -> dict[str, Tensor]:
@@ -101,7 +101,7 @@ class LowRankFamily(Family):
         rows.add_product(y_BTO, h_MRQ.transpose(1, 2), b_MRO)
 
     def after_block(self, index: int, x_BTC: Tensor) -> None:
-        """Add nothing."""
+        """Do nothing: low-rank adapters act on matrices only."""
 
     def _numbers(self, decoder: Decoder) -> dict[str, Tensor]:
         return {
@@ -127,7 +127,7 @@ class CoordinateFamily(Family):
         self._axes_MCK = None if rows is None else self._gathered(_AXES, rows)
 
     def after_matrix(self, path: str, x_BTI: Tensor, y_BTO: Tensor) -> None:
-        """Add nothing."""
+        """Do nothing: coordinate adapters act after blocks only."""
 
     def after_block(self, index: int, x_BTC: Tensor) -> None:
         """Add P (g * u), each row's own."""
@@ -147,7 +147,7 @@ class CoordinateFamily(Family):
 
 
 def key_of(decoder: Decoder) -> Key:
-    """Return the family of a decoder's adapter; () when it has none."""
+    """Return the key of a decoder's adapter; () when it has none."""
     parts = [
         (path, (*part.a_RI.shape, *part.b_OR.shape))
         for path, part in low_rank_parts(decoder.blocks)

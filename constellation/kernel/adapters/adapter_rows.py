@@ -1,4 +1,4 @@
-"""Which adapters the rows of a pass have, and products of every row with its own small matrices.
+"""Group the rows of a pass by adapter, and multiply each row by its adapter's small matrices.
 
 The numbers of all adapters of a kind lie one after the other. Those that a pass wants are gathered,
 and multiplied in one batched product: for matrices this small that costs less than to put the rows
@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 GATHER_ROWS = 3
-"""What it costs to gather an adapter's matrices, in rows that are copied and multiplied."""
+"""Cost of gathering an adapter's matrices, expressed in rows that are copied and multiplied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gathering:
-    """Adapters of one kind that a pass wants, and the rows for each of them."""
+    """Adapters of one kind that a pass uses, and the rows of each."""
 
     lane_M: Tensor
     """Where their numbers lie; one may be there more than once."""

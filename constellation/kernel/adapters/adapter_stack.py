@@ -1,4 +1,4 @@
-"""Adapters over one base, read in one pass: the base's products are made once for all rows.
+"""Adapters over one base, read in one pass: the base's products are computed once for all rows.
 
 The base's weights are held once, in whatever precision `constellation.kernel.writing.fast_products`
 gives them. Behind every product and block each row gets what its own adapter adds; a row of the
@@ -41,7 +41,7 @@ class _Member:
     """One kernel of a stack."""
 
     family: Family | None
-    """None: the base itself."""
+    """Family of its adapter; None for the base itself."""
     lane: int
 
 
@@ -72,17 +72,17 @@ class AdapterStack:
 
     @property
     def config(self) -> KernelConfig:
-        """The base's."""
+        """Sizes of the base."""
         return self._base.config
 
     @property
     def embedding(self) -> Tensor:
-        """The base's."""
+        """Embedding of the base."""
         return self._base.embedding
 
     @property
     def kernels(self) -> Collection[int]:
-        """Places that are taken."""
+        """Places that are in use."""
         return self._members.keys()
 
     def fits(self, decoder: Decoder) -> bool:
@@ -110,13 +110,13 @@ class AdapterStack:
         return place
 
     def drop(self, kernel: int) -> None:
-        """Let the next kernel have this place."""
+        """Free a kernel's place for the next one."""
         member = self._members.pop(kernel)
         if member.family is not None:
             member.family.drop(member.lane)
 
     def alone(self, kernel: int) -> "OneOfStack":
-        """Return one of the kernels as a network, for as long as it is in the stack."""
+        """Return one of the kernels as a network, valid while the kernel is in the stack."""
         return OneOfStack(self, kernel)
 
     @torch.inference_mode()
@@ -141,11 +141,11 @@ class AdapterStack:
         return self._base.logits(hidden_RC)
 
     def hidden(self, tokens_BT: Tensor, cache: Memory | None = None) -> Tensor:
-        """Refuse: rows of a stack have kernels; see `hidden_of`."""
+        """Raise: every row of a stack needs its kernel; see `hidden_of`."""
         raise ConfigError("rows of a stack have kernels; use hidden_of, or alone(kernel).hidden")
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Refuse: rows of a stack have kernels; see `logits_of`."""
+        """Raise: every row of a stack needs its kernel; see `logits_of`."""
         raise ConfigError("rows of a stack have kernels; use logits_of, or alone(kernel).logits")
 
     def _add_adapters(self) -> None:
@@ -173,12 +173,12 @@ class OneOfStack:
 
     @property
     def config(self) -> KernelConfig:
-        """The base's."""
+        """Sizes of the base."""
         return self._stack.config
 
     @property
     def embedding(self) -> Tensor:
-        """The base's."""
+        """Embedding of the base."""
         return self._stack.embedding
 
     def hidden(self, tokens_BT: Tensor, cache: Memory | None = None) -> Tensor:
@@ -191,7 +191,7 @@ class OneOfStack:
 
 
 class _AdaptedProduct:
-    """A product of the base and what the adapters of its rows add."""
+    """A matrix product of the base plus the parts of the rows' adapters."""
 
     def __init__(self, path: str, matrix: Linear, families: dict[Key, Family]) -> None:
         self._path, self._families = path, families

@@ -1,4 +1,4 @@
-"""Put an adapter on a kernel, take its numbers out, fold it into the kernel's matrices.
+"""Attach an adapter to a kernel, copy its tensors out, or merge it into the kernel's matrices.
 
 `attach` returns a decoder of its own over the very tensors of the base: thousands of adapters cost
 their own numbers and some Python objects each. Only the adapter takes gradients.
@@ -25,12 +25,12 @@ AdapterConfig = LoraConfig | CoordinateConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adapted:
-    """A base with an adapter live on top."""
+    """A kernel with an attached adapter."""
 
     decoder: Decoder
-    """Reads, trains and generates like any other; its base's weights are shared and frozen."""
+    """Network that reads, trains and generates; the base's weights in it are shared and frozen."""
     config: AdapterConfig
-    """What kind of adapter it is."""
+    """Kind and size of the adapter."""
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return the adapter's own parameters by name, in a fixed order."""
@@ -38,7 +38,7 @@ class Adapted:
         return {name: parameter for name, parameter in named if parameter.requires_grad}
 
     def state(self) -> dict[str, Tensor]:
-        """Return copies of the adapter's own numbers, on the CPU."""
+        """Return copies of the adapter's tensors, on the CPU."""
         return {name: p.detach().cpu().clone() for name, p in self.parameters().items()}
 
     @torch.no_grad()
@@ -58,7 +58,7 @@ class Adapted:
             mine[name].copy_(tensor)
 
     def num_parameters(self) -> int:
-        """Return the number of learned numbers."""
+        """Return the number of trained parameters."""
         return sum(parameter.numel() for parameter in self.parameters().values())
 
 
@@ -111,7 +111,7 @@ def merged(adapted: Adapted) -> Decoder:
 
 
 def unmerged(decoder: Decoder, adapted: Adapted) -> Decoder:
-    """Return `decoder` with every scale * B A taken off again: the inverse of `merged`."""
+    """Return `decoder` with every scale * B A subtracted again: the inverse of `merged`."""
     return _moved(decoder, adapted, -1.0)
 
 

@@ -1,4 +1,4 @@
-"""Say in an adapter's file that its base lies somewhere else; its numbers stay as they are.
+"""Rewrite, in the bytes of an adapter's file, where its base lies; tensors stay unchanged.
 
 The file is read and written as bytes, so that the same file gives the same bytes: the library that
 writes such files puts the metadata of two equal files in different orders.

@@ -1,4 +1,4 @@
-"""The basin-coordinate adapter: a kernel steered through 64 coordinates of its hidden state.
+"""Basin-coordinate adapter: steer a kernel through 64 coordinates of its hidden state.
 
 The residual stream after every block is read along K axes, normalised to amplitudes whose squares
 are a point of the simplex of K outcomes, weighted by gates of that block, and written back along
@@ -74,7 +74,7 @@ class Coordinates(nn.Module):
 def install_coordinates(
     blocks: nn.ModuleList, width: int, config: CoordinateConfig, generator: torch.Generator
 ) -> None:
-    """Put the adapter behind every block."""
+    """Add the adapter after every block."""
     like = next(blocks.parameters())
     drawn_CK = torch.randn(width, config.num_coordinates, generator=generator) * width**-0.5
     axes_CK = nn.Parameter(drawn_CK.to(like))

@@ -1,4 +1,4 @@
-"""Open whichever kernel lies in a folder: a whole one, or an adapter with its base."""
+"""Load the kernel in a folder, be it a whole kernel or an adapter with its base."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Make one kernel of several that grew from one base: plain and Fisher-weighted averages.
+"""Average several kernels of one base into one: plain or Fisher-weighted; also adapters.
 
     plain    theta = sum_k w_k theta_k / sum_k w_k
     Fisher   theta = sum_k w_k F_k theta_k / sum_k w_k F_k

@@ -1,4 +1,4 @@
-"""Low-rank adapters: a matrix W acts as W + (alpha / rank) B A while W stays as it is.
+"""Low-rank adapters (LoRA): a matrix W acts as W + (alpha / rank) B A while W is frozen.
 
 B starts at zero, so that an adapted kernel begins as its base, to the bit.
 

@@ -1,1 +1,1 @@
-"""The files of a kernel: checkpoints, weights mapped from files, folders of `transformers`."""
+"""Files of a kernel on disk: checkpoints, memory-mapped weights, `transformers` folders."""

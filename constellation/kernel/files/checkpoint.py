@@ -1,4 +1,4 @@
-"""A kernel on disk: a folder with `weights.safetensors` and `kernel.json`.
+"""Save and load a kernel: a folder with `weights.safetensors` and `kernel.json`.
 
 `kernel.json` holds the configuration, the sha256 of the weights file, the hash of the tokenizer
 the kernel was trained with, and facts for people. It is written last: a folder with a matching
@@ -36,17 +36,17 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedKernel:
-    """A kernel read from disk."""
+    """A kernel read from disk, with its hashes and facts."""
 
     decoder: Decoder
-    """In evaluation mode; its parameters take gradients unless they are shared."""
+    """The network in evaluation mode; its parameters take gradients unless they are shared."""
     config: KernelConfig
     tokenizer_hash: str
-    """sha256 (hex) of the coordizer whose token ids the kernel speaks."""
+    """sha256 (hex) of the coordizer whose token ids the kernel uses."""
     weights_hash: str
     """sha256 (hex) of the weights file: the kernel's identity."""
     facts: Mapping[str, object]
-    """What the trainer wrote down: JSON values."""
+    """Facts that the trainer stored: JSON values."""
 
 
 def save_kernel(

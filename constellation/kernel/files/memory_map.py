@@ -1,4 +1,4 @@
-"""Tensors that are the bytes of a safetensors file: shared by processes, and guarded by hardware.
+"""Map the tensors of a safetensors file into memory, shared by processes and write-protected.
 
 Every process of a machine that maps the same file reads the same pages, which the system loads
 once. They are pages of its cache: what nobody reads for long need not stay in memory. They are
@@ -43,7 +43,7 @@ _LENGTH_BYTES: Final = 8
 
 
 def map_bytes(path: Path) -> mmap.mmap:
-    """Return a file's bytes as memory that nobody can write to.
+    """Return a file's bytes as read-only memory.
 
     Raises:
         ArtifactError: It is empty or cannot be read.

@@ -1,4 +1,4 @@
-"""The folder of a model that `save_pretrained` wrote: which of its files count, and their identity.
+"""Import and verify the files of a model folder that `save_pretrained` wrote.
 
 An imported model is those files with `hugging_face.json`, written last, which holds their sha256: a
 folder with a matching set is whole, anything else is refused. Only safetensors are taken for
@@ -22,18 +22,18 @@ WEIGHTS_FILE: Final = "model.safetensors"
 INDEX_FILE: Final = "model.safetensors.index.json"
 OPTIONAL_FILES: Final = ("generation_config.json",)
 RECORD_FILE: Final = "hugging_face.json"
-"""In the folder of an imported model: the sha256 of its other files."""
+"""Name of the file, in an imported model's folder, with the sha256 of the other files."""
 FORMAT: Final = 1
 """Version of that file's layout."""
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _TELLING = ("*.safetensors", TOKENIZER_FILE, *_PICKLED)
-"""What lies beside the configuration of a model, and of little else."""
+"""Names of files that lie beside a model's configuration and in hardly any other folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFiles:
-    """The identity of an imported model."""
+    """Hashes that identify an imported model."""
 
     tokenizer_hash: str
     """sha256 (hex) of `tokenizer.json`."""
@@ -42,14 +42,14 @@ class ModelFiles:
 
 
 def is_model(folder: Path) -> bool:
-    """Return whether a folder looks like one that `save_pretrained` wrote, whole or not."""
+    """Return whether a folder looks like one that `save_pretrained` wrote, complete or not."""
     if (folder / "kernel.json").exists() or not (folder / CONFIG_FILE).is_file():
         return False
     return any(path for pattern in _TELLING for path in folder.glob(pattern))
 
 
 def is_imported(folder: Path) -> bool:
-    """Return whether a folder among the artifacts holds such a model as a kernel."""
+    """Return whether a folder among the artifacts holds an imported model as a kernel."""
     return (folder / RECORD_FILE).is_file()
 
 

@@ -1,1 +1,1 @@
-"""Causal models of the library `transformers` as kernels: their folders, tokens and networks."""
+"""Serve causal models of the `transformers` library as kernels: folders, tokens, networks."""

@@ -1,4 +1,4 @@
-"""A batch of texts of one model of `transformers`, any of several tokens of which ends a text.
+"""A batch of texts of one `transformers` model, in which any of several tokens ends a text.
 
 Models of conversations have one such token for a turn and one for a document.
 """

@@ -1,4 +1,4 @@
-"""Reading a causal model of `transformers` from a folder: whole, safe and without a network.
+"""Load a causal `transformers` model from a folder, completely, safely and without a network.
 
 `transformers` is an optional package, imported when the first such model is read. Nothing is ever
 fetched, no code of a folder is run, and weights come from safetensors only.
@@ -35,21 +35,21 @@ _REFUSALS = (
     TypeError,
     ValueError,
 )
-"""What a library raises when it meets a model, or a use of it, that it does not know."""
+"""Errors that the library raises for a model, or a use of it, that it does not support."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedModel:
-    """A model that is ready to write."""
+    """A loaded model with its tokens, ready to generate."""
 
     name: str
-    """Of its folder."""
+    """Name of its folder."""
     network: HuggingFaceNetwork
     tokens: ModelTokens
     opening_id: int | None
     """Stands before a text whose first token is scored; None: the model has no such token."""
     end_ids: tuple[int, ...]
-    """Each ends a text; may be empty."""
+    """Tokens each of which ends a text; may be empty."""
     num_parameters: int
 
 
@@ -108,7 +108,7 @@ def _library() -> Any:
 
 
 def _check_architecture(folder: Path, transformers: Any) -> None:
-    """Refuse before anything large is read what is no causal language model."""
+    """Raise, before large files are read, for a model that is not a causal language model."""
     described = read_json(folder / CONFIG_FILE)
     named = described.get("architectures") or ["?"]
     causal = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

@@ -1,4 +1,4 @@
-"""A causal model of `transformers` with our storage of keys and values: what a `Batch` drives.
+"""Run a causal `transformers` model on our storage of keys and values, as a `Batch` needs it.
 
 The library's own batches are of texts that begin together. Here the model is handed, in place of
 its cache, an object that appends to a `SlotRows`; with the place of every token and the mask that
@@ -21,27 +21,27 @@ from constellation.kernel.network.cache import KVCache, LayerCache
 from constellation.kernel.network.slots import SlotCache, SlotRows
 
 _TOLERANCE = 1e-3
-"""Largest difference of a logit, relative to the largest one: rounding stays far below it."""
+"""Largest difference of a logit, relative to the largest logit; rounding stays far below it."""
 _PROBE_TOKENS = 7
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelShape:
-    """What is known of a model beforehand."""
+    """Sizes of a model that are known before it is run."""
 
     context: int
     vocab_size: int
     num_layers: int
     num_heads: int
-    """Of keys and values; queries may have more."""
+    """Number of heads of keys and values; queries may have more."""
     head_dim: int
 
     def num_passes(self) -> int:
-        """Return how often a token passes a layer, all layers together."""
+        """Return the number of layer passes of a token, summed over all layers."""
         return self.num_layers
 
     def loops_of(self, layer: int) -> int:
-        """Return how often it passes this one."""
+        """Return the number of passes of a token through one layer."""
         return 1
 
 
@@ -101,7 +101,7 @@ class HuggingFaceNetwork:
 
 
 class _Past:
-    """The keys and values of one forward pass, as the layers of a model ask for them."""
+    """The keys and values of one forward pass, in the interface that a model's layers use."""
 
     def __init__(self, rows: SlotRows, num_layers: int) -> None:
         self._layers: list[LayerCache] = [rows.layer(index)[0] for index in range(num_layers)]
@@ -114,12 +114,12 @@ class _Past:
         return self._layers[layer_idx].append(key_BHTD, value_BHTD)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return the positions of the longest row."""
+        """Return the number of positions of the longest row."""
         return self._length
 
 
 class _Shapes:
-    """Notes what layers would keep, and keeps nothing."""
+    """Records the shapes of keys and values that layers would store, and stores none."""
 
     def __init__(self) -> None:
         self.seen: dict[int, tuple[torch.Size, torch.Size]] = {}
@@ -162,7 +162,7 @@ def check_network(network: HuggingFaceNetwork, model: Any) -> None:
 
 @torch.inference_mode()
 def _kept_shape(trunk: Any) -> tuple[int, int, int]:
-    """Return the number of layers, of heads with keys and of channels of a head."""
+    """Return the numbers of layers, of key heads, and of channels of a head."""
     shapes = _Shapes()
     bias_11TL = torch.zeros(1, 1, 1, 1)
     trunk(
@@ -180,7 +180,7 @@ def _kept_shape(trunk: Any) -> tuple[int, int, int]:
 
 
 def _places(cache: SlotRows, tokens_BT: Tensor) -> Tensor:
-    """Return the place of every token in its text, shape (B, T)."""
+    """Return the position of every token in its text, shape (B, T)."""
     places = cache.positions(tokens_BT.shape[1])
     if isinstance(places, slice):
         places = torch.arange(places.start, places.stop, device=tokens_BT.device)

@@ -1,4 +1,4 @@
-"""The faster matrix products of `fast_products` for a network of the library `transformers`."""
+"""Replace the matrix products of a `transformers` network by those of `fast_products`."""
 
 from collections.abc import Iterator
 from typing import Any

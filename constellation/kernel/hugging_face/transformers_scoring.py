@@ -1,4 +1,4 @@
-"""How many nats a model of `transformers` needs for a text, in its own tokens."""
+"""Score a text under a `transformers` model: nats of the text's tokens."""
 
 from math import log
 

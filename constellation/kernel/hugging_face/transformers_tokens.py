@@ -1,4 +1,4 @@
-"""A model's own tokens: text to ids by its `tokenizer.json`, and the bytes that an id stands for.
+"""A `transformers` model's own tokens: text to ids, and the bytes that each id stands for.
 
 With the bytes of a token, text comes out of tokens as it does for our own kernels, never half a
 character (`constellation/coordizer/text_stream.py`). They are known for the two kinds of vocabulary
@@ -78,7 +78,7 @@ def read_tokens(folder: Path, *, vocab_size: int, num_embeddings: int | None = N
 
 
 def _check_ids(path: Path, tokenizer: Tokenizer, num_known: int) -> None:
-    """Refuse a tokenizer with ids beyond the model's: a text that has one could not be read."""
+    """Raise for a tokenizer with ids beyond the model's, since texts with them cannot be read."""
     beyond = {
         index: token
         for token, index in tokenizer.get_vocab(with_added_tokens=True).items()
@@ -113,7 +113,7 @@ def _token_bytes(
 
 
 def _kind(path: Path, decoder: Any) -> Callable[[str], bytes]:
-    """Return how token strings of this vocabulary become bytes."""
+    """Return how token strings of this vocabulary are turned into bytes."""
     kinds = {part.get("type") for part in _parts(decoder)}
     if "ByteLevel" in kinds:
         return token_to_bytes
@@ -137,7 +137,7 @@ def _spaced_bytes(token: str) -> bytes:
 
 
 def _check_bytes(path: Path, tokenizer: Tokenizer, tokens: ModelTokens) -> None:
-    """Compare the bytes with what the library itself makes of the same tokens."""
+    """Compare the bytes with the text that the library itself decodes from the same tokens."""
     ids = tokens.encode(_PROBE, opens=False)
     joined = b"".join(tokens.token_bytes[index] for index in ids).decode(errors="replace")
     # A space that the vocabulary puts before a text is no part of it; the library takes it off.

@@ -1,1 +1,1 @@
-"""The network of a kernel: its configuration, its layers, and the keys and values that it keeps."""
+"""The network of a kernel: configuration, layers, and the cache of keys and values."""

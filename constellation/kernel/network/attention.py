@@ -1,4 +1,4 @@
-"""Causal attention on the statistical manifold, all of it through one fused product.
+"""Causal multi-head attention of every kind, with its learned coupling and rotary positions.
 
 Per head, query and key are unit vectors and the logit is kappa times the cosine of their geodesic
 angle, so `scaled_dot_product_attention` serves every kind: no T x T x D broadcast, no arccosine of
@@ -25,15 +25,17 @@ from constellation.kernel.network.config import KernelConfig
 from constellation.kernel.network.sphere import amplitudes, simplex_roots
 
 COUPLING_FLOOR = 0.1
-"""Least factor of the running coupling: attention never turns round, however steep beta is."""
+"""Least factor of the length-dependent coupling: attention never reverses, however steep beta
+is."""
 
 
 Positions = slice | Tensor
-"""Places of new tokens, from 0: the same for all sequences, or of each, int64 of shape (B, 1)."""
+"""Positions of new tokens, from 0: one list for all sequences, or one per sequence, int64 of shape
+(B, 1)."""
 
 
 class Linear(nn.Linear):
-    """A matrix whose values come from `Decoder.initialise` or a checkpoint.
+    """A matrix product whose values are set by `Decoder.initialise` or a checkpoint, not by torch.
 
     Attributes:
         product: Computes x W^T + b without gradients, in place of `functional.linear`; set by
@@ -52,10 +54,10 @@ class Linear(nn.Linear):
         return super().forward(x)
 
     def reset_parameters(self) -> None:
-        """Leave the memory as it is: the decoder fills it."""
+        """Leave the memory uninitialised: the decoder fills it."""
 
     def initialise(self, generator: torch.Generator, std: float) -> None:
-        """Draw the matrix; a bias starts at 0."""
+        """Draw the matrix at random and set a bias to 0."""
         self.weight.normal_(0.0, std, generator=generator)
         if self.bias is not None:
             self.bias.zero_()
@@ -73,10 +75,10 @@ class Coupling(nn.Module):
             self.beta_NH = nn.Parameter(torch.zeros(shape))
 
     def forward(self, positions: Positions) -> Tensor:
-        """Return the length of every query and key vector.
+        """Return the lengths (norms) of query and key vectors of all layers.
 
         Args:
-            positions: Of the new tokens, counted from 0.
+            positions: Positions of the new tokens, counted from 0.
 
         Returns:
             Shape (N, T, 2, H, 1), or (N, 1, 2, H, 1) without running coupling: kappa_h(L) on the
@@ -138,7 +140,7 @@ class Attention(nn.Module):
 
     @property
     def logit_scale(self) -> float:
-        """Factor of the products of queries and keys: the coupling is in the queries already."""
+        """Factor of the products of queries and keys; the coupling is contained in the queries."""
         return 1.0 if self.config.has_coupling else self.config.head_dim**-0.5
 
     def project(
@@ -155,7 +157,7 @@ class Attention(nn.Module):
         return query.transpose(1, 2), key.transpose(1, 2), value.view(B, T, H, D).transpose(1, 2)
 
     def _points(self, v_BTSHD: Tensor, scale_TSH1: Tensor | None) -> Tensor:
-        """Return the vectors as the kind's geometry has them, before positions turn them."""
+        """Return the vectors as points of the kind's geometry, before rotary positions."""
         if scale_TSH1 is None:
             return v_BTSHD
         if self.config.attention == "qfi":
@@ -170,12 +172,12 @@ def attend(
     cache: LayerCache | None,
     logit_scale: float,
 ) -> Tensor:
-    """Return the values that each query sees, weighted, heads side by side, shape (B, T, C).
+    """Return the attention-weighted values, heads side by side, shape (B, T, C).
 
     Args:
-        query_BHTD: Of the new positions.
-        key_BHTD: Of the new positions.
-        value_BHTD: Of the new positions.
+        query_BHTD: Queries of the new positions.
+        key_BHTD: Keys of the new positions.
+        value_BHTD: Values of the new positions.
         cache: Keys and values of earlier positions; the new ones are appended.
         logit_scale: Factor of the products of queries and keys.
     """
@@ -197,10 +199,10 @@ def attend(
 
 
 def rotate(v_BTSHD: Tensor, phases_T11D: Tensor) -> Tensor:
-    """Turn adjacent pairs of channels by their position's phases: one complex product.
+    """Rotate adjacent pairs of channels by the phases of their position: one complex product.
 
-    Turning is an isometry of the sphere, so products depend on relative positions only, and at
-    equal positions are those of the points themselves.
+    The rotation is an isometry of the sphere, so products depend on relative positions only, and
+    at equal positions equal those of the unrotated points.
 
     Args:
         v_BTSHD: float32.
@@ -244,7 +246,7 @@ def log_length_table(context: int, reference: int, device: torch.device) -> Tens
 
 
 def _mask(num_new: int, num_visible: int, device: torch.device) -> Tensor | None:
-    """Return what each new position sees, shape (T, L); None where the plain causal form does."""
+    """Return which keys each new position sees, shape (T, L); None where plain causality does."""
     if num_new == num_visible:
         return None
     ones = torch.ones(num_new, num_visible, dtype=torch.bool, device=device)

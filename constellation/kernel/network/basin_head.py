@@ -1,4 +1,4 @@
-"""The kernel's own basin: where it places a text on the simplex, read off its hidden states.
+"""Basin head: map a kernel's final hidden states to the text's point on the simplex.
 
     v = W mean_t(h_t),  p = (v^2 + floor) / sum(v^2 + floor)
 
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from constellation.geometry import from_root
 
 FLOOR: Final = 1e-12
-"""Added to every v^2: the zero vector maps to the uniform point, with gradient 0. At |v| near 1 it
-moves p by less than float32 resolves."""
+"""Added to every v^2, so that the zero vector maps to the uniform point with gradient 0; at |v|
+near 1 it moves p by less than float32 resolves."""
 
 
 class BasinHead(nn.Module):
-    """Maps final hidden states to one point of the simplex per sequence.
+    """Maps the final hidden states of a sequence to one point of the simplex.
 
     Args:
         width: Channels C of the hidden states.
@@ -34,7 +34,7 @@ class BasinHead(nn.Module):
         self.weight = nn.Parameter(torch.empty(outcomes, width))
 
     def forward(self, hidden_BTC: Tensor) -> Tensor:
-        """Return simplex points, shape (B, K), float32 or wider, whatever autocast says."""
+        """Return simplex points, shape (B, K), float32 or wider, also under autocast."""
         with torch.autocast(hidden_BTC.device.type, enabled=False):
             dtype = torch.promote_types(hidden_BTC.dtype, torch.float32)
             v_BK = hidden_BTC.to(dtype).mean(1) @ self.weight.to(dtype).T
@@ -42,5 +42,5 @@ class BasinHead(nn.Module):
             return p_BK
 
     def initialise(self, generator: torch.Generator, std: float) -> None:
-        """Draw the matrix."""
+        """Draw the matrix at random."""
         self.weight.normal_(0.0, std, generator=generator)

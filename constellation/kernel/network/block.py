@@ -1,4 +1,4 @@
-"""One decoder block of either style: attention and an MLP around the residual stream.
+"""A decoder block in either style (pre-norm or post-norm): attention and an MLP.
 
 Shapes: B sequences, T positions, C channels.
 Sources: Xiong et al. (2020), where norms go; Shazeer (2020), GLU variants; Radford et al. (2018),
@@ -20,7 +20,7 @@ from constellation.kernel.network.norm import RMSNorm
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """Pre-norm block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, config: KernelConfig) -> None:
         super().__init__()
@@ -45,13 +45,13 @@ class Block(nn.Module):
         scale: Tensor | None,
         caches: Sequence[LayerCache],
     ) -> None:
-        """Append the keys and values of `x_BTC` to caches without computing anything else."""
+        """Append the keys and values of `x_BTC` to caches, without computing any output."""
         _, key, value = self.attention.project(self.attention_norm(x_BTC), phases, scale)
         for cache in caches:
             cache.append(key, value)
 
     def initialise(self, generator: torch.Generator, std: float, num_residuals: int) -> None:
-        """Draw the matrices; those that write to the residual stream are smaller."""
+        """Draw the matrices; those that write to the residual stream get smaller values."""
         for matrix in (self.attention.qkv, self.gate_up):
             matrix.initialise(generator, std)
         for matrix in (self.attention.out, self.down):
@@ -59,7 +59,7 @@ class Block(nn.Module):
 
 
 class PostNormBlock(nn.Module):
-    """norm(x + attention(x)), then norm(x + mlp(x)); two matrices with GELU, biases everywhere."""
+    """Post-norm block: norm(x + attention(x)), then norm(x + mlp(x)); GELU MLP, biases."""
 
     def __init__(self, config: KernelConfig) -> None:
         super().__init__()
@@ -84,13 +84,13 @@ class PostNormBlock(nn.Module):
         scale: Tensor | None,
         caches: Sequence[LayerCache],
     ) -> None:
-        """Append the keys and values of `x_BTC` to caches without computing anything else."""
+        """Append the keys and values of `x_BTC` to caches, without computing any output."""
         _, key, value = self.attention.project(x_BTC, phases, scale)
         for cache in caches:
             cache.append(key, value)
 
     def initialise(self, generator: torch.Generator, std: float, num_residuals: int) -> None:
-        """Draw the matrices; those that write to the residual stream are smaller."""
+        """Draw the matrices; those that write to the residual stream get smaller values."""
         for matrix in (self.attention.qkv, self.up):
             matrix.initialise(generator, std)
         for matrix in (self.attention.out, self.down):
@@ -98,5 +98,5 @@ class PostNormBlock(nn.Module):
 
 
 def make_block(config: KernelConfig) -> Block | PostNormBlock:
-    """Return a block of the configured style."""
+    """Return a block of the style that the configuration names."""
     return Block(config) if config.is_modern else PostNormBlock(config)

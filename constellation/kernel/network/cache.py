@@ -1,4 +1,4 @@
-"""Keys and values of the positions a kernel has read, preallocated for one batch of sequences.
+"""KV cache: keys and values of the tokens a kernel has read, for sequences of equal length.
 
 A layer that is passed several times has one cache per pass: a pass attends to what the same pass
 of earlier positions left.
@@ -17,21 +17,21 @@ from constellation.errors import ConfigError, InvalidPrompt
 
 
 class CachedShape(Protocol):
-    """What storage for keys and values needs to know of a network; `KernelConfig` says it."""
+    """Sizes of a network that a cache of keys and values needs; `KernelConfig` has them."""
 
     @property
     def context(self) -> int:
-        """Tokens that can be read and written together, but for the last one written."""
+        """Largest number of tokens read and written together, not counting the last one written."""
         ...
 
     @property
     def num_layers(self) -> int:
-        """Layers with keys and values."""
+        """Number of layers with keys and values."""
         ...
 
     @property
     def num_heads(self) -> int:
-        """Heads that have keys and values of their own."""
+        """Number of heads that have keys and values of their own."""
         ...
 
     @property
@@ -40,28 +40,28 @@ class CachedShape(Protocol):
         ...
 
     def num_passes(self) -> int:
-        """Return how often a token passes a layer, all layers together."""
+        """Return the number of layer passes of a token, summed over all layers."""
         ...
 
     def loops_of(self, layer: int) -> int:
-        """Return how often it passes this one."""
+        """Return the number of passes of a token through one layer."""
         ...
 
 
 def first_passes(config: CachedShape) -> list[int]:
-    """Return where each layer's passes begin among those of all layers, and where the last end."""
+    """Return the index of each layer's first pass among all layers' passes, and their total."""
     return list(accumulate(map(config.loops_of, range(config.num_layers)), initial=0))
 
 
 class KVCache:
-    """A fixed buffer of keys, their positions applied, and values.
+    """A preallocated buffer of values, and of keys with their positions applied.
 
     One writer: the decoder appends to every pass of every layer in a forward pass and then advances
     `length`.
 
     Attributes:
-        length: Positions held, the same for all sequences.
-        capacity: Positions that fit, at most the context of the kernel.
+        length: Number of positions stored, the same for all sequences.
+        capacity: Number of positions that fit, at most the context of the kernel.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class KVCache:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the buffer."""
+        """Size of the buffer in bytes."""
         return self._store.numel() * self._store.element_size()
 
     def reserve(self, num_new: int) -> None:
@@ -96,12 +96,12 @@ class KVCache:
             raise InvalidPrompt(length=self.length + num_new, limit=self.capacity)
 
     def layer(self, index: int) -> "tuple[LayerCache, ...]":
-        """Return the views that the passes of layer `index` append to: one unless it recurs."""
+        """Return the views that layer `index` appends to: one per pass, several if recurrent."""
         passes = range(self._first_pass_N[index], self._first_pass_N[index + 1])
         return tuple(LayerCache(self._store[number], self.length) for number in passes)
 
     def positions(self, num_new: int) -> slice:
-        """Return the places of `num_new` tokens that come next."""
+        """Return the positions of the next `num_new` tokens."""
         return slice(self.length, self.length + num_new)
 
     def advance(self, num_new: int) -> None:
@@ -109,7 +109,7 @@ class KVCache:
         self.length += num_new
 
     def truncate(self, length: int) -> None:
-        """Forget the positions from `length` on; what is left is as if they were never read."""
+        """Drop all positions from `length` on, as if they had never been read."""
         if not 0 <= length <= self.length:
             raise ConfigError(f"cannot truncate {self.length} positions to {length}")
         self.length = length
@@ -121,7 +121,7 @@ class LayerCache:
     Attributes:
         bias_B11L: Added to the logits of a single new token: -inf where a sequence has no key;
             None when all are equally long.
-        attend: Does what `attention.attend` does in its place; None: it is done there.
+        attend: Function that replaces `attention.attend`; None uses that function itself.
     """
 
     bias_B11L: Tensor | None = None

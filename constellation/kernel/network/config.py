@@ -1,4 +1,4 @@
-"""What a kernel is: its configuration, the presets, and the cost formulas that go with them.
+"""Configuration of a kernel's network: sizes and geometry, presets, and cost formulas.
 
 The formulas are compared with counted values in `tests/kernel/test_config.py`. Imports no torch, so
 that planning and command lines stay light; holds no weights.
@@ -22,7 +22,7 @@ Style = Literal["modern", "post_norm"]
 STYLES: Final[tuple[str, ...]] = get_args(Style)
 
 LOOPS_LEAST: Final = 3
-"""Fewest passes of a recurrent layer: with less there is no step to compare another with."""
+"""Fewest passes of a recurrent layer; with fewer there are no two steps to compare."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,22 +30,22 @@ class KernelConfig:
     """Shape and geometry of one decoder-only kernel."""
 
     vocab_size: int
-    """Tokens of its coordizer."""
+    """Number of tokens in the kernel's vocabulary."""
 
     width: int
-    """Channels of the residual stream."""
+    """Number of channels of the residual stream."""
 
     num_layers: int
-    """Decoder blocks; one whose weights are used several times counts once."""
+    """Number of decoder blocks; a block whose weights are used several times counts once."""
 
     num_heads: int
     """Attention heads of each block; `width / num_heads` channels each, an even number."""
 
     mlp_width: int
-    """Hidden channels of the MLP."""
+    """Number of hidden channels of the MLP."""
 
     context: int
-    """Most tokens the kernel reads at once."""
+    """Largest number of tokens that the kernel reads at once."""
 
     style: Style = "modern"
     """`modern`: pre-norm RMSNorm, rotary positions, SwiGLU, tied embedding, no biases. `post_norm`:
@@ -56,7 +56,7 @@ class KernelConfig:
     """Geometry of queries and keys: `dot` is the usual scaled product, the baseline."""
 
     running_coupling: bool = True
-    """Whether kappa runs with the number of visible keys. `dot` has no kappa and ignores it."""
+    """Whether kappa changes with the number of visible keys. `dot` has no kappa and ignores it."""
 
     coupling_start: float = 10.0
     """kappa of every head before training: the inverse temperature of cosines in [-1, 1]."""
@@ -65,7 +65,7 @@ class KernelConfig:
     """L_ref: the number of visible keys, in tokens, at which the running coupling equals kappa."""
 
     beta_frozen: float | None = None
-    """Slope of the running coupling held at this value; None learns one per head from 0."""
+    """Fixed slope of the coupling with length; None learns one slope per head, starting at 0."""
 
     simplex_scale: float = 4.0
     """s of `fisher_rao`: channels are multiplied by it before the softmax. Others ignore it."""
@@ -81,14 +81,14 @@ class KernelConfig:
 
     depth_threshold: float | None = None
     """Radians: a token stops looping when a pass moves its next-token distribution by less than
-    this Fisher-Rao distance. None: the depth is fixed."""
+    this Fisher-Rao distance. None fixes the depth."""
 
     basin_outcomes: int | None = None
-    """Outcomes of the basin head: those of the coordizer; None leaves the head out."""
+    """Number of outcomes of the basin head, equal to the coordizer's; None leaves the head out."""
 
     frozen_input: bool = False
-    """Whether tokens are read through a table that training leaves alone, such as one of another
-    model; the embedding is then the output matrix only. For `modern`."""
+    """Whether tokens are read through a table that is not trained, such as one of another model;
+    the embedding is then the output matrix only. For `modern`."""
 
     rotary_base: float = 10_000.0
     """Ratio of the slowest to the fastest rotary wavelength. `post_norm` ignores it."""
@@ -127,30 +127,30 @@ class KernelConfig:
 
     @property
     def has_coupling(self) -> bool:
-        """Whether heads carry a learned kappa: all kinds but `dot`."""
+        """Whether heads have a learned kappa: all kinds but `dot`."""
         return self.attention != "dot"
 
     @property
     def learns_beta(self) -> bool:
-        """Whether heads carry a learned beta."""
+        """Whether heads have a learned beta."""
         return self.has_coupling and self.running_coupling and self.beta_frozen is None
 
     @property
     def has_adaptive_depth(self) -> bool:
-        """Whether tokens decide how often they pass a recurrent layer."""
+        """Whether each token's number of passes through a recurrent layer depends on the token."""
         return self.depth_threshold is not None
 
     def loops_of(self, layer: int) -> int:
-        """Return how many passes a layer makes at most: 1, or `loops_max` if it recurs."""
+        """Return the largest number of passes through a layer: 1, or `loops_max` if it recurs."""
         return self.loops_max if layer in self.recurrent_layers else 1
 
     def num_passes(self, loops: int | None = None) -> int:
-        """Return the block passes of one token when recurrent layers make `loops` (None: most)."""
+        """Return a token's block passes when recurrent layers make `loops`; None takes the most."""
         loops = self.loops_max if loops is None else loops
         return self.num_layers + len(self.recurrent_layers) * (loops - 1)
 
     def num_parameters(self) -> int:
-        """Return the number of learned numbers; shared ones (embedding, passes) count once."""
+        """Return the number of trained numbers; shared ones (embedding, passes) count once."""
         couplings = self.num_layers * self.num_heads * (self.has_coupling + self.learns_beta)
         gates = len(self.recurrent_layers) * (self.width + 1)
         basin_head = (self.basin_outcomes or 0) * self.width
@@ -216,7 +216,7 @@ class KernelConfig:
         return biases + 2 * (2 * self.width)
 
     def _outer_parameters(self) -> int:
-        """Return the numbers outside the blocks: embedding, positions, last norm, head."""
+        """Return the parameters outside the blocks: embedding, positions, last norm, head."""
         embedding = self.vocab_size * self.width
         if self.is_modern:
             return embedding + self.width

@@ -1,4 +1,4 @@
-"""The kernel itself: a causal decoder-only language model, readable top to bottom.
+"""The kernel's network: a causal decoder-only language model, from token ids to logits.
 
 Of the style `modern`: pre-norm RMSNorm, rotary positions, SwiGLU, tied embedding, KV cache, no
 biases. Of `post_norm`: learned positions, and a head of its own; see `block.py` for the rest.
@@ -27,20 +27,20 @@ from constellation.kernel.network.recursion import Depths, RecurrentBlock
 from constellation.kernel.network.slots import SlotRows
 
 Memory = KVCache | SlotRows
-"""What was read before: of sequences that are equally long, or each of its own length."""
+"""Cache of what was read before: of sequences of equal length, or of different lengths."""
 
 
 class Decoder(nn.Module):
-    """A kernel's network.
+    """A causal language model: the network of one kernel.
 
     Attributes:
         output_product: Makes logits without gradients, in place of `functional.linear`; set by
             `constellation.kernel.writing.fast_products.prepare`.
 
     Args:
-        config: Its shape and geometry.
-        seed: Of the initial weights, which are the same on every machine; None leaves the memory
-            as it is, for a loader that overwrites all of it.
+        config: Shape and geometry of the network.
+        seed: Seed of the initial weights, which are the same on every machine; None leaves the
+            memory uninitialised, for a loader that overwrites all of it.
     """
 
     output_product: Callable[[Tensor], Tensor] | None = None
@@ -73,7 +73,7 @@ class Decoder(nn.Module):
 
         Args:
             tokens_BT: Token ids, int64 or int32.
-            cache: What was read before; the new positions are appended to it.
+            cache: Keys and values of earlier tokens; the new positions are appended to it.
 
         Raises:
             InvalidPrompt: If there is no token, or more than the context or the cache holds.
@@ -87,7 +87,7 @@ class Decoder(nn.Module):
 
         Args:
             tokens_BT: Token ids, int64 or int32.
-            cache: What was read before; the new positions are appended to it.
+            cache: Keys and values of earlier tokens; the new positions are appended to it.
             depths: Counts the passes through recurrent layers; the caller's own.
         """
         positions = self.reserve(tokens_BT.shape[1], cache)
@@ -162,20 +162,20 @@ class Decoder(nn.Module):
 
     @property
     def output_weight(self) -> Tensor:
-        """The matrix that makes logits, shape (V, C): the embedding where it is tied."""
+        """Matrix that makes logits, shape (V, C): the embedding where the two are tied."""
         return self.embedding if self.head is None else self.head.weight
 
     @property
     def output_bias(self) -> Tensor | None:
-        """What is added to the logits, shape (V,); None in the style `modern`."""
+        """Bias of the logits, shape (V,); None in the style `modern`."""
         return None if self.head is None else self.head.bias
 
     def parameter_groups(self, *, weight_decay: float) -> list[dict[str, object]]:
-        """Return what an optimiser wants: matrices decay, vectors and couplings do not.
+        """Return parameters grouped for an optimiser: matrices decay, vectors and couplings do not.
 
         Frozen parameters, such as those under an adapter, are left out.
 
-        A decayed log-coupling would pull kappa to 1, a decayed norm to silence.
+        Decay of a log-coupling would pull kappa to 1, decay of a norm would pull its output to 0.
         """
         named = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         decays = [p for name, p in named if p.ndim > 1 and not name.startswith("coupling.")]
@@ -187,7 +187,7 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw all matrices anew; norms, couplings and slopes keep their starting values."""
+        """Draw all matrices again; norms, couplings and slopes keep their starting values."""
         std = self.config.init_std
         self.embedding.normal_(0.0, std, generator=generator)
         for block in self.blocks:
@@ -201,7 +201,7 @@ class Decoder(nn.Module):
             self.frozen_input.normal_(0.0, std, generator=generator)
 
     def _placed(self, tokens_BT: Tensor, positions: Positions) -> tuple[Tensor, Tensor | None]:
-        """Return the embedded tokens, and the rotary phases of their places if it is by those."""
+        """Return the embedded tokens, and their rotary phases if the style has rotary positions."""
         table_VC = self.embedding if self.frozen_input is None else self.frozen_input
         x_BTC = functional.embedding(tokens_BT, table_VC)
         if self.positions is None:
@@ -209,5 +209,5 @@ class Decoder(nn.Module):
         return x_BTC + self.positions[positions], None
 
     def _readout(self, x_RC: Tensor) -> Tensor:
-        """Return the logits that the residual stream stands for between passes, shape (R, V)."""
+        """Return the logits of a residual stream between two passes, shape (R, V)."""
         return self.logits(self.normalised(x_RC))

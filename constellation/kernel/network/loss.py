@@ -1,4 +1,4 @@
-"""Cross-entropy of an output matrix without ever holding all logits.
+"""Cross-entropy of an output matrix, computed in chunks so that not all logits are held.
 
 For a vocabulary of 32,000 the logits of 12 x 512 positions take 786 MB; here they exist a chunk at
 a time, and the gradients of a chunk are made while its logits are still in the cache. The same
@@ -15,14 +15,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 IGNORED: Final = -100
-"""Target of a position that does not count."""
+"""Target value of a position that does not count."""
 
 CHUNK_LOGITS: Final = 1 << 22
-"""Logits held at once (16 MB in float32), at least one row. Fewer would add to the weight's
-gradient more often, more would need fresh pages from the system for every chunk."""
+"""Number of logits held at once (16 MB in float32), at least one row. A smaller number would add to
+the weight's gradient more often, a larger one would need fresh memory pages for every chunk."""
 
 SLICE_NUMBERS: Final = 1 << 20
-"""Numbers of the weight's gradient that are converted and added at once (4 MB in float32)."""
+"""Entries of the weight's gradient that are converted and added at once (4 MB in float32)."""
 
 
 def token_nats(
@@ -56,7 +56,7 @@ def mean_nats(
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Mean cross-entropy; gradients are made in the forward pass and scaled in the backward."""
+    """Mean cross-entropy; gradients are computed in the forward pass and scaled in the backward."""
 
     @staticmethod
     def forward(

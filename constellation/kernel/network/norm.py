@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation with a lean backward pass.
+"""Root-mean-square normalisation (RMSNorm) with a backward pass that stores little.
 
 Eager `torch.nn.functional.rms_norm` falls apart into many small operations in its backward pass
 on CPUs (about four times the time of this form at 768 x 128). The mathematics is the same:

@@ -1,4 +1,4 @@
-"""The recursive integrator: one block passed several times with the same weights.
+"""Recursive integrator: one block that is passed several times with the same weights.
 
     x <- x + sigma(gate(x)) (F(x) - x),   F a decoder block, `loops_min` to `loops_max` passes
 
@@ -13,11 +13,11 @@ causality holds, and a text gives the same result alone, in a batch, in pieces a
 rounding: a step within rounding of the threshold may fall on either side.) The mean over tokens is
 what is reported, see `Depths`.
 
-A token that has stopped keeps its state. For tokens that go on, its keys and values at the further
-passes are those of this state; with a cache they are written down when the last token of a call
+A token that has stopped keeps its state. For tokens that continue, its keys and values at the
+further passes are those of this state; with a cache they are stored when the last token of a call
 stops. Every pass has a cache of its own. The decision itself takes no gradient.
 
-Shapes: B sequences, T positions, C channels, R tokens looked at, V vocabulary.
+Shapes: B sequences, T positions, C channels, R tokens read out, V vocabulary.
 Sources: Dehghani et al. (2019), Universal Transformers, for shared weights and kept states; Graves
 (2016), adaptive computation time; Schwarzschild et al. (2021) for depth chosen when it is used.
 """
@@ -35,14 +35,14 @@ from constellation.kernel.network.config import KernelConfig
 from constellation.kernel.network.loss import CHUNK_LOGITS
 
 Readout = Callable[[Tensor], Tensor]
-"""Residual stream (R, C) -> logits of the next token (R, V)."""
+"""Function from a residual stream (R, C) to next-token logits (R, V)."""
 
 
 class Depths:
     """Counts the passes that tokens make through recurrent layers.
 
-    The caller makes one, hands it to `Decoder.hidden` or `Decoder.loss`, and reads it when it
-    likes: the network itself remembers nothing, so several threads may use one network.
+    The caller makes one, passes it to `Decoder.hidden` or `Decoder.loss`, and reads it afterwards.
+    The network itself stores nothing, so several threads may use one network.
     """
 
     def __init__(self) -> None:
@@ -56,12 +56,12 @@ class Depths:
 
     @property
     def mean(self) -> float | None:
-        """Mean passes per token and recurrent layer; None when there was no such layer."""
+        """Mean passes per token and recurrent layer; None without a recurrent layer."""
         return float(self._num_passes) / self._num_tokens if self._num_tokens else None
 
 
 class Gate(nn.Module):
-    """How far a token moves towards F(x): a share per token, one half before training."""
+    """Learned step size of each token towards F(x): a share in (0, 1), one half before training."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -69,12 +69,12 @@ class Gate(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, x_BTC: Tensor) -> Tensor:
-        """Return the shares, in (0, 1), shape (B, T, 1)."""
+        """Return each token's step size, in (0, 1), shape (B, T, 1)."""
         return (x_BTC @ self.weight + self.bias).sigmoid().unsqueeze(-1)
 
 
 class RecurrentBlock(nn.Module):
-    """A block F that is passed several times, and the gate of its steps."""
+    """A block F that is passed several times, with a learned step size."""
 
     def __init__(self, config: KernelConfig) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class RecurrentBlock(nn.Module):
             phases: Rotary phases, as for a block.
             scale: The layer's coupling, as for a block; every pass uses the same.
             caches: One per pass; None without a cache.
-            readout: For adaptive depth: what the stream would say next.
+            readout: For adaptive depth: returns the stream's next-token logits.
             depths: Counts the passes.
 
         Returns:
@@ -137,7 +137,7 @@ class RecurrentBlock(nn.Module):
         per_pass: Sequence[LayerCache | None],
         readout: Readout,
     ) -> tuple[Tensor, Tensor]:
-        """Return the stream when every token has stopped, and the passes of all of them."""
+        """Pass tokens until each has stopped; return the stream and the number of passes of all."""
         config = self.config
         goes_on_BT = torch.ones(x_BTC.shape[:2], dtype=torch.bool, device=x_BTC.device)
         num_passes = torch.zeros((), dtype=torch.int64, device=x_BTC.device)
@@ -160,7 +160,7 @@ class RecurrentBlock(nn.Module):
     def _still_moving(
         self, before_BTC: Tensor, after_BTC: Tensor, goes_on_BT: Tensor, readout: Readout
     ) -> Tensor:
-        """Return which of the tokens that went on took a step as large as the threshold."""
+        """Return which of the continuing tokens took a step as large as the threshold."""
         threshold = self.config.depth_threshold
         assert threshold is not None
         rows = max(1, CHUNK_LOGITS // self.config.vocab_size)

@@ -1,4 +1,4 @@
-"""Keys and values of several sequences, each of its own length, that join and leave at any time.
+"""KV cache for sequences of different lengths, which are added and removed at any time.
 
 Sequences are rows 0 to n - 1, without gaps: when one leaves, the last takes its place, so that a
 forward pass over some rows reads one block of memory. The storage grows with the sequences, up to
@@ -17,14 +17,14 @@ from constellation.errors import ConfigError, InvalidPrompt
 from constellation.kernel.network.cache import CachedShape, LayerCache, first_passes
 
 ROOM_LEAST = 64
-"""Positions a row has room for from the start; less where the context is shorter."""
+"""Number of positions that a row has room for at first; less where the context is shorter."""
 
 
 class SlotCache:
-    """Storage for sequences of different lengths.
+    """Storage of keys and values for sequences of different lengths, one row each.
 
     Attributes:
-        lengths: Positions held of every row.
+        lengths: Number of positions stored of every row.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class SlotCache:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the storage as it is now."""
+        """Present size of the storage in bytes."""
         return self._store.numel() * self._store.element_size()
 
     def open(self) -> int:
@@ -52,7 +52,7 @@ class SlotCache:
         return len(self.lengths) - 1
 
     def close(self, row: int) -> None:
-        """Forget a row; the last one takes its number."""
+        """Remove a row; the last row gets the removed row's number."""
         length = self.lengths.pop()
         if row < len(self.lengths):
             kept = self._store[:, :, len(self.lengths), :, :length]
@@ -84,7 +84,7 @@ class SlotCache:
         return self._store[:, :, row, :, : self.lengths[row]].clone()
 
     def copy_in(self, row: int, held_P2HLD: Tensor) -> None:
-        """Let an empty row begin with keys and values that `copy_out` returned."""
+        """Fill an empty row with keys and values that `copy_out` returned."""
         if self.lengths[row]:
             raise ConfigError(f"row {row} holds {self.lengths[row]} positions already")
         length = held_P2HLD.shape[3]
@@ -98,8 +98,8 @@ class SlotCache:
         Args:
             first: First row.
             stop: Row after the last.
-            counted: Rows that become longer by what is read; others are read along and what is
-                written behind their end is overwritten later. None: all.
+            counted: Rows that become longer by the tokens read. Other rows are computed too, and
+                their new entries, behind their end, are overwritten later. None counts all.
         """
         within = range(first, stop)
         return SlotRows(self, within, frozenset(within) if counted is None else counted)
@@ -109,7 +109,7 @@ class SlotCache:
         return self._store[number, :, rows.start : rows.stop]
 
     def zeros(self, *shape: int) -> Tensor:
-        """Return zeros of the storage's type."""
+        """Return zeros of the storage's data type."""
         return self._store.new_zeros(shape)
 
     def _full_shape(self, rows: int, room: int) -> tuple[int, ...]:
@@ -118,7 +118,7 @@ class SlotCache:
 
 
 class SlotRows:
-    """Neighbouring rows of a `SlotCache` during one forward pass.
+    """Neighbouring rows of a `SlotCache`, as the cache of one forward pass.
 
     Rows of one length may read any number of tokens, others one token each.
 
@@ -154,13 +154,13 @@ class SlotRows:
             self._bias_B11L = self._bias(self._positions_B)
 
     def positions(self, num_new: int) -> slice | Tensor:
-        """Return the places of the tokens that come next: of each row if they differ, (B, 1)."""
+        """Return the positions of the next tokens, one per row, (B, 1), if the rows differ."""
         if self._positions_B is None:
             return slice(self.length, self.length + num_new)
         return self._positions_B.unsqueeze(1)
 
     def layer(self, index: int) -> tuple[LayerCache, ...]:
-        """Return the views that the passes of layer `index` append to: one unless it recurs."""
+        """Return the views that layer `index` appends to: one per pass, several if recurrent."""
         first_pass_N = self._slots.first_pass_N
         stores = [
             self._slots.pass_of(number, self._rows)
@@ -172,7 +172,7 @@ class SlotRows:
         return tuple(RaggedCache(store, places, self._bias_B11L) for store in stores)
 
     def bias(self, num_new: int) -> Tensor:
-        """Return what is added to the logits of `num_new` tokens, for which room was reserved.
+        """Return the bias on the logits of `num_new` tokens, for which room was reserved.
 
         Returns:
             0 where a token sees a position, -inf where it does not; shape (B, 1, 1, L), or
@@ -196,7 +196,7 @@ class SlotRows:
 
 
 class RaggedCache(LayerCache):
-    """A `LayerCache` whose sequences differ in length and read one token each."""
+    """A `LayerCache` of sequences of different lengths, each of which reads one token."""
 
     def __init__(self, store: Tensor, places: tuple[Tensor, Tensor], bias_B11L: Tensor) -> None:
         super().__init__(store, bias_B11L.shape[-1] - 1)
@@ -204,7 +204,7 @@ class RaggedCache(LayerCache):
         self._row_B, self._positions_B = places
 
     def append(self, key_BHTD: Tensor, value_BHTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Store each sequence's new key and value at its own end; return all up to the longest."""
+        """Store each sequence's new key and value at its end; return all up to the longest."""
         new_B2HD = torch.stack((key_BHTD[:, :, 0], value_BHTD[:, :, 0]), 1)
         self._store[:, self._row_B, :, self._positions_B] = new_B2HD.to(self._store.dtype)
         keys, values = self._store[:, :, :, : self._length + 1].unbind(0)

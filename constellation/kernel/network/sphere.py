@@ -1,4 +1,4 @@
-"""Queries and keys as points of a unit sphere: the geometry behind `qfi` and `fisher_rao`.
+"""Map queries and keys to points of a unit sphere, for attention kinds `qfi` and `fisher_rao`.
 
 Both maps send a vector v to a unit vector psi, so that <psi_q, psi_k> is the cosine of a geodesic
 angle; a factor `scale` (the coupling) is folded into the queries. As autograd functions they cost

@@ -1,4 +1,4 @@
-"""The observables of a kernel: Phi, kappa, beta and signatures, each with sample size and null."""
+"""Statistics of a kernel: Phi, kappa, beta and signatures, each with sample size and null."""
 
 from constellation.kernel.observables.kappa import kappa_learned, kappa_measured
 from constellation.kernel.observables.measurement import Measurement

@@ -1,4 +1,4 @@
-"""The beta-function of a kernel: its measured attention coupling at several context lengths.
+"""Measure a kernel's attention coupling at several context lengths, and beta, its slope.
 
 Measures a kernel as it is, and states how far its slope is from a value given beforehand. Lengths
 beyond the trained context can be run with rotary positions, and say how the network behaves there,
@@ -28,10 +28,10 @@ from constellation.kernel.observables.kappa import coupling_at_lengths
 from constellation.records import FloatArray, TokenArray
 
 STANDARD_LENGTHS: Final = (512, 1024, 2048, 4096, 8192)
-"""Context lengths measured unless others are asked for."""
+"""Context lengths that are measured by default, in tokens."""
 
 LENGTH_MIN: Final = 16
-"""Shortest context length: a twentieth of a shorter one holds no query."""
+"""Shortest context length: the last twentieth of a shorter one holds no query."""
 
 
 def measurable_lengths(
@@ -40,7 +40,8 @@ def measurable_lengths(
     """Return the context lengths to measure a kernel at, rising.
 
     Args:
-        config: Of the kernel. With learned positions it cannot be run beyond its context.
+        config: Configuration of the kernel. With learned positions a kernel cannot be run beyond
+            its context.
         wanted: Lengths asked for; None means the standard ones, or, where learned positions leave
             fewer than two of them, the context and its halves down to a sixteenth.
 
@@ -83,15 +84,15 @@ def measure_beta(
     seed: int = 0,
     on_passage: Callable[[int], None] | None = None,
 ) -> BetaMeasurement:
-    """Measure how a kernel's attention coupling runs with the context length.
+    """Measure how a kernel's attention coupling changes with the context length.
 
     Args:
         decoder: The kernel.
         passages_NT: Independent passages, as `passages` makes them; from 3, T >= every length.
         lengths: As `measurable_lengths` returns them.
         reference_length: L_ref; None means the configuration's, which is fixed before training.
-        seed: Of the shuffled tokens and the bootstrap.
-        on_passage: Told how many passages are done.
+        seed: Seed of the shuffled tokens and the bootstrap.
+        on_passage: Called with the number of passages that are measured.
 
     Raises:
         ConfigError: If there are too few passages, or they are too short.

@@ -1,4 +1,4 @@
-"""beta: the relative slope of the attention coupling with the logarithm of the context length.
+"""Fit beta: the relative slope of the attention coupling over the logarithm of context length.
 
     kappa(L) = kappa_0 (1 + beta ln(L / L_ref))
 
@@ -31,38 +31,38 @@ from constellation.kernel.observables.measurement import RESAMPLES
 from constellation.records import FloatArray
 
 DOCUMENTS_MIN: Final = 3
-"""Fewer documents give no interval worth printing: Student's t with 1 degree of freedom is 12.7."""
+"""Fewest documents for an interval: with 2, Student's t with 1 degree of freedom is 12.7."""
 
 RESOLUTION_NATS: Final = 1e-4
-"""Couplings below this are rounding: entropies are sums of thousands of float32 terms."""
+"""Couplings below this are rounding noise: entropies are sums of thousands of float32 terms."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A mean over documents."""
+    """A mean over documents, with its uncertainty."""
 
     value: float
     std_error: float
-    """Bootstrap over documents."""
+    """Standard error by a bootstrap over documents."""
     ci95: tuple[float, float]
-    """Student's interval over documents."""
+    """Student's 95 % interval over documents."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BetaFit:
-    """The line through couplings at several lengths, seen from one reference length."""
+    """A line fitted to couplings at several lengths, relative to one reference length."""
 
     value: float | None
-    """beta; None where it is undefined: kappa_0 cannot be told from 0."""
+    """beta; None where it is undefined, because kappa_0 does not differ significantly from 0."""
     std_error: float | None
-    """Bootstrap over documents; None where beta is undefined."""
+    """Standard error by a bootstrap over documents; None where beta is undefined."""
     ci95: tuple[float, float] | None
     """Fieller's interval of beta; None where beta is undefined."""
     r_squared: float | None
     """Share of the variance of the mean couplings that the line explains; None for two lengths,
     which every line passes through, and for couplings that are all equal."""
     p_value: float
-    """Two-sided, of a slope of 0: Student's t test over the documents' slopes."""
+    """Two-sided p-value of a slope of 0: Student's t test over the documents' slopes."""
     kappa_0: Estimate
     """Coupling at the reference length, nats."""
     slope: Estimate
@@ -78,13 +78,13 @@ class BetaFit:
 def fit_beta(
     kappa_NL: FloatArray, lengths: Sequence[int], *, reference_length: int, seed: int = 0
 ) -> BetaFit:
-    """Fit the running of the coupling.
+    """Fit the change of the coupling with context length.
 
     Args:
         kappa_NL: Measured couplings in nats, documents by lengths; from 3 documents, 2 lengths.
         lengths: Context lengths in tokens, rising, shape (L,).
         reference_length: L_ref, from 1; chosen before looking, since beta depends on it.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         ConfigError: If a shape, a length or a coupling is out of range.
@@ -151,7 +151,7 @@ def _ratio_error(slope_N: FloatArray, start_N: FloatArray, draws_RN: NDArray[np.
 
 
 def _fieller(slope_N: FloatArray, start_N: FloatArray) -> tuple[float, float]:
-    """Return every r for which mean(s) - r mean(a) cannot be told from 0.
+    """Return the interval of r for which mean(s) - r mean(a) does not differ significantly from 0.
 
     The ends are the roots of r^2 (a^2 - t^2 V_a) - 2 r (a s - t^2 V_as) + (s^2 - t^2 V_s), real
     because mean(s) / mean(a) lies between them, finite because a^2 > t^2 V_a was seen to.

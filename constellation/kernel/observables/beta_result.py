@@ -1,4 +1,4 @@
-"""What a beta measurement says: its numbers as JSON, its conclusion in words.
+"""The result of a beta measurement: numbers as JSON, and a conclusion in words.
 
 The words follow from the numbers alone. The expected value and the bands around it were stated
 before any measurement; a beta outside them, or an undefined one, is a result like any other.
@@ -10,14 +10,14 @@ from typing import Final
 from constellation.kernel.observables.beta_fit import BetaFit
 
 BETA_EXPECTED: Final = 0.44
-"""Value that a measurement is held against."""
+"""Value that a measured beta is compared with."""
 
 WITHIN: Final = (0.1, 0.2)
-"""Distances from the expected value that a beta is said to be within, the narrower first."""
+"""Distances from the expected value within which a beta counts as near, the narrower first."""
 
 BEYOND: Final = 0.3
-"""Distance from the expected value above which beta is said to be beyond it; between the last of
-`WITHIN` and this nothing is concluded."""
+"""Distance from the expected value from which a beta counts as beyond it; between the last of
+`WITHIN` and this distance the result is inconclusive."""
 
 _METHOD: Final = (
     "ln(keys) - entropy of attention, mean over heads and the last 5 % of queries; least squares "
@@ -28,26 +28,27 @@ _METHOD: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BetaMeasurement:
-    """The couplings of one kernel at several lengths, and the lines through them."""
+    """The couplings of one kernel at several lengths, and the lines fitted to them."""
 
     context_lengths: tuple[int, ...]
-    """Tokens, rising."""
+    """Measured context lengths in tokens, rising."""
     trained_context: int
-    """Tokens the kernel was made for; longer lengths are extrapolated."""
+    """Context length of training in tokens; longer lengths are extrapolated."""
     kappa_measured: tuple[float, ...]
-    """Mean over heads, queries and passages at each length, nats."""
+    """Mean coupling over heads, queries and passages at each length, nats."""
     kappa_ci95: tuple[tuple[float, float], ...]
-    """Student's intervals of the above over passages."""
+    """Student's 95 % intervals of `kappa_measured` over passages."""
     kappa_shuffled: tuple[float, ...]
-    """The same for the passages' tokens in random order: coupling that needs no text."""
+    """Mean coupling for the passages' tokens in random order: coupling that needs no text."""
     fit: BetaFit
-    """Through all lengths."""
+    """Line through the couplings at all lengths."""
     fit_trained: BetaFit | None
-    """Through the lengths within the trained context; None where that is all or fewer than 2."""
+    """Line through the lengths within the trained context; None where that is all or fewer than
+    2."""
     fit_shuffled: BetaFit
-    """The null: through the couplings of shuffled tokens."""
+    """The null: line through the couplings of shuffled tokens."""
     other_references: tuple[BetaFit, ...]
-    """`fit` seen from other reference lengths, since beta depends on that choice."""
+    """`fit` relative to other reference lengths, since beta depends on that choice."""
     num_passages: int
     """Independent passages, each measured at every length."""
 
@@ -101,7 +102,7 @@ def conclude(beta: float | None) -> str:
 
 
 def in_words(measured: BetaMeasurement) -> str:
-    """Return the result as a few sentences that say no more than the numbers do."""
+    """Return the result as a few sentences that follow from the numbers alone."""
     fit = measured.fit
     if fit.value is None or fit.ci95 is None:
         said = _undefined(fit)
@@ -135,7 +136,7 @@ def _defined(beta: float, low: float, high: float) -> str:
 
 
 def _supported(band: str, low: float, high: float) -> bool:
-    """Return True when all of the interval says what the band says."""
+    """Return whether the whole interval lies in the conclusion's band."""
     for limit in WITHIN:
         if band == f"within {limit}":
             return BETA_EXPECTED - limit <= low and high <= BETA_EXPECTED + limit
@@ -145,7 +146,7 @@ def _supported(band: str, low: float, high: float) -> bool:
 
 
 def _null(measured: BetaMeasurement) -> str:
-    """Return what the same tokens in random order give, and what follows."""
+    """Return a sentence on the couplings of shuffled tokens, and what follows."""
     found, null = measured.fit.ci95, measured.fit_shuffled
     if found is None or null.value is None or null.ci95 is None:
         return ""

@@ -1,4 +1,4 @@
-"""How firmly data hold each parameter: the diagonal of the empirical Fisher information.
+"""Measure the Fisher information of every parameter on data: the empirical diagonal.
 
     F_i = 1/M sum_m (d ln p(x_m) / d theta_i)^2
 

@@ -1,4 +1,4 @@
-"""kappa: the coupling of attention, as the heads learned it and as their attention shows it.
+"""kappa: measure the coupling of attention, as learned by the heads and as shown on text.
 
 Shapes: B texts, T tokens of a text, H heads, Q queries, L visible keys or lengths.
 """
@@ -51,7 +51,7 @@ def kappa_measured(
         decoder: The kernel; every kind of attention has a measured coupling.
         tokens_BT: Texts of one length; only the first L tokens are read.
         length: L, 1 to T and to the context; None means T.
-        seed: Of the shuffle and the bootstrap.
+        seed: Seed of the shuffle and the bootstrap.
 
     Returns:
         A value in [0, ln L] nats; `n` is the number of texts, the interval a bootstrap over them
@@ -83,7 +83,7 @@ def kappa_measured(
 def coupling_at_lengths(
     decoder: Decoder, tokens_BT: Tensor, lengths: Sequence[int], *, chunk_elements: int = 2**22
 ) -> Tensor:
-    """Return every text's measured coupling at several lengths, in one pass over the texts.
+    """Return the coupling of every text at several lengths, in one pass over the texts.
 
     A causal kernel's query sees the same keys whatever follows it, so the queries near position L
     of a long text are those of its first L tokens.

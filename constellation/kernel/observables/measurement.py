@@ -1,4 +1,4 @@
-"""What every observable exports: value, method, sample size, null and interval.
+"""The record of one measured statistic: value, method, sample size, null and interval.
 
 Source: Efron (1979) for the bootstrap.
 """
@@ -13,11 +13,11 @@ from constellation.records import Measurement
 __all__ = ["INTERVAL_ITEMS_MIN", "RESAMPLES", "Measurement", "bootstrap_interval"]
 
 RESAMPLES: Final = 1000
-"""Bootstrap resamples behind an interval."""
+"""Number of bootstrap resamples behind an interval."""
 
 
 INTERVAL_ITEMS_MIN: Final = 8
-"""Fewer items get no bootstrap interval: it would be far too narrow."""
+"""Fewest items for a bootstrap interval; with fewer it would be far too narrow."""
 
 
 def bootstrap_interval(values: Tensor, seed: int) -> tuple[float, float] | None:

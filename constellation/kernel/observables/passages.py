@@ -1,4 +1,4 @@
-"""Passages of one length from documents of any, such that no two passages share a document.
+"""Cut fixed-length passages from documents of any length; no document is used twice.
 
 Statistics over passages take them as independent; two parts of one document are not.
 """
@@ -22,7 +22,7 @@ def passages(
         length: Tokens of a passage, from 1.
         num_passages: Most passages made, from 1.
         end_id: The token that separates documents; it opens every document.
-        seed: Of the order.
+        seed: Seed of the order.
 
     Returns:
         Shape (up to `num_passages`, `length`), int32; fewer rows where the text ends.

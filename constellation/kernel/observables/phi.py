@@ -1,4 +1,4 @@
-"""Phi: how far groups of a kernel's hidden units move together, beyond what chance gives.
+"""Phi: measure how strongly groups of a kernel's hidden units vary together, beyond chance.
 
 A statistic with this definition, nothing more.
 
@@ -19,13 +19,13 @@ from constellation.errors import ConfigError
 from constellation.kernel.observables.measurement import Measurement
 
 PHI_POSITIONS: Final = 256
-"""T: fixed, because the chance part of a total correlation depends on it."""
+"""T: fixed number of positions, because a total correlation's chance part depends on it."""
 
 RIDGE: Final = 0.02
-"""Share of the identity mixed into the correlation matrix, so that its determinant is above 0."""
+"""Share of the identity mixed into the correlation matrix, to keep its determinant above 0."""
 
 JACKKNIFE_BLOCKS: Final = 16
-"""Runs of neighbouring positions left out in turn: single positions are not independent."""
+"""Number of blocks of positions left out in turn: single positions are not independent."""
 
 
 def phi_integration(
@@ -43,12 +43,12 @@ def phi_integration(
         hidden_TD: Final hidden states of 256 positions of one text.
         num_groups: G, 2 to D.
         num_nulls: Shuffles, from 2.
-        seed: Of the shuffles.
+        seed: Seed of the shuffles.
 
     Returns:
         A value in [0, 1): 0 when no group varies. `null` is the mean Phi of the shuffled states,
         `n` the number of positions. The interval is a jackknife over 16 blocks of positions; it
-        speaks of this text, not of others.
+        holds for this text, not for others.
 
     Raises:
         ConfigError: If the shape, the numbers of groups or nulls, or a value is out of range.

@@ -1,4 +1,4 @@
-"""A probe set: the texts that kernels are compared on, as one kernel reads them.
+"""The texts that kernels are compared on, cut to what one kernel reads at once.
 
 Shapes: K outcomes of the simplex.
 """
@@ -13,7 +13,7 @@ from constellation.errors import ConfigError
 from constellation.records import TokenArray
 
 TOKENS_MIN: Final = 16
-"""Shorter texts say too little about where they lie and are left out."""
+"""Fewest tokens of a text; shorter texts do not determine a basin well and are left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -21,7 +21,7 @@ class ProbeSet:
     """Tokens of texts, each cut to what the kernel reads at once."""
 
     texts: tuple[TokenArray, ...]
-    """From 16 tokens to the context; at least one."""
+    """Tokens of each text, 16 to the context; at least one text."""
     id: str
     """sha256 (hex) of the tokens: equal ids mean equal texts, equally cut."""
 
@@ -29,11 +29,11 @@ class ProbeSet:
     def of(
         cls, texts: Sequence[str], coordizer: Coordizer, *, context: int, num_texts: int = 64
     ) -> "ProbeSet":
-        """Take up to `num_texts` texts, spread evenly over those that are long enough.
+        """Choose up to `num_texts` texts, spread evenly over those that are long enough.
 
         Args:
             texts: In a fixed order.
-            coordizer: Of the kernel.
+            coordizer: Coordizer of the kernel.
             context: Tokens the kernel reads at once.
             num_texts: Most texts taken, from 1.
 

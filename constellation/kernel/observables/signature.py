@@ -1,4 +1,4 @@
-"""A basin signature: where a kernel lies and how it couples, in 2 to 4 KB.
+"""Basin signature: a kernel's basin, couplings and Phi in a file of 2 to 4 KB.
 
     {"format": "constellation-signature", "version": 1, "sha256": digest, "content": msgpack}
 
@@ -27,10 +27,11 @@ from constellation.records import FloatArray
 FORMAT: Final = "constellation-signature"
 VERSION: Final = 1
 BYTES_MAX: Final = 64 * 1024
-"""Largest file that is read."""
+"""Largest file that is read, in bytes."""
 
 BasinSource = Literal["basin head", "coordizer"]
-"""What the basins are of: the kernel's own head, or the text it read."""
+"""Where the basins come from: the kernel's own basin head, or the coordizer's reading of the
+text."""
 
 _UNIT_TOLERANCE: Final = 1e-6
 """Most that the length of a bearing differs from 1."""
@@ -38,16 +39,16 @@ _UNIT_TOLERANCE: Final = 1e-6
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Signature:
-    """What one kernel showed on one probe set."""
+    """Measurements of one kernel on one probe set."""
 
     kernel_hash: str
     """sha256 (hex) of the kernel's weights."""
     coordizer_hash: str
-    """`Coordizer.hash`: basins of other coordizers mean something else."""
+    """`Coordizer.hash`; basins of different coordizers cannot be compared."""
     probe_id: str
     """sha256 (hex) of the probe texts as the kernel read them."""
     num_texts: int
-    """Probe texts, from 1."""
+    """Number of probe texts, from 1."""
     basin_source: BasinSource
     """Whether the basins are the kernel's own or those of the text."""
     basin_K: FloatArray
@@ -58,13 +59,13 @@ class Signature:
     bearing_K: FloatArray
     """Direction of the mean basin from the background; zeros where it lies on the background."""
     kappa_NH: FloatArray | None
-    """Learned couplings; None for `dot`."""
+    """Learned couplings; None for attention kind `dot`."""
     beta_NH: FloatArray | None
-    """Learned or frozen slopes; None where couplings do not run."""
+    """Learned or frozen slopes; None where couplings do not depend on the length."""
     kappa_measured: Measurement
     """Nats of attention information; the value is None where it was not measurable."""
     phi: Measurement
-    """Integration with its null; the value is None where the context is too short."""
+    """Phi with its null; the value is None where the context is too short."""
 
     def __post_init__(self) -> None:
         _check_points(self)
@@ -82,12 +83,12 @@ class Signature:
 
     @property
     def hash(self) -> str:
-        """sha256 (hex) of all the signature says."""
+        """sha256 (hex) of the signature's content."""
         return hashlib.sha256(_pack_content(self)).hexdigest()
 
 
 def pack_signature(signature: Signature) -> bytes:
-    """Return the file's bytes."""
+    """Return the bytes of a signature's file."""
     content = _pack_content(signature)
     envelope = {
         "format": FORMAT,
@@ -99,7 +100,7 @@ def pack_signature(signature: Signature) -> bytes:
 
 
 def unpack_signature(data: bytes, *, source: object = "signature") -> Signature:
-    """Return the signature in `data`.
+    """Return the signature that the bytes of a file hold.
 
     Raises:
         ArtifactError: It is not a whole, undamaged signature of this version; names `source`.
@@ -115,7 +116,7 @@ def unpack_signature(data: bytes, *, source: object = "signature") -> Signature:
 
 
 def save_signature(path: Path, signature: Signature) -> None:
-    """Write a signature so that a reader sees the old file or the new one, never half of it.
+    """Write a signature's file atomically.
 
     Raises:
         ArtifactError: The file cannot be written.
@@ -141,7 +142,7 @@ def load_signature(path: Path | str) -> Signature:
 
 
 def load_target(path: Path | str, *, coordizer_hash: str) -> Signature:
-    """Read the signature that a kernel is to be pulled to.
+    """Read the signature that a kernel is trained towards.
 
     Args:
         path: The file.
@@ -161,7 +162,7 @@ def load_target(path: Path | str, *, coordizer_hash: str) -> Signature:
 
 
 def _open(data: bytes, source: object) -> Mapping[str, Any]:
-    """Return the content of an envelope after checking all of it."""
+    """Return the content of a file's envelope after checking all of it."""
     envelope = msgpack.unpackb(data)
     if not isinstance(envelope, dict) or envelope.get("format") != FORMAT:
         raise ArtifactError(source, f"is not a basin signature: it does not say {FORMAT!r}")

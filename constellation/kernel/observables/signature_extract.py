@@ -1,4 +1,4 @@
-"""Take a kernel's basin signature, and measure how far its basin lies from another.
+"""Measure a kernel's basin signature, and the distance of its basin from another signature's.
 
 A kernel with a basin head places every probe text itself. One without has no basin of its own but
 that of the text it was trained on; the coordizer's basins of the probe texts stand in for it, and
@@ -32,20 +32,20 @@ from constellation.kernel.observables.signature import BasinSource, Signature
 from constellation.records import FloatArray, TokenArray
 
 WINDOWS: Final = 8
-"""Most windows of the probe texts that Phi and the measured coupling are taken on."""
+"""Largest number of windows of the probe texts for Phi and the measured coupling."""
 
 
 def extract_signature(
     decoder: Decoder, coordizer: Coordizer, probe: ProbeSet, *, kernel_hash: str, seed: int = 0
 ) -> Signature:
-    """Measure a kernel on a probe set.
+    """Measure a kernel's signature on a probe set.
 
     Args:
         decoder: The kernel, in evaluation mode.
         coordizer: Its coordizer; of as many outcomes as its basin head.
         probe: The texts.
         kernel_hash: sha256 (hex) of its weights.
-        seed: Of shuffles and bootstraps.
+        seed: Seed of shuffles and bootstraps.
 
     Raises:
         ConfigError: If the basin head has other outcomes than the coordizer.
@@ -72,7 +72,7 @@ def extract_signature(
 
 
 def basin_source(decoder: Decoder) -> BasinSource:
-    """Return what a kernel's basins are of."""
+    """Return whether a kernel's basins come from its basin head or from the coordizer."""
     return "coordizer" if decoder.config.basin_outcomes is None else "basin head"
 
 
@@ -108,18 +108,18 @@ def match_basin(
     *,
     seed: int = 0,
 ) -> Measurement:
-    """Score how far a kernel's basin on a probe set lies from a signature's.
+    """Measure the distance of a kernel's basin on a probe set from a signature's.
 
     Args:
         decoder: The kernel.
         coordizer: Its coordizer, the signature's too.
         probe: The texts.
         target: The signature to match.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
-        Radians in [0, pi]; `null` is the distance of the background, where a text that says
-        nothing lies; the interval is a bootstrap over texts. A distance cannot be below 0, so the
+        Radians in [0, pi]; `null` is the distance of the background, the basin of a text without
+        information; the interval is a bootstrap over texts. A distance cannot be below 0, so the
         interval of a perfect match does not hold 0: compare the value with `null`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Compare two basin signatures: how far apart their kernels lie, and how they differ.
+"""Compare two basin signatures: distance of their kernels, and differences of their statistics.
 
 Shapes: K outcomes, N layers, H heads.
 """
@@ -18,29 +18,30 @@ Verdict = Literal["indistinguishable", "overlapping", "apart"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SignatureMatch:
-    """What distinguishes two signatures; differences are the second minus the first."""
+    """Differences between two signatures, the second minus the first."""
 
     distance: float
     """Fisher-Rao distance of the mean basins, radians."""
     std_error: float
-    """Of the distance of two samples with one mean, radians: sqrt(s^2 / n + s'^2 / n')."""
+    """Standard error of the distance of two samples with one mean, radians: sqrt(s^2 / n + s'^2 /
+    n')."""
     spreads: tuple[float, float]
     """Root mean square distance of the texts' basins from their mean, radians."""
     bearing_angle: float | None
-    """Angle between the bearings, radians; None where one lies on the background."""
+    """Angle between the bearings, radians; None where a basin lies on the background."""
     kappa_difference: float | None
     """Mean difference of learned couplings over heads; None without them or for other shapes."""
     beta_difference: float | None
-    """Mean difference of slopes over heads; None as above."""
+    """Mean difference of slopes over heads; None without slopes or for other shapes."""
     kappa_measured_difference: float | None
-    """Nats; None where one was not measured."""
+    """Difference of measured couplings, nats; None where one was not measured."""
     phi_difference: float | None
-    """None where one was not measured."""
+    """Difference of Phi; None where one was not measured."""
     verdict: Verdict
-    """indistinguishable: within two standard errors of nothing; overlapping: closer than the larger
-    spread; apart: farther than that."""
+    """indistinguishable: the distance is within two standard errors of 0; overlapping: it is less
+    than the larger spread; apart: it is more than that."""
     notes: tuple[str, ...]
-    """What limits the comparison, in words."""
+    """Limits of the comparison, in words."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields and `words` as plain JSON values."""

@@ -1,4 +1,4 @@
-"""The observables of one text under one kernel: what an interactive session shows beside it.
+"""Measure one text under one kernel (Phi, kappa, depth, basin), for interactive sessions.
 
 Shapes: T tokens, C channels, K outcomes.
 """
@@ -22,18 +22,18 @@ from constellation.records import FloatArray
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TextObservables:
-    """What one text does to a kernel."""
+    """Measurements of one text under one kernel."""
 
     phi: Measurement
     """Integration over the last 256 positions; the value is None for a shorter text."""
     kappa: Measurement
     """Measured coupling at the text's length, nats."""
     depth: float | None
-    """Mean passes of a token through a recurrent layer; None where none recurs."""
+    """Mean passes of a token through a recurrent layer; None without a recurrent layer."""
     basin_K: FloatArray
-    """Where the text lies."""
+    """The text's point on the simplex."""
     basin_source: BasinSource
-    """Whether the kernel's head or the coordizer says so."""
+    """Whether the basin comes from the kernel's head or from the coordizer."""
 
 
 @torch.inference_mode()
@@ -46,7 +46,7 @@ def observe_text(
         decoder: The kernel.
         coordizer: Its coordizer.
         ids: The text's tokens, the token that opens a text included; 1 to the context.
-        seed: Of the shuffles.
+        seed: Seed of the shuffles.
 
     Raises:
         ConfigError: If there is no token, or the basin head does not fit the coordizer.

@@ -1,1 +1,1 @@
-"""Writing text with kernels: batches, sampling, stop strings, scores, faster products."""
+"""Generate text with kernels: batches, sampling, stop strings, scores, faster products."""

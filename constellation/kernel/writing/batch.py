@@ -1,4 +1,4 @@
-"""Writing many texts at once: one forward pass gives every one of them its next token.
+"""Generate many texts at once: each forward pass gives every text of the batch its next token.
 
 Texts join and leave between steps. A prompt is read in pieces, so that a long one does not hold up
 the texts that are being written, and its beginning is copied where it was read before. A `Batch` is
@@ -29,35 +29,35 @@ from constellation.kernel.writing.sampling import Sampler, check_prompt, likelie
 from constellation.records import FinishReason, Sampling
 
 PREFILL_TOKENS = 128
-"""Prompt tokens read in one step beside the tokens that are written."""
+"""Prompt tokens read in one step in addition to the tokens that are written."""
 
 
 @dataclass(slots=True, eq=False)
 class Writing:
-    """One text of a batch."""
+    """One text of a batch that is being written."""
 
     prompt_ids: list[int]
     sampler: Sampler
     row: int | None
-    """Where its keys and values are; None when it has left."""
+    """Row of the cache with its keys and values; None when the text has left the batch."""
     unread: list[int]
-    """Tokens that are not in the cache yet: of the prompt, later the newest one."""
+    """Tokens that are not in the cache yet: those of the prompt, later the newest token."""
     produced: list[int] = field(default_factory=list)
-    """Tokens written, the end token left out."""
+    """Tokens written so far, without the end token."""
     finish_reason: FinishReason | None = None
-    """END, LENGTH or CONTEXT; None while unfinished."""
+    """END, LENGTH or CONTEXT; None while the text is unfinished."""
     kernel: int = 0
-    """Which kernel writes it, in a batch of several."""
+    """Index of the kernel that writes the text, in a batch of several kernels."""
 
     def accept(
         self, token: int, logits_V: Tensor, *, end_id: int | None, context: int
     ) -> "Written":
-        """Take the token that was chosen; sets `finish_reason` when it is the last.
+        """Append the chosen token; sets `finish_reason` when it is the last.
 
         Args:
             token: The choice, `end_id` included.
-            logits_V: What it was chosen from.
-            end_id: The token that ends a text; None if there is none.
+            logits_V: Logits from which it was chosen.
+            end_id: The token that ends a text; None without such a token.
             context: Tokens that can be read and written together, but for the last one written.
         """
         if token == end_id:
@@ -79,42 +79,43 @@ class Writing:
 
 @dataclass(slots=True, eq=False)
 class Prediction(Writing):
-    """A text whose tokens are chosen elsewhere: it rests until it is told the next one."""
+    """A text whose tokens are chosen by the caller: it pauses until `tell` gives the next token."""
 
     is_scored: bool = False
-    """Whether `prompt_nats` is wanted; such a prompt is read to its beginning."""
+    """Whether `prompt_nats` is computed; the prompt is then read from its beginning."""
     prompt_nats: list[float] = field(default_factory=list)
-    """-ln p of each of the prompt's tokens but the first, which nothing precedes."""
+    """-ln p of each token of the prompt but the first, which no token precedes."""
 
     def tell(self, token: int) -> None:
-        """Take the token that was chosen; it is read in the next step."""
+        """Append the token that the caller chose; it is read in the next step."""
         self.produced.append(token)
         self.unread = [token]
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one step gave one text."""
+    """Result of one step for one text."""
 
     writing: Writing
     token: int | None
-    """None when the text ended by itself."""
+    """The new token; None when the text ended with the end token."""
     logprob: float | None = None
-    """Natural logarithm of the token's probability, when log-probabilities were asked for."""
+    """Natural logarithm of the token's probability; None unless log-probabilities were asked
+    for."""
     top: tuple[tuple[int, float], ...] = ()
-    """The likeliest tokens and theirs, as many as were asked for."""
+    """The likeliest tokens with their log-probabilities, as many as were asked for."""
     logits_V: Tensor | None = None
-    """For a prediction: what the next token is to be chosen from, float32."""
+    """For a prediction: logits from which the caller chooses the next token, float32."""
 
 
 class Batch:
-    """Texts that one kernel writes together.
+    """Texts that one kernel writes together, one forward pass per step.
 
     Args:
         decoder: The kernel.
-        end_id: The token that ends a text; None if there is none.
+        end_id: The token that ends a text; None without such a token.
         prefill_tokens: Prompt tokens read in one step, at least 1.
-        prefixes: Where prompts that were read are kept; None keeps none.
+        prefixes: Cache of prompts that were read; None caches none.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class Batch:
 
     @property
     def cache_bytes(self) -> int:
-        """Bytes of the keys' and values' storage as it is now."""
+        """Present size of the storage of keys and values in bytes."""
         return self._slots.size_bytes
 
     @torch.inference_mode()
@@ -152,14 +153,14 @@ class Batch:
         *,
         kernel: int = 0,
     ) -> Writing:
-        """Let a text join; it is read and written from the next step on.
+        """Add a text; it is read and written from the next step on.
 
         Args:
-            prompt_ids: Tokens to go on from, 1 to the kernel's context.
+            prompt_ids: Tokens of the prompt, 1 to the kernel's context.
             sampling: Options of the draws.
             produced: What another kernel has written of the text, prompt left out. It is read
                 with the prompt and counts as if it had been written here.
-            kernel: Who writes it, in a batch of several kernels.
+            kernel: Index of the kernel that writes it, in a batch of several kernels.
 
         Raises:
             InvalidPrompt: If the prompt is empty, or longer than the context with `produced`.
@@ -178,17 +179,17 @@ class Batch:
     def predict(
         self, prompt_ids: Sequence[int], *, is_scored: bool = False, kernel: int = 0
     ) -> Prediction:
-        """Let a text join whose tokens are chosen elsewhere.
+        """Add a text whose tokens are chosen by the caller.
 
-        After each step that read all it was told, `Written.logits_V` is what its next token is to
-        be chosen from, and it takes part in no step until `Prediction.tell`. One that fills the
-        context has left with that.
+        After each step that read all of the text's tokens, `Written.logits_V` holds the logits of
+        the next token, and the text takes part in no step until `Prediction.tell`. A text that has
+        filled the context leaves the batch with that step.
 
         Args:
-            prompt_ids: Tokens to go on from, 1 to the kernel's context.
+            prompt_ids: Tokens of the prompt, 1 to the kernel's context.
             is_scored: Whether the prompt's likelihood is wanted, which costs a product with the
                 vocabulary for each of its tokens.
-            kernel: Who reads it, in a batch of several kernels.
+            kernel: Index of the kernel that reads it, in a batch of several kernels.
 
         Raises:
             InvalidPrompt: If the prompt is empty or longer than the context.
@@ -209,7 +210,7 @@ class Batch:
 
     @torch.inference_mode()
     def remove(self, writing: Writing) -> None:
-        """Let a text leave, finished or not; one that has left stays away."""
+        """Remove a text, finished or not; removing it again has no effect."""
         row = writing.row
         if row is None:
             return
@@ -221,10 +222,10 @@ class Batch:
 
     @torch.inference_mode()
     def step(self, writings: Iterable[Writing] | None = None) -> list[Written]:
-        """Give every text that was read its next token; one that ends leaves.
+        """Write the next token of every text whose prompt is read; ended texts leave the batch.
 
         Args:
-            writings: The texts that take part; others stay as they are. None: all.
+            writings: Texts that take part; the others are not changed. None takes all.
 
         Returns:
             In no particular order; texts whose prompt is not read to its end are left out.
@@ -254,7 +255,7 @@ class Batch:
         return list(rows.values()), [hidden_BTC[row - first, 0] for row in rows]
 
     def _read_prompts(self, unread: list[Writing]) -> list[tuple[Writing, Tensor]]:
-        """Read further in the prompts; return those read to the end with their last state."""
+        """Read the next part of the prompts; return those read to the end with their last state."""
         for writing in unread:
             self._reuse(writing)
         done = []
@@ -275,7 +276,7 @@ class Batch:
         return done
 
     def _readable_together(self, unread: list[Writing]) -> list[Writing]:
-        """Return the first one and those in the rows after it that are as far as it is."""
+        """Return the first text and those in the following rows that are equally far."""
         by_row = {writing.row: writing for writing in unread}
         row = unread[0].row
         assert row is not None
@@ -299,7 +300,7 @@ class Batch:
         return hidden_BTC
 
     def _reuse(self, writing: Writing) -> None:
-        """Copy the beginning of a prompt that nothing was read of yet."""
+        """Copy the cached beginning of a prompt of which nothing was read yet."""
         row = writing.row
         if self._prefixes is None or row is None or self._slots.lengths[row]:
             return
@@ -311,7 +312,7 @@ class Batch:
             del writing.unread[: held_P2HLD.shape[3]]
 
     def _score(self, prediction: Prediction, hidden_TC: Tensor) -> None:
-        """Note how unlikely the prompt's tokens were that follow those just read."""
+        """Store the nats of the prompt's tokens that follow those just read."""
         stop = len(prediction.prompt_ids) - len(prediction.unread) + 1
         following = prediction.prompt_ids[stop - len(hidden_TC) : stop]
         if following:
@@ -346,7 +347,7 @@ class Batch:
         return written
 
     def _remove_full(self, prediction: Prediction) -> None:
-        """Let a prediction leave that cannot be told more; others would find no room beside it."""
+        """Remove a prediction that has filled the context; it would leave other texts no room."""
         row = prediction.row
         if row is not None and self._slots.lengths[row] == self._slots.context:
             self.remove(prediction)
@@ -359,11 +360,11 @@ class Batch:
         return taken
 
     def _hidden(self, tokens_BT: Tensor, view: SlotRows, kernels: Sequence[int]) -> Tensor:
-        """Return the final hidden states of rows, each of which has a kernel."""
+        """Return the final hidden states of rows, each read by its own kernel."""
         return self._decoder.hidden(tokens_BT, view)
 
     def _logits(self, hidden_RC: Tensor, kernels: Sequence[int]) -> Tensor:
-        """Return the logits of hidden states, each of which has a kernel."""
+        """Return the logits of hidden states, each by its own kernel."""
         return self._decoder.logits(hidden_RC)
 
     def _tensor(self, tokens: Sequence[Sequence[int]]) -> Tensor:

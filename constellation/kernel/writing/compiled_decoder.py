@@ -1,4 +1,4 @@
-"""A decoder whose writing is compiled: all that happens to a new token between its products.
+"""A decoder compiled by torch for writing: everything between matrix products runs as one function.
 
 `torch.compile` joins norms, rotations, gates and sums into few loops. Two things stay what they
 are, as operators that it cannot see into: products of matrices that are laid out for them
@@ -32,19 +32,19 @@ from constellation.kernel.writing.fast_products import LaidOut
 logger = logging.getLogger(__name__)
 
 MANY = 3
-"""Rows from which on one function serves every number of them."""
+"""Number of rows from which one compiled function serves every number of rows."""
 
 _Through = Callable[[Tensor, Tensor | None, Sequence[Tensor | None]], Tensor]
 
 
 def can_compile(decoder: Decoder) -> bool:
-    """Return whether the writing of a decoder can be compiled: on a CPU, and no layer recurs."""
+    """Return whether a decoder's writing can be compiled: on a CPU, without recurrent layers."""
     is_plain = type(decoder) is Decoder and not decoder.config.recurrent_layers
     return is_plain and decoder.embedding.device.type == "cpu"
 
 
 class CompiledDecoder:
-    """A network that computes what its decoder does, and new tokens faster once it is compiled.
+    """Computes what its decoder computes, and new tokens faster once it is compiled.
 
     Args:
         decoder: One that `can_compile`, with its products prepared; its weights do not change.
@@ -52,7 +52,7 @@ class CompiledDecoder:
     Attributes:
         config: The decoder's.
         embedding: The decoder's.
-        is_compiled: Whether new tokens go the fast way by now.
+        is_compiled: Whether new tokens use the compiled functions.
     """
 
     def __init__(self, decoder: Decoder) -> None:
@@ -64,7 +64,7 @@ class CompiledDecoder:
         self._of_rows = {rows: self._compilable() for rows in range(1, MANY + 1)}
 
     def compile_beside(self) -> None:
-        """Compile in a thread of its own; what it cannot compile stays as it was."""
+        """Compile in a thread; if compiling fails, the uncompiled decoder stays in use."""
         threading.Thread(target=self._compile_or_not, name="compile", daemon=True).start()
 
     def _compile_or_not(self) -> None:
@@ -76,12 +76,12 @@ class CompiledDecoder:
             logger.info("kernel compiled")
 
     def compile(self) -> None:
-        """Compile all that will be needed; takes tens of seconds and a C++ compiler.
+        """Compile all functions that are needed; takes tens of seconds and a C++ compiler.
 
         Any thread may do it; the decoder serves meanwhile.
 
         Raises:
-            RuntimeError: It cannot be compiled here.
+            RuntimeError: Compiling fails on this machine.
         """
         _operators()
         for rows in self._of_rows:
@@ -96,7 +96,7 @@ class CompiledDecoder:
             return self._written(tokens_BT, cache)
         except TorchDynamoException:  # it would be compiled anew; nothing was counted yet
             self.is_compiled = False
-            logger.exception("compiled kernel given up")
+            logger.exception("compiling a kernel failed")
             return self._decoder.hidden(tokens_BT, cache)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class CompiledDecoder:
 
     @torch.inference_mode()
     def _try(self, rows: int) -> None:
-        """Write a token of nothing, with storage of its own."""
+        """Write a dummy token with separate storage, to trigger compilation."""
         slots = SlotCache(self.config, dtype=self.embedding.dtype)
         for _ in range(rows):
             slots.open()
@@ -148,7 +148,7 @@ class CompiledDecoder:
 
 
 class _Layer(LayerCache):
-    """Stands for a layer's cache while code is compiled; the operator finds the real one."""
+    """Placeholder for a layer's cache in compiled code; the operator looks the real cache up."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -156,7 +156,7 @@ class _Layer(LayerCache):
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, cache: LayerCache, logit_scale: float
     ) -> Tensor:
-        """Return what `attention.attend` does with the layer's cache."""
+        """Return what `attention.attend` returns for the layer's real cache."""
         result: Tensor = torch.ops.constellation.attend(
             query, key, value, self._number, logit_scale
         )
@@ -164,7 +164,7 @@ class _Layer(LayerCache):
 
 
 class _Here(threading.local):
-    """What the thread's step reads and appends to."""
+    """Caches that the current step of this thread reads and appends to."""
 
     cache: SlotRows | None = None
 
@@ -184,7 +184,7 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, layer: int, scale: floa
 
 @lru_cache(maxsize=1)
 def _operators() -> Any:
-    """Make the operators known to torch, for as long as the process lives."""
+    """Register the operators with torch, for the lifetime of the process."""
     library = cast(Any, torch.library.Library)("constellation", "FRAGMENT")
     library.define("attend(Tensor q, Tensor k, Tensor v, int layer, float scale) -> Tensor")
     library.impl("attend", _attend, "CPU")

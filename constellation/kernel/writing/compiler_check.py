@@ -1,4 +1,4 @@
-"""Is there what compiling a kernel's writing needs? Knows no torch, so that anybody may ask."""
+"""Check that a C++ compiler and a new enough torch are installed, without importing torch."""
 
 import shutil
 from importlib.metadata import version
@@ -7,11 +7,11 @@ from constellation.errors import ConfigError
 
 COMPILER = "g++"
 TORCH_LEAST = (2, 13)
-"""The first release that keeps the compiled functions of several kernels apart."""
+"""First torch release that keeps the compiled functions of several kernels apart."""
 
 
 def check_compiler() -> None:
-    """Refuse when writing cannot be compiled here.
+    """Raise when a kernel's writing cannot be compiled on this machine.
 
     Raises:
         ConfigError: There is no C++ compiler, or torch is too old.

@@ -1,4 +1,4 @@
-"""Faster products of a kernel's matrices with few vectors, for kernels that only write.
+"""Faster matrix products with few vectors, for kernels that only write and are not trained.
 
 `functional.linear` with one float32 vector runs at half the speed of memory in the libraries that
 torch uses on CPUs, and with eight at a fifth of what the processor can do. Two forms are faster, in
@@ -36,20 +36,20 @@ from constellation.kernel.network.attention import Linear
 from constellation.kernel.network.decoder import Decoder
 
 Weights = Literal["float32", "bfloat16", "int8"]
-"""How matrices are held."""
+"""How matrices are held in memory: float32, bfloat16 or int8."""
 
 NARROW_ROWS = 2
-"""Rows up to which W x^T is the faster form in float32."""
+"""Number of rows up to which W x^T is the faster form in float32."""
 INT8_ROWS = 4
-"""Rows up to which the int8 operator is faster than bfloat16."""
+"""Number of rows up to which the int8 operator is faster than bfloat16."""
 INT8_INPUTS = 16
-"""The int8 operator reads past the end of matrices whose inputs are no multiple of this; those are
+"""Multiple of inputs that int8 needs: the operator reads past the end of other matrices, which are
 multiplied as bfloat16."""
 _ROWS_EXPECTED = 8  # what a layout is chosen for; other numbers of rows are nearly as fast
 
 
 class LaidOut:
-    """x W^T + b of a matrix that does not change any more, for any number of rows.
+    """x W^T + b of a matrix that does not change any more, for any number of rows x.
 
     Attributes:
         by_number: Those that live, for operators of compiled code.
@@ -81,7 +81,7 @@ class LaidOut:
 
 
 class Float32Product:
-    """The product in float32. The layout is made when it is first wanted: idle kernels save it."""
+    """The product in float32. The second layout is made on first use, so idle kernels save it."""
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor | None) -> None:
         self._weight_OI = weight_OI
@@ -107,7 +107,7 @@ class Float32Product:
 
 
 class RoundedProduct:
-    """The product with a matrix in bfloat16, or in int8; what comes in and out is float32.
+    """The product with a matrix in bfloat16 or int8; input and output are float32.
 
     Args:
         weight_OI: The matrix, float32.
@@ -147,7 +147,7 @@ _KINDS: dict[str, Callable[[Tensor, Tensor | None], Callable[[Tensor], Tensor]]]
 
 
 def can_lay_out(weight_OI: Tensor) -> bool:
-    """Return whether oneDNN's product can be had for this matrix."""
+    """Return whether oneDNN's product is available for this matrix."""
     return (
         weight_OI.device.type == "cpu"
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -158,7 +158,7 @@ def can_lay_out(weight_OI: Tensor) -> bool:
 
 @torch.no_grad()
 def prepare(decoder: Decoder, weights: Weights = "float32") -> Decoder:
-    """Let a decoder compute without gradients by the faster products; return it.
+    """Replace a decoder's products by the faster ones, for use without gradients; return it.
 
     Its weights must not change afterwards. Layouts take memory: as much again as the matrices in
     float32 once more than two rows were multiplied, half of it in bfloat16, three quarters in int8.

@@ -1,7 +1,7 @@
-"""Writing text token by token, with the keys and values of what was read kept in a cache.
+"""The plain generation loop for one text: token by token, with a KV cache. The reference path.
 
-A `Generation` is one sequence, driven from outside, one token per `step`, and dropped when nobody
-wants it any more. `constellation.kernel.writing.batch` writes many at once; what it writes is what
+A `Generation` is one sequence, driven by its caller, one token per `step`, which may stop at any
+time. `constellation.kernel.writing.batch` writes many at once; what it writes is what
 a `Generation` would. It knows no clock, thread or network.
 """
 
@@ -20,7 +20,7 @@ FinishReason = Literal["end", "length", "context"]
 
 
 class Generation:
-    """One sequence being written.
+    """One text that is being written.
 
     Attributes:
         produced: Token ids written so far, the end token left out.
@@ -29,9 +29,9 @@ class Generation:
 
     Args:
         decoder: The kernel; it may serve any number of generations in turn.
-        prompt_ids: Tokens to go on from, 1 to the kernel's context.
+        prompt_ids: Tokens of the prompt, 1 to the kernel's context.
         sampling: Options of the draw.
-        end_id: The token that ends a text; None if there is none.
+        end_id: The token that ends a text; None without such a token.
 
     Raises:
         InvalidPrompt: If the prompt is empty or longer than the context.
@@ -59,7 +59,7 @@ class Generation:
 
     @property
     def finished(self) -> bool:
-        """Whether no further token will come."""
+        """Whether the text has ended."""
         return self.finish_reason is not None
 
     @property
@@ -69,7 +69,7 @@ class Generation:
 
     @torch.inference_mode()
     def step(self) -> int | None:
-        """Return the next token; None when the text has ended, then and ever after.
+        """Return the next token; None once the text has ended.
 
         The first step reads the whole prompt, later ones a single token each.
         """

@@ -1,4 +1,4 @@
-"""Products with the matrices of many kernels at once: every row of a pass has its own kernel.
+"""Multiply each row by the matrix of its own kernel, for rows of many kernels at once.
 
 The matrices of a kind lie one after the other in one storage. Rows are put in the order of their
 kernels; neighbouring kernels with equally many rows make a run, which is one batched product
@@ -23,43 +23,43 @@ from torch import Tensor
 from torch.nn import functional
 
 GATHERED_SHARE = 3
-"""Matrices of a range are gathered when fewer than one in so many is wanted: a gathered one is read
-twice and written once."""
+"""Matrices are gathered when fewer than one in this many is needed: a gathered matrix is read twice
+and written once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Neighbouring kernels with equally many rows."""
+    """Neighbouring kernels that have equally many rows."""
 
     kernels: slice
     rows: slice
-    """Of the rows in the order of their kernels."""
+    """Range of rows, in the order of kernels."""
     num_kernels: int
 
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """All rows as one run in which every kernel has as many as the one with most."""
+    """All rows as one run, in which every kernel is padded to the largest number of rows."""
 
     kernels: slice | Tensor
-    """A range of kernels, or those that are wanted."""
+    """A range of kernels, or the indices of the kernels that are needed."""
     num_kernels: int
     rows_max: int
     place_B: Tensor
-    """Of every row in the order of kernels, among `num_kernels` times `rows_max`."""
+    """Place of every row, in the order of kernels, among `num_kernels` times `rows_max`."""
 
 
 class Rows:
-    """The kernels of the rows of one pass.
+    """The kernel of each row of one pass, and the rows sorted by kernel.
 
     Attributes:
         kernel_B: In the order of the rows as they came.
         sorted_B: In the order of kernels.
 
     Args:
-        kernels: Of every row, at least one.
-        device: Where the matrices are.
-        padded: Make one run of all rows.
+        kernels: Kernel of every row; at least one row.
+        device: Device of the matrices.
+        padded: Whether to pad all rows into one run.
     """
 
     def __init__(self, kernels: Sequence[int], device: torch.device, *, padded: bool) -> None:
@@ -79,11 +79,11 @@ class Rows:
             self.padding = _padding(counts, device)
 
     def by_kernel(self, x: Tensor) -> Tensor:
-        """Return rows as they came, in the order of kernels."""
+        """Return rows sorted by kernel, given rows in their original order."""
         return x if self._order_B is None else x[self._order_B]
 
     def as_they_came(self, x: Tensor) -> Tensor:
-        """Return rows in the order of kernels as they came."""
+        """Return rows in their original order, given rows sorted by kernel."""
         return x if self._back_B is None else x[self._back_B]
 
 
@@ -104,7 +104,7 @@ def grouped_product(x_BTI: Tensor, weight_NOI: Tensor, rows: Rows) -> Tensor:
 
 
 def grouped_embedding(tokens_BT: Tensor, table_NVC: Tensor, rows: Rows) -> Tensor:
-    """Return every row's tokens in its kernel's embedding, shape (B, T, C), in kernels' order.
+    """Return the embeddings of every row's tokens by its kernel, sorted by kernel, (B, T, C).
 
     Args:
         tokens_BT: Rows as they came.

@@ -1,4 +1,4 @@
-"""Kernels of one architecture in one storage, read in one pass: a decoder of many kernels.
+"""Kernels of one architecture stacked in one storage, so that one pass reads rows of many kernels.
 
 A stack is a `Decoder` whose matrices, norms and couplings are looked up for every row of a batch.
 Between attention layers the residual stream is in the order of kernels, so that products are
@@ -50,8 +50,8 @@ class Storage:
         values: Shape (N or more, ...).
 
     Args:
-        like: One kernel's.
-        spare: For how many kernels it has room for one more when it grows, at least.
+        like: Values of one kernel, for shape, data type and device.
+        spare: The storage grows by room for at least one more kernel per this many kernels.
     """
 
     def __init__(self, like: Tensor, *, spare: int) -> None:
@@ -59,7 +59,7 @@ class Storage:
         self._spare = spare
 
     def put(self, kernel: int, value: Tensor) -> None:
-        """Copy a kernel's own in."""
+        """Copy one kernel's values in."""
         held = self.values
         if kernel >= len(held):
             room = len(held) // self._spare
@@ -69,7 +69,7 @@ class Storage:
 
 
 class Lookup:
-    """What the modules of a stack share: the kernels' numbers, and whose the rows of a pass are."""
+    """State that all modules of a stack share: the kernels' values, and the kernel of each row."""
 
     def __init__(self) -> None:
         self.storages: dict[str, Storage] = {}
@@ -81,19 +81,19 @@ class Lookup:
 
     @property
     def current(self) -> Rows:
-        """The rows of the pass that is being made."""
+        """The rows of the present pass."""
         assert self.rows is not None
         return self.rows
 
 
 class StackedLinear:
-    """A matrix per kernel, in place of `Linear.product`.
+    """A matrix per kernel, used as `Linear.product`.
 
     Args:
-        lookup: Of the stack.
-        name: Of the matrix.
-        enters: Rows come in the order of the cache.
-        leaves: Rows go in the order of the cache.
+        lookup: Shared state of the stack.
+        name: Name of the matrix.
+        enters: Whether rows come in the order of the cache.
+        leaves: Whether rows are returned in the order of the cache.
     """
 
     def __init__(
@@ -157,14 +157,14 @@ class StackedCoupling(Coupling):
 
 
 class KernelStack(Decoder):
-    """Kernels of one architecture that are read in one pass.
+    """Kernels of one architecture that are read together in one pass.
 
     Attributes:
         kernels: Places that are taken.
 
     Args:
-        like: A kernel of the architecture, precision and device; its numbers are not taken.
-        padded: How products are grouped, see `grouped.py`; None takes what suits the device.
+        like: A kernel of the architecture, precision and device; its values are not copied.
+        padded: How products are grouped, see `grouped_products.py`; None chooses by device.
 
     Raises:
         ConfigError: Its kind cannot be stacked.
@@ -194,10 +194,10 @@ class KernelStack(Decoder):
         )
 
     def put(self, decoder: Decoder) -> int:
-        """Copy a kernel's numbers in; return its place.
+        """Copy a kernel's values in; return its place in the stack.
 
         Raises:
-            ConfigError: It is of another architecture, precision or device.
+            ConfigError: The kernel has another architecture, precision or device.
         """
         if not self.fits(decoder):
             raise ConfigError("the kernel is of another architecture than those of the stack")
@@ -208,13 +208,13 @@ class KernelStack(Decoder):
         return kernel
 
     def drop(self, kernel: int) -> None:
-        """Let the next kernel have this place."""
+        """Free a kernel's place for the next one."""
         self.kernels.discard(kernel)
 
     def alone(self, kernel: int) -> Decoder:
         """Return one of the kernels as a decoder over the stack's storage, without gradients.
 
-        Whoever keeps it keeps the storage as it is now, also when the stack has grown out of it.
+        The decoder keeps the present storage alive, even when the stack has moved to a larger one.
         """
         decoder = Decoder(self.config, seed=None)
         storages = self._lookup.storages
@@ -227,7 +227,7 @@ class KernelStack(Decoder):
 
         Args:
             tokens_BT: Token ids.
-            cache: What was read before; the new positions are appended to it.
+            cache: Keys and values of earlier tokens; the new positions are appended to it.
             kernels: The place of every row's kernel.
         """
         self._lookup.rows = rows = self._rows(kernels)
@@ -243,11 +243,11 @@ class KernelStack(Decoder):
     def hidden(
         self, tokens_BT: Tensor, cache: Memory | None = None, *, depths: Depths | None = None
     ) -> Tensor:
-        """Refuse: rows of a stack have kernels; see `hidden_of`."""
+        """Raise: every row of a stack needs its kernel; see `hidden_of`."""
         raise ConfigError("rows of a stack have kernels; use hidden_of, or alone(kernel).hidden")
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Refuse: rows of a stack have kernels; see `logits_of`."""
+        """Raise: every row of a stack needs its kernel; see `logits_of`."""
         raise ConfigError("rows of a stack have kernels; use logits_of, or alone(kernel).logits")
 
     def _rows(self, kernels: Sequence[int]) -> Rows:
@@ -259,7 +259,7 @@ class KernelStack(Decoder):
         return x_BTC, rotary_phases(self.config, tokens_BT.device)[positions]
 
     def _look_up(self) -> None:
-        """Let every module take its numbers from the storages, and keep none of its own."""
+        """Make every module read its values from the storages instead of its own parameters."""
         epsilon = self.config.norm_epsilon
         for index, module in enumerate(self.blocks):
             block, prefix = cast(Block, module), f"blocks.{index}."
@@ -282,6 +282,6 @@ class KernelStack(Decoder):
 
 
 def _numbers(decoder: Decoder) -> dict[str, Tensor]:
-    """Return what a kernel writes with: everything but its basin head."""
+    """Return the parameters that a kernel writes with: all but those of its basin head."""
     state = decoder.state_dict()
     return {name: value for name, value in state.items() if not name.startswith("basin_head.")}

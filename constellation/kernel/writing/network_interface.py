@@ -1,4 +1,4 @@
-"""What a batch needs of a network: a `Decoder` is one, a model of `transformers` can be made one.
+"""The interface of a network that a batch can drive: a `Decoder`, or a `transformers` model.
 
 Shapes: B sequences, T positions, C channels, V tokens.
 """
@@ -12,29 +12,29 @@ from constellation.kernel.network.slots import SlotRows
 
 
 class NetworkShape(CachedShape, Protocol):
-    """What is said about a network beforehand."""
+    """Sizes of a network that are known before it is run."""
 
     @property
     def vocab_size(self) -> int:
-        """Tokens it knows."""
+        """Number of tokens in the vocabulary."""
         ...
 
 
 class Network(Protocol):
-    """A causal language model in two parts, so that logits are made only where they are wanted."""
+    """A causal language model in two parts, so that logits are computed only where needed."""
 
     @property
     def config(self) -> NetworkShape:
-        """Its shape."""
+        """Sizes of the network."""
         ...
 
     @property
     def embedding(self) -> Tensor:
-        """The vectors of its tokens, whose precision and device are those of keys and values."""
+        """Embedding vectors of its tokens; keys and values have the same precision and device."""
         ...
 
     def hidden(self, tokens_BT: Tensor, cache: KVCache | SlotRows | None = None) -> Tensor:
-        """Return the final hidden states, shape (B, T, C); what was read joins the cache.
+        """Return the final hidden states, shape (B, T, C); the tokens read are added to the cache.
 
         Raises:
             InvalidPrompt: There is no token, or more than the context or the cache holds.

@@ -1,4 +1,4 @@
-"""Keys and values of prompts that were read before, so that a common beginning is not read again.
+"""Cache keys and values of prompts, so that a beginning that prompts share is read once.
 
 Shapes: P passes of layers, H heads, L positions, D channels of a head.
 """
@@ -17,13 +17,13 @@ Key = tuple[int, bytes]
 
 
 class PrefixStore:
-    """The newest prompts' keys and values, as many as a limit of memory holds.
+    """Keys and values of the most recently used prompts, within a limit of memory.
 
     Attributes:
-        size_bytes: Memory of what is held.
+        size_bytes: Memory of the cached keys and values.
 
     Args:
-        limit_bytes: Most memory; what was used longest ago goes first. 0 keeps nothing.
+        limit_bytes: Largest memory; the least recently used prompts are evicted. 0 caches none.
         tokens_min: Shortest beginning worth copying, at least 1.
     """
 
@@ -41,10 +41,10 @@ class PrefixStore:
         return len(self._held)
 
     def longest(self, prompt_ids: Sequence[int], *, kernel: int = 0) -> Tensor | None:
-        """Return the keys and values of the longest beginning held, shape (P, 2, H, L, D).
+        """Return keys and values of the longest cached beginning, shape (P, 2, H, L, D), or None.
 
         L is below the prompt's length: its last token has to be read for what comes next. None
-        when fewer than `tokens_min` tokens are common. What other kernels read does not count.
+        when fewer than `tokens_min` tokens are common. Prompts of other kernels do not count.
         """
         tokens = np.asarray(prompt_ids, dtype=np.int32)
         best, best_key = 0, (kernel, b"")
@@ -60,12 +60,12 @@ class PrefixStore:
     def keep(
         self, prompt_ids: Sequence[int], copy: Callable[[], Tensor], *, kernel: int = 0
     ) -> None:
-        """Hold a prompt that was read, unless it is the beginning of one that is held.
+        """Cache a prompt that was read, unless it is the beginning of a cached one.
 
         Args:
             prompt_ids: The prompt's tokens.
-            copy: Makes a copy of its keys and values; called only when it is wanted.
-            kernel: Who read it, where several share the memory.
+            copy: Returns a copy of the keys and values; called only when it is needed.
+            kernel: Index of the kernel that read it, where several share the cache.
         """
         tokens = np.asarray(prompt_ids, dtype=np.int32)
         if len(tokens) < self._tokens_min or self._limit_bytes == 0:
@@ -84,7 +84,7 @@ class PrefixStore:
         self._hold((kernel, tokens.tobytes()), tokens, copy())
 
     def forget(self, kernel: int) -> None:
-        """Drop what a kernel read."""
+        """Remove all prompts that a kernel read."""
         for key in [key for key in self._held if key[0] == kernel]:
             self._drop(key)
 

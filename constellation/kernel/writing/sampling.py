@@ -1,9 +1,9 @@
-"""How the next token is drawn from logits.
+"""Draw the next token from logits: temperature, top-k, top-p, penalties, seeds.
 
 Order: logit bias, repetition penalty, presence and frequency penalties, the end token held back,
 temperature, top-k, top-p, min-p. Randomness comes from a generator passed in, so the same seed
 draws the same tokens. What a `Sampler` draws depends on the seed and on how many tokens were
-written, not on who drew those: another kernel that goes on with an answer draws as the first one
+written, not on which kernel drew those: another kernel that continues a reply draws as the first
 would have. Shapes: R rows, V tokens.
 
 Source: the finaliser of SplitMix64, Steele, Lea and Flood, "Fast splittable pseudorandom number
@@ -23,12 +23,12 @@ from constellation.records import Sampling
 
 
 class Sampler:
-    """The draws of one sequence: its options, its randomness and what it has written.
+    """Draws the tokens of one sequence: its options, its random numbers, its earlier tokens.
 
     Args:
         sampling: Options of the draws.
-        prompt_ids: Tokens that the sequence goes on from.
-        end_id: The token that ends a text; None if there is none.
+        prompt_ids: Tokens of the prompt.
+        end_id: The token that ends a text; None without such a token.
         vocab_size: V.
         other_ends: Tokens that end a text too.
 
@@ -60,11 +60,11 @@ class Sampler:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether the next token is the one of the highest logit, whatever came before."""
+        """Whether the next token is always the one with the highest logit."""
         return self._is_plain and self.sampling.temperature == 0 and not self._holds_end()
 
     def pick(self, logits_V: Tensor) -> int:
-        """Draw one token; the logits are left as they are."""
+        """Draw one token; the logits are not changed."""
         if self.sampling.temperature > 0:
             self._generator.manual_seed(_mixed(self._seed, self._num_written))
         if self._is_plain and not self._holds_end():
@@ -79,14 +79,14 @@ class Sampler:
         )
 
     def note(self, token: int) -> None:
-        """Remember a token that was written."""
+        """Record a token that was written."""
         self._num_written += 1
         if not self._is_plain:
             self._seen.add(token)
             self._written[token] += 1
 
     def resume(self, tokens: Sequence[int]) -> None:
-        """Remember tokens that were written elsewhere.
+        """Record tokens of the sequence that another kernel wrote.
 
         Raises:
             InvalidRequest: If one is not in the vocabulary.
@@ -108,7 +108,7 @@ def _mixed(seed: int, position: int) -> int:
 
 
 def generator_for(sampling: Sampling) -> torch.Generator:
-    """Return a fresh source of randomness for one sequence."""
+    """Return a new random number generator for one sequence."""
     generator = torch.Generator()
     if sampling.seed is None:
         generator.seed()
@@ -210,7 +210,7 @@ def _lowered(logits_V: Tensor, sampling: Sampling, written: Mapping[int, int]) -
 
 
 def _kept(logits_V: Tensor, sampling: Sampling) -> Tensor:
-    """Return the logits with everything that top-k, top-p or min-p drop set to -inf."""
+    """Return the logits, with tokens that top-k, top-p or min-p exclude set to -inf."""
     if sampling.top_k is not None and sampling.top_k < len(logits_V):
         threshold = logits_V.topk(sampling.top_k).values[-1]
         logits_V = logits_V.masked_fill(logits_V < threshold, -math.inf)

@@ -1,4 +1,4 @@
-"""How many nats a kernel needs for a text, and the yardstick made of them.
+"""Score a text under a kernel: nats per token, and bits per byte.
 
 Shapes: n tokens of a text, W windows, T context, C channels, R tokens scored at once.
 """

@@ -1,4 +1,4 @@
-"""Writing texts of many kernels at once: a `Batch` whose every text has a kernel of its own.
+"""Generate texts of many kernels at once: a `Batch` in which each text has its own kernel.
 
 Shapes: B rows of a pass, T tokens, C channels, R hidden states, V tokens of the vocabulary.
 """
@@ -20,23 +20,23 @@ class Stack(Network, Protocol):
 
     @property
     def kernels(self) -> Collection[int]:
-        """Places that are taken."""
+        """Places that are in use."""
         ...
 
     def fits(self, decoder: Decoder) -> bool:
-        """Return whether a kernel can be one of them."""
+        """Return whether a kernel can be added to this stack."""
         ...
 
     def put(self, decoder: Decoder) -> int:
-        """Copy in what is a kernel's own; return its place."""
+        """Copy the kernel's own values in; return its place."""
         ...
 
     def drop(self, kernel: int) -> None:
-        """Let the next kernel have this place."""
+        """Free a kernel's place for the next one."""
         ...
 
     def alone(self, kernel: int) -> Network:
-        """Return one of the kernels."""
+        """Return one of the kernels as a network."""
         ...
 
     def hidden_of(self, tokens_BT: Tensor, cache: Memory | None, kernels: Sequence[int]) -> Tensor:
@@ -49,11 +49,11 @@ class Stack(Network, Protocol):
 
 
 class StackedBatch(Batch):
-    """Texts that the kernels of a stack write together.
+    """Texts that the kernels of a stack write together, one forward pass per step.
 
     Args:
         stack: The kernels; `Writing.kernel` is a place in it.
-        end_id: The token that ends a text; None if there is none.
+        end_id: The token that ends a text; None without such a token.
         prefill_tokens: Prompt tokens read in one step, at least 1, of all kernels together.
         prefixes: Where prompts that were read are kept; None keeps none.
     """
@@ -70,7 +70,7 @@ class StackedBatch(Batch):
         self.stack = stack
 
     def drop(self, kernel: int) -> None:
-        """Let a kernel go that has no text under way."""
+        """Remove a kernel that has no text in the batch."""
         if self._prefixes is not None:
             self._prefixes.forget(kernel)
         self.stack.drop(kernel)

@@ -1,4 +1,4 @@
-"""Stop strings: an answer ends before the first of them, wherever tokens begin and end.
+"""End a reply before its first stop string, wherever token boundaries are.
 
 Text that may be the beginning of a stop string waits until it is clear that it is not.
 """
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 
 class StopStrings:
-    """Watches the text of one answer.
+    """Searches the text of one reply for stop strings while it is written.
 
     The first stop string to be complete counts; of those complete at the same character, the
     longest. The text is taken as it would be character by character, so that how it arrives makes
     no difference.
 
     Attributes:
-        stopped: Whether a stop string came up; no text is let through any more.
+        stopped: Whether a stop string was found; no further text is returned.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -23,7 +23,7 @@ class StopStrings:
         self._waiting = ""
 
     def feed(self, text: str) -> str:
-        """Take the text that comes next; return what may be sent, which may be empty."""
+        """Process the next piece of text; return the text that may be sent, possibly empty."""
         if self.stopped or not self._stops:
             return "" if self.stopped else text
         text = self._waiting + text
@@ -38,12 +38,12 @@ class StopStrings:
         return text[:num_safe]
 
     def flush(self) -> str:
-        """End the text: return what was waiting, now that no stop string can come of it."""
+        """End the text; return the withheld text, which can no longer begin a stop string."""
         waiting, self._waiting = self._waiting, ""
         return waiting
 
 
 def _num_waiting(text: str, stop: str) -> int:
-    """Return the length of the longest end of `text` that `stop` begins with."""
+    """Return the length of the longest end of `text` with which `stop` begins."""
     longest = min(len(stop) - 1, len(text))
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

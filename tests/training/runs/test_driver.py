@@ -12,7 +12,7 @@ from tests.training import ray_runs
 from training.loop.step import Alone
 from training.progress.events import Event, KernelProgress, KernelStateChanged
 from training.runs.driver import drive
-from training.runs.event_files import Tail, told_to_file
+from training.runs.event_files import Tail, event_writer
 from training.runs.failures import read_failure, record_failure
 from training.runs.schedule import Room
 from training.runs.training_plan import TrainingPlan
@@ -30,7 +30,7 @@ def trains(plan: TrainingPlan) -> Callable[[str], None]:
     """Return what trains a kernel as a worker does."""
 
     def launch(name: str) -> None:
-        with told_to_file(plan.checkpoints, f"{name}-0") as tell:
+        with event_writer(plan.checkpoints, f"{name}-0") as tell:
             try:
                 train_kernel(
                     plan, name, Alone(), on_progress=tell, should_stop=plan.stop_file.exists
@@ -157,7 +157,7 @@ def test_what_ends_the_driver_also_stops_the_workers(tmp_path: Path) -> None:
 
 
 def test_a_tail_reads_whole_lines_once_and_only_new_ones(tmp_path: Path) -> None:
-    with told_to_file(tmp_path, "a-0") as tell:
+    with event_writer(tmp_path, "a-0") as tell:
         tell(KernelStateChanged(kernel="a", state="RUNNING"))
         tail = Tail(tmp_path)
         assert list(tail.read()) == []
