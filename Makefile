@@ -34,7 +34,7 @@ test: .venv/.dev  ## Run all tests: first those without Ray, then those with
 	$(BIN)/python -m pytest -m "ray and not gpu" --durations=5
 
 test-fast: .venv/.dev  ## Run the tests that start no Ray and train nothing, on two cores (about a minute)
-	$(BIN)/python -m pytest -n 2 -m "not ray and not gpu and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not gpu and not slow"
 
 check: lint types imports proto-fresh clients-fresh  ## Lint, types, layers, generated code
 

@@ -116,6 +116,7 @@ def test_examples_are_found_with_what_their_line_says() -> None:
     assert len(found["commands"]) >= 5
 
 
+@pytest.mark.slow
 def test_every_documented_example_goes_where_an_outsider_expects_it(trained: Trained) -> None:
     shown = {each for found in documented().values() for each in found}
     for text, said in shown:

@@ -70,15 +70,18 @@ def test_no_file_is_longer_than_four_hundred_lines() -> None:
 # --- what code must not do ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_only_the_settings_read_the_environment() -> None:
     found = found_by(scans.environment_reads, sources(*PACKAGES, "benchmarks"))
     assert found == {"constellation/settings.py"}
 
 
+@pytest.mark.slow
 def test_only_one_file_waits_for_ray_and_kills_its_actors() -> None:
     assert found_by(scans.ray_calls, sources(*PACKAGES)) == {"actors/_ray.py"}
 
 
+@pytest.mark.slow
 def test_only_one_file_starts_ray() -> None:
     names = frozenset({"init", "shutdown"})
     found = found_by(lambda source: scans.ray_calls(source, names), sources(*PACKAGES))
@@ -99,6 +102,7 @@ def test_no_error_is_swallowed_but_where_handlers_end() -> None:
     assert found == {"cluster/cli/program.py", "constellation/wire/services.py"}
 
 
+@pytest.mark.slow
 def test_every_rpc_carries_a_deadline() -> None:
     methods = rpcs()
     assert {"Generate", "Describe", "Check"} <= methods
@@ -109,6 +113,7 @@ def test_every_rpc_carries_a_deadline() -> None:
     assert found == set()
 
 
+@pytest.mark.slow
 def test_every_queue_has_a_limit() -> None:
     assert found_by(scans.unbounded_queues, sources(*PACKAGES, "benchmarks")) == set()
 

@@ -114,6 +114,7 @@ def test_the_base_is_read_once_for_all_of_its_adapters(
     assert len(list(spec.node_folder.weights_dir.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_adapters_join_and_leave_while_others_answer(
     spec: DeploymentSpec, coordizer: Coordizer
 ) -> None:
@@ -135,6 +136,7 @@ def test_adapters_join_and_leave_while_others_answer(
     run(spec, story)
 
 
+@pytest.mark.slow
 def test_new_adapters_are_taken_by_all_or_by_none(
     spec: DeploymentSpec, coordizer: Coordizer
 ) -> None:
@@ -185,6 +187,7 @@ def test_adapters_over_bases_that_differ_are_apart(
     run(spec, story)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["bfloat16", "int8"])
 def test_adapters_are_stacked_over_a_base_in_any_precision(
     spec: DeploymentSpec, weights: str

@@ -41,6 +41,7 @@ def logprobs_of(steps: list[Step]) -> list[TokenLogprob]:
     return [logprob for step in steps for logprob in step.logprobs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
 def test_whatever_was_written_before_the_rest_is_the_undisturbed_rest(sampling: Sampling) -> None:
     """Cut after every token, all of them in one batch, on an engine that has read the prompt."""

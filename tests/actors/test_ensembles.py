@@ -44,6 +44,7 @@ def offline(
     return text[len(prompt) :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seed", range(3))
 def test_greedy_tokens_are_those_computed_offline(mode: Mode, seed: int) -> None:
@@ -73,6 +74,7 @@ def test_greedy_tokens_are_those_computed_offline(mode: Mode, seed: int) -> None
     sing(story, decoders, in_one_process=seed == 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "sampling",

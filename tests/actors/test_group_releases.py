@@ -12,6 +12,8 @@ from constellation.wire.channel import Bind
 from tests.actors.groups import STACKED, Sky, alone, blob, damage, publish, run, save
 from tests.support.released import release
 
+pytestmark = pytest.mark.slow
+
 
 def test_new_weights_are_taken_by_all_kernels_or_by_none(
     spec: DeploymentSpec, coordizer: Coordizer

@@ -1,6 +1,7 @@
 """Answers kept as blocks: what comes out is what went in."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ routes = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.none() | routes, st.lists(st.binary(max_size=300), max_size=5))
 def test_what_is_unpacked_is_what_was_packed(route: Route | None, replies: list[bytes]) -> None:
     pairs = tuple((route if place == 0 else None, reply) for place, reply in enumerate(replies))

@@ -67,6 +67,7 @@ def test_answers_of_stacked_kernels_share_their_steps(spec: DeploymentSpec) -> N
     run(spec, story)
 
 
+@pytest.mark.slow
 def test_kernels_join_and_leave_while_others_answer(
     spec: DeploymentSpec, coordizer: Coordizer
 ) -> None:
@@ -99,6 +100,7 @@ def test_kernels_join_and_leave_while_others_answer(
     run(spec, story)
 
 
+@pytest.mark.slow
 def test_a_place_is_not_given_away_while_somebody_is_still_answered_there(
     spec: DeploymentSpec, coordizer: Coordizer
 ) -> None:
@@ -118,6 +120,7 @@ def test_a_place_is_not_given_away_while_somebody_is_still_answered_there(
     run(spec, story)
 
 
+@pytest.mark.slow
 def test_a_request_without_a_name_is_for_the_only_kernel(spec: DeploymentSpec) -> None:
     async def story(sky: Sky) -> None:
         await sky.start("a")
@@ -129,6 +132,7 @@ def test_a_request_without_a_name_is_for_the_only_kernel(spec: DeploymentSpec) -
     run(spec, story)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["bfloat16", "int8"])
 def test_other_precisions_are_stepped_side_by_side(spec: DeploymentSpec, weights: str) -> None:
     narrow = replace(spec, kernel=replace(spec.kernel, weights=weights))

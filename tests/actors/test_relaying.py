@@ -169,6 +169,7 @@ def run(story: Callable[[Sky], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(tell())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deaths", [{"a": 6}, {"a": 24}, {"a": 7, "b": 6}, {"a": 1}])
 @pytest.mark.parametrize(
     "sampling",

@@ -283,6 +283,7 @@ def test_a_trace_that_is_not_kept_is_named_all_the_same_and_sends_nothing() -> N
     trace(story, ratio=0.0)
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_gone_costs_spans_and_no_answer() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

@@ -17,6 +17,7 @@ def corpus() -> Corpus:
     return Corpus(*parts)
 
 
+@pytest.mark.slow
 def test_domains_that_join_are_routed_as_if_there_from_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

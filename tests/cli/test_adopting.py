@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
 from constellation.curricula.corpus_store import save_prepared
@@ -41,6 +43,7 @@ def former(artifacts: Path, tmp_path: Path, *, without_text: str = "") -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_is_taken_over_by_one_command(run: Run, artifacts: Path, tmp_path: Path) -> None:
     folder = former(artifacts, tmp_path)
     before = load_table(folder / "table.msgpack")

@@ -73,6 +73,7 @@ def test_help_needs_none_of_the_heavy_packages() -> None:
     assert not HEAVY & set(done.stderr.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_explains_itself_with_an_example(run: Run, command: tuple[str, ...]) -> None:
     result = run(*command, "--help")

@@ -73,6 +73,7 @@ def test_a_finished_kernel_joins_and_leaves_the_artifacts(run: Run, own: Path) -
     assert named(table_of(own)) == named(table)
 
 
+@pytest.mark.slow
 def test_the_same_kernels_give_the_same_release_in_any_order(
     run: Run, own: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_run(tmp_path_factory.mktemp("run"))
 
 
+@pytest.mark.slow
 def test_a_merge_is_scored_and_written(run: Run, finished: Path, tmp_path: Path) -> None:
     kernels = [finished / "kernels" / name for name in ("mail", "numbers")]
     flags = ("--out", "m", "--text", finished / "held_out")

@@ -120,6 +120,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 def test_every_slow_command_shows_in_a_pipe_that_it_lives(tmp_path: Path) -> None:
     """Two lines each, on standard error; what is printed as JSON stays what it is."""
     (tmp_path / "text").mkdir()

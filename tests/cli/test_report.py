@@ -14,6 +14,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return finished_run(tmp_path_factory.mktemp("trained"))
 
 
+@pytest.mark.slow
 def test_a_report_is_written_and_its_conclusion_said(run: Run, trained: Path) -> None:
     result = run("report", trained)
     assert result.exit_code == 0, result.output

@@ -240,6 +240,7 @@ def test_the_pauses_are_drawn_from_the_given_chance_and_time_from_the_given_cloc
     assert served.router.timeouts[-1] == pytest.approx(9, abs=0.5)
 
 
+@pytest.mark.slow
 def test_a_router_that_restarts_on_its_port_does_not_show(
     served: Served, make_client: MakeClient
 ) -> None:

@@ -152,6 +152,7 @@ def test_nothing_is_forked_for_one_that_no_longer_waits(tmp_path: Path, worker: 
     assert not written.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "num_descriptors"),
     [
@@ -191,6 +192,7 @@ def test_it_does_not_outlive_the_process_it_serves(tmp_path: Path) -> None:
         assert serving.wait(timeout=30) == 0
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_it_either(tmp_path: Path) -> None:
     path, program = tmp_path / "orders", tmp_path / "default_worker.py"
     program.write_text("import threading\nthreading.Event().wait()")
@@ -261,6 +263,7 @@ def test_an_import_that_starts_a_thread_is_refused(tmp_path: Path) -> None:
         assert serving.wait(timeout=30) == 1
 
 
+@pytest.mark.slow
 def test_workers_draw_different_ids(tmp_path: Path) -> None:
     """Ray draws the ids of calls from a generator that a fork would copy once it is seeded."""
     path, program = tmp_path / "orders", tmp_path / "default_worker.py"

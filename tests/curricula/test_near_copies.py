@@ -107,6 +107,7 @@ def comparisons(documents: list[Document]) -> int:
     return index.num_comparisons
 
 
+@pytest.mark.slow
 def test_a_common_opening_makes_no_work_that_grows_with_the_square_of_the_documents() -> None:
     assert comparisons(boilerplate(2000)) <= 2000
     # Most of each text is common, but not enough of it for a copy: the lists are bounded then.

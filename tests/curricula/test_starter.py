@@ -35,6 +35,7 @@ def corpus() -> Corpus:
     return starter.starter_corpus()
 
 
+@pytest.mark.slow
 def test_recipes_that_merge_its_domains_name_those_that_are_there(corpus: Corpus) -> None:
     sections = [load_recipe(path).corpus for path in RECIPES.glob("*.toml")]
     merges = [section.merge for section in sections if section.merge and not section.paths]
@@ -127,6 +128,7 @@ def test_every_package_that_it_reads_is_needed_to_run() -> None:
     assert {files.get(package, package).lower() for package, _ in tables} <= brought
 
 
+@pytest.mark.slow
 def test_a_python_without_its_library_gets_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +137,7 @@ def test_a_python_without_its_library_gets_a_clear_error(
         starter.starter_corpus()
 
 
+@pytest.mark.slow
 def test_a_package_without_its_text_gets_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(

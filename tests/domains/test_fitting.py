@@ -24,6 +24,7 @@ def labelled(names: tuple[str, ...], count: int, seed: int) -> list[Text]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_domains", [2, 3, 5])
 def test_coordizer_and_table_are_to_the_bit_those_of_a_training(num_domains: int) -> None:
     names = NAMES[:num_domains]
@@ -35,6 +36,7 @@ def test_coordizer_and_table_are_to_the_bit_those_of_a_training(num_domains: int
     assert pack_table(fitted.table) == pack_table(reference_table(train, dev, trained))
 
 
+@pytest.mark.slow
 def test_modules_of_the_standard_library_get_what_training_gives_them() -> None:
     """Documents of a few hundred tokens, another seed, and more sources than documents of one."""
     parts = {name: documents_of(modules) for name, modules in MODULES.items()}

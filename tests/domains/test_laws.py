@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,9 @@ from constellation.domains.record import Domain, make_domain, unlearn
 from constellation.domains.record_file import pack_domain
 from constellation.records import FloatArray
 from tests.domains.material import NAMES, Text, coordizer, domain, fitted_bits, texts
+
+pytestmark = pytest.mark.slow
+
 
 seeds = st.integers(0, 10_000)
 few = settings(max_examples=8)

@@ -59,6 +59,7 @@ def domains(train: list[Document], dev: list[Document], coordizer: Coordizer) ->
     )
 
 
+@pytest.mark.slow
 def test_of_fresh_documents_about_the_share_asked_for_is_refused(coordizer: Coordizer) -> None:
     """Few development documents: the thresholds need the training documents, fitted anew."""
     train, dev, test = documents(0, 40, 60), documents(3, 6, 60), documents(4, 150, 60)
@@ -81,6 +82,7 @@ def test_of_fresh_documents_about_the_share_asked_for_is_refused(coordizer: Coor
             assert refused[lengths == length].mean() == pytest.approx(0.05, abs=0.03)
 
 
+@pytest.mark.slow
 def test_the_documents_of_a_kernel_that_joins_count_for_the_thresholds_of_all(
     coordizer: Coordizer,
 ) -> None:

@@ -16,6 +16,7 @@ def modules() -> list[Path]:
     return [path for path in every if not any(path.is_relative_to(folder) for folder in EXEMPT)]
 
 
+@pytest.mark.slow
 def test_no_module_outside_geometry_does_basin_arithmetic() -> None:
     assert ROOT / "constellation" / "records" / "kernels.py" in modules()
     wrong = [

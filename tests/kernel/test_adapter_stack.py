@@ -65,6 +65,7 @@ def alone(decoder: Decoder, prompt: list[int], sampling: Sampling, end_id: int |
     return generation.produced
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["modern", "post_norm", "recurrent"])
 def test_texts_of_many_adapters_are_what_each_writes_alone(
     network: str, make_kernel: MakeKernel

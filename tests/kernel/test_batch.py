@@ -68,6 +68,7 @@ def written_together(
     return kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ATTENTION_KINDS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_texts_in_company_are_what_they_are_alone(
@@ -118,6 +119,7 @@ def test_a_long_prompt_does_not_hold_up_what_is_being_written(make_kernel: MakeK
         assert len(slow.produced) == (num_steps == 4)
 
 
+@pytest.mark.slow
 def test_a_text_that_leaves_makes_room_at_once(make_kernel: MakeKernel) -> None:
     batch = Batch(make_kernel(), end_id=None)
     sampling = Sampling(tokens_max=20, temperature=0)

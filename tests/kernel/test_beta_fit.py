@@ -21,6 +21,7 @@ def exact(kappa_0: float, beta: float, *, documents: int = 4) -> np.ndarray:
     return np.tile(line_L, (documents, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.0, 0.44, -0.15])
 def test_a_planted_beta_is_inside_its_interval_as_often_as_stated(beta: float) -> None:
     """Eight documents, where percentile intervals hold the truth nine times in ten at most."""

@@ -40,6 +40,7 @@ def test_no_logit_depends_on_a_later_token(
         assert not torch.allclose(other[:, position], logits[:, position])
 
 
+@pytest.mark.slow
 @every_kind
 @every_network
 @torch.no_grad()
@@ -57,6 +58,7 @@ def test_no_logit_depends_on_a_later_token_of_the_same_piece_with_a_cache(
         assert not torch.allclose(other[:, position], logits[:, position])
 
 
+@pytest.mark.slow
 @every_kind
 @every_network
 @pytest.mark.parametrize("pieces", [[24], [1] * 24, [10, 1, 1, 5, 7]])

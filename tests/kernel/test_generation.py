@@ -30,6 +30,7 @@ def greedy_by_recomputation(decoder: Decoder, prompt: list[int], num_tokens: int
     return tokens[len(prompt) :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ATTENTION_KINDS)
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("prompt", [[5], [3, 1, 4, 1, 5, 9, 2, 6]])

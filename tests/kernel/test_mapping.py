@@ -81,6 +81,7 @@ def saved(tmp_path: Path, make_kernel: MakeKernel) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_who_writes_in_place_dies_and_the_neighbour_reads_the_same(saved: Path) -> None:
     offender, neighbour = Reader(saved), Reader(saved)
     before = neighbour.ask("answer")
@@ -93,6 +94,7 @@ def test_who_writes_in_place_dies_and_the_neighbour_reads_the_same(saved: Path) 
     assert (again.end(), neighbour.end()) == (0, 0)
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_shared_are_the_callers_own(saved: Path) -> None:
     trainer = Reader(saved, "private")
     before = trainer.ask("answer")
@@ -104,6 +106,7 @@ def test_weights_that_are_not_shared_are_the_callers_own(saved: Path) -> None:
     decoder.loss(TOKENS_BT[:, :-1], TOKENS_BT[:, 1:]).backward()
 
 
+@pytest.mark.slow
 def test_shared_weights_take_no_memory_of_their_own(tmp_path: Path) -> None:
     config = KernelConfig(
         vocab_size=8192, width=256, num_layers=4, num_heads=4, mlp_width=512, context=64

@@ -50,6 +50,7 @@ def test_products_are_those_of_linear(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dot", "qfi"])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_prepared_kernel_writes_the_same(

@@ -66,6 +66,7 @@ def written_in_company(
     return kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_texts_of_many_kernels_are_what_each_writes_alone(

@@ -39,6 +39,7 @@ def test_packages_are_counted_while_they_are_installed(checkout: Path) -> None:
     assert (checkout / ".venv" / ".run").exists()
 
 
+@pytest.mark.slow
 def test_an_installation_that_fails_fails_the_target(checkout: Path) -> None:
     (checkout / "fail").touch()
     done = subprocess.run(

@@ -51,6 +51,7 @@ def with_site(change: Callable[[KernelSite], KernelSite]) -> Callable[[Path], No
     )
 
 
+@pytest.mark.slow
 def test_a_release_made_again_is_the_same(store: ReleaseStore, workshop: Path) -> None:
     told = compared(store, workshop, lambda _: None)
     assert told.same

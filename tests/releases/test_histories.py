@@ -144,6 +144,7 @@ def artifacts() -> Iterator[Path]:
         yield Path(folder) / "artifacts"
 
 
+@pytest.mark.slow
 def test_processes_that_change_a_store_at_once_leave_it_whole(artifacts: Path) -> None:
     store = ReleaseStore(artifacts)
     write(store)

@@ -12,6 +12,9 @@ import pytest
 
 from tests.releases.killed_steps import OPERATIONS
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = Path(__file__).parents[2]
 
 LEFTOVERS = {"os.remove": 4, "os.rmdir": 2}

@@ -97,6 +97,7 @@ def live_routes(folder: Path, terms: Terms, queries: list[Query]) -> Iterator[Ro
     yield from asyncio.run(ask())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terms", ALL_TERMS, ids=str)
 def test_every_route_of_a_replay_is_the_live_one_to_the_bit(
     two: ReleaseStore, terms: Terms
@@ -119,6 +120,7 @@ def test_a_router_that_has_kernels_down_is_another_matter(two: ReleaseStore) -> 
     assert (route.kernel, route.reason) == ("mail", "nearest")
 
 
+@pytest.mark.slow
 def test_a_report_counts_what_moves_and_lists_as_many_as_wanted(two: ReleaseStore) -> None:
     queries = [*QUERIES, Query(line=len(QUERIES) + 1, text=None)]
     told = report(two, 2, queries, TERMS, listed_max=5)
@@ -144,6 +146,7 @@ def test_a_report_counts_what_moves_and_lists_as_many_as_wanted(two: ReleaseStor
     assert report(two, 2, QUERIES, TERMS, listed_max=0).moved == ()
 
 
+@pytest.mark.slow
 def test_two_releases_that_are_named_are_compared(two: ReleaseStore) -> None:
     there = report(two, 2, QUERIES, TERMS, against=1)
     back = report(two, 1, QUERIES, TERMS, against=2)

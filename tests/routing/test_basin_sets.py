@@ -59,6 +59,7 @@ def test_few_texts_have_few_basins() -> None:
     assert len(find_basins(texts[:TEXTS_PER_BASIN], background_K=BACKGROUND, basins_max=8)) == 1
 
 
+@pytest.mark.slow
 @given(seeds, st.integers(1, 8), st.data())
 @settings(max_examples=15)
 def test_the_order_of_texts_changes_no_bit(seed: int, basins_max: int, data: st.DataObject) -> None:

@@ -63,6 +63,7 @@ def fitted() -> Table:
     return replace(made, refusal=fit_refusal(measured(1, 4800, made.sites)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", Rule)
 @pytest.mark.parametrize("share", [0.01, 0.05])
 def test_of_fresh_in_domain_texts_the_share_that_was_asked_for_is_refused_at_every_length(

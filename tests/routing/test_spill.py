@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +47,7 @@ def test_a_query_spills_to_the_nearest_that_may_have_it(
     assert route.kernel not in excluded
 
 
+@pytest.mark.slow
 @given(seeds, crowds, st.sampled_from(NAMES))
 def test_a_kernel_that_was_named_keeps_its_queries(
     seed: int, crowded: set[str], pinned: str

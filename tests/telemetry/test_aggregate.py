@@ -3,6 +3,7 @@
 import socket
 import urllib.request
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -45,6 +46,7 @@ def test_every_sample_has_its_process_and_every_family_is_there_once() -> None:
     assert set(page[MEMBER_UP].values()) == {1.0}
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_or_is_gone_is_shown_as_down_and_the_others_are_shown() -> None:
     metrics = RegistryMetrics(CollectorRegistry())
     metrics.table_version.set(7)

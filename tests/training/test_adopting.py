@@ -42,6 +42,9 @@ from training.new_kernel import train_new
 from training.pipeline import train
 from training.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
+
 __all__ = ["artifacts", "forge", "text"]  # fixtures
 
 FORMER = {"routing": {"basins_max": 1}}

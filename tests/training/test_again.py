@@ -36,6 +36,8 @@ from training.recipe import Recipe
 from training.runs.training_plan import SEED, TrainingPlan
 from training.runs.worker import train_kernel, train_share
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -81,6 +81,7 @@ def test_a_job_survives_json() -> None:
     assert Job.from_dict(json.loads(json.dumps(asdict(job)))) == job
 
 
+@pytest.mark.slow
 def test_a_recipe_that_trains_basins_brings_them_to_those_of_the_text(
     text: Path,  # noqa: F811
     tmp_path: Path,

@@ -15,6 +15,9 @@ from training.pipeline import train
 from training.report.report_files import write_report
 from training.validation.run import validate_gates, validate_run
 
+pytestmark = pytest.mark.slow
+
+
 __all__ = ["grown", "out", "text"]  # fixtures
 
 

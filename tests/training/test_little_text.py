@@ -17,6 +17,9 @@ from training.pipeline import train
 from training.report.report_files import write_report
 from training.validation.run import validate_run
 
+pytestmark = pytest.mark.slow
+
+
 __all__ = ["text"]  # a fixture
 
 

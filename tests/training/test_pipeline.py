@@ -38,6 +38,9 @@ from training.runs.training_plan import TrainingPlan
 from training.runs.worker import train_share
 from training.text_preparation import corpus_inputs
 
+pytestmark = pytest.mark.slow
+
+
 STOCKS = {
     "sea": "wave tide salt harbour anchor gull keel drift storm sail".split(),  # noqa: SIM905
     "bake": "flour yeast oven crust knead rise butter loaf sugar salt".split(),  # noqa: SIM905

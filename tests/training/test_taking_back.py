@@ -26,6 +26,9 @@ from training.kernel_text import kept_text, prepared_text
 from training.new_kernel import train_new
 from training.progress.events import ignore
 
+pytestmark = pytest.mark.slow
+
+
 __all__ = ["artifacts", "trained"]  # fixtures
 
 

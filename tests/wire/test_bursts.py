@@ -27,6 +27,9 @@ from constellation.wire.channel import CHANNEL_OPTIONS
 from constellation.wire.services import CONSTELLATION, Stub
 from tests.wire.fakes import FakeRouter, Served
 
+pytestmark = pytest.mark.slow
+
+
 STREAMS = 2_000
 PLACES = 200
 

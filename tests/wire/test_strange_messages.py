@@ -14,6 +14,7 @@ from tests.wire.fakes import Served
 BOTH = (services.CONSTELLATION, services.KERNEL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_every_answer_is_a_typed_one(served: Served, seed: int) -> None:
     senders = senders_to({served.endpoint: services.CONSTELLATION})

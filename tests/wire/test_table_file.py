@@ -84,6 +84,7 @@ def test_a_table_of_lone_basins_has_nothing_that_an_older_one_lacks() -> None:
     assert (site.arrived, site.num_held_out, site.share) == (None, 0, None)
 
 
+@pytest.mark.slow
 def test_a_table_that_would_not_be_read_is_not_written(tmp_path: Path) -> None:
     """What is served must still be there at the next start."""
     path = tmp_path / "table.msgpack"

@@ -68,6 +68,7 @@ def written_together(
     return kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_texts_in_company_are_what_the_library_writes_alone(
     pair: tuple[Any, LoadedModel], seed: int

@@ -300,6 +300,7 @@ def test_a_tokenizer_that_goes_beyond_the_embedding_is_refused_with_the_first_su
     assert read_tokens(tmp_path, vocab_size=size + 1).token_bytes[size] == b"<|late|>"
 
 
+@pytest.mark.slow
 def test_making_the_engine_of_an_own_kernel_imports_nothing_of_the_library() -> None:
     loads = "import sys; import actors.kernel.engines; print('transformers' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)

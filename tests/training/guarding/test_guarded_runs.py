@@ -77,6 +77,7 @@ def until_the_fault(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int],
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_learning_rate_a_hundred_times_too_high_is_caught_rolled_back_and_recovered(
     seed: int,
@@ -218,6 +219,7 @@ def never_interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Decoder
     return kernel, folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("crash_at", "stop_at"), [(11, None), (14, None), (19, None), (None, 13)])
 def test_a_run_that_went_back_resumes_to_the_same_bits(
     crash_at: int | None,

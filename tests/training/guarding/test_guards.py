@@ -316,6 +316,7 @@ def test_every_path_is_allowed_bounded_and_told(
     assert run.guard.current == before
 
 
+@pytest.mark.slow
 @given(steps, steps)
 def test_a_guard_goes_on_from_its_state(
     first: list[tuple[float, float, Probed | None]],

@@ -57,6 +57,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return load_kernel(run.kernel_folder("a")).weights_hash
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_failing_disk_keeps_the_last_good_checkpoint_and_the_mended_one_goes_on(
     outcomes: dict[str, dict[str, Any]], undisturbed: str, fault: str

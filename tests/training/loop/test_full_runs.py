@@ -74,6 +74,7 @@ def as_json(job: Job) -> dict[str, object]:
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adamw", "muon", "diagonal_fisher"])
 def test_every_optimiser_resumes_to_the_same_bits_with_everything_on(
     kind: str, tmp_path: Path

@@ -73,6 +73,7 @@ def kill_after(process: "subprocess.Popen[str]", count: int) -> None:
     assert process.wait(timeout=60) == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_resumes_to_the_same_bits(tmp_path: Path) -> None:
     seeds = (0, 1, 2)
     counts = {seed: kill_counts(seed) for seed in seeds}
@@ -151,6 +152,7 @@ def test_the_last_few_and_the_best_checkpoint_stay(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     tmp_path: Path, damage: str

@@ -43,6 +43,7 @@ def losses(folder: Path, seed: int, world: int) -> list[float]:
     return [event.loss_bits for event in told if isinstance(event, KernelProgress)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_two_workers_have_the_loss_curve_of_one(tmp_path: Path, seed: int) -> None:
     one = losses(tmp_path / "one", seed, 1)

@@ -23,6 +23,7 @@ def documents(finished: Path) -> tuple[Document, ...]:
     return load_prepared(finished / "corpus").test
 
 
+@pytest.mark.slow
 def test_a_cell_is_the_bits_of_that_model_on_that_domains_documents(finished: Path) -> None:
     coordizer = Coordizer.load(finished / "coordizer")
     found = score_across(

@@ -50,6 +50,7 @@ def figures(tmp_path: Path) -> list[Figure]:
     return [figure for figure in drawn if figure is not None]
 
 
+@pytest.mark.slow
 def test_everything_that_was_measured_is_drawn_and_says_what_it_shows(tmp_path: Path) -> None:
     plots = draw_plots(invented.facts(tmp_path), tmp_path)
     assert {Path(plot.file).stem: plot.title for plot in plots} == ALL

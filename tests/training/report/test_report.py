@@ -138,6 +138,7 @@ def test_what_models_write_cannot_break_out_of_its_block(tmp_path: Path) -> None
     assert "```text\n\N{SYMBOL FOR NULL}|#\n```" in text
 
 
+@pytest.mark.slow
 def test_the_same_run_gets_the_same_report(written: WrittenReport, finished: Path) -> None:
     before = written.path.read_bytes()
     samples = (written.path.parent / SAMPLES).read_bytes()

@@ -96,6 +96,7 @@ def test_one_that_fails_too_often_is_named_and_the_others_are_finished(tmp_path:
     assert sorted(calls) == ["a", "b", "c", "c"], "b would fail in the same way again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["ctrl-c", "stop file"])
 def test_a_stop_writes_checkpoints_and_the_same_call_goes_on(tmp_path: Path, how: str) -> None:
     plan = ray_runs.plan(tmp_path / "run", "per-actor", KERNELS, steps=100, checkpoint_every=20)

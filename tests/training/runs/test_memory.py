@@ -35,6 +35,7 @@ def kept_bytes(config: KernelConfig, batch_size: int, *, bfloat16: bool) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize("attention", ["dot", "qfi", "fisher_rao"])
 @pytest.mark.parametrize(("width", "mlp_width"), [(128, 320), (256, 320), (128, 768)])

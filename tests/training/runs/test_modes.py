@@ -46,6 +46,7 @@ def test_synchronized_trains_one_kernel_on_all_domains(text: Path, tmp_path: Pat
     assert any(isinstance(event, PartFinished) for event in again)
 
 
+@pytest.mark.slow
 def test_per_actor_without_a_seed_starts_each_kernel_from_weights_of_its_own(
     text: Path,  # noqa: F811
     tmp_path: Path,

@@ -33,6 +33,7 @@ def merge(run: Path, out: Path, *, folder: str = "kernels", **options: object) -
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["kernels", "adapters"])
 def test_both_averages_are_scored_and_the_wanted_one_is_written(
     finished: Path, tmp_path: Path, folder: str

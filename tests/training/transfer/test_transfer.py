@@ -32,6 +32,9 @@ from training.transfer.distil import DistilConfig, SoftTargets, soft_target_nats
 from training.transfer.embeddings import project_embedding
 from training.transfer.teachers import KernelTeacher
 
+pytestmark = pytest.mark.slow
+
+
 STOCKS = {"sea": "wave tide salt harbour anchor gull", "bake": "flour yeast oven crust knead salt"}
 
 

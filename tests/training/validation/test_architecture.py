@@ -43,6 +43,7 @@ def checked(decoder: Decoder) -> dict[str, Check]:
     return {check.name: check for check in check_architecture(decoder)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     "config",

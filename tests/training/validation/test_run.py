@@ -31,6 +31,7 @@ def test_a_preset_is_checked_with_fresh_weights() -> None:
         validate_preset("sparkle")
 
 
+@pytest.mark.slow
 def test_a_run_is_checked_kernel_by_kernel(run_folder: Path) -> None:
     report = validate_run(run_folder)
     assert list(report.groups) == ["architecture", "seed", "bake", "sea", "stars"]

@@ -25,6 +25,7 @@ def checked(decoder: Decoder, held_out: HeldOut | None) -> dict[str, Check]:
     return {check.name: check for check in check_trained(decoder, held_out)}
 
 
+@pytest.mark.slow
 def test_a_kernel_that_learned_passes(counting: Decoder, held_out: HeldOut) -> None:
     found = checked(counting, held_out)
     assert tuple(found) == NAMES

@@ -45,6 +45,7 @@ def test_strange_bodies_meet_both_answers() -> None:
     assert len(seen) > 60
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(SEEDS)
 def test_the_server_answers_every_body_as_the_law_says(door: Door, seed: int) -> None:

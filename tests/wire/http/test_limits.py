@@ -241,6 +241,7 @@ def test_a_reader_that_takes_no_whole_answer_is_cut_off() -> None:
         assert door.guard.num_unexpected == 0
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     with Door(stall_s=0.2) as door:
         head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"

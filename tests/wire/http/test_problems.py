@@ -35,6 +35,7 @@ def test_every_class_has_its_status(kind: type[errors.ConstellationError], code:
     assert http_status(kind) == code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", error_status.STATUS_OF, ids=lambda kind: kind.__name__)
 @given(data=st.data())
 def test_every_error_can_be_told(kind: type[errors.ConstellationError], data: Any) -> None:
