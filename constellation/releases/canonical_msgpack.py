@@ -81,7 +81,7 @@ def unseal(data: bytes, *, schema: int, bytes_max: int, source: object) -> Plain
         ArtifactError: The bytes are too many, of another schema or damaged.
     """
     if len(data) > bytes_max:
-        raise ArtifactError(source, f"has {len(data)} bytes; the limit is {bytes_max}")
+        raise ArtifactError(source, f"has {len(data)} bytes; at most {bytes_max} are allowed")
     try:
         envelope = msgpack.unpackb(data)
         if envelope.keys() != {"schema", "sha256", "content"}:

@@ -30,8 +30,8 @@ def pack_release(release: Release) -> bytes:
     data = seal(plain(about, "release"), schema=SCHEMA_VERSION)
     if len(data) > MANIFEST_BYTES_MAX:
         raise ConfigError(
-            f"the manifest of {len(release.kernels)} kernels would have {len(data)} bytes; the limit "
-            f"is {MANIFEST_BYTES_MAX}; serve fewer kernels from one release"
+            f"the manifest of {len(release.kernels)} kernels would have {len(data)} bytes; the "
+            f"limit is {MANIFEST_BYTES_MAX}; serve fewer kernels from one release"
         )
     return data
 
