@@ -20,7 +20,7 @@ Plain: TypeAlias = "bool | int | float | str | bytes | tuple[Plain, ...] | dict[
 _DEPTH_MAX = 16
 """Largest depth of nested values."""
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
-"""As msgpack has them; the seed of a recipe may be the largest."""
+"""Range of integers in msgpack; a recipe's seed may be the largest."""
 
 
 def plain(value: object, name: str, *, depth: int = 0) -> Plain:
