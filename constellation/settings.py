@@ -66,8 +66,7 @@ class ServeSettings(_Section):
     """Deadline of a request in seconds, when its caller sets no earlier deadline."""
     spill_depth: int | None = Field(default=None, ge=1, le=65_536)
     """Requests of one router in progress at a kernel from which further requests go to the next
-    nearest kernel whose domain holds the query; None means that requests always wait for the
-    nearest kernel."""
+    nearest kernel whose domain holds the query; None turns this off."""
     handoff_margin: float = Field(default=0.15, gt=0, le=3.15)
     """Radians by which another kernel must be nearer to an answer's latest text before it continues
     the answer, for requests that allow a handoff."""

@@ -30,8 +30,8 @@ Blocks = Mapping[str, tuple[int, ...]]
 
 
 OUTCOMES_STEP = 64
-"""Outcomes are added in multiples of this number: the basin's matrix products then have no partial
-block of columns."""
+"""Outcomes are added in multiples of this number, so that a row of coordinates splits evenly into
+blocks of 64."""
 
 
 def outcomes_for(num_domains: int, num_outcomes: int) -> int:

@@ -135,7 +135,7 @@ def _copy(source: BinaryIO, target: IO[bytes] | None) -> tuple[str, int]:
 
 def damaged(path: Path) -> ArtifactError:
     """Return the error for a file whose content does not have the sha256 of its blob."""
-    return ArtifactError(path, f"is damaged: its content does not have its sha256; {_WAY_OUT}")
+    return ArtifactError(path, f"is damaged: its sha256 differs from its name; {_WAY_OUT}")
 
 
 def sha256_of(path: Path) -> str:

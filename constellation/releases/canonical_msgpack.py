@@ -20,7 +20,7 @@ Plain: TypeAlias = "bool | int | float | str | bytes | tuple[Plain, ...] | dict[
 _DEPTH_MAX = 16
 """Largest depth of nested values."""
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
-"""As msgpack has them; the seed of a recipe may be the largest."""
+"""Range of integers in msgpack; a recipe's seed may be the largest."""
 
 
 def plain(value: object, name: str, *, depth: int = 0) -> Plain:
@@ -81,7 +81,7 @@ def unseal(data: bytes, *, schema: int, bytes_max: int, source: object) -> Plain
         ArtifactError: The bytes are too many, of another schema or damaged.
     """
     if len(data) > bytes_max:
-        raise ArtifactError(source, f"has {len(data)} bytes; the limit is {bytes_max}")
+        raise ArtifactError(source, f"has {len(data)} bytes; at most {bytes_max} are allowed")
     try:
         envelope = msgpack.unpackb(data)
         if envelope.keys() != {"schema", "sha256", "content"}:

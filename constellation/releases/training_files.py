@@ -33,7 +33,7 @@ WEIGHTS_FILE: Final = "weights.safetensors"
 ADAPTER_FILE: Final = "adapter.safetensors"
 _HEADER = struct.Struct("<Q")
 _HEADER_BYTES_MAX = 100 * 2**20
-"""Largest header that the safetensors format allows."""
+"""As the format of safetensors allows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +114,7 @@ def coordizer_parts(coordizer: Coordizer, writer: BlobWriter) -> dict[str, Blob]
 
 
 def _whole(folder: Path, writer: BlobWriter) -> tuple[dict[str, Blob], str]:
-    """Copy a whole kernel into the store; return its files and the hash of its vocabulary."""
+    """Copy a whole kernel; return its files and the hash of its vocabulary."""
     described = _json(folder / KERNEL_FILE)
     files = {each: writer.put_file(folder / each) for each in (WEIGHTS_FILE, KERNEL_FILE)}
     known, tokenizer_hash = described.get("weights_sha256"), described.get("tokenizer_hash")
@@ -123,16 +123,16 @@ def _whole(folder: Path, writer: BlobWriter) -> tuple[dict[str, Blob], str]:
 
 
 def _adapter(artifacts: Path, folder: Path, writer: BlobWriter) -> KernelParts:
-    """Copy an adapter and its base into the store."""
+    """Copy an adapter, and its base from where the adapter says that it lies."""
     told = _metadata(folder / ADAPTER_FILE)
     try:
         base, tokenizer_hash, where = told["base_sha256"], told["tokenizer_hash"], told["base"]
     except KeyError as error:
-        raise ArtifactError(folder / ADAPTER_FILE, f"its metadata lack {error}") from error
+        raise ArtifactError(folder / ADAPTER_FILE, f"it does not say its {error}") from error
     places = [artifacts / "bases" / base, *([folder / where] if where else [])]
     home = next((place for place in places if (place / KERNEL_FILE).is_file()), None)
     if home is None:
-        raise ArtifactError(folder / ADAPTER_FILE, f"its base {base[:12]} is not in {artifacts}")
+        raise ArtifactError(folder / ADAPTER_FILE, f"its base {base[:12]} is not among {artifacts}")
     base_files, _ = _whole(home, writer)
     _check(home / WEIGHTS_FILE, base_files[WEIGHTS_FILE], base, ADAPTER_FILE)
     path = folder / ADAPTER_FILE
@@ -147,7 +147,7 @@ def _adapter(artifacts: Path, folder: Path, writer: BlobWriter) -> KernelParts:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a safetensors file: an 8-byte length, then that many bytes of JSON."""
+    """Return the metadata of a safetensors file: a length, then so many bytes of JSON."""
     try:
         with path.open("rb") as file:
             (size,) = _HEADER.unpack(file.read(_HEADER.size))

@@ -110,7 +110,7 @@ class EnsembleWeights:
         """
         self._present_k[place] = False
         if not self._present_k.any():
-            raise ConfigError("the last kernel of an ensemble cannot be dropped")
+            raise ConfigError("no kernel is left in the ensemble")
         self._log_prior_k = self._left(np.exp(self._log_prior_k))
         self._log_weights_k = self._left(self.weights_k)
         self.weights_k = np.exp(self._log_weights_k)

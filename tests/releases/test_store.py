@@ -174,7 +174,7 @@ def test_a_file_that_no_release_names_yet_is_not_pruned(store: ReleaseStore) -> 
     try:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "put\n"
-        with pytest.raises(ArtifactError, match="another process adds to this store now"):
+        with pytest.raises(ArtifactError, match="another process is adding to this store"):
             store.prune(keep=1)
         assert store.blobs.read(blob_of(b"of a release to come"))
     finally:

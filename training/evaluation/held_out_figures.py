@@ -15,7 +15,7 @@ from constellation.curricula.corpus import Document
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.writing.scoring import token_nats
 from constellation.records import FloatArray, TokenArray
-from constellation.routing import collective_phi
+from constellation.routing import collective_phi as collective
 from constellation.routing.policy import RoutingPolicy
 from training.evaluation.parallel import side_by_side
 
@@ -25,9 +25,9 @@ PREFIX_TOKENS = 32
 TOKENS_LEAST = 2 * PREFIX_TOKENS
 """Fewest tokens of a scored document, since the first half is read before scoring."""
 
-BOOTSTRAP_DRAWS = collective_phi.BOOTSTRAP_DRAWS
+BOOTSTRAP_DRAWS = collective.BOOTSTRAP_DRAWS
 
-INTERVAL_DOCUMENTS_MIN = collective_phi.INTERVAL_TEXTS_MIN
+INTERVAL_DOCUMENTS_MIN = collective.INTERVAL_TEXTS_MIN
 """Fewest documents for a bootstrap interval; with fewer it would be far too narrow."""
 
 MODELS = ("constellation", "seed", "unigram", "oracle_label")
