@@ -1,7 +1,7 @@
 """Load causal models of the `transformers` library from local folders, and train LoRA on them.
 
-Optional: `transformers` and `peft` are imported when a function needs them. Nothing is ever
-fetched: a folder holds the model, or it is refused.
+Optional: `transformers` and `peft` are imported when a function needs them. Nothing is
+downloaded: a folder that does not hold the model is refused.
 
 Shapes: B sequences, T positions, C channels of that model, V tokens of its vocabulary.
 """
