@@ -1,7 +1,7 @@
 """Raise and read the limit of open files of this process, network connections included.
 
-Systems give a process a low limit (often 1,024) that the process may raise by itself up to a high
-one. A server at its limit accepts no new connection, and the caller waits in vain.
+A process starts with a low limit (often 1,024), which it may raise by itself up to a high one. A
+server at its limit accepts no new connection, and the caller waits in vain.
 """
 
 import resource

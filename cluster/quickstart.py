@@ -1,7 +1,8 @@
 """`make run`: train the starter recipe, start the constellation and ask it three questions.
 
 Trains the starter recipe unless its artifacts are there, starts the constellation unless it runs,
-asks it three fixed questions, prints answers and routes as they are, and says how to go on.
+asks it three fixed questions, prints replies and routes unedited, and prints the commands to try
+next.
 """
 
 import time

@@ -1,8 +1,8 @@
 """Read a finished run and write the files of one more kernel into its folder.
 
-What can refuse a kernel is asked before its training and before anything is written: its name,
-its text, whether there is room. A training or a copy follows, then the record of its text, by
-which the next release is made with it.
+All reasons to refuse a kernel (name, text, room for one more) are checked before it is trained and
+before anything is written. Then it is trained or copied, and last the record of its text is
+written, from which the next release is made.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Forecast the training of a recipe before it starts: memory, tokens, FLOPs and time.
 
-The same formulas and the same schedule decide as in the run itself (`memory.py`, `room.py`,
-`schedule.py`). The corpus is not prepared: domains are those of the raw text, and the vocabulary is
-the most that the recipe allows.
+Formulas and schedule are those of the run itself (`runs/kernel_memory.py`, `runs/worker_memory.py`,
+`runs/schedule.py`). The corpus is not prepared: domains are those of the raw text, and the
+vocabulary is the most that the recipe allows.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
 """Keep kernels that were added to a run after its training when the run is trained again.
 
-A run that is trained again makes its own kernels anew. Those that were added or spawned stay, with
-their text, and what its own kernels had unlearned stays unlearned. That is only possible while the
-tokens stay: text that was kept as tokens of others means nothing, so a change is refused before it
-begins.
+A run that is trained again replaces its own kernels. Kernels that were added or spawned stay, with
+their text, and unlearned sources stay unlearned. That is only possible with the same vocabulary:
+text stored as tokens of another one cannot be read, so a change of vocabulary is refused before
+training.
 """
 
 import json

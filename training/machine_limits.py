@@ -1,8 +1,8 @@
 """Read how many cores and how much memory this process may use, container limits included.
 
-A container sees all cores and all memory of its machine; what it may use of them stands in its
-control groups (man 7 cgroups), in both versions. A limit of a group holds for the groups inside it,
-so every group from this process's own up to the first is read.
+A container sees all cores and all memory of its machine; its limits are in its control groups (man
+7 cgroups), of which both versions are read. A limit of a group holds for the groups inside it, so
+every group from this process's own up to the first is read.
 """
 
 import math

@@ -1,10 +1,10 @@
 """Convert an artifacts folder of version 0.1.0, which kept one table, into a first release.
 
-From the text that the folder keeps, records of the text are made for the kernels of its table, and
-from these the first release. A folder whose kernels are all a training's own, at most 48, gives
-coordizer, basins, radii and temperatures that it had, to the bit; more kernels get more outcomes
-than they had. Where kernels had joined, the coordinates are fitted to their text as well. Nothing
-that lies in the folder is changed or removed.
+Domain records are made from the text that the folder keeps of each kernel in its table, and the
+first release is made from these records. If all kernels came from one training, and are at most 48,
+coordizer, basins, radii and temperatures stay the same to the bit; with more kernels the number of
+outcomes grows. If kernels had joined, the coordinates are fitted to their text as well. No existing
+file of the folder is changed or removed.
 """
 
 import json

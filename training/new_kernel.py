@@ -1,8 +1,8 @@
 """Make one more kernel for a finished run: train it from the seed, import it, or restore it.
 
-It leaves the weights in `kernels/NAME/`, the text in `added/NAME/`, its record, by which the kernel
-joins, in `domains/`, and the base of an adapter in `bases/`. Releases, seed and the other kernels
-are read and not written.
+Writes the kernel's weights to `kernels/NAME/`, its text to `added/NAME/`, the record of the text,
+by which the kernel joins, to `domains/`, and the base of an adapter to `bases/`. Releases, seed and
+the other kernels are only read.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Run all parts of a training: corpus, coordizer, kernels, routing table, release, report.
 
-Every part that is finished and whose inputs and files have not changed is skipped, so a run
-that was stopped goes on, and a finished one only reads. Ray must have been started by the caller
+Every part that is finished and whose inputs and files have not changed is skipped, so a run that
+was stopped is resumed, and a finished one is only read. Ray must have been started by the caller
 (`cluster/bootstrap.py`); it is used by the training part alone.
 """
 

@@ -1,6 +1,6 @@
 """Check a recipe before anything is read or written, so that errors appear at once.
 
-Sections that are right by themselves may still not go together, or name files that are not there.
+Sections that are valid by themselves may still contradict each other, or name missing files.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """Measure a finished run's own kernels on held-out text and make the content of `report.json`.
 
-Kernels that were added or spawned since are not the recipe's: they are named and not scored.
+Kernels that were added or spawned after training are named but not scored.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Draw some text of other domains for a specialist to read too, so that it forgets less.
 
-It costs a little on its own text and gains where a route is wrong, and where several kernels answer
-together (docs/log.md).
+Replay makes a kernel slightly worse on its own text, and better when a route is wrong or several
+kernels answer together (docs/log.md).
 
 Source: rehearsal, Robins (1995).
 """

@@ -1,6 +1,6 @@
 """Run the process that workers are forked from: import modules, then fork one worker per order.
 
-Run as `python -m cluster.fork_server.server SOCKET RAYLET MODULE ...`. It says one byte on its
+Run as `python -m cluster.fork_server.server SOCKET RAYLET MODULE ...`. It writes one byte to its
 standard output once it listens, and ends when the process RAYLET ends.
 
 A worker that imports the modules itself takes two seconds of processor time and 140 MB of memory of

@@ -1,8 +1,8 @@
 """Start the fork server of a private Ray, watch it, and restart it when it dies.
 
-Where it does not run, workers start as Pythons of their own: slower, and with more memory.
+Without the server every worker starts as a new Python: slower, and with more memory.
 
-Ray orders its workers by `worker_command`: its public setting `py_executable` of a runtime
+Ray starts its workers by `worker_command`: the public setting `py_executable` of a Ray runtime
 environment takes any command in place of Python.
 """
 

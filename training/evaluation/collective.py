@@ -1,7 +1,7 @@
 """Compute collective Phi of held-out documents: mean integration, and bits gained together.
 
-The second is `constellation/routing/collective_phi.py`, which says what it is; so is what it says
-of live prompts.
+The second kind is defined in `constellation/routing/collective_phi.py`, which also measures it on
+live prompts.
 """
 
 import statistics

@@ -1,7 +1,7 @@
 """Measure bits per byte of held-out text: the routed constellation, its seed, a unigram model.
 
-Every test document is routed by its first 32 tokens alone; what comes after them, to the end of
-the kernels' context, is scored. All models are scored on the same tokens.
+Every test document is routed by its first 32 tokens alone; the tokens after them, up to the end of
+the kernels' context, are scored. All models are scored on the same tokens.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Measure what a new kernel costs the other domains: held-out bits with and without it.
 
-Documents are routed by their first 32 tokens and scored after them, as in `evaluate.py`.
+Documents are routed by their first 32 tokens and scored after them, as in `held_out_figures.py`.
 """
 
 import math

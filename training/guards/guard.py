@@ -3,18 +3,19 @@
     HEALTHY --suspicion--> WARN --confirmed--> PAUSED --rolled back--> RECOVERING --calm--> HEALTHY
                              +-----calm-----> HEALTHY          (renewal: straight to RECOVERING)
 
-* A loss or gradient that is no number: the step is not taken (the stepper sees to that) and counts
-  as a fault. A loss far above its running median is a fault too. `confirm` faults in a row pause.
-* A loss whose level has risen for `rise_steps` pauses as well: a kernel that was thrown back to
-  where it began is calm there, and no single value of it is a spike.
+* A loss or gradient that is not finite: the stepper skips the step, which counts as a fault. A loss
+  far above its running median is a fault too. `confirm` consecutive faults pause the run.
+* A loss whose level has risen for `rise_steps` pauses the run as well: a kernel that has fallen
+  back to its starting loss may be stable there, without any single spike.
 * A gradient norm far above its own past only warns: clipping bounds what it can do.
-* Output collapse (the kernel is far surer than right, or says one token everywhere) and Phi
-  collapse pause when they last for `patience` probes.
+* Output collapse (predictions far more certain than correct, or one likeliest token everywhere) and
+  Phi collapse pause the run when they last for `patience` probes.
 * FRACTURE (gauge above `phi_high`) lowers the learning rate and warms it up again: a renewal.
 
-After a pause the run goes back to its last good checkpoint, takes up batches it has not seen, and
-starts at a share of the scheduled rate that grows back over `recover_steps`. From the second try on
-it grows back to less. When `tries_max` tries brought no new good checkpoint, the run is ended.
+After a pause the run is rolled back to its last good checkpoint, continues with batches it has not
+read, and starts at a share of the scheduled rate that grows back over `recover_steps`. From the
+second try on it grows back to less than the scheduled rate. When `tries_max` tries brought no new
+good checkpoint, the run is ended.
 
 All facts are the same on every worker, so all guards of one kernel decide alike.
 """

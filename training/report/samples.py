@@ -1,7 +1,7 @@
 """Generate samples: a kernel, its seed and an untrained network continue the same held-out words.
 
-All of them draw with the same settings and, for one prompt, the same seed. The documents are spread
-evenly over the held-out text of the kernel's domain; nothing is picked by what was written.
+All writers sample with the same settings and, for one prompt, the same seed. The documents are
+spread evenly over the held-out text of the kernel's domain; no sample is selected by its text.
 """
 
 from collections.abc import Mapping, Sequence

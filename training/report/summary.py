@@ -1,6 +1,6 @@
 """Collect the whole content of a report as JSON values, for `report --json` and Markdown.
 
-No number is in the Markdown that is not in here.
+Every number of the Markdown is in the summary.
 """
 
 from collections.abc import Mapping

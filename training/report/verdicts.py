@@ -1,7 +1,7 @@
 """Turn numbers and intervals into verdicts in words, by fixed rules. Pure.
 
-An interval that lies wholly on one side of a reference shows a difference; one that holds it shows
-none; without an interval nothing is said to be shown.
+An interval wholly on one side of a reference shows a difference; an interval that contains the
+reference shows none; without an interval no verdict is given.
 
 Source: Wilson (1927) for the interval of a share.
 """

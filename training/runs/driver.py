@@ -2,7 +2,7 @@
 
 A thread waits in each training; the driver's thread reads the workers' event files, passes them to
 the schedule, and turns Ctrl-C into a clean stop. Knows nothing of Ray: it is given how to launch a
-training and how to see that all is still well.
+training and how to check that trainings can continue.
 """
 
 import threading

@@ -1,8 +1,8 @@
 """Store the error that ended a worker in a file, from which the driver raises it again.
 
-Ray delivers the text of a worker's error, and starts workers anew whatever it was. An error that
-the project raises on purpose, such as a full disk, would only come again: the next worker sees the
-file and ends at once.
+Ray passes on only the text of a worker's error, and restarts workers after any error. An error that
+the project raises on purpose, such as for a full disk, would only occur again: a restarted worker
+finds the file and ends at once.
 """
 
 import json

@@ -2,9 +2,9 @@
 
     peak = process + weights + gradients + optimiser + max(activations, checkpoint)
 
-While a step runs its activations are alive; while a checkpoint is written two copies of all that
-it holds are, and no activations. The factors per token and layer were read off the tensors that
-autograd keeps, and the process off real runs (docs/log.md, 2026-11-21); tests compare both.
+During a step the activations are held; while a checkpoint is written, two copies of its contents
+and no activations. The factors per token and layer were counted from the tensors that autograd
+stores, the process size was measured in real runs (docs/log.md, 2026-11-21); tests compare both.
 
 Pure formulas. Shapes: C channels, M hidden channels of the MLP.
 """

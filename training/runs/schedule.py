@@ -4,10 +4,10 @@
        ^                |------> STOPPED   (Ctrl-C, or the budget)
        |---- crash -----|------> FAILED    (it crashed too often, or cannot resume)
 
-A kernel starts when its workers find free places and its memory fits beside that of the others:
-the predicted memory until its workers have reported a settled peak, then that one. Kernels start
-in the order given; one that does not fit lets smaller ones pass. A kernel that crashed gives its
-room back and is staged again, so that it returns only when there is room for what it really took.
+A kernel starts when its workers find free places and its memory fits beside that of the others: the
+predicted memory until its workers have reported a settled peak, then that one. Kernels start in the
+order given; a kernel that does not fit is passed by smaller ones. A kernel that crashed frees its
+room and is staged again, with the memory that it was measured to take.
 """
 
 from collections.abc import Iterable

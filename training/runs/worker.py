@@ -1,7 +1,7 @@
 """One worker's part of a run: train one kernel with its peers, or a share of seed and branches.
 
-It knows its peers, not Ray. All state is in the run's folder, so a worker that starts again goes
-on where the folder says.
+Knows peers, but not Ray. All state is in the run's folder, so a restarted worker resumes from
+there.
 """
 
 from collections.abc import Callable

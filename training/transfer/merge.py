@@ -1,8 +1,8 @@
 """Average kernels or low-rank adapters of one base, and save if held-out bits do not get worse.
 
 Every input, the plain average and, when asked for, the Fisher-weighted one are scored on the same
-text. The result is written when its bits per byte are at most those of the best input plus what
-the caller allows; otherwise nothing is.
+text. The result is written only when its bits per byte are at most those of the best input plus
+what the caller allows.
 """
 
 from collections.abc import Sequence

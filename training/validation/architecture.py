@@ -1,7 +1,7 @@
 """Check an architecture in six ways, on a network with any weights.
 
-They test what the network does, not its configuration: later tokens are changed,
-passes are counted from outside, couplings are moved and attention is measured again.
+The checks test the network's behaviour, not its configuration: later tokens are changed, passes are
+counted from outside, couplings are changed and attention is measured again.
 
 Shapes: B texts, T tokens, V vocabulary, C channels.
 """

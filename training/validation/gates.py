@@ -1,6 +1,6 @@
 """Judge the validation gates of a finished run: (1) its coordizer, (2) its specialised kernels.
 
-A gate is passed when all its checks are; what was not measured has not passed.
+A gate is passed when all of its checks pass; a value that was not measured has not passed.
 
 Shapes: N texts, K outcomes of the simplex.
 """

@@ -1,6 +1,6 @@
 """Validate a preset, one kernel's folder, all kernels of a run, or the run's gates.
 
-A run's folder is read as `training/pipeline.py` leaves it; held-out text is its test split.
+A run's folder is read as `training/pipeline.py` wrote it; held-out text is its test split.
 """
 
 import json

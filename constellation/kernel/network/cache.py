@@ -1,7 +1,7 @@
 """KV cache: keys and values of the tokens a kernel has read, for sequences of equal length.
 
-A layer that is passed several times has one cache per pass: a pass attends to what the same pass
-of earlier positions left.
+A layer that is passed several times has one cache per pass: a pass attends to the keys and
+values of the same pass at earlier positions.
 
 Shapes: N layers, B sequences, H heads, T new positions, L visible positions, D channels of a head.
 """

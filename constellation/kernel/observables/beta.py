@@ -1,8 +1,8 @@
 """Measure a kernel's attention coupling at several context lengths, and beta, its slope.
 
-Measures a kernel as it is, and states how far its slope is from a value given beforehand. Lengths
-beyond the trained context can be run with rotary positions, and say how the network behaves there,
-not what it learned: they are marked extrapolated.
+The slope is compared with a value given beforehand. With rotary positions, lengths beyond the
+trained context can be measured too; they show how the network extrapolates, not what it learned,
+and are marked extrapolated.
 
 Shapes: N passages, T tokens of a passage, L context lengths.
 """

@@ -1,8 +1,7 @@
 """Measure a kernel's basin signature, and the distance of its basin from another signature's.
 
-A kernel with a basin head places every probe text itself. One without has no basin of its own but
-that of the text it was trained on; the coordizer's basins of the probe texts stand in for it, and
-the signature says so.
+A kernel with a basin head gives the basin of every probe text itself. For a kernel without one, the
+coordizer's basins of the probe texts are taken, and the signature is marked so.
 
 Shapes: N texts, K outcomes, T tokens, W windows.
 """

@@ -1,9 +1,9 @@
 """A decoder compiled by torch for writing: everything between matrix products runs as one function.
 
-`torch.compile` joins norms, rotations, gates and sums into few loops. Two things stay what they
-are, as operators that it cannot see into: products of matrices that are laid out for them
-(`products.py`), and attention, since a compiler would copy all keys and values to append one. A
-step of the shape `qig-23m` takes .86 to .93 of its time.
+`torch.compile` joins norms, rotations, gates and sums into few loops. Two things stay as they are,
+as operators that the compiler does not open: products of matrices that are laid out for them
+(`fast_products.py`), and attention, since a compiler would copy all keys and values to append one.
+A step of the shape `qig-23m` takes .86 to .93 of its time.
 
 Three functions are made, for one, two, and more texts, whatever their lengths; there is no fourth,
 so nothing is compiled anew when texts join or leave. Prompts are read as before. Sums have another

@@ -1,8 +1,8 @@
 """The plain generation loop for one text: token by token, with a KV cache. The reference path.
 
 A `Generation` is one sequence, driven by its caller, one token per `step`, which may stop at any
-time. `constellation.kernel.writing.batch` writes many at once; what it writes is what
-a `Generation` would. It knows no clock, thread or network.
+time. `constellation.kernel.writing.batch` writes many sequences at once, with the same result.
+This file knows no clock, thread or network.
 """
 
 from collections.abc import Iterator, Sequence

@@ -2,11 +2,11 @@
 
 A stack is a `Decoder` whose matrices, norms and couplings are looked up for every row of a batch.
 Between attention layers the residual stream is in the order of kernels, so that products are
-batched (`grouped.py`); within attention it is in the order of the cache. A kernel's numbers are
-copied into the stack once; nothing else holds them.
+batched (`grouped_products.py`); within attention it is in the order of the cache. A kernel's
+numbers are copied into the stack once, and are stored nowhere else.
 
 Kernels with layers that recur, of the style `post_norm` or with a frozen input cannot be stacked:
-they are stepped side by side, each by a batch of its own. Adapters over one base have a stack of
+each is stepped by a batch of its own. Adapters over one base have a stack of
 another kind (`constellation.kernel.adapters.adapter_stack`).
 
 Shapes: N kernels, B rows, T tokens, L layers, M norms of all layers, H heads, C channels, V tokens.

@@ -1,1 +1,1 @@
-"""Optimisers that torch does not have; all of their state is tensors, so checkpoints hold it."""
+"""Optimisers that torch lacks, with all state in tensors so that checkpoints can store it."""

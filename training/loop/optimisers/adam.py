@@ -1,4 +1,4 @@
-"""The AdamW rule for one parameter, for optimisers that use it on a part of the network.
+"""The AdamW update of one parameter, for optimisers that use AdamW on a part of the network.
 
 Source: Loshchilov & Hutter (2019), Decoupled Weight Decay Regularization.
 """

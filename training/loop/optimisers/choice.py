@@ -1,4 +1,4 @@
-"""From the name of an optimiser to the optimiser, with the network's parameters in their groups."""
+"""Make the optimiser of a given name over a network's parameter groups."""
 
 from typing import Any, Literal
 

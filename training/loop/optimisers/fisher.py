@@ -1,4 +1,4 @@
-"""DiagonalFisher: the natural gradient with a damped diagonal of the empirical Fisher matrix.
+"""DiagonalFisher: natural-gradient steps with a damped diagonal of the empirical Fisher matrix.
 
 A natural-gradient step divides by the Fisher matrix F itself, not by its root: Adam's rule is a
 different one. Here F is the running mean of squared gradients. For batches of one sequence that is

@@ -1,4 +1,4 @@
-"""Muon: matrices move along the orthogonal factor of their momentum, the rest by AdamW.
+"""Muon: update matrices by the orthogonal factor of their momentum, other parameters by AdamW.
 
 The orthogonal factor U V^T of M = U S V^T is the steepest direction under the spectral norm: every
 singular direction moves by the same amount. It is found without a decomposition by an odd

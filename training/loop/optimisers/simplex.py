@@ -1,4 +1,4 @@
-"""Exponentiated gradient: parameters that are probabilities move on the simplex.
+"""Exponentiated gradient: update parameters that are probabilities, staying on the simplex.
 
     p_k <- p_k exp(-lr g_k) / Z
 
