@@ -1,8 +1,8 @@
-"""Fit where kernels route from: basins and bearings, per corpus, so that one can be forgotten.
+"""Fit where kernels route from: basins and bearings, from the corpora of each kernel.
 
 A kernel's basin is the Hellinger mean of the basins of its training texts. Each corpus is summed
-alone and the sums are folded exactly, so that dropping a corpus and folding the rest gives the same
-bits as never having had it. The bearing is derived from the basin at the table's background; it
+alone and the sums are folded exactly: without a corpus, the basin has the same bits as if that
+corpus had never been there. The bearing is derived from the basin at the table's background; it
 routes like the mean of the texts' own bearings (docs/log.md). A kernel routes from that one basin,
 or from several that are found in its own texts (`basin_sets`).
 
