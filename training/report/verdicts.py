@@ -27,16 +27,16 @@ class Finding:
     """What was measured, in a few words."""
     value: float | None
     """None where it is undefined."""
-    unit: str
-    interval: Interval | None
+    unit: str = "kernels"
+    interval: Interval | None = None
     """95 %; None where there are too few units for one."""
-    null: float | None
+    null: float | None = None
     """What the number is held against."""
-    null_name: str
+    null_name: str = ""
     """What the null is, in words; empty without one."""
     n: int | None
     """Independent units behind the number."""
-    n_unit: str
+    n_unit: str = "kernels"
     """What they are, in the plural."""
     verdict: str
     """What the numbers show, in a few words."""
@@ -56,6 +56,20 @@ def side(interval: Sequence[float] | None, reference: float = 0.0) -> Side:
     if low > reference:
         return "above"
     return "below" if high < reference else "holds"
+
+
+def verdict_of(
+    interval: Sequence[float] | None,
+    *,
+    above: str,
+    below: str,
+    holds: str = "no difference shown",
+    unknown: str = "not judged",
+    reference: float = 0.0,
+) -> str:
+    """Return the words for the side of `reference` on which an interval lies."""
+    words = {"above": above, "below": below, "holds": holds, "unknown": unknown}
+    return words[side(interval, reference)]
 
 
 def pair(interval: Sequence[float] | None) -> Interval | None:
