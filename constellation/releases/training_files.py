@@ -8,21 +8,20 @@ rewritten to name its base by hash, wherever the base was during training. Nothi
 processes of the registry use this file.
 """
 
-import json
-import struct
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError, IncompatibleKernels
-from constellation.kernel.adapters.base_location import relocated
+from constellation.kernel.adapters.base_location import adapter_metadata, relocated
 from constellation.kernel.files.transformers_folder import (
     RECORD_FILE,
     check_model,
     is_imported,
+    read_json,
     recorded_names,
 )
 from constellation.releases.blobs import BlobWriter
@@ -31,9 +30,6 @@ from constellation.releases.manifest import Blob, Engine, KernelFiles
 KERNEL_FILE: Final = "kernel.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
 ADAPTER_FILE: Final = "adapter.safetensors"
-_HEADER = struct.Struct("<Q")
-_HEADER_BYTES_MAX = 100 * 2**20
-"""As the format of safetensors allows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +111,7 @@ def coordizer_parts(coordizer: Coordizer, writer: BlobWriter) -> dict[str, Blob]
 
 def _whole(folder: Path, writer: BlobWriter) -> tuple[dict[str, Blob], str]:
     """Copy a whole kernel; return its files and the hash of its vocabulary."""
-    described = _json(folder / KERNEL_FILE)
+    described = read_json(folder / KERNEL_FILE)
     files = {each: writer.put_file(folder / each) for each in (WEIGHTS_FILE, KERNEL_FILE)}
     known, tokenizer_hash = described.get("weights_sha256"), described.get("tokenizer_hash")
     _check(folder / WEIGHTS_FILE, files[WEIGHTS_FILE], known, KERNEL_FILE)
@@ -124,53 +120,36 @@ def _whole(folder: Path, writer: BlobWriter) -> tuple[dict[str, Blob], str]:
 
 def _adapter(artifacts: Path, folder: Path, writer: BlobWriter) -> KernelParts:
     """Copy an adapter, and its base from where the adapter says that it lies."""
-    told = _metadata(folder / ADAPTER_FILE)
+    path = folder / ADAPTER_FILE
+    content = _read(path)
+    told = adapter_metadata(content, source=path)
     try:
         base, tokenizer_hash, where = told["base_sha256"], told["tokenizer_hash"], told["base"]
     except KeyError as error:
-        raise ArtifactError(folder / ADAPTER_FILE, f"it does not say its {error}") from error
+        raise ArtifactError(path, f"it does not say its {error}") from error
     places = [artifacts / "bases" / base, *([folder / where] if where else [])]
     home = next((place for place in places if (place / KERNEL_FILE).is_file()), None)
     if home is None:
-        raise ArtifactError(folder / ADAPTER_FILE, f"its base {base[:12]} is not among {artifacts}")
+        raise ArtifactError(path, f"its base {base[:12]} is not among {artifacts}")
     base_files, _ = _whole(home, writer)
     _check(home / WEIGHTS_FILE, base_files[WEIGHTS_FILE], base, ADAPTER_FILE)
-    path = folder / ADAPTER_FILE
-    content = relocated(path.read_bytes(), f"../../bases/{base}", source=path)
+    moved = relocated(content, f"../../bases/{base}", source=path)
     return KernelParts(
         engine=Engine.ADAPTER,
-        files={ADAPTER_FILE: writer.put_bytes(content)},
+        files={ADAPTER_FILE: writer.put_bytes(moved)},
         tokenizer_hash=tokenizer_hash,
         base=base,
         base_files=base_files,
     )
 
 
-def _metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a safetensors file: a length, then so many bytes of JSON."""
+def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            (size,) = _HEADER.unpack(file.read(_HEADER.size))
-            if size > _HEADER_BYTES_MAX:
-                raise ArtifactError(path, f"its header claims {size} bytes")
-            header = json.loads(file.read(size))
-        return dict(header.get("__metadata__", {}))
-    except (OSError, ValueError, struct.error, AttributeError, TypeError) as error:
-        raise ArtifactError(path, f"it cannot be read as an adapter: {error!r}") from error
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(path, f"it cannot be read as an adapter: {error.strerror}") from error
 
 
 def _check(path: Path, blob: Blob, known: object, where: str) -> None:
     if blob.sha256 != known:
         raise ArtifactError(path, f"its sha256 is not the one in {where}; make the two again")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ArtifactError(path, f"it cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ArtifactError(path, f"it is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ArtifactError(path, "it holds no JSON object")
-    return value

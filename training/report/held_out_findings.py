@@ -13,6 +13,7 @@ from training.report.verdicts import (
     share_interval,
     side,
     span,
+    verdict_of,
 )
 
 Json = Mapping[str, Any]
@@ -48,6 +49,24 @@ def _interval(held_out: Json, key: str) -> Interval | None:
     return None if few else pair(held_out.get(key))
 
 
+def _compared(
+    held_out: Json, name: str, value: float, interval: Interval | None, verdict: str, sentence: str
+) -> Finding:
+    """Return a finding on a difference of bits per byte, which is held against no difference."""
+    return Finding(
+        name=name,
+        value=value,
+        unit=UNIT,
+        interval=interval,
+        null=0.0,
+        null_name="no difference",
+        n=held_out["num_documents"],
+        n_unit="documents",
+        verdict=verdict,
+        sentence=sentence,
+    )
+
+
 def _seed_gain(held_out: Json) -> Finding | None:
     gain = _difference(held_out, "seed", "constellation")
     if gain is None:
@@ -76,18 +95,8 @@ def _seed_gain(held_out: Json) -> Finding | None:
             "is concluded.",
         ),
     }[side(interval)]
-    return Finding(
-        name="seed minus routed constellation",
-        value=gain,
-        unit=UNIT,
-        interval=interval,
-        null=0.0,
-        null_name="no difference",
-        n=held_out["num_documents"],
-        n_unit="documents",
-        verdict=verdict,
-        sentence=sentence,
-    )
+    name = "seed minus routed constellation"
+    return _compared(held_out, name, gain, interval, verdict, sentence)
 
 
 def _at_home(held_out: Json) -> Finding | None:
@@ -111,12 +120,7 @@ def _at_home(held_out: Json) -> Finding | None:
     return Finding(
         name="kernels lower than the seed on their own domain",
         value=float(lower),
-        unit="kernels",
-        interval=None,
-        null=None,
-        null_name="",
         n=len(sides),
-        n_unit="kernels",
         verdict=f"{lower} of {len(sides)}",
         sentence=f"On its own domain {told} need{'s' if lower <= 1 else ''} fewer bits per byte "
         f"than the seed, with an interval above 0{also}.",
@@ -141,12 +145,7 @@ def _elsewhere(report: Json) -> Finding | None:
     return Finding(
         name="kernels higher than the seed on other domains",
         value=float(lost),
-        unit="kernels",
-        interval=None,
-        null=None,
-        null_name="",
         n=len(sides),
-        n_unit="kernels",
         verdict=f"{lost} of {len(sides)}",
         sentence=f"On other domains {told} need{'s' if lost <= 1 else ''} more bits per byte than "
         f"the seed, with an interval below 0{also}.",
@@ -160,10 +159,13 @@ def _routing(held_out: Json) -> Finding | None:
     n = int(held_out["num_documents"])
     right = round(held_out["routing_accuracy"] * n)
     interval, chance = share_interval(right, n), 1 / len(domains)
-    verdict = {
-        "above": "better than chance",
-        "below": "worse than chance",
-    }.get(side(interval, chance), "no better than chance shown")
+    verdict = verdict_of(
+        interval,
+        above="better than chance",
+        below="worse than chance",
+        holds="no better than chance shown",
+        reference=chance,
+    )
     return Finding(
         name="documents routed to their own kernel",
         value=right / n,
@@ -199,18 +201,8 @@ def _price_of_routing(held_out: Json) -> Finding | None:
             "interval nothing is concluded.",
         ),
     }[side(interval)]
-    return Finding(
-        name="routed constellation minus kernels by label",
-        value=price,
-        unit=UNIT,
-        interval=interval,
-        null=0.0,
-        null_name="no difference",
-        n=held_out["num_documents"],
-        n_unit="documents",
-        verdict=verdict,
-        sentence=sentence,
-    )
+    name = "routed constellation minus kernels by label"
+    return _compared(held_out, name, price, interval, verdict, sentence)
 
 
 def _collective(collective: Json | None) -> Finding | None:
@@ -218,12 +210,11 @@ def _collective(collective: Json | None) -> Finding | None:
         return None
     measured = collective["phi_bits"]
     interval = pair(measured["interval"])
-    verdict = {
-        "above": "emergent: better than the best kernel alone",
-        "below": "the best kernel alone is better",
-        "holds": "no difference shown",
-        "unknown": "not judged",
-    }[side(interval)]
+    verdict = verdict_of(
+        interval,
+        above="emergent: better than the best kernel alone",
+        below="the best kernel alone is better",
+    )
     return Finding(
         name="best single kernel minus constellation",
         value=measured["value"],
@@ -246,22 +237,11 @@ def _unigram(held_out: Json) -> Finding | None:
         return None
     name = {"seed": "the seed", "constellation": "what was trained"}[model]
     interval = _interval(held_out, f"unigram_minus_{model}_ci95")
-    verdict = {
-        "above": "lower than counting tokens",
-        "below": "higher than counting tokens",
-        "holds": "no difference shown",
-        "unknown": "not judged",
-    }[side(interval)]
-    return Finding(
-        name=f"unigram model minus {name}",
-        value=gain,
-        unit=UNIT,
-        interval=interval,
-        null=0.0,
-        null_name="no difference",
-        n=held_out["num_documents"],
-        n_unit="documents",
-        verdict=verdict,
-        sentence=f"{name[0].upper()}{name[1:]} beside a unigram model: {verdict} (unigram minus "
-        f"{name} {gain:+.3f} bits per byte, {span(interval, signed=True)}).",
+    verdict = verdict_of(
+        interval, above="lower than counting tokens", below="higher than counting tokens"
     )
+    sentence = (
+        f"{name[0].upper()}{name[1:]} beside a unigram model: {verdict} (unigram minus "
+        f"{name} {gain:+.3f} bits per byte, {span(interval, signed=True)})."
+    )
+    return _compared(held_out, f"unigram model minus {name}", gain, interval, verdict, sentence)

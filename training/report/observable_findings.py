@@ -41,12 +41,7 @@ def _gauge(kernels: Json) -> Finding | None:
     return Finding(
         name=f"kernels with a Phi gauge within {low} to {high}",
         value=float(inside),
-        unit="kernels",
-        interval=None,
-        null=None,
-        null_name="",
         n=len(gauges),
-        n_unit="kernels",
         verdict=f"{inside} inside, {above} above, {below} below",
         sentence=f"The Phi gauge of {count_of(inside, len(gauges), 'kernels')} lies within {low} "
         f"to {high}, two robust standard deviations of the seed: there no change of Phi is shown "
@@ -68,12 +63,9 @@ def _kappa_learned(kernels: Json) -> Finding | None:
     return Finding(
         name="kernels whose learned kappa left its start",
         value=float(moved),
-        unit="kernels",
-        interval=None,
         null=start,
         null_name="value before training",
         n=len(sides),
-        n_unit="kernels",
         verdict=f"{moved} of {len(sides)}",
         sentence=f"The mean learned coupling of {count_of(moved, len(sides), 'kernels')} moved "
         f"away from its start {start:g} ({sides.count('above')} up, {sides.count('below')} down).",
@@ -102,12 +94,8 @@ def _counted(measured: list[Json], *, name: str, null_name: str, sentence: str) 
     return Finding(
         name=name,
         value=float(above),
-        unit="kernels",
-        interval=None,
-        null=None,
         null_name=null_name,
         n=len(sides),
-        n_unit="kernels",
         verdict=f"{above} of {len(sides)}",
         sentence=sentence.format(told=count_of(above, len(sides), "kernels")),
     )

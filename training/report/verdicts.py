@@ -27,16 +27,16 @@ class Finding:
     """What was measured, in a few words."""
     value: float | None
     """The number; None where it is undefined."""
-    unit: str
-    interval: Interval | None
+    unit: str = "kernels"
+    interval: Interval | None = None
     """95 % interval; None where there are too few units for one."""
-    null: float | None
+    null: float | None = None
     """Value that the number is compared with."""
-    null_name: str
+    null_name: str = ""
     """Name of the null, in words; empty without a null."""
     n: int | None
     """Independent units behind the number."""
-    n_unit: str
+    n_unit: str = "kernels"
     """Name of the units, in the plural."""
     verdict: str
     """What the numbers show, in a few words."""
@@ -56,6 +56,20 @@ def side(interval: Sequence[float] | None, reference: float = 0.0) -> Side:
     if low > reference:
         return "above"
     return "below" if high < reference else "holds"
+
+
+def verdict_of(
+    interval: Sequence[float] | None,
+    *,
+    above: str,
+    below: str,
+    holds: str = "no difference shown",
+    unknown: str = "not judged",
+    reference: float = 0.0,
+) -> str:
+    """Return the words for the side of `reference` on which an interval lies."""
+    words = {"above": above, "below": below, "holds": holds, "unknown": unknown}
+    return words[side(interval, reference)]
 
 
 def pair(interval: Sequence[float] | None) -> Interval | None:

@@ -1,4 +1,4 @@
-"""Rewrite, in the bytes of an adapter's file, where its base lies; tensors stay unchanged.
+"""Read or rewrite, in the bytes of an adapter's file, where its base lies; tensors stay unchanged.
 
 The file is read and written as bytes, so that the same file gives the same bytes: the library that
 writes such files puts the metadata of two equal files in different orders.
@@ -23,8 +23,7 @@ def relocated(content: bytes, base: str, *, source: object) -> bytes:
     Raises:
         ArtifactError: It is no file of an adapter.
     """
-    end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
-    header = _header(content[_LENGTH_BYTES:end], source)
+    header, end = _header(content, source)
     if header["__metadata__"]["base"] == base:
         return content
     header["__metadata__"]["base"] = base
@@ -33,11 +32,26 @@ def relocated(content: bytes, base: str, *, source: object) -> bytes:
     return len(written).to_bytes(_LENGTH_BYTES, "little") + written + content[end:]
 
 
-def _header(content: bytes, source: object) -> dict[str, Any]:
+def adapter_metadata(content: bytes, *, source: object) -> dict[str, Any]:
+    """Return what an adapter's file says of itself, its `base` among it.
+
+    Args:
+        content: All bytes of the file.
+        source: Named in the message.
+
+    Raises:
+        ArtifactError: The content is no file of an adapter.
+    """
+    return dict(_header(content, source)[0]["__metadata__"])
+
+
+def _header(content: bytes, source: object) -> tuple[dict[str, Any], int]:
+    """Return the header of a safetensors file, and where the tensors begin."""
+    end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
     try:
-        header = json.loads(content)
+        header = json.loads(content[_LENGTH_BYTES:end])
         if isinstance(header["__metadata__"]["base"], str):
-            return dict(header)
+            return dict(header), end
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(source, f"it cannot be read as an adapter: {error!r}") from error
     raise ArtifactError(source, "its metadata do not say where its base lies")
