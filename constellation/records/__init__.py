@@ -17,6 +17,13 @@ from constellation.records.array_types import (
     FloatArray,
     TokenArray,
 )
+from constellation.records.capabilities import (
+    COORDIZER_TOKENS,
+    EVERYTHING,
+    FOREIGN_NETWORK,
+    OWN_VOCABULARY,
+    Capabilities,
+)
 from constellation.records.changes import (
     Add,
     Change,
@@ -54,11 +61,16 @@ from constellation.records.routing import (
 )
 
 __all__ = [
+    "COORDIZER_TOKENS",
+    "EVERYTHING",
+    "FOREIGN_NETWORK",
+    "OWN_VOCABULARY",
     "SHARE_DEFAULT",
     "STOPS_MAX",
     "TOKENS_MAX",
     "Add",
     "Alternative",
+    "Capabilities",
     "Change",
     "Changed",
     "Choice",

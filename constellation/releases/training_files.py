@@ -19,6 +19,8 @@ from typing import Any, Final
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError, IncompatibleKernels
 from constellation.kernel.adapters.base_location import relocated
+from constellation.kernel.files.own_vocabulary import check_symbols
+from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE, has_symbols
 from constellation.kernel.files.transformers_folder import (
     RECORD_FILE,
     check_model,
@@ -45,7 +47,7 @@ class KernelParts:
     files: Mapping[str, Blob]
     """Path in the kernel's folder -> file."""
     tokenizer_hash: str | None
-    """sha256 (hex) of the vocabulary it was trained with; None for a model with its own."""
+    """sha256 (hex) of the vocabulary it was trained with; None for a kernel with its own."""
     base: str | None = None
     """Hash of the base's weights; None for one that needs no base."""
     base_files: Mapping[str, Blob] | None = None
@@ -98,7 +100,11 @@ def kernel_parts(artifacts: Path, name: str, writer: BlobWriter) -> KernelParts:
     if (folder / ADAPTER_FILE).is_file() and not (folder / KERNEL_FILE).exists():
         return _adapter(artifacts, folder, writer)
     files, tokenizer_hash = _whole(folder, writer)
-    return KernelParts(engine=Engine.DECODER, files=files, tokenizer_hash=tokenizer_hash)
+    if not has_symbols(folder):
+        return KernelParts(engine=Engine.DECODER, files=files, tokenizer_hash=tokenizer_hash)
+    check_symbols(folder, tokenizer_hash)
+    files[SYMBOLS_FILE] = writer.put_file(folder / SYMBOLS_FILE)
+    return KernelParts(engine=Engine.DECODER, files=files, tokenizer_hash=None)
 
 
 def coordizer_parts(coordizer: Coordizer, writer: BlobWriter) -> dict[str, Blob]:

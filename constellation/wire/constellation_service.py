@@ -22,6 +22,7 @@ from constellation.records import (
 from constellation.v1 import constellation_pb2, kernel_pb2
 from constellation.wire import access_log, change_messages, convert, request_tracing
 from constellation.wire.callers import Caller, client_of, grpc_caller
+from constellation.wire.descriptions import declare
 from constellation.wire.services import write
 from constellation.wire.table_file import pack_table
 
@@ -304,7 +305,7 @@ def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
         )
     for site in state.table.sites:
         health = state.health.get(site.name)
-        reply.kernels.add(
+        status = reply.kernels.add(
             name=site.name,
             seat=site.seat,
             endpoint=site.endpoint or "",
@@ -321,4 +322,6 @@ def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
             num_held_out=site.num_held_out,
             family="" if site.share is None else site.share.family,
         )
+        if health is not None:
+            declare(status, health.capabilities, health.vocabulary)
     return reply

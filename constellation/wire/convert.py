@@ -13,7 +13,6 @@ from constellation.records import (
     Finish,
     FinishReason,
     FloatArray,
-    KernelDescription,
     LengthRefusal,
     LiveCollectivePhi,
     Mode,
@@ -364,35 +363,4 @@ def length_refusal_from_message(message: constellation_pb2.LengthRefusal) -> Len
         caught=message.caught if message.HasField("caught") else None,
         num_texts=message.num_texts,
         num_documents=message.num_documents,
-    )
-
-
-def description_to_message(description: KernelDescription) -> kernel_pb2.DescribeReply:
-    """Return what a kernel says of itself as a message."""
-    reply = kernel_pb2.DescribeReply(
-        name=description.name,
-        tokenizer_hash=description.tokenizer_hash,
-        context=description.context,
-        num_parameters=description.num_parameters,
-        pid=description.pid,
-        queue_depth=description.queue_depth,
-        num_running=description.num_running,
-        num_unexpected_errors=description.num_unexpected_errors,
-    )
-    reply.uptime.FromNanoseconds(round(description.uptime_s * 1e9))
-    return reply
-
-
-def description_from_message(message: kernel_pb2.DescribeReply) -> KernelDescription:
-    """Return what a kernel says of itself."""
-    return KernelDescription(
-        name=message.name,
-        tokenizer_hash=message.tokenizer_hash,
-        context=message.context,
-        num_parameters=message.num_parameters,
-        pid=message.pid,
-        queue_depth=message.queue_depth,
-        num_running=message.num_running,
-        uptime_s=message.uptime.ToNanoseconds() / 1e9,
-        num_unexpected_errors=message.num_unexpected_errors,
     )
