@@ -20,7 +20,7 @@ from actors.router import host as router
 from actors.router.host import RouterHost
 from actors.spec import RouterOptions
 from constellation.coordizer.coordizer import Coordizer
-from constellation.records import FinishReason, Sampling, Score
+from constellation.records import COORDIZER_TOKENS, EVERYTHING, FinishReason, Sampling, Score
 from constellation.wire import channel
 from constellation.wire.access_log import AccessLog
 from constellation.wire.table_file import unpack_table
@@ -39,6 +39,8 @@ class NoAnswer:
 class NoEngine:
     """A kernel that does nothing."""
 
+    capabilities = EVERYTHING
+    vocabulary = COORDIZER_TOKENS
     tokenizer_hash = ""
     context = 256
     num_parameters = 0

@@ -11,14 +11,22 @@ from constellation.curricula.corpus import Document
 from constellation.curricula.corpus_store import MANIFEST, load_prepared
 from constellation.errors import ArtifactError, ConfigError, GrowthRefused, TrainingError
 from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.files.symbol_kernel import load_symbol_kernel
+from constellation.kernel.files.symbol_vocabulary import has_symbols
 from constellation.kernel.files.transformers_folder import is_imported
-from constellation.kernel.network.decoder import Decoder
 from constellation.records import Add, Change, Changed
 from constellation.releases.builder import domain_of, make
 from constellation.releases.store import ReleaseStore
 from constellation.releases.switch_plan import steps_between
 from constellation.wire.run_lock import owned
-from training.evaluation.new_kernel_cost import GrowthCost, ModelReader, growth_cost, routing_of
+from training.evaluation.new_kernel_cost import (
+    DocumentReader,
+    GrowthCost,
+    TextReader,
+    TokenReader,
+    growth_cost,
+    routing_of,
+)
 from training.file_errors import typed_writes
 from training.kernel_text import CORPUS, is_kept, kept_text
 from training.new_kernel import NewKernel, import_new, take_back, train_new
@@ -183,5 +191,12 @@ def _kernel_folder(name: str, *views: Path) -> Path:
     return next(view / "kernels" / name for view in views if (view / "kernels" / name).is_dir())
 
 
-def _reader(folder: Path) -> Decoder | ModelReader:
-    return ModelReader(folder) if is_imported(folder) else open_kernel(folder).decoder
+def _reader(folder: Path) -> DocumentReader:
+    if has_symbols(folder):
+        return TextReader(load_symbol_kernel(folder))
+    if not is_imported(folder):
+        return TokenReader(open_kernel(folder).decoder)
+    # Imported here: what it needs is optional.
+    from constellation.kernel.hugging_face.transformers_model import load_imported
+
+    return TextReader(load_imported(folder)[0])

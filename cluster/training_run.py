@@ -3,10 +3,13 @@
 from pathlib import Path
 
 from cluster.training_process import train_in_process
+from constellation.errors import TrainingError
+from training.pair_run import PairsResult, train_pairs
 from training.pipeline import TrainingResult, train
 from training.progress.events import OnEvent
 from training.recipe import Recipe
 from training.report.report_files import refresh_report
+from training.runs.interrupts import ctrl_c_noted
 from training.runs.training_plan import TrainingPlan
 
 
@@ -21,6 +24,23 @@ def train_recipe(recipe: Recipe, out: Path, on_event: OnEvent) -> TrainingResult
     result = train(recipe, out, on_event, trainer=with_own_ray)
     refresh_report(result.out)
     return result
+
+
+def train_pairs_recipe(recipe: Recipe, out: Path, on_event: OnEvent) -> PairsResult:
+    """Train the kernel of a recipe with `[pairs]` in this process.
+
+    Raises:
+        ArtifactError, ConfigError, CorpusError, TrainingError: See
+            `training.pair_run.train_pairs`.
+        KeyboardInterrupt: Ctrl-C; a checkpoint is written, the same call resumes.
+    """
+    with ctrl_c_noted() as pressed:
+        try:
+            return train_pairs(recipe, out, on_event, should_stop=pressed.is_set)
+        except TrainingError as error:
+            if pressed.is_set():
+                raise KeyboardInterrupt from error
+            raise
 
 
 def with_own_ray(plan: TrainingPlan, recipe: Recipe, on_event: OnEvent) -> None:

@@ -195,6 +195,25 @@ class InvalidPrompt(RequestError):
         self.unit = unit
 
 
+class UnknownSymbol(RequestError):
+    """A text has a character that the kernel's own vocabulary lacks.
+
+    Attributes:
+        symbol: The character.
+        position: Its place in the text that was read, in characters from 0.
+        vocabulary: Name of the vocabulary, such as "120 symbols".
+    """
+
+    def __init__(self, symbol: str, *, position: int, vocabulary: str) -> None:
+        super().__init__(
+            f"the text has {symbol!r} (U+{ord(symbol):04X}) at character {position}, which the "
+            f"kernel's vocabulary of {vocabulary} lacks; leave it out, or ask another kernel"
+        )
+        self.symbol = symbol
+        self.position = position
+        self.vocabulary = vocabulary
+
+
 class InvalidBasin(RequestError):
     """An array is not a point of the probability simplex."""
 

@@ -46,6 +46,9 @@ EXAMPLES: dict[type[errors.ConstellationError], st.SearchStrategy[errors.Constel
     errors.InvalidPrompt: st.builds(
         errors.InvalidPrompt, length=counts, limit=counts, unit=st.sampled_from(["tokens", "bytes"])
     ),
+    errors.UnknownSymbol: st.builds(
+        errors.UnknownSymbol, st.characters(), position=counts, vocabulary=texts
+    ),
     errors.InvalidBasin: st.builds(errors.InvalidBasin, texts),
     errors.UnknownKernel: st.builds(errors.UnknownKernel, texts, st.lists(names, max_size=8)),
     errors.MessageTooLarge: st.builds(errors.MessageTooLarge, limit_bytes=counts),

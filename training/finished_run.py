@@ -28,7 +28,8 @@ from constellation.kernel.files.checkpoint import (
     LoadedKernel,
     load_kernel,
 )
-from constellation.kernel.files.transformers_folder import is_imported
+from constellation.kernel.files.own_vocabulary import has_own_vocabulary
+from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE
 from constellation.releases.builder import domain_path, load_domain, save_domain
 from constellation.releases.store import ReleaseStore
 from constellation.wire.kernel_names import check_kernel_name
@@ -120,7 +121,7 @@ class GrowingRun:
         if not path.is_file():
             return None
         domain = load_domain(self.artifacts, self.name)
-        if not self.speaks(domain) and not is_imported(self.folder):
+        if not self.speaks(domain) and not has_own_vocabulary(self.folder):
             raise ArtifactError(
                 path,
                 "was made with another vocabulary than this run has now; train the kernel again: "
@@ -251,9 +252,10 @@ class GrowingRun:
 
 
 def copy_whole(source: Path, target: Path) -> None:
-    """Copy the files of a kernel that is not an adapter."""
+    """Copy the files of a kernel that is not an adapter, its own vocabulary included."""
     target.mkdir(parents=True, exist_ok=True)
-    for file in (WEIGHTS_FILE, KERNEL_FILE):
+    own = [name for name in (SYMBOLS_FILE,) if (source / name).is_file()]
+    for file in (*own, WEIGHTS_FILE, KERNEL_FILE):
         shutil.copy(source / file, target / file)
 
 

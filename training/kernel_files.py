@@ -6,9 +6,10 @@ from typing import Final
 from constellation.errors import ArtifactError
 from constellation.kernel.adapters.adapter_file import ADAPTER_FILE
 from constellation.kernel.files.checkpoint import KERNEL_FILE, WEIGHTS_FILE
+from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE
 from constellation.kernel.files.transformers_folder import RECORD_FILE, is_imported, recorded_names
 
-TRAINED_FILES: Final = (KERNEL_FILE, WEIGHTS_FILE, ADAPTER_FILE)
+TRAINED_FILES: Final = (KERNEL_FILE, WEIGHTS_FILE, ADAPTER_FILE, SYMBOLS_FILE)
 """Names of the files that training writes into a kernel's folder; some may be absent."""
 
 

@@ -19,7 +19,7 @@ from constellation.curricula.prepare import PreparedCorpus
 from constellation.domains.record import Domain, unlearn
 from constellation.errors import ArtifactError, ConfigError, IncompatibleKernels, TrainingError
 from constellation.kernel.adapters.kernel_folder import open_kernel
-from constellation.kernel.files.transformers_folder import check_model, is_imported
+from constellation.kernel.files.own_vocabulary import check_own_vocabulary, has_own_vocabulary
 from constellation.releases.builder import domain_path, publish, save_domain
 from constellation.releases.store import ReleaseStore
 from constellation.wire.run_lock import owned
@@ -139,8 +139,8 @@ class _FormerFolder:
         """Read every kernel, to find missing or damaged files before anything is written."""
         for name in names:
             folder = self._artifacts / "kernels" / name
-            if is_imported(folder):
-                check_model(folder)
+            if has_own_vocabulary(folder):
+                check_own_vocabulary(folder)
             elif open_kernel(folder).tokenizer_hash != self._coordizer.tokenizer_hash:
                 raise IncompatibleKernels(name)
 

@@ -30,12 +30,10 @@ from constellation.kernel.adapters.adapter_file import (
 )
 from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.files.checkpoint import load_kernel
-from constellation.kernel.files.transformers_folder import (
-    check_model,
-    import_model,
-    is_imported,
-    is_model,
-)
+from constellation.kernel.files.own_vocabulary import check_own_vocabulary, has_own_vocabulary
+from constellation.kernel.files.symbol_kernel import load_symbol_kernel
+from constellation.kernel.files.symbol_vocabulary import has_symbols
+from constellation.kernel.files.transformers_folder import import_model, is_model
 from constellation.wire.run_lock import owned
 from training.file_errors import typed_writes
 from training.finished_run import Arrival, GrowingRun, copy_whole
@@ -117,8 +115,9 @@ def import_new(
     Args:
         artifacts: The run's folder.
         name: Name of the domain and its kernel.
-        kernel: Folder of a whole kernel of the same vocabulary, or of an adapter that says where
-            its base lies, or of a causal model of `transformers`, which has its own.
+        kernel: Folder of a whole kernel of the same vocabulary, or of a kernel with a vocabulary of
+            symbols, or of an adapter that says where its base lies, or of a causal model of
+            `transformers`.
         text: A file or folder with text of its domain, some of which is held out to calibrate.
         on_event: Called with a report of the text that was read.
 
@@ -138,7 +137,9 @@ def import_new(
         if is_model(kernel):
             return _import_foreign(run, kernel, text, on_event, started_s)
         loaded = load_adapted(kernel) if is_adapter(kernel) else load_kernel(kernel)
-        if loaded.tokenizer_hash != run.coordizer.tokenizer_hash:
+        if has_symbols(kernel):
+            load_symbol_kernel(kernel)  # before anything is written
+        elif loaded.tokenizer_hash != run.coordizer.tokenizer_hash:
             raise IncompatibleKernels(name)
         arrival = _read(run, text, CorpusSection(), on_event)
         if kernel.resolve() != run.folder:
@@ -173,8 +174,8 @@ def take_back(artifacts: Path, name: str) -> NewKernel:
     started_s = time.perf_counter()
     with _growing(artifacts, name) as run:
         domain = run.kept_domain()
-        if is_imported(run.folder):
-            check_model(run.folder)
+        if has_own_vocabulary(run.folder):
+            check_own_vocabulary(run.folder)
         elif open_kernel(run.folder).tokenizer_hash != run.coordizer.tokenizer_hash:
             raise IncompatibleKernels(name)
         if domain is None or not run.speaks(domain):

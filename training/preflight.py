@@ -37,6 +37,11 @@ def check_recipe(recipe: Recipe, out: Path) -> None:
         CorpusError: The text does not exist.
     """
     _check_places(recipe, out)
+    if recipe.pairs is not None:
+        raise ConfigError(
+            f"recipe {recipe.name} trains on [pairs], which makes a kernel and no constellation; "
+            "remove the section, or give the recipe to `constellation train`"
+        )
     if recipe.mode == "synchronized":
         check_domains((recipe.name,))
     if SEED in recipe.corpus.merge:

@@ -14,6 +14,7 @@ from constellation.kernel.network.config import PRESETS
 from constellation.routing.site_fit import BASINS_MAX
 from training.recipe_corpus import CorpusSection
 from training.recipe_guards import GuardsSection
+from training.recipe_pairs import PairsSection
 from training.recipe_running import (
     BudgetSection,
     Section,
@@ -255,6 +256,10 @@ class Recipe(Section):
         default=0, ge=0, lt=2**64, description="Of weights, data order and coordinates."
     )
     corpus: CorpusSection = Field(default=CorpusSection(), description="Which text.")
+    pairs: PairsSection | None = Field(
+        default=None,
+        description="Train the one kernel on pairs, in symbols of its own; left out: on text.",
+    )
     coordizer: CoordizerSection = Field(default=CoordizerSection(), description="Tokenizer.")
     routing: RoutingSection = Field(default=RoutingSection(), description="Routing.")
     kernel: KernelSection = Field(default=KernelSection(), description="Network.")
@@ -299,6 +304,8 @@ class Recipe(Section):
                 f"mode {self.mode} does not use [{'] and ['.join(unused)}]; remove the section "
                 "or choose another mode"
             )
+        if self.pairs is not None and self.mode != "synchronized":
+            raise ValueError("[pairs] train one kernel by itself; set mode to synchronized")
         if self.adapter is not None and given != {"seed_stage", "branch_stage"}:
             raise ValueError("[adapter] needs a seed_stage to adapt and a branch_stage")
         stages = [stage for stage in (self.seed_stage, self.branch_stage) if stage is not None]

@@ -5,12 +5,9 @@ Other folders in `kernels/` belong to removed kernels, or not to the run.
 
 from pathlib import Path
 
-from constellation.kernel.files.transformers_folder import is_imported
+from constellation.kernel.files.own_vocabulary import has_own_vocabulary, why_apart
 from constellation.releases.store import ReleaseStore
 from training.kernel_files import has_kernel, names_in
-
-OTHER_VOCABULARY = "a Hugging Face model, with tokens of its own"
-"""Reason why a kernel is left out of comparisons token by token."""
 
 
 def kernel_folders(folder: Path) -> dict[str, Path]:
@@ -31,12 +28,12 @@ def kernel_folders(folder: Path) -> dict[str, Path]:
     return {name: kernels / name for name in sorted(names)}
 
 
-def speaking_folders(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """Return the kernels that use the run's own tokens, and the names of the other kernels.
+def speaking_folders(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return the kernels that use the run's own tokens, and why each other kernel is left out.
 
     Raises:
         ArtifactError: The release is damaged.
     """
     found = kernel_folders(folder)
-    others = tuple(name for name, path in found.items() if is_imported(path))
+    others = {name: why_apart(path) for name, path in found.items() if has_own_vocabulary(path)}
     return {name: path for name, path in found.items() if name not in others}, others

@@ -21,6 +21,8 @@ from constellation.kernel.writing.scoring import token_nats
 from constellation.kernel.writing.stacked_batch import StackedBatch
 from constellation.kernel.writing.stop_strings import StopStrings
 from constellation.records import (
+    COORDIZER_TOKENS,
+    EVERYTHING,
     Alternative,
     FinishReason,
     FloatArray,
@@ -163,6 +165,8 @@ class KernelEngine(BatchEngine):
         compiled: bool = False,
         stacked: StackedBatch | None = None,
     ) -> None:
+        self.capabilities = EVERYTHING
+        self.vocabulary = COORDIZER_TOKENS
         self.stacked = stacked
         self._kernel = 0
         if stacked is None:

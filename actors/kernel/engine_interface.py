@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from constellation.records import FinishReason, FloatArray, Score, TokenLogprob
+from constellation.records import Capabilities, FinishReason, FloatArray, Score, TokenLogprob
 from constellation.wire.ensembles import Predicted
+
+if TYPE_CHECKING:
+    from constellation.kernel.writing.stacked_batch import StackedBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,12 @@ class Led(Answer, Protocol):
 class Engine(Protocol):
     """A model. Called from one thread at a time."""
 
+    capabilities: Capabilities
+    """Which of the requests below the engine answers; the others raise `IncompatibleKernels`."""
+    vocabulary: str
+    """Name of the vocabulary that the engine writes in, for people."""
     tokenizer_hash: str
+    """sha256 (hex) of that vocabulary."""
     context: int
     vocab_size: int
     num_parameters: int
@@ -110,4 +118,20 @@ class Engine(Protocol):
 
     def score(self, tokens: Sequence[int], num_context: int) -> Score:
         """Say how likely `tokens[num_context:]` is."""
+        ...
+
+
+class PlacedEngine(Engine, Protocol):
+    """An engine in its process, perhaps beside others that it is stepped with."""
+
+    weights_hash: str
+    """sha256 (hex) of the weights."""
+
+    @property
+    def stacked(self) -> "StackedBatch | None":
+        """The batch that the engine shares with other kernels; None: it has one by itself."""
+        ...
+
+    def close(self) -> None:
+        """Give its place beside other kernels back; it answers nobody any more."""
         ...

@@ -3,13 +3,16 @@
 Whole kernels stack with those of their architecture, adapters with those over the same base.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import torch
 
 from actors.kernel.engine import KernelEngine, token_bytes_of
+from actors.kernel.engine_interface import PlacedEngine
+from actors.kernel.symbol_engine import SymbolEngine
 from actors.spec import DeploymentSpec
 from constellation.coordizer.artifacts import read_vocabulary
 from constellation.coordizer.vocabulary import END_ID
@@ -23,18 +26,22 @@ from constellation.kernel.adapters.adapter_file import (
 )
 from constellation.kernel.adapters.adapter_stack import AdapterStack, can_stack_adapters
 from constellation.kernel.files.checkpoint import LoadedKernel, load_kernel
-from constellation.kernel.files.transformers_folder import ModelFiles, is_imported
-from constellation.kernel.writing.fast_products import Weights
+from constellation.kernel.files.symbol_kernel import load_symbol_kernel
+from constellation.kernel.files.symbol_vocabulary import has_symbols
+from constellation.kernel.files.transformers_folder import is_imported
 from constellation.kernel.writing.kernel_stack import KernelStack, can_stack
 from constellation.kernel.writing.prefix_cache import PrefixStore
 from constellation.kernel.writing.stacked_batch import Stack, StackedBatch
 
-if TYPE_CHECKING:
-    from actors.kernel.hugging_face_engine import HuggingFaceEngine
-    from constellation.kernel.hugging_face.transformers_model import LoadedModel
+KernelT = TypeVar("KernelT", bound=LoadedKernel)
 
-    AnyEngine = KernelEngine | HuggingFaceEngine
-    ForeignFiles = tuple[LoadedModel, ModelFiles]
+
+@dataclass(frozen=True, slots=True)
+class ReadKernel:
+    """A kernel whose files were read, of whatever kind."""
+
+    place: Callable[[], PlacedEngine]
+    """Makes its engine; once others answer, only their thread may do that."""
 
 
 class Engines:
@@ -65,7 +72,7 @@ class Engines:
         self._bases: dict[str, LoadedKernel] = {}
         self._stacks: list[StackedBatch] = []
 
-    def read(self, folder: Path) -> "LoadedKernel | ForeignFiles":
+    def read(self, folder: Path) -> ReadKernel:
         """Read a kernel's files; any thread may do that.
 
         Raises:
@@ -73,11 +80,17 @@ class Engines:
                 it is not installed.
         """
         if is_imported(folder):
-            return _read_foreign(folder, self._options.weights)
-        return self._read_own(folder)
+            return self._read_foreign(folder)
+        if has_symbols(folder):
+            return self._read_symbols(folder)
+        if is_adapter(folder):
+            adapted = self._speaking(folder, self._read_adapter(folder))
+            return ReadKernel(lambda: self._place(adapted, adapted.base))
+        loaded = self._speaking(folder, self._read_whole(folder))
+        return ReadKernel(lambda: self._place(loaded, None))
 
-    def _read_own(self, folder: Path) -> LoadedKernel:
-        loaded = self._read_adapter(folder) if is_adapter(folder) else self._read_whole(folder)
+    def _speaking(self, folder: Path, loaded: KernelT) -> KernelT:
+        """Return a kernel that speaks the coordizer's tokens, or refuse it."""
         if loaded.tokenizer_hash != self._vocabulary_hash:
             raise ArtifactError(
                 folder, f"was trained with another vocabulary than {self._coordizer_folder}"
@@ -103,31 +116,53 @@ class Engines:
             base = self._bases.setdefault(base.weights_hash, base)  # another thread may have
         return load_adapted(folder, base=base)
 
-    def place(self, loaded: "LoadedKernel | ForeignFiles") -> "AnyEngine":
-        """Make a kernel's engine; once others answer, only their thread may do that."""
-        if not isinstance(loaded, LoadedKernel):
-            return self._place_foreign(*loaded)
+    def _place(self, loaded: LoadedKernel, base: LoadedKernel | None) -> KernelEngine:
         options = self._options
         return KernelEngine(
             loaded,
             self._vocabulary,
             prefill_tokens=options.prefill_tokens,
-            prefix_bytes=options.prefix_mib * 2**20,
+            prefix_bytes=self._prefix_bytes,
             weights=options.weights,
             compiled=options.compile,
-            stacked=self._stack_for(loaded),
+            stacked=self._stack_for(loaded, base),
         )
 
-    def _place_foreign(self, loaded: "LoadedModel", files: ModelFiles) -> "HuggingFaceEngine":
+    def _read_symbols(self, folder: Path) -> ReadKernel:
+        loaded = load_symbol_kernel(folder, shared=self._spec.node_folder.weights_dir)
+        options = self._options
+        return ReadKernel(
+            lambda: SymbolEngine(
+                loaded,
+                token_bytes_of(self._vocabulary),
+                prefill_tokens=options.prefill_tokens,
+                prefix_bytes=self._prefix_bytes,
+                weights=options.weights,
+            )
+        )
+
+    def _read_foreign(self, folder: Path) -> ReadKernel:
+        # Imported here: what it needs is optional.
         from actors.kernel.hugging_face_engine import HuggingFaceEngine
+        from constellation.kernel.hugging_face.transformers_model import load_imported
 
-        return HuggingFaceEngine(
-            loaded,
-            files,
-            token_bytes_of(self._vocabulary),
-            prefill_tokens=self._options.prefill_tokens,
-            prefix_bytes=self._options.prefix_mib * 2**20,
+        try:
+            loaded, files = load_imported(folder, weights=self._options.weights)
+        except ConfigError as error:  # the library is missing: this kernel cannot be read here
+            raise ArtifactError(folder, str(error)) from error
+        return ReadKernel(
+            lambda: HuggingFaceEngine(
+                loaded,
+                files,
+                token_bytes_of(self._vocabulary),
+                prefill_tokens=self._options.prefill_tokens,
+                prefix_bytes=self._prefix_bytes,
+            )
         )
+
+    @property
+    def _prefix_bytes(self) -> int:
+        return self._options.prefix_mib * 2**20
 
     @property
     def _stacks_whole(self) -> bool:
@@ -136,37 +171,26 @@ class Engines:
     def _stacks_over(self, base: LoadedKernel) -> bool:
         return self._options.per_actor > 1 and can_stack_adapters(base.decoder)
 
-    def _stack_for(self, loaded: LoadedKernel) -> StackedBatch | None:
+    def _stack_for(self, loaded: LoadedKernel, base: LoadedKernel | None) -> StackedBatch | None:
         for batch in self._stacks:
             if batch.stack.fits(loaded.decoder):
                 return batch
-        stack = self._new_stack(loaded)
+        stack = self._new_stack(loaded, base)
         if stack is None:
             return None
-        prefix_bytes = self._options.prefix_mib * 2**20
         batch = StackedBatch(
             stack,
             end_id=END_ID,
             prefill_tokens=self._options.prefill_tokens,
-            prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,
+            prefixes=PrefixStore(self._prefix_bytes) if self._prefix_bytes else None,
         )
         # Adapters' come first: a base that is a kernel too belongs with them.
-        self._stacks.insert(0 if isinstance(stack, AdapterStack) else len(self._stacks), batch)
+        self._stacks.insert(len(self._stacks) if base is None else 0, batch)
         return batch
 
-    def _new_stack(self, loaded: LoadedKernel) -> Stack | None:
-        if isinstance(loaded, AdaptedKernel):
+    def _new_stack(self, loaded: LoadedKernel, base: LoadedKernel | None) -> Stack | None:
+        if base is not None:
             weights = self._options.weights
-            base = loaded.base
             return AdapterStack(base.decoder, weights=weights) if self._stacks_over(base) else None
         can = self._stacks_whole and can_stack(loaded.decoder)
         return KernelStack(loaded.decoder) if can else None
-
-
-def _read_foreign(folder: Path, weights: Weights) -> "ForeignFiles":
-    from constellation.kernel.hugging_face.transformers_model import load_imported
-
-    try:
-        return load_imported(folder, weights=weights)
-    except ConfigError as error:  # the library is missing: this kernel cannot be read here
-        raise ArtifactError(folder, str(error)) from error

@@ -148,7 +148,8 @@ class KernelHost:
         """
         async with self._slot(client):
             stepping = self._stepping
-            if stepping.engine.tokenizer_hash != tokenizer_hash:
+            engine = stepping.engine
+            if engine.tokenizer_hash != tokenizer_hash or not engine.capabilities.mixes:
                 raise IncompatibleKernels(self.name)
             reading = await stepping.predict(tokens, is_scored=is_scored)
             self._tokens["prompt"].inc(len(tokens))
@@ -177,9 +178,15 @@ class KernelHost:
         )
 
     async def token_nats(self, tokens: Sequence[int], *, client: str) -> FloatArray:
-        """Return -ln p of each token after those before it."""
+        """Return -ln p of each token after those before it.
+
+        Raises:
+            IncompatibleKernels: The kernel writes in a vocabulary of its own.
+        """
         async with self._slot(client):
             engine = self._stepping.engine
+            if not engine.capabilities.mixes:
+                raise IncompatibleKernels(self.name)
             nats: FloatArray = await self._thread.submit(lambda: engine.token_nats(tokens))
         self._tokens["score"].inc(len(tokens))
         return nats
@@ -228,6 +235,8 @@ class KernelHost:
             num_running=self._admission.num_running,
             uptime_s=time.monotonic() - self._started_s,
             num_unexpected_errors=self.server.guard.num_unexpected,
+            capabilities=self._stepping.engine.capabilities,
+            vocabulary=self._stepping.engine.vocabulary,
         )
 
     async def close(self) -> None:

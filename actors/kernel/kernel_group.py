@@ -9,7 +9,6 @@ import gc
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,8 @@ from constellation.releases.store import ReleaseStore
 from constellation.releases.switch_plan import have_same_files
 
 if TYPE_CHECKING:
-    from actors.kernel.engines import AnyEngine, Engines
+    from actors.kernel.engine_interface import PlacedEngine
+    from actors.kernel.engines import Engines
     from constellation.kernel.writing.stacked_batch import StackedBatch
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class KernelGroup:
         folder = await asyncio.to_thread(folder_of, self._store, release, files)
         read = await asyncio.to_thread(loaded.maker.read, folder)
         # Where models run: its numbers join those of kernels that may be answering.
-        engine = await self.server.thread.submit(partial(loaded.maker.place, read))
+        engine = await self.server.thread.submit(read.place)
         loaded.engines[kernel], loaded.files[kernel] = engine, files
         self._host(kernel, engine)
         del read
@@ -175,7 +175,7 @@ class KernelGroup:
         """Drop what `load_next` loaded."""
         self._next = None
 
-    def _host(self, name: str, engine: "AnyEngine") -> None:
+    def _host(self, name: str, engine: "PlacedEngine") -> None:
         self._hosts[name] = KernelHost(
             name,
             engine,
@@ -202,7 +202,7 @@ class KernelGroup:
         with _collector_off():
             return _load(self._spec, self._store, version, names, lenient=lenient)
 
-    def _loop_of(self, engine: "AnyEngine") -> StepLoop | None:
+    def _loop_of(self, engine: "PlacedEngine") -> StepLoop | None:
         """Return what steps an engine's stack; None for one that stands by itself."""
         if engine.stacked is None:
             return None
@@ -218,7 +218,7 @@ class _Loaded:
     def __init__(self, maker: "Engines", release: int) -> None:
         self.maker = maker
         self.release = release
-        self.engines: dict[str, AnyEngine] = {}
+        self.engines: dict[str, PlacedEngine] = {}
         self.files: dict[str, KernelFiles] = {}
 
 
@@ -254,7 +254,7 @@ def _load(
     for name in in_order({name: files[name] for name in names if name in files}):
         try:
             folder = folder_of(store, release, files[name])
-            loaded.engines[name] = loaded.maker.place(loaded.maker.read(folder))
+            loaded.engines[name] = loaded.maker.read(folder).place()
             loaded.files[name] = files[name]
         except ArtifactError as error:
             if not lenient:

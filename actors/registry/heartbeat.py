@@ -6,7 +6,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from constellation.records import KernelDescription
-from constellation.wire import channel, convert, services
+from constellation.wire import channel, services
+from constellation.wire.descriptions import description_from_message
 
 ANSWER_S = 1.0
 """Seconds a member may take to answer."""
@@ -37,7 +38,7 @@ class Heartbeats:
         stub = services.Stub(self._channel(member, endpoint), services.KERNEL)
         request = services.request_class(services.KERNEL, "DescribeAll")()
         reply: Any = await stub.DescribeAll(request, timeout=ANSWER_S, metadata=self._metadata)
-        return tuple(convert.description_from_message(each) for each in reply.kernels)
+        return tuple(description_from_message(each) for each in reply.kernels)
 
     async def forget(self, member: str) -> None:
         """Close the connection to a member that has left, after its last answer."""

@@ -318,6 +318,8 @@ class Members:
                     num_restarts=self.state(member).num_restarts,
                     queue_depth=each.queue_depth,
                     num_running=each.num_running,
+                    capabilities=each.capabilities,
+                    vocabulary=each.vocabulary,
                 )
 
     def _note_silence(self, member: str, endpoint: str, error: grpc.aio.AioRpcError) -> None:

@@ -19,7 +19,7 @@ import grpc
 from actors.kernel_connections import KernelLink, KernelLinks, typed_loss
 from actors.router.decider import Decider
 from actors.router.query_reader import Query
-from constellation.errors import InvalidPrompt, KernelUnavailable, Overloaded
+from constellation.errors import InvalidPrompt, KernelUnavailable, Overloaded, UnknownSymbol
 from constellation.records import (
     Mode,
     Route,
@@ -38,8 +38,9 @@ from constellation.wire.request_tracing import Span
 logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
-_CANNOT_GO_ON = (KernelUnavailable, Overloaded, InvalidPrompt)
-"""A kernel is lost, has no slot free, or its context is too short for what was written."""
+_CANNOT_GO_ON = (KernelUnavailable, Overloaded, InvalidPrompt, UnknownSymbol)
+"""A kernel is lost, has no slot free, its context is too short for what was written, or its
+vocabulary lacks a symbol of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -165,13 +165,13 @@ def served_shape(folder: Path) -> tuple[int, "KernelConfig"]:
         ArtifactError: The folder has no release, or no kernel of the project's own architecture.
     """
     from constellation.kernel.adapters.kernel_folder import open_kernel
-    from constellation.kernel.files.transformers_folder import is_imported
+    from constellation.kernel.files.own_vocabulary import has_own_vocabulary
     from constellation.releases.store import ReleaseStore
 
     store = ReleaseStore(folder)
     names = [kernel.name for kernel in store.read_current().kernels]
     own = [store.current_folder() / "kernels" / name for name in names]
-    own = [kernel for kernel in own if not is_imported(kernel)]
+    own = [kernel for kernel in own if not has_own_vocabulary(kernel)]
     if not own:
         raise ArtifactError(
             folder, "has no kernel of this project's own architecture; give --preset"
@@ -184,7 +184,10 @@ def _problems(folder: Path, table: "Table") -> list[str]:
     """Return a message for each file of a release that cannot be loaded or does not match."""
     from constellation.coordizer.coordizer import Coordizer
     from constellation.kernel.adapters.kernel_folder import open_kernel
-    from constellation.kernel.files.transformers_folder import check_model, is_imported
+    from constellation.kernel.files.own_vocabulary import (
+        check_own_vocabulary,
+        has_own_vocabulary,
+    )
 
     problems = []
     expected = None
@@ -197,8 +200,8 @@ def _problems(folder: Path, table: "Table") -> list[str]:
         problems.append(str(error))
     for name in [site.name for site in table.sites]:
         try:
-            if is_imported(folder / "kernels" / name):
-                check_model(folder / "kernels" / name)
+            if has_own_vocabulary(folder / "kernels" / name):
+                check_own_vocabulary(folder / "kernels" / name)
                 continue
             found = open_kernel(folder / "kernels" / name).tokenizer_hash
             if expected is not None and found != expected:

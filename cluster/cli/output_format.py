@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from constellation.records import COORDIZER_TOKENS
+
 if TYPE_CHECKING:
     from constellation.client import ConstellationStatus, KernelStatus
     from constellation.records import Finish, LengthRefusal, Route
@@ -118,7 +120,7 @@ def table(*columns: str, title: str | None = None, numbers: Sequence[str] = ()) 
 
 
 def kernels_table(status: "ConstellationStatus") -> Table:
-    """Return a table with one row per kernel."""
+    """Return a table with one row per kernel; with vocabularies where not all have the same."""
     numbers = ("seat", "routed", "running", "queue", "phi_gauge", "arrived", "restarts", "pid")
     made = table(
         "kernel",
@@ -127,8 +129,12 @@ def kernels_table(status: "ConstellationStatus") -> Table:
         "basin (largest outcomes)",
         numbers=numbers,
     )
+    several = any(kernel.vocabulary != COORDIZER_TOKENS for kernel in status.kernels)
+    if several:
+        made.add_column("vocabulary", no_wrap=True)
     for kernel in status.kernels:
-        made.add_row(*_kernel_row(kernel))
+        row = _kernel_row(kernel)
+        made.add_row(*row, *((kernel.vocabulary,) if several else ()))
     return made
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from training.pair_run import PairsResult
     from training.pipeline import TrainingResult
 
 MODELS = {
@@ -87,7 +88,7 @@ def train(
 
     Example: constellation train starter --out artifacts/starter
     """
-    from cluster.training_run import train_recipe
+    from cluster.training_run import train_pairs_recipe, train_recipe
     from training.progress.live_table import LiveTable
     from training.recipe_file import load_recipe
 
@@ -99,6 +100,10 @@ def train(
     try:
         with LiveTable(console) as progress:
             progress_lines.doing(progress.in_words)
+            if wanted.pairs is not None:
+                learned = train_pairs_recipe(wanted, folder, progress)
+                _print_pairs(learned, as_json=as_json)
+                return
             result = train_recipe(wanted, folder, progress)
     except KeyboardInterrupt:
         console.print("stopped; checkpoints are written, the same command resumes from them")
@@ -131,6 +136,22 @@ def renew_served(artifacts: Path, console: "Console") -> bool:
         else:
             console.print(f"{state.endpoint} serves new weights of: {', '.join(names) or 'none'}")
     return True
+
+
+def _print_pairs(result: "PairsResult", *, as_json: bool) -> None:
+    if as_json:
+        facts = {"out": result.out, "seconds": result.seconds, "report": result.report}
+        output_format.print_json(facts)
+        return
+    report, folder = result.report, result.out / "kernels" / result.kernel
+    console = output_format.stdout()
+    console.print(
+        f"{report['num_exact']} of {report['num_questions']} held-out prompts are answered exactly "
+        f"after {report['steps']} steps, {result.seconds:.0f} s"
+    )
+    console.print(
+        f"let it join: constellation add {result.kernel} {folder} --text {result.out / 'text'}"
+    )
 
 
 def _print_result(result: "TrainingResult") -> None:

@@ -10,6 +10,9 @@ import numpy as np
 
 from constellation.errors import InternalError
 from constellation.records import (
+    COORDIZER_TOKENS,
+    EVERYTHING,
+    Capabilities,
     Finish,
     FloatArray,
     LengthRefusal,
@@ -21,6 +24,7 @@ from constellation.records import (
 )
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
+from constellation.wire.descriptions import declared
 from constellation.wire.record_messages import from_message
 
 
@@ -101,6 +105,10 @@ class KernelStatus:
     """Held-out passages behind `arrived`."""
     family: str | None
     """Root of the family with which it shares its queries; None for a kernel that has none."""
+    capabilities: Capabilities = EVERYTHING
+    """Which requests the kernel answers beside continuing a text."""
+    vocabulary: str = COORDIZER_TOKENS
+    """Name of the vocabulary that the kernel writes in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -239,6 +247,7 @@ def _kernel(message: constellation_pb2.KernelStatus) -> KernelStatus:
         basin_K=_point(message.basin),
         basins_BK=np.stack([_point(basin) for basin in message.basins or [message.basin]]),
         family=message.family or None,
+        **declared(message),
     )
 
 

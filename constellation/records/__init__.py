@@ -20,6 +20,13 @@ from constellation.records.array_types import (
     FloatArray,
     TokenArray,
 )
+from constellation.records.capabilities import (
+    COORDIZER_TOKENS,
+    EVERYTHING,
+    FOREIGN_NETWORK,
+    OWN_VOCABULARY,
+    Capabilities,
+)
 from constellation.records.changes import (
     Add,
     Change,
@@ -64,12 +71,17 @@ from constellation.records.routing import (
 )
 
 __all__ = [
+    "COORDIZER_TOKENS",
     "CPU",
+    "EVERYTHING",
+    "FOREIGN_NETWORK",
+    "OWN_VOCABULARY",
     "SHARE_DEFAULT",
     "STOPS_MAX",
     "TOKENS_MAX",
     "Add",
     "Alternative",
+    "Capabilities",
     "Change",
     "Changed",
     "Choice",

@@ -12,6 +12,7 @@ import numpy as np
 
 from constellation.errors import InvalidBasin
 from constellation.records.array_types import FloatArray
+from constellation.records.capabilities import COORDIZER_TOKENS, EVERYTHING, Capabilities
 from constellation.records.refusal import Refusal
 from constellation.records.routing import Rule
 
@@ -35,6 +36,10 @@ class KernelDescription:
     num_running: int
     uptime_s: float
     num_unexpected_errors: int
+    capabilities: Capabilities = EVERYTHING
+    """Which requests it answers."""
+    vocabulary: str = COORDIZER_TOKENS
+    """What the tokens are that it writes, for people."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +53,10 @@ class KernelHealth:
     num_restarts: int
     queue_depth: int = 0
     num_running: int = 0
+    capabilities: Capabilities = EVERYTHING
+    """Which requests it answers, as it last said."""
+    vocabulary: str = COORDIZER_TOKENS
+    """What the tokens are that it writes, as it last said."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,6 +17,8 @@ from typing import Final
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError, IncompatibleKernels
 from constellation.kernel.adapters.base_location import adapter_metadata, relocated
+from constellation.kernel.files.own_vocabulary import check_symbols
+from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE, has_symbols
 from constellation.kernel.files.transformers_folder import (
     RECORD_FILE,
     check_model,
@@ -94,7 +96,11 @@ def kernel_parts(artifacts: Path, name: str, writer: BlobWriter) -> KernelParts:
     if (folder / ADAPTER_FILE).is_file() and not (folder / KERNEL_FILE).exists():
         return _adapter(artifacts, folder, writer)
     files, tokenizer_hash = _whole(folder, writer)
-    return KernelParts(engine=Engine.DECODER, files=files, tokenizer_hash=tokenizer_hash)
+    if not has_symbols(folder):
+        return KernelParts(engine=Engine.DECODER, files=files, tokenizer_hash=tokenizer_hash)
+    check_symbols(folder, tokenizer_hash)
+    files[SYMBOLS_FILE] = writer.put_file(folder / SYMBOLS_FILE)
+    return KernelParts(engine=Engine.DECODER, files=files, tokenizer_hash=None)
 
 
 def coordizer_parts(coordizer: Coordizer, writer: BlobWriter) -> dict[str, Blob]:

@@ -144,3 +144,15 @@ class Segment(_message.Message):
     reason: str
     weights: _containers.RepeatedCompositeFieldContainer[KernelWeight]
     def __init__(self, kernel: _Optional[str] = ..., first: _Optional[int] = ..., reason: _Optional[str] = ..., weights: _Optional[_Iterable[_Union[KernelWeight, _Mapping]]] = ...) -> None: ...
+
+class Capabilities(_message.Message):
+    __slots__ = ("continues_ids", "mixes", "scores", "looks_inside")
+    CONTINUES_IDS_FIELD_NUMBER: _ClassVar[int]
+    MIXES_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    LOOKS_INSIDE_FIELD_NUMBER: _ClassVar[int]
+    continues_ids: bool
+    mixes: bool
+    scores: bool
+    looks_inside: bool
+    def __init__(self, continues_ids: bool = ..., mixes: bool = ..., scores: bool = ..., looks_inside: bool = ...) -> None: ...

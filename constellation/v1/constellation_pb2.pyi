@@ -254,7 +254,7 @@ class RouterStatus(_message.Message):
     def __init__(self, name: _Optional[str] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ...) -> None: ...
 
 class KernelStatus(_message.Message):
-    __slots__ = ("name", "seat", "endpoint", "up", "pid", "num_restarts", "num_routed", "phi_gauge", "basin", "queue_depth", "num_running", "basins", "arrived", "num_held_out", "family")
+    __slots__ = ("name", "seat", "endpoint", "up", "pid", "num_restarts", "num_routed", "phi_gauge", "basin", "queue_depth", "num_running", "basins", "arrived", "num_held_out", "family", "capabilities", "vocabulary")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEAT_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -270,6 +270,8 @@ class KernelStatus(_message.Message):
     ARRIVED_FIELD_NUMBER: _ClassVar[int]
     NUM_HELD_OUT_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    VOCABULARY_FIELD_NUMBER: _ClassVar[int]
     name: str
     seat: int
     endpoint: str
@@ -285,7 +287,9 @@ class KernelStatus(_message.Message):
     arrived: float
     num_held_out: int
     family: str
-    def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ..., basins: _Optional[_Iterable[_Union[_common_pb2.Point, _Mapping]]] = ..., arrived: _Optional[float] = ..., num_held_out: _Optional[int] = ..., family: _Optional[str] = ...) -> None: ...
+    capabilities: _common_pb2.Capabilities
+    vocabulary: str
+    def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ..., basins: _Optional[_Iterable[_Union[_common_pb2.Point, _Mapping]]] = ..., arrived: _Optional[float] = ..., num_held_out: _Optional[int] = ..., family: _Optional[str] = ..., capabilities: _Optional[_Union[_common_pb2.Capabilities, _Mapping]] = ..., vocabulary: _Optional[str] = ...) -> None: ...
 
 class TableRequest(_message.Message):
     __slots__ = ("known_version",)

@@ -134,7 +134,7 @@ class DescribeRequest(_message.Message):
     def __init__(self, kernel: _Optional[str] = ...) -> None: ...
 
 class DescribeReply(_message.Message):
-    __slots__ = ("name", "tokenizer_hash", "context", "num_parameters", "pid", "queue_depth", "num_running", "uptime", "num_unexpected_errors")
+    __slots__ = ("name", "tokenizer_hash", "context", "num_parameters", "pid", "queue_depth", "num_running", "uptime", "num_unexpected_errors", "capabilities", "vocabulary")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TOKENIZER_HASH_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +144,8 @@ class DescribeReply(_message.Message):
     NUM_RUNNING_FIELD_NUMBER: _ClassVar[int]
     UPTIME_FIELD_NUMBER: _ClassVar[int]
     NUM_UNEXPECTED_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    VOCABULARY_FIELD_NUMBER: _ClassVar[int]
     name: str
     tokenizer_hash: str
     context: int
@@ -153,7 +155,9 @@ class DescribeReply(_message.Message):
     num_running: int
     uptime: _duration_pb2.Duration
     num_unexpected_errors: int
-    def __init__(self, name: _Optional[str] = ..., tokenizer_hash: _Optional[str] = ..., context: _Optional[int] = ..., num_parameters: _Optional[int] = ..., pid: _Optional[int] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., num_unexpected_errors: _Optional[int] = ...) -> None: ...
+    capabilities: _common_pb2.Capabilities
+    vocabulary: str
+    def __init__(self, name: _Optional[str] = ..., tokenizer_hash: _Optional[str] = ..., context: _Optional[int] = ..., num_parameters: _Optional[int] = ..., pid: _Optional[int] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., num_unexpected_errors: _Optional[int] = ..., capabilities: _Optional[_Union[_common_pb2.Capabilities, _Mapping]] = ..., vocabulary: _Optional[str] = ...) -> None: ...
 
 class DescribeAllRequest(_message.Message):
     __slots__ = ()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from constellation.records import (
+    COORDIZER_TOKENS,
+    EVERYTHING,
     Change,
     Changed,
     FloatArray,
@@ -23,6 +25,7 @@ from constellation.records import (
 from constellation.v1 import constellation_pb2, kernel_pb2
 from constellation.wire import access_log, change_messages, convert, request_tracing
 from constellation.wire.callers import Caller, client_of, grpc_caller
+from constellation.wire.descriptions import declarations
 from constellation.wire.record_messages import to_message
 from constellation.wire.services import write
 from constellation.wire.table_file import pack_table
@@ -311,4 +314,8 @@ def _kernel_message(state: RouterState, site: KernelSite) -> constellation_pb2.K
         basin=convert.point_to_message(site.basin_K),
         basins=convert.points_to_messages(site.basins_BK),
         family="" if site.share is None else site.share.family,
+        **declarations(
+            EVERYTHING if health is None else health.capabilities,
+            COORDIZER_TOKENS if health is None else health.vocabulary,
+        ),
     )

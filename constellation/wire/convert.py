@@ -13,7 +13,6 @@ from constellation.records import (
     Finish,
     FinishReason,
     FloatArray,
-    KernelDescription,
     LiveCollectivePhi,
     Mode,
     Piece,
@@ -326,16 +325,3 @@ def collective_phi_from_message(message: constellation_pb2.CollectivePhi) -> Liv
     if not message.HasField("phi_bits"):
         return LiveCollectivePhi(num_prompts=message.num_prompts, num_needed=message.num_needed)
     return from_message(message, LiveCollectivePhi, interval=(message.low, message.high))
-
-
-def description_to_message(description: KernelDescription) -> kernel_pb2.DescribeReply:
-    """Return what a kernel says of itself as a message."""
-    reply = to_message(kernel_pb2.DescribeReply, description)
-    reply.uptime.FromNanoseconds(round(description.uptime_s * 1e9))
-    return reply
-
-
-def description_from_message(message: kernel_pb2.DescribeReply) -> KernelDescription:
-    """Return what a kernel says of itself."""
-    uptime_s = message.uptime.ToNanoseconds() / 1e9
-    return from_message(message, KernelDescription, uptime_s=uptime_s)

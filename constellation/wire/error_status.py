@@ -25,6 +25,7 @@ _ATTRIBUTES_BYTES_MAX = 3_000
 STATUS_OF: dict[type[errors.ConstellationError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidPrompt: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UnknownSymbol: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidBasin: grpc.StatusCode.INVALID_ARGUMENT,
     errors.UnknownKernel: grpc.StatusCode.NOT_FOUND,
     errors.MessageTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,

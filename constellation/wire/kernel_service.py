@@ -15,6 +15,7 @@ from constellation.records import (
 from constellation.v1 import kernel_pb2
 from constellation.wire import convert
 from constellation.wire.callers import CLIENT_MAX, client_of
+from constellation.wire.descriptions import description_to_message
 from constellation.wire.ensembles import (
     Ensemble,
     Predicting,
@@ -209,7 +210,7 @@ class KernelServicer:
         self, request: kernel_pb2.DescribeRequest, context: Any
     ) -> kernel_pb2.DescribeReply:
         """Say what this kernel is."""
-        return convert.description_to_message(self._kernels.named(request.kernel).describe())
+        return description_to_message(self._kernels.named(request.kernel).describe())
 
     async def DescribeAll(  # noqa: N802
         self, request: kernel_pb2.DescribeAllRequest, context: Any
@@ -217,7 +218,7 @@ class KernelServicer:
         """Say what all kernels of this process are."""
         described = (kernel.describe() for kernel in self._kernels.every())
         return kernel_pb2.DescribeAllReply(
-            kernels=[convert.description_to_message(each) for each in described]
+            kernels=[description_to_message(each) for each in described]
         )
 
 

@@ -24,6 +24,8 @@ from constellation.errors import (
 )
 from constellation.geometry import bearing
 from constellation.records import (
+    COORDIZER_TOKENS,
+    EVERYTHING,
     FinishReason,
     FloatArray,
     KernelSite,
@@ -82,6 +84,8 @@ class Echo:
 class Engine:
     """A model that needs no weights."""
 
+    capabilities = EVERYTHING
+    vocabulary = COORDIZER_TOKENS
     tokenizer_hash = "letters"
     context = 64
     num_parameters = 0

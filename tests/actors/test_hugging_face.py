@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from actors.kernel.engine_interface import Step
-from actors.kernel.hugging_face_engine import HuggingFaceAnswer, HuggingFaceEngine
+from actors.kernel.hugging_face_engine import HuggingFaceEngine
+from actors.kernel.own_vocabulary_engine import OwnVocabularyAnswer
 from constellation.coordizer.encoding import Encoder
 from constellation.errors import IncompatibleKernels, InvalidPrompt, InvalidRequest
 from constellation.kernel.files.transformers_folder import import_model
@@ -48,7 +49,7 @@ def made(folder: Path, weights: Weights | None = None, **options: int) -> Huggin
     return HuggingFaceEngine(loaded, files, VOCABULARY.token_bytes(), **options)
 
 
-def run(engine: HuggingFaceEngine, answers: list[HuggingFaceAnswer]) -> list[list[Step]]:
+def run(engine: HuggingFaceEngine, answers: list[OwnVocabularyAnswer]) -> list[list[Step]]:
     """Step all until all have ended."""
     steps: list[list[Step]] = [[] for _ in answers]
     while running := [n for n, said in enumerate(steps) if not said or said[-1].reason is None]:

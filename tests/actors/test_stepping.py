@@ -11,7 +11,14 @@ from actors.kernel.engine_interface import Step
 from actors.kernel.host import KernelHost
 from actors.kernel.step_loop import AHEAD_MAX
 from constellation.errors import InvalidPrompt
-from constellation.records import FinishReason, Piece, Sampling, Score
+from constellation.records import (
+    COORDIZER_TOKENS,
+    EVERYTHING,
+    FinishReason,
+    Piece,
+    Sampling,
+    Score,
+)
 from constellation.wire.convert import join_pieces
 
 
@@ -35,6 +42,8 @@ class Word:
 class Engine:
     """A model that remembers who took part in which step."""
 
+    capabilities = EVERYTHING
+    vocabulary = COORDIZER_TOKENS
     tokenizer_hash = "letters"
     context = 64
     num_parameters = 0

@@ -13,36 +13,58 @@ import pytest
 from actors.kernel.engine_interface import Step
 from actors.kernel.host import KernelHost
 from actors.kernel.hugging_face_engine import HuggingFaceEngine
+from actors.kernel.own_vocabulary_engine import OwnVocabularyEngine
+from actors.kernel.symbol_engine import SymbolEngine
 from actors.router.host import RouterHost
 from actors.router.query_reader import Query
 from actors.spec import RouterOptions
-from constellation.errors import IncompatibleKernels
+from constellation.errors import IncompatibleKernels, UnknownSymbol
+from constellation.kernel.files.symbol_kernel import load_symbol_kernel
+from constellation.kernel.files.symbol_vocabulary import has_symbols
 from constellation.kernel.files.transformers_folder import import_model
 from constellation.kernel.hugging_face.transformers_model import load_imported
-from constellation.records import Mode, Piece, RoutingOptions, Sampling
+from constellation.records import (
+    COORDIZER_TOKENS,
+    EVERYTHING,
+    Mode,
+    Piece,
+    RoutingOptions,
+    Sampling,
+)
 from constellation.wire import convert
 from tests.actors.test_engine import VOCABULARY
 from tests.actors.test_relaying import Bytes, Mortal, Sky
 from tests.support.coordizers import Fixed
 from tests.support.hugging_face import build_model, qwen2
+from tests.support.symbols import SYMBOLS, save_symbol_kernel
 
 WHOLE = Sampling(tokens_max=24, tokens_min=24, temperature=0)
 PROMPT = "abc"  # what `Sky.stream` asks
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["transformers", "symbols"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = (tmp_path_factory.mktemp(name) for name in ("source", "imported"))
+    if request.param == "symbols":
+        save_symbol_kernel(target)
+        return target
     build_model(source, partial(qwen2, context=96), seed=4)
     import_model(source, target)
     return target
 
 
-class MortalModel(HuggingFaceEngine):
+def engine_of(folder: Path) -> OwnVocabularyEngine:
+    sent_bytes = VOCABULARY.token_bytes()
+    if has_symbols(folder):
+        return SymbolEngine(load_symbol_kernel(folder), sent_bytes)
+    return HuggingFaceEngine(*load_imported(folder), sent_bytes)
+
+
+class MortalModel(OwnVocabularyEngine):
     """A model whose process can be lost at a step."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(*load_imported(folder), VOCABULARY.token_bytes())
+        vars(self).update(vars(engine_of(folder)))
         self.before_step: Callable[[], None] = lambda: None
         self.was_left = threading.Event()
 
@@ -126,6 +148,9 @@ def test_a_model_goes_on_from_the_text_of_another_vocabulary(folder: Path, step:
         sky.die_at_step("a", step, once_heard=2)
         told = await sky.stream(WHOLE)
         first, second = told.finish.segments
+        if has_symbols(folder):  # the text of a kernel of bytes has symbols that are none of ours
+            assert (first.kernel, second.kernel) == ("a", "c")
+            return
         assert (first.kernel, second.kernel) == ("a", "b")
         _, rest = parts(told.pieces, second.first)
         produced = list(told.whole.tokens)
@@ -189,3 +214,46 @@ def test_an_answer_of_a_model_is_handed_over_by_its_text(folder: Path) -> None:
         assert rest == rest_of(Mortal(), left, sent(begun))
 
     run("a", folder, story)
+
+
+def test_what_an_engine_cannot_do_is_declared(folder: Path) -> None:
+    async def story(sky: MixedSky) -> None:
+        foreign, own = (sky.kernels[name].describe() for name in "ab")
+        assert not foreign.capabilities.mixes
+        assert not foreign.capabilities.continues_ids
+        assert foreign.capabilities.scores
+        assert foreign.capabilities.looks_inside is has_symbols(folder)
+        assert foreign.vocabulary == ("120 symbols" if has_symbols(folder) else "hugging face")
+        assert (own.capabilities, own.vocabulary) == (EVERYTHING, COORDIZER_TOKENS)
+
+    run("a", folder, story)
+
+
+def test_a_prompt_with_an_unknown_symbol_is_refused_and_others_answer_it(tmp_path: Path) -> None:
+    save_symbol_kernel(tmp_path)
+
+    async def story(sky: MixedSky) -> None:
+        with pytest.raises(UnknownSymbol, match="at character 3") as error:
+            async for _ in sky.router.generate("abc日", WHOLE, RoutingOptions(), timeout_s=20):
+                pass
+        assert (error.value.symbol, error.value.position) == ("日", 3)
+        with pytest.raises(UnknownSymbol):
+            await sky.router.score("a", "日", RoutingOptions(), timeout_s=20)
+        other = RoutingOptions(kernel="b")
+        _, reply = await sky.router.ask("abc日", WHOLE, other, timeout_s=20)
+        assert convert.piece_from_bytes(reply).num_tokens == 24
+        assert sky.router.guard.num_unexpected == 0
+
+    run("a", tmp_path, story)
+
+
+def test_every_symbol_that_is_written_is_in_the_vocabulary(tmp_path: Path) -> None:
+    save_symbol_kernel(tmp_path)
+
+    async def story(sky: MixedSky) -> None:
+        drawn = Sampling(tokens_max=80, tokens_min=80, seed=3)
+        told = await sky.stream(drawn)
+        assert set(told.whole.text) <= set(SYMBOLS.characters)
+        assert told.whole.num_tokens == 80 >= len(told.whole.text) > 60
+
+    run("a", tmp_path, story)

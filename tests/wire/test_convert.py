@@ -26,6 +26,7 @@ from constellation.records import (
 )
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
+from constellation.wire.descriptions import description_from_message, description_to_message
 
 names = st.text("abcdefghijklmnopqrstuvwxyz-_.", min_size=1, max_size=12)
 counts = st.integers(0, 2**31)
@@ -170,8 +171,8 @@ def test_a_kernel_description_survives_the_way_through_a_message(uptime_s: float
         uptime_s=uptime_s,
         num_unexpected_errors=4,
     )
-    message = convert.description_to_message(description)
-    assert convert.description_from_message(message) == description
+    message = description_to_message(description)
+    assert description_from_message(message) == description
 
 
 def test_a_piece_prefixed_with_a_route_is_one_valid_message() -> None:

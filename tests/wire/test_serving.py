@@ -14,7 +14,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from constellation import errors
 from constellation.telemetry.logs import JsonFormatter
 from constellation.v1 import common_pb2, constellation_pb2, kernel_pb2
-from constellation.wire import convert, error_status
+from constellation.wire import error_status
+from constellation.wire.descriptions import description_from_message
 from constellation.wire.services import CONSTELLATION, KERNEL, Stub, path, request_class
 from tests.wire.fakes import Served
 
@@ -51,7 +52,7 @@ def test_a_kernel_streams_scores_and_describes_itself(kernel: Stub) -> None:
     assert replies[-1].finish.num_tokens == 7
     score = kernel.Score(kernel_pb2.KernelScoreRequest(tokens=[5, 4, 3], num_context=1))
     assert (score.nats, score.num_tokens) == (7, 2)
-    description = convert.description_from_message(kernel.Describe(kernel_pb2.DescribeRequest()))
+    description = description_from_message(kernel.Describe(kernel_pb2.DescribeRequest()))
     assert (description.name, description.context, description.uptime_s) == ("python", 128, 2.5)
 
 

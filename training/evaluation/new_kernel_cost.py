@@ -7,12 +7,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
+from constellation.errors import UnknownSymbol
 from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing.text_model import TextModel, score_text
 from constellation.records import Table, TokenArray
 from constellation.routing.policy import RoutingPolicy
 from constellation.wire.table_file import load_table
@@ -47,26 +50,55 @@ class GrowthCost:
         return self.after / self.before
 
 
-class ModelReader:
-    """Scores text with a `transformers` model, in the model's own tokens.
+class DocumentReader(Protocol):
+    """A kernel that reads held-out documents."""
 
-    Args:
-        folder: Folder of an imported model.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        # Imported here: what it needs is optional.
-        from constellation.kernel.hugging_face.transformers_model import load_imported
-
-        self._loaded, _ = load_imported(folder)
+    context: int | None
+    """Tokens of the coordizer that the kernel reads at once; None: it counts in other tokens."""
 
     def nats(self, ids: TokenArray, coordizer: Coordizer) -> float:
-        """Return the nats of a document's text after the prefix, which is read but not scored."""
-        from constellation.kernel.hugging_face.transformers_scoring import score_text
+        """Return the nats of a document after the prefix, which is read and not scored."""
+        ...
 
+
+class TokenReader:
+    """A kernel that speaks the coordizer's tokens.
+
+    Args:
+        decoder: The kernel.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self.context: int | None = decoder.config.context
+
+    def nats(self, ids: TokenArray, coordizer: Coordizer) -> float:
+        """Return the nats of a document's tokens after the prefix."""
+        return scored_nats(self._decoder, ids, coordizer)
+
+
+class TextReader:
+    """A kernel with a vocabulary of its own, which reads the text of documents.
+
+    A document that the vocabulary cannot spell has no likelihood there: infinitely many nats.
+
+    Args:
+        model: The kernel and its vocabulary.
+    """
+
+    context: int | None = None
+
+    def __init__(self, model: TextModel) -> None:
+        self._model = model
+
+    def nats(self, ids: TokenArray, coordizer: Coordizer) -> float:
+        """Return the nats of a document's text after the prefix."""
         parts = (ids[:PREFIX_TOKENS], ids[PREFIX_TOKENS:])
         context, text = (coordizer.decode(part).decode(errors="replace") for part in parts)
-        return score_text(self._loaded, context, text).nats
+        try:
+            return score_text(self._model, context, text).nats
+        except UnknownSymbol:
+            return math.inf
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,12 +132,13 @@ def growth_cost(
     *,
     before: Routing,
     after: Routing,
-    kernel: Callable[[str], Decoder | ModelReader],
+    kernel: Callable[[str], DocumentReader],
 ) -> GrowthCost | None:
     """Score the same held-out tokens, routed as before and as after a kernel joined.
 
     Args:
-        documents: Text that no kernel learned from; those of under 64 tokens are left out.
+        documents: Text that no kernel learned from; documents of under 64 tokens are left out, and
+            documents with a symbol that the vocabulary of a kernel they are routed to lacks.
         before: Routing before the kernel joined.
         after: Routing after the kernel joined.
         kernel: Returns a kernel by name; called once for each that is used.
@@ -121,30 +154,30 @@ def growth_cost(
     prefixes = [ids[:PREFIX_TOKENS] for ids in long_enough]
     routes = list(zip(before.routes(prefixes), after.routes(prefixes), strict=True))
     readers = {name: kernel(name) for name in sorted({each for pair in routes for each in pair})}
-    own = [reader for reader in readers.values() if isinstance(reader, Decoder)]
-    context = min((decoder.config.context for decoder in own), default=READ_MAX)
+    contexts = [reader.context for reader in readers.values() if reader.context is not None]
+    context = min(contexts, default=READ_MAX)
 
     def score(number: int) -> tuple[float, float]:
         ids = long_enough[number][:context]
         old, new = routes[number]
-        nats = _nats(readers[old], ids, coordizer)
-        return nats, nats if old == new else _nats(readers[new], ids, coordizer)
+        nats = readers[old].nats(ids, coordizer)
+        return nats, nats if old == new else readers[new].nats(ids, coordizer)
 
     nats_N2 = np.array(side_by_side(score, range(len(routes))))
+    spelt_N = np.isfinite(nats_N2).all(axis=1)
+    if not spelt_N.any():
+        return None
     bytes_N = np.array([len(coordizer.decode(ids[PREFIX_TOKENS:context])) for ids in long_enough])
+    nats_N2, bytes_N = nats_N2[spelt_N], bytes_N[spelt_N]
     low_high = difference_interval(nats_N2[:, 1] - nats_N2[:, 0], bytes_N)
     bits_2 = nats_N2.sum(axis=0) / math.log(2) / bytes_N.sum()
     return GrowthCost(
-        num_documents=len(routes),
+        num_documents=len(nats_N2),
         num_bytes=int(bytes_N.sum()),
-        num_moved=sum(old != new for old, new in routes),
+        num_moved=sum(
+            old != new for (old, new), spelt in zip(routes, spelt_N, strict=True) if spelt
+        ),
         before=float(bits_2[0]),
         after=float(bits_2[1]),
-        interval=(low_high[0], low_high[1]) if len(routes) >= INTERVAL_DOCUMENTS_MIN else None,
+        interval=(low_high[0], low_high[1]) if len(nats_N2) >= INTERVAL_DOCUMENTS_MIN else None,
     )
-
-
-def _nats(reader: Decoder | ModelReader, ids: TokenArray, coordizer: Coordizer) -> float:
-    if isinstance(reader, ModelReader):
-        return reader.nats(ids, coordizer)
-    return scored_nats(reader, ids, coordizer)

@@ -25,7 +25,7 @@ from constellation.kernel.observables.phi import (
     phi_integration,
 )
 from training.basin_targets import BasinTarget
-from training.batches import Windows
+from training.batches import Batches
 
 POSITIONS: Final = 32
 """Number of positions per window whose output is measured."""
@@ -97,7 +97,7 @@ class Probe:
     def __init__(
         self,
         config: ProbeConfig,
-        dev: Windows,
+        dev: Batches,
         basin_target: BasinTarget | None = None,
         *,
         depth: bool = False,

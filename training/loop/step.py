@@ -15,6 +15,7 @@ from torch import Tensor
 
 from constellation.errors import ConfigError
 from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.loss import IGNORED
 from training.loop.objective import Objective, ObjectiveConfig
 from training.loop.optimisers import choice
 from training.loop.optimisers.choice import OptimiserKind
@@ -211,6 +212,7 @@ class Stepper:
         *,
         stop: bool,
         rate_factor: float = 1.0,
+        num_counted: int | None = None,
     ) -> StepResult:
         """Take one step.
 
@@ -220,6 +222,8 @@ class Stepper:
             index: Of the step, from 0: sets the learning rate.
             stop: Whether this worker wants to stop; the step is taken all the same.
             rate_factor: The scheduled learning rate is multiplied by it.
+            num_counted: Targets that count in the whole batch, over all workers; None: all targets
+                count, those of every sequence.
         """
         self._buffer.zero_()
         parts = self._config.accumulation_steps
@@ -227,7 +231,8 @@ class Stepper:
             inputs_BT.tensor_split(parts), targets_BT.tensor_split(parts), strict=True
         ):
             if len(inputs):
-                self._accumulate(inputs.to(self._device), targets.to(self._device))
+                share = self._share(targets, num_counted)
+                self._accumulate(inputs.to(self._device), targets.to(self._device), share)
         self._extra[1] = float(stop)
         self._peers.sum(self._buffer)
         norm = float(torch.linalg.vector_norm(self._gradient))
@@ -243,10 +248,15 @@ class Stepper:
             terms=self._move(norm, rate) if taken else {},
         )
 
-    def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> None:
-        """Add the gradient and the numbers of a part of the batch."""
+    def _share(self, targets_BT: Tensor, num_counted: int | None) -> float:
+        """Return the part that these targets are of the whole batch's that count."""
         # Shares, not means, so that workers with unequal parts still sum to the batch's mean.
-        share = len(inputs_BT) / self._config.batch_size
+        if num_counted is None:
+            return len(targets_BT) / self._config.batch_size
+        return int((targets_BT != IGNORED).sum()) / max(1, num_counted)
+
+    def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor, share: float) -> None:
+        """Add the gradient and the numbers of a part of the batch."""
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             evaluated = self._objective(inputs_BT, targets_BT)
             loss = evaluated.loss * share

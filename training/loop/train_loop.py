@@ -24,7 +24,7 @@ from constellation.errors import ConfigError, TrainingError
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.observables.phi import PHI_POSITIONS, PhiReference
 from training.basin_targets import BasinTarget, basin_target
-from training.batches import Windows
+from training.batches import Batches
 from training.guards.guard import Decision, Facts, Guard
 from training.guards.phase import PhaseTracker
 from training.guards.probe import Probe, Probed
@@ -50,8 +50,8 @@ __all__ = ["Job", "JobResult", "held_out_nats", "run_job"]
 def run_job(
     job: Job,
     decoder: Decoder,
-    train: Windows,
-    dev: Windows,
+    train: Batches,
+    dev: Batches,
     folder: Path,
     *,
     peers: Peers | None = None,
@@ -65,8 +65,8 @@ def run_job(
         job: What to do.
         decoder: The network with its starting weights; changed in place, and moved to the job's
             device.
-        train: Training windows.
-        dev: Held-out windows, to choose the best checkpoint.
+        train: What it learns from: windows of a stream, or pairs.
+        dev: The same of held-out text, to choose the best checkpoint.
         folder: For checkpoints; shared by all workers of this kernel.
         peers: The workers that train this kernel together; alone when left out.
         on_progress: Called by the first worker with progress now and then, and with every change
@@ -85,7 +85,7 @@ def run_job(
 
 
 @torch.no_grad()
-def held_out_nats(decoder: Decoder, dev: Windows, num_windows: int, config: StepConfig) -> float:
+def held_out_nats(decoder: Decoder, dev: Batches, num_windows: int, config: StepConfig) -> float:
     """Return the mean cross-entropy in nats per token over the first held-out windows."""
     num_windows = min(num_windows, dev.per_epoch)
     device = decoder.embedding.device
@@ -105,8 +105,8 @@ class _Training:
         self,
         job: Job,
         decoder: Decoder,
-        train: Windows,
-        dev: Windows,
+        train: Batches,
+        dev: Batches,
         folder: Path,
         peers: Peers,
         tell: OnEvent,
@@ -176,11 +176,16 @@ class _Training:
     def _advance(self, *, stop: bool) -> bool:
         """Take one step with its checks and reports; return whether to stop."""
         step, peers = self._job.step, self._peers
-        batch = self._train.batch(
-            self._index + self._ahead, step.batch_size, rank=peers.rank, world=peers.world
-        )
+        number = self._index + self._ahead
+        batch = self._train.batch(number, step.batch_size, rank=peers.rank, world=peers.world)
         factor = self._guard.rate_factor(self._index)
-        result = self._stepper.step(*batch, self._index, stop=stop, rate_factor=factor)
+        result = self._stepper.step(
+            *batch,
+            self._index,
+            stop=stop,
+            rate_factor=factor,
+            num_counted=self._train.place(number, step.batch_size).num_counted,
+        )
         self._index += 1
         due = self._index % self._job.checkpoint_every == 0 or self._index == step.steps
         dev_nats, probed = self._observe(due)
@@ -325,7 +330,7 @@ def _target(job: Job) -> BasinTarget | None:
     return basin_target(fixed_basin_K=job.basin_target, coordizer_folder=job.coordizer_folder)
 
 
-def _probe(job: Job, dev: Windows, target: BasinTarget | None, *, depth: bool) -> Probe:
+def _probe(job: Job, dev: Batches, target: BasinTarget | None, *, depth: bool) -> Probe:
     if job.probe.phi and dev.context < PHI_POSITIONS:
         raise ConfigError(
             f"Phi needs a context of {PHI_POSITIONS} tokens and this kernel has {dev.context}; "

@@ -27,7 +27,7 @@ from training.evaluation.parallel import side_by_side
 from training.json_files import write_json
 from training.kernel_text import kept_text
 from training.report.facts import read_json
-from training.run_kernels import OTHER_VOCABULARY, speaking_folders
+from training.run_kernels import speaking_folders
 
 SAMPLES = "samples.json"
 
@@ -92,7 +92,7 @@ def ensure_samples(folder: Path) -> Mapping[str, Any] | None:
     made = {
         "settings": settings,
         "samples": [asdict(sample) for sample in samples],
-        "left_out": dict.fromkeys(others, OTHER_VOCABULARY),
+        "left_out": others,
     }
     write_json(folder / SAMPLES, made)
     return made

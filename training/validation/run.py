@@ -15,7 +15,7 @@ from constellation.curricula.prepare import PreparedCorpus
 from constellation.errors import ArtifactError, ConfigError, CorpusError
 from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.files.checkpoint import LoadedKernel
-from constellation.kernel.files.transformers_folder import is_imported
+from constellation.kernel.files.own_vocabulary import has_own_vocabulary
 from constellation.kernel.network.config import PRESETS
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.observables.probe_set import ProbeSet
@@ -24,13 +24,13 @@ from training.current_release import served_table
 from training.kernel_files import has_kernel
 from training.kernel_text import kept_text
 from training.provenance import RUN_FILE
-from training.run_kernels import OTHER_VOCABULARY, kernel_folders, speaking_folders
+from training.run_kernels import kernel_folders, speaking_folders
 from training.runs.training_plan import SEED
 from training.validation.architecture import check_architecture
 from training.validation.check import Check, ValidationReport, not_applicable
 from training.validation.gates import coordizer_gate, kernels_gate
 from training.validation.held_out_passages import HeldOut
-from training.validation.trained import check_imported, check_trained, read_kernel
+from training.validation.trained import check_apart, check_trained, read_kernel
 
 GATE_TEXTS = 32
 """Number of held-out texts per kernel whose basins are compared."""
@@ -92,8 +92,8 @@ def validate_run(folder: Path) -> ValidationReport:
     run = _RunFolder(folder)
     groups: dict[str, tuple[Check, ...]] = {}
     for name, path in run.kernels(with_seed=True).items():
-        if is_imported(path):
-            groups[name] = check_imported(path)
+        if has_own_vocabulary(path):
+            groups[name] = check_apart(path)
             continue
         kernel, files = read_kernel(path)
         if kernel is None:
@@ -122,7 +122,7 @@ def validate_gates(folder: Path) -> ValidationReport:
         raise ArtifactError(folder, "holds no release; finish the training")
     gauges = {site.name: site.phi_gauge for site in table.sites if site.name in speaking}
     basins = {name: run.basins(name, path) for name, path in speaking.items()}
-    left_out = tuple(not_applicable(f"integration of {name}", OTHER_VOCABULARY) for name in others)
+    left_out = tuple(not_applicable(f"integration of {name}", why) for name, why in others.items())
     return ValidationReport(
         target=str(folder),
         groups={

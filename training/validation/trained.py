@@ -15,12 +15,11 @@ import torch
 from constellation.errors import ArtifactError
 from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.files.checkpoint import LoadedKernel
-from constellation.kernel.files.transformers_folder import check_model
+from constellation.kernel.files.own_vocabulary import check_own_vocabulary, why_apart
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.observables.measurement import INTERVAL_ITEMS_MIN, bootstrap_interval
 from constellation.kernel.writing.generation import generate
 from constellation.records import FloatArray, Sampling
-from training.run_kernels import OTHER_VOCABULARY
 from training.validation.check import Check, not_applicable
 from training.validation.held_out_passages import HeldOut, Scores, score
 
@@ -49,17 +48,17 @@ def read_kernel(folder: Path) -> tuple[LoadedKernel | None, Check]:
     return kernel, Check(name=FILES, passed=True, detail=detail)
 
 
-def check_imported(folder: Path) -> tuple[Check, ...]:
-    """Check the files of a Hugging Face model; checks that compare tokens do not apply."""
+def check_apart(folder: Path) -> tuple[Check, ...]:
+    """Check the files of a kernel with its own vocabulary, to which comparisons do not apply."""
     try:
-        identity = check_model(folder)
+        weights_hash = check_own_vocabulary(folder)
     except ArtifactError as error:
         return (Check(name=FILES, passed=False, detail=str(error)),)
-    files = f"all files are those of its record, weights {identity.weights_hash[:16]}..."
+    files = f"all files are those of its record, weights {weights_hash[:16]}..."
     others = ("vocabulary", *TEXT_CHECKS)
     return (
         Check(name=FILES, passed=True, detail=files),
-        *(not_applicable(name, OTHER_VOCABULARY) for name in others),
+        *(not_applicable(name, why_apart(folder)) for name in others),
     )
 
 

@@ -94,7 +94,7 @@ class Decoder(nn.Module):
         x_BTC, phases, scales = self.begin(tokens_BT, positions)
         for index, block in enumerate(self.blocks):
             caches = None if cache is None else cache.layer(index)
-            if isinstance(block, RecurrentBlock):
+            if index in self.config.recurrent_layers:
                 x_BTC = block(x_BTC, phases, scales[index], caches, self._readout, depths)
             else:
                 layer_cache = None if caches is None else caches[0]

@@ -1,0 +1,49 @@
+"""SymbolEngine: a network of our own with a vocabulary of symbols, as a host drives it."""
+
+from collections.abc import Sequence
+
+from actors.kernel.own_vocabulary_engine import Identity, OwnVocabularyEngine
+from constellation.kernel.files.symbol_kernel import SymbolKernel
+from constellation.kernel.observables.kappa import kappa_learned
+from constellation.kernel.writing.batch import PREFILL_TOKENS, Batch
+from constellation.kernel.writing.fast_products import Weights, prepare
+from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.records import OWN_VOCABULARY
+
+
+class SymbolEngine(OwnVocabularyEngine):
+    """A kernel and its symbols.
+
+    Args:
+        loaded: The kernel.
+        token_bytes: Bytes of the coordizer's tokens, in which texts come.
+        prefill_tokens: Prompt tokens read in one step beside the tokens that are written.
+        prefix_bytes: Memory for prompts that were read, whose beginnings are not read again.
+        weights: How matrices are held: "float32", "bfloat16" or "int8".
+    """
+
+    def __init__(
+        self,
+        loaded: SymbolKernel,
+        token_bytes: Sequence[bytes],
+        *,
+        prefill_tokens: int = PREFILL_TOKENS,
+        prefix_bytes: int = 0,
+        weights: Weights = "float32",
+    ) -> None:
+        kernel = loaded.kernel
+        batch = Batch(
+            prepare(kernel.decoder, weights),
+            end_id=loaded.tokens.end_id,
+            prefill_tokens=prefill_tokens,
+            prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,
+        )
+        identity = Identity(
+            capabilities=OWN_VOCABULARY,
+            vocabulary=loaded.tokens.name,
+            tokenizer_hash=kernel.tokenizer_hash,
+            weights_hash=kernel.weights_hash,
+            num_parameters=kernel.config.num_parameters(),
+            kappa=kappa_learned(kernel.decoder).value,
+        )
+        super().__init__(loaded, identity, batch, token_bytes)

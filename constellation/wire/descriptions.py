@@ -1,0 +1,52 @@
+"""Convert what a kernel declares (size, load, capabilities, vocabulary) to and from messages.
+
+A kernel that can do everything, in the coordizer's tokens, sets neither of the two declared fields:
+the messages of such kernels are those of versions that had no capabilities.
+"""
+
+from typing import Any, TypedDict
+
+from constellation.records import COORDIZER_TOKENS, EVERYTHING, Capabilities, KernelDescription
+from constellation.v1 import common_pb2, constellation_pb2, kernel_pb2
+from constellation.wire.record_messages import from_message, to_message
+
+
+class Declared(TypedDict):
+    """The two fields of a record that a kernel declares."""
+
+    capabilities: Capabilities
+    vocabulary: str
+
+
+def description_to_message(description: KernelDescription) -> kernel_pb2.DescribeReply:
+    """Return a kernel's description as a message."""
+    reply = to_message(
+        kernel_pb2.DescribeReply,
+        description,
+        **declarations(description.capabilities, description.vocabulary),
+    )
+    reply.uptime.FromNanoseconds(round(description.uptime_s * 1e9))
+    return reply
+
+
+def description_from_message(message: kernel_pb2.DescribeReply) -> KernelDescription:
+    """Return a kernel's description as a record."""
+    uptime_s = message.uptime.ToNanoseconds() / 1e9
+    return from_message(message, KernelDescription, uptime_s=uptime_s, **declared(message))
+
+
+def declarations(capabilities: Capabilities, vocabulary: str) -> dict[str, Any]:
+    """Return the declared fields of a message; None leaves a field unset."""
+    unset = capabilities == EVERYTHING
+    return {
+        "capabilities": None if unset else to_message(common_pb2.Capabilities, capabilities),
+        "vocabulary": None if vocabulary == COORDIZER_TOKENS else vocabulary,
+    }
+
+
+def declared(message: kernel_pb2.DescribeReply | constellation_pb2.KernelStatus) -> Declared:
+    """Return the declared fields of a message as a record has them."""
+    capabilities = EVERYTHING
+    if message.HasField("capabilities"):
+        capabilities = from_message(message.capabilities, Capabilities)
+    return Declared(capabilities=capabilities, vocabulary=message.vocabulary or COORDIZER_TOKENS)
