@@ -83,9 +83,9 @@ class FormerRun:
         table = self._out / TABLE
         if self.release() is not None or not table.is_file():
             return
-        told = self._kernels_of_table(table)
-        joined = [name for name in told if name not in self.own and self._has_joined(name)]
-        forgot = [name for name, sources in told.items() if sources and name not in joined]
+        unlearned_by = self._kernels_of_table(table)
+        joined = [name for name in unlearned_by if name not in self.own and self._has_joined(name)]
+        forgot = [name for name, sources in unlearned_by.items() if sources and name not in joined]
         lost = [f"what was unlearned of {name}" for name in forgot]
         if joined:
             lost.insert(0, f"the kernels that were added or spawned ({', '.join(joined)})")

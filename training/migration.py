@@ -107,11 +107,11 @@ class _FormerFolder:
     def adopt(self, without: Collection[str]) -> Adopted:
         names = self._names(without)
         self._check_kernels(names)
-        told = unlearned_sources(self._artifacts / TABLE)
+        unlearned_by = unlearned_sources(self._artifacts / TABLE)
         gauges = {
             site.name: site.phi_gauge for site in self._table.sites if site.phi_gauge is not None
         }
-        domains = self._records(self._texts(names), told, gauges)
+        domains = self._records(self._texts(names), unlearned_by, gauges)
         release = publish(
             self._artifacts,
             domains,
@@ -174,7 +174,7 @@ class _FormerFolder:
     def _records(
         self,
         texts: Mapping[str, PreparedCorpus],
-        told: Mapping[str, Iterable[str]],
+        unlearned_by: Mapping[str, Iterable[str]],
         gauges: Mapping[str, float],
     ) -> list[Domain]:
         """Return records of texts, without the sources that were unlearned."""
@@ -182,7 +182,7 @@ class _FormerFolder:
         for name, text in texts.items():
             check_calibration_text(text, self._coordizer)
             (domain,) = domain_records(text, self._coordizer, gauges)
-            for source in told.get(name, ()):
+            for source in unlearned_by.get(name, ()):
                 if source in domain.sources:
                     domain = unlearn(domain, source)
             made.append(domain)

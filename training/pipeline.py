@@ -280,8 +280,8 @@ class _Run:
         known = {*plan.kernels, *joined, *left, *names_in(self._out / ADDED)}
         strangers = [name for name in names_in(kernels) if name not in known]
         if strangers:
-            told = f"left alone in {kernels}, not of this run: {', '.join(strangers)}"
-            self._on_event(Notice(text=told))
+            strangers_note = f"left alone in {kernels}, not of this run: {', '.join(strangers)}"
+            self._on_event(Notice(text=strangers_note))
 
     def _train(self, plan: TrainingPlan) -> None:
         """Train until all kernels are finished, or raise the reason of an early end."""

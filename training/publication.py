@@ -53,6 +53,6 @@ def publish_run(
     if joined:
         on_event(Notice(text=f"still served, as they were: {', '.join(joined)}"))
     if kept.learned_again:
-        told = ", ".join(kept.learned_again)
-        on_event(Notice(text=f"counts again, cannot be unlearned any more: {told}"))
+        relearned = ", ".join(kept.learned_again)
+        on_event(Notice(text=f"counts again, cannot be unlearned any more: {relearned}"))
     return release

@@ -51,9 +51,9 @@ def in_words(unscored: dict[str, int], *, context: int) -> str:
             f"no held-out figures: they need {TOKENS_LEAST} tokens of a document and the kernels "
             f"read {context}; training continues without them"
         )
-    told = ", ".join(f"{name} (longest: {tokens})" for name, tokens in unscored.items())
+    shown = ", ".join(f"{name} (longest: {tokens})" for name, tokens in unscored.items())
     return (
-        f"no held-out figures of: {told}; they need a held-out document of {TOKENS_LEAST} tokens, "
+        f"no held-out figures of: {shown}; they need a held-out document of {TOKENS_LEAST} tokens, "
         "and training continues without them"
     )
 

@@ -157,9 +157,9 @@ def _kernel_row(kernel: "KernelStatus") -> list[Text | str]:
 
 def _basins(kernel: "KernelStatus") -> str:
     """Return the largest outcomes of a kernel's mean basin, and how many basins it has."""
-    told = outcomes(kernel.basin_K.tolist())
+    largest_outcomes = outcomes(kernel.basin_K.tolist())
     count = len(kernel.basins_BK)
-    return told if count <= 1 else f"{told} (mean of {count} basins)"
+    return largest_outcomes if count <= 1 else f"{largest_outcomes} (mean of {count} basins)"
 
 
 def route_table(route: "Route") -> Table:

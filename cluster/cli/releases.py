@@ -122,12 +122,12 @@ def diff(
     """
     from constellation.releases.release_comparison import compare
 
-    told = compare(_store(artifacts, run_dir), before, after)
+    found = compare(_store(artifacts, run_dir), before, after)
     if as_json:
-        output_format.print_json({**asdict(told), "words": told.words()})
+        output_format.print_json({**asdict(found), "words": found.words()})
         return
     console = output_format.stdout()
-    for line in told.words():
+    for line in found.words():
         console.print(line, soft_wrap=True)
 
 
@@ -287,11 +287,11 @@ def replay(
     terms = Terms(rule=serve.rule, top_k=serve.top_k, phi_weighting=serve.phi_weighting)
     listed_max = rows if rows is not None else LISTED_MAX if as_json else _ROWS
     with progress_lines.step(f"replaying {queries}"), typed_writes(store.artifacts):
-        told = report(store, version, read_queries(queries), terms, listed_max=listed_max)
+        found = report(store, version, read_queries(queries), terms, listed_max=listed_max)
     if as_json:
-        output_format.print_json(told)
+        output_format.print_json(found)
     else:
-        _print_replay(told)
+        _print_replay(found)
 
 
 def _store(artifacts: Path | None, run_dir: Path | None) -> "ReleaseStore":
@@ -361,32 +361,32 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
-def _print_replay(told: "ReplayReport") -> None:
+def _print_replay(found: "ReplayReport") -> None:
     console = output_format.stdout()
-    passed = f", {told.num_passed_over} lines passed over" if told.num_passed_over else ""
+    passed = f", {found.num_passed_over} lines passed over" if found.num_passed_over else ""
     console.print(
-        f"{told.num_moved} of {told.num_queries} queries would go elsewhere under release "
-        f"{told.after} than under release {told.before}{passed}",
+        f"{found.num_moved} of {found.num_queries} queries would go elsewhere under release "
+        f"{found.after} than under release {found.before}{passed}",
         soft_wrap=True,
     )
     console.print(
-        f"out of every domain only under release {told.after}: {told.num_newly_out_of_domain}; "
-        f"only under release {told.before}: {told.num_no_longer_out_of_domain}",
+        f"out of every domain only under release {found.after}: {found.num_newly_out_of_domain}; "
+        f"only under release {found.before}: {found.num_no_longer_out_of_domain}",
         soft_wrap=True,
     )
-    if told.pairs:
+    if found.pairs:
         pairs = output_format.table("from", "to", "queries", numbers=("queries",))
-        for pair in told.pairs:
+        for pair in found.pairs:
             pairs.add_row(pair.before, pair.after, str(pair.num_queries))
         console.print(pairs)
-    if told.moved:
+    if found.moved:
         moved = output_format.table(
             "line", "from", "to", "margin", "then", "text", numbers=("line",)
         )
-        for each in told.moved:
+        for each in found.moved:
             margins = f"{each.margin_before:.3f}", f"{each.margin_after:.3f}"
             text = output_format.visible(" ".join(each.text.split())[:60])
             moved.add_row(str(each.line), each.before, each.after, *margins, text)
         console.print(moved)
-    if left_out := told.num_moved - len(told.moved):
+    if left_out := found.num_moved - len(found.moved):
         console.print(f"{left_out} more are not listed; --rows lists them", soft_wrap=True)

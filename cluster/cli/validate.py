@@ -124,8 +124,8 @@ def _print_report(report: "ValidationReport") -> None:
         if check.passed is False
     ]
     applied = sum(check.passed is not None for check in report.checks)
-    told = f"{applied - len(failed)} of {applied} checks passed"
-    console.print(told + (f"; failed: {', '.join(failed)}" if failed else ""))
+    summary_line = f"{applied - len(failed)} of {applied} checks passed"
+    console.print(summary_line + (f"; failed: {', '.join(failed)}" if failed else ""))
 
 
 def _number(value: float | None) -> str:

@@ -38,16 +38,16 @@ def ordered(server: str, arguments: list[str]) -> bool:
         server: Path of the server's socket.
         arguments: The program's path and its arguments.
     """
-    told = b"\0".join(map(os.fsencode, arguments))
+    packed = b"\0".join(map(os.fsencode, arguments))
     environment = Path("/proc/self/environ").read_bytes()
     score = int(Path("/proc/self/oom_score_adj").read_text(encoding="utf-8"))
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_ANSWER_S)
             connection.connect(server)
-            header = HEADER.pack(score, len(told), len(environment))
+            header = HEADER.pack(score, len(packed), len(environment))
             socket.send_fds(connection, [header], [0, 1, 2])
-            connection.sendall(told + environment)
+            connection.sendall(packed + environment)
             return connection.recv(1) == FORKED
     except OSError as error:
         sys.stderr.write(f"no worker was forked ({error}); it starts as a new Python\n")

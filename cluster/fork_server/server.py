@@ -155,11 +155,11 @@ def _read(connection: socket.socket) -> Order | None:
     try:
         header, descriptors, _, _ = socket.recv_fds(connection, HEADER.size, 3)
         score, *sizes = HEADER.unpack(header)
-        told, environment = _received(connection, *sizes)
+        packed, environment = _received(connection, *sizes)
         # One that has waited too long closes, and starts its worker itself: there must not be two.
         closed, _, _ = select.select([connection], [], [], 0)
         if len(descriptors) == 3 and not closed:
-            return _order(told, environment, descriptors, score)
+            return _order(packed, environment, descriptors, score)
     except (OSError, EOFError, struct.error):
         logger.warning("an order was not understood", exc_info=True)
     _close(descriptors)
@@ -176,10 +176,10 @@ def _received(connection: socket.socket, *sizes: int) -> list[bytes]:
     return parts
 
 
-def _order(told: bytes, environment: bytes, descriptors: list[int], score: int) -> Order:
+def _order(packed: bytes, environment: bytes, descriptors: list[int], score: int) -> Order:
     pairs = (each.partition(b"=") for each in environment.split(b"\0") if each)
     return Order(
-        arguments=[os.fsdecode(each) for each in told.split(b"\0")],
+        arguments=[os.fsdecode(each) for each in packed.split(b"\0")],
         environment={os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs},
         descriptors=descriptors,
         score=score,

@@ -203,10 +203,12 @@ def _cell(column: _Column, row: KernelRow) -> Text:
 
 def _caption(rows: Sequence[KernelRow], num_shown: int) -> str | None:
     """Return why kernels wait or failed, and how many are not shown."""
-    told = [f"{row.kernel}: {row.reason}" for row in rows if row.reason and row.state == "STAGED"]
+    reasons = [
+        f"{row.kernel}: {row.reason}" for row in rows if row.reason and row.state == "STAGED"
+    ]
     if len(rows) > num_shown:
-        told.append(f"{len(rows) - num_shown} more kernels")
-    return "\n".join(told[:4]) or None
+        reasons.append(f"{len(rows) - num_shown} more kernels")
+    return "\n".join(reasons[:4]) or None
 
 
 def _duration(seconds: float) -> str:

@@ -76,16 +76,16 @@ class RunLog:
         row = self._board.kernels.get(event.kernel)
         before = None if row is None else row.progress
         told_s = self._line_s.get(event.kernel)
-        told = (
+        has_line = (
             told_s is None
             or before is None
             or event.step >= event.num_steps
             or event.dev_bits_per_byte != before.dev_bits_per_byte
             or self._clock() - told_s >= LINE_EVERY_S
         )
-        if told:
+        if has_line:
             self._line_s[event.kernel] = self._clock()
-        return told
+        return has_line
 
     def _is_due(self, event: Event) -> bool:
         if not isinstance(event, KernelProgress) or self._written_s is None:

@@ -20,8 +20,8 @@ def course(facts: RunFacts) -> dict[str, Any]:
         return {"rollbacks": 0, "phase_changes": 0, "lines": [], "lines_left_out": 0}
     changes = [event for event in history.phases if event.before is not None]
     failed = [event for event in history.states if event.state in ("FAILED", "STOPPED")]
-    told: list[Event] = [*failed, *history.guards, *changes, *history.budgets]
-    lines = [in_words(event) for event in told]
+    events: list[Event] = [*failed, *history.guards, *changes, *history.budgets]
+    lines = [in_words(event) for event in events]
     return {
         "rollbacks": sum(event.after == "PAUSED" for event in history.guards),
         "phase_changes": len(changes),
@@ -52,8 +52,8 @@ def states_sentence(known: Mapping[str, str]) -> str | None:
     by_state.pop("FINISHED", None)
     if not by_state:
         return None
-    told = "; ".join(f"{state}: {', '.join(names)}" for state, names in by_state.items())
-    return f"Not finished: {told}. This report covers the run so far."
+    unfinished = "; ".join(f"{state}: {', '.join(names)}" for state, names in by_state.items())
+    return f"Not finished: {unfinished}. This report covers the run so far."
 
 
 def phase_shares(facts: RunFacts) -> dict[str, dict[str, float]]:

@@ -67,8 +67,8 @@ def _loss_title(curves: Sequence[Curve]) -> str:
         return f"Held-out loss, measured once in each of {len(curves)} trainings"
     fell = sum(points[-1][1] < points[0][1] for points in several)
     once = len(measured) - len(several)
-    told = f" ({once} more measured once)" if once else ""
-    return f"Held-out loss fell in {fell} of {len(several)} trainings{told}"
+    remark = f" ({once} more measured once)" if once else ""
+    return f"Held-out loss fell in {fell} of {len(several)} trainings{remark}"
 
 
 def _loss_panel(axes: Axes, curve: Curve) -> None:

@@ -116,13 +116,13 @@ def _at_home(held_out: Json) -> Finding | None:
         if count
     ]
     also = f" ({', '.join(rest)})" if rest else ""
-    told = count_of(lower, len(sides), "kernels")
+    counted = count_of(lower, len(sides), "kernels")
     return Finding(
         name="kernels lower than the seed on their own domain",
         value=float(lower),
         n=len(sides),
         verdict=f"{lower} of {len(sides)}",
-        sentence=f"On its own domain {told} need{'s' if lower <= 1 else ''} fewer bits per byte "
+        sentence=f"On its own domain {counted} need{'s' if lower <= 1 else ''} fewer bits per byte "
         f"than the seed, with an interval above 0{also}.",
     )
 
@@ -138,7 +138,7 @@ def _elsewhere(report: Json) -> Finding | None:
         return None
     sides = [side(pair(values["gain_ci95"])) for values in gains.values()]
     lost, kept = sides.count("below"), sides.count("above")
-    told = count_of(lost, len(sides), "kernels")
+    worse = count_of(lost, len(sides), "kernels")
     unknown = sides.count("unknown")
     also = f"; {kept} need fewer there too" if kept else ""
     also += f"; {unknown} with too few documents to judge" if unknown else ""
@@ -147,7 +147,7 @@ def _elsewhere(report: Json) -> Finding | None:
         value=float(lost),
         n=len(sides),
         verdict=f"{lost} of {len(sides)}",
-        sentence=f"On other domains {told} need{'s' if lost <= 1 else ''} more bits per byte than "
+        sentence=f"On other domains {worse} need{'s' if lost <= 1 else ''} more bits per byte than "
         f"the seed, with an interval below 0{also}.",
     )
 

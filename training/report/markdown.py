@@ -44,7 +44,7 @@ def to_markdown(summary: Json, plots: Sequence[Plot]) -> str:
 
 
 def _head(summary: Json) -> str:
-    told = summary["conclusion"][:4]
+    first_sentences = summary["conclusion"][:4]
     missing = summary["not_measured"]
     joined = ", ".join(map(_plain, summary["joined_since"]))
     lines = [
@@ -52,7 +52,7 @@ def _head(summary: Json) -> str:
         "",
         "## Summary",
         "",
-        f"{summary['num_kernels']} kernels. " + " ".join(map(_plain, told)),
+        f"{summary['num_kernels']} kernels. " + " ".join(map(_plain, first_sentences)),
     ]
     if missing:
         lines += ["", f"Not measured in this run: {', '.join(missing)}."]

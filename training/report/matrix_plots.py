@@ -69,9 +69,9 @@ def _across_title(bits_MD: FloatArray, kernels: Sequence[str], domains: Sequence
 def _across_note(across: Json) -> str:
     counts = across["num_documents"].values()
     few, many = min(counts), max(counts)
-    told = f"{few}" if few == many else f"{few} to {many}"
-    noun = "document" if told == "1" else "documents"
-    return f"Bits per byte on {told} held-out {noun} per domain. Framed: home of the kernel."
+    shown_count = f"{few}" if few == many else f"{few} to {many}"
+    noun = "document" if shown_count == "1" else "documents"
+    return f"Bits per byte on {shown_count} held-out {noun} per domain. Framed: home of the kernel."
 
 
 def routing_plot(held_out: Json) -> Figure | None:

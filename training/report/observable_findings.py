@@ -25,7 +25,7 @@ def _phi(kernels: Json) -> Finding | None:
         measured,
         name="kernels with Phi above its null",
         null_name="shuffled groups",
-        sentence="Phi of {told} lies above its null, that of shuffled groups, with all of its "
+        sentence="Phi of {counted} lies above its null, that of shuffled groups, with all of its "
         "interval.",
     )
 
@@ -80,7 +80,7 @@ def _kappa_measured(kernels: Json) -> Finding | None:
         [each for each in measured if each["value"] is not None],
         name="kernels with measured kappa above its null",
         null_name="tokens in random order",
-        sentence="The measured coupling of {told} lies above its null, that of tokens in random "
+        sentence="The measured coupling of {counted} lies above its null, that of tokens in random "
         "order, with all of its interval.",
     )
 
@@ -97,7 +97,7 @@ def _counted(measured: list[Json], *, name: str, null_name: str, sentence: str) 
         null_name=null_name,
         n=len(sides),
         verdict=f"{above} of {len(sides)}",
-        sentence=sentence.format(told=count_of(above, len(sides), "kernels")),
+        sentence=sentence.format(counted=count_of(above, len(sides), "kernels")),
     )
 
 

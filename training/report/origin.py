@@ -40,8 +40,8 @@ def spending(facts: RunFacts) -> dict[str, Any]:
     }
     curves = {} if facts.history is None else facts.history.curves
     last = {name: curve.reports[-1] for name, curve in curves.items()}
-    told = {name: report.tokens for name, report in last.items() if report.tokens}
-    tokens: Json = (facts.usage or {}).get("tokens") or told
+    reported = {name: report.tokens for name, report in last.items() if report.tokens}
+    tokens: Json = (facts.usage or {}).get("tokens") or reported
     memory = [report.memory_bytes for report in last.values() if report.memory_bytes]
     limits = facts.recipe.get("budget") or {}
     return {

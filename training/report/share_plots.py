@@ -51,8 +51,8 @@ def gains_plot(held_out: Json) -> Figure | None:
     )
     axes = figure.subplots()
     for row, name in enumerate(names):
-        told = side(domains[name].get("seed_minus_own_ci95")) in ("above", "below")
-        _gain_row(axes, row, rows[name]["seed"], rows[name]["oracle_label"], told)
+        is_significant = side(domains[name].get("seed_minus_own_ci95")) in ("above", "below")
+        _gain_row(axes, row, rows[name]["seed"], rows[name]["oracle_label"], is_significant)
     for value, name, colour in (
         (rows[names[0]]["seed"], "seed", GREY),
         (rows[names[0]]["oracle_label"], "kernel", BLUE),
@@ -69,7 +69,7 @@ def gains_plot(held_out: Json) -> Figure | None:
     return figure
 
 
-def _gain_row(axes: Axes, row: int, seed: float, kernel: float, told: bool) -> None:
+def _gain_row(axes: Axes, row: int, seed: float, kernel: float, is_significant: bool) -> None:
     axes.plot([seed, kernel], [row, row], color=PALE, linewidth=3, zorder=1, solid_capstyle="round")
     axes.scatter([seed], [row], s=34, color=GREY, zorder=2)
     axes.scatter([kernel], [row], s=44, color=BLUE, zorder=3)
@@ -83,7 +83,7 @@ def _gain_row(axes: Axes, row: int, seed: float, kernel: float, told: bool) -> N
         va="center",
         fontsize=SMALL,
         color=BLUE,
-        fontweight="bold" if told else "normal",
+        fontweight="bold" if is_significant else "normal",
     )
 
 
@@ -119,7 +119,7 @@ def beta_plot(beta: Json) -> Figure:
 def _beta_title(beta: Json) -> str:
     fit = beta["beta_fit"]
     if fit["value"] is None:
-        return "beta is undefined: the coupling cannot be told from 0"
+        return "beta is undefined: the coupling cannot be is_significant from 0"
     low, high = fit["ci95"]
     found = {"above": "coupling grows with length", "below": "coupling falls with length"}
     words = found.get(side((low, high)), "no running of the coupling is shown")

@@ -84,14 +84,14 @@ def _conclusion(
     if findings and findings[0].name == "seed minus routed constellation":
         sentences.insert(1, CAVEAT)
     checks = validation(facts.validation)
-    told = (
+    optional = (
         states_sentence(known),
         None if checks is None else checks["sentence"],
         None if facts.history is None else course_sentence(happened),
     )
     if not facts.held_out:
         sentences.insert(0, "Nothing was measured on held-out text, so nothing is concluded.")
-    return [*sentences, *(sentence for sentence in told if sentence)]
+    return [*sentences, *(sentence for sentence in optional if sentence)]
 
 
 def _kernel(facts: RunFacts, name: str) -> dict[str, Any]:

@@ -18,6 +18,6 @@ def validation(report: Json | None) -> dict[str, Any] | None:
     ]
     judged = [check for check in checks if check["passed"] is not None]
     failed = [check["name"] for check in judged if not check["passed"]]
-    told = count_of(len(judged) - len(failed), len(judged), "checks")
+    counted = count_of(len(judged) - len(failed), len(judged), "checks")
     also = f"; failed: {', '.join(failed)}" if failed else ""
-    return {"checks": checks, "sentence": f"Validation: {told} passed{also}."}
+    return {"checks": checks, "sentence": f"Validation: {counted} passed{also}."}

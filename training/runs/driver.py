@@ -114,8 +114,8 @@ class _Driver:
         if len(self._failures) == 1:
             raise next(iter(self._failures.values()))
         if self._failures:
-            told = "; ".join(f"{name}: {error}" for name, error in self._failures.items())
-            raise TrainingError(f"{len(self._failures)} kernels failed: {told}")
+            failures = "; ".join(f"{name}: {error}" for name, error in self._failures.items())
+            raise TrainingError(f"{len(self._failures)} kernels failed: {failures}")
 
     def _wait(self) -> None:
         """Wait until the next poll, or until the oldest training ends."""

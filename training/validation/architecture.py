@@ -185,7 +185,7 @@ def couplings(decoder: Decoder, tokens_BT: Tensor) -> Check:
             *(_gained_at_slope(decoder, tokens_BT, length, slope) for slope in (-SLOPE, SLOPE))
         )
     value = min(responses.values())
-    told = ", ".join(f"{what} {change:.1%}" for what, change in responses.items())
+    changes = ", ".join(f"{what} {change:.1%}" for what, change in responses.items())
     return Check(
         name=name,
         passed=in_range and plausible and value >= RESPONSE_LEAST,
@@ -193,7 +193,7 @@ def couplings(decoder: Decoder, tokens_BT: Tensor) -> Check:
         limit=RESPONSE_LEAST,
         detail=f"kappa from {low:.3g} to {high:.3g} (allowed {KAPPA_RANGE[0]:g} to "
         f"{KAPPA_RANGE[1]:g}); {gained:.4f} nats of attention information at {length} keys (at "
-        f"most {math.log(length):.2f}); relative change of it with {told}"
+        f"most {math.log(length):.2f}); relative change of it with {changes}"
         + ("" if config.learns_beta else "; no slope is learned"),
     )
 

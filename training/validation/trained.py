@@ -79,8 +79,8 @@ def check_trained(
     """
     weights = finite_weights(decoder)
     if held_out is None or not weights.passed:
-        told = why if held_out is None else "the weights are not finite"
-        return (weights, *(not_applicable(name, told) for name in TEXT_CHECKS))
+        reason = why if held_out is None else "the weights are not finite"
+        return (weights, *(not_applicable(name, reason) for name in TEXT_CHECKS))
     scores = score(decoder, held_out)
     return (
         weights,

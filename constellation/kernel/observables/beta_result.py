@@ -115,9 +115,9 @@ def _undefined(fit: BetaFit) -> str:
     low, high = fit.slope.ci95
     least, most = fit.kappa_0.ci95
     return (
-        f"beta undefined: the coupling at {fit.reference_length} tokens cannot be told from 0 "
-        f"({least:.4f} to {most:.4f} nats); raw slope {fit.slope.value:+.4f} nats per unit of "
-        f"ln(length) ({low:+.4f} to {high:+.4f})."
+        f"beta undefined: the coupling at {fit.reference_length} tokens does not differ "
+        f"significantly from 0 ({least:.4f} to {most:.4f} nats); raw slope "
+        f"{fit.slope.value:+.4f} nats per unit of ln(length) ({low:+.4f} to {high:+.4f})."
     )
 
 

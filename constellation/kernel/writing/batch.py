@@ -338,7 +338,7 @@ class Batch:
             sampler = writing.sampler
             logits_V = logits_RV[index]
             if isinstance(writing, Prediction):
-                writing.unread = []  # rests until it is told
+                writing.unread = []  # pauses until `Prediction.tell`
                 written.append(Written(writing, None, logits_V=logits_V))
                 self._remove_full(writing)
                 continue
