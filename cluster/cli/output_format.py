@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from constellation.records import COORDIZER_TOKENS
 
 if TYPE_CHECKING:
     from constellation.client import ConstellationStatus, KernelStatus
@@ -129,6 +128,8 @@ def kernels_table(status: "ConstellationStatus") -> Table:
         "basin (largest outcomes)",
         numbers=numbers,
     )
+    from constellation.records import COORDIZER_TOKENS  # numpy would slow down `--help`
+
     several = any(kernel.vocabulary != COORDIZER_TOKENS for kernel in status.kernels)
     if several:
         made.add_column("vocabulary", no_wrap=True)

@@ -22,7 +22,7 @@ from constellation.records import (
 )
 from constellation.v1 import constellation_pb2
 from constellation.wire.descriptions import (
-    declare,
+    declarations,
     declared,
     description_from_message,
     description_to_message,
@@ -76,8 +76,7 @@ def test_what_a_kernel_declares_survives_the_way_through_messages(
 ) -> None:
     told = replace(DESCRIPTION, capabilities=capabilities, vocabulary=vocabulary)
     assert description_from_message(description_to_message(told)) == told
-    status = constellation_pb2.KernelStatus()
-    declare(status, capabilities, vocabulary)
+    status = constellation_pb2.KernelStatus(**declarations(capabilities, vocabulary))
     assert declared(status) == {"capabilities": capabilities, "vocabulary": vocabulary}
 
 

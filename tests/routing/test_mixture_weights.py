@@ -90,7 +90,7 @@ def test_kernels_that_are_left_without_weight_share_alike() -> None:
     assert weighing.weights_k.tolist() == [0, 0.5, 0.5]
     weighing.drop(2)
     assert weighing.weights_k.tolist() == [0, 1, 0]
-    with pytest.raises(ConfigError, match="the last kernel of an ensemble cannot be dropped"):
+    with pytest.raises(ConfigError, match="no kernel is left"):
         weighing.drop(1)
 
 

@@ -47,7 +47,6 @@ from training.runs.worker import train_share
 
 pytestmark = pytest.mark.slow
 
-
 STOCKS = {
     "sea": "wave tide salt harbour anchor gull keel drift storm sail".split(),  # noqa: SIM905
     "bake": "flour yeast oven crust knead rise butter loaf sugar salt".split(),  # noqa: SIM905
@@ -386,8 +385,7 @@ def test_a_kernel_with_symbols_joins_and_comes_back(
     join(artifacts, take_back(artifacts, "forge"), None)
     assert content(artifacts) == served
     speaking, others = speaking_folders(artifacts)
-    assert "forge" not in speaking
-    assert list(others) == ["forge"]
+    assert "forge" not in speaking and list(others) == ["forge"]
 
 
 def test_a_kernel_with_other_symbols_than_its_own_does_not_join(
