@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-
 if TYPE_CHECKING:
     from constellation.client import ConstellationStatus, KernelStatus
     from constellation.records import Finish, LengthRefusal, Route
