@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from constellation.client import Client, Reply
 
 
-def register(app: typer.Typer) -> None:
-    """Register the command of this file with `app`."""
-    app.command()(ask)
-
-
 def ask(
     text: options.Text,
     kernel: options.Kernel = None,

@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from constellation.records import Route
 
 
-def register(app: typer.Typer) -> None:
-    """Register the command of this file with `app`."""
-    app.command()(chat)
-
-
 def chat(
     context: Annotated[
         int,

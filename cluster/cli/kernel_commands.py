@@ -25,15 +25,6 @@ Name = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Register the commands of this file with `app`."""
-    app.command()(add)
-    app.command()(remove)
-    app.command()(spawn)
-    app.command()(sources)
-    app.command()(unlearn)
-
-
 def add(
     name: Name,
     path: Annotated[

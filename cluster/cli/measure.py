@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 RESULT = "beta_measurement.json"
 
 
-def register(app: typer.Typer) -> None:
-    """Register the command of this file with `app`."""
-    app.command("measure-beta")(measure_beta)
-
-
 def measure_beta(
     kernel: kernel_folder.NamedKernel,
     text: kernel_folder.Text,

@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from training.transfer.merge import MergeReport
 
 
-def register(app: typer.Typer) -> None:
-    """Register the command of this file with `app`."""
-    app.command()(merge)
-
-
 def merge(
     kernels: Annotated[
         list[Path],

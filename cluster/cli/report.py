@@ -8,11 +8,6 @@ import typer
 from cluster.cli import options, output_format
 
 
-def register(app: typer.Typer) -> None:
-    """Register the command of this file with `app`."""
-    app.command()(report)
-
-
 def report(
     run_folder: Annotated[
         Path,

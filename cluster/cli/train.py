@@ -24,11 +24,6 @@ MODELS = {
 """Models of the held-out report -> their column titles; the model expected to be best is first."""
 
 
-def register(app: typer.Typer) -> None:
-    """Register the command of this file with `app`."""
-    app.command()(train)
-
-
 def train(
     recipe: Annotated[
         str,

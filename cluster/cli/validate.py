@@ -16,11 +16,6 @@ GATES = "gates"
 _STYLES = {"passed": "green", "FAILED": "bold red", "not applicable": "dim"}
 
 
-def register(app: typer.Typer) -> None:
-    """Register the command of this file with `app`."""
-    app.command()(validate)
-
-
 def validate(
     target: Annotated[
         str,

@@ -1,7 +1,7 @@
-"""Every call a client can make, as data: which RPC, which message, how its reply is read.
+"""The calls of a client as data: RPC, message, and how the reply is read.
 
-Sans-I/O, shared by both clients. Only what a message cannot carry is checked here; ranges that
-the server knows are the server's to refuse.
+No input or output; all clients share this file. Only values that a message cannot carry are checked
+here; the server checks ranges.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +48,7 @@ class Call(Generic[ResultT]):
 
 
 class RouteOptions(TypedDict, total=False):
-    """How a query is to be routed; what is not given takes the router's configuration."""
+    """How a query is routed; the router's configuration decides what is not given."""
 
     kernel: str | None
     """The kernel that must answer."""
@@ -72,7 +72,7 @@ class RouteOptions(TypedDict, total=False):
 
 
 class AskOptions(RouteOptions, total=False):
-    """How an answer is routed and written; what is not given takes the server's default."""
+    """How an answer is routed and written; the server's defaults hold for what is not given."""
 
     tokens_max: int | None
     """Most tokens to write, 1 to 4096; 128 by default."""
@@ -110,45 +110,24 @@ def ask(text: str, **options: Unpack[AskOptions]) -> Call[replies.Reply]:
     return Call("Ask", generate(text, **options), replies.reply)
 
 
-def generate(
-    text: str,
-    *,
-    tokens_max: int | None = None,
-    temperature: float | None = None,
-    top_k_tokens: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    repetition_penalty: float | None = None,
-    seed: int | None = None,
-    tokens_min: int | None = None,
-    presence_penalty: float | None = None,
-    frequency_penalty: float | None = None,
-    logit_bias: Mapping[int, float] | None = None,
-    stop: str | Sequence[str] | None = None,
-    logprobs: int | None = None,
-    request_id: str | None = None,
-    **routing: Unpack[RouteOptions],
-) -> constellation_pb2.GenerateRequest:
-    """Return the request for an answer to `text`; the options are those of `AskOptions`."""
+def generate(text: str, **options: Unpack[AskOptions]) -> constellation_pb2.GenerateRequest:
+    """Return the request for an answer to `text`.
+
+    Raises:
+        TypeError: An option is unknown.
+    """
+    given: dict[str, Any] = dict(options)
+    if unknown := given.keys() - AskOptions.__optional_keys__:
+        raise TypeError(f"unknown options {sorted(unknown)}; see AskOptions")
+    routing = {name: given.pop(name) for name in RouteOptions.__optional_keys__ & given.keys()}
+    request_id = _request_id(given.pop("request_id", None))
+    sampling = {**given, "top_k": given.get("top_k_tokens"), "stop": _stops(given.get("stop"))}
+    sampling.pop("top_k_tokens", None)
     return constellation_pb2.GenerateRequest(
         prompt=_encodable("prompt", text),
-        sampling=_sampling(
-            tokens_max=tokens_max,
-            temperature=temperature,
-            top_k=top_k_tokens,
-            top_p=top_p,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-            tokens_min=tokens_min,
-            presence_penalty=presence_penalty,
-            frequency_penalty=frequency_penalty,
-            logit_bias=logit_bias,
-            stop=_stops(stop),
-            logprobs=logprobs,
-        ),
+        sampling=_sampling(**sampling),
         routing=_routing(**routing),
-        request_id=_request_id(request_id),
+        request_id=request_id,
     )
 
 
@@ -182,7 +161,7 @@ def status() -> Call[replies.ConstellationStatus]:
 
 
 def table(known_version: int) -> Call[constellation_pb2.TableReply]:
-    """Ask for what a router routes by, unless it is what is known."""
+    """Ask for the table of a router, unless its version is `known_version`."""
     request = constellation_pb2.TableRequest(known_version=known_version)
     return Call("Table", request, lambda reply: reply)
 
