@@ -1,9 +1,9 @@
-"""Answers as single blocks of bytes, which is how a router keeps them for requests sent again.
+"""Answers packed into single blocks of bytes, as a router keeps them for repeated requests.
 
-A route and a hundred replies are two hundred objects. Thousands of such answers that come and go
-leave holes between them that nothing else fits in: a router's memory grew by 1.5 MB a minute, with
-as much kept as before. One block for each leaves none, and its size is known to the byte. msgpack
-and not protobuf, since that takes a third of the time and this is in the way of every answer.
+A route and a hundred replies are two hundred objects. Thousands of such answers that are kept and
+dropped fragment the memory: a router's memory grew by 1.5 MB a minute although no more was kept.
+One block for each answer does not, and the size of a block is known to the byte. The blocks are
+msgpack: packing takes a third of protobuf's time, and every answer is packed.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ import msgpack
 from constellation.records import Choice, Mode, Route, Rule, TokenInfluence
 
 Pair = tuple[Route | None, bytes]
-"""The route, in the first only, and a serialised KernelGenerateReply."""
+"""The route, None in all pairs but the first, and a serialised KernelGenerateReply."""
 
 
 def _getter(record: type) -> Callable[[Any], tuple[Any, ...]]:
@@ -38,7 +38,7 @@ def pack(pairs: Sequence[Pair]) -> bytes:
 
 
 def unpack(block: bytes) -> tuple[Pair, ...]:
-    """Return the answer that `pack` made a block of."""
+    """Return the answer that was packed into a block."""
     flat, replies = msgpack.unpackb(block)
     first = None if flat is None else _route(*flat)
     return tuple((first if place == 0 else None, reply) for place, reply in enumerate(replies))
