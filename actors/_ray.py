@@ -1,7 +1,7 @@
 """The only file that calls ray.get, ray.wait, ray.kill or ray.get_actor.
 
-Actors are found by name in the deployment's namespace; they are detached, so that the death of
-the one that created them takes nobody along.
+Actors are found by name in the deployment's namespace. They are detached, so that they outlive the
+process that created them.
 """
 
 import logging
@@ -32,7 +32,7 @@ MAKER = "maker"
 """Actor name of the process that makes a release."""
 
 REASON_CHARACTERS_MAX = 300
-"""Ray tells at length what may have happened to a process."""
+"""Characters of Ray's reason for a death that are kept: Ray writes at length."""
 _OUR_ERROR = re.compile(r"^constellation\.errors\.\w+: ")
 _MISSES_MAX = 3
 _START_ROUNDS = 10
@@ -113,8 +113,8 @@ def _handle(member: str, namespace: str) -> Any | None:
 def restart(member: str, namespace: str, *, pid: int = 0, node: str = "") -> bool:
     """Kill an actor's process so that Ray starts it again; False when there is no such actor.
 
-    Ray asks a process to end and kills it five seconds later; one that hangs does not hear. Where
-    its process is known and on this machine, it is killed at once.
+    Ray asks a process to end and kills the process five seconds later. A process that is known and
+    runs on this machine is killed at once, since a process that hangs does not end when asked.
     """
     if is_alive(pid, node):
         with suppress(ProcessLookupError):
@@ -128,7 +128,7 @@ def restart(member: str, namespace: str, *, pid: int = 0, node: str = "") -> boo
 
 
 def is_alive(pid: int, node: str) -> bool:
-    """Say whether this is an actor's process on this machine: ids are used again."""
+    """Return whether a process id is that of an actor on this machine: ids are used again."""
     if not pid or node != node_name():
         return False
     try:
@@ -148,8 +148,8 @@ def wait_for(reference: Any, *, timeout_s: float, what: str) -> Any:
     """Return the result of a Ray call.
 
     Raises:
-        DeploymentError: It did not come within `timeout_s`, or the actor is gone.
-        ConstellationError: What the call raised, if it was one of ours.
+        DeploymentError: The result did not come within `timeout_s`, or the actor is gone.
+        ConstellationError: The call raised this error.
     """
     try:
         return ray.get(reference, timeout=timeout_s)
@@ -164,7 +164,7 @@ def wait_for(reference: Any, *, timeout_s: float, what: str) -> Any:
 
 
 def reason_of(error: RayActorError) -> str:
-    """Return why an actor died, in a line: for one that could not start, what it raised."""
+    """Return in one line why an actor died: what it raised, if it could not start."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
@@ -174,9 +174,9 @@ def reason_of(error: RayActorError) -> str:
 
 
 def announce(spec: DeploymentSpec, announcement: Announcement) -> bool:
-    """Tell the registry where an actor listens; False when there is no registry to tell.
+    """Send the registry an announcement; return False when there is no registry.
 
-    Best effort: a registry that starts later asks every actor itself.
+    The call is not waited for: a registry that starts later asks every actor itself.
     """
     registry = find(RegistryCalls, REGISTRY, spec.namespace)
     if registry is None:
@@ -203,8 +203,8 @@ def watch(
 ) -> None:
     """Ask the registry for its state until `stop` is set; restart it when it no longer answers.
 
-    Ray restarts an actor whose process dies; this one may live and hang, and it supervises all
-    the others.
+    Ray restarts an actor whose process dies, but not one that hangs, and the registry supervises
+    all other actors.
 
     Args:
         member: The registry's actor name.

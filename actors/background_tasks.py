@@ -1,7 +1,7 @@
-"""The only file that starts background tasks: the end of every one of them is seen.
+"""Background tasks: the only file that starts them, so that no error in one goes unnoticed.
 
-A task that ends by an error which nobody awaits would leave a process that looks well and no longer
-does its work. Here the error is logged and counted, and what has to go on goes on.
+A task that ends by an error which no code awaits would leave a process that looks well and does its
+work no longer. Here the error is logged and counted, and repeated tasks continue.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
 _running: set[asyncio.Task[Any]] = set()
-"""asyncio itself holds a task only weakly."""
+"""References that keep tasks alive: asyncio itself holds a task only weakly."""
 _last_failures: dict[str, str] = {}
 
 
@@ -25,8 +25,8 @@ def begin(task: str, work: Coroutine[Any, Any, ResultT]) -> "asyncio.Task[Result
     """Start work beside the caller; needs a running event loop.
 
     Args:
-        task: What the work is, for log and metric: one of a few names, not of a request.
-        work: Of a coroutine function. An error in it is logged and counted, whoever awaits it.
+        task: Name of the work for log and metric: one of a few names, not the name of a request.
+        work: The coroutine. Its error is logged and counted, also when other code awaits it.
     """
     started = asyncio.create_task(work, name=task)
     _running.add(started)
@@ -37,12 +37,12 @@ def begin(task: str, work: Coroutine[Any, Any, ResultT]) -> "asyncio.Task[Result
 async def repeat(
     task: str, work: Callable[[], Coroutine[Any, Any, object]], every_s: float
 ) -> None:
-    """Do the same work for ever, also after rounds that failed; ends when it is cancelled.
+    """Do the same work in rounds until cancelled; a round that fails does not end the rounds.
 
     Args:
         task: As for `begin`.
         work: Makes the coroutine of a round.
-        every_s: Seconds from the start of a round to that of the next; a longer round is finished.
+        every_s: Seconds between the starts of two rounds; the next waits for a longer round.
     """
     while True:
         started_s = time.monotonic()
@@ -50,7 +50,7 @@ async def repeat(
         try:
             await asyncio.wait([a_round])
         finally:
-            a_round.cancel()  # when this was cancelled; nothing happens to one that has ended
+            a_round.cancel()  # has no effect on a round that has ended
         await asyncio.sleep(max(0.0, every_s - (time.monotonic() - started_s)))
 
 

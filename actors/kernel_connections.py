@@ -1,4 +1,4 @@
-"""The router's ways to the kernels: channels, their calls, and what a lost one means."""
+"""Connections to kernels: gRPC channels, the calls over them, and what a lost call means."""
 
 import asyncio
 from collections import Counter
@@ -22,28 +22,28 @@ from constellation.wire.request_tracing import Span
 
 
 async def read(call: Any) -> Any:
-    """Return the next reply of a stream, or grpc's EOF; whoever waits here may be cancelled.
+    """Return the next reply of a stream, or grpc's EOF; the waiting task may be cancelled.
 
-    A read that is itself cancelled is forgotten by grpc with all that it holds, which may be the
-    block of 8 KB in which a reply has just come. So the call is cancelled and the read ends then.
+    When a read itself is cancelled, grpc never frees what the read holds, such as the block of 8 KB
+    of a reply that has just come. So the call is cancelled instead, which ends the read.
     """
     reading = asyncio.ensure_future(call.read())
     try:
         return await asyncio.shield(reading)
     except asyncio.CancelledError:
         call.cancel()
-        reading.add_done_callback(_hear)
+        reading.add_done_callback(_consume_error)
         raise
 
 
-def _hear(task: asyncio.Task[Any]) -> None:
-    """Take notice of how a read ended that nobody waits for, or it is logged as unheard."""
+def _consume_error(task: asyncio.Task[Any]) -> None:
+    """Take the error of an abandoned read, so that asyncio does not log it as never retrieved."""
     if not task.cancelled():
         task.exception()
 
 
 class Replies:
-    """The replies of one stream, in order."""
+    """Iterates over the replies of one stream, in order."""
 
     def __init__(self, call: Any) -> None:
         self._call = call
@@ -58,12 +58,12 @@ class Replies:
         return reply
 
     def cancel(self) -> None:
-        """End the call; nothing happens when it is over."""
+        """End the call; has no effect on a call that is over."""
         self._call.cancel()
 
 
 class KernelLink:
-    """The way to the kernels of one process; requests name the one they are for."""
+    """One connection to a process of kernels; every request names its kernel."""
 
     def __init__(self, endpoint: str, token: str | None) -> None:
         self.endpoint = endpoint
@@ -73,18 +73,18 @@ class KernelLink:
         self._stub = services.Stub(self._channel, services.KERNEL)
 
     def generate(self, request: Any, timeout_s: float, span: Span | None = None) -> Replies:
-        """Start an answer; replies come as bytes. What follows from the call follows `span`."""
+        """Start an answer; replies come as bytes. The call becomes a child of `span`."""
         call = self._raw.Generate(request, timeout=timeout_s, metadata=self._with(span))
         return Replies(call)
 
     async def ask(self, request: Any, timeout_s: float, span: Span | None = None) -> bytes:
-        """Ask for a whole answer, as bytes."""
+        """Return a whole answer, as bytes."""
         call = self._raw.Ask(request, timeout=timeout_s, metadata=self._with(span))
         reply: bytes = await call
         return reply
 
     async def score(self, request: Any, timeout_s: float, span: Span | None = None) -> Score:
-        """Ask how likely a text is."""
+        """Return how likely a text is."""
         reply = await self._stub.Score(request, timeout=timeout_s, metadata=self._with(span))
         return Score(nats=reply.nats, num_tokens=reply.num_tokens)
 
@@ -95,7 +95,7 @@ class KernelLink:
     async def token_nats(
         self, request: Any, timeout_s: float, span: Span | None = None
     ) -> FloatArray:
-        """Ask how likely each token of a text is."""
+        """Return the nats of each scored token of a text, shape (T,)."""
         reply = await self._stub.Score(request, timeout=timeout_s, metadata=self._with(span))
         return np.array(reply.token_nats, dtype=np.float64)
 
@@ -103,29 +103,29 @@ class KernelLink:
         return self._metadata if span is None else (*self._metadata, *span.headers)
 
     async def close(self, *, grace_s: float | None) -> None:
-        """Close the connection when its calls have ended, after `grace_s` at the latest."""
+        """Close the connection when its calls have ended, at the latest after `grace_s` seconds."""
         await self._channel.close(grace_s)
 
 
 class KernelLinks:
-    """The ways to all kernels of a table that are up."""
+    """Connections to all kernels of a table that are up."""
 
     def __init__(self, token: str | None, *, grace_s: float) -> None:
-        """Begin without any.
+        """Hold no connection yet.
 
         Args:
-            token: Secret of every call.
+            token: Secret that every call carries; None sends no secret.
             grace_s: Seconds that calls may take to end after their kernel left or moved.
         """
         self._token = token
         self._grace_s = grace_s
         self._links: dict[str, KernelLink] = {}
         self.down: frozenset[str] = frozenset()
-        """Kernels of the table that nobody can reach now."""
+        """Kernels of the table that have no endpoint now."""
         self._num_under_way: Counter[str] = Counter()
 
     def follow(self, table: Table) -> None:
-        """Open the ways that are new and close those that lead nowhere any more."""
+        """Open connections to new endpoints, and close connections to endpoints that are gone."""
         old = {link.endpoint: link for link in self._links.values()}
         endpoints = {site.name: site.endpoint for site in table.sites if site.endpoint is not None}
         links = {
@@ -139,14 +139,14 @@ class KernelLinks:
             begin("closing", link.close(grace_s=self._grace_s))
 
     def get(self, kernel: str) -> KernelLink | None:
-        """Return the way to a kernel; None while it is down."""
+        """Return the connection to a kernel; None while the kernel is down."""
         return self._links.get(kernel)
 
     def to(self, kernel: str) -> KernelLink:
-        """Return the way to a kernel.
+        """Return the connection to a kernel.
 
         Raises:
-            KernelUnavailable: It is down.
+            KernelUnavailable: The kernel is down.
         """
         if kernel not in self._links:
             raise KernelUnavailable(kernel, "its process is restarting")
@@ -169,19 +169,19 @@ class KernelLinks:
         return not self._num_under_way
 
     def crowded(self, depth: int | None) -> frozenset[str]:
-        """Return the kernels with at least `depth` calls under way; None: no number is too many."""
+        """Return the kernels with at least `depth` calls under way; none if `depth` is None."""
         if depth is None:
             return frozenset()
         return frozenset(name for name, num in self._num_under_way.items() if num >= depth)
 
     async def close(self) -> None:
-        """Close all, at once."""
+        """Close all connections at once, without waiting for calls."""
         for link in set(self._links.values()):
             await link.close(grace_s=None)
 
 
 def typed_loss(error: Exception, kernel: str) -> ConstellationError:
-    """Return the error of ours that a failed call to `kernel` stands for."""
+    """Return the typed error for a failed call to `kernel`."""
     if not isinstance(error, grpc.aio.AioRpcError):
         assert isinstance(error, ConstellationError)
         return error

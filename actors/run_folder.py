@@ -1,7 +1,7 @@
-"""What actors leave in the run folder for processes that start later.
+"""Files in the run folder for processes that start later, written whenever the disk allows.
 
-Nobody waits for these files while all is well, so a disk that is full, read-only or gone must not
-keep anybody from working: what cannot be written now is written when it can be.
+No process waits for these files, so a disk that is full, read-only or gone must not stop any
+process: a file that cannot be written now is tried again.
 """
 
 import json
@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 class KeptFiles:
-    """Keeps files of one process on the disk: writes them, and again when they are gone.
+    """Writes files of one process, and writes them again when they were removed.
 
-    `keep` says what a file is to hold, and does no more; `write` is called again and again.
+    `keep` only notes the content of a file; `write` has to be called repeatedly.
     """
 
     def __init__(self) -> None:
@@ -29,13 +29,13 @@ class KeptFiles:
         self._failing: dict[Path, str] = {}
 
     def keep(self, path: Path, content: bytes) -> None:
-        """Have a file hold this from the next `write` on."""
+        """Note the content that the next `write` gives a file."""
         self._wanted[path] = content
 
     def write(self) -> None:
-        """Write what is not on the disk; what fails is logged, counted, and left for the next call.
+        """Write files that changed or are gone; failures are logged, counted and tried again.
 
-        May block as long as the disk does; one thread at a time.
+        Blocks as long as the disk does. One thread at a time may call this.
         """
         for path, content in tuple(self._wanted.items()):
             if self._written.get(path) == content and path.exists():
@@ -58,12 +58,12 @@ class KeptFiles:
 
 
 def as_json(value: object) -> bytes:
-    """Return plain values as what a file of JSON holds."""
+    """Return plain values as the content of a JSON file."""
     return json.dumps(value, indent=1).encode() + b"\n"
 
 
 def last_table(path: Path) -> Table | None:
-    """Return the table that a registry published last; None when it cannot be read."""
+    """Return the table that a registry published last; None when the file cannot be read."""
     if not path.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a deployment is: plain values that every actor receives when it starts or restarts."""
+"""The description of a deployment: plain values that every actor gets when it starts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ def router_member(number: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RouterOptions:
-    """How a router decides and what it takes on; meanings and ranges as in `ServeSettings`.
+    """Options of a router; meanings and ranges as in `ServeSettings`.
 
     Plain values: actors do not import the settings, whose parser would cost each of them 13 MB.
     """
@@ -41,7 +41,7 @@ class RouterOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelOptions:
-    """What a kernel takes on; meanings and ranges as in `KernelSettings`."""
+    """Options of a process of kernels; meanings and ranges as in `KernelSettings`."""
 
     slots: int = 4
     queue_max: int = 64
@@ -56,14 +56,14 @@ class KernelOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RouterDoors:
-    """Where one router listens for clients: chosen once, so that it returns there."""
+    """Where one router listens for clients: fixed, so that a restarted router returns there."""
 
     member: str
     """Actor name."""
     listen: tuple[str, int]
     """Address and port for gRPC."""
     http_listen: tuple[str, int] | None = None
-    """Address and port for HTTP; None serves gRPC only."""
+    """Address and port for HTTP; None means that the router serves gRPC only."""
 
     @property
     def endpoint(self) -> str:
@@ -82,21 +82,21 @@ class DeploymentSpec:
     run_dir: Path
     """Folder of the constellation: state, table, placement, metrics targets."""
     routers: tuple[RouterDoors, ...]
-    """One or more, the first where clients look when they know of one only."""
+    """All routers, one or more; clients that know only one endpoint use the first."""
     router: RouterOptions
     kernel: KernelOptions
     http_connections_max: int = 512
     """HTTP connections that one router holds open."""
     token: str | None = None
-    """Secret of every call, clients' and the routers' own."""
+    """Secret of every call, by clients and between processes; None asks for no secret."""
     tls: ServerTls | None = None
-    """TLS of both doors; calls between our own processes stay on loopback and are plain."""
+    """TLS for clients; calls between processes of the constellation are plain, on loopback."""
     access_log: bool = False
     """Write a line for every request."""
     log_prompts: bool = False
-    """With what was asked in it."""
+    """Whether the access log holds the prompts."""
     tracing: TracingOptions | None = None
-    """Where spans of requests go; None makes none."""
+    """Where spans of requests are sent; None turns tracing off."""
     node_dir: Path | None = None
     """Folder of each machine for logs and weights; None means `run_dir`, as on one machine."""
     host: str = "127.0.0.1"
@@ -107,12 +107,12 @@ class DeploymentSpec:
         return next(doors for doors in self.routers if doors.member == member)
 
     def bind(self, listen: tuple[str, int]) -> Bind:
-        """Return the terms on which clients are let in at a door."""
+        """Return address, secret and TLS of an endpoint for clients."""
         return Bind(host=listen[0], port=listen[1], token=self.token, tls=self.tls)
 
     @property
     def http_url(self) -> str | None:
-        """What OpenAI's clients take as their base URL: the first router's."""
+        """Base URL for OpenAI's clients: that of the first router; None without HTTP."""
         listen = self.routers[0].http_listen
         if listen is None:
             return None
@@ -121,7 +121,7 @@ class DeploymentSpec:
 
     @property
     def internal_bind(self) -> Bind:
-        """Where a kernel listens for routers."""
+        """Address at which a process of kernels listens for routers."""
         return Bind(host=self.host, port=0, token=self.token)
 
     @property
@@ -135,13 +135,13 @@ class DeploymentSpec:
         return NodeFolder(self.run_dir if self.node_dir is None else self.node_dir)
 
     def access_log_path(self, router: str) -> Path:
-        """The access log of a router: access.jsonl of the first, access-2.jsonl of the second."""
+        """Return a router's access log: access.jsonl of the first, access-2.jsonl of the second."""
         return self.node_folder.log_path(router.replace(ROUTER, "access", 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Announcement:
-    """An actor tells the registry where it listens."""
+    """Where an actor listens and what it serves, as the actor says itself."""
 
     member: str
     """Actor name."""
@@ -151,20 +151,20 @@ class Announcement:
     """host:port of its /metrics."""
     pid: int
     node: str
-    """Name of the machine."""
+    """Ray's id of the machine."""
     kernels: tuple[str, ...] = ()
-    """Whom it serves, if it serves kernels."""
+    """Names of the kernels that the process serves; empty for a router."""
     release: int = 0
-    """Number of the release that these kernels are of; 0 for one that serves none."""
+    """Number of the release of these kernels; 0 for a process that serves none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartState:
-    """How processes of members can be started now, as the launcher sees it."""
+    """Whether and how processes of members can be started now, as the launcher found."""
 
     can_start: bool = True
-    """False: Ray's folder is gone, and whoever dies stays away."""
+    """Whether processes can be started; False when Ray's folder is gone."""
     forked: bool | None = None
-    """They are forked from the fork server; None when they are not meant to be."""
+    """Whether processes are forked from the fork server; None when there is none by choice."""
     problem: str = ""
-    """What is wrong, and what follows from it; empty when all is as it should be."""
+    """What is wrong, and the consequence; empty when nothing is."""

@@ -1,7 +1,7 @@
-"""The process behind `constellation up`: holds Ray and the actors until it is told to stop.
+"""The launcher: the process behind `constellation up`, which runs Ray and the actors until stopped.
 
-Run as `python -m cluster.launcher FD < settings.json`. It goes on in the background, reports
-JSON lines on file descriptor FD, {"pid": ...} and then {"endpoint": ...} or {"error": ...}, and
+Run as `python -m cluster.launcher FD < settings.json`. The launcher moves to the background, writes
+JSON lines to file descriptor FD, {"pid": ...} and then {"endpoint": ...} or {"error": ...}, and
 ends on SIGTERM or SIGINT.
 """
 
@@ -52,14 +52,14 @@ from constellation.wire.tls import ServerTls, server_tls
 logger = logging.getLogger("cluster.launcher")  # which runs as __main__
 
 READY_S = 120.0
-"""Seconds all actors may take to come up."""
+"""Seconds that all actors may take to come up."""
 GRACE_S = 5.0
-"""Seconds running requests may take to finish when the constellation stops."""
+"""Seconds that running requests may take to finish when the constellation stops."""
 WATCH_S = 1.0
-"""Seconds between two questions to the registry; it may take as long to answer."""
+"""Seconds between two calls to the registry, and seconds that an answer may take."""
 _PORT_MAX = 65_535
 _NOT_OUR_ADDRESS = frozenset({errno.EADDRNOTAVAIL, socket.EAI_NONAME, socket.EAI_AGAIN})
-"""What the system says of a host that is not this machine."""
+"""Error numbers of the system for an address that is not of this machine."""
 PRELOADED = (
     "actors.kernel.kernel_group",
     "actors.kernel.engines",
@@ -70,8 +70,9 @@ PRELOADED = (
     "constellation.wire.http.gateway",
     "constellation.wire.http.server",
 )
-"""What Ray's workers import for a constellation of our own kernels, but for the modules that define
-actors: these draw a random number, and all workers would go on from it with the same ids."""
+"""Modules that Ray's workers import for a constellation of our own kernels. Modules that define
+actors are left out: defining an actor draws a random number, and all forked workers would continue
+from the same state and draw the same ids."""
 
 
 def kernels_of(artifacts: Path) -> tuple[str, ...]:
@@ -119,12 +120,12 @@ def _spec(settings: Settings) -> Any:
 
 
 def ports_of(settings: Settings) -> tuple[list[int], list[int | None]]:
-    """Return every router's ports for gRPC and for HTTP that the configuration means.
+    """Return every router's configured ports for gRPC and for HTTP.
 
-    A 0 lets the system choose; None is no HTTP.
+    Port 0 lets the system choose; None means no HTTP.
 
     Raises:
-        ConfigError: They would go beyond the last port, or both doors want the same.
+        ConfigError: A port would be beyond the last one, or gRPC and HTTP want the same port.
     """
     serve = settings.serve
     ports = _ports_from(serve.port, serve.routers, "serve.port")
@@ -154,10 +155,10 @@ def _ports_from(first: int, count: int, key: str) -> list[int]:
 
 
 def tls_of(security: SecuritySettings) -> ServerTls | None:
-    """Return what the doors show and ask for, or None for plain text.
+    """Return the TLS of endpoints for clients; None for plain text.
 
     Raises:
-        ConfigError: A file is missing, or is not what it should be.
+        ConfigError: A file is missing, or is no certificate or key.
     """
     files = (security.certificate, security.key, security.client_ca)
     # Actors run in another folder.
@@ -168,10 +169,10 @@ def tls_of(security: SecuritySettings) -> ServerTls | None:
 
 
 def tracing_of(settings: TracingSettings) -> TracingOptions | None:
-    """Return where spans go, or None for nowhere.
+    """Return where spans are sent; None turns tracing off.
 
     Raises:
-        ConfigError: The endpoint is no URL, or the packages are missing.
+        ConfigError: The endpoint is no URL, or packages are missing.
     """
     if settings.endpoint is None:
         return None
@@ -180,12 +181,12 @@ def tracing_of(settings: TracingSettings) -> TracingOptions | None:
 
 
 def free_ports(settings: Settings) -> tuple[list[int], list[int | None]]:
-    """Return ports for gRPC and for HTTP, one each for every router, where nobody listens.
+    """Return free ports for gRPC and for HTTP, one each for every router.
 
-    They are chosen here, once, so that a router that restarts comes back where its clients look.
+    Ports are chosen once, so that a router that restarts listens where its clients expect it.
 
     Raises:
-        DeploymentError: Somebody listens at a port that was asked for.
+        DeploymentError: A configured port is in use.
         ConfigError: As for `ports_of`.
     """
     ports, http_ports = ports_of(settings)
@@ -202,7 +203,7 @@ def free_ports(settings: Settings) -> tuple[list[int], list[int | None]]:
 
 @contextmanager
 def _listening(host: str, port: int, flag: str) -> Iterator[int]:
-    """Hold a port, one that the system chooses for 0, and return it."""
+    """Listen at a port while the context lasts, and return the port; 0 lets the system choose."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         server = socket.create_server((host, port), family=family)
@@ -222,7 +223,7 @@ def _way_out(error: OSError, flag: str) -> str:
 
 
 def hold(settings: Settings, address: str | None, report: Any, stop: threading.Event) -> None:
-    """Start the constellation, report its endpoint, watch over it until `stop` is set."""
+    """Start the constellation, report its endpoint, and supervise it until `stop` is set."""
     preloaded = PRELOADED if settings.cluster.fork_workers else ()
     ray_running: AbstractContextManager[OwnRay | None] = (
         local_ray(num_cpus=0, dashboard=False, preloaded=preloaded)
@@ -234,8 +235,8 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
     spec = _spec(settings)
     metrics = MetricsDoor()
     with metrics.open(settings), ray_running as own:
-        # Ray has put handlers of its own in the place of ours, which write the trace of a crash
-        # into the log, and leave it to us to end all the same.
+        # Ray has replaced our signal handlers by handlers that write a trace of the crash into the
+        # log and do not end the process.
         stop_on_signals(stop)
         from actors import _ray
         from actors.registry.process import RegistryActor
@@ -252,7 +253,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
             _wait_until_ready(registry, own)
             if own is not None:
                 check_loopback(ADVICE, open_ports=_open_ports(spec))
-            # A router's own word is where it answers heartbeats, which TLS makes another place.
+            # Not the announced endpoints: with TLS a router answers heartbeats at another port.
             endpoints = tuple(doors.endpoint for doors in spec.routers)
             state = RunState(
                 pid=os.getpid(),
@@ -289,7 +290,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
 
 
 def _clear(spec: Any) -> None:
-    """Remove what an earlier constellation left: its table names processes that are long gone."""
+    """Remove the files of an earlier constellation, whose table names processes that are gone."""
     for path in (
         spec.run_folder.table_path,
         spec.run_folder.members_path,
@@ -305,7 +306,7 @@ def _wait_until_ready(registry: Any, own: OwnRay | None) -> None:
     """Wait until all members are up.
 
     Raises:
-        DeploymentError: They do not come up; with what processes said on their standard error.
+        DeploymentError: Members do not come up; with the last lines on their standard error.
     """
     from actors import _ray
 
@@ -314,14 +315,14 @@ def _wait_until_ready(registry: Any, own: OwnRay | None) -> None:
     except DeploymentError as error:
         said = [] if own is None else last_error_lines(own.folder)
         logger.error("did not come up", extra={"reason": str(error), "said": said})
-        # What could not start has said why; who was silent may have died before it could.
+        # A member that could not start has said why; a silent one may have died before.
         if said and " did not start: " not in str(error):
             raise DeploymentError(f"{error}; the last that a process said: {said[0]}") from error
         raise
 
 
 def _open_ports(spec: Any) -> set[int]:
-    """Return the ports at which routers answer clients of other machines, if they are to."""
+    """Return the ports at which routers are meant to answer clients of other machines."""
     doors = {
         each for router in spec.routers for each in (router.listen, router.http_listen) if each
     }
@@ -329,18 +330,18 @@ def _open_ports(spec: Any) -> set[int]:
 
 
 def stop_on_signals(stop: threading.Event) -> None:
-    """Let SIGTERM and SIGINT set `stop`, and nothing else; for the main thread."""
+    """Have SIGTERM and SIGINT only set `stop`; call this on the main thread."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
 
 def _alive(process: psutil.Process) -> Callable[[], bool]:
-    """Return what says whether a process of ours has not ended."""
+    """Return a function that returns whether a process still runs."""
     return lambda: process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def main() -> None:
-    """Read settings from standard input, go to the background, run, report on the descriptor."""
+    """Read settings from standard input, move to the background, run, and report."""
     request = json.loads(sys.stdin.read())
     keep_others_from_writing()
     if os.fork():
@@ -355,7 +356,7 @@ def main() -> None:
         report({"pid": os.getpid()})
         settings = Settings(**request["settings"])
         set_up_logging(settings.run_dir / "logs" / "launcher.jsonl")
-        raise_open_files()  # what starts from here on inherits it
+        raise_open_files()  # processes that start from here on inherit the limit
         stop = threading.Event()
         stop_on_signals(stop)
         try:
@@ -363,7 +364,7 @@ def main() -> None:
         except (ConstellationError, OSError) as error:
             logger.error("not started, or ended", extra={"reason": str(error)})
             sys.stderr.write(f"{error}\n")
-            with suppress(OSError):  # nobody waits any more
+            with suppress(OSError):  # the command that waited has ended
                 report({"error": str(error)})
             raise SystemExit(1) from error
 

@@ -19,21 +19,21 @@ from constellation.settings import Settings, child_environment, read_token
 from constellation.wire.channel import Bind
 
 STOP_S = 30.0
-"""Seconds the launcher may take to stop before it is killed."""
+"""Seconds that the launcher may take to stop before the launcher is killed."""
 
 
 def start(settings: Settings, *, address: str | None = None) -> RunState:
-    """Start a constellation in the background and wait until it answers.
+    """Start a constellation in the background and wait until the constellation answers.
 
     Args:
         settings: The whole configuration.
-        address: A running Ray cluster to join; None starts a Ray of our own on loopback.
+        address: A running Ray cluster to join; None starts Ray on loopback.
 
     Raises:
-        DeploymentError: One runs already, or it did not come up; names the log.
-        ConfigError: The address to listen on needs a token, or there is no compiler and one is
-            wanted.
-        ArtifactError: Nothing was trained yet, or a file is damaged.
+        DeploymentError: A constellation runs already, or did not come up; names the log.
+        ConfigError: The address to listen on needs a token, or `kernel.compile` is on and there is
+            no compiler.
+        ArtifactError: The artifacts hold no release, or a file is damaged.
     """
     already = running(settings.run_dir)
     if already is not None:
@@ -52,7 +52,7 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
     check_room(settings)
     log_folder = settings.run_dir / "logs"
     try:
-        # Only its user reads logs, unless somebody opened the folder to others before.
+        # Only its user may read the logs; the mode of an existing folder is kept.
         log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         message = _spawn(settings, address, log_folder / "launcher.log")
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -84,10 +84,10 @@ def _spawn(settings: Settings, address: str | None, log: Path) -> dict[str, str]
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """Return the environment of the launcher, and of all processes below it.
+    """Return the environment of the launcher and of all processes that it starts.
 
-    What `torch.compile` makes is code that later starts load. By default it lies under a name that
-    anybody can guess among the temporary files, where another user could put his own first.
+    Later starts load the code that `torch.compile` makes. By default that code lies under a name
+    that can be guessed among the temporary files, where another user could put other code first.
     """
     compiled = settings.run_dir.resolve() / "compiled"
     return child_environment(
@@ -96,7 +96,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 def _run_launcher(request: str, environment: dict[str, str], writer: int, log: Path) -> int:
-    """Run the launcher until it forks itself away, which is at once; return its exit code."""
+    """Run the launcher until it has moved to the background; return the exit code."""
     try:
         with log.open("ab") as output:
             return subprocess.run(
@@ -114,7 +114,7 @@ def _run_launcher(request: str, environment: dict[str, str], writer: int, log: P
 
 
 def _said(log: Path, num_before: int) -> str:
-    """Return the last line that the launcher wrote after so many bytes, for the end of an error."""
+    """Return the last line that the launcher wrote after `num_before` bytes, for an error."""
     try:
         lines = log.read_bytes()[num_before:].decode(errors="replace").strip().splitlines()
     except OSError:
@@ -123,10 +123,10 @@ def _said(log: Path, num_before: int) -> str:
 
 
 def stop(run_dir: Path) -> RunState:
-    """Stop the constellation that runs from `run_dir`; return what it was.
+    """Stop the constellation that runs from `run_dir`; return its last state.
 
     Raises:
-        DeploymentError: Nothing runs there.
+        DeploymentError: No constellation runs there.
     """
     state = require_running(run_dir)
     process = os.pidfd_open(state.pid)

@@ -1,4 +1,4 @@
-"""The life of actors when kernels join and leave: start them, let them finish, end them."""
+"""Start, drain and end actors when kernels join and leave."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from constellation.errors import ArtifactError, GrowthRefused
 logger = logging.getLogger(__name__)
 
 START_S = 60.0
-"""Seconds a new kernel may take to load and announce itself."""
+"""Seconds that a new kernel may take to load and announce itself."""
 
 GONE_S = 10.0
 """Seconds that Ray may take to forget the name of a process that has ended."""
@@ -23,20 +23,20 @@ GONE_S = 10.0
 async def start_kernel(
     spec: DeploymentSpec, member: str, process: KernelCalls | None, name: str, release: int
 ) -> tuple[KernelCalls, Announcement]:
-    """Let a process serve a kernel that was placed there; nobody is told of it yet.
+    """Have a process serve a kernel that was placed there; no table names the kernel yet.
 
     Args:
         spec: Of the deployment.
-        member: The process.
+        member: Name of the process.
         process: Its calls; None starts it.
-        name: Of the kernel.
+        name: Name of the kernel.
         release: Number of the release that the kernel is loaded from.
 
     Returns:
         The calls of the process, and where it listens and what it serves now.
 
     Raises:
-        GrowthRefused: It did not come up.
+        GrowthRefused: The process or the kernel did not come up.
     """
     try:
         async with asyncio.timeout(START_S):
@@ -65,9 +65,9 @@ async def withdraw(
 
     Args:
         spec: Of the deployment.
-        member: The process.
+        member: Name of the process.
         process: Its calls when it serves other kernels too; None ends it.
-        name: Of the kernel.
+        name: Name of the kernel.
     """
     if process is None:
         await remove(spec, member)
@@ -99,7 +99,7 @@ async def drain_process(spec: DeploymentSpec, member: str, process: MemberCalls)
 
 
 async def remove(spec: DeploymentSpec, member: str) -> None:
-    """End an actor for good and wait until its name is free again."""
+    """End an actor for good and wait until the name of the actor is free again."""
     _ray.remove(member, spec.namespace)
     for _ in range(round(GONE_S / 0.05)):
         if not _ray.exists(member, spec.namespace):

@@ -1,4 +1,4 @@
-"""Heartbeats: the registry's question to every member, over gRPC, whether it still answers."""
+"""Heartbeats: gRPC calls by which the registry checks that every member still answers."""
 
 from typing import Any
 
@@ -14,26 +14,26 @@ ANSWER_S = 1.0
 
 
 class Heartbeats:
-    """Asks members; keeps a connection to each."""
+    """Sends heartbeats to members, over one connection to each."""
 
     def __init__(self, token: str | None) -> None:
         self._metadata = channel.credentials(token)
         self._channels: dict[str, tuple[str, grpc.aio.Channel]] = {}
 
     async def router(self, member: str, endpoint: str) -> None:
-        """Ask a router whether it is well.
+        """Check that a router answers.
 
         Raises:
-            grpc.aio.AioRpcError: It did not answer in time, or nobody is there.
+            grpc.aio.AioRpcError: The member did not answer in time, or does not listen.
         """
         stub = health_pb2_grpc.HealthStub(self._channel(member, endpoint))
         await stub.Check(health_pb2.HealthCheckRequest(), timeout=ANSWER_S)
 
     async def kernels(self, member: str, endpoint: str) -> tuple[KernelDescription, ...]:
-        """Ask a process how its kernels are.
+        """Return what a process says of its kernels.
 
         Raises:
-            grpc.aio.AioRpcError: It did not answer in time, or nobody is there.
+            grpc.aio.AioRpcError: The member did not answer in time, or does not listen.
         """
         stub = services.Stub(self._channel(member, endpoint), services.KERNEL)
         request = services.request_class(services.KERNEL, "DescribeAll")()
@@ -41,7 +41,7 @@ class Heartbeats:
         return tuple(description_from_message(each) for each in reply.kernels)
 
     async def forget(self, member: str) -> None:
-        """Close the connection to a member that has left, after its last answer."""
+        """Close the connection to a member that has left, after the member's last answer."""
         known = self._channels.pop(member, None)
         if known is not None:
             await known[1].close(ANSWER_S)

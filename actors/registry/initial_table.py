@@ -1,4 +1,4 @@
-"""The table that a registry begins with: that of a release, with a version after all before it."""
+"""The first table of a registry: that of the served release, with a version above all before."""
 
 import logging
 from dataclasses import replace
@@ -18,18 +18,19 @@ def table_of(spec: DeploymentSpec, release: Release) -> Table:
     """Return the table of a release, without endpoints.
 
     Raises:
-        ArtifactError: It is damaged.
+        ArtifactError: The table is damaged.
     """
     return ReleaseStore(spec.artifacts).table(release)
 
 
 def first_table(spec: DeploymentSpec, *, restarts: bool) -> Table:
-    """Return the table that a registry begins with; versions only ever rise.
+    """Return the first table of a registry, with a higher version than the last table.
 
     Args:
         spec: Of the deployment.
-        restarts: Whether processes serve that a registry before this one has started: their table
-            is gone on with, from the run folder when the artifacts cannot be read.
+        restarts: Whether processes serve that an earlier registry has started. Then the table is
+            that of the release they serve, or, when the artifacts cannot be read, the last table in
+            the run folder.
 
     Raises:
         ArtifactError: There is no release, or a file of it is damaged.

@@ -37,9 +37,9 @@ class Members:
         """Create the actors that are not there yet.
 
         Args:
-            spec: Of the deployment.
+            spec: The deployment.
             placement: Which members serve which kernels.
-            on_change: Called when somebody was lost, or could not start.
+            on_change: Called when a member was lost, or could not start.
         """
         self._spec = spec
         self._on_change = on_change
@@ -47,9 +47,9 @@ class Members:
         self._heartbeats = Heartbeats(spec.token)
         self._health: dict[str, KernelHealth] = {}
         self.announcements: dict[str, Announcement] = {}
-        """Member -> where it listens, as it said itself."""
+        """Member -> its last announcement."""
         self.failures: dict[str, str] = {}
-        """Member or kernel -> why it could not start, when it could not the last time."""
+        """Member or kernel -> why its last start failed; absent when the start succeeded."""
         self.placement = placement
         """Which members serve which kernels."""
         names = [doors.member for doors in spec.routers]
@@ -70,11 +70,11 @@ class Members:
 
     @staticmethod
     def are_there(spec: DeploymentSpec) -> bool:
-        """Return whether a registry before this one has started members."""
+        """Return whether an earlier registry has started members."""
         return bool(set(_ray.members(spec.namespace)) - {_ray.REGISTRY, _ray.MAKER})
 
     def strays(self) -> dict[str, MemberCalls]:
-        """Return actors that were joining or leaving when the registry before this one died."""
+        """Return actors that were joining or leaving when an earlier registry died."""
         known = {_ray.REGISTRY, _ray.MAKER, *self.all}
         names = sorted(set(_ray.members(self._spec.namespace)) - known)
         found = {name: _ray.find(MemberCalls, name, self._spec.namespace) for name in names}
@@ -200,12 +200,12 @@ class Members:
         return tuple(name for names in self.placement.processes.values() for name in names)
 
     def state(self, member: str) -> Member:
-        """Return what is known of a member."""
+        """Return the state of a member."""
         return self._supervisor.members[member]
 
     @property
     def states(self) -> tuple[Member, ...]:
-        """What is known of all, the routers first."""
+        """States of all members, the routers first."""
         return tuple(self._supervisor.members.values())
 
     def described(self) -> dict[str, dict[str, object]]:
@@ -284,7 +284,7 @@ class Members:
         try:
             await self._ask(member, endpoint)
         except grpc.aio.AioRpcError as error:
-            if member in self.all:  # it may have left meanwhile
+            if member in self.all:  # the member may have left meanwhile
                 self._note_silence(member, endpoint, error)
         else:
             if member in self.all:
@@ -298,7 +298,7 @@ class Members:
             self.failures[member] = reason = await _death_reason(self.all[member])
             logger.error("member did not start", extra={"member": member, "reason": reason})
             self._on_change()
-        if member in self.all:  # it may have left meanwhile
+        if member in self.all:  # the member may have left meanwhile
             for command in self._supervisor.ended(member, now_s=time.monotonic()):
                 del self.failures[member]
                 self._restart(command)
@@ -310,7 +310,7 @@ class Members:
         described = await self._heartbeats.kernels(member, endpoint)
         placed = self.placement.processes.get(member, ())
         for each in described:
-            if each.name in placed:  # it may have left meanwhile
+            if each.name in placed:  # the member may have left meanwhile
                 self._health[each.name] = KernelHealth(
                     name=each.name,
                     up=True,
@@ -325,7 +325,7 @@ class Members:
     def _note_silence(self, member: str, endpoint: str, error: grpc.aio.AioRpcError) -> None:
         now_s = time.monotonic()
         at = self.announcements[member]
-        # A process that hangs does not even greet a new connection, which ends like a refused one.
+        # A new connection to a process that hangs ends like a refused one.
         gone = error.code() is grpc.StatusCode.UNAVAILABLE and not _ray.is_alive(at.pid, at.node)
         if gone:
             if self._supervisor.refused(member, endpoint, now_s=now_s):

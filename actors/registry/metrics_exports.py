@@ -1,4 +1,4 @@
-"""What the registry shows of the constellation: its metrics, and where all others' are."""
+"""Metrics of the registry, and the list of all processes' metrics endpoints."""
 
 from collections.abc import Iterable, Mapping
 from math import nan
@@ -14,7 +14,7 @@ from constellation.telemetry.metrics import RegistryMetrics, serve_metrics
 
 
 class Exports:
-    """Metrics of the registry, and the list by which Prometheus finds every process."""
+    """Sets the registry's metrics and lists the targets that Prometheus scrapes."""
 
     def __init__(self, spec: DeploymentSpec) -> None:
         self._metrics = RegistryMetrics(CollectorRegistry())
@@ -22,7 +22,7 @@ class Exports:
         self._counted: dict[str, int] = {}  # restarts already in the metric
 
     def describe(self, table: Table) -> None:
-        """Show how far the kernels' basins lie apart, and what was measured of each."""
+        """Set the metrics of a release: spread of the basins, and the gauges of each kernel."""
         basin_NK = np.stack([site.basin_K for site in table.sites])
         distance_NN = pairwise_distances(basin_NK, basin_NK)
         pairs = len(basin_NK) * (len(basin_NK) - 1)
@@ -34,7 +34,7 @@ class Exports:
                 self._metrics.arrived.labels(site.name).set(site.arrived)
 
     def count(self, table_version: int, kernels: Mapping[str, KernelHealth]) -> None:
-        """Show the table's version, who is up, and how often each was restarted."""
+        """Set the table's version, which kernels are up, and the number of their restarts."""
         self._metrics.table_version.set(table_version)
         for kernel, health in kernels.items():
             self._metrics.up.labels(kernel).set(health.up)
@@ -43,17 +43,17 @@ class Exports:
             self._counted[kernel] = health.num_restarts
 
     def show_starts(self, starts: StartState) -> None:
-        """Show whether processes can be started, and whether they are forked as they should be."""
+        """Set whether processes can be started, and whether the fork server works."""
         self._metrics.can_start.set(starts.can_start)
         self._metrics.fork_server_up.set(nan if starts.forked is None else starts.forked)
 
     def forget(self, kernel: str) -> None:
-        """Show a kernel that has left no more."""
+        """Remove the metrics of a kernel that has left."""
         self._counted.pop(kernel, None)
         self._metrics.forget(kernel)
 
     def targets(self, announcements: Iterable[Announcement]) -> list[dict[str, object]]:
-        """Return the list of every process's /metrics as Prometheus' file_sd reads it."""
+        """Return the /metrics of every process in the form that Prometheus' file_sd reads."""
         return [
             {"targets": [endpoint], "labels": {"member": name}}
             for name, endpoint in sorted(self.endpoints(announcements).items())

@@ -1,8 +1,8 @@
-"""What the registry writes into the run folder, for processes that start later.
+"""Files that the registry writes into the run folder, for processes that start later.
 
-It is written beside what the registry does, never before: routers learn of a change from the
-registry, and wait for no disk. A folder that was removed, or had no room, is made whole again as
-soon as that can be.
+Files are written in the background: routers learn of a change from the registry's messages, and
+wait for no disk. When the folder was removed, or its disk was full, all files are written again as
+soon as the disk allows.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from constellation.records import Table
 from constellation.wire.table_file import pack_table
 
 LOOK_S = 0.5
-"""Seconds between two looks whether all files are there; changes are written at once."""
+"""Seconds between two checks that all files exist; changes are written at once."""
 
 
 class Persistence:
@@ -30,7 +30,7 @@ class Persistence:
         self._writing = asyncio.Lock()
 
     def keep_placement(self, placed: Placed) -> None:
-        """Have a process that starts find there which kernels it serves, of which release."""
+        """Have the placement written: a process that starts reads which kernels to serve."""
         self._files.keep(self._spec.run_folder.placement_path, pack_placement(placed))
         self._changed.set()
 
@@ -40,19 +40,19 @@ class Persistence:
         members: Iterable[Remembered],
         targets: Iterable[Mapping[str, object]],
     ) -> None:
-        """Have a router that starts find the table, a registry the members, Prometheus all."""
+        """Have the table, the members and the metrics targets written."""
         self._files.keep(self._spec.run_folder.table_path, pack_table(table))
         self._files.keep(self._spec.run_folder.members_path, pack_members(members))
         self._files.keep(self._spec.run_folder.targets_path, as_json(list(targets)))
         self._changed.set()
 
     async def write(self) -> None:
-        """Write what is not on the disk; what cannot be written is left for later."""
+        """Write the files that changed; files that cannot be written are tried again later."""
         async with self._writing:
             await asyncio.to_thread(self._files.write)
 
     async def write_next(self) -> None:
-        """Wait for a change, or for the time of the next look, and write."""
+        """Wait for a change, or until the next check is due, and write."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_S):
                 await self._changed.wait()

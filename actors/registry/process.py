@@ -7,18 +7,19 @@ the actors by name and goes on.
 
 What is served is one release, also when any process dies at any moment:
 
-- A router routes by a table and by the coordizer of the same release, or goes on as before.
-- Until `current` names a release, nobody is told of it, and what was loaded for it is dropped.
-- From then on this registry, and the next one if this one dies, leads all processes to it:
-  kernels take it, the placement says so, and only then the table that names it is published.
-- A process that starts again loads what the placement says; where that is not what is served, the
-  registry finds out from its announcement and has it take the served release.
+- A router routes by a table and by the coordizer of the same release, or continues as before.
+- Until `current` names a release, no table names the release, and what was loaded for it is dropped
+  when the switch fails.
+- From then on this registry, and the next one if this one dies, switches all processes to the
+  release: kernels take it, the placement names it, and only then a table of the release is
+  published.
+- A process that restarts loads the release that the placement names. When that is not the served
+  release, the registry learns so from the announcement and has the process take the served one.
 """
 
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -30,15 +31,13 @@ from actors.background_tasks import begin, repeat
 from actors.placement_file import Placed, read_placement
 from actors.registry import actor_lifecycle, release_access
 from actors.registry.drain import Draining
-from actors.registry.heartbeat import ANSWER_S
 from actors.registry.initial_table import first_table, table_of
 from actors.registry.members import Members
 from actors.registry.metrics_exports import Exports
 from actors.registry.persistence import Persistence
+from actors.registry.publisher import Publisher
 from actors.registry.release_process import make_apart
 from actors.registry.reload import forget, load_beside, prepare_routers, take
-from actors.registry.table_broadcast import TableBroadcast
-from actors.registry_messages import Snapshot
 from actors.spec import Announcement, DeploymentSpec, StartState
 from constellation.errors import (
     ArtifactError,
@@ -57,10 +56,10 @@ from constellation.telemetry.logs import set_up_logging
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.5
-"""Seconds between two rounds of questions."""
+"""Seconds between two rounds of heartbeats."""
 
 FOLLOW_S = 60.0
-"""Seconds for which a registry that starts tries to serve the current release."""
+"""Seconds during which a registry that starts tries to serve the current release."""
 
 
 class RegistryProcess:
@@ -69,33 +68,31 @@ class RegistryProcess:
     async def __init__(self, spec: DeploymentSpec) -> None:  # type: ignore[misc]
         set_up_logging(spec.node_folder.log_path(_ray.REGISTRY))
         self._spec = spec
-        self._starts = StartState()
         self._draining = Draining(spec)
-        self._published = asyncio.Event()
         self._changing = asyncio.Lock()
         self._files = Persistence(spec)
         self._ahead: dict[str, int] = {}
         restarts = Members.are_there(spec)
-        self._table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
+        table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
         current = await asyncio.to_thread(release_access.current_number, spec)
-        self._broadcast = TableBroadcast(time.monotonic, self._publish_after)
         self._exports = Exports(spec)
-        self._exports.describe(self._table)
-        names = [site.name for site in self._table.sites]
+        self._exports.describe(table)
+        names = [site.name for site in table.sites]
         placement = read_placement(spec).placement.fitted(names)
-        # Written first: a process that starts finds its kernels there.
-        self._files.keep_placement(Placed(placement=placement, release=self._served))
+        # Written first: a process that starts reads its kernels there.
+        self._files.keep_placement(Placed(placement=placement, release=table.release))
         await self._files.write()
-        self._members = Members(spec, placement, self._publish)
+        self._members = Members(spec, placement, self._note_lost)
+        self._publisher = Publisher(table, self._members, self._files, self._exports)
         for member, process in self._members.strays().items():
             self._draining.drain_process(member, process)
         if await self._members.find_survivors():
-            # All at once: one by one would take the others from the routers' tables meanwhile.
-            self._publish()
-            # What was loaded for a switch that nobody finishes any more.
+            # All at once: one by one would take the other members from the routers' tables.
+            self._publisher.publish()
+            # Drop what was loaded for a switch that will not be finished.
             begin("leftovers", forget(self._members.processes_of(self._members.kernels)))
         if current not in (None, self._served):
-            begin("switch", self._follow_current())  # before anybody is put back
+            begin("switch", self._follow_current())  # before any process is reloaded
         for announcement in self._members.announcements.values():
             self._agree(announcement)
         self._watch = begin("supervision", repeat("heartbeats", self._check_all, HEARTBEAT_S))
@@ -104,43 +101,43 @@ class RegistryProcess:
     @property
     def _served(self) -> int:
         """Number of the release that is served."""
-        return self._table.release
+        return self._publisher.table.release
 
     async def announced(self, announcement: Announcement) -> None:
         """Note where an actor listens: called by the actor when it has started."""
         if self._members.note(announcement):
-            self._publish()
+            self._publisher.publish()
             self._agree(announcement)
 
     async def ready(self) -> dict[str, Any]:
         """Wait until every member is up; return what `state` returns.
 
         Raises:
-            DeploymentError: One of them could not start; says why.
+            DeploymentError: A member could not start; the message says why.
         """
         while not self._is_whole:
             for name, reason in self._members.failures.items():
                 raise DeploymentError(f"{name} did not start: {reason}")
-            self._published.clear()
-            await self._published.wait()
+            self._publisher.published.clear()
+            await self._publisher.published.wait()
         return await self.state()
 
     @property
     def _is_whole(self) -> bool:
-        served = all(site.endpoint is not None for site in self._table.sites)
+        served = all(site.endpoint is not None for site in self._publisher.table.sites)
         return served and all(m.state is State.UP for m in self._members.states)
 
     async def state(self, starts: StartState | None = None) -> dict[str, Any]:
         """Return endpoints and processes of all members.
 
         Args:
-            starts: How processes can be started now; None: as before.
+            starts: How processes can be started now; None means as before.
         """
         if starts is not None:
-            self._starts = starts
+            self._publisher.start_problem = starts.problem
             self._exports.show_starts(starts)
         return {
-            "table_version": self._table.version,
+            "table_version": self._publisher.table.version,
             "registry_pid": os.getpid(),
             "node": _ray.node_name(),
             "metrics": self._exports.endpoints(self._members.announcements.values()),
@@ -153,9 +150,9 @@ class RegistryProcess:
         Answers under way finish as they began.
 
         Raises:
-            GrowthRefused, ReloadRefused, UnknownKernel, IncompatibleKernels: It cannot be done.
-            KernelUnavailable: A kernel that is to take other weights is down; it would load them
-                alone.
+            GrowthRefused, ReloadRefused, UnknownKernel, IncompatibleKernels: The change cannot be
+                made.
+            KernelUnavailable: A kernel that has to load other weights is down.
         """
         async with self._changing:
             try:
@@ -165,7 +162,7 @@ class RegistryProcess:
             return await self._switch_to(release)
 
     async def _release_for(self, change: Change) -> Release:
-        """Return the release that a change leads to, made if it is not there yet."""
+        """Return the release that a change leads to; make the release if it does not exist."""
         spec, served = self._spec, self._served
         if isinstance(change, RollBack):
             return await asyncio.to_thread(release_access.earlier_release, spec, served, change)
@@ -177,7 +174,7 @@ class RegistryProcess:
         return await asyncio.to_thread(release_access.written_release, spec, version)
 
     async def _follow_current(self) -> None:
-        """Serve the current release, which a registry before this one did not live to serve."""
+        """Serve the current release, to which an earlier registry did not finish switching."""
         reason = ""
         for _ in range(round(FOLLOW_S / HEARTBEAT_S)):
             try:
@@ -195,22 +192,24 @@ class RegistryProcess:
         logger.error("the current release is not served", extra=facts)
 
     async def _switch_to(self, release: Release) -> Changed:
-        """Serve a release: load beside what serves, then let it be current, then switch.
+        """Serve a release: load it beside what serves, make it current, then switch to it.
 
-        Until it is current nothing has changed for callers, and whatever fails is undone.
+        Until the release is current, nothing has changed for callers, and failures are undone.
         """
-        steps = await asyncio.to_thread(release_access.steps_to, self._spec, self._table, release)
+        steps = await asyncio.to_thread(
+            release_access.steps_to, self._spec, self._publisher.table, release
+        )
         reloading = self._members.processes_of(steps.reloaded)
         table = await self._load(release, steps, reloading)
         taken = {each.member: each for each in await take(reloading, release.version)}
         for member, announcement in taken.items():
             self._members.adopt(reloading[member], announcement)
-        self._table = replace(table, version=self._table.version)
+        self._publisher.table = replace(table, version=self._publisher.table.version)
         leaving = [self._forget(name) for name in steps.left]
         self._ahead.clear()
         await self._place(self._members.placement)
-        self._exports.describe(self._table)
-        await self._publish_and_wait()
+        self._exports.describe(self._publisher.table)
+        await self._publisher.publish_and_wait()
         for leave in leaving:
             await leave()
         for member, announcement in tuple(self._members.announcements.items()):
@@ -219,7 +218,7 @@ class RegistryProcess:
                 self._agree(announcement)
         changed = Changed(
             release=release.version,
-            table_version=self._table.version,
+            table_version=self._publisher.table.version,
             joined=steps.joined,
             left=steps.left,
             reloaded=steps.reloaded,
@@ -230,7 +229,7 @@ class RegistryProcess:
     async def _load(
         self, release: Release, steps: Steps, reloading: dict[str, KernelCalls]
     ) -> Table:
-        """Load a release beside what serves and make it current, or undo all; return its table."""
+        """Load a release and make it current, or undo everything; return the release's table."""
         before = self._members.placement
         await asyncio.to_thread(release_access.fetch, self._spec, release)
         table = await asyncio.to_thread(table_of, self._spec, release)
@@ -245,18 +244,18 @@ class RegistryProcess:
             await self._withdraw(steps.joined, before)
             with suppress(ConstellationError):
                 # Routers drop the coordizer of the other release.
-                await prepare_routers(self._members.routers, self._table)
+                await prepare_routers(self._members.routers, self._publisher.table)
             raise
         return table
 
     async def _start(self, name: str, release: int) -> None:
-        """Place a kernel and have its process serve it; no table names it yet."""
+        """Place a kernel and have a process serve it; no table names the kernel yet."""
         after = self._members.placement.joined(name)
         member = after.of(name)
         await self._draining.wait_for(name, member)  # a namesake finishes its last answers
         if member not in self._members.processes:
             self._ahead[member] = release
-        # Written first: a process that dies meanwhile starts again with its kernels.
+        # Written first: a process that dies meanwhile restarts with its kernels.
         await self._place(after)
         process, announcement = await actor_lifecycle.start_kernel(
             self._spec, member, self._members.processes.get(member), name, release
@@ -264,7 +263,7 @@ class RegistryProcess:
         self._members.adopt(process, announcement)
 
     async def _withdraw(self, names: Iterable[str], before: Placement) -> None:
-        """Undo `_start` for kernels that were started or were to be."""
+        """Undo `_start` for kernels, whether they were started or not."""
         placed, started = self._members.placement, self._members.kernels
         self._ahead.clear()
         await self._place(before)
@@ -279,7 +278,7 @@ class RegistryProcess:
             await actor_lifecycle.withdraw(self._spec, member, process, name)
 
     async def _place(self, placement: Placement) -> None:
-        """Let processes that start serve these kernels."""
+        """Write the placement, by which processes that start choose their kernels."""
         self._members.placement = placement
         placed = Placed(placement=placement, release=self._served, ahead=dict(self._ahead))
         self._files.keep_placement(placed)
@@ -300,9 +299,10 @@ class RegistryProcess:
         return leave
 
     def _agree(self, announcement: Announcement) -> None:
-        """Have a process serve the kernels that are placed there, of the served release, alone.
+        """Have a process serve exactly the kernels that are placed there, of the served release.
 
-        Others were leaving as somebody started again; it lacks some when it could not read where.
+        A process serves other kernels when they were leaving while it or the registry restarted,
+        and lacks kernels when it could not read the placement.
         """
         member = announcement.member
         for kernel in self._members.unplaced(announcement):
@@ -312,7 +312,7 @@ class RegistryProcess:
             begin("completion", self._complete(member))
 
     async def _complete(self, member: str) -> None:
-        """Let a process serve the kernels that it lacks, and all of the release that is served."""
+        """Have a process serve the kernels that it lacks, and the served release, with retries."""
         for _ in range(round(FOLLOW_S / HEARTBEAT_S)):
             async with self._changing:
                 if member not in self._members.processes or await self._put_right(member):
@@ -320,7 +320,7 @@ class RegistryProcess:
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _put_right(self, member: str) -> bool:
-        """Do that once; return whether the process answered, which it does not while it starts."""
+        """Try `_complete` once; return whether the process answered, as it does once it started."""
         process, release = self._members.processes[member], self._served
         taken = await take({member: process}, release)
         for announcement in taken:
@@ -337,62 +337,21 @@ class RegistryProcess:
                 self._members.failures.pop(kernel, None)
                 self._members.adopt(process, announcement)
         if taken:
-            self._publish()
+            self._publisher.publish()
         return bool(taken)
 
     async def drain(self, grace_s: float) -> None:
-        """Stop supervising, then let routers and kernels finish what they are doing."""
+        """Stop supervising, then drain routers and kernels."""
         self._watch.cancel()
         await self._members.drain(grace_s)
 
+    def _note_lost(self) -> None:
+        """Publish that a member was lost, or could not start."""
+        self._publisher.publish()
+
     async def _check_all(self) -> None:
         await self._members.check_all()
-        self._send_to_routers()
-
-    async def _publish_and_wait(self) -> None:
-        """Publish the next version; return when every router that lives has taken the version."""
-        sent = self._publish()
-        if sent:
-            # A router that is down reads this version from the run folder when it starts.
-            await asyncio.wait(sent, timeout=ANSWER_S)
-
-    def _publish(self) -> list["asyncio.Task[None]"]:
-        """Make the next version of the table, from who is up; send and write it.
-
-        Returns:
-            Tasks that end when a router has taken the table, or has died.
-        """
-        members = self._members
-        self._table = replace(
-            self._table,
-            version=self._table.version + 1,
-            sites=tuple(
-                replace(site, endpoint=members.endpoint_of(site.name)) for site in self._table.sites
-            ),
-        )
-        sent = self._send_to_routers()
-        self._exports.count(self._table.version, members.health())
-        self._published.set()
-        targets = self._exports.targets(members.announcements.values())
-        self._files.keep(self._table, members.remembered(), targets)
-        return sent
-
-    def _send_to_routers(self) -> list["asyncio.Task[None]"]:
-        """Send routers the table when it changed, and otherwise what changed in health."""
-        snapshot = Snapshot(
-            table=self._table,
-            health=self._members.health(),
-            registry_pid=os.getpid(),
-            routers=self._members.router_health(),
-            start_problem=self._starts.problem,
-        )
-        return self._broadcast.send(self._members.routers, snapshot)
-
-    def _publish_after(self, newest: int) -> None:
-        """Publish a table that is newer than a version that a router has."""
-        if newest > self._table.version:
-            self._table = replace(self._table, version=newest)
-            self._publish()
+        self._publisher.send()
 
 
 RegistryActor = _ray.ActorClass[RegistryCalls](RegistryProcess)

@@ -1,10 +1,11 @@
-"""The releases of the artifacts, as a registry asks for them: every failure is a refusal.
+"""Access of the registry to releases in the artifacts; failures are raised as refusals.
 
-    current   what a registry that starts leads its processes to; the store says which
-    served    what processes of kernels serve; the placement in the run folder says which
+    current   the release that a registry which starts switches its processes to, by the store
+    served    the release that processes of kernels serve, by the placement in the run folder
 
-They are the same but between the moment when a switch makes a release current and the moment when
-all processes have taken it, or when somebody else, a training say, has made another one current.
+The two differ between the moment when a switch makes a release current and the moment when all
+processes have taken the release, and after another program, such as a training, has made another
+release current.
 """
 
 from actors.placement_file import read_placement
@@ -21,13 +22,13 @@ def current_release(spec: DeploymentSpec) -> Release:
     """Return the release that the artifacts name as the current one.
 
     Raises:
-        ArtifactError: There is none, or its manifest is damaged.
+        ArtifactError: There is no such release, or its manifest is damaged.
     """
     return ReleaseStore(spec.artifacts).read_current()
 
 
 def current_number(spec: DeploymentSpec) -> int | None:
-    """Return the number of the current release; None when nobody can read which that is."""
+    """Return the number of the current release; None when the store cannot be read."""
     try:
         return ReleaseStore(spec.artifacts).current()
     except ArtifactError:
@@ -35,9 +36,9 @@ def current_number(spec: DeploymentSpec) -> int | None:
 
 
 def served_release(spec: DeploymentSpec) -> Release:
-    """Return the release that processes serve which a registry before this one has started.
+    """Return the release that processes serve which an earlier registry has started.
 
-    That is the current one where the run folder does not say which, or names one that cannot be
+    The current release is returned where the run folder names no release, or one that cannot be
     read.
 
     Raises:
@@ -47,20 +48,20 @@ def served_release(spec: DeploymentSpec) -> Release:
     if served is not None:
         try:
             return store.read(served)
-        except ArtifactError:  # pruned or damaged: nobody can load it any more
+        except ArtifactError:  # pruned or damaged: no process can load it any more
             pass
     return store.read_current()
 
 
 def steps_to(spec: DeploymentSpec, served: Table, release: Release) -> Steps:
-    """Return what has to be done to kernels to serve a release.
+    """Return which kernels join, leave and reload to serve a release.
 
-    Every kernel that stays takes its files anew when nobody can read any more which it has.
+    When the served release cannot be read any more, every kernel that stays is reloaded.
 
     Args:
         spec: Of the deployment.
         served: The table of the release that is served.
-        release: The one that is to be served.
+        release: The release that is to be served.
     """
     try:
         return steps_between(written_release(spec, served.release), release)
@@ -78,7 +79,7 @@ def written_release(spec: DeploymentSpec, version: int) -> Release:
     """Return a release by its number.
 
     Raises:
-        ArtifactError: There is none, or its manifest is damaged.
+        ArtifactError: There is no such release, or its manifest is damaged.
     """
     return ReleaseStore(spec.artifacts).read(version)
 
@@ -89,7 +90,7 @@ def earlier_release(spec: DeploymentSpec, served: int, change: RollBack) -> Rele
     Args:
         spec: Of the deployment.
         served: Number of the release that is served.
-        change: Names the release, or means the parent of the served one.
+        change: Names the release; without a name, the parent of the served release is meant.
 
     Raises:
         ReloadRefused: There is no such release.
@@ -108,7 +109,7 @@ def check_written(spec: DeploymentSpec) -> None:
     """Refuse to load while another process writes to the artifacts.
 
     Raises:
-        ReloadRefused: Names the process.
+        ReloadRefused: Another process writes; the message names the process.
     """
     if owner := owner_of(spec.artifacts):
         raise ReloadRefused(
@@ -118,7 +119,7 @@ def check_written(spec: DeploymentSpec) -> None:
 
 
 def check_served(spec: DeploymentSpec, served: int) -> None:
-    """Refuse to change a release that is not the current one: the change would be made to that.
+    """Refuse a change unless the served release is the current one, which changes start from.
 
     Raises:
         ArtifactError: As `current_release`.
@@ -133,7 +134,7 @@ def check_served(spec: DeploymentSpec, served: int) -> None:
 
 
 def fetch(spec: DeploymentSpec, release: Release) -> None:
-    """Have the folder of a release whole, which all processes read; all files are read for that.
+    """Complete the folder of a release, from which all processes read; verify every file.
 
     Raises:
         ReloadRefused: A file is missing or damaged, or the disk is full.
@@ -147,7 +148,7 @@ def fetch(spec: DeploymentSpec, release: Release) -> None:
 
 
 def make_current(spec: DeploymentSpec, release: Release) -> None:
-    """Let a release be the one that whoever starts is led to.
+    """Make a release the current one: processes that start from now on serve it.
 
     Raises:
         ReloadRefused: A file is missing, or the store cannot be written to; nothing has changed.

@@ -1,7 +1,8 @@
-"""A process of its own that makes releases: fitting takes seconds of a processor, and memory.
+"""The process that makes a release: fitting takes seconds of a processor, and memory.
 
-The registry starts it for one change and ends it afterwards, so that heartbeats and routers do not
-wait for a fit. When it is killed half-way, no release is there, and nothing has changed.
+The registry starts the process for one change and ends it afterwards, so that heartbeats and
+routers do not wait for a fit. When the process is killed half-way, no release is written and
+nothing has changed.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ MAKE_S = 600.0
 
 
 class ReleaseMaker:
-    """Makes releases inside a Ray actor."""
+    """Writes releases, inside a Ray actor."""
 
     def __init__(self, spec: DeploymentSpec) -> None:
         set_up_logging(spec.node_folder.log_path(_ray.MAKER))
@@ -47,20 +48,20 @@ class ReleaseMaker:
         return release.version
 
     async def drain(self, grace_s: float) -> None:
-        """Nothing to finish: a release that nobody waits for any more is not switched to."""
+        """Do nothing: a release for which no change waits is never switched to."""
 
 
 MakerActor = _ray.ActorClass[MakerCalls](ReleaseMaker)
 
 
 async def make_apart(spec: DeploymentSpec, change: Change) -> int:
-    """Have a release made by a process of its own; return its number.
+    """Have a release made by a process of its own; return the number of the release.
 
     Raises:
-        ConstellationError: What refused the change.
+        ConstellationError: The change is refused.
         GrowthRefused: The process died or took too long; nothing has changed.
     """
-    # One that a registry before this one started is working for nobody.
+    # A process that an earlier registry started makes a release that nobody waits for.
     await actor_lifecycle.remove(spec, _ray.MAKER)
     maker = MakerActor.create(_ray.MAKER, spec)
     try:
@@ -80,5 +81,5 @@ async def make_apart(spec: DeploymentSpec, change: Change) -> int:
 
 
 def _subject(change: Change) -> str:
-    """Return the kernel that a change is about."""
+    """Return the name of the kernel that a change concerns; empty for other changes."""
     return str(getattr(change, "name", getattr(change, "kernel", "")))

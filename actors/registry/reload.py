@@ -1,4 +1,4 @@
-"""All processes take the kernels of another release, or none does: what a switch does to them."""
+"""Calls that switch processes to another release: all processes load it, or none takes it."""
 
 import asyncio
 import logging
@@ -20,15 +20,15 @@ logger = logging.getLogger(__name__)
 
 
 async def load_beside(processes: Mapping[str, KernelCalls], release: int) -> None:
-    """Let every process load its kernels of a release beside what it serves.
+    """Have every process load its kernels of a release beside the kernels that it serves.
 
     Args:
         processes: Member -> calls of its actor.
         release: Number of the release.
 
     Raises:
-        ReloadRefused, KernelUnavailable: What the first that failed ran into; none holds anything
-            of the release.
+        ReloadRefused, KernelUnavailable: A process failed to load; the others have dropped what
+            they loaded.
     """
     try:
         await _each({member: process.load_next(release) for member, process in processes.items()})
@@ -38,13 +38,14 @@ async def load_beside(processes: Mapping[str, KernelCalls], release: int) -> Non
 
 
 async def take(processes: Mapping[str, KernelCalls], release: int) -> list[Announcement]:
-    """Let every process serve what it has loaded; answers under way finish as they began.
+    """Have every process serve the release that it has loaded.
+
+    Answers under way finish with the weights that they began with. A process that restarted in the
+    meantime loads the release now; a process that cannot, because a file was damaged, continues to
+    serve what it did. A process that dies takes the release when it starts.
 
     Returns:
-        What is true now of the processes that have taken the release.
-
-    A process that has been started again meanwhile loads the release now; one that cannot, because
-    a file was damaged since, goes on with what it serves. One that dies takes it when it starts.
+        Announcements of the processes that have taken the release.
     """
     calls = [process.take_next(release) for process in processes.values()]
     results = await asyncio.gather(*calls, return_exceptions=True)
@@ -59,16 +60,16 @@ async def take(processes: Mapping[str, KernelCalls], release: int) -> list[Annou
 
 
 async def forget(processes: Mapping[str, KernelCalls]) -> None:
-    """Let every process drop what it has loaded beside what it serves."""
+    """Have every process drop what it has loaded beside what it serves."""
     calls = [process.forget_next() for process in processes.values()]
     await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def prepare_routers(routers: Mapping[str, RouterCalls], table: Table) -> None:
-    """Let every router that lives read the coordizer of a table that is to come.
+    """Have every router read the coordizer of the next table; routers that are down do it later.
 
     Raises:
-        ReloadRefused: One of them cannot read it.
+        ReloadRefused: A router cannot read the coordizer.
     """
     calls = [router.prepare(table) for router in routers.values()]
     for result in await asyncio.gather(*calls, return_exceptions=True):
@@ -78,13 +79,13 @@ async def prepare_routers(routers: Mapping[str, RouterCalls], table: Table) -> N
             raise ReloadRefused(str(result.cause)) from result
         if isinstance(result, BaseException) and not isinstance(
             result,
-            ray.exceptions.RayActorError,  # it reads the coordizer when it starts
+            ray.exceptions.RayActorError,  # the router reads the coordizer when it starts
         ):
             raise result
 
 
 async def _each(calls: Mapping[str, Awaitable[None]]) -> None:
-    """Wait until all calls of processes have ended; raise what the first that failed ran into."""
+    """Wait until all calls to processes have ended; raise the error of the first that failed."""
     results = await asyncio.gather(*calls.values(), return_exceptions=True)
     for name, result in zip(calls, results, strict=True):
         if isinstance(result, ray.exceptions.RayActorError):

@@ -1,7 +1,7 @@
-"""What a registry leaves for the next one: where every member listened, and how often it restarted.
+"""The file of members: where every member listened, and how often its process restarted.
 
-The next one asks all of them again. One that does not answer may be starting, or hang; by what is
-remembered it can be asked for heartbeats, which tell the two apart within seconds.
+A registry that restarts asks all members where they listen. A member that does not answer may be
+starting, or may hang; heartbeats to its last endpoint tell the two apart within seconds.
 """
 
 import json
@@ -16,27 +16,27 @@ from actors.spec import Announcement
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remembered:
-    """What is remembered of one member."""
+    """One member, as the registry before this one knew it."""
 
     announcement: Announcement
-    """Its last."""
+    """Last announcement of the member."""
     num_restarts: int
     up: bool
-    """Whether it answered then."""
+    """Whether the member answered its last heartbeat."""
 
 
 def pack_members(members: Iterable[Remembered]) -> bytes:
-    """Return what the file of members holds."""
+    """Return the content of the file of members."""
     return as_json([asdict(each) for each in members])
 
 
 def read_members(path: Path) -> dict[str, Remembered]:
-    """Return member -> what is remembered; empty when nobody wrote anything."""
+    """Read the file of members; empty when there is no such file or the file is damaged."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         found = [Remembered(**{**each, "announcement": _read(**each)}) for each in entries]
     except (OSError, ValueError, TypeError, KeyError):
-        return {}  # nobody did, or the disk is damaged; then all are asked, and waited for
+        return {}  # all members are asked and waited for instead
     return {each.announcement.member: each for each in found}
 
 

@@ -1,10 +1,10 @@
-"""A router's reception: who is let in, how many at once, and what they are counted as."""
+"""Admission of requests to a router: limits of clients, slots, and the counting of outcomes."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from actors.router.idempotency import Repeating
+from actors.router.idempotency import IdempotentAnswers
 from actors.spec import RouterOptions
 from constellation.errors import ConstellationError
 from constellation.records import RoutingOptions
@@ -14,15 +14,15 @@ from constellation.telemetry.metrics import RouterMetrics
 from constellation.wire.callers import Caller
 
 
-class Reception:
-    """Lets requests in.
+class AdmissionControl:
+    """Admits requests or refuses them, and counts how they end.
 
     Args:
-        options: The router's limits.
+        options: Limits of the router and of its clients.
         metrics: Where requests are counted.
 
     Attributes:
-        repeating: Answers each request once.
+        answers: Answers a request that is sent again as the first was answered.
     """
 
     def __init__(self, options: RouterOptions, metrics: RouterMetrics) -> None:
@@ -31,14 +31,14 @@ class Reception:
             requests_max=options.client_requests_max, rate=options.client_rate
         )
         self._metrics = metrics
-        self.repeating = Repeating()
+        self.answers = IdempotentAnswers()
 
     @contextmanager
-    def visit(self, options: RoutingOptions, caller: Caller) -> Iterator[None]:
-        """Count a request, and refuse it when its client has sent too many.
+    def request(self, options: RoutingOptions, caller: Caller) -> Iterator[None]:
+        """Count a request by its outcome, and refuse requests beyond the client's limits.
 
         Raises:
-            Overloaded: The client is at one of its limits.
+            Overloaded: The client has reached one of its limits.
         """
         started_s, outcome = time.monotonic(), "cancelled"
         try:
@@ -56,11 +56,11 @@ class Reception:
             self._metrics.seconds.observe(time.monotonic() - started_s)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Give a request one of the router's places.
+    def slot(self) -> Iterator[None]:
+        """Hold one of the router's slots for a request.
 
         Raises:
-            Overloaded: All are taken.
+            Overloaded: All slots are taken.
         """
         ticket = object()
         self._admission.arrive(ticket, now_s=time.monotonic())
@@ -71,7 +71,7 @@ class Reception:
 
     @contextmanager
     def _limited(self, client: str) -> Iterator[None]:
-        if not self._limits.are_on or not client:  # "" is ourselves
+        if not self._limits.are_on or not client:  # "" is this constellation itself
             yield
             return
         self._limits.begin(client, now_s=time.monotonic())

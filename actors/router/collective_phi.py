@@ -1,9 +1,9 @@
-"""Collective Phi of live traffic: every kernel scores a sample of the prompts, off their way.
+"""Collective Phi of live traffic: every kernel scores a sample of prompts while no request runs.
 
-Off by default. Of every period one prompt is kept, each as likely as any other, until no request is
-under way; then all kernels score it by `Score`, and it is forgotten. What stays are a few numbers
-of each prompt. As with held-out documents, a prompt is routed by its beginning alone and scored on
-what follows, so that the route does not know the text it is judged by.
+Off by default. One prompt of every period is kept, each as likely as any other, until no request is
+under way; then all kernels score the prompt by `Score`, and the prompt is dropped. Only a few
+numbers of each prompt stay. As with held-out documents, a prompt is routed by its beginning alone
+and scored on the rest, so that the route does not depend on the scored text.
 
 Shapes: M kernels, N prompts, K outcomes, T tokens, the scored ones after the beginning.
 """
@@ -36,21 +36,21 @@ from constellation.v1 import kernel_pb2
 logger = logging.getLogger(__name__)
 
 TOKENS_MAX = 256
-"""Tokens of a prompt that are kept and scored, from its beginning."""
+"""Tokens of a prompt that are kept and scored, from the beginning of the prompt."""
 TOKENS_MIN = 16
 """Shorter prompts are left out."""
 PREFIX_TOKENS = 32
-"""Tokens that a prompt is routed by, or half of it when that is less."""
+"""Tokens that a prompt is routed by; half of the prompt when that is less."""
 PROMPTS_MAX = 256
-"""Prompts behind the statistic: the latest."""
+"""Prompts behind the statistic, the latest ones."""
 SCORE_S = 20.0
-"""Seconds a kernel may take for one prompt, its queue included."""
+"""Seconds that a kernel may take for one prompt, waiting included."""
 PAUSE_S = 0.05
-"""Seconds between two looks whether the router is idle."""
+"""Seconds between two checks whether the router is idle."""
 PAUSES_MAX = 200
-"""Looks before a prompt is given up."""
+"""Checks before a prompt is dropped unscored."""
 CLIENT = "collective phi"
-"""Whose turn is used up in a kernel's queue."""
+"""Client name of these requests in a kernel's queue."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,13 +64,13 @@ class _Row:
 
 
 class CollectiveSampler:
-    """Measures what the kernels are worth together on what they are asked.
+    """Measures on live prompts how much better the kernels are together than alone.
 
     Args:
-        links: The ways to the kernels.
+        links: Connections to the kernels.
         rate: Prompts a minute.
         draw: Uniform numbers in [0, 1).
-        gauge: Is set to phi_bits; NaN while there is none.
+        gauge: Metric that is set to phi_bits, NaN while there is no value.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class CollectiveSampler:
         self._task: asyncio.Task[None] | None = None
 
     def offer(self, tokens: TokenArray) -> None:
-        """Take a prompt for this period's, by chance: the n-th with probability 1 / n."""
+        """Keep a prompt for this period by chance: the n-th prompt with probability 1 / n."""
         if len(tokens) < TOKENS_MIN:
             return
         self._num_offered += 1
@@ -125,13 +125,13 @@ class CollectiveSampler:
             self.forget()
 
     def forget(self) -> None:
-        """Begin anew: what was measured was of other kernels."""
+        """Drop all measurements, which were made of other kernels."""
         self._rows = deque(maxlen=PROMPTS_MAX)  # another one, so that a row under way is dropped
         self._found = None
         self._gauge.set(float("nan"))
 
     def state(self) -> LiveCollectivePhi:
-        """Say what was found."""
+        """Return the latest statistic."""
         found, num_needed = self._found, INTERVAL_TEXTS_MIN
         if found is None:
             return LiveCollectivePhi(num_prompts=len(self._rows), num_needed=num_needed)
@@ -158,7 +158,7 @@ class CollectiveSampler:
             await asyncio.wait([self._task])
 
     async def sample(self) -> bool:
-        """Have the prompt of this period scored; say whether that came to something."""
+        """Have the prompt of this period scored; return whether that succeeded."""
         tokens, self._kept, self._num_offered = self._kept, None, 0
         names = [name for name, _ in self._sites]
         routing, rows = self._routing, self._rows
@@ -178,7 +178,7 @@ class CollectiveSampler:
     async def _score(
         self, tokens: TokenArray, names: list[str], routing: tuple[RoutingPolicy, TextGeometry]
     ) -> _Row | None:
-        """Ask one kernel after the other; None when one did not answer."""
+        """Have one kernel after the other score a prompt; None when one did not answer."""
         num_prefix = min(PREFIX_TOKENS, len(tokens) // 2)
         listed = tokens.tolist()
         policy, coordizer = routing
@@ -215,7 +215,7 @@ class CollectiveSampler:
         )
 
     async def _is_idle(self) -> bool:
-        """Wait until no request is under way, but not for ever."""
+        """Wait until no request is under way; return False when that takes too long."""
         for _ in range(PAUSES_MAX):
             if self._links.is_idle:
                 return True

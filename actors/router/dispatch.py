@@ -1,9 +1,10 @@
-"""The way of one answer: decide on a kernel, call it, and let another go on when it is lost.
+"""Dispatch of one request: choose a kernel, call it, and fail over to the next when it is lost.
 
-Kernels are called over gRPC and their replies forwarded as bytes. A kernel that is lost before it
-wrote anything is replaced by the next nearest. One that is lost later is, too: the next goes on
-after the tokens that arrived (`constellation/runtime/continuation.py`). In the same way an answer
-that has moved into another kernel's domain is handed over, where the request allows it.
+Kernels are called over gRPC and their replies are forwarded as bytes. A kernel that is lost before
+it wrote anything is replaced by the next nearest kernel. When a kernel is lost later, the next
+nearest continues after the tokens that arrived (`constellation/runtime/continuation.py`). In the
+same way an answer that has moved into another kernel's domain is handed over, where the request
+allows it.
 """
 
 import logging
@@ -39,49 +40,50 @@ logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
 _CANNOT_GO_ON = (KernelUnavailable, Overloaded, InvalidPrompt, UnknownSymbol)
-"""A kernel is lost, has no slot free, its context is too short for what was written, or its
-vocabulary lacks a symbol of it."""
+"""A kernel is lost, has no slot free, has a context too short for the tokens so far, or has a
+vocabulary that lacks a symbol of the text so far."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """What somebody wants to have written."""
+class AnswerRequest:
+    """A request to kernels: a query that was read, with sampling, options and deadline."""
 
     query: Query
     options: RoutingOptions
     deadline_s: float
-    """When it must be over, on the clock of `time.monotonic`."""
+    """When the answer must be complete, on the clock of `time.monotonic`."""
     sampling: Sampling = field(default_factory=Sampling)
     client: str = ""
-    """Who, for kernels whose clients take turns."""
+    """Who sent the request: kernels serve waiting clients in turns."""
     span: Span | None = None
-    """Of the request; None without tracing."""
+    """Span of the request; None without tracing."""
 
     @property
     def is_pinned(self) -> bool:
-        """Whether only one kernel may answer."""
+        """Whether the request names the one kernel that may answer."""
         return self.options.kernel is not None
 
     @property
     def may_move(self) -> bool:
-        """Whether the answer may be handed over while nobody is lost."""
+        """Whether the answer may be handed over while its kernel is well."""
         options = self.options
         return options.handoff and options.mode is Mode.NEAREST and not self.is_pinned
 
-    def request(
+    def message(
         self,
         kernel: str,
         produced: Collection[int],
         ensemble: Ensemble | None,
         num_produced: int | None = None,
     ) -> kernel_pb2.KernelGenerateRequest:
-        """Return what a kernel is asked.
+        """Return the message by which a kernel is asked to write the rest of the answer.
 
         Args:
-            kernel: Its name.
+            kernel: Name of the kernel.
             produced: What is written already, in the coordizer's tokens.
-            ensemble: Who writes with it.
-            num_produced: Tokens that it took to write that; None: as many.
+            ensemble: The kernels that write together; None when one kernel writes.
+            num_produced: Tokens of the answer so far, as the kernels that wrote them counted them;
+                None means the length of `produced`.
         """
         return kernel_pb2.KernelGenerateRequest(
             kernel=kernel,
@@ -95,23 +97,23 @@ class Asked:
 
 
 @dataclass(slots=True)
-class _Course:
-    """One answer under way."""
+class _Progress:
+    """State of one answer under way."""
 
-    asked: Asked
+    request: AnswerRequest
     watch: HandoffWatch | None = None
     route: Route | None = None
     """The latest decision; None before the first."""
     relay: Relay = field(default_factory=Relay)
     lost: dict[str, KernelLink | None] = field(default_factory=dict)
-    """Kernels that cannot go on, and the ways that led to them; None: there was none."""
+    """Kernel that cannot go on -> the link by which it was called; None without a link."""
     target: str | None = None
     """The kernel that the answer is being handed to."""
     is_over: bool = False
 
 
-class _Try:
-    """One call of a kernel: a part of the request's span, where there is one."""
+class _TracedCall:
+    """One call of a kernel as a child of the request's span, if requests are traced."""
 
     __slots__ = ("_kernel", "_span")
 
@@ -134,18 +136,18 @@ class _Try:
             self._span.end(None if isinstance(error, GeneratorExit) else error)
 
 
-_UNTRACED = _Try(None, "")
+_UNTRACED = _TracedCall(None, "")
 
 
-def _try(request: Span | None, kernel: str) -> _Try:
-    if request is None:
+def _traced_call(span: Span | None, kernel: str) -> _TracedCall:
+    if span is None:
         return _UNTRACED
     facts = {"constellation.kernel": kernel, "rpc.system": "grpc"}
-    return _Try(request.child("kernel", facts, is_call=True), kernel)
+    return _TracedCall(span.child("kernel", facts, is_call=True), kernel)
 
 
-class Answering:
-    """Has kernels answer.
+class Dispatcher:
+    """Sends requests to kernels and forwards their replies.
 
     Args:
         links: Connections to the kernels.
@@ -167,186 +169,199 @@ class Answering:
         self._metrics = metrics
         self._handoff = handoff
 
-    async def generate(self, asked: Asked) -> AsyncGenerator[tuple[Route | None, bytes], None]:
-        """Answer: pairs of the route (first only) and a serialised KernelGenerateReply."""
-        course = _Course(asked, HandoffWatch(self._handoff) if asked.may_move else None)
-        while not course.is_over:
-            kernel = self._next(course)
-            async with aclosing(self._replies(course, kernel)) as replies:
+    async def generate(
+        self, request: AnswerRequest
+    ) -> AsyncGenerator[tuple[Route | None, bytes], None]:
+        """Stream an answer.
+
+        Yields:
+            Pairs of the route, None in all pairs but the first, and a serialised
+            KernelGenerateReply.
+        """
+        progress = _Progress(request, HandoffWatch(self._handoff) if request.may_move else None)
+        while not progress.is_over:
+            kernel = self._choose_kernel(progress)
+            async with aclosing(self._forward(progress, kernel)) as replies:
                 async for reply in replies:
-                    route = None if course.relay.started else course.route
+                    route = None if progress.relay.started else progress.route
                     if route is not None:
-                        self._decider.count(route, asked.query)
-                    yield route, self._noted(course, reply)
-                    if self._hands_over(course, kernel):
+                        self._decider.count(route, request.query)
+                    yield route, self._record(progress, reply)
+                    if self._should_hand_over(progress, kernel):
                         break
 
-    async def ask(self, asked: Asked) -> tuple[Route, bytes]:
-        """Answer at once: the route and a serialised KernelGenerateReply."""
-        if asked.may_move:
-            return await self._gathered(asked)
-        return await self._first_that_answers(
-            asked,
+    async def ask(self, request: AnswerRequest) -> tuple[Route, bytes]:
+        """Return the route and the whole answer as a serialised KernelGenerateReply."""
+        if request.may_move:
+            return await self._generate_whole(request)
+        return await self._call_with_failover(
+            request,
             lambda route, link, span: link.ask(
-                asked.request(route.kernel, (), self._decider.ensemble(route, asked.options)),
-                asked.deadline_s - time.monotonic(),
+                request.message(route.kernel, (), self._decider.ensemble(route, request.options)),
+                request.deadline_s - time.monotonic(),
                 span,
             ),
         )
 
     async def score(
-        self, asked: Asked, context: list[int], tokens: list[int]
+        self, request: AnswerRequest, context: list[int], tokens: list[int]
     ) -> tuple[Route, Score]:
-        """Say how likely `tokens` are after `context`."""
+        """Return the route, and how likely `tokens` are after `context`."""
 
-        def request(route: Route) -> kernel_pb2.KernelScoreRequest:
-            ensemble = self._decider.ensemble(route, asked.options)
+        def message(route: Route) -> kernel_pb2.KernelScoreRequest:
+            ensemble = self._decider.ensemble(route, request.options)
             return kernel_pb2.KernelScoreRequest(
                 kernel=route.kernel,
                 ensemble=None if ensemble is None else ensemble_to_message(ensemble),
                 tokens=[*context, *tokens],
                 num_context=len(context),
-                client=asked.client,
+                client=request.client,
             )
 
-        return await self._first_that_answers(
-            asked,
+        return await self._call_with_failover(
+            request,
             lambda route, link, span: link.score(
-                request(route), asked.deadline_s - time.monotonic(), span
+                message(route), request.deadline_s - time.monotonic(), span
             ),
         )
 
-    async def _gathered(self, asked: Asked) -> tuple[Route, bytes]:
-        """Return what `generate` gives, as one reply."""
-        async with aclosing(self.generate(asked)) as answer:
+    async def _generate_whole(self, request: AnswerRequest) -> tuple[Route, bytes]:
+        """Return what `generate` yields, joined to one reply."""
+        async with aclosing(self.generate(request)) as answer:
             pairs = [pair async for pair in answer]
         route = pairs[0][0]
         assert route is not None
         pieces = [convert.piece_from_bytes(reply) for _, reply in pairs]
         return route, convert.piece_to_message(convert.join_pieces(pieces)).SerializeToString()
 
-    async def _first_that_answers(
+    async def _call_with_failover(
         self,
-        asked: Asked,
+        request: AnswerRequest,
         call: Callable[[Route, KernelLink, Span | None], Awaitable[ResultT]],
     ) -> tuple[Route, ResultT]:
-        """Call the nearest kernel; when it is lost, the next; nothing was said meanwhile."""
-        course = _Course(asked)
+        """Call the nearest kernel, and the next nearest when a kernel is lost before it answers."""
+        progress = _Progress(request)
         while True:
-            kernel, link = self._next(course), None
-            assert course.route is not None
+            kernel, link = self._choose_kernel(progress), None
+            assert progress.route is not None
             try:
                 link = self._links.to(kernel)
-                with self._links.counted(kernel), _try(asked.span, kernel) as span:
-                    result = await call(course.route, link, span)
+                with self._links.counted(kernel), _traced_call(request.span, kernel) as span:
+                    result = await call(progress.route, link, span)
             except (grpc.aio.AioRpcError, KernelUnavailable) as error:
-                self._judge(error, course, kernel, link)
+                self._fail_over_or_raise(error, progress, kernel, link)
             else:
-                self._decider.count(course.route, asked.query)
-                return course.route, result
+                self._decider.count(progress.route, request.query)
+                return progress.route, result
 
-    def _next(self, course: _Course) -> str:
-        """Decide who writes from here on."""
-        asked, relay = course.asked, course.relay
-        if course.target is not None:
-            kernel, reason, course.target = course.target, "handoff", None
+    def _choose_kernel(self, progress: _Progress) -> str:
+        """Return the kernel that writes from here on, and note why."""
+        request, relay = progress.request, progress.relay
+        if progress.target is not None:
+            kernel, reason, progress.target = progress.target, "handoff", None
         else:
             route = request_tracing.during(
-                asked.span,
+                request.span,
                 "route",
-                lambda: self._decider.decide(asked.query, asked.options, self._left_out(course)),
+                lambda: self._decider.decide(
+                    request.query, request.options, self._excluded(progress)
+                ),
                 request_tracing.route_facts,
             )
             kernel, reason = route.kernel, "failover" if relay.started else route.reason
-            course.route = route
-        assert course.route is not None
-        ensemble = self._decider.ensemble(course.route, asked.options)
+            progress.route = route
+        assert progress.route is not None
+        ensemble = self._decider.ensemble(progress.route, request.options)
         relay.begin(kernel, reason, None if ensemble is None else ensemble.weights)
         return kernel
 
-    def _left_out(self, course: _Course) -> set[str]:
-        """Return the kernels that cannot go on; one that has come back since can."""
-        return {name for name, link in course.lost.items() if self._links.get(name) is link}
+    def _excluded(self, progress: _Progress) -> set[str]:
+        """Return the kernels that were lost and have not come back since."""
+        return {name for name, link in progress.lost.items() if self._links.get(name) is link}
 
-    async def _replies(self, course: _Course, kernel: str) -> AsyncGenerator[bytes, None]:
-        """Forward a kernel's replies; end early when another kernel should go on."""
+    async def _forward(self, progress: _Progress, kernel: str) -> AsyncGenerator[bytes, None]:
+        """Yield a kernel's replies; end early when another kernel should go on."""
         link, call = None, None
         try:
             link = self._links.to(kernel)
-            asked = course.asked
-            assert course.route is not None
-            ensemble = self._decider.ensemble(course.route, asked.options)
-            relay = course.relay
+            request = progress.request
+            assert progress.route is not None
+            ensemble = self._decider.ensemble(progress.route, request.options)
+            relay = progress.relay
             counted = None if relay.has_ids else relay.num_tokens
-            request = asked.request(kernel, self._written(relay), ensemble, counted)
-            with self._links.counted(kernel), _try(asked.span, kernel) as span:
-                call = link.generate(request, asked.deadline_s - time.monotonic(), span)
+            message = request.message(kernel, self._written_tokens(relay), ensemble, counted)
+            with self._links.counted(kernel), _traced_call(request.span, kernel) as span:
+                call = link.generate(message, request.deadline_s - time.monotonic(), span)
                 async for reply in call:
                     yield reply
-            if not course.is_over:
+            if not progress.is_over:
                 raise KernelUnavailable(kernel, "its answer stopped before the end")
         except (grpc.aio.AioRpcError, KernelUnavailable) as error:
-            if not course.is_over:
-                self._judge(error, course, kernel, link)
+            if not progress.is_over:
+                self._fail_over_or_raise(error, progress, kernel, link)
         finally:
             if call is not None:
                 call.cancel()
 
-    def _noted(self, course: _Course, reply: bytes) -> bytes:
-        """Take note of a reply; return it, the last one with who wrote what."""
+    def _record(self, progress: _Progress, reply: bytes) -> bytes:
+        """Record a reply; return the reply, the last one with the segments of all kernels."""
         message = kernel_pb2.KernelGenerateReply.FromString(reply)
-        course.relay.note(message.text, message.tokens, message.num_tokens)
-        course.is_over = message.HasField("finish")
-        if course.is_over and course.relay.segments:
-            reply += convert.segments_to_message(course.relay.segments).SerializeToString()
+        progress.relay.note(message.text, message.tokens, message.num_tokens)
+        progress.is_over = message.HasField("finish")
+        if progress.is_over and progress.relay.segments:
+            reply += convert.segments_to_message(progress.relay.segments).SerializeToString()
         return reply
 
-    def _written(self, relay: Relay) -> list[int]:
-        """Return what was written, in the coordizer's tokens."""
+    def _written_tokens(self, relay: Relay) -> list[int]:
+        """Return the answer so far, in the coordizer's tokens."""
         return relay.produced if relay.has_ids else self._decider.encode(relay.text).tolist()
 
-    def _hands_over(self, course: _Course, kernel: str) -> bool:
-        """Say whether the answer is to leave `kernel` for one that has become nearer."""
-        watch, relay, asked = course.watch, course.relay, course.asked
+    def _should_hand_over(self, progress: _Progress, kernel: str) -> bool:
+        """Return whether the answer is to be handed over to a kernel that has become nearer."""
+        watch, relay, request = progress.watch, progress.relay, progress.request
         num_written = relay.num_tokens
-        if watch is None or course.is_over or not watch.is_due(num_written):
+        if watch is None or progress.is_over or not watch.is_due(num_written):
             return False
         nearest, lead = self._decider.nearest_to_answer(
-            asked.query, self._written(relay), kernel, asked.options, self._left_out(course)
+            request.query,
+            self._written_tokens(relay),
+            kernel,
+            request.options,
+            self._excluded(progress),
         )
-        course.target = watch.check(num_written, nearest, lead)
-        if course.target is None:
+        progress.target = watch.check(num_written, nearest, lead)
+        if progress.target is None:
             return False
-        self._metrics.handoffs.labels(kernel, course.target).inc()
+        self._metrics.handoffs.labels(kernel, progress.target).inc()
         facts: dict[str, request_tracing.Fact] = {
             "source": kernel,
-            "target": course.target,
+            "target": progress.target,
             "lead": lead,
             "tokens": num_written,
         }
         logger.info("answer handed over", extra=facts)
-        if asked.span is not None:
-            asked.span.event("handoff", facts)
+        if request.span is not None:
+            request.span.event("handoff", facts)
         return True
 
-    def _judge(
-        self, error: Exception, course: _Course, kernel: str, link: KernelLink | None
+    def _fail_over_or_raise(
+        self, error: Exception, progress: _Progress, kernel: str, link: KernelLink | None
     ) -> None:
-        """Raise what the caller must hear; return when another kernel may go on."""
-        typed, relay = typed_loss(error, kernel), course.relay
-        # An answer under way is worth more than the first word of one: it goes on wherever it can.
+        """Raise the error of a call, unless another kernel may go on with the answer."""
+        typed, relay = typed_loss(error, kernel), progress.relay
+        # An answer under way is worth more than one that has not begun: it goes on where it can.
         passing = _CANNOT_GO_ON if relay.started else KernelUnavailable
         if not isinstance(typed, passing):
             raise typed from error
         facts = {"kernel": kernel, "tokens": relay.num_tokens, "why": str(typed)}
         logger.warning("kernel lost", extra=facts)
-        if course.asked.is_pinned:
+        if progress.request.is_pinned:
             raise typed from error
         partner = getattr(typed, "kernel", kernel)
-        if partner != kernel and course.route is not None and partner in course.route.kernels:
+        if partner != kernel and progress.route is not None and partner in progress.route.kernels:
             kernel, link = partner, self._links.get(partner)
-        course.lost[kernel] = link
+        progress.lost[kernel] = link
         self._metrics.failovers.labels(kernel).inc()
-        if course.asked.span is not None:
+        if progress.request.span is not None:
             tokens = relay.num_tokens
-            course.asked.span.event("failover", {"kernel": kernel, "tokens": tokens})
+            progress.request.span.event("failover", {"kernel": kernel, "tokens": tokens})

@@ -1,6 +1,7 @@
-"""RouterHost: text in, a route by geometry, the kernel's answer out.
+"""RouterHost: takes a text, chooses a kernel by geometry, and returns the kernel's answer.
 
-`actors/router/dispatch.py` calls the kernels; `actors/router/process.py` runs all of it in Ray.
+`actors/router/decider.py` decides on kernels and `actors/router/dispatch.py` calls them;
+`actors/router/process.py` runs the host in a Ray actor.
 """
 
 import os
@@ -14,10 +15,10 @@ from prometheus_client import CollectorRegistry
 
 from actors.kernel_connections import KernelLinks
 from actors.registry_messages import HealthChange, Held, Snapshot
-from actors.router.admission_control import Reception
+from actors.router.admission_control import AdmissionControl
 from actors.router.collective_phi import CollectiveSampler
 from actors.router.decider import Decider
-from actors.router.dispatch import Answering, Asked
+from actors.router.dispatch import AnswerRequest, Dispatcher
 from actors.router.interfaces import Administrator, CoordizerSource
 from actors.router.query_reader import Query, Reader
 from actors.router.served_release import ServedRelease
@@ -54,7 +55,7 @@ SILENT_S = 5.0
 
 
 class RouterHost:
-    """Answers clients. A plain class: tests build it without Ray."""
+    """Serves clients' requests. A plain class: tests build a host without Ray."""
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class RouterHost:
         self._decider = Decider(self._served, self._links, options, self.metrics)
         self.guard = services.Guard(lambda reason: self.metrics.rejected.labels(reason).inc())
         self.metrics.load_entropy.set_function(self._decider.load_entropy)
-        self._reception = Reception(options, self.metrics)
+        self._admission = AdmissionControl(options, self.metrics)
         self._reader = Reader(waiting_max=options.requests_max)
         self._collective: CollectiveSampler | None = None
         if options.collective_rate is not None:
@@ -88,7 +89,7 @@ class RouterHost:
                 draw=random.random,
                 gauge=self.metrics.collective_phi,
             )
-        self._answering = Answering(
+        self._dispatcher = Dispatcher(
             self._links,
             self._decider,
             metrics=self.metrics,
@@ -139,18 +140,23 @@ class RouterHost:
         timeout_s: float | None,
         caller: Caller = OURSELVES,
     ) -> AsyncGenerator[tuple[Route | None, bytes], None]:
-        """Answer: pairs of the route (first only) and a serialised KernelGenerateReply."""
+        """Stream the answer to a prompt.
+
+        Yields:
+            Pairs of the route, None in all pairs but the first, and a serialised
+            KernelGenerateReply.
+        """
         arrived_s = time.monotonic()
 
         async def work() -> AsyncGenerator[tuple[Route | None, bytes], None]:
-            with self._reception.place():
-                asked = await self._asked(prompt, options, timeout_s, caller, sampling)
-                async with aclosing(self._answering.generate(asked)) as answer:
+            with self._admission.slot():
+                request = await self._request(prompt, options, timeout_s, caller, sampling)
+                async with aclosing(self._dispatcher.generate(request)) as answer:
                     async for pair in answer:
                         yield pair
 
-        with self._reception.visit(options, caller):
-            async with aclosing(self._reception.repeating.stream(caller, work)) as answer:
+        with self._admission.request(options, caller):
+            async with aclosing(self._admission.answers.stream(caller, work)) as answer:
                 async for route, reply in answer:
                     if route is not None:
                         self.metrics.first_token_seconds.observe(time.monotonic() - arrived_s)
@@ -165,15 +171,15 @@ class RouterHost:
         timeout_s: float | None,
         caller: Caller = OURSELVES,
     ) -> tuple[Route, bytes]:
-        """Answer at once: the route and a serialised KernelGenerateReply."""
+        """Return the route of a prompt and the whole answer, a serialised KernelGenerateReply."""
 
         async def work() -> tuple[Route, bytes]:
-            with self._reception.place():
-                asked = await self._asked(prompt, options, timeout_s, caller, sampling)
-                return await self._answering.ask(asked)
+            with self._admission.slot():
+                request = await self._request(prompt, options, timeout_s, caller, sampling)
+                return await self._dispatcher.ask(request)
 
-        with self._reception.visit(options, caller):
-            return await self._reception.repeating.once(caller, work)
+        with self._admission.request(options, caller):
+            return await self._admission.answers.whole(caller, work)
 
     async def score(
         self,
@@ -184,19 +190,22 @@ class RouterHost:
         timeout_s: float | None,
         caller: Caller = OURSELVES,
     ) -> tuple[Route, Score]:
-        """Say how likely `text` is after `context`, which also routes it unless it is empty."""
-        with self._reception.visit(options, caller), self._reception.place():
-            asked = await self._asked(context or text, options, timeout_s, caller)
-            routed = asked.query.tokens.tolist()
+        """Return how likely `text` is after `context`.
+
+        The context decides on the route; where the context is empty, the text does.
+        """
+        with self._admission.request(options, caller), self._admission.slot():
+            request = await self._request(context or text, options, timeout_s, caller)
+            routed = request.query.tokens.tolist()
             if not context:
-                return await self._answering.score(asked, [], routed)
-            left_s = asked.deadline_s - time.monotonic()
+                return await self._dispatcher.score(request, [], routed)
+            left_s = request.deadline_s - time.monotonic()
             coordizer = self._served.now.coordizer
             scored = await self._reader.tokens(coordizer, text, timeout_s=left_s)
-            return await self._answering.score(asked, routed, scored.tolist())
+            return await self._dispatcher.score(request, routed, scored.tolist())
 
     async def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
-        """Return where a text would go and its basin."""
+        """Return the route that a text would take, and the basin of the text."""
         query = await self._query(text, options, timeout_s=self._options.timeout_s)
         query = query.under(self._served.now.coordizer, options)
         return self._decider.decide(query, options, set()), query.basin_K
@@ -207,7 +216,7 @@ class RouterHost:
         return query.basin_K, query.tokens
 
     def state(self) -> RouterState:
-        """Say what the router knows."""
+        """Return what the router knows of itself, of kernels and of other routers."""
         snapshot, now_s = self._served.now.snapshot, time.monotonic()
         return RouterState(
             table=snapshot.table,
@@ -225,7 +234,7 @@ class RouterHost:
         )
 
     def terms(self) -> RoutingTerms:
-        """Say what the router routes by."""
+        """Return the table and the options that the router routes by."""
         options = self._options
         return RoutingTerms(
             table=self._served.now.snapshot.table,
@@ -235,7 +244,10 @@ class RouterHost:
         )
 
     async def change(self, change: Change) -> Changed:
-        """Change what is served; a kernel that is spawned shares the parent's latest queries."""
+        """Have the registry change what is served.
+
+        The latest queries of the parent are sent along when a kernel is to be spawned.
+        """
         if isinstance(change, Spawn):
             change = replace(change, queries_NK=self._decider.recent_queries(change.parent))
         return await self._registry().change(change)
@@ -265,14 +277,14 @@ class RouterHost:
         self._reader.close()
         await self._links.close()
 
-    async def _asked(
+    async def _request(
         self,
         text: str,
         options: RoutingOptions,
         timeout_s: float | None,
         caller: Caller,
         sampling: Sampling = UNUSED,
-    ) -> Asked:
+    ) -> AnswerRequest:
         limit_s = self._limit(timeout_s)
         deadline_s = time.monotonic() + limit_s
         span = request_tracing.current()
@@ -281,7 +293,7 @@ class RouterHost:
         query = await self._query(text, options, timeout_s=limit_s, span=span)
         if self._collective is not None and sampling is not UNUSED:
             self._collective.offer(query.tokens)
-        return Asked(
+        return AnswerRequest(
             query=query,
             options=options,
             deadline_s=deadline_s,

@@ -1,4 +1,4 @@
-"""Has every request answered once: its repeats wait for the first, or get what it got."""
+"""Idempotency: a request that is sent again gets the answer of the first, and no second one."""
 
 import asyncio
 import time
@@ -24,23 +24,23 @@ _NAMES: dict[type, list[str]] = {
 _VALUES = {kind: attrgetter(*names) for kind, names in _NAMES.items()}
 
 ENTRY_BYTES = 600
-"""What an answer takes beside its own bytes."""
+"""Memory that a kept answer takes beside its own bytes."""
 
 
-class Repeating:
-    """Keeps answers by client and request id; requests without an id pass through."""
+class IdempotentAnswers:
+    """Keeps answers by client and request id; a request without an id is always answered anew."""
 
     def __init__(self) -> None:
         self._store: Repeats[bytes] = Repeats()
-        self._over: dict[_Key, asyncio.Event] = {}  # of those under way that others wait for
+        self._over: dict[_Key, asyncio.Event] = {}  # requests under way that repeats wait for
 
     async def stream(
         self, caller: Caller, work: Callable[[], AsyncGenerator[Pair, None]]
     ) -> AsyncGenerator[Pair, None]:
-        """Answer by `work`, or as an earlier request with the same id was answered.
+        """Stream the answer that `work` makes, or the answer to an earlier request of the same id.
 
         Raises:
-            InvalidRequest: The earlier request asked something else.
+            InvalidRequest: The earlier request had other contents.
         """
         key = _key(caller)
         earlier = None if key is None else await self._earlier(key, caller.fingerprint)
@@ -48,16 +48,20 @@ class Repeating:
             for pair in earlier:
                 yield pair
             return
-        with self._answering(key, caller.fingerprint) as pairs:
+        with self._collecting(key, caller.fingerprint) as pairs:
             async with aclosing(work()) as answer:
                 async for pair in answer:
                     pairs.append(pair)
                     yield pair
 
-    async def once(
+    async def whole(
         self, caller: Caller, work: Callable[[], Awaitable[tuple[Route, bytes]]]
     ) -> tuple[Route, bytes]:
-        """The same for an answer in one piece."""
+        """Return the answer that `work` makes, or the one to an earlier request of the same id.
+
+        Raises:
+            InvalidRequest: The earlier request had other contents.
+        """
         key = _key(caller)
         if key is None:
             return await work()
@@ -66,13 +70,13 @@ class Repeating:
             ((route, reply),) = earlier
             assert route is not None
             return route, reply
-        with self._answering(key, caller.fingerprint) as pairs:
+        with self._collecting(key, caller.fingerprint) as pairs:
             answer = await work()
             pairs.append(answer)
         return answer
 
     async def _earlier(self, key: _Key, fingerprint: bytes) -> tuple[Pair, ...] | None:
-        """Return what an earlier request got, when it is over; None when this is the first."""
+        """Wait for an earlier request of the same id; return its answer, None if there is none."""
         while True:
             kept = self._store.find(key, fingerprint, now_s=time.monotonic())
             if kept is not None:
@@ -82,8 +86,8 @@ class Repeating:
             await self._over.setdefault(key, asyncio.Event()).wait()
 
     @contextmanager
-    def _answering(self, key: _Key | None, fingerprint: bytes) -> Iterator[list[Pair]]:
-        """Gather the pairs of an answer, and keep it if it comes to its end."""
+    def _collecting(self, key: _Key | None, fingerprint: bytes) -> Iterator[list[Pair]]:
+        """Collect the pairs of an answer, and keep the answer when it is complete."""
         pairs: list[Pair] = []
         if key is None:
             yield pairs

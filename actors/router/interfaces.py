@@ -1,4 +1,4 @@
-"""What a router needs of others: a reader of text, and somebody who can make changes."""
+"""Interfaces that a router's host uses: a coordizer, its source, and the registry."""
 
 from typing import Protocol
 
@@ -40,13 +40,13 @@ class TextGeometry(Protocol):
 
 
 class CoordizerSource(Protocol):
-    """Where a router gets the coordizer of a table from: coordinates change with the release."""
+    """Source of coordizers: a release may bring a coordizer of its own."""
 
     def of_table(self, table: Table) -> TextGeometry:
         """Return the coordizer whose basins a table holds; may read files.
 
         Raises:
-            ArtifactError: It is missing, damaged, or another than the table's.
+            ArtifactError: The coordizer is missing, damaged, or not the table's.
         """
         ...
 
@@ -58,8 +58,8 @@ class Administrator(Protocol):
         """Change what is served.
 
         Raises:
-            GrowthRefused, ReloadRefused, UnknownKernel, IncompatibleKernels: It cannot be done;
-                what is served goes on unchanged.
+            GrowthRefused, ReloadRefused, UnknownKernel, IncompatibleKernels: The change cannot be
+                made; what is served stays the same.
             ServiceUnavailable: The registry is restarting.
         """
         ...

@@ -22,13 +22,13 @@ logger = logging.getLogger(__name__)
 
 
 class RegistryLink:
-    """Passes what clients ask to be changed on to the registry: rare, small, by Ray call."""
+    """Forwards clients' changes to the registry by Ray calls, which are rare and small."""
 
     def __init__(self, spec: DeploymentSpec) -> None:
         self._spec = spec
 
     async def change(self, change: Change) -> Changed:
-        """Change what is served; errors as the registry's."""
+        """Change what is served; raises the errors of the registry."""
         registry = _ray.find(RegistryCalls, _ray.REGISTRY, self._spec.namespace)
         if registry is None:
             raise ServiceUnavailable("the registry", "it is starting")
@@ -43,7 +43,7 @@ class RegistryLink:
 
 
 class RouterProcess:
-    """Loads, serves from the last table, announces itself, takes new tables."""
+    """Serves from the last table at once, announces itself, and takes new tables."""
 
     async def __init__(self, spec: DeploymentSpec, name: str) -> None:  # type: ignore[misc]
         set_up_logging(spec.node_folder.log_path(name))
@@ -55,7 +55,7 @@ class RouterProcess:
         )
         table = last_table(spec.run_folder.table_path)
         if table is not None:
-            # A router that restarts answers at once, from the last table, registry or not.
+            # A router that restarts answers at once, from the last table, also without a registry.
             await self._host.update(Snapshot(table=table, health={}, registry_pid=0))
         self._doors = Doors(self._host, spec, name)
         endpoint = await self._doors.open()
@@ -71,14 +71,14 @@ class RouterProcess:
         logger.info("router serves", extra={"endpoint": endpoint, "registry_told": told})
 
     async def where(self) -> Announcement:
-        """Say where this router listens."""
+        """Return where this router listens."""
         return self._announcement
 
     async def prepare(self, table: Table) -> None:
         """Read the coordizer of a table that is to come, so that `update` need not wait for it.
 
         Raises:
-            ArtifactError: It is missing or damaged.
+            ArtifactError: The coordizer is missing or damaged.
         """
         await self._host.prepare(table)
 

@@ -1,4 +1,4 @@
-"""What a router reads of a text: its tokens, where it lies, and which tokens say so."""
+"""Reading a query: the tokens of a text, its basin, and the tokens that moved the basin most."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Query:
     """A text as the router reads it, under the coordinates of one table."""
 
     tokens: TokenArray
-    """All tokens: what a kernel reads."""
+    """All tokens of the text, which a kernel is sent."""
     evidence: TokenArray
     """Tokens that the basin is folded from: without white space at the ends of the text."""
     basin_K: FloatArray
@@ -30,8 +30,8 @@ class Query:
     def under(self, coordizer: TextGeometry, options: RoutingOptions) -> "Query":
         """Return the query under the coordinates of a coordizer with the same tokens.
 
-        A release with other coordinates may be switched to while a request is under way; basins
-        of one and a table of the other would route it to nowhere in particular.
+        A switch to a release with other coordinates may happen while a request is under way. A
+        basin of one release and a table of another would give a meaningless route.
         """
         if coordizer.hash == self.coordizer_hash:
             return self
@@ -46,8 +46,8 @@ def read_query(
     Args:
         coordizer: Whose coordinates are used.
         tokens: All tokens of the text.
-        counted: Those that count, without white space at the ends of the text.
-        options: A basin in them stands for the text's own.
+        counted: Tokens that the basin is folded from, without white space at the ends of the text.
+        options: A basin in the options replaces the text's own.
     """
     given_K = options.basin_K
     return Query(
@@ -60,10 +60,10 @@ def read_query(
 
 
 class Reader:
-    """Reads texts; long ones leave the event loop to others meanwhile.
+    """Reads texts; long texts are read in a thread, so that other requests do not wait.
 
     Args:
-        waiting_max: Long texts that may wait.
+        waiting_max: Long texts that may wait for the thread.
     """
 
     def __init__(self, *, waiting_max: int) -> None:
@@ -85,11 +85,11 @@ class Reader:
         """Return all that routing needs of a text; errors as for `LongTexts.read`.
 
         Args:
-            coordizer: Knows tokens and basins; two threads may use it.
-            text: What is read.
-            options: A basin in it stands for the text's own.
-            timeout_s: Seconds it may take.
-            span: Of the request.
+            coordizer: Encodes and folds; two threads may use the coordizer at once.
+            text: The text of the query.
+            options: A basin in the options replaces the text's own.
+            timeout_s: Seconds that reading may take.
+            span: Span of the request; None without tracing.
         """
         # An explanation of 1,000 characters takes 2 to 10 ms, however common the words are.
         return await request_tracing.during_wait(
@@ -104,7 +104,7 @@ class Reader:
         )
 
     def close(self) -> None:
-        """Drop the long texts that wait."""
+        """Drop the long texts that wait for the thread."""
         self._texts.close()
 
 

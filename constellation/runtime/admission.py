@@ -1,9 +1,9 @@
-"""Who may start, who waits, who is refused: a bounded queue in front of a few slots.
+"""Admission: a bounded queue in front of a few slots, in which clients take turns.
 
-Clients take turns: the slot that becomes free goes to the oldest request of the client that was
-served longest ago, so that one with a hundred requests waiting holds up another's single one by at
-most one turn. When the queue is full, a client that waits with fewer requests takes the place of
-the newest request of the one that waits with most.
+A slot that becomes free goes to the oldest request of the client that was served longest ago, so
+that a client with a hundred waiting requests delays another client's single request by at most one
+turn. When the queue is full, a client with fewer waiting requests may evict the newest request of
+the client with most.
 """
 
 from collections import OrderedDict
@@ -17,19 +17,19 @@ _MEMORY = 0.9  # weight of the past in the running mean of service times
 
 @dataclass(slots=True)
 class Admission:
-    """Decides which tickets run; never runs one.
+    """Decides which tickets may run. A ticket stands for one request.
 
     Attributes:
-        what: Named in `Overloaded`, such as "kernel 'python'".
+        what: What the slots belong to, such as "kernel 'python'"; named in `Overloaded`.
         slots: Tickets that may run at the same time.
-        queue_max: Tickets that may wait; the next one is refused. 0 refuses at once.
+        queue_max: Tickets that may wait; further tickets are refused. 0 means no queue.
     """
 
     what: str
     slots: int
     queue_max: int
     _started_s: dict[Hashable, float] = field(default_factory=dict)
-    _client_of: dict[Hashable, str] = field(default_factory=dict)  # of those that wait
+    _client_of: dict[Hashable, str] = field(default_factory=dict)  # of waiting tickets
     # Client -> its waiting tickets, oldest first; the client whose turn is next comes first.
     _lines: OrderedDict[str, OrderedDict[Hashable, None]] = field(default_factory=OrderedDict)
     _service_s: float = 0.1
@@ -42,20 +42,21 @@ class Admission:
 
     @property
     def num_running(self) -> int:
-        """Tickets that hold a slot."""
+        """Number of tickets that hold a slot."""
         return len(self._started_s)
 
     @property
     def depth(self) -> int:
-        """Tickets that wait."""
+        """Number of waiting tickets."""
         return len(self._client_of)
 
     def make_room(self, client: str) -> Hashable | None:
-        """Take the ticket out of a full queue that a ticket of `client` may replace, if any.
+        """Evict the ticket from a full queue that a ticket of `client` may replace, if any.
 
         Returns:
-            The newest ticket of the client that waits with most, when that are at least two more
-            than `client` waits with; it is refused. None otherwise, and when there is room.
+            The evicted ticket, which has to be refused: the newest of the client with most waiting
+            tickets, when it has at least two more than `client`. None otherwise, and when there is
+            room.
         """
         if self.depth < self.queue_max or len(self._started_s) < self.slots or not self._lines:
             return None
@@ -82,7 +83,7 @@ class Admission:
         return False
 
     def leave(self, ticket: Hashable, *, now_s: float) -> Hashable | None:
-        """Forget `ticket`, running, waiting or refused; return the one that starts instead."""
+        """Remove a ticket, running, waiting or refused; return the ticket that starts instead."""
         started_s = self._started_s.pop(ticket, None)
         if started_s is None:
             if ticket in self._client_of:
@@ -99,7 +100,7 @@ class Admission:
         return successor
 
     def refusal(self) -> Overloaded:
-        """Return what a ticket hears for which there is no room."""
+        """Return the error for a ticket for which there is no room."""
         depth = self.depth + len(self._started_s)
         return Overloaded(self.what, depth=depth, retry_after_s=self.retry_after_s())
 

@@ -1,13 +1,13 @@
-"""One answer that several kernels write in turn: what was written, by whom, and what goes on.
+"""Continuation of an answer: what was written so far, by which kernels, for the next kernel.
 
-A kernel sends text together with the tokens it came from. When it is lost, the tokens that arrived
-are sent to the next kernel, which rebuilds from them what it needs (half a character, the
-beginning of a stop string, penalties, the place in the sampler's randomness) and goes on after
-them. What the lost one had written beyond was heard by nobody and is written again. So the text
-that the caller gets belongs to the tokens noted here, whatever number of kernels wrote it.
+A kernel sends text together with the tokens of the text. When a kernel is lost, the tokens that
+arrived are sent to the next kernel, which rebuilds its state from them (half a character, the
+beginning of a stop string, penalties, the position in the sampler's randomness) and continues after
+them. Tokens that the lost kernel had written beyond them never arrived, and are written again. So
+the text that the caller gets belongs to the tokens recorded here, however many kernels wrote it.
 
-A kernel with a vocabulary of its own sends no tokens. From its answer others go on by the text that
-arrived; tokens of which no text was sent yet are written again, and count twice.
+A kernel with a vocabulary of its own sends no tokens. The next kernel continues such an answer
+after the text that arrived; tokens whose text had not been sent are written again and count twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ from constellation.records import Segment
 
 @dataclass(slots=True)
 class Relay:
-    """The answer so far. Decides nothing about who goes on; knows whether somebody can.
+    """The answer so far; decides nothing about which kernel continues.
 
     Attributes:
         produced: Ids of the tokens that have arrived.
-        num_tokens: How many have arrived, those without an id too.
+        num_tokens: Number of tokens that have arrived, tokens without an id included.
         started: Whether anything has arrived.
     """
 
@@ -34,7 +34,7 @@ class Relay:
 
     @property
     def has_ids(self) -> bool:
-        """Whether the ids of all that arrived are known; others go on by the text else."""
+        """Whether the ids of all tokens are known; otherwise the next kernel gets the text."""
         return len(self.produced) == self.num_tokens
 
     @property
@@ -44,17 +44,17 @@ class Relay:
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """Who wrote which part, in order; empty while one kernel wrote all."""
+        """Which kernel wrote which part, in order; empty while one kernel wrote all."""
         return tuple(self._segments) if len(self._segments) > 1 else ()
 
     def begin(self, kernel: str, reason: str, weights: Mapping[str, float] | None = None) -> None:
-        """Have a kernel write from here on; one that wrote nothing is forgotten.
+        """Begin a segment: a kernel writes from here on. A segment without tokens is dropped.
 
         Args:
-            kernel: Its name.
-            reason: Why it writes.
-            weights: Of the kernels that write together, led by this one; they begin anew even
-                when it wrote before.
+            kernel: Name of the kernel.
+            reason: Why this kernel writes.
+            weights: Weights of the kernels that write together, led by this kernel; with weights a
+                new segment begins even when the kernel wrote the one before.
         """
         first = self.num_tokens
         if self._segments and self._segments[-1].first == first:
@@ -64,12 +64,12 @@ class Relay:
             self._segments.append(segment)
 
     def note(self, text: str, tokens: Sequence[int], num_tokens: int) -> None:
-        """Take in a piece of text and what came with it.
+        """Append a piece of text and its tokens.
 
         Args:
-            text: May be empty.
-            tokens: Their ids; empty when the kernel does not say them.
-            num_tokens: How many there are.
+            text: The text, which may be empty.
+            tokens: Ids of the tokens; empty when the kernel has a vocabulary of its own.
+            num_tokens: Number of the tokens.
         """
         self.started = True
         self.produced.extend(tokens)

@@ -1,9 +1,9 @@
-"""Answers that are kept for a while, so that a request that is sent again is not answered twice.
+"""Idempotency: answers are kept for a while, so that no request is answered twice.
 
-A request is known by its client and the id that the client chose. While the first is under way its
-repeats wait; when it fails or is given up it is forgotten, and one of them becomes the first. The
-oldest answers go when there are too many, when they take too much memory, or when they are old.
-Time is an argument; what an answer is, is the shell's business.
+A request is known by its client and the id that the client chose. While the first request runs, its
+repeats wait; when the first fails or is cancelled, one of the repeats becomes the first. The oldest
+answers are evicted when there are too many answers, when they take too much memory, or when they
+are old. Time is an argument.
 """
 
 from collections import OrderedDict
@@ -35,10 +35,10 @@ class Kept(Generic[AnswerT]):
 
 @dataclass(slots=True)
 class Repeats(Generic[AnswerT]):
-    """Knows which requests are under way and what was answered lately.
+    """Holds which requests are under way, and the latest answers.
 
     Attributes:
-        size_bytes: What the answers that are kept take.
+        size_bytes: Memory of all answers that are kept.
     """
 
     kept_s: float = KEPT_S
@@ -55,12 +55,12 @@ class Repeats(Generic[AnswerT]):
         """Return the answer to an earlier request with this key, if it is kept.
 
         Args:
-            key: Client and id.
-            fingerprint: Of what is asked.
+            key: Client and id of the request.
+            fingerprint: Digest of the contents of the request.
             now_s: The time, never falling.
 
         Raises:
-            InvalidRequest: The earlier request, answered or under way, asked something else.
+            InvalidRequest: The earlier request, answered or under way, had other contents.
         """
         self._drop_old(now_s)
         kept = self._kept.get(key)
@@ -71,17 +71,17 @@ class Repeats(Generic[AnswerT]):
         return kept
 
     def is_running(self, key: Hashable) -> bool:
-        """Say whether a request with this key is under way."""
+        """Return whether a request with this key is under way."""
         return key in self._running
 
     def begin(self, key: Hashable, fingerprint: bytes) -> None:
-        """Note that a request is under way, one that is neither running nor kept."""
+        """Note that a new request is under way: its key is neither running nor kept."""
         assert key not in self._running
         assert key not in self._kept
         self._running[key] = fingerprint
 
     def finish(self, key: Hashable, answer: AnswerT, *, size_bytes: int, now_s: float) -> None:
-        """Keep the answer to a request that is under way; one that is too large is not kept."""
+        """Keep the answer to a request that is under way, unless the answer is too large."""
         fingerprint = self._running.pop(key)
         if size_bytes > self.bytes_max:
             return
@@ -91,7 +91,7 @@ class Repeats(Generic[AnswerT]):
             self._drop_oldest()
 
     def give_up(self, key: Hashable) -> None:
-        """Forget a request that is under way; it was not answered."""
+        """Drop a request that is under way and was not answered."""
         self._running.pop(key, None)
 
     def _drop_old(self, now_s: float) -> None:

@@ -1,6 +1,6 @@
-"""How much one client may ask for: so many requests at once, so many a second.
+"""Limits of one client: requests at the same time, and requests a second.
 
-Time is an argument. A client is whatever the shell says it is: a certificate's subject, or an
+Time is an argument. A client is a name that the caller chooses: the subject of a certificate, or an
 address.
 
 Source: the token bucket, Turner, "New directions in communications", IEEE Communications Magazine
@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from constellation.errors import ConfigError, Overloaded
 
 CLIENTS_MAX = 65_536
-"""Clients remembered; of more, those that came longest ago are forgotten, running or not."""
+"""Clients that are remembered; beyond that the client seen longest ago is dropped."""
 
 
 @dataclass(slots=True)
 class _Account:
-    """One client."""
+    """State of one client."""
 
     allowance: float
-    """Requests it may begin at once, up to a second's worth."""
+    """Requests that the client may begin now, up to a second's worth."""
     since_s: float
-    """When that was so."""
+    """Time at which `allowance` was computed."""
     num_running: int = 0
 
 
@@ -32,9 +32,9 @@ class ClientLimits:
     """Decides which requests of which client may begin.
 
     Attributes:
-        requests_max: Requests of one client at the same time; None: any number.
+        requests_max: Requests of one client at the same time; None means no limit.
         rate: Requests of one client a second, of which a second's worth (at least one) may come at
-            once; None: any number.
+            once; None means no limit.
     """
 
     requests_max: int | None = None
@@ -52,14 +52,14 @@ class ClientLimits:
 
     @property
     def are_on(self) -> bool:
-        """Whether there is anything to decide."""
+        """Whether there is any limit."""
         return self.requests_max is not None or self.rate is not None
 
     def begin(self, client: str, *, now_s: float) -> None:
-        """Let a request of `client` begin; `end` must follow.
+        """Begin a request of `client`; `end` must follow.
 
         Raises:
-            Overloaded: It has too many under way, or has begun too many lately.
+            Overloaded: The client has too many requests under way, or began too many lately.
         """
         if not self.are_on:
             return
@@ -76,7 +76,7 @@ class ClientLimits:
         account.num_running += 1
 
     def end(self, client: str, *, now_s: float) -> None:
-        """Take notice that a request of `client` is over."""
+        """End a request of `client`."""
         account = self._accounts.get(client)
         if account is None or account.num_running == 0:  # limits are off, or it was forgotten
             return

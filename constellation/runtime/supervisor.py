@@ -1,8 +1,8 @@
-"""Decides who is up, who is lost, and who must be restarted.
+"""Supervision: decides which members are up, which are lost, and which must be restarted.
 
-A member is one actor: a kernel or a router. Ray restarts a process that died; the supervisor adds
-what Ray cannot see: a process that lives and does not answer, and one that never comes up. Events
-carry the time; decisions come back as commands, each with its reason.
+A member is one actor: a router or a process of kernels. Ray restarts a process that died; the
+supervisor adds what Ray cannot see: a process that lives and does not answer, and a process that
+never comes up. Events carry the time; decisions are returned as commands, each with its reason.
 """
 
 from dataclasses import dataclass, field
@@ -12,28 +12,28 @@ from constellation.errors import ConfigError
 
 
 class State(StrEnum):
-    """What is known of a member."""
+    """Whether a member is up, as far as is known."""
 
     STARTING = "starting"
-    """Not heard of yet, or lost and expected back."""
+    """Not announced yet, or lost and expected back."""
     UP = "up"
-    """Announced itself and answers."""
+    """Announced, and answering heartbeats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SupervisorConfig:
-    """Patience."""
+    """Limits after which members are restarted."""
 
     misses_max: int = 3
     """Timeouts in a row after which a member counts as hung."""
     start_s: float = 60.0
-    """Seconds a member may take to announce itself before it is restarted."""
+    """Seconds that a member may take to announce itself before it is restarted."""
     backoff_max_s: float = 300.0
-    """Longest patience with a member that never comes up; it doubles from `start_s`."""
+    """Longest such time for a member that never comes up; the time doubles from `start_s`."""
     retry_s: float = 2.0
-    """Seconds until a member is started anew whose process ended before it served."""
+    """Seconds until a member is restarted whose process ended before it served."""
     retry_max_s: float = 30.0
-    """Longest of these pauses; they double from `retry_s`."""
+    """Longest of these pauses, which double from `retry_s`."""
 
     def __post_init__(self) -> None:
         if self.misses_max < 1 or not 0 < self.start_s <= self.backoff_max_s:
@@ -49,7 +49,7 @@ class SupervisorConfig:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Kill this member's process; Ray starts it again."""
+    """Command to kill a member's process, which Ray then starts again."""
 
     name: str
     reason: str
@@ -71,24 +71,24 @@ class Member:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Keeps the members' states; never touches a process."""
+    """Holds the states of all members and decides on restarts; touches no process."""
 
     config: SupervisorConfig
     members: dict[str, Member] = field(default_factory=dict)
 
     def expect(self, name: str, *, now_s: float, pid: int = 0, num_restarts: int = 0) -> None:
-        """Start to wait for a member's announcement.
+        """Expect a member to announce itself.
 
         Args:
-            name: Of the member.
+            name: Name of the member.
             now_s: The time.
-            pid: Of the last process that is known of it; another one will be a restart.
-            num_restarts: Those that were counted before.
+            pid: Last known process of the member; another process will count as a restart.
+            num_restarts: Restarts that were counted before.
         """
         self.members[name] = Member(name, since_s=now_s, pid=pid, num_restarts=num_restarts)
 
     def forget(self, name: str) -> None:
-        """Stop to supervise a member that is leaving for good."""
+        """Stop supervising a member that leaves for good."""
         self.members.pop(name, None)
 
     def announced(self, name: str, *, endpoint: str, pid: int, now_s: float) -> bool:
@@ -124,10 +124,10 @@ class Supervisor:
         return [Restart(name, f"missed {self.config.misses_max} heartbeats")]
 
     def ended(self, name: str, *, now_s: float) -> list[Restart]:
-        """Note that a member has no process and that nobody else will start one.
+        """Note that a member has no process and that Ray will start none.
 
         Returns:
-            The member's restart when its pause is over; it is longer after every failure.
+            The restart of the member when its pause is over; pauses double with every failure.
         """
         member = self.members[name]
         pause_s = min(self.config.retry_s * 2**member.num_failed_starts, self.config.retry_max_s)
@@ -138,7 +138,7 @@ class Supervisor:
         return [Restart(name, "ended before it served")]
 
     def overdue(self, *, now_s: float) -> list[Restart]:
-        """Return restarts of the members that take too long to come up."""
+        """Return restarts of members that take too long to come up."""
         commands = []
         for member in self.members.values():
             patience_s = min(

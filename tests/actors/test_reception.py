@@ -10,7 +10,7 @@ import pytest
 
 from actors.kernel.host import KernelHost
 from actors.router.host import RouterHost
-from actors.router.idempotency import Repeating
+from actors.router.idempotency import IdempotentAnswers
 from actors.spec import RouterOptions
 from constellation.errors import InvalidRequest, KernelUnavailable, Overloaded
 from constellation.records import Route, Sampling
@@ -176,7 +176,7 @@ def test_clients_take_turns_in_a_kernels_queue_and_a_full_one_has_room_for_the_m
 
 
 def test_what_is_kept_of_a_long_stream_takes_no_more_memory_than_is_counted() -> None:
-    repeating, num_streams = Repeating(), 200
+    answers, num_streams = IdempotentAnswers(), 200
 
     async def work() -> AsyncGenerator[tuple[Route | None, bytes], None]:
         for place in range(64):
@@ -185,7 +185,7 @@ def test_what_is_kept_of_a_long_stream_takes_no_more_memory_than_is_counted() ->
     async def keep() -> None:
         for number in range(num_streams):
             caller = Caller(client="me", request_id=str(number), fingerprint=bytes([number]) * 16)
-            async for _ in repeating.stream(caller, work):
+            async for _ in answers.stream(caller, work):
                 pass
 
     tracemalloc.start()
@@ -193,5 +193,5 @@ def test_what_is_kept_of_a_long_stream_takes_no_more_memory_than_is_counted() ->
     asyncio.run(keep())
     taken = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    counted = repeating._store.size_bytes
+    counted = answers._store.size_bytes
     assert 0.4 * counted < taken < counted
