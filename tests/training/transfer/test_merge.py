@@ -150,5 +150,7 @@ def test_a_fisher_without_training_text_says_what_to_give(finished: Path, tmp_pa
     [{"fisher_windows": 0}, {"allow_worse_bits": -0.1}, {"own_text": (Path("a"), Path("b"))}],
 )
 def test_wrong_options_are_refused(values: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=r"need fisher_windows|own text is for"):
+    with pytest.raises(
+        ConfigError, match=r"need fisher_windows|own text is only used by Fisher-weighted merging"
+    ):
         MergeOptions(**values)  # type: ignore[arg-type]
