@@ -213,7 +213,7 @@ def test_text_that_holds_the_run_itself_is_refused(artifacts: Path, tmp_path: Pa
     write(tmp_path / "law", STOCKS["sea"])
     before = files(artifacts)
     for text in (tmp_path, artifacts):
-        with pytest.raises(ConfigError, match="holds the run itself"):
+        with pytest.raises(ConfigError, match="contains the run's own folder"):
             train_new(artifacts, "law", text, trainer=alone)
     assert files(artifacts) == before
     assert not domain_path(artifacts, "law").exists()

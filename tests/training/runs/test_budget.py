@@ -108,5 +108,5 @@ def test_the_keeper_warns_stops_saves_and_goes_on(tmp_path: Path) -> None:
 
 def test_a_damaged_usage_file_is_not_taken_for_nothing_used(tmp_path: Path) -> None:
     (tmp_path / USAGE_FILE).write_text('{"seconds": 3')
-    with pytest.raises(TrainingError, match="the usage of this run is unknown"):
+    with pytest.raises(TrainingError, match="usage of this run is unknown; fix or delete"):
         BudgetKeeper(Budget(tokens=1), tmp_path)

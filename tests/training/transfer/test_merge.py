@@ -33,7 +33,6 @@ def merge(run: Path, out: Path, *, folder: str = "kernels", **options: object) -
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["kernels", "adapters"])
 def test_both_averages_are_scored_and_the_wanted_one_is_written(
     finished: Path, tmp_path: Path, folder: str
@@ -151,5 +150,7 @@ def test_a_fisher_without_training_text_says_what_to_give(finished: Path, tmp_pa
     [{"fisher_windows": 0}, {"allow_worse_bits": -0.1}, {"own_text": (Path("a"), Path("b"))}],
 )
 def test_wrong_options_are_refused(values: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=r"need fisher_windows|own text is only used by"):
+    with pytest.raises(
+        ConfigError, match=r"need fisher_windows|own text is only used by Fisher-weighted merging"
+    ):
         MergeOptions(**values)  # type: ignore[arg-type]
