@@ -1,4 +1,4 @@
-"""Recipes: TOML files that say what to train. Unknown keys are errors; every key is documented."""
+"""Read recipes: TOML files that name the text, the kernels and the steps of a training run."""
 
 import hashlib
 from collections.abc import Mapping
