@@ -1,4 +1,4 @@
-"""Read recipes: TOML files that name the text, the kernels and the steps of a training run."""
+"""Recipe sections as checked models: text, kernels and steps of a training run, from TOML files."""
 
 import hashlib
 from collections.abc import Mapping

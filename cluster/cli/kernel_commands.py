@@ -158,7 +158,10 @@ def sources(
     artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
     as_json: Annotated[
-        bool, options.json_flag("the kernel's name and its list of sources")
+        bool,
+        options.json_flag(
+            "the kernel's name and the list of files and records that its text came from"
+        ),
     ] = False,
 ) -> None:
     """List the files and records that a kernel's training text came from, one source per line.

@@ -1,4 +1,8 @@
-"""Split documents into train, dev and test by the hash of their text; a source is never divided."""
+"""Split a domain's documents into train, dev and test in shares, ordered by hashes of their text.
+
+All documents of one source (one file) go into one split, unless the source is a large part of its
+domain: then the source is cut into sections, and each section is assigned on its own.
+"""
 
 import hashlib
 from collections import defaultdict

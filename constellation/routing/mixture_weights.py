@@ -1,4 +1,4 @@
-"""Weights of several kernels (models) that write or score one text together, token by token.
+"""Compute the weights of several kernels (models) that write or score one text together.
 
 In mode *mixture* the weights are those of the route, and after every 8 tokens those of a new route
 for the latest 128 tokens. In mode *posterior* the weights start from the route, and Bayes updates
