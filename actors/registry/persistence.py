@@ -1,4 +1,4 @@
-"""Files that the registry writes into the run folder, for processes that start later.
+"""Write table, members and metrics targets into the run folder, for processes that start later.
 
 Files are written in the background: routers learn of a change from the registry's messages, and
 wait for no disk. When the folder was removed, or its disk was full, all files are written again as

@@ -103,7 +103,10 @@ def match(
         ),
     ],
     as_json: Annotated[
-        bool, options.json_flag("the distance of the basins and the differences B - A")
+        bool,
+        options.json_flag(
+            "the distance of the two kernels' basins and the differences of their kappa, beta and Phi"
+        ),
     ] = False,
 ) -> None:
     """Compare two kernels by their signatures: how far apart they lie and how they differ.

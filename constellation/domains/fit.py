@@ -1,4 +1,4 @@
-"""Fit token coordinates and the routing table to the text records of all kernels (models).
+"""Fit every token's simplex point and the routing table to the text records of all kernels.
 
 A pure function of the set of records: records are processed in the order of their names, and
 earlier fits are not used, so neither the order in which kernels joined nor kernels that left make a

@@ -1,4 +1,4 @@
-"""Kernels of one architecture stacked in one storage, so that one pass reads rows of many kernels.
+"""Stack kernels of one architecture, so that one forward pass serves texts of many kernels.
 
 A stack is a `Decoder` whose matrices, norms and couplings are looked up for every row of a batch.
 Between attention layers the residual stream is in the order of kernels, so that products are
