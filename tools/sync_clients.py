@@ -25,7 +25,7 @@ WORDS = [
     (r"\bLongTexts\b", "SyncTexts"),
     (r"\bconstellation\.wire\.long_texts\b", "constellation.client.sync_waiting"),
     (r"\bAsync(Waiting|Messages)\b", r"Sync\1"),
-    (r"\bAsync(Client|DirectClient|Stream)\b", r"\1"),
+    (r"\bAsync(Client|Closing|DirectClient|Stream)\b", r"\1"),
     (r"\basync_waiting import\b", "sync_waiting import"),
     (r"\bclient\.async_client\b", "client.client"),
 ]

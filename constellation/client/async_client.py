@@ -43,7 +43,26 @@ from constellation.wire.channel import open_async_channel
 ResultT = TypeVar("ResultT")
 
 
-class AsyncClient(NotCopied):
+class AsyncClosing(NotCopied):
+    """Base of what is closed at the end of `async with`."""
+
+    async def close(self) -> None:
+        """Stop what is running."""
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class AsyncClient(AsyncClosing):
     """Sends texts to a constellation from asyncio code; close it, or use `async with`.
 
     The client connects on first use and belongs to the event loop that runs then: in another
@@ -133,8 +152,7 @@ class AsyncClient(NotCopied):
     ) -> "AsyncStream":
         """Return the answer to `text` as an async iterator over its pieces, as they are written."""
         request = requests.generate(text, **options)
-        request_s = self._session.timeouts.request_s
-        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        attempts = self._session.begin_request(timeout_s, traceparent)
         return AsyncStream(partial(self._open, request, attempts), partial(self._pause, attempts))
 
     async def route(
@@ -251,17 +269,6 @@ class AsyncClient(NotCopied):
             for channel in self._connections.channels():
                 await channel.close()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
     async def _look_up(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
         return await self._perform(call, timeout_s, self._session.timeouts.lookup_s)
 
@@ -319,7 +326,7 @@ class Messages(Protocol):
         """Stop the answer."""
 
 
-class AsyncStream(NotCopied):
+class AsyncStream(AsyncClosing):
     """One answer while it is written: iterate over its pieces. `close` cancels it."""
 
     def __init__(
@@ -348,17 +355,6 @@ class AsyncStream(NotCopied):
         self._cancelled = True
         if self._messages is not None:
             self._messages.cancel()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     def __aiter__(self) -> Self:
         return self

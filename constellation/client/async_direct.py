@@ -12,11 +12,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from constellation.client import requests
-from constellation.client.async_client import AsyncClient, AsyncStream
+from constellation.client.async_client import AsyncClient, AsyncClosing, AsyncStream
 from constellation.client.async_waiting import AsyncMessages
 from constellation.client.local_routing import (
     KernelCall,
@@ -26,7 +25,6 @@ from constellation.client.local_routing import (
     check_same_machine,
     kernel_lost,
 )
-from constellation.client.ownership import NotCopied
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
@@ -56,7 +54,7 @@ TEXTS_MAX = 1024
 """Long texts that may be read or wait to be read."""
 
 
-class AsyncDirectClient(NotCopied):
+class AsyncDirectClient(AsyncClosing):
     """Sends texts to the kernels of a constellation on this machine, from asyncio code.
 
     Close the client, or use `async with`. Replies, routes and errors are those of `AsyncClient`.
@@ -131,8 +129,7 @@ class AsyncDirectClient(NotCopied):
         **options: Unpack[AskOptions],
     ) -> Reply:
         """Return the whole answer to `text`; arguments and errors as for `AsyncClient.ask`."""
-        request_s = self._session.timeouts.request_s
-        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        attempts = self._session.begin_request(timeout_s, traceparent)
         read = partial(self._local.ask, text, **options)
         return await self._perform(await self._read(text, read, attempts, options), attempts)
 
@@ -149,8 +146,7 @@ class AsyncDirectClient(NotCopied):
         When its kernel is lost after the first piece, the stream raises `KernelUnavailable`; behind
         a router, another kernel would continue.
         """
-        request_s = self._session.timeouts.request_s
-        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        attempts = self._session.begin_request(timeout_s, traceparent)
         message = requests.generate(text, **options)
         self._local.check(message)
         read = partial(self._local.stream, message)
@@ -167,8 +163,7 @@ class AsyncDirectClient(NotCopied):
         **options: Unpack[RouteOptions],
     ) -> TextScore:
         """Return how likely `text` is after `context` under the kernel they route to."""
-        request_s = self._session.timeouts.request_s
-        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        attempts = self._session.begin_request(timeout_s, traceparent)
         read = partial(self._local.score, text, context, **options)
         call = await self._read(text + context, read, attempts, options)
         return await self._perform(call, attempts)
@@ -188,17 +183,6 @@ class AsyncDirectClient(NotCopied):
         await self._routers.close()
         for channel in self._kernels.channels():
             await channel.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     async def _read(
         self,

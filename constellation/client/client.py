@@ -42,7 +42,26 @@ from constellation.wire.channel import open_channel
 ResultT = TypeVar("ResultT")
 
 
-class Client(NotCopied):
+class Closing(NotCopied):
+    """Base of what is closed at the end of `with`."""
+
+    def close(self) -> None:
+        """Stop what is running."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Client(Closing):
     """Sends texts to a constellation; close it, or use `with`.
 
     Threads may share a client.
@@ -131,8 +150,7 @@ class Client(NotCopied):
     ) -> "Stream":
         """Return the answer to `text` as an iterator over its pieces, as they are written."""
         request = requests.generate(text, **options)
-        request_s = self._session.timeouts.request_s
-        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        attempts = self._session.begin_request(timeout_s, traceparent)
         return Stream(partial(self._open, request, attempts), partial(self._pause, attempts))
 
     def route(
@@ -247,17 +265,6 @@ class Client(NotCopied):
             for channel in self._connections.channels():
                 channel.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _look_up(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
         return self._perform(call, timeout_s, self._session.timeouts.lookup_s)
 
@@ -313,7 +320,7 @@ class Messages(Protocol):
         """Stop the answer."""
 
 
-class Stream(NotCopied):
+class Stream(Closing):
     """One answer while it is written: iterate over its pieces. `close` cancels it."""
 
     def __init__(
@@ -342,17 +349,6 @@ class Stream(NotCopied):
         self._cancelled = True
         if self._messages is not None:
             self._messages.cancel()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __iter__(self) -> Self:
         return self

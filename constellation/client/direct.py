@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from constellation.client import requests
-from constellation.client.client import Client, Stream
+from constellation.client.client import Client, Closing, Stream
 from constellation.client.local_routing import (
     KernelCall,
     LocalRouter,
@@ -26,7 +25,6 @@ from constellation.client.local_routing import (
     check_same_machine,
     kernel_lost,
 )
-from constellation.client.ownership import NotCopied
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
 from constellation.client.retries import Attempts, RetryPolicy, Timeouts
@@ -56,7 +54,7 @@ TEXTS_MAX = 1024
 """Long texts that may be read or wait to be read."""
 
 
-class DirectClient(NotCopied):
+class DirectClient(Closing):
     """Sends texts to the kernels of a constellation on this machine.
 
     Close the client, or use `with`. Replies, routes and errors are those of `Client`.
@@ -128,8 +126,7 @@ class DirectClient(NotCopied):
         **options: Unpack[AskOptions],
     ) -> Reply:
         """Return the whole answer to `text`; arguments and errors as for `Client.ask`."""
-        request_s = self._session.timeouts.request_s
-        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        attempts = self._session.begin_request(timeout_s, traceparent)
         read = partial(self._local.ask, text, **options)
         return self._perform(self._read(text, read, attempts, options), attempts)
 
@@ -146,8 +143,7 @@ class DirectClient(NotCopied):
         When its kernel is lost after the first piece, the stream raises `KernelUnavailable`; behind
         a router, another kernel would continue.
         """
-        request_s = self._session.timeouts.request_s
-        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        attempts = self._session.begin_request(timeout_s, traceparent)
         message = requests.generate(text, **options)
         self._local.check(message)
         read = partial(self._local.stream, message)
@@ -164,8 +160,7 @@ class DirectClient(NotCopied):
         **options: Unpack[RouteOptions],
     ) -> TextScore:
         """Return how likely `text` is after `context` under the kernel they route to."""
-        request_s = self._session.timeouts.request_s
-        attempts = self._session.begin(timeout_s, request_s, traceparent)
+        attempts = self._session.begin_request(timeout_s, traceparent)
         read = partial(self._local.score, text, context, **options)
         call = self._read(text + context, read, attempts, options)
         return self._perform(call, attempts)
@@ -185,17 +180,6 @@ class DirectClient(NotCopied):
         self._routers.close()
         for channel in self._kernels.channels():
             channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _read(
         self,

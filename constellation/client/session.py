@@ -52,6 +52,10 @@ class Session:
             (*self.metadata, *trace_headers(traceparent)),
         )
 
+    def begin_request(self, timeout_s: float | None, traceparent: str | None) -> Attempts:
+        """Start the tries of one request, for which `timeouts.request_s` is the default."""
+        return self.begin(timeout_s, self.timeouts.request_s, traceparent)
+
     def pause_s(self, attempts: Attempts, error: ConstellationError) -> float:
         """Return how long to wait before the next try, or raise `error`."""
         pause = attempts.pause_s(error, now_s=self.now_s(), draw=self.draw())

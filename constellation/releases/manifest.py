@@ -7,7 +7,7 @@ version, parent, time and the reason for it say where it stands among others.
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Final
 
@@ -21,6 +21,8 @@ TABLE_PATH: Final = "table.msgpack"
 COORDIZER: Final = "coordizer"
 """Where its coordizer lies there."""
 
+_SERVED = ("coordizer", "table", "kernels", "bases", "options")
+"""Fields of a release that decide how queries are routed and answered."""
 _CHANGE_MAX = 500
 _PATH_MAX = 255
 _SIZE_MAX = 2**62
@@ -53,10 +55,6 @@ class Blob:
         if not 0 <= self.size_bytes <= _SIZE_MAX:
             raise ConfigError(f"blob {self.sha256} has {self.size_bytes!r} bytes; give 0 or more")
 
-    def plain(self) -> Plain:
-        """Return the record as plain values."""
-        return {"sha256": self.sha256, "size_bytes": self.size_bytes}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelFiles:
@@ -87,16 +85,6 @@ class KernelFiles:
         """Where its files lie in the folder of a release: its own first, then that of its base."""
         own = f"kernels/{self.name}"
         return (own,) if self.base is None else (own, f"bases/{self.base}")
-
-    def plain(self) -> Plain:
-        """Return the record as plain values."""
-        return {
-            "name": self.name,
-            "engine": str(self.engine),
-            "files": _plain_files(self.files),
-            "base": self.base,
-            "domain": self.domain.plain(),
-        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,14 +129,8 @@ class Draft:
 
     def content(self) -> Plain:
         """Return what is served as plain values."""
-        content = {
-            "coordizer": _plain_files(self.coordizer),
-            "table": self.table.plain(),
-            "kernels": tuple(kernel.plain() for kernel in self.kernels),
-            "bases": {key: _plain_files(files) for key, files in self.bases.items()},
-            "options": dict(self.options),
-        }
-        return plain(content, "release")
+        values = asdict(self)
+        return plain({name: values[name] for name in _SERVED}, "release")
 
     def files(self) -> dict[str, Blob]:
         """Return path -> file, for all files, laid out as those who serve read them."""
@@ -236,10 +218,6 @@ def checked_files(owner: str, files: Mapping[str, Blob]) -> dict[str, Blob]:
 
 def _folders(parts: list[str]) -> list[str]:
     return ["/".join(parts[:end]) for end in range(1, len(parts))]
-
-
-def _plain_files(files: Mapping[str, Blob]) -> Plain:
-    return {path: blob.plain() for path, blob in files.items()}
 
 
 def _engine(name: str, engine: str) -> Engine:

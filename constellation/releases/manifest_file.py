@@ -13,6 +13,8 @@ MANIFEST_BYTES_MAX: Final = 64 * 1024 * 1024
 
 ValueT = TypeVar("ValueT")
 
+_ABOUT: Final = ("version", "parent", "created_s", "change")
+
 
 def pack_release(release: Release) -> bytes:
     """Return a release as its manifest's bytes; the same release has the same bytes.
@@ -20,13 +22,7 @@ def pack_release(release: Release) -> bytes:
     Raises:
         ConfigError: They are more than what would be read.
     """
-    about = {
-        "version": release.version,
-        "parent": release.parent,
-        "created_s": release.created_s,
-        "change": release.change,
-        "content": release.content(),
-    }
+    about = {name: getattr(release, name) for name in _ABOUT} | {"content": release.content()}
     data = seal(plain(about, "release"), schema=SCHEMA_VERSION)
     if len(data) > MANIFEST_BYTES_MAX:
         raise ConfigError(
@@ -51,7 +47,7 @@ def unpack_release(data: bytes, *, source: object = "manifest") -> Release:
 
 
 def _release(about: Plain) -> Release:
-    own = _fields(about, "version", "parent", "created_s", "change", "content")
+    own = _fields(about, *_ABOUT, "content")
     content = _fields(own["content"], "coordizer", "table", "kernels", "bases", "options")
     return Release(
         version=_typed(own["version"], int),

@@ -112,31 +112,6 @@ def merge_adapters(
     return both
 
 
-def reduce_rank(base: Decoder, adapted: Adapted, rank: int) -> Adapted:
-    """Return the low-rank adapter of smaller rank that is nearest in the matrices it adds.
-
-    By singular values, matrix by matrix (Eckart & Young, 1936).
-
-    Raises:
-        ConfigError: If the adapter is of another kind or its rank is not above `rank`.
-    """
-    config = adapted.config
-    if not isinstance(config, LoraConfig) or not 1 <= rank < config.rank:
-        raise ConfigError(f"need a low-rank adapter of a rank above {rank} (from 1)")
-    smaller = attach(base, LoraConfig(rank=rank, alpha=float(rank), targets=config.targets))
-    state = adapted.state()
-    reduced = {}
-    for name in (name for name in state if name.endswith(".a_RI")):
-        path = name.removesuffix("a_RI")
-        delta_OI = config.scale * state[f"{path}b_OR"].double() @ state[name].double()
-        left, strengths, right = torch.linalg.svd(delta_OI, full_matrices=False)
-        roots = strengths[:rank].sqrt()
-        reduced[f"{path}b_OR"] = left[:, :rank] * roots
-        reduced[name] = roots[:, None] * right[:rank]
-    smaller.load(reduced)
-    return smaller
-
-
 def _targets(config: LoraConfig) -> frozenset[str] | None:
     return None if config.targets is None else frozenset(config.targets)
 
