@@ -1,7 +1,8 @@
-"""What users import: a synchronous and an asynchronous client of a running constellation.
+"""Clients of a running constellation: synchronous and asynchronous, by a router or direct.
 
-Needs neither torch nor Ray. All clients are thin shells around `requests` (what is sent),
-`replies` (what comes back) and `retries` (when to try again), which do no I/O.
+The clients need neither torch nor Ray. `requests` (the messages), `replies` and `retries` decide
+and do no input or output; `async_client` and `async_direct` make the calls, and the synchronous
+`client` and `direct` are generated from these two.
 """
 
 from constellation.client.async_client import AsyncClient, AsyncStream

@@ -71,20 +71,21 @@ class Client(Closing):
     of an answer. Every error is one of `constellation.errors`.
 
     Args:
-        endpoint: host:port of a router, or of several: a list, or one text with commas. When one
-            is lost, the next is asked, within the retries.
-        token: Secret; None takes CONSTELLATION_TOKEN from the environment, if set.
-        ca: PEM file with the authorities that vouch for the server; None speaks plain text.
-        certificate: PEM file with our own certificate, where the server asks for one.
+        endpoint: host:port of a router, or of several: a list, or one text with commas. When a
+            router is lost, the next router is tried, within the retries.
+        token: Secret; None means CONSTELLATION_TOKEN of the environment, if set.
+        ca: PEM file with the authorities that sign the server's certificate; None means plain
+            text, without TLS.
+        certificate: PEM file with the client's own certificate, if the server asks for one.
         key: PEM file with its private key.
         timeouts: How long calls may take.
-        retries: How often they are tried.
-        now_s: Clock that deadlines are kept by, in seconds.
+        retries: How often calls are tried.
+        now_s: Clock of the deadlines, in seconds.
         draw: Uniform numbers in [0, 1), for the pauses between tries.
 
     Raises:
-        ConfigError: The endpoint is not host:port, the token cannot be sent, or a TLS file is not
-            what it should be.
+        ConfigError: The endpoint is not host:port, the token cannot be sent, or a TLS file is
+            missing or holds something else.
     """
 
     def __init__(
@@ -129,13 +130,13 @@ class Client(Closing):
 
         Args:
             text: The text to continue, 1 byte to 1 MiB of UTF-8.
-            timeout_s: Seconds for the whole call; None takes `timeouts.request_s`.
-            traceparent: The span that the call belongs to, as W3C's header of that name; None
-                takes OpenTelemetry's current span, where the program has one.
+            timeout_s: Seconds for the whole call; None means `timeouts.request_s`.
+            traceparent: The span that the call belongs to, in the form of W3C's header of that
+                name; None means OpenTelemetry's current span, if the program has one.
             options: See `AskOptions`.
 
         Raises:
-            RequestError: One of its subclasses says what is wrong and what to do.
+            RequestError: A subclass says what is wrong and what to do.
         """
         call = requests.ask(text, **options)
         return self._perform(call, timeout_s, self._session.timeouts.request_s, traceparent)
@@ -181,66 +182,67 @@ class Client(Closing):
         return self._look_up(requests.status(), timeout_s)
 
     def change(self, change: Change, *, timeout_s: float | None = None) -> Changed:
-        """Change what is served, without a dropped request; the methods below are its kinds.
+        """Change what is served, without a dropped request; the methods below make such changes.
 
-        A change makes a release and switches to it. Only `Reload` is tried again when the reply is
-        lost; after a lost reply to another change, look at `status`.
+        A change writes a release and switches to that release. When a reply is lost, only `Reload`
+        is tried again; after another change, look at `status`.
 
         Raises:
-            GrowthRefused, ReloadRefused: It cannot be done; what is served goes on unchanged.
+            GrowthRefused, ReloadRefused: The change cannot be made; the served release stays as
+                it is.
         """
         call = requests.change(change)
         return self._perform(call, timeout_s, self._session.timeouts.request_s)
 
     def reload(self, *, timeout_s: float | None = None) -> Changed:
-        """Serve what training has written since; answers under way finish as they began.
+        """Serve what training has written since; running answers finish with the old weights.
 
         Raises:
-            ReloadRefused: It does not fit what is served, which goes on unchanged.
+            ReloadRefused: The new files do not fit the served release, which stays as it is.
         """
         return self.change(Reload(), timeout_s=timeout_s)
 
     def add(self, name: str, *, timeout_s: float | None = None) -> Changed:
-        """Serve a kernel that lies in the constellation's artifacts; `constellation add` makes it.
+        """Serve a kernel from the constellation's artifacts, where `constellation add` writes it.
 
         Raises:
             GrowthRefused: The name is taken, the table is full, or the kernel's files are damaged.
-            IncompatibleKernels: It was trained with another vocabulary.
+            IncompatibleKernels: The kernel was trained with another vocabulary.
         """
         return self.change(Add(name=name), timeout_s=timeout_s)
 
     def spawn(self, parent: str, name: str, *, timeout_s: float | None = None) -> Changed:
-        """Share the queries of `parent` with a new kernel that begins with the same weights.
+        """Share the queries of `parent` with a new kernel that starts with the same weights.
 
         Raises:
-            UnknownKernel: There is no `parent`.
+            UnknownKernel: No kernel is named `parent`.
             GrowthRefused: The name is taken, or the parent's latest queries are too few or alike.
         """
         return self.change(Spawn(parent=parent, name=name), timeout_s=timeout_s)
 
     def retire(self, name: str, *, timeout_s: float | None = None) -> Changed:
-        """Serve a kernel no more; what it is answering it finishes, and its files stay.
+        """Stop serving a kernel; its running answers finish, and its files stay.
 
         Raises:
-            UnknownKernel: There is none of that name.
-            GrowthRefused: It is the only one, or shares its queries with spawned kernels.
+            UnknownKernel: No kernel has that name.
+            GrowthRefused: The kernel is the only one, or shares its queries with spawned kernels.
         """
         return self.change(Retire(name=name), timeout_s=timeout_s)
 
     def unlearn(self, kernel: str, source: str, *, timeout_s: float | None = None) -> Changed:
-        """Route as if a source of a kernel's text had never been read; its weights stay.
+        """Route as if a source of a kernel's text had never been read; the weights stay.
 
         Raises:
-            UnknownKernel: There is none of that name.
-            GrowthRefused: No text of that source counts for it, or it is all that does.
+            UnknownKernel: No kernel has that name.
+            GrowthRefused: The kernel has no text of that source, or no other text.
         """
         return self.change(Unlearn(kernel=kernel, source=source), timeout_s=timeout_s)
 
     def roll_back(self, release: int | None = None, *, timeout_s: float | None = None) -> Changed:
-        """Serve an earlier release again; None means the parent of the one that is served.
+        """Serve an earlier release again; None means the parent of the served release.
 
         Raises:
-            ReloadRefused: There is no such release, or its files are damaged.
+            ReloadRefused: The release does not exist, or its files are damaged.
         """
         return self.change(RollBack(release=release), timeout_s=timeout_s)
 

@@ -72,8 +72,8 @@ class DirectClient(Closing):
             it, such a table raises `ArtifactError`.
         token: As for `Client`, like all arguments below. TLS is for calls of routers; calls
             of kernels stay on loopback and are plain text.
-        ca: PEM file with the authorities that vouch for the routers.
-        certificate: PEM file with our own certificate.
+        ca: PEM file with the authorities that sign the routers' certificates.
+        certificate: PEM file with the client's own certificate.
         key: PEM file with its private key.
         timeouts: How long calls may take.
         retries: How often calls are tried.

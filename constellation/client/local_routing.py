@@ -1,7 +1,7 @@
-"""Routing at the caller's: a router's table and rules beside a coordizer. Sans-I/O.
+"""Routing inside a direct client, by the table and rules of a router. No input or output.
 
-Decides what a router with this table would decide, reason for reason, and says what to send to
-which kernel. The direct clients do it.
+The decision and its reason are those of a router with the same table; the result says which message
+to send to which kernel.
 """
 
 from collections.abc import Callable, Collection
@@ -43,7 +43,7 @@ _RULE_OF = {number: rule for rule, number in convert.RULE_NUMBER.items()}
 
 
 class TextReader(Protocol):
-    """What a direct client needs of a coordizer."""
+    """The methods of a coordizer that a direct client calls."""
 
     @property
     def hash(self) -> str:
@@ -64,13 +64,13 @@ class TextReader(Protocol):
 
 
 class ReaderSource(Protocol):
-    """Where a direct client gets the coordizer of a table from: releases change coordinates."""
+    """Gives a direct client the coordizer of a table: each release has its own coordinates."""
 
     def of_table(self, table: Table) -> TextReader:
         """Return the coordizer whose basins a table holds; may read files.
 
         Raises:
-            ArtifactError: It is missing, damaged, or another than the table's.
+            ArtifactError: The coordizer is missing, damaged, or not that of the table.
         """
         ...
 
@@ -99,7 +99,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class KernelCall(Generic[ResultT]):
-    """One call of whichever kernel is decided on."""
+    """A call of a kernel, before it is decided which kernel is called."""
 
     question: Question
     method: str
@@ -120,12 +120,12 @@ class _Held:
 
 
 class LocalRouter:
-    """Decides like the routers, by the latest table that one of them handed out.
+    """Decides like a router, by the latest table that a router handed out.
 
     Args:
         reader: Reads texts before the first table.
-        source: Gives the coordizer of a table whose coordinates are others; None refuses such a
-            table.
+        source: Gives the coordizer of a table with other coordinates; without a source, such a
+            table raises `ArtifactError`.
     """
 
     def __init__(self, reader: TextReader, source: ReaderSource | None = None) -> None:
@@ -144,11 +144,11 @@ class LocalRouter:
 
     @property
     def endpoints(self) -> set[str]:
-        """Where kernels listen that are up."""
+        """host:port of the kernels that are up."""
         return set() if self._held is None else set(self._held.endpoints.values())
 
     def take(self, reply: constellation_pb2.TableReply) -> None:
-        """Route by what a router handed out, unless it is what is known or older.
+        """Route by the table in a router's reply, unless that table is not newer.
 
         Raises:
             ArtifactError: The table belongs to another coordizer, or is damaged.
@@ -180,30 +180,30 @@ class LocalRouter:
         return self._source.of_table(table)
 
     def question(self, text: str, **options: Unpack[RouteOptions]) -> Question:
-        """Return what `decide` needs to say where a text would go, and why."""
+        """Return the question that `decide` answers with the route of a text."""
         request: constellation_pb2.RouteRequest = requests.route(text, **options).request
         routing = convert.routing_from_message(request.routing)
         text = convert.check_text("text", text, empty_allowed=routing.basin_K is not None)
         return self._read(text, routing)
 
     def ask(self, text: str, **options: Unpack[AskOptions]) -> KernelCall[Reply]:
-        """Say what to do for a whole answer to `text`."""
+        """Return the call of a kernel that gives a whole answer to `text`."""
         message = requests.generate(text, **options)
         return self._generate(message, "Ask")
 
     def stream(self, message: constellation_pb2.GenerateRequest) -> KernelCall[Reply]:
-        """Say what to do for an answer in pieces."""
+        """Return the call of a kernel that gives an answer in pieces."""
         return self._generate(message, "Generate")
 
     def check(self, message: constellation_pb2.GenerateRequest) -> None:
-        """Refuse at once what `stream` refuses."""
+        """Raise at once the errors that `stream` would raise for a message."""
         convert.check_text("prompt", message.prompt)
         _check_supported(convert.routing_from_message(message.routing))
 
     def score(
         self, text: str, context: str, **options: Unpack[RouteOptions]
     ) -> KernelCall[TextScore]:
-        """Say what to do to learn how likely `text` is after `context`."""
+        """Return the call of a kernel that says how likely `text` is after `context`."""
         request: constellation_pb2.ScoreRequest = requests.score(text, context, **options).request
         convert.check_text("text", text)
         convert.check_text("context", context, empty_allowed=True)
@@ -228,16 +228,16 @@ class LocalRouter:
         return KernelCall(question, "Score", to, read)
 
     def decide(self, question: Question, lost: Collection[str]) -> tuple[Route, str]:
-        """Return the route and where its kernel listens.
+        """Return the route of a question, and host:port of its kernel.
 
         Args:
-            question: What is asked.
-            lost: Kernels that did not answer it.
+            question: A text with its basin and options.
+            lost: Kernels that were lost while they answered the question.
 
         Raises:
-            OutOfDomain: The question wants to be refused, and is out of every domain.
-            KernelUnavailable: Nobody is left.
-            ServiceUnavailable: There is no table yet.
+            OutOfDomain: The question is out of every domain, and its options ask for this error.
+            KernelUnavailable: No kernel is left.
+            ServiceUnavailable: No table has come from a router yet.
         """
         held, options = self._held, question.options
         if held is None:
@@ -297,7 +297,7 @@ def _question(
 
 
 def _check_supported(options: RoutingOptions) -> None:
-    """Refuse what only a router can do."""
+    """Raise `InvalidRequest` for options that need a router."""
     if options.mode is not Mode.NEAREST:
         raise InvalidRequest("mode", options.mode, "nearest; other modes go through a router")
     if options.handoff:
@@ -311,10 +311,10 @@ def _whole(route: Route, message: constellation_pb2.GenerateReply) -> Reply:
 
 
 def kernel_lost(error: ConstellationError, route: Route) -> bool:
-    """Say whether another kernel is to be asked; `error` is what the call of this one ended with.
+    """Say whether another kernel is to be asked after `error` ended the call of a kernel.
 
     Raises:
-        KernelUnavailable: The kernel is lost, and the question names it.
+        KernelUnavailable: The kernel is lost, and the question asks for that kernel.
     """
     if not isinstance(error, ServiceUnavailable | KernelUnavailable):
         return False
@@ -324,10 +324,10 @@ def kernel_lost(error: ConstellationError, route: Route) -> bool:
 
 
 def check_same_machine(endpoints: Collection[str]) -> None:
-    """Refuse routers elsewhere, whose kernels nobody can reach from here.
+    """Raise `ConfigError` for routers on other machines, whose kernels cannot be reached from here.
 
-    Kernels listen on the loopback of their machine. Calls to these ports here would show the token
-    to whoever listens on them.
+    Kernels listen on the loopback of their machine. Calls to the same ports of this machine would
+    send the token to another program.
 
     Raises:
         ConfigError: An endpoint is not on loopback.

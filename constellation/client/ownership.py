@@ -1,6 +1,6 @@
-"""To whom a client's connections belong: one process, and where it is asynchronous one event loop.
+"""The process and the event loop in which a client's connections may be used.
 
-grpc itself answers a call from elsewhere by an error of its own, by silence, or by a crash.
+A call from elsewhere would make gRPC raise an untyped error, hang or crash.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from constellation.errors import ConfigError
 
 
 class NotCopied:
-    """Base of what holds connections: refuses to be copied or pickled, by a typed error."""
+    """Base of classes that hold connections: copying and pickling raise a typed error."""
 
     def __reduce__(self) -> NoReturn:
         raise ConfigError(
@@ -21,7 +21,7 @@ class NotCopied:
 
 
 class Owner:
-    """Who opened the connections, and may use them."""
+    """The process and the event loop that opened connections and may use them."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
@@ -36,7 +36,7 @@ class Owner:
             )
 
     def check_loop(self) -> None:
-        """Raise `ConfigError` in another event loop than the one that called this first."""
+        """Raise `ConfigError` unless the running event loop is the owner."""
         if not self.is_here():
             raise ConfigError(
                 "the client belongs to the event loop in which it was used first; make one in each "
@@ -44,7 +44,7 @@ class Owner:
             )
 
     def is_here(self) -> bool:
-        """Say whether the loop that runs now is the owner; the first one to ask is."""
+        """Say whether the running event loop is the owner; the first loop that asks becomes it."""
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop

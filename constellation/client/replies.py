@@ -1,4 +1,4 @@
-"""What a client gets back, and how it is read from messages. Sans-I/O.
+"""Replies of a client, and how they are read from messages. No input or output.
 
 Shapes: K outcomes of the simplex (64).
 """
@@ -44,7 +44,7 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextScore:
-    """How likely a text is under the kernel, or kernels together, that it was routed to."""
+    """How likely a text is under the kernel, or the kernels, that the text was routed to."""
 
     nats: float
     """Negative log-likelihood, >= 0."""
@@ -144,7 +144,7 @@ class ConstellationStatus:
 
 @dataclass(slots=True)
 class Answer:
-    """Puts an answer together from its pieces."""
+    """Assembles an answer from its pieces."""
 
     route: Route | None = None
     finish: Finish | None = None
@@ -156,7 +156,7 @@ class Answer:
     _tokens: list[int] = field(default_factory=list)
 
     def add(self, message: constellation_pb2.GenerateReply) -> Piece:
-        """Take in the next message and return it as a piece."""
+        """Add the next message and return its piece."""
         if message.HasField("route"):
             self.route = convert.route_from_message(message.route)
             self.trace_id = message.trace_id

@@ -1,7 +1,7 @@
-"""Every call a client can make, as data: which RPC, which message, how its reply is read.
+"""The calls of a client as data: RPC, message, and how the reply is read.
 
-Sans-I/O, shared by both clients. Only what a message cannot carry is checked here; ranges that
-the server knows are the server's to refuse.
+No input or output; all clients share this file. Only values that a message cannot carry are checked
+here; the server checks ranges.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +48,7 @@ class Call(Generic[ResultT]):
 
 
 class RouteOptions(TypedDict, total=False):
-    """How a query is to be routed; what is not given takes the router's configuration."""
+    """How a query is routed; the router's configuration decides what is not given."""
 
     kernel: str | None
     """The kernel that must answer."""
@@ -72,7 +72,7 @@ class RouteOptions(TypedDict, total=False):
 
 
 class AskOptions(RouteOptions, total=False):
-    """How an answer is routed and written; what is not given takes the server's default."""
+    """How an answer is routed and written; the server's defaults hold for what is not given."""
 
     tokens_max: int | None
     """Most tokens to write, 1 to 4096; 128 by default."""
@@ -182,7 +182,7 @@ def status() -> Call[replies.ConstellationStatus]:
 
 
 def table(known_version: int) -> Call[constellation_pb2.TableReply]:
-    """Ask for what a router routes by, unless it is what is known."""
+    """Ask for the table of a router, unless its version is `known_version`."""
     request = constellation_pb2.TableRequest(known_version=known_version)
     return Call("Table", request, lambda reply: reply)
 

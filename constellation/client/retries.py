@@ -1,6 +1,6 @@
-"""When a failed call is worth another try, and how long to wait first.
+"""Decides whether a failed call is tried again, and after how many seconds.
 
-Pure: time and chance are arguments. The clients obey.
+Pure: time and random numbers are arguments; the clients wait.
 
 Source: exponential back-off with full jitter, Brooker, "Exponential Backoff And Jitter", AWS
 Architecture Blog (2015).
@@ -89,7 +89,7 @@ class RetryPolicy:
 
 @dataclass(slots=True)
 class Attempts:
-    """The tries of one call: decides, never waits."""
+    """The tries of one call: decides on pauses, never waits."""
 
     policy: RetryPolicy
     connect_s: float
@@ -97,7 +97,7 @@ class Attempts:
     deadline_s: float
     """When the whole call must be over, on the caller's clock."""
     metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """What accompanies every try: the token, and the trace that the call belongs to."""
+    """Metadata of every try: the token, and the trace that the call belongs to."""
     num_failed: int = 0
     _num_counted: int = 0  # of these, those that attempts_max counts
     _unreachable_since_s: float | None = field(default=None)

@@ -1,4 +1,4 @@
-"""What both clients share around a call: address, token, timeouts, retries, typed errors."""
+"""The terms of a client's calls: endpoints, token, timeouts, retries, typed errors."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -19,12 +19,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
-    """Terms on which a client makes its calls."""
+    """Endpoints, credentials, timeouts and retries of a client's calls."""
 
     endpoints: tuple[str, ...]
     """host:port of one or more routers, in the order in which they are tried."""
     metadata: tuple[tuple[str, str], ...] = field(repr=False)
-    """What accompanies every call: the token."""
+    """Metadata of every call: the token."""
     timeouts: Timeouts
     retries: RetryPolicy
     now_s: Callable[[], float]
@@ -32,7 +32,7 @@ class Session:
     draw: Callable[[], float]
     """Uniform numbers in [0, 1)."""
     tls: ClientTls | None = None
-    """Whom to trust and what to show; None speaks plain text."""
+    """Certificates to trust and to show; None means plain text."""
 
     def begin(
         self, timeout_s: float | None, default_s: float, traceparent: str | None = None
@@ -40,8 +40,8 @@ class Session:
         """Start the tries of one call; its deadline starts to run.
 
         Args:
-            timeout_s: Seconds for all of them; None takes `default_s`.
-            default_s: Seconds for all of them when the caller says nothing.
+            timeout_s: Seconds for all tries together; None means `default_s`.
+            default_s: Seconds for all tries together when the caller gives none.
             traceparent: As for `trace_headers`.
         """
         total_s = check_timeout(timeout_s, default_s)
@@ -66,7 +66,7 @@ class Session:
         return pause
 
     def typed(self, error: grpc.RpcError, endpoint: str) -> ConstellationError:
-        """Return the error of ours that a failed call to `endpoint` stands for."""
+        """Return the error of `constellation.errors` for a failed gRPC call to `endpoint`."""
         return error_status.from_rpc_error(
             error, endpoint=endpoint, limit_bytes=channel.MESSAGE_BYTES_MAX
         )
@@ -84,11 +84,11 @@ def open_session(
     now_s: Callable[[], float],
     draw: Callable[[], float],
 ) -> Session:
-    """Check what a client was given and fill in the defaults.
+    """Check the arguments of a client and fill in the defaults.
 
     Raises:
         ConfigError: An endpoint is not host:port, the token cannot be sent, or a certificate
-            comes without what it needs.
+            lacks its key.
     """
     endpoints = tuple(endpoint.split(",")) if isinstance(endpoint, str) else tuple(endpoint)
     if not endpoints:

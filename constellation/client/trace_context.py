@@ -1,6 +1,6 @@
-"""The trace that a call belongs to: the caller's own, so that its spans and ours are one tree.
+"""Passes the caller's trace on, so that its spans and those of the constellation are one tree.
 
-Nothing of OpenTelemetry is imported: a program that uses it has done so.
+OpenTelemetry is not imported here: a program that uses OpenTelemetry has imported it.
 
 Source: W3C, "Trace Context" (2021).
 """
@@ -21,7 +21,7 @@ def trace_headers(traceparent: str | None) -> tuple[tuple[str, str], ...]:
             the program has one.
 
     Raises:
-        InvalidRequest: It is none.
+        InvalidRequest: `traceparent` has another form.
     """
     if traceparent is not None:
         if _TRACEPARENT.fullmatch(traceparent) is None:

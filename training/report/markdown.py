@@ -1,6 +1,7 @@
 """A summary as Markdown. Every number comes from the summary; nothing is judged here."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -372,7 +373,8 @@ def _plain(text: str) -> str:
 def _block(text: str) -> str:
     """Return text as a code block that nothing in it can end; control characters are shown."""
     shown = "".join(map(_visible, text))
-    fence = "`" * max(3, _longest_fence(shown) + 1)
+    longest = max(map(len, re.findall("`+", shown)), default=0)
+    fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{shown}\n{fence}"
 
 
@@ -381,11 +383,3 @@ def _visible(letter: str) -> str:
     if code < 0x20 and letter not in "\n\t":
         return chr(0x2400 + code)
     return "\N{REPLACEMENT CHARACTER}" if 0x7F <= code < 0xA0 else letter
-
-
-def _longest_fence(text: str) -> int:
-    longest = current = 0
-    for letter in text:
-        current = current + 1 if letter == "`" else 0
-        longest = max(longest, current)
-    return longest
