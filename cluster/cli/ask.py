@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from constellation.client import Client, Reply
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(ask)
-
-
 def ask(
     text: options.Text,
     kernel: options.Kernel = None,

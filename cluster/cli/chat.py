@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from constellation.records import Route
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(chat)
-
-
 def chat(
     context: Annotated[
         int,

@@ -25,12 +25,6 @@ class PresetName(StrEnum):
     HLX_50M = "hlx-50m"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command()(plan)
-    app.command()(doctor)
-
-
 def plan(
     preset: Annotated[
         PresetName | None,

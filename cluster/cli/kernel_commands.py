@@ -19,15 +19,6 @@ Name = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command()(add)
-    app.command()(remove)
-    app.command()(spawn)
-    app.command()(sources)
-    app.command()(unlearn)
-
-
 def add(
     name: Name,
     path: Annotated[

@@ -61,17 +61,28 @@ app = typer.Typer(
     epilog="First steps: constellation train starter && constellation up && constellation ask "
     "'import asyncio'",
 )
-serve_commands.register(app)
-ask.register(app)
-chat.register(app)
-route.register(app)
-train.register(app)
-kernel_commands.register(app)
-report.register(app)
-validate.register(app)
-merge.register(app)
-measure.register(app)
-inspect.register(app)
+for command in (
+    serve_commands.up,
+    serve_commands.down,
+    serve_commands.status,
+    serve_commands.reload,
+    ask.ask,
+    chat.chat,
+    route.route,
+    train.train,
+    kernel_commands.add,
+    kernel_commands.remove,
+    kernel_commands.spawn,
+    kernel_commands.sources,
+    kernel_commands.unlearn,
+    report.report,
+    validate.validate,
+    merge.merge,
+    measure.measure_beta,
+    inspect.plan,
+    inspect.doctor,
+):
+    app.command()(command)
 app.add_typer(basin.app, name="basin")
 app.add_typer(coordize.app, name="coordize")
 app.add_typer(data.app, name="data")

@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 RESULT = "beta_measurement.json"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command("measure-beta")(measure_beta)
-
-
 def measure_beta(
     kernel: kernel_folder.NamedKernel,
     text: kernel_folder.Text,

@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from training.transfer.merge import MergeReport
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(merge)
-
-
 def merge(
     kernels: Annotated[
         list[Path], typer.Argument(help="Folders of two or more kernels or low-rank adapters.")

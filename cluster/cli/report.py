@@ -8,11 +8,6 @@ import typer
 from cluster.cli import options, output_format
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(report)
-
-
 def report(
     run_folder: Annotated[
         Path, typer.Argument(metavar="RUN_FOLDER", help="Folder that `train` wrote or writes.")

@@ -10,11 +10,6 @@ from cluster.cli import options, output_format
 from cluster.cli.connection import configuration, connect, read_text, routing_options
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(route)
-
-
 def route(
     text: options.Text,
     explain: Annotated[

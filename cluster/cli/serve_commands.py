@@ -18,14 +18,6 @@ MEMORY_BUDGET_BYTES = 2_500_000_000
 _KERNELS_IN_BUDGET = 8
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command()(up)
-    app.command()(down)
-    app.command()(status)
-    app.command()(reload)
-
-
 def up(
     artifacts: options.Artifacts = None,
     run_dir: options.RunDir = None,

@@ -23,11 +23,6 @@ MODELS = {
 """Models of the held-out report -> what they are called here, best first as hoped."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(train)
-
-
 def train(
     recipe: Annotated[
         str, typer.Argument(help="Name of a recipe that comes with the project, or a TOML file.")

@@ -16,11 +16,6 @@ GATES = "gates"
 _STYLES = {"passed": "green", "FAILED": "bold red", "not applicable": "dim"}
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(validate)
-
-
 def validate(
     target: Annotated[
         str,

@@ -110,45 +110,24 @@ def ask(text: str, **options: Unpack[AskOptions]) -> Call[replies.Reply]:
     return Call("Ask", generate(text, **options), replies.reply)
 
 
-def generate(
-    text: str,
-    *,
-    tokens_max: int | None = None,
-    temperature: float | None = None,
-    top_k_tokens: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    repetition_penalty: float | None = None,
-    seed: int | None = None,
-    tokens_min: int | None = None,
-    presence_penalty: float | None = None,
-    frequency_penalty: float | None = None,
-    logit_bias: Mapping[int, float] | None = None,
-    stop: str | Sequence[str] | None = None,
-    logprobs: int | None = None,
-    request_id: str | None = None,
-    **routing: Unpack[RouteOptions],
-) -> constellation_pb2.GenerateRequest:
-    """Return the request for an answer to `text`; the options are those of `AskOptions`."""
+def generate(text: str, **options: Unpack[AskOptions]) -> constellation_pb2.GenerateRequest:
+    """Return the request for an answer to `text`.
+
+    Raises:
+        TypeError: An option is unknown.
+    """
+    given: dict[str, Any] = dict(options)
+    if unknown := given.keys() - AskOptions.__optional_keys__:
+        raise TypeError(f"unknown options {sorted(unknown)}; see AskOptions")
+    routing = {name: given.pop(name) for name in RouteOptions.__optional_keys__ & given.keys()}
+    request_id = _request_id(given.pop("request_id", None))
+    sampling = {**given, "top_k": given.get("top_k_tokens"), "stop": _stops(given.get("stop"))}
+    sampling.pop("top_k_tokens", None)
     return constellation_pb2.GenerateRequest(
         prompt=_encodable("prompt", text),
-        sampling=_sampling(
-            tokens_max=tokens_max,
-            temperature=temperature,
-            top_k=top_k_tokens,
-            top_p=top_p,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-            tokens_min=tokens_min,
-            presence_penalty=presence_penalty,
-            frequency_penalty=frequency_penalty,
-            logit_bias=logit_bias,
-            stop=_stops(stop),
-            logprobs=logprobs,
-        ),
+        sampling=_sampling(**sampling),
         routing=_routing(**routing),
-        request_id=_request_id(request_id),
+        request_id=request_id,
     )
 
 
