@@ -18,7 +18,9 @@ Pair = tuple[Route | None, bytes]
 """The route, in the first pair of an answer only, and a serialised KernelGenerateReply."""
 _Key = tuple[str, str]
 
-_NAMES = {kind: [each.name for each in fields(kind)] for kind in (Route, Choice, TokenInfluence)}
+_NAMES: dict[type, list[str]] = {
+    kind: [each.name for each in fields(kind)] for kind in (Route, Choice, TokenInfluence)
+}
 _VALUES = {kind: attrgetter(*names) for kind, names in _NAMES.items()}
 
 ENTRY_BYTES = 600

@@ -105,6 +105,10 @@ class AskOptions(RouteOptions, total=False):
     """Likeliest tokens named with every token, 0 to 20; by default no log-probabilities."""
 
 
+_OPTIONS = AskOptions.__optional_keys__
+_ROUTING = RouteOptions.__optional_keys__
+
+
 def ask(text: str, **options: Unpack[AskOptions]) -> Call[replies.Reply]:
     """Ask for a whole answer to `text`."""
     return Call("Ask", generate(text, **options), replies.reply)
@@ -116,13 +120,15 @@ def generate(text: str, **options: Unpack[AskOptions]) -> constellation_pb2.Gene
     Raises:
         TypeError: An option is unknown.
     """
-    given: dict[str, Any] = dict(options)
-    if unknown := given.keys() - AskOptions.__optional_keys__:
-        raise TypeError(f"unknown options {sorted(unknown)}; see AskOptions")
-    routing = {name: given.pop(name) for name in RouteOptions.__optional_keys__ & given.keys()}
-    request_id = _request_id(given.pop("request_id", None))
-    sampling = {**given, "top_k": given.get("top_k_tokens"), "stop": _stops(given.get("stop"))}
-    sampling.pop("top_k_tokens", None)
+    if not options.keys() <= _OPTIONS:
+        raise TypeError(f"unknown options {sorted(options.keys() - _OPTIONS)}; see AskOptions")
+    routing: dict[str, Any] = {}
+    sampling: dict[str, Any] = {}
+    for name, value in options.items():
+        (routing if name in _ROUTING else sampling)[name] = value
+    request_id = _request_id(sampling.pop("request_id", None))
+    sampling["top_k"] = sampling.pop("top_k_tokens", None)
+    sampling["stop"] = _stops(sampling.get("stop"))
     return constellation_pb2.GenerateRequest(
         prompt=_encodable("prompt", text),
         sampling=_sampling(**sampling),
