@@ -105,7 +105,7 @@ def match(
     as_json: Annotated[
         bool,
         options.json_flag(
-            "the distance of the two kernels' basins and the differences of their kappa, beta and Phi"
+            "the distance of the two kernels' basins, and the differences of kappa, beta and Phi"
         ),
     ] = False,
 ) -> None:
