@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -48,6 +48,10 @@ from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.tracing import TracingOptions, check_installed
 from constellation.wire.channel import LOOPBACK, authority
 from constellation.wire.tls import ServerTls, server_tls
+
+if TYPE_CHECKING:  # actors import Ray, whose environment has to be set before
+    from actors.actor_calls import RegistryCalls
+    from actors.spec import DeploymentSpec
 
 logger = logging.getLogger("cluster.launcher")  # which runs as __main__
 
@@ -89,7 +93,7 @@ def kernels_of(artifacts: Path) -> tuple[str, ...]:
     return tuple(site.name for site in table.sites)
 
 
-def _spec(settings: Settings) -> Any:
+def _spec(settings: Settings) -> "DeploymentSpec":
     from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions, router_member
 
     serve, security = settings.serve, settings.security
@@ -289,7 +293,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
             remove_state(settings.run_dir)
 
 
-def _clear(spec: Any) -> None:
+def _clear(spec: "DeploymentSpec") -> None:
     """Remove the files of an earlier constellation, whose table names processes that are gone."""
     for path in (
         spec.run_folder.table_path,
@@ -302,7 +306,7 @@ def _clear(spec: Any) -> None:
     shutil.rmtree(spec.node_folder.weights_dir, ignore_errors=True)
 
 
-def _wait_until_ready(registry: Any, own: OwnRay | None) -> None:
+def _wait_until_ready(registry: "RegistryCalls", own: OwnRay | None) -> None:
     """Wait until all members are up.
 
     Raises:
@@ -321,7 +325,7 @@ def _wait_until_ready(registry: Any, own: OwnRay | None) -> None:
         raise
 
 
-def _open_ports(spec: Any) -> set[int]:
+def _open_ports(spec: "DeploymentSpec") -> set[int]:
     """Return the ports at which routers are meant to answer clients of other machines."""
     doors = {
         each for router in spec.routers for each in (router.listen, router.http_listen) if each

@@ -1,7 +1,7 @@
-"""KernelProcess: kernels inside a Ray actor. It loads, serves and announces what is placed here.
+"""KernelProcess: the Ray actor that loads, serves and announces the kernels placed in a process.
 
-A process that starts again reads from the run folder which kernels those are: the registry writes
-it down before anybody joins and after somebody left.
+A process that restarts reads the names of its kernels in the run folder, where the registry writes
+the placement before a kernel joins and after a kernel has left.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class KernelProcess:
-    """A KernelGroup that tells the registry where it listens and whom it serves."""
+    """Serves a KernelGroup, and announces its endpoint and its kernels to the registry."""
 
     async def __init__(self, spec: DeploymentSpec, member: str) -> None:  # type: ignore[misc]
         # Ray awaits this on the actor's event loop, also after a restart.
@@ -53,7 +53,7 @@ class KernelProcess:
         )
 
     async def where(self) -> Announcement:
-        """Say where this process listens and whom it serves: asked by a registry that starts."""
+        """Return where this process listens and which kernels it serves."""
         return Announcement(
             member=self._member,
             endpoint=self._endpoint,

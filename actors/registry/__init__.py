@@ -1,1 +1,1 @@
-"""The registry's process: who is alive, which kernels there are, the table."""
+"""The registry's process: which members are up, which kernels there are, and the table."""

@@ -2,8 +2,8 @@
 
 `members.py` supervises, and `table_broadcast.py` sends routers what changed; every change of what
 is served goes through the registry. The registry holds nothing that cannot be asked for again: when
-its process dies, Ray restarts it, and the registry reads in the run folder what was served, finds
-the actors by name and goes on.
+its process dies, Ray restarts it, and the registry reads in the run folder what was served, and
+finds the actors by name.
 
 What is served is one release, also when any process dies at any moment:
 

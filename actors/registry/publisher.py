@@ -26,7 +26,7 @@ class Publisher:
     Attributes:
         table: The table in force. Versions are given by `publish`.
         start_problem: What is wrong with how processes are started; empty when nothing is.
-        published: Set whenever a version was published; whoever waits clears the event first.
+        published: Event that every published version sets; clear the event before waiting for it.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""A router's process: both doors, and the way of every answer."""
+"""A router's process: listeners for clients, the choice of kernels, and the dispatch to them."""

@@ -100,7 +100,7 @@ class ServedRelease:
         return Held(table_version=0) if self._serving is None else self._serving.snapshot.held
 
     def silent_s(self, now_s: float) -> float:
-        """Return the seconds since the registry was heard last."""
+        """Return the seconds since the last message of the registry."""
         return now_s - self._heard_s
 
     async def prepare(self, table: Table) -> None:
