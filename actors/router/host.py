@@ -8,7 +8,7 @@ import math
 import os
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -28,6 +28,7 @@ from constellation.records import (
     Change,
     Changed,
     FloatArray,
+    Message,
     Mode,
     Route,
     RoutingOptions,
@@ -156,13 +157,14 @@ class RouterHost:
         *,
         timeout_s: float | None,
         caller: Caller = OURSELVES,
+        messages: Sequence[Message] = (),
     ) -> AsyncGenerator[tuple[Route | None, bytes], None]:
         """Answer: pairs of the route (first only) and a serialised KernelGenerateReply."""
         arrived_s = time.monotonic()
 
         async def work() -> AsyncGenerator[tuple[Route | None, bytes], None]:
             with self._reception.place():
-                asked = await self._asked(prompt, options, timeout_s, caller, sampling)
+                asked = await self._asked(prompt, options, timeout_s, caller, sampling, messages)
                 async with aclosing(self._answering.generate(asked)) as answer:
                     async for pair in answer:
                         yield pair
@@ -182,12 +184,13 @@ class RouterHost:
         *,
         timeout_s: float | None,
         caller: Caller = OURSELVES,
+        messages: Sequence[Message] = (),
     ) -> tuple[Route, bytes]:
         """Answer at once: the route and a serialised KernelGenerateReply."""
 
         async def work() -> tuple[Route, bytes]:
             with self._reception.place():
-                asked = await self._asked(prompt, options, timeout_s, caller, sampling)
+                asked = await self._asked(prompt, options, timeout_s, caller, sampling, messages)
                 return await self._answering.ask(asked)
 
         with self._reception.visit(options, caller):
@@ -290,6 +293,7 @@ class RouterHost:
         timeout_s: float | None,
         caller: Caller,
         sampling: Sampling = UNUSED,
+        messages: Sequence[Message] = (),
     ) -> Asked:
         limit_s = self._limit(timeout_s)
         deadline_s = time.monotonic() + limit_s
@@ -306,6 +310,7 @@ class RouterHost:
             sampling=sampling,
             client=caller.client,
             span=span,
+            messages=messages,
         )
 
     def _decide(self, query: Query, options: RoutingOptions, excluded: set[str]) -> Route:
@@ -378,13 +383,11 @@ class RouterHost:
         return self._serving
 
     def _limit(self, timeout_s: float | None) -> float:
-        own = self._options.timeout_s
-        return own if timeout_s is None else min(timeout_s, own)
+        return min(self._options.timeout_s, math.inf if timeout_s is None else timeout_s)
 
     def _note(self, route: Route, query: Query) -> None:
         if route.reason == "nearest" and not route.no_evidence:
-            coordizer = self._ready().coordizer
-            self._recent.note(route.kernel, query.under(coordizer, PLAIN).basin_K)
+            self._recent.note(route.kernel, query.under(self._ready().coordizer, PLAIN).basin_K)
         self._num_routed[route.kernel] = self._num_routed.get(route.kernel, 0) + 1
         self.metrics.routes.labels(route.kernel, route.reason).inc()
         chosen = (choice.distance for choice in route.choices if choice.kernel == route.kernel)

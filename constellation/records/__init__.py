@@ -45,6 +45,7 @@ from constellation.records.measurements import (
     LiveCollectivePhi,
     Measurement,
 )
+from constellation.records.messages import Message
 from constellation.records.refusal import (
     SHARE_DEFAULT,
     LengthRefusal,
@@ -83,6 +84,7 @@ __all__ = [
     "LengthRefusal",
     "LiveCollectivePhi",
     "Measurement",
+    "Message",
     "Mode",
     "Piece",
     "Refusal",

@@ -1,6 +1,6 @@
 """ConstellationService: protobuf on the outside, records on the inside."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from constellation.records import (
     FloatArray,
     KernelHealth,
     LiveCollectivePhi,
+    Message,
     Route,
     RoutingOptions,
     Rule,
@@ -83,8 +84,13 @@ class RouterPort(Protocol):
         *,
         timeout_s: float | None,
         caller: Caller,
+        messages: Sequence[Message] = (),
     ) -> AsyncGenerator[tuple[Route | None, bytes], None]:
-        """Answer: pairs of the route (first only) and a serialised KernelGenerateReply."""
+        """Answer: pairs of the route (first only) and a serialised KernelGenerateReply.
+
+        A kernel with a prompt format of its own reads the conversation in `messages` in place of
+        the prompt; the route is the prompt's.
+        """
         ...
 
     async def ask(
@@ -95,6 +101,7 @@ class RouterPort(Protocol):
         *,
         timeout_s: float | None,
         caller: Caller,
+        messages: Sequence[Message] = (),
     ) -> tuple[Route, bytes]:
         """Answer at once: the route and a serialised KernelGenerateReply."""
         ...

@@ -61,6 +61,7 @@ def declare(message: _Described, capabilities: Capabilities, vocabulary: str) ->
                 mixes=capabilities.mixes,
                 scores=capabilities.scores,
                 looks_inside=capabilities.looks_inside,
+                reads_roles=capabilities.reads_roles,
             )
         )
     if vocabulary != COORDIZER_TOKENS:
@@ -77,5 +78,6 @@ def declared(message: _Described) -> Declared:
             mixes=sent.mixes,
             scores=sent.scores,
             looks_inside=sent.looks_inside,
+            reads_roles=sent.reads_roles,
         )
     return Declared(capabilities=capabilities, vocabulary=message.vocabulary or COORDIZER_TOKENS)

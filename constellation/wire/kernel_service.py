@@ -8,6 +8,7 @@ from constellation.errors import InvalidRequest
 from constellation.records import (
     FloatArray,
     KernelDescription,
+    Message,
     Piece,
     Sampling,
     Score,
@@ -40,10 +41,12 @@ class KernelPort(Protocol):
         produced: Sequence[int] = (),
         num_produced: int | None = None,
         client: str = "",
+        messages: Sequence[Message] = (),
     ) -> AsyncGenerator[Piece, None]:
         """Continue a prompt, after what others `produced` of the answer, when it is our turn.
 
-        That counts as `num_produced` tokens of the answer; None: as many as it has.
+        That counts as `num_produced` tokens of the answer; None: as many as it has. A prompt that
+        was made of `messages` is written in the kernel's own prompt format, if it has one.
         """
         ...
 
@@ -150,6 +153,7 @@ class KernelServicer:
             produced=request.produced,
             num_produced=request.num_produced or None,
             client=_client(request, context),
+            messages=[Message(each.role, each.content) for each in request.messages],
         )
 
     async def Score(  # noqa: N802
