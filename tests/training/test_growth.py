@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.kernel_changes import join, make_kernel
+from cluster.kernel_changes import join
 from constellation.curricula.corpus_store import load_prepared
 from constellation.errors import (
     ArtifactError,
@@ -25,14 +25,11 @@ from constellation.kernel.adapters.attach import attach
 from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.adapters.lora import LoraConfig
 from constellation.kernel.files.checkpoint import load_kernel, save_kernel
-from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE
 from constellation.kernel.files.transformers_folder import check_model
 from constellation.kernel.network.decoder import Decoder
 from constellation.releases.builder import domain_path
 from constellation.releases.store import ReleaseStore
 from tests.support.hugging_face import build_model, qwen2
-from tests.support.peft_adapters import write_adapter
-from tests.support.symbols import save_symbol_kernel, symbol_config
 from tests.training.served import content, leave, release, sites
 from tests.training.test_pipeline import alone, recipe
 from training.evaluation.new_kernel_cost import Routing, TokenReader, growth_cost, routing_of
@@ -40,9 +37,8 @@ from training.ledger import file_sha256
 from training.loop.step import Alone
 from training.new_kernel import import_new, take_back, train_new
 from training.pipeline import train
-from training.progress.events import OnEvent, ignore
+from training.progress.events import OnEvent
 from training.recipe import Recipe
-from training.run_kernels import speaking_folders
 from training.runs.training_plan import TrainingPlan
 from training.runs.worker import train_share
 
@@ -366,64 +362,3 @@ def test_a_training_that_was_stopped_keeps_its_checkpoints(artifacts: Path, forg
     train_new(artifacts, "forge", forge, trainer=alone)
     assert stopped.is_dir()
     assert [path.name for path in (artifacts / "checkpoints").iterdir()] == ["of-another-recipe"]
-
-
-def test_a_kernel_with_symbols_joins_and_comes_back(
-    artifacts: Path, forge: Path, tmp_path: Path
-) -> None:
-    save_symbol_kernel(tmp_path / "kernel", Decoder(symbol_config(context=200), seed=1))
-    new = import_new(artifacts, "forge", tmp_path / "kernel", forge)
-    added = join(artifacts, new, None)
-    assert added.own is not None
-    assert added.own.num_moved == added.own.num_documents > 0
-    view = ReleaseStore(artifacts).current_folder() / "kernels" / "forge"
-    for name in (SYMBOLS_FILE, "kernel.json", "weights.safetensors"):
-        assert (view / name).read_bytes() == (tmp_path / "kernel" / name).read_bytes()
-    served = content(artifacts)
-    leave(artifacts, "forge")
-    join(artifacts, take_back(artifacts, "forge"), None)
-    assert content(artifacts) == served
-    speaking, others = speaking_folders(artifacts)
-    assert "forge" not in speaking
-    assert list(others) == ["forge"]
-
-
-def test_a_kernel_with_other_symbols_than_its_own_does_not_join(
-    artifacts: Path, forge: Path, tmp_path: Path
-) -> None:
-    save_symbol_kernel(tmp_path / "kernel")
-    before = files(artifacts)
-    path = tmp_path / "kernel" / SYMBOLS_FILE
-    path.write_text(path.read_text("utf-8").replace("abc", "bac"), encoding="utf-8")
-    with pytest.raises(ArtifactError, match="trained with"):
-        import_new(artifacts, "forge", tmp_path / "kernel", forge)
-    assert files(artifacts) == before
-
-
-def test_adapters_of_peft_join_over_one_base_and_come_back(
-    artifacts: Path, forge: Path, tmp_path: Path
-) -> None:
-    build_model(tmp_path / "base", partial(qwen2, context=200), seed=6)
-    for seed, name in enumerate(("forge", "smithy")):
-        folder = write_adapter(tmp_path / "base", tmp_path / name, seed=seed)
-        join(artifacts, make_kernel(artifacts, name, folder, forge, ignore), None)
-    served = release(artifacts)
-    assert len(list((artifacts / "bases").iterdir())) == 1
-    assert {served.kernel(name).base for name in ("forge", "smithy")} == set(served.bases)
-    leave(artifacts, "smithy")
-    join(artifacts, take_back(artifacts, "smithy"), None)
-    assert content(artifacts) == served.content_sha256
-    _, others = speaking_folders(artifacts)
-    assert set(others) == {"forge", "smithy"}
-
-
-def test_an_adapter_of_peft_without_its_base_is_refused_with_the_way_out(
-    artifacts: Path, forge: Path, tmp_path: Path
-) -> None:
-    build_model(tmp_path / "base", qwen2)
-    folder = write_adapter(tmp_path / "base", tmp_path / "adapter", seed=1)
-    shutil.rmtree(tmp_path / "base")
-    before = files(artifacts)
-    with pytest.raises(ArtifactError, match="base_model_name_or_path"):
-        make_kernel(artifacts, "forge", folder, forge, ignore)
-    assert files(artifacts) == before
