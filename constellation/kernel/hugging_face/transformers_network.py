@@ -103,7 +103,8 @@ class HuggingFaceNetwork:
     def matrix(self, path: str) -> Any:
         """Return the matrix at a path of the model; None when there is none."""
         found = dict(self._model.named_modules()).get(path)
-        return found if hasattr(found, "weight") and found.weight.ndim == 2 else None
+        weight = getattr(found, "weight", None)
+        return found if weight is not None and weight.ndim == 2 else None
 
 
 class _Past:
