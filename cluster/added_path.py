@@ -11,6 +11,7 @@ from typing import Final
 from constellation.errors import ArtifactError, ConfigError, CorpusError
 from constellation.kernel.adapters.adapter_file import is_adapter
 from constellation.kernel.files.checkpoint import KERNEL_FILE
+from constellation.kernel.files.peft_folder import has_base, is_peft_source
 from constellation.kernel.files.transformers_folder import is_model
 
 PEFT_FILE: Final = "adapter_config.json"
@@ -82,6 +83,8 @@ def _kind_of_folder(path: Path) -> Arrival | None:
         return Arrival.KERNEL
     if is_adapter(path):
         return Arrival.ADAPTER
+    if is_peft_source(path) and has_base(path):
+        return Arrival.ADAPTER
     if is_model(path) and not (path / PEFT_FILE).exists():
         return Arrival.MODEL
     return None
@@ -98,7 +101,8 @@ def _refuse_unknown_model(folder: Path) -> None:
     if (folder / PEFT_FILE).exists():
         raise ArtifactError(
             folder,
-            "is an adapter of peft, which is not served by itself; merge it into its base model "
+            "is an adapter of peft whose adapter_config.json names no folder of a base model; name "
+            "the folder there as base_model_name_or_path, or merge the adapter into its base model "
             "(merge_and_unload, then save_pretrained) and add the folder of the merged model",
         )
     files = sorted(path for path in folder.iterdir() if path.is_file())

@@ -11,6 +11,7 @@ from constellation.curricula.corpus import Document
 from constellation.curricula.corpus_store import MANIFEST, load_prepared
 from constellation.errors import ArtifactError, ConfigError, GrowthRefused, TrainingError
 from constellation.kernel.adapters.kernel_folder import open_kernel
+from constellation.kernel.files.peft_folder import is_peft
 from constellation.kernel.files.symbol_kernel import load_symbol_kernel
 from constellation.kernel.files.symbol_vocabulary import has_symbols
 from constellation.kernel.files.transformers_folder import is_imported
@@ -194,6 +195,10 @@ def _kernel_folder(name: str, *views: Path) -> Path:
 def _reader(folder: Path) -> DocumentReader:
     if has_symbols(folder):
         return TextReader(load_symbol_kernel(folder))
+    if is_peft(folder):
+        from constellation.kernel.hugging_face.model_stack import load_adapted_model
+
+        return TextReader(load_adapted_model(folder))
     if not is_imported(folder):
         return TokenReader(open_kernel(folder).decoder)
     # Imported here: what it needs is optional.

@@ -29,7 +29,9 @@ from constellation.kernel.files.checkpoint import (
     load_kernel,
 )
 from constellation.kernel.files.own_vocabulary import has_own_vocabulary
+from constellation.kernel.files.prompt_format import PROMPT_FILE
 from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE
+from constellation.kernel.files.transformers_folder import check_model, import_model
 from constellation.releases.builder import domain_path, load_domain, save_domain
 from constellation.releases.store import ReleaseStore
 from constellation.wire.kernel_names import check_kernel_name
@@ -145,6 +147,23 @@ class GrowingRun:
         part.rename(folder)
         return folder
 
+    def keep_model_base(self, source: Path) -> str:
+        """Copy the model under an adapter to `bases/`, if it is new; return its weights' hash.
+
+        Raises:
+            ArtifactError: It is no whole model.
+        """
+        bases = self.artifacts / BASES
+        part = bases / ".model.part"
+        shutil.rmtree(part, ignore_errors=True)
+        known = import_model(source, part).weights_hash
+        if (bases / known).is_dir():
+            shutil.rmtree(part)
+            check_model(bases / known)
+        else:
+            part.rename(bases / known)
+        return known
+
     def read(self, text: Path, section: CorpusSection) -> Arrival:
         """Read the domain's text; nothing is written.
 
@@ -252,9 +271,9 @@ class GrowingRun:
 
 
 def copy_whole(source: Path, target: Path) -> None:
-    """Copy the files of a kernel that is not an adapter, its own vocabulary included."""
+    """Copy the files of a kernel that is not an adapter, with its vocabulary and prompt format."""
     target.mkdir(parents=True, exist_ok=True)
-    own = [name for name in (SYMBOLS_FILE,) if (source / name).is_file()]
+    own = [name for name in (SYMBOLS_FILE, PROMPT_FILE) if (source / name).is_file()]
     for file in (*own, WEIGHTS_FILE, KERNEL_FILE):
         shutil.copy(source / file, target / file)
 

@@ -6,16 +6,20 @@ from typing import Final
 from constellation.errors import ArtifactError
 from constellation.kernel.adapters.adapter_file import ADAPTER_FILE
 from constellation.kernel.files.checkpoint import KERNEL_FILE, WEIGHTS_FILE
+from constellation.kernel.files.peft_folder import FILES as PEFT_FILES
+from constellation.kernel.files.peft_folder import RECORD_FILE as PEFT_RECORD
+from constellation.kernel.files.peft_folder import is_peft
+from constellation.kernel.files.prompt_format import PROMPT_FILE
 from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE
 from constellation.kernel.files.transformers_folder import RECORD_FILE, is_imported, recorded_names
 
-TRAINED_FILES: Final = (KERNEL_FILE, WEIGHTS_FILE, ADAPTER_FILE, SYMBOLS_FILE)
+TRAINED_FILES: Final = (KERNEL_FILE, WEIGHTS_FILE, ADAPTER_FILE, SYMBOLS_FILE, PROMPT_FILE)
 """Names of the files that training writes into a kernel's folder; some may be absent."""
 
 
 def has_kernel(folder: Path) -> bool:
     """Return whether a folder holds a kernel of any kind, complete or not."""
-    return bool(trained_files(folder)) or is_imported(folder)
+    return bool(trained_files(folder)) or is_imported(folder) or is_peft(folder)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -40,7 +44,7 @@ def remove_kernel(folder: Path) -> None:
     Raises:
         OSError: A file cannot be removed.
     """
-    imported: tuple[str, ...] = ()
+    imported: tuple[str, ...] = (PEFT_RECORD, *PEFT_FILES) if is_peft(folder) else ()
     if is_imported(folder):
         try:
             imported = recorded_names(folder)

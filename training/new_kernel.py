@@ -31,6 +31,12 @@ from constellation.kernel.adapters.adapter_file import (
 from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.files.checkpoint import load_kernel
 from constellation.kernel.files.own_vocabulary import check_own_vocabulary, has_own_vocabulary
+from constellation.kernel.files.peft_folder import (
+    base_of_source,
+    check_peft,
+    import_peft,
+    is_peft_source,
+)
 from constellation.kernel.files.symbol_kernel import load_symbol_kernel
 from constellation.kernel.files.symbol_vocabulary import has_symbols
 from constellation.kernel.files.transformers_folder import import_model, is_model
@@ -116,7 +122,8 @@ def import_new(
         artifacts: The run's folder.
         name: Name of the domain and its kernel.
         kernel: Folder of a whole kernel of the same vocabulary, or of a kernel with a vocabulary of
-            symbols, or of an adapter that says where its base lies, or of a causal model of
+            symbols, or of an adapter (ours or of `peft`) that says where its base lies, or of a
+            causal model of
             `transformers`.
         text: A file or folder with text of its domain, some of which is held out to calibrate.
         on_event: Called with a report of the text that was read.
@@ -134,6 +141,8 @@ def import_new(
     """
     started_s = time.perf_counter()
     with _growing(artifacts, name) as run:
+        if is_peft_source(kernel):
+            return _import_peft(run, kernel, text, on_event, started_s)
         if is_model(kernel):
             return _import_foreign(run, kernel, text, on_event, started_s)
         loaded = load_adapted(kernel) if is_adapter(kernel) else load_kernel(kernel)
@@ -215,6 +224,25 @@ def _import_foreign(
         run.clear_place()
         files = import_model(model, run.folder)
         run.record(f"imported {files.weights_hash}")
+    run.keep(arrival)
+    return _joining(run, arrival, started_s)
+
+
+def _import_peft(
+    run: GrowingRun, adapter: Path, text: Path, on_event: OnEvent, started_s: float
+) -> NewKernel:
+    # Imported here: what it needs is optional.
+    from constellation.kernel.hugging_face.model_stack import ModelStack
+    from constellation.kernel.hugging_face.peft_adapter import read_peft
+    from constellation.kernel.hugging_face.transformers_model import open_model
+
+    base = base_of_source(adapter)
+    ModelStack(open_model(base).network).put(read_peft(adapter))  # before anything is written
+    arrival = _read(run, text, CorpusSection(), on_event)
+    if adapter.resolve() != run.folder:
+        run.clear_place()
+        import_peft(adapter, run.folder, base_hash=run.keep_model_base(base))
+        run.record(f"imported {check_peft(run.folder).weights_hash}")
     run.keep(arrival)
     return _joining(run, arrival, started_s)
 

@@ -1,15 +1,18 @@
 """KernelEngine: a trained kernel as a host drives it, one token of every answer per step."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 
 from actors.kernel.engine_interface import Step
+from constellation.coordizer.encoding import Encoder
 from constellation.coordizer.text_stream import TextStream
 from constellation.coordizer.vocabulary import END_ID, Vocabulary
 from constellation.errors import InvalidPrompt, InvalidRequest
 from constellation.kernel.files.checkpoint import LoadedKernel
+from constellation.kernel.files.prompt_format import PromptFormat
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.observables.kappa import kappa_learned
 from constellation.kernel.writing.batch import PREFILL_TOKENS, Batch, Prediction, Writing, Written
@@ -26,6 +29,7 @@ from constellation.records import (
     Alternative,
     FinishReason,
     FloatArray,
+    Message,
     Sampling,
     Score,
     TokenLogprob,
@@ -152,6 +156,7 @@ class KernelEngine(BatchEngine):
             as it is where that cannot be, see `can_compile`.
         stacked: Where it writes together with other kernels, whose options these are; None: by
             itself.
+        prompt_format: How conversations are written; None: plainly, roles leave no mark.
     """
 
     def __init__(
@@ -164,8 +169,11 @@ class KernelEngine(BatchEngine):
         weights: Weights = "float32",
         compiled: bool = False,
         stacked: StackedBatch | None = None,
+        prompt_format: PromptFormat | None = None,
     ) -> None:
-        self.capabilities = EVERYTHING
+        self.capabilities = replace(EVERYTHING, reads_roles=prompt_format is not None)
+        self._prompt_format = prompt_format
+        self._encoder = None if prompt_format is None else Encoder(vocabulary)
         self.vocabulary = COORDIZER_TOKENS
         self.stacked = stacked
         self._kernel = 0
@@ -208,6 +216,15 @@ class KernelEngine(BatchEngine):
             raise InvalidRequest("produced", len(produced), "fewer tokens than tokens_max")
         writing = self._batch.add(tokens, sampling, produced, kernel=self._kernel)
         return KernelAnswer(writing, self._token_bytes)
+
+    def start_chat(
+        self, messages: Sequence[Message], sampling: Sampling, produced: Sequence[int] = ()
+    ) -> KernelAnswer:
+        """Let an answer to a conversation join, in the kernel's format; raises as `start`."""
+        assert self._prompt_format is not None, "the capability is declared with a format only"
+        assert self._encoder is not None
+        tokens = self._encoder.encode(self._prompt_format.render(messages)).tolist()
+        return self.start(tokens, sampling, produced)
 
     def predict(self, tokens: Sequence[int], *, is_scored: bool) -> PredictedText:
         """Let a text join whose tokens are chosen elsewhere.

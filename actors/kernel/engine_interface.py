@@ -4,11 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from constellation.records import Capabilities, FinishReason, FloatArray, Score, TokenLogprob
+from constellation.records import (
+    Capabilities,
+    FinishReason,
+    FloatArray,
+    Message,
+    Score,
+    TokenLogprob,
+)
 from constellation.wire.ensembles import Predicted
 
 if TYPE_CHECKING:
-    from constellation.kernel.writing.stacked_batch import StackedBatch
+    from constellation.kernel.writing.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,15 @@ class Engine(Protocol):
         """
         ...
 
+    def start_chat(
+        self, messages: Sequence[Message], sampling: Any, produced: Sequence[int] = ()
+    ) -> Answer:
+        """Let an answer to a conversation join, in the engine's own prompt format.
+
+        Called only where the capability `reads_roles` is declared. Raises as `start`.
+        """
+        ...
+
     def predict(self, tokens: Sequence[int], *, is_scored: bool) -> Answer:
         """Let a text join whose tokens are chosen elsewhere; raises as `start`.
 
@@ -128,7 +144,7 @@ class PlacedEngine(Engine, Protocol):
     """sha256 (hex) of the weights."""
 
     @property
-    def stacked(self) -> "StackedBatch | None":
+    def stacked(self) -> "Batch | None":
         """The batch that the engine shares with other kernels; None: it has one by itself."""
         ...
 

@@ -3,10 +3,11 @@
 Whole kernels stack with those of their architecture, adapters with those over the same base.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -26,12 +27,18 @@ from constellation.kernel.adapters.adapter_file import (
 )
 from constellation.kernel.adapters.adapter_stack import AdapterStack, can_stack_adapters
 from constellation.kernel.files.checkpoint import LoadedKernel, load_kernel
+from constellation.kernel.files.peft_folder import check_peft, is_peft
+from constellation.kernel.files.prompt_format import PromptFormat, read_prompt_format
 from constellation.kernel.files.symbol_kernel import load_symbol_kernel
 from constellation.kernel.files.symbol_vocabulary import has_symbols
-from constellation.kernel.files.transformers_folder import is_imported
+from constellation.kernel.files.transformers_folder import check_model, is_imported
 from constellation.kernel.writing.kernel_stack import KernelStack, can_stack
 from constellation.kernel.writing.prefix_cache import PrefixStore
 from constellation.kernel.writing.stacked_batch import Stack, StackedBatch
+
+if TYPE_CHECKING:
+    from actors.kernel.adapted_model_engine import SharedModel
+    from constellation.kernel.hugging_face.peft_adapter import PeftAdapter
 
 KernelT = TypeVar("KernelT", bound=LoadedKernel)
 
@@ -51,8 +58,8 @@ class Engines:
     with room for several copies them into stacks, in float32; kernels that cannot be stacked, and
     all in other precisions, are mapped and stepped one after the other. Adapters are stacked over
     their base in any precision; it is mapped once, and is one of them when it is a kernel of the
-    process too and comes after the first of them. Models of `transformers` are each process's own;
-    the library is imported with the first of them.
+    process too and comes after the first of them. Models of `transformers` are each process's own,
+    once for all adapters over them; the library is imported with the first of them.
 
     Args:
         spec: Of the deployment.
@@ -70,6 +77,7 @@ class Engines:
         self._vocabulary = read_vocabulary(coordizer)
         self._vocabulary_hash = self._vocabulary.sha256()
         self._bases: dict[str, LoadedKernel] = {}
+        self._models: dict[str, SharedModel] = {}
         self._stacks: list[StackedBatch] = []
 
     def read(self, folder: Path) -> ReadKernel:
@@ -81,13 +89,17 @@ class Engines:
         """
         if is_imported(folder):
             return self._read_foreign(folder)
+        if is_peft(folder):
+            return self._read_peft(folder)
         if has_symbols(folder):
             return self._read_symbols(folder)
         if is_adapter(folder):
             adapted = self._speaking(folder, self._read_adapter(folder))
-            return ReadKernel(lambda: self._place(adapted, adapted.base))
+            form = read_prompt_format(folder)
+            return ReadKernel(lambda: self._place(adapted, adapted.base, form))
         loaded = self._speaking(folder, self._read_whole(folder))
-        return ReadKernel(lambda: self._place(loaded, None))
+        written = read_prompt_format(folder)
+        return ReadKernel(lambda: self._place(loaded, None, written))
 
     def _speaking(self, folder: Path, loaded: KernelT) -> KernelT:
         """Return a kernel that speaks the coordizer's tokens, or refuse it."""
@@ -116,7 +128,12 @@ class Engines:
             base = self._bases.setdefault(base.weights_hash, base)  # another thread may have
         return load_adapted(folder, base=base)
 
-    def _place(self, loaded: LoadedKernel, base: LoadedKernel | None) -> KernelEngine:
+    def _place(
+        self,
+        loaded: LoadedKernel,
+        base: LoadedKernel | None,
+        prompt_format: PromptFormat | None,
+    ) -> KernelEngine:
         options = self._options
         return KernelEngine(
             loaded,
@@ -126,11 +143,12 @@ class Engines:
             weights=options.weights,
             compiled=options.compile,
             stacked=self._stack_for(loaded, base),
+            prompt_format=prompt_format,
         )
 
     def _read_symbols(self, folder: Path) -> ReadKernel:
         loaded = load_symbol_kernel(folder, shared=self._spec.node_folder.weights_dir)
-        options = self._options
+        options, prompt_format = self._options, read_prompt_format(folder)
         return ReadKernel(
             lambda: SymbolEngine(
                 loaded,
@@ -138,6 +156,7 @@ class Engines:
                 prefill_tokens=options.prefill_tokens,
                 prefix_bytes=self._prefix_bytes,
                 weights=options.weights,
+                prompt_format=prompt_format,
             )
         )
 
@@ -146,10 +165,15 @@ class Engines:
         from actors.kernel.hugging_face_engine import HuggingFaceEngine
         from constellation.kernel.hugging_face.transformers_model import load_imported
 
-        try:
+        prompt_format = read_prompt_format(folder)
+        if self._models:  # the base of adapters may be a kernel too
+            files = check_model(folder)
+            shared = self._models.get(files.weights_hash)
+            if shared is not None:
+                hashes = (files.tokenizer_hash, files.weights_hash)
+                return self._over(folder.name, shared, None, hashes, prompt_format)
+        with _library_needed(folder):
             loaded, files = load_imported(folder, weights=self._options.weights)
-        except ConfigError as error:  # the library is missing: this kernel cannot be read here
-            raise ArtifactError(folder, str(error)) from error
         return ReadKernel(
             lambda: HuggingFaceEngine(
                 loaded,
@@ -157,8 +181,60 @@ class Engines:
                 token_bytes_of(self._vocabulary),
                 prefill_tokens=self._options.prefill_tokens,
                 prefix_bytes=self._prefix_bytes,
+                prompt_format=prompt_format,
             )
         )
+
+    def _read_peft(self, folder: Path) -> ReadKernel:
+        # Imported here: what it needs is optional.
+        from constellation.kernel.hugging_face.peft_adapter import read_peft
+
+        files = check_peft(folder)
+        with _library_needed(folder):
+            shared = self._shared_model(files.base_hash, files.base_folder)
+        adapter = read_peft(folder)
+        prompt_format = read_prompt_format(folder) or read_prompt_format(files.base_folder)
+        hashes = (files.tokenizer_hash, files.weights_hash)
+        return self._over(folder.name, shared, adapter, hashes, prompt_format)
+
+    def _shared_model(self, base_hash: str, folder: Path) -> "SharedModel":
+        """Return a base that adapters share, read unless another adapter's is the same."""
+        from actors.kernel.adapted_model_engine import SharedModel
+        from constellation.kernel.hugging_face.transformers_model import open_model
+
+        if base_hash not in self._models:
+            made = SharedModel.of(
+                open_model(folder, weights=self._options.weights),
+                prefill_tokens=self._options.prefill_tokens,
+                prefix_bytes=self._prefix_bytes,
+            )
+            self._models.setdefault(base_hash, made)  # another thread may have
+        return self._models[base_hash]
+
+    def _over(
+        self,
+        name: str,
+        shared: "SharedModel",
+        adapter: "PeftAdapter | None",
+        hashes: tuple[str, str],
+        prompt_format: PromptFormat | None,
+    ) -> ReadKernel:
+        """Return a kernel over a shared base; `hashes` are of its vocabulary and its weights."""
+        from actors.kernel.adapted_model_engine import AdaptedModelEngine
+
+        def place() -> PlacedEngine:
+            with _library_needed(Path(name)):
+                return AdaptedModelEngine(
+                    name,
+                    shared,
+                    adapter,
+                    tokenizer_hash=hashes[0],
+                    weights_hash=hashes[1],
+                    token_bytes=token_bytes_of(self._vocabulary),
+                    prompt_format=prompt_format,
+                )
+
+        return ReadKernel(place)
 
     @property
     def _prefix_bytes(self) -> int:
@@ -194,3 +270,12 @@ class Engines:
             return AdapterStack(base.decoder, weights=weights) if self._stacks_over(base) else None
         can = self._stacks_whole and can_stack(loaded.decoder)
         return KernelStack(loaded.decoder) if can else None
+
+
+@contextmanager
+def _library_needed(folder: Path) -> Iterator[None]:
+    """Say of a kernel that it cannot be read here: the library is missing, or does not fit it."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ArtifactError(folder, str(error)) from error

@@ -19,7 +19,15 @@ from actors.kernel.pieces import Telling
 from actors.kernel.server import KernelServer
 from actors.kernel.step_loop import Reading, StepLoop, Stepping
 from constellation.errors import IncompatibleKernels, KernelUnavailable
-from constellation.records import FloatArray, KernelDescription, Piece, Sampling, Score, Table
+from constellation.records import (
+    FloatArray,
+    KernelDescription,
+    Message,
+    Piece,
+    Sampling,
+    Score,
+    Table,
+)
 from constellation.runtime.admission import Admission
 from constellation.telemetry.metrics import TOKEN_KINDS
 from constellation.wire import request_tracing
@@ -81,6 +89,7 @@ class KernelHost:
         produced: Sequence[int] = (),
         num_produced: int | None = None,
         client: str = "",
+        messages: Sequence[Message] = (),
     ) -> AsyncGenerator[Piece, None]:
         """Continue a prompt, a piece per token, text in whole code points.
 
@@ -90,6 +99,7 @@ class KernelHost:
             produced: What other kernels wrote of the answer; the pieces go on after it.
             num_produced: Tokens of the answer that it counts as; None: as many as it has.
             client: Whose turn is used up when it has to wait.
+            messages: The conversation that the prompt was made of; empty for other prompts.
         """
         started_s = time.monotonic()
         num_before = len(produced) if num_produced is None else num_produced
@@ -99,7 +109,7 @@ class KernelHost:
             if span is not None:
                 span.event("slot taken", {})
             stepping = self._stepping
-            reading = await stepping.start(tokens, sampling, produced)
+            reading = await stepping.start(tokens, sampling, produced, messages)
             telling = Telling(reading.answer.num_prompt_tokens, num_before=num_before)
             num_read = telling.num_prompt_tokens + len(produced)
             self._tokens["prompt"].inc(num_read)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from actors.kernel.own_vocabulary_engine import Identity, OwnVocabularyEngine
 from constellation.kernel.files.own_vocabulary import MODEL_VOCABULARY
+from constellation.kernel.files.prompt_format import PromptFormat
 from constellation.kernel.files.transformers_folder import ModelFiles
 from constellation.kernel.hugging_face.transformers_batch import HuggingFaceBatch
 from constellation.kernel.hugging_face.transformers_model import LoadedModel
@@ -21,6 +22,7 @@ class HuggingFaceEngine(OwnVocabularyEngine):
         token_bytes: Bytes of the coordizer's tokens, in which texts come.
         prefill_tokens: Prompt tokens read in one step beside the tokens that are written.
         prefix_bytes: Memory for prompts that were read, whose beginnings are not read again.
+        prompt_format: How conversations are written; None: plainly, roles leave no mark.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class HuggingFaceEngine(OwnVocabularyEngine):
         *,
         prefill_tokens: int = PREFILL_TOKENS,
         prefix_bytes: int = 0,
+        prompt_format: PromptFormat | None = None,
     ) -> None:
         self._loaded = loaded
         batch = HuggingFaceBatch(
@@ -46,4 +49,4 @@ class HuggingFaceEngine(OwnVocabularyEngine):
             weights_hash=files.weights_hash,
             num_parameters=loaded.num_parameters,
         )
-        super().__init__(loaded, identity, batch, token_bytes)
+        super().__init__(loaded, identity, batch, token_bytes, prompt_format=prompt_format)

@@ -26,7 +26,7 @@ from constellation.releases.switch_plan import have_same_files
 if TYPE_CHECKING:
     from actors.kernel.engine_interface import PlacedEngine
     from actors.kernel.engines import Engines
-    from constellation.kernel.writing.stacked_batch import StackedBatch
+    from constellation.kernel.writing.batch import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class KernelGroup:
         self._store = ReleaseStore(spec.artifacts)
         self._hosts: dict[str, KernelHost] = {}
         self._partners = Partners(spec.token)
-        self._loops: dict[StackedBatch, StepLoop] = {}
+        self._loops: dict[Batch, StepLoop] = {}
         self._loaded: _Loaded
         self._next: _Loaded | None = None
         # A registry that died may have asked, and the next one may ask the same.

@@ -14,9 +14,10 @@ from actors.kernel.engine import BatchEngine, KernelAnswer
 from actors.kernel.engine_interface import Step
 from constellation.coordizer.text_stream import TextStream
 from constellation.errors import IncompatibleKernels, InvalidPrompt, InvalidRequest
+from constellation.kernel.files.prompt_format import PromptFormat
 from constellation.kernel.writing.batch import Batch, Written
 from constellation.kernel.writing.text_model import TextModel, score_text
-from constellation.records import Capabilities, FloatArray, Sampling, Score
+from constellation.records import Capabilities, FloatArray, Message, Sampling, Score
 
 
 class OwnVocabularyAnswer(KernelAnswer):
@@ -54,19 +55,29 @@ class OwnVocabularyEngine(BatchEngine):
         identity: What the engine says of them.
         batch: Texts of this network alone.
         token_bytes: Bytes of the coordizer's tokens, in which texts come.
+        prompt_format: How conversations are written; None: plainly, roles leave no mark.
     """
 
-    stacked = None
+    stacked: Batch | None = None
+    _kernel = 0
 
     def __init__(
-        self, model: TextModel, identity: Identity, batch: Batch, token_bytes: Sequence[bytes]
+        self,
+        model: TextModel,
+        identity: Identity,
+        batch: Batch,
+        token_bytes: Sequence[bytes],
+        *,
+        prompt_format: PromptFormat | None = None,
     ) -> None:
+        self._prompt_format = prompt_format
         self._model = model
         self._tokens = model.tokens
         self._own_bytes = model.tokens.token_bytes
         self._sent_bytes = token_bytes
         self._batch = batch
-        self.capabilities = identity.capabilities
+        roles = prompt_format is not None
+        self.capabilities = replace(identity.capabilities, reads_roles=roles)
         self.vocabulary = identity.vocabulary
         self.tokenizer_hash = identity.tokenizer_hash
         self.weights_hash = identity.weights_hash
@@ -93,16 +104,30 @@ class OwnVocabularyEngine(BatchEngine):
             UnknownSymbol: The text has a symbol that the model's vocabulary lacks.
             InvalidRequest: A token is in neither vocabulary, or nothing is left to be written.
         """
+        text = self._text("tokens", tokens, ends=True)
+        return self._begin(self._tokens.encode(text, opens=True), sampling, produced)
+
+    def start_chat(
+        self, messages: Sequence[Message], sampling: Sampling, produced: Sequence[int] = ()
+    ) -> OwnVocabularyAnswer:
+        """Let an answer to a conversation join, in the model's prompt format; raises as `start`."""
+        assert self._prompt_format is not None, "the capability is declared with a format only"
+        # A format writes all special tokens itself.
+        prompt = self._tokens.encode(self._prompt_format.render(messages), opens=False)
+        return self._begin(prompt, sampling, produced)
+
+    def _begin(
+        self, prompt: Sequence[int], sampling: Sampling, produced: Sequence[int]
+    ) -> OwnVocabularyAnswer:
         if len(produced) >= sampling.tokens_max:
             raise InvalidRequest("produced", len(produced), "fewer tokens than tokens_max")
-        prompt = self._tokens.encode(self._text("tokens", tokens, ends=True), opens=True)
         if not 1 <= len(prompt) < self.context:
             raise InvalidPrompt(length=len(prompt), limit=self.context - 1)
         # Without the half of a character at the end, which nobody has heard.
         written = self._text("produced", produced, ends=False)
         before = self._tokens.encode(written, opens=False) if written else []
         sampling = sampling.recounted(len(produced), len(before))
-        writing = self._batch.add(prompt, sampling, before)
+        writing = self._batch.add(prompt, sampling, before, kernel=self._kernel)
         return OwnVocabularyAnswer(writing, self._own_bytes)
 
     def score(self, tokens: Sequence[int], num_context: int) -> Score:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from actors.background_tasks import begin
 from actors.kernel.engine_interface import Answer, Engine, Step
 from constellation.errors import Cancelled
-from constellation.records import Sampling
+from constellation.records import Message, Sampling
 
 ResultT = TypeVar("ResultT")
 
@@ -198,12 +198,24 @@ class Stepping:
         self._loop = loop or StepLoop(engine.step, thread, observe)
 
     async def start(
-        self, tokens: Sequence[int], sampling: Sampling, produced: Sequence[int] = ()
+        self,
+        tokens: Sequence[int],
+        sampling: Sampling,
+        produced: Sequence[int] = (),
+        messages: Sequence[Message] = (),
     ) -> Reading:
-        """Let an answer join; raises what the engine raises."""
-        if not self.engine.blocking:
-            return Reading(self.engine.start(tokens, sampling, produced))
-        return await self._join(lambda: self.engine.start(tokens, sampling, produced))
+        """Let an answer join; raises what the engine raises.
+
+        Messages are read in place of `tokens` by an engine with a prompt format of its own.
+        """
+        engine = self.engine
+
+        def begun() -> Answer:
+            if messages and engine.capabilities.reads_roles:
+                return engine.start_chat(messages, sampling, produced)
+            return engine.start(tokens, sampling, produced)
+
+        return await self._join(begun) if engine.blocking else Reading(begun())
 
     async def predict(self, tokens: Sequence[int], *, is_scored: bool) -> Reading:
         """Let a text join whose tokens are chosen elsewhere; raises what the engine raises."""

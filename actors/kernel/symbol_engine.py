@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from actors.kernel.own_vocabulary_engine import Identity, OwnVocabularyEngine
+from constellation.kernel.files.prompt_format import PromptFormat
 from constellation.kernel.files.symbol_kernel import SymbolKernel
 from constellation.kernel.observables.kappa import kappa_learned
 from constellation.kernel.writing.batch import PREFILL_TOKENS, Batch
@@ -19,6 +20,7 @@ class SymbolEngine(OwnVocabularyEngine):
         token_bytes: Bytes of the coordizer's tokens, in which texts come.
         prefill_tokens: Prompt tokens read in one step beside the tokens that are written.
         prefix_bytes: Memory for prompts that were read, whose beginnings are not read again.
+        prompt_format: How conversations are written; None: plainly, roles leave no mark.
         weights: How matrices are held: "float32", "bfloat16" or "int8".
     """
 
@@ -29,6 +31,7 @@ class SymbolEngine(OwnVocabularyEngine):
         *,
         prefill_tokens: int = PREFILL_TOKENS,
         prefix_bytes: int = 0,
+        prompt_format: PromptFormat | None = None,
         weights: Weights = "float32",
     ) -> None:
         kernel = loaded.kernel
@@ -46,4 +49,4 @@ class SymbolEngine(OwnVocabularyEngine):
             num_parameters=kernel.config.num_parameters(),
             kappa=kappa_learned(kernel.decoder).value,
         )
-        super().__init__(loaded, identity, batch, token_bytes)
+        super().__init__(loaded, identity, batch, token_bytes, prompt_format=prompt_format)

@@ -9,7 +9,7 @@ allows it.
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -22,6 +22,7 @@ from actors.router.decider import Decider
 from actors.router.query_reader import Query
 from constellation.errors import InvalidPrompt, KernelUnavailable, Overloaded, UnknownSymbol
 from constellation.records import (
+    Message,
     Mode,
     Route,
     RoutingOptions,
@@ -31,7 +32,7 @@ from constellation.records import (
 from constellation.routing.handoff import HandoffRule, HandoffWatch
 from constellation.runtime.continuation import Relay
 from constellation.telemetry.metrics import RouterMetrics
-from constellation.v1 import kernel_pb2
+from constellation.v1 import common_pb2, kernel_pb2
 from constellation.wire import convert, request_tracing
 from constellation.wire.ensembles import Ensemble, ensemble_to_message
 from constellation.wire.request_tracing import Span
@@ -57,6 +58,8 @@ class AnswerRequest:
     """Who sent the request: kernels serve waiting clients in turns."""
     span: Span | None = None
     """Span of the request; None without tracing."""
+    messages: Sequence[Message] = ()
+    """The conversation that the prompt was made of; empty for other prompts."""
 
     @property
     def is_pinned(self) -> bool:
@@ -93,6 +96,10 @@ class AnswerRequest:
             num_produced=num_produced,
             client=self.client,
             ensemble=None if ensemble is None else ensemble_to_message(ensemble),
+            messages=[
+                common_pb2.RoleMessage(role=each.role, content=each.content)
+                for each in self.messages
+            ],
         )
 
 

@@ -7,7 +7,7 @@
 import os
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -28,6 +28,7 @@ from constellation.records import (
     Change,
     Changed,
     FloatArray,
+    Message,
     Route,
     RoutingOptions,
     Sampling,
@@ -139,6 +140,7 @@ class RouterHost:
         *,
         timeout_s: float | None,
         caller: Caller = OURSELVES,
+        messages: Sequence[Message] = (),
     ) -> AsyncGenerator[tuple[Route | None, bytes], None]:
         """Stream the answer to a prompt.
 
@@ -150,7 +152,9 @@ class RouterHost:
 
         async def work() -> AsyncGenerator[tuple[Route | None, bytes], None]:
             with self._admission.slot():
-                request = await self._request(prompt, options, timeout_s, caller, sampling)
+                request = await self._request(
+                    prompt, options, timeout_s, caller, sampling, messages
+                )
                 async with aclosing(self._dispatcher.generate(request)) as answer:
                     async for pair in answer:
                         yield pair
@@ -170,12 +174,15 @@ class RouterHost:
         *,
         timeout_s: float | None,
         caller: Caller = OURSELVES,
+        messages: Sequence[Message] = (),
     ) -> tuple[Route, bytes]:
         """Return the route of a prompt and the whole answer, a serialised KernelGenerateReply."""
 
         async def work() -> tuple[Route, bytes]:
             with self._admission.slot():
-                request = await self._request(prompt, options, timeout_s, caller, sampling)
+                request = await self._request(
+                    prompt, options, timeout_s, caller, sampling, messages
+                )
                 return await self._dispatcher.ask(request)
 
         with self._admission.request(options, caller):
@@ -284,6 +291,7 @@ class RouterHost:
         timeout_s: float | None,
         caller: Caller,
         sampling: Sampling = UNUSED,
+        messages: Sequence[Message] = (),
     ) -> AnswerRequest:
         limit_s = self._limit(timeout_s)
         deadline_s = time.monotonic() + limit_s
@@ -300,6 +308,7 @@ class RouterHost:
             sampling=sampling,
             client=caller.client,
             span=span,
+            messages=messages,
         )
 
     async def _query(

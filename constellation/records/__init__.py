@@ -48,6 +48,7 @@ from constellation.records.measurements import (
     LiveCollectivePhi,
     Measurement,
 )
+from constellation.records.messages import Message
 from constellation.records.nodes import (
     CPU,
     Device,
@@ -97,6 +98,7 @@ __all__ = [
     "LiveCollectivePhi",
     "Location",
     "Measurement",
+    "Message",
     "Mode",
     "Node",
     "Piece",

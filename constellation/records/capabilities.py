@@ -25,10 +25,12 @@ class Capabilities:
     """The engine measures how likely a text is."""
     looks_inside: bool = True
     """The engine's hidden states and couplings can be measured: kappa, Phi, beta, basins."""
+    reads_roles: bool = False
+    """The engine has a prompt format, in which the roles of a conversation leave their mark."""
 
 
 EVERYTHING: Final = Capabilities()
-"""Of one of our own kernels that writes in the coordizer's tokens."""
+"""Of one of our own kernels that writes in the coordizer's tokens, with plain prompts."""
 
 OWN_VOCABULARY: Final = Capabilities(continues_ids=False, mixes=False)
 """Of one of our own networks that writes in a vocabulary of its own."""

@@ -17,7 +17,10 @@ from typing import Final
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ArtifactError, IncompatibleKernels
 from constellation.kernel.adapters.base_location import adapter_metadata, relocated
+from constellation.kernel.files import peft_folder
 from constellation.kernel.files.own_vocabulary import check_symbols
+from constellation.kernel.files.peft_folder import check_peft, is_peft
+from constellation.kernel.files.prompt_format import PROMPT_FILE, read_prompt_format
 from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE, has_symbols
 from constellation.kernel.files.transformers_folder import (
     RECORD_FILE,
@@ -93,9 +96,13 @@ def kernel_parts(artifacts: Path, name: str, writer: BlobWriter) -> KernelParts:
         names = (*recorded_names(folder), RECORD_FILE)
         files = {each: writer.put_file(folder / each) for each in names}
         return KernelParts(engine=Engine.MODEL, files=files, tokenizer_hash=None)
+    if is_peft(folder):
+        return _peft(folder, writer)
     if (folder / ADAPTER_FILE).is_file() and not (folder / KERNEL_FILE).exists():
         return _adapter(artifacts, folder, writer)
     files, tokenizer_hash = _whole(folder, writer)
+    if read_prompt_format(folder) is not None:
+        files[PROMPT_FILE] = writer.put_file(folder / PROMPT_FILE)
     if not has_symbols(folder):
         return KernelParts(engine=Engine.DECODER, files=files, tokenizer_hash=tokenizer_hash)
     check_symbols(folder, tokenizer_hash)
@@ -146,6 +153,21 @@ def _adapter(artifacts: Path, folder: Path, writer: BlobWriter) -> KernelParts:
         tokenizer_hash=tokenizer_hash,
         base=base,
         base_files=base_files,
+    )
+
+
+def _peft(folder: Path, writer: BlobWriter) -> KernelParts:
+    """Copy an adapter that `peft` wrote, and the model that is its base."""
+    known = check_peft(folder)
+    home = known.base_folder
+    base_names = (*recorded_names(home), RECORD_FILE)
+    names = (*peft_folder.FILES, peft_folder.RECORD_FILE)
+    return KernelParts(
+        engine=Engine.ADAPTER,
+        files={each: writer.put_file(folder / each) for each in names},
+        tokenizer_hash=None,
+        base=known.base_hash,
+        base_files={each: writer.put_file(home / each) for each in base_names},
     )
 
 

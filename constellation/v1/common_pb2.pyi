@@ -145,14 +145,24 @@ class Segment(_message.Message):
     weights: _containers.RepeatedCompositeFieldContainer[KernelWeight]
     def __init__(self, kernel: _Optional[str] = ..., first: _Optional[int] = ..., reason: _Optional[str] = ..., weights: _Optional[_Iterable[_Union[KernelWeight, _Mapping]]] = ...) -> None: ...
 
+class RoleMessage(_message.Message):
+    __slots__ = ("role", "content")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    content: str
+    def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
+
 class Capabilities(_message.Message):
-    __slots__ = ("continues_ids", "mixes", "scores", "looks_inside")
+    __slots__ = ("continues_ids", "mixes", "scores", "looks_inside", "reads_roles")
     CONTINUES_IDS_FIELD_NUMBER: _ClassVar[int]
     MIXES_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     LOOKS_INSIDE_FIELD_NUMBER: _ClassVar[int]
+    READS_ROLES_FIELD_NUMBER: _ClassVar[int]
     continues_ids: bool
     mixes: bool
     scores: bool
     looks_inside: bool
-    def __init__(self, continues_ids: bool = ..., mixes: bool = ..., scores: bool = ..., looks_inside: bool = ...) -> None: ...
+    reads_roles: bool
+    def __init__(self, continues_ids: bool = ..., mixes: bool = ..., scores: bool = ..., looks_inside: bool = ..., reads_roles: bool = ...) -> None: ...

@@ -26,7 +26,7 @@ from constellation.v1 import common_pb2 as constellation_dot_v1_dot_common__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63onstellation/v1/kernel.proto\x12\x10\x63onstellation.v1\x1a\x1d\x63onstellation/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"\xd3\x01\n\x15KernelGenerateRequest\x12\x12\n\x06tokens\x18\x01 \x03(\rB\x02\x10\x01\x12,\n\x08sampling\x18\x02 \x01(\x0b\x32\x1a.constellation.v1.Sampling\x12\x0e\n\x06kernel\x18\x03 \x01(\t\x12\x14\n\x08produced\x18\x04 \x03(\rB\x02\x10\x01\x12\x0e\n\x06\x63lient\x18\x05 \x01(\t\x12,\n\x08\x65nsemble\x18\n \x01(\x0b\x32\x1a.constellation.v1.Ensemble\x12\x14\n\x0cnum_produced\x18\x0c \x01(\r\"\x87\x01\n\x08\x45nsemble\x12$\n\x04mode\x18\x01 \x01(\x0e\x32\x16.constellation.v1.Mode\x12)\n\x07members\x18\x02 \x03(\x0b\x32\x18.constellation.v1.Member\x12*\n\x07renewal\x18\x03 \x01(\x0b\x32\x19.constellation.v1.Renewal\":\n\x06Member\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\x01\"U\n\x07Renewal\x12\r\n\x05table\x18\x01 \x01(\x0c\x12$\n\x04rule\x18\x02 \x01(\x0e\x32\x16.constellation.v1.Rule\x12\x15\n\rphi_weighting\x18\x03 \x01(\x08\"\xb3\x01\n\x13KernelGenerateReply\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x12\n\nnum_tokens\x18\x03 \x01(\r\x12(\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x18.constellation.v1.Finish\x12\x30\n\x08logprobs\x18\x05 \x03(\x0b\x32\x1e.constellation.v1.TokenLogprob\x12\x12\n\x06tokens\x18\x06 \x03(\rB\x02\x10\x01J\x04\x08\x01\x10\x02J\x04\x08\x0f\x10\x10\"\x9e\x01\n\x12KernelScoreRequest\x12\x12\n\x06tokens\x18\x01 \x03(\rB\x02\x10\x01\x12\x13\n\x0bnum_context\x18\x02 \x01(\r\x12\x0e\n\x06kernel\x18\x03 \x01(\t\x12\x0e\n\x06\x63lient\x18\x04 \x01(\t\x12,\n\x08\x65nsemble\x18\n \x01(\x0b\x32\x1a.constellation.v1.Ensemble\x12\x11\n\tper_token\x18\x0b \x01(\x08\"L\n\x10KernelScoreReply\x12\x0c\n\x04nats\x18\x01 \x01(\x01\x12\x12\n\nnum_tokens\x18\x02 \x01(\r\x12\x16\n\ntoken_nats\x18\n \x03(\x02\x42\x02\x10\x01\"N\n\x0ePredictRequest\x12-\n\x05start\x18\x01 \x01(\x0b\x32\x1e.constellation.v1.PredictStart\x12\r\n\x05token\x18\x02 \x01(\r\"m\n\x0cPredictStart\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\x12\n\x06tokens\x18\x02 \x03(\rB\x02\x10\x01\x12\x16\n\x0etokenizer_hash\x18\x03 \x01(\t\x12\x11\n\tis_scored\x18\x04 \x01(\x08\x12\x0e\n\x06\x63lient\x18\x05 \x01(\t\"T\n\x0cPredictReply\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\r\x12\x0e\n\x06logits\x18\x02 \x01(\x0c\x12\x1d\n\x11prompt_token_nats\x18\x04 \x03(\x02\x42\x02\x10\x01J\x04\x08\x03\x10\x04\"!\n\x0f\x44\x65scribeRequest\x12\x0e\n\x06kernel\x18\x01 \x01(\t\"\xa9\x02\n\rDescribeReply\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0etokenizer_hash\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\r\x12\x16\n\x0enum_parameters\x18\x04 \x01(\x04\x12\x0b\n\x03pid\x18\x05 \x01(\r\x12\x13\n\x0bqueue_depth\x18\x06 \x01(\r\x12\x13\n\x0bnum_running\x18\x07 \x01(\r\x12)\n\x06uptime\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x15num_unexpected_errors\x18\t \x01(\x04\x12\x34\n\x0c\x63\x61pabilities\x18\n \x01(\x0b\x32\x1e.constellation.v1.Capabilities\x12\x12\n\nvocabulary\x18\x0b \x01(\t\"\x14\n\x12\x44\x65scribeAllRequest\"D\n\x10\x44\x65scribeAllReply\x12\x30\n\x07kernels\x18\x01 \x03(\x0b\x32\x1f.constellation.v1.DescribeReply2\x91\x04\n\rKernelService\x12\\\n\x08Generate\x12\'.constellation.v1.KernelGenerateRequest\x1a%.constellation.v1.KernelGenerateReply0\x01\x12U\n\x03\x41sk\x12\'.constellation.v1.KernelGenerateRequest\x1a%.constellation.v1.KernelGenerateReply\x12Q\n\x05Score\x12$.constellation.v1.KernelScoreRequest\x1a\".constellation.v1.KernelScoreReply\x12O\n\x07Predict\x12 .constellation.v1.PredictRequest\x1a\x1e.constellation.v1.PredictReply(\x01\x30\x01\x12N\n\x08\x44\x65scribe\x12!.constellation.v1.DescribeRequest\x1a\x1f.constellation.v1.DescribeReply\x12W\n\x0b\x44\x65scribeAll\x12$.constellation.v1.DescribeAllRequest\x1a\".constellation.v1.DescribeAllReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63onstellation/v1/kernel.proto\x12\x10\x63onstellation.v1\x1a\x1d\x63onstellation/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"\x84\x02\n\x15KernelGenerateRequest\x12\x12\n\x06tokens\x18\x01 \x03(\rB\x02\x10\x01\x12,\n\x08sampling\x18\x02 \x01(\x0b\x32\x1a.constellation.v1.Sampling\x12\x0e\n\x06kernel\x18\x03 \x01(\t\x12\x14\n\x08produced\x18\x04 \x03(\rB\x02\x10\x01\x12\x0e\n\x06\x63lient\x18\x05 \x01(\t\x12,\n\x08\x65nsemble\x18\n \x01(\x0b\x32\x1a.constellation.v1.Ensemble\x12\x14\n\x0cnum_produced\x18\x0c \x01(\r\x12/\n\x08messages\x18\r \x03(\x0b\x32\x1d.constellation.v1.RoleMessage\"\x87\x01\n\x08\x45nsemble\x12$\n\x04mode\x18\x01 \x01(\x0e\x32\x16.constellation.v1.Mode\x12)\n\x07members\x18\x02 \x03(\x0b\x32\x18.constellation.v1.Member\x12*\n\x07renewal\x18\x03 \x01(\x0b\x32\x19.constellation.v1.Renewal\":\n\x06Member\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\x01\"U\n\x07Renewal\x12\r\n\x05table\x18\x01 \x01(\x0c\x12$\n\x04rule\x18\x02 \x01(\x0e\x32\x16.constellation.v1.Rule\x12\x15\n\rphi_weighting\x18\x03 \x01(\x08\"\xb3\x01\n\x13KernelGenerateReply\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x12\n\nnum_tokens\x18\x03 \x01(\r\x12(\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x18.constellation.v1.Finish\x12\x30\n\x08logprobs\x18\x05 \x03(\x0b\x32\x1e.constellation.v1.TokenLogprob\x12\x12\n\x06tokens\x18\x06 \x03(\rB\x02\x10\x01J\x04\x08\x01\x10\x02J\x04\x08\x0f\x10\x10\"\x9e\x01\n\x12KernelScoreRequest\x12\x12\n\x06tokens\x18\x01 \x03(\rB\x02\x10\x01\x12\x13\n\x0bnum_context\x18\x02 \x01(\r\x12\x0e\n\x06kernel\x18\x03 \x01(\t\x12\x0e\n\x06\x63lient\x18\x04 \x01(\t\x12,\n\x08\x65nsemble\x18\n \x01(\x0b\x32\x1a.constellation.v1.Ensemble\x12\x11\n\tper_token\x18\x0b \x01(\x08\"L\n\x10KernelScoreReply\x12\x0c\n\x04nats\x18\x01 \x01(\x01\x12\x12\n\nnum_tokens\x18\x02 \x01(\r\x12\x16\n\ntoken_nats\x18\n \x03(\x02\x42\x02\x10\x01\"N\n\x0ePredictRequest\x12-\n\x05start\x18\x01 \x01(\x0b\x32\x1e.constellation.v1.PredictStart\x12\r\n\x05token\x18\x02 \x01(\r\"m\n\x0cPredictStart\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\x12\n\x06tokens\x18\x02 \x03(\rB\x02\x10\x01\x12\x16\n\x0etokenizer_hash\x18\x03 \x01(\t\x12\x11\n\tis_scored\x18\x04 \x01(\x08\x12\x0e\n\x06\x63lient\x18\x05 \x01(\t\"T\n\x0cPredictReply\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\r\x12\x0e\n\x06logits\x18\x02 \x01(\x0c\x12\x1d\n\x11prompt_token_nats\x18\x04 \x03(\x02\x42\x02\x10\x01J\x04\x08\x03\x10\x04\"!\n\x0f\x44\x65scribeRequest\x12\x0e\n\x06kernel\x18\x01 \x01(\t\"\xa9\x02\n\rDescribeReply\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0etokenizer_hash\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\r\x12\x16\n\x0enum_parameters\x18\x04 \x01(\x04\x12\x0b\n\x03pid\x18\x05 \x01(\r\x12\x13\n\x0bqueue_depth\x18\x06 \x01(\r\x12\x13\n\x0bnum_running\x18\x07 \x01(\r\x12)\n\x06uptime\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x15num_unexpected_errors\x18\t \x01(\x04\x12\x34\n\x0c\x63\x61pabilities\x18\n \x01(\x0b\x32\x1e.constellation.v1.Capabilities\x12\x12\n\nvocabulary\x18\x0b \x01(\t\"\x14\n\x12\x44\x65scribeAllRequest\"D\n\x10\x44\x65scribeAllReply\x12\x30\n\x07kernels\x18\x01 \x03(\x0b\x32\x1f.constellation.v1.DescribeReply2\x91\x04\n\rKernelService\x12\\\n\x08Generate\x12\'.constellation.v1.KernelGenerateRequest\x1a%.constellation.v1.KernelGenerateReply0\x01\x12U\n\x03\x41sk\x12\'.constellation.v1.KernelGenerateRequest\x1a%.constellation.v1.KernelGenerateReply\x12Q\n\x05Score\x12$.constellation.v1.KernelScoreRequest\x1a\".constellation.v1.KernelScoreReply\x12O\n\x07Predict\x12 .constellation.v1.PredictRequest\x1a\x1e.constellation.v1.PredictReply(\x01\x30\x01\x12N\n\x08\x44\x65scribe\x12!.constellation.v1.DescribeRequest\x1a\x1f.constellation.v1.DescribeReply\x12W\n\x0b\x44\x65scribeAll\x12$.constellation.v1.DescribeAllRequest\x1a\".constellation.v1.DescribeAllReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,33 +48,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTREPLY'].fields_by_name['prompt_token_nats']._loaded_options = None
   _globals['_PREDICTREPLY'].fields_by_name['prompt_token_nats']._serialized_options = b'\020\001'
   _globals['_KERNELGENERATEREQUEST']._serialized_start=115
-  _globals['_KERNELGENERATEREQUEST']._serialized_end=326
-  _globals['_ENSEMBLE']._serialized_start=329
-  _globals['_ENSEMBLE']._serialized_end=464
-  _globals['_MEMBER']._serialized_start=466
-  _globals['_MEMBER']._serialized_end=524
-  _globals['_RENEWAL']._serialized_start=526
-  _globals['_RENEWAL']._serialized_end=611
-  _globals['_KERNELGENERATEREPLY']._serialized_start=614
-  _globals['_KERNELGENERATEREPLY']._serialized_end=793
-  _globals['_KERNELSCOREREQUEST']._serialized_start=796
-  _globals['_KERNELSCOREREQUEST']._serialized_end=954
-  _globals['_KERNELSCOREREPLY']._serialized_start=956
-  _globals['_KERNELSCOREREPLY']._serialized_end=1032
-  _globals['_PREDICTREQUEST']._serialized_start=1034
-  _globals['_PREDICTREQUEST']._serialized_end=1112
-  _globals['_PREDICTSTART']._serialized_start=1114
-  _globals['_PREDICTSTART']._serialized_end=1223
-  _globals['_PREDICTREPLY']._serialized_start=1225
-  _globals['_PREDICTREPLY']._serialized_end=1309
-  _globals['_DESCRIBEREQUEST']._serialized_start=1311
-  _globals['_DESCRIBEREQUEST']._serialized_end=1344
-  _globals['_DESCRIBEREPLY']._serialized_start=1347
-  _globals['_DESCRIBEREPLY']._serialized_end=1644
-  _globals['_DESCRIBEALLREQUEST']._serialized_start=1646
-  _globals['_DESCRIBEALLREQUEST']._serialized_end=1666
-  _globals['_DESCRIBEALLREPLY']._serialized_start=1668
-  _globals['_DESCRIBEALLREPLY']._serialized_end=1736
-  _globals['_KERNELSERVICE']._serialized_start=1739
-  _globals['_KERNELSERVICE']._serialized_end=2268
+  _globals['_KERNELGENERATEREQUEST']._serialized_end=375
+  _globals['_ENSEMBLE']._serialized_start=378
+  _globals['_ENSEMBLE']._serialized_end=513
+  _globals['_MEMBER']._serialized_start=515
+  _globals['_MEMBER']._serialized_end=573
+  _globals['_RENEWAL']._serialized_start=575
+  _globals['_RENEWAL']._serialized_end=660
+  _globals['_KERNELGENERATEREPLY']._serialized_start=663
+  _globals['_KERNELGENERATEREPLY']._serialized_end=842
+  _globals['_KERNELSCOREREQUEST']._serialized_start=845
+  _globals['_KERNELSCOREREQUEST']._serialized_end=1003
+  _globals['_KERNELSCOREREPLY']._serialized_start=1005
+  _globals['_KERNELSCOREREPLY']._serialized_end=1081
+  _globals['_PREDICTREQUEST']._serialized_start=1083
+  _globals['_PREDICTREQUEST']._serialized_end=1161
+  _globals['_PREDICTSTART']._serialized_start=1163
+  _globals['_PREDICTSTART']._serialized_end=1272
+  _globals['_PREDICTREPLY']._serialized_start=1274
+  _globals['_PREDICTREPLY']._serialized_end=1358
+  _globals['_DESCRIBEREQUEST']._serialized_start=1360
+  _globals['_DESCRIBEREQUEST']._serialized_end=1393
+  _globals['_DESCRIBEREPLY']._serialized_start=1396
+  _globals['_DESCRIBEREPLY']._serialized_end=1693
+  _globals['_DESCRIBEALLREQUEST']._serialized_start=1695
+  _globals['_DESCRIBEALLREQUEST']._serialized_end=1715
+  _globals['_DESCRIBEALLREPLY']._serialized_start=1717
+  _globals['_DESCRIBEALLREPLY']._serialized_end=1785
+  _globals['_KERNELSERVICE']._serialized_start=1788
+  _globals['_KERNELSERVICE']._serialized_end=2317
 # @@protoc_insertion_point(module_scope)

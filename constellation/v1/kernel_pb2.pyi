@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class KernelGenerateRequest(_message.Message):
-    __slots__ = ("tokens", "sampling", "kernel", "produced", "client", "ensemble", "num_produced")
+    __slots__ = ("tokens", "sampling", "kernel", "produced", "client", "ensemble", "num_produced", "messages")
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     KERNEL_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class KernelGenerateRequest(_message.Message):
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     ENSEMBLE_FIELD_NUMBER: _ClassVar[int]
     NUM_PRODUCED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
     tokens: _containers.RepeatedScalarFieldContainer[int]
     sampling: _common_pb2.Sampling
     kernel: str
@@ -23,7 +24,8 @@ class KernelGenerateRequest(_message.Message):
     client: str
     ensemble: Ensemble
     num_produced: int
-    def __init__(self, tokens: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[_common_pb2.Sampling, _Mapping]] = ..., kernel: _Optional[str] = ..., produced: _Optional[_Iterable[int]] = ..., client: _Optional[str] = ..., ensemble: _Optional[_Union[Ensemble, _Mapping]] = ..., num_produced: _Optional[int] = ...) -> None: ...
+    messages: _containers.RepeatedCompositeFieldContainer[_common_pb2.RoleMessage]
+    def __init__(self, tokens: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[_common_pb2.Sampling, _Mapping]] = ..., kernel: _Optional[str] = ..., produced: _Optional[_Iterable[int]] = ..., client: _Optional[str] = ..., ensemble: _Optional[_Union[Ensemble, _Mapping]] = ..., num_produced: _Optional[int] = ..., messages: _Optional[_Iterable[_Union[_common_pb2.RoleMessage, _Mapping]]] = ...) -> None: ...
 
 class Ensemble(_message.Message):
     __slots__ = ("mode", "members", "renewal")

@@ -1,6 +1,6 @@
 """gRPC servicer of ConstellationService: converts messages to records and calls the router."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from constellation.records import (
     KernelHealth,
     KernelSite,
     LiveCollectivePhi,
+    Message,
     Route,
     RoutingOptions,
     Rule,
@@ -87,8 +88,13 @@ class RouterPort(Protocol):
         *,
         timeout_s: float | None,
         caller: Caller,
+        messages: Sequence[Message] = (),
     ) -> AsyncGenerator[tuple[Route | None, bytes], None]:
-        """Stream pairs of the route (in the first pair) and a serialised KernelGenerateReply."""
+        """Stream pairs of the route (in the first pair) and a serialised KernelGenerateReply.
+
+        A kernel with a prompt format of its own reads the conversation in `messages` in place of
+        the prompt; the prompt decides the route.
+        """
         ...
 
     async def ask(
@@ -99,6 +105,7 @@ class RouterPort(Protocol):
         *,
         timeout_s: float | None,
         caller: Caller,
+        messages: Sequence[Message] = (),
     ) -> tuple[Route, bytes]:
         """Return a whole answer: its route and a serialised KernelGenerateReply."""
         ...

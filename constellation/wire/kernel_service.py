@@ -8,6 +8,7 @@ from constellation.errors import InvalidRequest
 from constellation.records import (
     FloatArray,
     KernelDescription,
+    Message,
     Piece,
     Sampling,
     Score,
@@ -40,11 +41,13 @@ class KernelPort(Protocol):
         produced: Sequence[int] = (),
         num_produced: int | None = None,
         client: str = "",
+        messages: Sequence[Message] = (),
     ) -> AsyncGenerator[Piece, None]:
         """Generate the answer to a prompt, continuing tokens that other kernels `produced`.
 
         The produced tokens count as `num_produced` tokens of the answer; None means their own
-        number. Waits in the queue for a free slot.
+        number. A prompt that was made of `messages` is written in the kernel's own prompt format,
+        if the kernel has one. Waits in the queue for a free slot.
         """
         ...
 
@@ -154,6 +157,7 @@ class KernelServicer:
             produced=request.produced,
             num_produced=request.num_produced or None,
             client=_client(request, context),
+            messages=[Message(each.role, each.content) for each in request.messages],
         )
 
     async def Score(  # noqa: N802

@@ -25,13 +25,11 @@ from constellation.kernel.adapters.attach import attach
 from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.adapters.lora import LoraConfig
 from constellation.kernel.files.checkpoint import load_kernel, save_kernel
-from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE
 from constellation.kernel.files.transformers_folder import check_model
 from constellation.kernel.network.decoder import Decoder
 from constellation.releases.builder import domain_path
 from constellation.releases.store import ReleaseStore
 from tests.support.hugging_face import build_model, qwen2
-from tests.support.symbols import save_symbol_kernel, symbol_config
 from tests.training.served import content, leave, release, sites
 from tests.training.test_pipeline import alone, recipe
 from training.evaluation.new_kernel_cost import Routing, TokenReader, growth_cost, routing_of
@@ -41,7 +39,6 @@ from training.new_kernel import import_new, take_back, train_new
 from training.pipeline import train
 from training.progress.events import OnEvent
 from training.recipe import Recipe
-from training.run_kernels import speaking_folders
 from training.runs.training_plan import TrainingPlan
 from training.runs.worker import train_share
 
@@ -367,34 +364,3 @@ def test_a_training_that_was_stopped_keeps_its_checkpoints(artifacts: Path, forg
     train_new(artifacts, "forge", forge, trainer=alone)
     assert stopped.is_dir()
     assert [path.name for path in (artifacts / "checkpoints").iterdir()] == ["of-another-recipe"]
-
-
-def test_a_kernel_with_symbols_joins_and_comes_back(
-    artifacts: Path, forge: Path, tmp_path: Path
-) -> None:
-    save_symbol_kernel(tmp_path / "kernel", Decoder(symbol_config(context=200), seed=1))
-    new = import_new(artifacts, "forge", tmp_path / "kernel", forge)
-    added = join(artifacts, new, None)
-    assert added.own is not None
-    assert added.own.num_moved == added.own.num_documents > 0
-    view = ReleaseStore(artifacts).current_folder() / "kernels" / "forge"
-    for name in (SYMBOLS_FILE, "kernel.json", "weights.safetensors"):
-        assert (view / name).read_bytes() == (tmp_path / "kernel" / name).read_bytes()
-    served = content(artifacts)
-    leave(artifacts, "forge")
-    join(artifacts, take_back(artifacts, "forge"), None)
-    assert content(artifacts) == served
-    speaking, others = speaking_folders(artifacts)
-    assert ("forge" in speaking, list(others)) == (False, ["forge"])
-
-
-def test_a_kernel_with_other_symbols_than_its_own_does_not_join(
-    artifacts: Path, forge: Path, tmp_path: Path
-) -> None:
-    save_symbol_kernel(tmp_path / "kernel")
-    before = files(artifacts)
-    path = tmp_path / "kernel" / SYMBOLS_FILE
-    path.write_text(path.read_text("utf-8").replace("abc", "bac"), encoding="utf-8")
-    with pytest.raises(ArtifactError, match="trained with"):
-        import_new(artifacts, "forge", tmp_path / "kernel", forge)
-    assert files(artifacts) == before

@@ -24,6 +24,7 @@ from constellation.records import (
     KernelDescription,
     KernelHealth,
     KernelSite,
+    Message,
     Mode,
     Piece,
     Route,
@@ -96,6 +97,7 @@ class FakeRouter:
         """Done when an answer was left before its end."""
         self.calls: list[tuple[str, Any, RoutingOptions | None]] = []
         self.timeouts: list[float | None] = []
+        self.messages: list[tuple[Message, ...]] = []
         self.callers: list[Caller] = []
         self.rejected: Counter[str] = Counter()
 
@@ -112,7 +114,9 @@ class FakeRouter:
         *,
         timeout_s: float | None,
         caller: Caller,
+        messages: Sequence[Message] = (),
     ) -> AsyncGenerator[tuple[Route | None, bytes], None]:
+        self.messages.append(tuple(messages))
         self.timeouts.append(timeout_s)
         self.callers.append(caller)
         self._enter(prompt, sampling, options)
@@ -150,8 +154,11 @@ class FakeRouter:
         *,
         timeout_s: float | None,
         caller: Caller,
+        messages: Sequence[Message] = (),
     ) -> tuple[Route, bytes]:
-        answer = self.generate(prompt, sampling, options, timeout_s=timeout_s, caller=caller)
+        answer = self.generate(
+            prompt, sampling, options, timeout_s=timeout_s, caller=caller, messages=messages
+        )
         async with aclosing(answer):
             pairs = [pair async for pair in answer]
         route = pairs[0][0]
@@ -265,6 +272,7 @@ class FakeKernel:
         produced: Sequence[int] = (),
         num_produced: int | None = None,
         client: str = "",
+        messages: Sequence[Message] = (),
     ) -> AsyncGenerator[Piece, None]:
         for token in tokens[len(produced) :]:
             yield Piece(text=f"{token};", num_tokens=1, tokens=(token,))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from constellation.errors import ArtifactError
+from constellation.kernel.files.peft_folder import check_peft, is_peft
 from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE, has_symbols, read_symbols
 from constellation.kernel.files.transformers_folder import check_model, is_imported, read_json
 
@@ -18,13 +19,15 @@ MODEL_VOCABULARY: Final = "hugging face"
 
 def has_own_vocabulary(folder: Path) -> bool:
     """Return whether the kernel in a folder writes in another vocabulary than the coordizer's."""
-    return is_imported(folder) or has_symbols(folder)
+    return is_imported(folder) or is_peft(folder) or has_symbols(folder)
 
 
 def why_apart(folder: Path) -> str:
     """Return why a kernel with its own vocabulary is left out where tokens are compared."""
     if is_imported(folder):
         return "a Hugging Face model, with tokens of its own"
+    if is_peft(folder):
+        return "an adapter over a Hugging Face model, with its tokens"
     return "a kernel with a vocabulary of symbols, its own"
 
 
@@ -37,6 +40,8 @@ def check_own_vocabulary(folder: Path) -> str:
     """
     if is_imported(folder):
         return check_model(folder).weights_hash
+    if is_peft(folder):
+        return check_peft(folder).weights_hash
     described = read_json(folder / "kernel.json")
     check_symbols(folder, str(described.get("tokenizer_hash")))
     weights = folder / "weights.safetensors"

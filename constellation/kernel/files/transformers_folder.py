@@ -20,7 +20,9 @@ CONFIG_FILE: Final = "config.json"
 TOKENIZER_FILE: Final = "tokenizer.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 INDEX_FILE: Final = "model.safetensors.index.json"
-OPTIONAL_FILES: Final = ("generation_config.json",)
+TOKENIZER_CONFIG_FILE: Final = "tokenizer_config.json"
+TEMPLATE_FILE: Final = "chat_template.jinja"
+OPTIONAL_FILES: Final = ("generation_config.json", TOKENIZER_CONFIG_FILE, TEMPLATE_FILE)
 RECORD_FILE: Final = "hugging_face.json"
 """Name of the file, in an imported model's folder, with the sha256 of the other files."""
 FORMAT: Final = 1

@@ -57,6 +57,7 @@ class HuggingFaceNetwork:
     """
 
     def __init__(self, model: Any, *, context: int) -> None:
+        self._model = model
         self._trunk = model.get_decoder()
         self._head = model.get_output_embeddings()
         self.embedding = cast(Tensor, model.get_input_embeddings().weight).detach()
@@ -98,6 +99,12 @@ class HuggingFaceNetwork:
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of the next token, shape (..., V)."""
         return cast(Tensor, self._head(hidden))
+
+    def matrix(self, path: str) -> Any:
+        """Return the matrix at a path of the model; None when there is none."""
+        found = dict(self._model.named_modules()).get(path)
+        weight = getattr(found, "weight", None)
+        return found if weight is not None and weight.ndim == 2 else None
 
 
 class _Past:

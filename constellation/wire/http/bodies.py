@@ -6,11 +6,19 @@ so that nobody gets an answer that quietly ignores what was asked.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NoReturn
 
 from constellation.errors import InvalidPrompt, InvalidRequest
-from constellation.records import STOPS_MAX, TOKENS_MAX, Mode, RoutingOptions, Rule, Sampling
+from constellation.records import (
+    STOPS_MAX,
+    TOKENS_MAX,
+    Message,
+    Mode,
+    RoutingOptions,
+    Rule,
+    Sampling,
+)
 from constellation.wire import convert
 from constellation.wire.http import kinds
 from constellation.wire.http.chat_prompts import MESSAGES, chat_prompt
@@ -185,6 +193,8 @@ class Completion:
     include_usage: bool
     adjusted: Mapping[str, int] = field(default_factory=dict)
     """Limits that were asked for beyond what there is -> what counts instead."""
+    messages: tuple[Message, ...] = ()
+    """Of a conversation: who said what."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,7 +254,9 @@ def chat(body: kinds.Body) -> Completion:
     wanted = given.pop("logprobs", False)
     if top is not None and not wanted:
         raise kinds.refused("top_logprobs", top, "null, or with logprobs true")
-    return _completion(given, CHAT, said.prompt, said.turn, (top or 0) if wanted else None)
+    num_logprobs = (top or 0) if wanted else None
+    asked = _completion(given, CHAT, said.prompt, said.turn, num_logprobs)
+    return replace(asked, messages=said.messages)
 
 
 def completion(body: kinds.Body) -> Completion:

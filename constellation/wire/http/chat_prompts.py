@@ -1,14 +1,15 @@
 """Chat messages -> one prompt: every message's text, each followed by a line break.
 
 That is how conversations are trained on and how `constellation chat` asks (`records.transcript`);
-the kernel goes on from there. Roles leave no mark. As in `chat`, the last thing the user said
+the kernel goes on from there. Roles leave their mark where the kernel has a prompt format of its
+own, and none elsewhere. As in `chat`, the last thing the user said
 decides where the query goes; what was said before is context.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from constellation.records import transcript
+from constellation.records import Message, transcript
 from constellation.wire import convert
 from constellation.wire.http import kinds
 
@@ -79,6 +80,8 @@ class ChatPrompt:
     """What the kernel goes on from."""
     turn: str
     """What decides the route: the user's last message, or everything when there is none."""
+    messages: tuple[Message, ...] = ()
+    """Who said what, for kernels with a prompt format of their own."""
 
 
 def chat_prompt(messages: list[Any]) -> ChatPrompt:
@@ -88,15 +91,17 @@ def chat_prompt(messages: list[Any]) -> ChatPrompt:
         InvalidRequest: Names the message and the field that is wrong.
         InvalidPrompt: The prompt is over 1 MiB, or no message says anything.
     """
-    contents, last = [], None
+    contents, last, said = [], None, []
     for place, message in enumerate(messages):
         role, content = _read(message, f"messages[{place}]")
         contents.append(content)
+        said.append(Message(role, content))
         if role == "user":
             last = content
     convert.check_text("messages", "".join(contents))
     prompt = convert.check_text("messages", transcript(contents))
-    return ChatPrompt(prompt=prompt, turn=prompt if last is None else transcript([last]))
+    turn = prompt if last is None else transcript([last])
+    return ChatPrompt(prompt=prompt, turn=turn, messages=tuple(said))
 
 
 def _read(message: Any, path: str) -> tuple[str, str]:

@@ -199,7 +199,12 @@ class Gateway:
         writer: openai_replies.Writer,
     ) -> web.StreamResponse:
         route, reply = await self._host.ask(
-            asked.prompt, asked.sampling, routing, timeout_s=None, caller=caller
+            asked.prompt,
+            asked.sampling,
+            routing,
+            timeout_s=None,
+            caller=caller,
+            messages=asked.messages,
         )
         piece = convert.piece_from_bytes(reply)
         _note(route, piece)
@@ -220,7 +225,12 @@ class Gateway:
         writer: openai_replies.Writer,
     ) -> web.StreamResponse:
         answer = self._host.generate(
-            asked.prompt, asked.sampling, routing, timeout_s=None, caller=caller
+            asked.prompt,
+            asked.sampling,
+            routing,
+            timeout_s=None,
+            caller=caller,
+            messages=asked.messages,
         )
         async with aclosing(answer):
             # Until the first piece an error still has an HTTP status of its own.

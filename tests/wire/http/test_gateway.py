@@ -13,6 +13,7 @@ import pytest
 
 from constellation import errors
 from constellation.errors import KernelUnavailable, Overloaded
+from constellation.records import Message
 from constellation.wire.http import openapi
 from tests.wire.fakes import NAMES
 from tests.wire.http.doors import Door
@@ -33,6 +34,7 @@ def test_a_conversation_is_answered_with_its_route(client: openai.OpenAI, door: 
     assert [choice["kernel"] for choice in reply.constellation["route"]["choices"]] == [*NAMES]
     assert reply._request_id
     _, sampling, options = door.router.calls[-1]
+    assert door.router.messages[-1] == (Message("system", "S"), Message("user", "a b c"))
     assert sampling.seed == 4
     assert np.array_equal(options.basin_K, door.router.basin_of("a b c\n"))
 
@@ -53,8 +55,9 @@ def test_what_several_kernels_write_says_their_weights(client: openai.OpenAI, st
     assert told["lost"] == [NAMES[2]]
 
 
-def test_a_text_is_continued_by_the_kernel_that_is_named(client: openai.OpenAI) -> None:
+def test_a_text_is_continued_by_the_kernel_that_is_named(client: openai.OpenAI, door: Door) -> None:
     reply = client.completions.create(model="poetry", prompt="a b", max_tokens=3)
+    assert door.router.messages[-1] == ()
     assert (reply.object, reply.choices[0].text) == ("text_completion", "a b")
     assert reply.model == "poetry"
     assert reply.constellation["route"]["reason"] == "pinned"
