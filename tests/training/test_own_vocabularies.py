@@ -81,7 +81,9 @@ def test_adapters_of_peft_join_over_one_base_and_come_back(
     assert len(list((artifacts / "bases").iterdir())) == 1
     assert {served.kernel(name).base for name in ("forge", "smithy")} == set(served.bases)
     leave(artifacts, "smithy")
-    join(artifacts, take_back(artifacts, "smithy"), None)
+    shutil.rmtree(tmp_path / "base")
+    own = artifacts / "kernels" / "smithy"
+    join(artifacts, make_kernel(artifacts, "smithy", own, None, ignore), None)
     assert content(artifacts) == served.content_sha256
     _, others = speaking_folders(artifacts)
     assert set(others) == {"forge", "smithy"}

@@ -13,7 +13,7 @@ from constellation.errors import InvalidPrompt, InvalidRequest
 from constellation.records import Message
 
 RENDERED_MAX: Final = 4 * 2**20
-"""Most characters that a template may write."""
+"""Most bytes that a template may write."""
 
 
 def compile_template(source: str) -> Any:
@@ -40,7 +40,7 @@ def rendered(template: Any, messages: Sequence[Message], special: Mapping[str, s
 
     Raises:
         InvalidRequest: The template refuses the conversation, or fails at it; says why.
-        InvalidPrompt: It writes more than `RENDERED_MAX` characters.
+        InvalidPrompt: It writes more than `RENDERED_MAX` bytes.
     """
     import jinja2
 
@@ -51,9 +51,9 @@ def rendered(template: Any, messages: Sequence[Message], special: Mapping[str, s
             messages=given, tools=None, documents=None, add_generation_prompt=True, **special
         ):
             parts.append(part)
-            length += len(part)
+            length += len(part.encode())
             if length > RENDERED_MAX:
-                raise InvalidPrompt(length=length, limit=RENDERED_MAX, unit="characters")
+                raise InvalidPrompt(length=length, limit=RENDERED_MAX, unit="bytes")
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         why = f"conversations that the kernel's chat template takes ({error})"
         raise InvalidRequest("messages", [message.role for message in messages], why) from error

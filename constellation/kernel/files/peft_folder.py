@@ -52,11 +52,13 @@ def is_peft_source(folder: Path) -> bool:
 
 
 def base_of_source(folder: Path) -> Path:
-    """Return where an adapter's configuration says that its base lies.
+    """Return where the base of an adapter lies: by its record, or by what `peft` wrote down.
 
     Raises:
-        ArtifactError: It names no folder of this machine.
+        ArtifactError: The configuration names no folder of this machine, or the record is damaged.
     """
+    if is_peft(folder):
+        return check_peft(folder).base_folder
     named = read_json(folder / CONFIG_FILE).get("base_model_name_or_path")
     for place in (Path(str(named)), folder / str(named)):
         if isinstance(named, str) and named and place.is_dir():
@@ -68,7 +70,7 @@ def base_of_source(folder: Path) -> Path:
 
 
 def has_base(folder: Path) -> bool:
-    """Return whether an adapter's configuration names a folder of this machine as its base."""
+    """Return whether the base of an adapter lies on this machine."""
     try:
         base_of_source(folder)
     except ArtifactError:
