@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.evidence import evidence
+from constellation.coordizer.word_pieces import WordPieces
 from constellation.domains.counts import SoftCounts, count_domain
 from constellation.domains.encoded_documents import Documents, join_documents, token_dtype
 from constellation.errors import ConfigError, GrowthRefused
@@ -51,6 +52,9 @@ class Domain:
     """What is held out for radii, temperatures and thresholds."""
     counts: SoftCounts | None
     """Soft counts of `train`; None for a spawned kernel."""
+    pieces: WordPieces | None = None
+    """By which pieces of words count less in `counts`, when tokens were not learned from this
+    domain; None when they were, or nobody knows."""
     unlearned: tuple[str, ...] = ()
     """Sources whose text is gone, in the order they went."""
     phi_gauge: float | None = None
@@ -89,7 +93,8 @@ def make_domain(
         name: Of the kernel.
         train: Source and text of each training document, in order.
         dev: The same of the held-out documents.
-        tokens: Encodes them; its coordinates do not matter.
+        tokens: Encodes them; its coordinates do not matter. Where it says which domains its tokens
+            were learned from, and this is none of them, pieces of words count less.
         seed: See `FitOptions.seed`.
         phi_gauge: See `Domain.phi_gauge`.
 
@@ -101,15 +106,27 @@ def make_domain(
     learned = encode_documents(train, tokens)
     if not len(learned):
         raise ConfigError(f"domain {name!r} has no training document; add text")
+    pieces = _pieces(name, tokens)
     return Domain(
         name=name,
         tokenizer_hash=tokens.tokenizer_hash,
         vocab_size=tokens.vocab_size,
         train=learned,
         dev=encode_documents(dev, tokens),
-        counts=count_domain(learned.tokens(), name, vocab_size=tokens.vocab_size, seed=seed),
+        counts=count_domain(
+            learned.tokens(), name, vocab_size=tokens.vocab_size, seed=seed, pieces=pieces
+        ),
+        pieces=pieces,
         phi_gauge=phi_gauge,
     )
+
+
+def _pieces(name: str, tokens: Coordizer) -> WordPieces | None:
+    """Return by what pieces of words count less, if tokens were learned from other domains."""
+    learned_from = tokens.provenance.token_domains
+    if not learned_from or name in learned_from:
+        return None
+    return WordPieces.of([tokens.token_bytes(token) for token in range(tokens.vocab_size)])
 
 
 def unlearn(domain: Domain, source: str) -> Domain:
@@ -142,7 +159,11 @@ def unlearn(domain: Domain, source: str) -> Domain:
         )
     train, dev = (_without(documents, gone) for documents in (domain.train, domain.dev))
     counts = count_domain(
-        train.tokens(), name, vocab_size=domain.vocab_size, seed=domain.counts.seed
+        train.tokens(),
+        name,
+        vocab_size=domain.vocab_size,
+        seed=domain.counts.seed,
+        pieces=domain.pieces,
     )
     return replace(
         domain, train=train, dev=dev, counts=counts, unlearned=(*domain.unlearned, *gone)
