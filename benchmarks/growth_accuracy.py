@@ -257,11 +257,12 @@ def join_once(corpus: Corpus, seed: int) -> dict[str, float]:
     """Let one domain, drawn by the seed, join all others; return what that takes."""
     names = sorted(corpus.train)
     joining = random.Random(seed).choice(names)
-    sample = {name: corpus.train[name][:SAMPLE] for name in names}
-    tokens = train_tokens(Corpus(sample, {}, {}), names, seed)
+    others = [name for name in names if name != joining]
+    sample = {name: corpus.train[name][:SAMPLE] for name in others}
+    tokens = train_tokens(Corpus(sample, {}, {}), others, seed)
     with TemporaryDirectory() as folder:
         served = Served(Path(folder), tokens, FitOptions(seed=seed))
-        served.start([record(name, corpus, tokens, seed) for name in names if name != joining])
+        served.start([record(name, corpus, tokens, seed) for name in others])
         wall_s, processor_s = served.join(joining, corpus)
     return {"join_seconds": wall_s, "join_processor_seconds": processor_s}
 
