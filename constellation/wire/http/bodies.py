@@ -6,7 +6,7 @@ so that nobody gets an answer that quietly ignores what was asked.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn
 
 from pydantic import BeforeValidator, Field
@@ -300,28 +300,19 @@ def _token_limit(limit: int) -> int:
     return limit if 1 <= limit <= TOKENS_MAX else TOKENS_MAX
 
 
-_SAMPLED = (
-    "temperature",
-    "top_p",
-    "seed",
-    "presence_penalty",
-    "frequency_penalty",
-    "min_p",
-    "repetition_penalty",
-)
-"""Fields that mean the same in a body and in `Sampling`."""
+_SAMPLED = [each.name for each in fields(Sampling) if each.name in TextRequest.model_fields]
+"""Fields that have one name in a body and in `Sampling`."""
 
 
 def _sampling(asked: TextRequest, tokens_max: int | None, logprobs: int | None) -> Sampling:
-    bias, stop, top_k = asked.logit_bias, asked.stop, asked.top_k
-    values: dict[str, Any] = {name: getattr(asked, name) for name in _SAMPLED} | {
-        "tokens_max": tokens_max,
-        "tokens_min": asked.min_tokens,
-        "top_k": top_k if top_k is not None and top_k >= 1 else None,
-        "stop": (stop,) if isinstance(stop, str) else stop and tuple(stop),
-        "logit_bias": bias and {int(token): value for token, value in bias.items()},
-        "logprobs": logprobs,
-    }
+    values: dict[str, Any] = {name: getattr(asked, name) for name in _SAMPLED}
+    values |= {"tokens_max": tokens_max, "tokens_min": asked.min_tokens, "logprobs": logprobs}
+    if asked.top_k is not None and asked.top_k < 1:
+        values["top_k"] = None
+    if asked.stop is not None:
+        values["stop"] = (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop)
+    if asked.logit_bias is not None:
+        values["logit_bias"] = {int(token): bias for token, bias in asked.logit_bias.items()}
     given = {name: value for name, value in values.items() if value is not None}
     try:
         return Sampling(**given)

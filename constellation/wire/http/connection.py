@@ -7,18 +7,16 @@ request, and broken HTTP is answered with an error object as everything else.
 
 import asyncio
 import logging
-from http import HTTPStatus
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from constellation.wire.http.error_replies import Problem, http_problem
+from constellation.wire.http.error_replies import LINE_BYTES_MAX, Problem, http_problem
 from constellation.wire.http.responses import refusal_bytes
 
-LINE_BYTES_MAX = 8190
-"""Longest line of a request's head."""
 HEAD_BYTES_MAX = 64 * 1024
 """Longest head of a request, all lines together."""
 PIPELINED_MAX = 16
@@ -28,21 +26,8 @@ _IDLE_S = 30.0
 """Seconds a connection may be open without sending a whole request's head."""
 _LINGER_S = 1.0
 """Seconds a caller may take to send what is refused, and to read that it is."""
-_REASON = {
-    HTTPStatus.BAD_REQUEST: "this is not HTTP/1.1",
-    HTTPStatus.NOT_FOUND: "there is nothing here; see /openapi.json",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
-        f"the head of the request is too long: a line of it may have {LINE_BYTES_MAX} bytes"
-    ),
-}
 _silent = logging.getLogger(f"{__name__}.uvicorn")
 _silent.disabled = True  # what callers do wrong is answered, and has its line in the access log
-
-
-def status_problem(status: int, headers: dict[str, str] | None = None) -> Problem:
-    """Return what a caller gets that speaks HTTP wrongly."""
-    known = HTTPStatus(status)
-    return http_problem(status, _REASON.get(known, known.phrase), headers)
 
 
 class Connection(HttpToolsProtocol):
@@ -105,19 +90,36 @@ class Connection(HttpToolsProtocol):
         if self._refusal is not None:
             self._close_with(self._refusal)
             return
+        self._unset_keepalive_if_required()
         if self._head_bytes is not None:
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._parse(data)
         if self._head_bytes is not None and self._head_bytes > HEAD_BYTES_MAX:
-            self._close_with(status_problem(431))
+            self._close_with(http_problem(431))
+
+    def _parse(self, data: bytes) -> None:
+        """Parse what came; an upgrade is not done, and its request is parsed as any other."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # The parser has left out the body, which an upgrade does not have.
+            head = [self.parser.get_method() + b" " + self.url + b" HTTP/1.1"]
+            head += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+            self._parse(b"\r\n".join(head) + b"\r\n\r\n" + data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._close_with(http_problem(400))
 
     def on_headers_complete(self) -> None:
         """Begin with a request."""
         lines = [len(self.url), *(len(name) + len(value) for name, value in self.headers)]
         if max(lines) > LINE_BYTES_MAX:
-            self._close_with(status_problem(431))
+            self._close_with(http_problem(431))
         if max(lines) > LINE_BYTES_MAX or len(self.pipeline) >= PIPELINED_MAX:
             raise ValueError("ends the parsing, and with it the connection")
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("this is no proxy")
+            return
         self._head_bytes = None
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -125,6 +127,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that a body is whole; one that was refused on the way has come to its end."""
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         self._head_bytes = 0
         if self.cycle.response_complete:
@@ -141,10 +145,6 @@ class Connection(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
         self._head_timer = self.loop.call_later(wait_s, self.abort)
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer broken HTTP."""
-        self._close_with(status_problem(400))
 
     def _close_with(self, said: Problem) -> None:
         """Send an error, unless an answer is under way, and close the connection."""

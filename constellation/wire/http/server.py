@@ -25,8 +25,8 @@ from uvicorn.server import ServerState
 from constellation.errors import DeploymentError, InvalidRequest, Overloaded, Unauthenticated
 from constellation.wire import access_log
 from constellation.wire.channel import LOOPBACK, Bind, authority, presented_token
-from constellation.wire.http.connection import Connection, status_problem
-from constellation.wire.http.error_replies import problem
+from constellation.wire.http.connection import Connection
+from constellation.wire.http.error_replies import http_problem, problem
 from constellation.wire.http.gateway import Gateway
 from constellation.wire.http.responses import refusal
 from constellation.wire.services import Guard
@@ -75,6 +75,7 @@ class HttpDoor:
             proxy_headers=False,
             server_header=False,
             date_header=False,
+            timeout_keep_alive=60,  # later than the connection's own limit, which counts heads too
         )
         self._listener: asyncio.Server | None = None
 
@@ -137,7 +138,7 @@ class HttpDoor:
 
 async def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return refusal(status_problem(error.status_code, dict(error.headers or {})))
+    return refusal(http_problem(error.status_code, dict(error.headers or {})))
 
 
 class _Entrance:
