@@ -6,10 +6,10 @@ Drawn from a plain generator, so that 10^5 of them take seconds and a seed repea
 import json
 import random
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from constellation.wire.http import bodies, kinds
+from constellation.wire.http import bodies
 
 GOOD: Mapping[str, Mapping[str, Any]] = {
     "/v1/chat/completions": {
@@ -22,10 +22,10 @@ GOOD: Mapping[str, Mapping[str, Any]] = {
 }
 """A body that every endpoint answers; strange ones are made from it."""
 
-FIELDS: Mapping[str, Mapping[str, kinds.Kind]] = {
-    "/v1/chat/completions": bodies.CHAT,
-    "/v1/completions": bodies.COMPLETION,
-    "/v1/embeddings": bodies.EMBEDDINGS,
+FIELDS: Mapping[str, Iterable[str]] = {
+    "/v1/chat/completions": bodies.ChatRequest.model_fields,
+    "/v1/completions": bodies.CompletionRequest.model_fields,
+    "/v1/embeddings": bodies.EmbeddingsRequest.model_fields,
 }
 
 _SCALARS = (

@@ -1,6 +1,7 @@
 """The HTTP door: what OpenAI's clients say, over the same router port as gRPC.
 
-`kinds`, `bodies` and `prompts` read requests; `replies`, `logprobs` and `problems` write answers;
-`openapi` describes both. None of them does input or output. `gateway` handles requests, `server`
-listens.
+`body_model`, `bodies` and `chat_prompts` read requests; `openai_replies`, `logprobs` and
+`error_replies` make answers; `openapi` describes both. None of them does input or output. `gateway`
+has the endpoints of a Starlette application, `text_answer` the work of two of them; `connection`
+and `server` listen, by uvicorn.
 """

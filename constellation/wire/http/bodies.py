@@ -5,23 +5,36 @@ so that nobody gets an answer that quietly ignores what was asked.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, NoReturn
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn
+
+from pydantic import BeforeValidator, Field
 
 from constellation.errors import InvalidPrompt, InvalidRequest
 from constellation.records import (
     STOPS_MAX,
     TOKENS_MAX,
-    Message,
     Mode,
     RoutingOptions,
     Rule,
     Sampling,
 )
+from constellation.records import Message as RoleMessage
 from constellation.wire import convert
-from constellation.wire.http import kinds
-from constellation.wire.http.chat_prompts import MESSAGES, chat_prompt
+from constellation.wire.http.body_model import (
+    Bare,
+    Body,
+    Flag,
+    OpenAIBody,
+    Text,
+    integer,
+    number,
+    only,
+    refused,
+    text,
+)
+from constellation.wire.http.chat_prompts import MESSAGES_MAX, NO_TOOLS, Message, chat_prompt
 
 MODEL: Final = "constellation"
 """The model that is all kernels together; a kernel's name pins that kernel."""
@@ -29,154 +42,154 @@ INPUTS_MAX: Final = 2048
 """Texts of one request for embeddings."""
 NUM_OUTCOMES: Final = 64
 """Numbers in an embedding: a point of the simplex."""
+BIASES_MAX: Final = 300
+"""Tokens of a `logit_bias`."""
 
 _NESTING_MAX = 64
-_TEXT = kinds.Kind(
-    allowed="a text that UTF-8 can carry",
-    schema={"type": "string", "minLength": 1, "maxLength": convert.TEXT_BYTES_MAX},
-    # How long it may be is `check_text`'s to say, whose error gives the length.
-    accepts=lambda value: isinstance(value, str) and kinds.encodable(value),
-)
-
-_ROUTING: Mapping[str, kinds.Kind] = {
-    "rule": kinds.Kind(
-        allowed=" or ".join(Rule),
-        schema={"enum": [None, *Rule]},
-        accepts=lambda value: isinstance(value, str) and value in list(Rule),
-    ),
-    "mode": kinds.Kind(
-        allowed=", ".join(Mode),
-        schema={"enum": [None, *Mode]},
-        accepts=lambda value: isinstance(value, str) and value in list(Mode),
-    ),
-    "top_k": kinds.integer(1, 240),
-    "refuse_out_of_domain": kinds.flag(),
-    "refuse": kinds.number(0.002, 0.5),
-    "explain": kinds.flag(),
-    "handoff": kinds.flag(),
-}
-
-_STOP = kinds.text()
-_BIAS = kinds.Kind(
-    allowed="an object from token ids to numbers from -100 to 100",
-    schema={
-        "type": "object",
-        "propertyNames": {"pattern": "^(0|[1-9][0-9]{0,8})$"},
-        "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
-        "maxProperties": 300,
-    },
-    accepts=lambda value: isinstance(value, dict) and all(map(_is_token, value)),
-)
-
-
-def _is_token(name: str) -> bool:
-    return name.isascii() and name.isdigit() and str(int(name[:9])) == name
-
-
 _NO_LIMIT = -1
 """What some clients send as `max_tokens` or `top_k` when they mean no limit."""
-_TOKENS_MAX = kinds.Kind(
-    allowed=f"a whole number from 1 on, or -1 for no limit; above {TOKENS_MAX} it counts as that",
-    schema={"anyOf": [{"const": _NO_LIMIT}, {"type": "integer", "minimum": 1}]},
-    accepts=lambda value: (
-        isinstance(value, int)
-        and (value >= 1 or value == _NO_LIMIT)
-        and not isinstance(value, bool)
+
+
+def _check_size(bias: Any) -> Any:
+    if isinstance(bias, dict) and len(bias) > BIASES_MAX:  # before each entry gets its own error
+        raise ValueError("too many tokens")
+    return bias
+
+
+Prompt = Annotated[Text, Field(json_schema_extra={"minLength": 1})]
+Stop = Annotated[str, text()]
+TokenLimit = Annotated[
+    Literal[-1] | Annotated[int, Field(ge=1)] | None,
+    Field(
+        description=f"a whole number from 1 on, or -1 for no limit; above {TOKENS_MAX} it counts "
+        "as that"
     ),
-)
-_TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+]
+Note = Annotated[str | None, text(0)]
+"""A text that says who asks, not for what."""
+TokenId = Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,8})$")]
+LogitBias = Annotated[
+    dict[TokenId, Annotated[float, Field(ge=-100, le=100)]],
+    Field(max_length=BIASES_MAX, json_schema_extra={"additionalProperties": False}),
+    BeforeValidator(_check_size),
+]
 
-_SAMPLING: Mapping[str, kinds.Kind] = {
-    "temperature": kinds.number(0, 2),
-    "top_p": kinds.number(1e-6, 1),
-    "max_tokens": _TOKENS_MAX,
-    "min_tokens": kinds.integer(0, TOKENS_MAX),
-    "stop": kinds.any_of(_STOP, kinds.list_of(_STOP, 0, STOPS_MAX)),
-    "seed": kinds.integer(0, 2**63 - 1),
-    "presence_penalty": kinds.number(-2, 2),
-    "frequency_penalty": kinds.number(-2, 2),
-    "logit_bias": _BIAS,
-    "top_k": kinds.integer(_NO_LIMIT, 65_536),  # 0 and -1: all tokens, as if it were not given
-    "min_p": kinds.number(0, 1 - 1e-6),
-    "repetition_penalty": kinds.number(0.5, 2),
-}
-_SAMPLING_NAMES = {"max_tokens": "tokens_max", "min_tokens": "tokens_min"}
 
-_STREAM_OPTIONS: Mapping[str, kinds.Kind] = {
-    "include_usage": kinds.flag(),
-    "include_obfuscation": kinds.only(False, why="chunks are not padded"),
-}
-_IGNORED = kinds.text(0)  # says who asks, not for what
-_COMMON: Mapping[str, kinds.Kind] = {
-    "model": kinds.text(),
-    "stream": kinds.flag(),
-    "stream_options": kinds.object_of(_STREAM_OPTIONS),
-    **_SAMPLING,
-    "constellation": kinds.object_of(_ROUTING),
-    "n": kinds.only(1, why="one answer a request"),
-    "user": _IGNORED,
-}
-_NO_TOOLS = "kernels call no tools"
-CHAT: Final[Mapping[str, kinds.Kind]] = {
-    **_COMMON,
-    "messages": MESSAGES,
-    "max_completion_tokens": _TOKENS_MAX,
-    "logprobs": kinds.flag(),
-    "top_logprobs": kinds.integer(0, 20),
-    "safety_identifier": _IGNORED,
-    "prompt_cache_key": _IGNORED,
-    "prompt_cache_retention": _IGNORED,
-    "service_tier": kinds.only("auto", "default", why="all requests are served alike"),
-    "store": kinds.only(False, why="nothing is stored"),
-    "metadata": kinds.only({}, why="nothing is stored"),
-    "modalities": kinds.only(["text"], why="kernels write text"),
-    "audio": kinds.only(why="kernels write text"),
-    "response_format": kinds.only({"type": "text"}, why="kernels write free text"),
-    "prediction": kinds.only(why="nothing is predicted"),
-    "reasoning_effort": kinds.only("none", why="kernels do not deliberate"),
-    "verbosity": kinds.only(why="kernels take no instruction on length; use max_tokens"),
-    "web_search_options": kinds.only(why="kernels search nothing"),
-    "parallel_tool_calls": kinds.only(True, False, why=_NO_TOOLS),
-    "tools": kinds.only([], why=_NO_TOOLS),
-    "tool_choice": kinds.only("none", "auto", why=_NO_TOOLS),
-    "functions": kinds.only([], why=_NO_TOOLS),
-    "function_call": kinds.only("none", "auto", why=_NO_TOOLS),
-}
-"""Fields of a request to /v1/chat/completions."""
+class Routing(Body):
+    """How the request is to be routed."""
 
-COMPLETION: Final[Mapping[str, kinds.Kind]] = {
-    **_COMMON,
-    "prompt": kinds.any_of(_TEXT, kinds.list_of(_TEXT, 1, 1)),
-    "logprobs": kinds.integer(0, 20),
-    "best_of": kinds.only(1, why="one answer a request"),
-    "echo": kinds.only(False, why="the prompt is not repeated"),
-    "suffix": kinds.only("", why="kernels write forwards only"),
-}
-"""Fields of a request to /v1/completions."""
+    rule: Annotated[Rule | None, Field(strict=False, description=" or ".join(Rule))] = None
+    mode: Annotated[Mode | None, Field(strict=False, description=", ".join(Mode))] = None
+    top_k: Annotated[int | None, integer(1, 240)] = None
+    refuse_out_of_domain: Flag = None
+    refuse: Annotated[float | None, number(0.002, 0.5)] = None
+    explain: Flag = None
+    handoff: Flag = None
 
-EMBEDDINGS: Final[Mapping[str, kinds.Kind]] = {
-    "model": kinds.Kind(
-        allowed=f"{MODEL}: a basin is the same for every kernel",
-        schema={"enum": [MODEL]},
-        accepts=lambda value: isinstance(value, str) and value == MODEL,
-    ),
-    "input": kinds.Kind(
-        allowed=f"a text, or a list of 1 to {INPUTS_MAX} texts",
-        schema=kinds.any_of(_TEXT, kinds.list_of(_TEXT, 1, INPUTS_MAX)).schema,
-        # What the list holds is `embeddings`'s to check, whose error names the place in it.
-        accepts=lambda value: (
-            _TEXT.accepts(value) or (isinstance(value, list) and 1 <= len(value) <= INPUTS_MAX)
+
+class StreamOptions(OpenAIBody):
+    """What a stream holds beside the answer."""
+
+    include_usage: Flag = None
+    include_obfuscation: Any = only(False, why="chunks are not padded")
+
+
+class TextRequest(OpenAIBody):
+    """What both endpoints that answer with text take."""
+
+    model: Annotated[str, text()]
+    stream: Flag = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float | None, number(0, 2)] = None
+    top_p: Annotated[float | None, number(1e-6, 1)] = None
+    max_tokens: TokenLimit = None
+    min_tokens: Annotated[int | None, integer(0, TOKENS_MAX)] = None
+    stop: Annotated[
+        Stop | Annotated[list[Stop], Field(max_length=STOPS_MAX)] | None,
+        Field(description=f"a text of 1 to 256 characters, or a list of 0 to {STOPS_MAX} of them"),
+    ] = None
+    seed: Annotated[int | None, integer(0, 2**63 - 1)] = None
+    presence_penalty: Annotated[float | None, number(-2, 2)] = None
+    frequency_penalty: Annotated[float | None, number(-2, 2)] = None
+    logit_bias: Annotated[
+        LogitBias | None,
+        Field(description="an object from token ids to numbers from -100 to 100"),
+    ] = None
+    # 0 and -1: all tokens, as if the field were not given.
+    top_k: Annotated[int | None, integer(_NO_LIMIT, 65_536)] = None
+    min_p: Annotated[float | None, number(0, 1 - 1e-6)] = None
+    repetition_penalty: Annotated[float | None, number(0.5, 2)] = None
+    constellation: Routing | None = None
+    n: Any = only(1, why="one answer a request")
+    user: Note = None
+
+
+class ChatRequest(TextRequest):
+    """A request to /v1/chat/completions."""
+
+    messages: Annotated[
+        list[Message],
+        Field(
+            min_length=1,
+            max_length=MESSAGES_MAX,
+            fail_fast=True,
+            description=f"a list of 1 to {MESSAGES_MAX} messages",
         ),
-    ),
-    "encoding_format": kinds.Kind(
-        allowed="float or base64",
-        schema={"enum": [None, "float", "base64"]},
-        accepts=lambda value: isinstance(value, str) and value in ("float", "base64"),
-    ),
-    "dimensions": kinds.only(NUM_OUTCOMES, why=f"a basin has {NUM_OUTCOMES} outcomes"),
-    "user": _IGNORED,
-}
-"""Fields of a request to /v1/embeddings."""
+    ]
+    max_completion_tokens: TokenLimit = None
+    logprobs: Flag = None
+    top_logprobs: Annotated[int | None, integer(0, 20)] = None
+    safety_identifier: Note = None
+    prompt_cache_key: Note = None
+    prompt_cache_retention: Note = None
+    service_tier: Any = only("auto", "default", why="all requests are served alike")
+    store: Any = only(False, why="nothing is stored")
+    metadata: Any = only({}, why="nothing is stored")
+    modalities: Any = only(["text"], why="kernels write text")
+    audio: Any = only(why="kernels write text")
+    response_format: Any = only({"type": "text"}, why="kernels write free text")
+    prediction: Any = only(why="nothing is predicted")
+    reasoning_effort: Any = only("none", why="kernels do not deliberate")
+    verbosity: Any = only(why="kernels take no instruction on length; use max_tokens")
+    web_search_options: Any = only(why="kernels search nothing")
+    parallel_tool_calls: Any = only(True, False, why=NO_TOOLS)
+    tools: Any = only([], why=NO_TOOLS)
+    tool_choice: Any = only("none", "auto", why=NO_TOOLS)
+    functions: Any = only([], why=NO_TOOLS)
+    function_call: Any = only("none", "auto", why=NO_TOOLS)
+
+
+class CompletionRequest(TextRequest):
+    """A request to /v1/completions."""
+
+    prompt: Annotated[
+        Prompt | Annotated[list[Prompt], Field(min_length=1, max_length=1)],
+        Field(description="a text that UTF-8 can carry, or a list of one"),
+    ]
+    logprobs: Annotated[int | None, integer(0, 20)] = None
+    best_of: Any = only(1, why="one answer a request")
+    echo: Any = only(False, why="the prompt is not repeated")
+    suffix: Any = only("", why="kernels write forwards only")
+
+
+class EmbeddingsRequest(OpenAIBody):
+    """A request to /v1/embeddings."""
+
+    named_by_place: ClassVar[frozenset[str]] = frozenset({"input"})
+
+    model: Annotated[
+        Literal["constellation"],
+        Field(description=f"{MODEL}: a basin is the same for every kernel"),
+    ]
+    input: Annotated[
+        Prompt | Annotated[list[Prompt], Field(min_length=1, max_length=INPUTS_MAX)],
+        Field(description=f"a text, or a list of 1 to {INPUTS_MAX} texts"),
+    ]
+    encoding_format: Annotated[
+        Literal["float", "base64"] | None, Field(description="float or base64")
+    ] = None
+    dimensions: Any = only(NUM_OUTCOMES, why=f"a basin has {NUM_OUTCOMES} outcomes")
+    user: Note = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,7 +206,7 @@ class Completion:
     include_usage: bool
     adjusted: Mapping[str, int] = field(default_factory=dict)
     """Limits that were asked for beyond what there is -> what counts instead."""
-    messages: tuple[Message, ...] = ()
+    messages: tuple[RoleMessage, ...] = ()
     """Of a conversation: who said what."""
 
 
@@ -205,14 +218,17 @@ class Embeddings:
     base64: bool
 
 
-def parse(data: bytes) -> kinds.Body:
+# --- reading --------------------------------------------------------------------------------------
+
+
+def parse(data: bytes) -> Mapping[str, Any]:
     """Return the JSON object in `data`, or raise `InvalidRequest`."""
     try:
         body = json.loads(data.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("the body", _why_broken(error), "a JSON object in UTF-8") from None
     if not isinstance(body, dict):
-        raise kinds.refused("the body", body, "a JSON object")
+        raise refused("the body", body, "a JSON object")
     _check_nesting(body)
     return body
 
@@ -246,104 +262,87 @@ def _check_nesting(body: Any) -> None:
     raise InvalidRequest("the body", "nested deeper", f"{_NESTING_MAX} levels")
 
 
-def chat(body: kinds.Body) -> Completion:
+def chat(body: Mapping[str, Any]) -> Completion:
     """Read a request to /v1/chat/completions."""
-    given = kinds.check(body, CHAT)
-    said = chat_prompt(kinds.required(given, "messages", CHAT))
-    top = given.pop("top_logprobs", None)
-    wanted = given.pop("logprobs", False)
-    if top is not None and not wanted:
-        raise kinds.refused("top_logprobs", top, "null, or with logprobs true")
-    num_logprobs = (top or 0) if wanted else None
-    asked = _completion(given, CHAT, said.prompt, said.turn, num_logprobs)
-    return replace(asked, messages=said.messages)
+    asked = ChatRequest.read(body)
+    said = chat_prompt(asked.messages)
+    if asked.top_logprobs is not None and not asked.logprobs:
+        raise refused("top_logprobs", asked.top_logprobs, "null, or with logprobs true")
+    logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
+    limits = {"max_completion_tokens": asked.max_completion_tokens}
+    read = _completion(asked, said.prompt, said.turn, logprobs, limits)
+    return replace(read, messages=said.messages)
 
 
-def completion(body: kinds.Body) -> Completion:
+def completion(body: Mapping[str, Any]) -> Completion:
     """Read a request to /v1/completions."""
-    given = kinds.check(body, COMPLETION)
-    prompt = kinds.required(given, "prompt", COMPLETION)
-    text = convert.check_text("prompt", prompt if isinstance(prompt, str) else prompt[0])
-    return _completion(given, COMPLETION, text, None, given.pop("logprobs", None))
+    asked = CompletionRequest.read(body)
+    prompt = asked.prompt if isinstance(asked.prompt, str) else asked.prompt[0]
+    return _completion(asked, convert.check_text("prompt", prompt), None, asked.logprobs, {})
 
 
 def _completion(
-    given: dict[str, Any],
-    known: Mapping[str, kinds.Kind],
+    asked: TextRequest,
     prompt: str,
     turn: str | None,
     logprobs: int | None,
+    limits: Mapping[str, int | None],
 ) -> Completion:
-    model = kinds.required(given, "model", known)
-    adjusted = _adjust_limits(given)
-    streaming = given.get("stream", False)
-    if "stream_options" in given and not streaming:
-        wanted = given["stream_options"]
-        raise kinds.refused("stream_options", wanted, "null, or with stream true")
-    options = kinds.check(given.get("stream_options", {}), _STREAM_OPTIONS, path="stream_options.")
+    if asked.stream_options is not None and not asked.stream:
+        wanted = asked.stream_options.model_dump(exclude_none=True)
+        raise refused("stream_options", wanted, "null, or with stream true")
+    given = {"max_tokens": asked.max_tokens, **limits}
+    counted = {name: _token_limit(limit) for name, limit in given.items() if limit is not None}
+    if len(set(counted.values())) > 1:
+        raise refused("max_tokens", counted["max_tokens"], "what max_completion_tokens is")
     return Completion(
-        model=model,
+        model=asked.model,
         prompt=prompt,
         turn=turn,
-        sampling=_sampling(given, logprobs),
-        routing=_routing(given.get("constellation", {}), model),
-        stream=streaming,
-        include_usage=options.get("include_usage", False),
-        adjusted=adjusted,
+        sampling=_sampling(asked, next(iter(counted.values()), None), logprobs),
+        routing=_routing(asked),
+        stream=bool(asked.stream),
+        include_usage=asked.stream_options is not None and bool(asked.stream_options.include_usage),
+        adjusted={name: limit for name, limit in counted.items() if limit != given[name]},
     )
 
 
-def _adjust_limits(given: dict[str, Any]) -> dict[str, int]:
-    """Make one limit of tokens of two fields, and no `top_k` of one that means all tokens.
-
-    Returns:
-        Limits that were brought down to what there is, and what counts.
-    """
-    if given.get("top_k", 1) < 1:
-        del given["top_k"]
-    adjusted = {}
-    for name in _TOKEN_LIMITS:
-        if name in given and not 1 <= given[name] <= TOKENS_MAX:
-            adjusted[name] = given[name] = TOKENS_MAX
-    if "max_completion_tokens" in given:
-        limit = given.pop("max_completion_tokens")
-        if given.setdefault("max_tokens", limit) != limit:
-            raise kinds.refused("max_tokens", given["max_tokens"], "what max_completion_tokens is")
-    return adjusted
+def _token_limit(limit: int) -> int:
+    return limit if 1 <= limit <= TOKENS_MAX else TOKENS_MAX
 
 
-def _sampling(given: dict[str, Any], logprobs: int | None) -> Sampling:
-    readers: dict[str, Callable[[Any], Any]] = {
-        "stop": lambda value: (value,) if isinstance(value, str) else tuple(value),
-        "logit_bias": lambda value: {int(token): bias for token, bias in value.items()},
-    }
-    values = {
-        _SAMPLING_NAMES.get(name, name): readers.get(name, lambda value: value)(given[name])
-        for name in _SAMPLING
-        if name in given
-    }
+_SAMPLED = [each.name for each in fields(Sampling) if each.name in TextRequest.model_fields]
+"""Fields that have one name in a body and in `Sampling`."""
+
+
+def _sampling(asked: TextRequest, tokens_max: int | None, logprobs: int | None) -> Sampling:
+    values: dict[str, Any] = {name: getattr(asked, name) for name in _SAMPLED}
+    values |= {"tokens_max": tokens_max, "tokens_min": asked.min_tokens, "logprobs": logprobs}
+    if asked.top_k is not None and asked.top_k < 1:
+        values["top_k"] = None
+    if asked.stop is not None:
+        values["stop"] = (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop)
+    if asked.logit_bias is not None:
+        values["logit_bias"] = {int(token): bias for token, bias in asked.logit_bias.items()}
+    given = {name: value for name, value in values.items() if value is not None}
     try:
-        return Sampling(**values, logprobs=logprobs)
-    except InvalidRequest as error:
-        named = {ours: theirs for theirs, ours in _SAMPLING_NAMES.items()}
-        name = named.get(error.field, error.field)
-        raise kinds.refused(name, given.get(name), error.allowed) from None
+        return Sampling(**given)
+    except InvalidRequest as error:  # of the one rule between two fields
+        raise refused("min_tokens", asked.min_tokens, error.allowed) from None
 
 
-def _routing(body: kinds.Body, model: str) -> RoutingOptions:
-    given = kinds.check(body, _ROUTING, path="constellation.")
-    if "rule" in given:
-        given["rule"] = Rule(given["rule"])
-    if "mode" in given:
-        given["mode"] = Mode(given["mode"])
-    return RoutingOptions(kernel=None if model == MODEL else model, **given)
+def _routing(asked: TextRequest) -> RoutingOptions:
+    options = (
+        {} if asked.constellation is None else asked.constellation.model_dump(exclude_none=True)
+    )
+    return RoutingOptions(kernel=None if asked.model == MODEL else asked.model, **options)
 
 
 _FIELD_OF = {
     "kernel": "model",
     "tokens_max": "max_tokens",
     "tokens_min": "min_tokens",
-    **{name: f"constellation.{name}" for name in _ROUTING},
+    **{name: f"constellation.{name}" for name in Routing.model_fields},
 }
 """Names of fields as the router knows them -> as callers of HTTP do."""
 
@@ -351,27 +350,22 @@ _FIELD_OF = {
 def as_asked(error: InvalidRequest) -> InvalidRequest:
     """Return an error of the router's under the name of the field that the caller sent."""
     name = _FIELD_OF.get(error.field, error.field)
-    return InvalidRequest(name, kinds.Bare(error.value), error.allowed)
+    return InvalidRequest(name, Bare(error.value), error.allowed)
 
 
-def embeddings(body: kinds.Body) -> Embeddings:
+def embeddings(body: Mapping[str, Any]) -> Embeddings:
     """Read a request to /v1/embeddings."""
-    given = kinds.check(body, EMBEDDINGS)
-    kinds.required(given, "model", EMBEDDINGS)
-    texts = kinds.required(given, "input", EMBEDDINGS)
-    if isinstance(texts, str):
-        inputs: tuple[str, ...] = (convert.check_text("input", texts),)
+    asked = EmbeddingsRequest.read(body)
+    if isinstance(asked.input, str):
+        inputs: tuple[str, ...] = (convert.check_text("input", asked.input),)
     else:
-        inputs = tuple(_batched(text, f"input[{place}]") for place, text in enumerate(texts))
-    return Embeddings(inputs=inputs, base64=given.get("encoding_format") == "base64")
+        inputs = tuple(_batched(text, f"input[{place}]") for place, text in enumerate(asked.input))
+    return Embeddings(inputs=inputs, base64=asked.encoding_format == "base64")
 
 
-def _batched(text: Any, path: str) -> str:
+def _batched(text: str, path: str) -> str:
     """Return one text of several, or raise the error that names its place."""
-    if not _TEXT.accepts(text):
-        raise kinds.refused(path, text, _TEXT.allowed)
     try:
         return convert.check_text("input", text)
     except InvalidPrompt as error:
-        allowed = f"a text of 1 to {error.limit} {error.unit}"
-        raise kinds.refused(path, text, allowed) from None
+        raise refused(path, text, f"a text of 1 to {error.limit} {error.unit}") from None

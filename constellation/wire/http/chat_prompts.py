@@ -6,70 +6,61 @@ own, and none elsewhere. As in `chat`, the last thing the user said
 decides where the query goes; what was said before is context.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
-from constellation.records import Message, transcript
+from pydantic import Field
+
+from constellation.records import Message as RoleMessage
+from constellation.records import transcript
 from constellation.wire import convert
-from constellation.wire.http import kinds
+from constellation.wire.http.body_model import (
+    Body,
+    OpenAIBody,
+    Text,
+    allowed_in,
+    missing,
+    only,
+    text,
+)
 
 MESSAGES_MAX = 4096
 """Most messages of one conversation."""
+NO_TOOLS = "kernels call no tools"
 
-_ANSWERS = "assistant"
-_ROLES = ("system", "developer", "user", _ANSWERS)
-_NO_TOOLS = "kernels call no tools"
-_TEXT = kinds.Kind(
-    allowed="a text that UTF-8 can carry",
-    schema={"type": "string", "maxLength": convert.TEXT_BYTES_MAX},
-    # How long all may be together is `check_text`'s to say, whose error gives the length.
-    accepts=lambda value: isinstance(value, str) and kinds.encodable(value),
-)
+Role = Literal["system", "developer", "user", "assistant"]
 
-_PART = {
-    "type": kinds.Kind(
-        allowed="text: kernels read nothing else",
-        schema={"enum": ["text"]},
-        accepts=lambda value: value == "text",
-    ),
-    "text": _TEXT,
-}
 
-_MESSAGE = {
-    "role": kinds.Kind(
-        allowed=", ".join(_ROLES),
-        schema={"enum": list(_ROLES)},
-        accepts=lambda value: value in _ROLES if isinstance(value, str) else False,
-    ),
-    "content": kinds.Kind(
-        allowed="a text that UTF-8 can carry, or a list of parts with text",
-        schema={
-            "anyOf": [
-                dict(_TEXT.schema),
-                {"type": "array", "items": kinds.object_schema(_PART, "type", "text")},
-            ]
-        },
-        accepts=lambda value: isinstance(value, list) or _TEXT.accepts(value),
-    ),
-    "name": kinds.text(0),  # says who speaks, as the role does; neither leaves a mark
+class Part(Body):
+    """A part of a message's content."""
+
+    type: Annotated[Literal["text"], Field(description="text: kernels read nothing else")]
+    text: Text
+
+
+class Message(OpenAIBody):
+    """A message of a conversation."""
+
+    role: Annotated[Role, Field(description=", ".join(get_args(Role)))]
+    content: Annotated[
+        Text | Annotated[list[Part], Field(fail_fast=True)] | None,
+        Field(description="a text that UTF-8 can carry, or a list of parts with text"),
+    ] = None
+    name: Annotated[str | None, text(0)] = None  # says who speaks, as the role does
     # Clients send a reply's message back with what stands in it.
-    "refusal": kinds.only(why="kernels refuse nothing in words"),
-    "annotations": kinds.only([], why="kernels cite nothing"),
-    "audio": kinds.only(why="kernels write text"),
-    "tool_calls": kinds.only([], why=_NO_TOOLS),
-    "function_call": kinds.only(why=_NO_TOOLS),
-}
+    refusal: Any = only(why="kernels refuse nothing in words")
+    annotations: Any = only([], why="kernels cite nothing")
+    audio: Any = only(why="kernels write text")
+    tool_calls: Any = only([], why=NO_TOOLS)
+    function_call: Any = only(why=NO_TOOLS)
 
-MESSAGES = kinds.Kind(
-    allowed=f"a list of 1 to {MESSAGES_MAX} messages",
-    schema={
-        "type": "array",
-        "items": kinds.object_schema(_MESSAGE, "role"),
-        "minItems": 1,
-        "maxItems": MESSAGES_MAX,
-    },
-    accepts=lambda value: isinstance(value, list) and 1 <= len(value) <= MESSAGES_MAX,
-)
+    @property
+    def words(self) -> str:
+        """The text of the content, all parts together."""
+        if isinstance(self.content, str) or self.content is None:
+            return self.content or ""
+        return "".join(part.text for part in self.content)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,49 +71,25 @@ class ChatPrompt:
     """What the kernel goes on from."""
     turn: str
     """What decides the route: the user's last message, or everything when there is none."""
-    messages: tuple[Message, ...] = ()
+    messages: tuple[RoleMessage, ...] = ()
     """Who said what, for kernels with a prompt format of their own."""
 
 
-def chat_prompt(messages: list[Any]) -> ChatPrompt:
+def chat_prompt(messages: Sequence[Message]) -> ChatPrompt:
     """Return the prompt of a conversation.
 
     Raises:
-        InvalidRequest: Names the message and the field that is wrong.
+        InvalidRequest: A message other than an assistant's has no content.
         InvalidPrompt: The prompt is over 1 MiB, or no message says anything.
     """
-    contents, last, said = [], None, []
     for place, message in enumerate(messages):
-        role, content = _read(message, f"messages[{place}]")
-        contents.append(content)
-        said.append(Message(role, content))
-        if role == "user":
-            last = content
+        # An answer may have said nothing, and clients send that back as null.
+        if message.content is None and message.role != "assistant":
+            raise missing(f"messages[{place}].content", allowed_in(Message, "content"))
+    said = tuple(RoleMessage(message.role, message.words) for message in messages)
+    contents = [each.content for each in said]
     convert.check_text("messages", "".join(contents))
     prompt = convert.check_text("messages", transcript(contents))
-    turn = prompt if last is None else transcript([last])
-    return ChatPrompt(prompt=prompt, turn=turn, messages=tuple(said))
-
-
-def _read(message: Any, path: str) -> tuple[str, str]:
-    if not isinstance(message, dict):
-        raise kinds.refused(path, message, "an object with role and content")
-    given = kinds.check(message, _MESSAGE, path=f"{path}.")
-    role: str = kinds.required(given, "role", _MESSAGE, path=f"{path}.")
-    if role == _ANSWERS:  # an answer may have said nothing, and clients send that back as null
-        given.setdefault("content", "")
-    content = kinds.required(given, "content", _MESSAGE, path=f"{path}.")
-    if isinstance(content, str):
-        return role, content
-    return role, "".join(
-        _part(part, f"{path}.content[{place}]") for place, part in enumerate(content)
-    )
-
-
-def _part(part: Any, path: str) -> str:
-    if not isinstance(part, dict):
-        raise kinds.refused(path, part, "an object with type and text")
-    given = kinds.check(part, _PART, path=f"{path}.")
-    kinds.required(given, "type", _PART, path=f"{path}.")
-    text: str = kinds.required(given, "text", _PART, path=f"{path}.")
-    return text
+    asked = [each.content for each in said if each.role == "user"]
+    turn = transcript(asked[-1:]) if asked else prompt
+    return ChatPrompt(prompt=prompt, turn=turn, messages=said)

@@ -7,6 +7,7 @@ other. The object names our class and its facts beside OpenAI's fields.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, cast
 
 import grpc
@@ -51,6 +52,14 @@ _MESSAGE: Mapping[type[errors.ConstellationError], str] = {
     "that is in the header `Authorization: Bearer TOKEN`",
 }
 
+LINE_BYTES_MAX = 8190
+"""Longest line of a request's head."""
+_REASON = {
+    400: "this is not HTTP/1.1",
+    404: "there is nothing here; see /openapi.json",
+    431: f"the head of the request is too long: a line of it may have {LINE_BYTES_MAX} bytes",
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
@@ -87,8 +96,9 @@ def _with_constellation(error: errors.UnknownKernel) -> errors.UnknownKernel:
     return cast("errors.UnknownKernel", errors.rebuild(errors.UnknownKernel, message, facts))
 
 
-def http_problem(code: int, message: str, headers: Mapping[str, str] | None = None) -> Problem:
+def http_problem(code: int, headers: Mapping[str, str] | None = None) -> Problem:
     """Return what a caller hears who speaks HTTP wrongly."""
+    message = _REASON.get(code) or HTTPStatus(code).phrase
     said = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
     return Problem(status=code, content={"error": said}, headers=headers or {})
 

@@ -1,6 +1,7 @@
 """Records -> JSON objects as OpenAI's API gives them, with `constellation` beside theirs.
 
-No input or output here: ids and times come from the caller. Shapes: K outcomes of the simplex.
+No input or output here: ids and times come from the caller. A route becomes an object when it is
+encoded. Shapes: K outcomes of the simplex.
 """
 
 import base64
@@ -96,7 +97,7 @@ class Writer:
 
     def _opening(self, route: Route) -> Json:
         adjusted = {"adjusted": dict(self.adjusted)} if self.adjusted else {}
-        return {"route": asdict(route), **adjusted}
+        return {"route": route, **adjusted}
 
     def _choice(self, key: str, piece: Piece, *, opening: bool = True) -> Json:
         finish = piece.finish

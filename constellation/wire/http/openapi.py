@@ -1,60 +1,17 @@
-"""The endpoints as an OpenAPI document, from the same declarations that check the bodies."""
+"""The endpoints as an OpenAPI document, from the same models that check the bodies."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from constellation.wire.http import bodies, kinds
+from constellation.wire.http import bodies
+from constellation.wire.http.body_model import Body
 
 Json = dict[str, Any]
-
-PATHS: Final = {
-    "/v1/chat/completions": ("chat", bodies.CHAT, ("model", "messages")),
-    "/v1/completions": ("complete", bodies.COMPLETION, ("model", "prompt")),
-    "/v1/embeddings": ("embed", bodies.EMBEDDINGS, ("model", "input")),
-}
-"""What takes a body: name, fields, those that must be given."""
-
-_TEXT: Json = {"type": "string"}
-_COUNT: Json = {"type": "integer", "minimum": 0}
-_ERROR: Json = {
-    "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "message": _TEXT,
-                "type": _TEXT,
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-            },
-            "required": ["message", "type", "param", "code"],
-        }
-    },
-    "required": ["error"],
-}
-_MODEL: Json = {
-    "type": "object",
-    "properties": {
-        "id": _TEXT,
-        "object": {"const": "model"},
-        "created": _COUNT,
-        "owned_by": _TEXT,
-    },
-    "required": ["id", "object", "created", "owned_by"],
-}
-_USAGE: Json = {
-    "type": "object",
-    "properties": {
-        "prompt_tokens": _COUNT,
-        "completion_tokens": _COUNT,
-        "total_tokens": _COUNT,
-    },
-    "required": ["prompt_tokens", "total_tokens"],
-}
 
 
 def document() -> Json:
     """Return the document, OpenAPI 3.1."""
+    named = {"Error": _ERROR}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -65,12 +22,14 @@ def document() -> Json:
         },
         "paths": {
             "/health": _get("health", _object(status=_TEXT), {"503": "no kernel can answer"}),
-            "/v1/models": _get("models", _list_of(_MODEL)),
+            "/v1/models": _get("models", _list_of(_MODEL), {}),
             "/v1/models/{model}": _model_path(),
-            **{path: _post(*declared) for path, declared in PATHS.items()},
+            "/v1/chat/completions": _post("chat", bodies.ChatRequest, named),
+            "/v1/completions": _post("complete", bodies.CompletionRequest, named),
+            "/v1/embeddings": _post("embed", bodies.EmbeddingsRequest, named),
         },
         "components": {
-            "schemas": {"Error": _ERROR},
+            "schemas": named,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"token": []}, {}],
@@ -83,6 +42,25 @@ def _object(**fields: Json) -> Json:
 
 def _list_of(item: Json) -> Json:
     return _object(object={"const": "list"}, data={"type": "array", "items": item})
+
+
+_REF = "#/components/schemas/{model}"
+_TEXT: Json = {"type": "string"}
+_TEXT_OR_NULL: Json = {"type": ["string", "null"]}
+_COUNT: Json = {"type": "integer", "minimum": 0}
+_ERROR = _object(error=_object(message=_TEXT, type=_TEXT, param=_TEXT_OR_NULL, code=_TEXT_OR_NULL))
+_MODEL = _object(id=_TEXT, object={"const": "model"}, created=_COUNT, owned_by=_TEXT)
+_USAGE = _object(prompt_tokens=_COUNT, completion_tokens=_COUNT, total_tokens=_COUNT)
+_REFUSALS = {
+    "400": "a field is unknown, missing or holds what it may not; `param` names it",
+    "401": "the token is missing or wrong",
+    "404": "no model has this name",
+    "413": "the body is over 4 MiB",
+    "422": "the query is out of every kernel's domain, and refusal was asked for",
+    "429": "all places are taken; Retry-After says when to come back",
+    "503": "no kernel can answer now",
+    "504": "the deadline passed",
+}
 
 
 def _answer(name: str) -> Json:
@@ -111,7 +89,7 @@ def _content(schema: Json) -> Json:
 
 
 def _replies(schema: Json, refusals: Mapping[str, str]) -> Json:
-    error = _content({"$ref": "#/components/schemas/Error"})
+    error = _content({"$ref": _REF.format(model="Error")})
     said = {"default": "an error", **refusals}
     return {
         "200": {"description": "the answer", "content": _content(schema)},
@@ -119,8 +97,8 @@ def _replies(schema: Json, refusals: Mapping[str, str]) -> Json:
     }
 
 
-def _get(name: str, schema: Json, refusals: Mapping[str, str] | None = None) -> Json:
-    return {"get": {"operationId": name, "responses": _replies(schema, refusals or {})}}
+def _get(name: str, schema: Json, refusals: Mapping[str, str]) -> Json:
+    return {"get": {"operationId": name, "responses": _replies(schema, refusals)}}
 
 
 def _model_path() -> Json:
@@ -129,27 +107,16 @@ def _model_path() -> Json:
     return path
 
 
-_REFUSALS = {
-    "400": "a field is unknown, missing or holds what it may not; `param` names it",
-    "401": "the token is missing or wrong",
-    "404": "no model has this name",
-    "413": "the body is over 4 MiB",
-    "422": "the query is out of every kernel's domain, and refusal was asked for",
-    "429": "all places are taken; Retry-After says when to come back",
-    "503": "no kernel can answer now",
-    "504": "the deadline passed",
-}
-
-
-def _post(name: str, fields: Mapping[str, kinds.Kind], required: tuple[str, ...]) -> Json:
+def _post(name: str, body: type[Body], named: Json) -> Json:
     replies = _replies(_answer(name), _REFUSALS)
-    if name != "embed":
+    if issubclass(body, bodies.TextRequest):
         replies["200"]["content"]["text/event-stream"] = {}  # 3.1 has no words for events
-    body = kinds.object_schema(fields, *required)
+    schema = body.model_json_schema(ref_template=_REF)
+    named |= schema.pop("$defs", {})
     return {
         "post": {
             "operationId": name,
-            "requestBody": {"required": True, "content": _content(body)},
+            "requestBody": {"required": True, "content": _content(schema)},
             "responses": replies,
         }
     }

@@ -54,9 +54,9 @@ def test_every_sampling_field_arrives() -> None:
 
 
 def test_null_is_the_same_as_nothing() -> None:
-    names = set(bodies.COMPLETION) - {"model", "prompt"}
+    names = set(bodies.CompletionRequest.model_fields) - {"model", "prompt"}
     assert complete(**dict.fromkeys(names)) == complete()
-    names = set(bodies.CHAT) - {"model", "messages"}
+    names = set(bodies.ChatRequest.model_fields) - {"model", "messages"}
     assert chat(**dict.fromkeys(names)) == chat()
 
 

@@ -12,6 +12,8 @@ import pytest
 from constellation.errors import DeploymentError
 from constellation.wire.channel import MESSAGE_BYTES_MAX, Bind
 from constellation.wire.convert import TEXT_BYTES_MAX
+from constellation.wire.http import connection
+from constellation.wire.http.connection import PIPELINED_MAX
 from tests.wire.http.doors import Answer, Door
 
 TOKEN = "a secret of many characters"
@@ -191,6 +193,14 @@ def test_a_head_that_is_too_long_has_a_status_and_a_sentence_of_its_own(
     assert "8190 bytes" in problem_in(reply)["message"]
 
 
+def test_an_upgrade_that_a_caller_offers_is_not_made(door: Door) -> None:
+    """Some clients offer HTTP/2 with the first request, body and all."""
+    offered = ask(door, Connection="Upgrade, HTTP2-Settings", Upgrade="h2c")
+    assert (offered.status, offered.body["choices"][0]["text"]) == (200, "a b")
+    reply = exchange(door, b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert reply.startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
 def test_broken_http_is_answered_with_an_error_object(door: Door, data: bytes) -> None:
     reply = exchange(door, data)
@@ -205,6 +215,40 @@ def test_a_broken_body_is_answered_with_an_error_object(door: Door) -> None:
     reply = exchange(door, head + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n\r\n")
     assert reply[:13] in (b"HTTP/1.1 400 ", b"HTTP/1.0 400 ")
     assert problem_in(reply)["message"]
+
+
+ENDLESS = {
+    "target": b"GET /" + b"x" * 100_000,
+    "header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000,
+    "headers": b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: 1\r\n" * 15_000,
+}
+
+
+@pytest.mark.parametrize("data", ENDLESS.values(), ids=ENDLESS)
+def test_a_head_that_does_not_end_is_not_gathered(door: Door, data: bytes) -> None:
+    assert exchange(door, data).startswith(b"HTTP/1.1 431 ")
+
+
+def test_requests_that_do_not_wait_for_answers_are_answered_in_turn_up_to_a_limit() -> None:
+    health = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with Door() as door:
+        door.soon(door.router.hold.clear)
+        body = json.dumps(ASKED).encode()
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
+        asked = head.encode() + b"\r\nContent-Type: application/json\r\n\r\n" + body
+        with socket.create_connection(door.address, timeout=10) as caller:
+            caller.sendall(asked + health * (PIPELINED_MAX - 1))
+            while not door.router.calls:
+                door.run(asyncio.sleep(0))
+            door.soon(door.router.hold.set)
+            replies = b""
+            while replies.count(b"HTTP/1.1 200") < PIPELINED_MAX:
+                replies += caller.recv(65_536)
+            assert b"serving" not in replies.partition(b"text_completion")[0]
+        door.soon(door.router.hold.clear)
+        refused = exchange(door, asked + health * (PIPELINED_MAX + 1))
+        assert refused.startswith(b"HTTP/1.1 400 ")
+        door.wait_until_idle()
 
 
 # --- how long ------------------------------------------------------------------------------------
@@ -248,6 +292,25 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
         reply = exchange(door, head + b"\r\nContent-Length: 10\r\n\r\n{")
         assert reply.startswith(b"HTTP/1.1 408 ")
         assert door.guard.num_unexpected == 0
+
+
+def test_a_caller_that_sends_no_whole_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_IDLE_S", 0.2)
+    with Door() as door:
+        for begun in (b"", b"GET /health HT", b"GET /health HTTP/1.1\r\nHost: localhost\r\nX:"):
+            assert exchange(door, begun) == b""
+        once = exchange(door, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert once.count(b"HTTP/1.1 200") == 1
+        door.wait_until_idle()
+
+
+def test_the_rest_of_a_body_that_is_refused_is_not_waited_for() -> None:
+    with Door(Bind(token=TOKEN)) as door:
+        head = (
+            b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n"
+        )
+        assert exchange(door, head + b"x" * 1000).startswith(b"HTTP/1.1 401 ")
+        door.wait_until_idle()
 
 
 def test_a_server_that_stops_finishes_what_runs() -> None:
