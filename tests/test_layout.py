@@ -118,6 +118,7 @@ def test_every_queue_has_a_limit() -> None:
     assert found_by(scans.unbounded_queues, sources(*PACKAGES, "benchmarks")) == set()
 
 
+@pytest.mark.slow
 def test_only_one_file_starts_background_tasks() -> None:
     """There their end is logged and counted. The link's read is awaited by its caller."""
     found = found_by(scans.background_tasks, sources(*PACKAGES))

@@ -43,6 +43,7 @@ def text_of_peft(tmp_path: Path, coordizer: Coordizer, name: str) -> str:
     return str(tokenizer().decode(greedy_of_peft(tmp_path / "base", tmp_path / name, ids, 10)))
 
 
+@pytest.mark.slow
 def test_adapters_of_a_process_share_their_base_and_answer_as_peft_does(
     spec: DeploymentSpec, coordizer: Coordizer, tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ def of_peft(base: Path, folder: Path, prompt: str) -> str:
     return str(TOKENIZER.decode(greedy_of_peft(base, folder, ids, 12)))
 
 
+@pytest.mark.slow
 def test_texts_are_those_of_peft_alone_and_in_company(base: Path, adapters: list[Path]) -> None:
     shared = shared_model(base)
     engines = [over(shared, folder.name, folder) for folder in adapters]
@@ -225,6 +226,7 @@ def big() -> Any:
     )
 
 
+@pytest.mark.slow
 def test_three_adapters_take_a_tenth_more_than_their_base_and_themselves(tmp_path: Path) -> None:
     build_model(tmp_path / "warm", qwen2)
     big().save_pretrained(tmp_path / "base")

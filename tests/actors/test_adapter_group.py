@@ -33,6 +33,9 @@ from tests.actors.groups import (
 )
 from tests.kernel.test_adapters import disturbed
 
+pytestmark = pytest.mark.slow
+
+
 ADAPTERS: dict[str, AdapterConfig] = {
     "a": LoraConfig(rank=2),
     "b": LoraConfig(rank=2),

@@ -150,6 +150,7 @@ def coordizer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Coordizer, Path
     return made, folder / "coordizer"
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_mixture_follow_its_text(coordizer: tuple[Coordizer, Path]) -> None:
     reader, folder = coordizer
     decoders = {name: decoder(80 + n, reader.vocab_size) for n, name in enumerate(DOMAINS)}

@@ -80,6 +80,7 @@ def written(folder: Path, prompt: str, tokens_max: int) -> str:
     return str(reader.decode(whole[0, ids.shape[1] :], skip_special_tokens=True))
 
 
+@pytest.mark.slow
 def test_the_text_is_what_the_library_writes_alone_and_in_company(
     folder: Path, engine: HuggingFaceEngine
 ) -> None:

@@ -17,6 +17,9 @@ from constellation.v1 import constellation_pb2
 from constellation.wire import convert
 from tests.actors.choir import Choir, decoder, sing
 
+pytestmark = pytest.mark.slow
+
+
 DOMAINS = {
     "sea": "the ship sails over the sea and the wind fills the sails of the ship",
     "bread": "knead the dough and bake the bread until the crust of the loaf is brown",

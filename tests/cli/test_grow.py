@@ -116,6 +116,7 @@ def test_a_kernel_forgets_a_source_in_the_artifacts(run: Run, own: Path) -> None
     assert "is all its text" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_removed_kernel_is_taken_back_without_its_text(run: Run, own: Path) -> None:
     """Live or not, by the path that `remove` leaves it at, with what it had unlearned."""
     run("unlearn", "network", "first half", "--artifacts", own)

@@ -147,6 +147,7 @@ def without_dev(of: Domain) -> Domain:
     return replace(of, dev=of.dev.select([]))
 
 
+@pytest.mark.slow
 def test_the_table_alone_can_be_fitted_at_the_coordinates_that_there_are() -> None:
     domains = [domain(name) for name in NAMES[:3]]
     whole = fit(domains, coordizer())

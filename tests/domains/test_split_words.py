@@ -45,6 +45,7 @@ def test_where_nothing_joined_every_bit_is_as_before() -> None:
     assert trust_of([each for each in counts if each], vocab_size=400) is None
 
 
+@pytest.mark.slow
 def test_a_domain_that_joins_changes_coordinates_and_leaves_no_bit_behind() -> None:
     before = tuple(domain(name) for name in LEARNED)
     joined = add(before, domain("sing"))
@@ -89,6 +90,7 @@ def test_what_a_domain_that_joined_unlearned_is_as_if_never_read() -> None:
     assert pack_domain(replace(forgot, unlearned=())) == pack_domain(never)
 
 
+@pytest.mark.slow
 def test_a_record_with_pieces_comes_back_to_the_bit() -> None:
     data = pack_domain(domain("sing"))
     after = unpack_domain(data)

@@ -41,6 +41,7 @@ def test_kernels_that_lie_on_seats_are_seated_without_distortion() -> None:
     assert assign_seats(seat_basins()[hidden]).distortion < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_as_many_kernels_as_candidates_are_permuted_to_the_best_order(seed: int) -> None:
     """Only swaps can move here."""
@@ -49,6 +50,7 @@ def test_as_many_kernels_as_candidates_are_permuted_to_the_best_order(seed: int)
     assert assign_seats(basins, candidates=candidates).distortion == pytest.approx(best, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_few_candidates_are_searched_as_well_as_by_trying_all() -> None:
     basins, candidates = simplex(3, 4, 16), simple_seats()[:6]
     found = assign_seats(basins, candidates=candidates)
@@ -57,6 +59,7 @@ def test_few_candidates_are_searched_as_well_as_by_trying_all() -> None:
     assert found.distortion == pytest.approx(best, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_no_single_move_or_swap_improves_the_assignment() -> None:
     basins = simplex(4, 5)
     found = assign_seats(basins)
@@ -96,6 +99,7 @@ def test_more_kernels_than_seats_are_refused() -> None:
         assign_seats(simplex(7, 241, 4))
 
 
+@pytest.mark.slow
 def test_all_240_seats_can_be_given() -> None:
     found = assign_seats(simplex(8, 240))
     assert sorted(found.seats) == list(range(240))

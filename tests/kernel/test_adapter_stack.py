@@ -85,6 +85,7 @@ def test_texts_of_many_adapters_are_what_each_writes_alone(
             assert writing.produced == alone(decoders[kernel], prompt, sampling, END)
 
 
+@pytest.mark.slow
 def test_adapters_join_and_leave_between_steps_and_disturb_nobody(make_kernel: MakeKernel) -> None:
     prompt = [4, 5, 6, 7, 8]
     for seed in range(3):

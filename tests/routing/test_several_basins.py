@@ -33,6 +33,7 @@ def expected_distances(made: Table, query_K: np.ndarray, rule: Rule) -> np.ndarr
     )
 
 
+@pytest.mark.slow
 @given(seeds, sizes, rules)
 def test_the_kernel_whose_nearest_basin_is_nearest_answers(
     seed: int, sizes: tuple[int, ...], rule: Rule

@@ -165,6 +165,7 @@ def test_a_node_that_joins_moves_no_kernel(
     assert place(kernels, joined, before) == before
 
 
+@pytest.mark.slow
 @given(needs(), needs(), machines(), per_process)
 def test_kernels_that_join_and_leave_move_no_other(
     first: list[KernelNeed], second: list[KernelNeed], nodes: list[Node], at_most: int
@@ -205,6 +206,7 @@ def test_equal_nodes_differ_by_two_kernels_at_most_although_neighbours_stay_apar
         assert max(loads) - min(loads) <= 2 * max(sizes)
 
 
+@pytest.mark.slow
 @given(needs(), per_process, st.lists(st.sampled_from([f"k{n}" for n in range(60)]), unique=True))
 def test_one_node_is_the_placement_of_one_machine(
     kernels: list[KernelNeed], at_most: int, earlier: list[str]

@@ -22,6 +22,7 @@ def page_of(registry: CollectorRegistry) -> dict[str, dict[tuple[tuple[str, str]
     return found
 
 
+@pytest.mark.slow
 def test_every_sample_has_its_process_and_every_family_is_there_once() -> None:
     kernels = {}
     for name, tokens in (("mail", 3), ("law", 5)):

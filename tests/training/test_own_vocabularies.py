@@ -38,6 +38,7 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("new") / "forge", FORGE)
 
 
+@pytest.mark.slow
 def test_a_kernel_with_symbols_joins_and_comes_back(
     artifacts: Path, forge: Path, tmp_path: Path
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_kernel_with_other_symbols_than_its_own_does_not_join(
     assert files(artifacts) == before
 
 
+@pytest.mark.slow
 def test_adapters_of_peft_join_over_one_base_and_come_back(
     artifacts: Path, forge: Path, tmp_path: Path
 ) -> None:

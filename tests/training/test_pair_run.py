@@ -32,6 +32,7 @@ def short(task: Path, **changes: object) -> Recipe:
     return task_recipe(task, steps=20, pairs={**pairs, **changes}, checkpoints={"every_steps": 5})
 
 
+@pytest.mark.slow
 def test_held_out_prompts_are_answered_exactly(task: Path, tmp_path: Path) -> None:
     result = train_pairs(task_recipe(task), tmp_path)
     report = result.report
@@ -53,6 +54,7 @@ def test_held_out_prompts_are_answered_exactly(task: Path, tmp_path: Path) -> No
     assert again.seconds < result.seconds / 3
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_bits(task: Path, tmp_path: Path) -> None:
     whole = train_pairs(short(task), tmp_path / "whole").report
     asked = iter(range(100))

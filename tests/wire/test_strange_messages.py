@@ -24,6 +24,7 @@ def test_every_answer_is_a_typed_one(served: Served, seed: int) -> None:
     assert sum(report["statuses"].values()) == report["inputs"] == 400
 
 
+@pytest.mark.slow
 def test_every_rpc_is_called_and_a_seed_repeats_the_calls() -> None:
     calls = list(strange_calls(BOTH, 7, 12_000))
     assert calls == list(strange_calls(BOTH, 7, 12_000))

@@ -91,6 +91,7 @@ def test_texts_in_company_are_what_the_library_writes_alone(
     assert batch.cache_bytes > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_draws_are_the_same_alone_and_in_company(pair: tuple[Any, LoadedModel], seed: int) -> None:
     _, loaded = pair

@@ -98,6 +98,7 @@ def test_a_run_that_is_killed_again_and_again_resumes_to_the_same_bits(tmp_path:
         )
 
 
+@pytest.mark.slow
 def test_a_stopped_run_has_a_checkpoint_of_its_last_step_and_goes_on(tmp_path: Path) -> None:
     _, result = train(tmp_path / "a", stop_at=12)
     assert (result.finished, result.steps) == (False, 13)

@@ -149,6 +149,7 @@ def test_the_same_run_gets_the_same_report(written: WrittenReport, finished: Pat
     assert (written.path.parent / SAMPLES).read_bytes() == samples
 
 
+@pytest.mark.slow
 def test_a_report_is_made_anew_only_when_it_is_older_than_its_run(copied: Path) -> None:
     path = refresh_report(copied)
     path.write_text("mine")

@@ -32,6 +32,7 @@ def test_every_prompt_has_draws_of_its_own(copied: Path) -> None:
     assert len({row["written"]["untrained"] for row in made["samples"]}) == 2 * PROMPTS
 
 
+@pytest.mark.slow
 def test_samples_are_kept_until_a_kernel_changes(copied: Path) -> None:
     first = ensure_samples(copied)
     assert first is not None

@@ -29,6 +29,7 @@ def run_file(out: Path) -> Any:
     return json.loads((out / "run.json").read_text())
 
 
+@pytest.mark.slow
 def test_synchronized_trains_one_kernel_on_all_domains(text: Path, tmp_path: Path) -> None:  # noqa: F811
     stage = {**STAGE, "steps": 60}
     wanted = recipe(text, mode="synchronized", seed_stage=stage, branch_stage=None)
@@ -74,6 +75,7 @@ def test_a_run_leaves_what_it_takes_to_make_it_again(text: Path, tmp_path: Path)
     assert all(len(splits[name]["sha256"]) == 64 for name in ("train", "dev", "test"))
 
 
+@pytest.mark.slow
 def test_a_budget_stops_the_run_and_a_larger_one_goes_on_to_the_same_weights(
     text: Path,  # noqa: F811
     tmp_path: Path,

@@ -33,6 +33,7 @@ def merge(run: Path, out: Path, *, folder: str = "kernels", **options: object) -
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["kernels", "adapters"])
 def test_both_averages_are_scored_and_the_wanted_one_is_written(
     finished: Path, tmp_path: Path, folder: str
@@ -87,6 +88,7 @@ def test_a_result_over_the_limit_is_not_written(finished: Path, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_own_text_takes_the_place_of_the_token_files(finished: Path, tmp_path: Path) -> None:
     text = finished / "held_out" / "mail.txt"
     same = merge(finished, tmp_path / "a", fisher=True, own_text=(text, text))

@@ -155,6 +155,7 @@ def leave_the_simplex(patch: pytest.MonkeyPatch, decoder: Decoder) -> None:
     patch.setattr(BasinHead, "forward", lambda self, hidden_BTC: 2 * real(self, hidden_BTC))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("defect", "name", "said"),
     [

@@ -74,6 +74,7 @@ def test_an_unfinished_run_is_an_error(tmp_path: Path, run_folder: Path) -> None
         validate_run(out)
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_report_and_says_what_failed(
     run_folder: Path, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_the_command_writes_the_report_and_says_what_failed(
     assert "architecture: causality" in {check["name"] for check in written["checks"]}
 
 
+@pytest.mark.slow
 def test_the_command_checks_presets_kernels_and_gates(run_folder: Path, tmp_path: Path) -> None:
     assert constellation("validate", "spark").exit_code == 0
     text = tmp_path / "held-out.txt"

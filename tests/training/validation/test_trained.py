@@ -63,6 +63,7 @@ def test_a_kernel_that_is_far_too_sure_is_not_calibrated(
     assert "too sure" in check.detail
 
 
+@pytest.mark.slow
 def test_a_kernel_that_repeats_itself_is_degenerate(held_out: HeldOut) -> None:
     stream_N = np.full(2000, 7, dtype=np.int32)
     stream_N[::97] = END

@@ -31,6 +31,7 @@ def outcome(path: str, body: bytes) -> str:
     return "read"
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(SEEDS)
 def test_every_body_is_read_or_refused(seed: int) -> None:

@@ -304,6 +304,7 @@ def test_a_caller_that_sends_no_whole_head_is_cut_off(monkeypatch: pytest.Monkey
         door.wait_until_idle()
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_body_that_is_refused_is_not_waited_for() -> None:
     with Door(Bind(token=TOKEN)) as door:
         head = (
