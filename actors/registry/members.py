@@ -261,6 +261,11 @@ class Members:
         for command in self._supervisor.overdue(now_s=time.monotonic()):
             self._restart(command)
 
+    async def check(self, kernels: Iterable[str]) -> None:
+        """Send the processes of some kernels a heartbeat now, so that their health is known."""
+        members = {self.placement.of(kernel) for kernel in kernels}
+        await asyncio.gather(*(self._check(member) for member in sorted(members)))
+
     async def drain(self, grace_s: float) -> None:
         """Drain all members: the routers first, whose requests still need the kernels."""
         started_s = time.monotonic()

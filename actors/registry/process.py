@@ -209,6 +209,7 @@ class RegistryProcess:
         self._ahead.clear()
         await self._place(self._members.placement)
         self._exports.describe(self._publisher.table)
+        await self._members.check(steps.joined)
         await self._publisher.publish_and_wait()
         for leave in leaving:
             await leave()

@@ -29,9 +29,10 @@ def test_a_kernel_of_symbols_serves_beside_kernels_of_bytes(
     with Client(constellation.endpoint) as stars:
         said = {name: say(stars, name) for name in PROMPTS}
         folder = result.out / "kernels" / "mirror"
-        join(
-            artifacts, make_kernel(artifacts, "mirror", folder, result.out / "text", ignore), stars
-        )
+        made = make_kernel(artifacts, "mirror", folder, result.out / "text", ignore)
+        join(artifacts, made, stars)
+        (joined,) = (each for each in stars.status().kernels if each.name == "mirror")
+        assert joined.vocabulary == "120 symbols"  # known at once, not at the next heartbeat
         answers = [stars.ask(pair.prompt, kernel="mirror", temperature=0) for pair in held_out]
         assert [reply.text for reply in answers] == [pair.answer for pair in held_out]
         assert {reply.finish.reason for reply in answers} == {"end"}

@@ -77,7 +77,7 @@ def test_deaths_and_ctrl_c_end_a_run_in_words_and_it_goes_on_to_the_same_bits(
 
     # Ray tells of a dead head in several ways, and the run may even end before it is missed.
     third = Disturbed(lambda: kill("gcs_server"))
-    with pytest.raises(TrainingError, match="run the same command to go on"):
+    with pytest.raises(TrainingError, match="run the same command to resume"):
         train_in_process(run, workers, third)
     assert min(third.steps) > after_stop
 
