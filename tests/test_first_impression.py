@@ -24,6 +24,9 @@ from training.evaluation.held_out_figures import PREFIX_TOKENS
 from training.recipe_file import load_recipe
 from training.text_preparation import make_coordizer, make_corpus
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 

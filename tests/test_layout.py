@@ -14,6 +14,9 @@ import pytest
 
 from tests import scans
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("constellation", "actors", "training", "cluster")
 LINES_MAX = 400

@@ -27,6 +27,9 @@ from tests.actors.test_hugging_face import sent, text_of
 from tests.support.hugging_face import END, VOCAB_SIZE, build_model, gpt2, qwen2, tokenizer
 from tests.support.peft_adapters import greedy_of_peft, write_adapter
 
+pytestmark = pytest.mark.slow
+
+
 PROMPTS = ["the stars", "the sea ", "naïve ship 日"]
 LONG = Sampling(tokens_max=12, temperature=0)
 TOKENIZER = tokenizer()

@@ -82,6 +82,7 @@ def offline(choir: Choir, prompts: list[str]) -> Integration:
     )
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_what_one_process_computes_offline() -> None:
     async def story(choir: Choir) -> None:
         router, sampler = await measuring(choir)

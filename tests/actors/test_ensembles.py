@@ -242,6 +242,7 @@ def test_a_query_out_of_every_domain_is_refused_in_every_mode_when_asked(mode: M
     sing(story, {"a": decoder(0), "b": decoder(1)})
 
 
+@pytest.mark.slow
 def test_texts_that_want_each_others_slots_all_end() -> None:
     async def story(choir: Choir) -> None:
         short = replace(GREEDY, tokens_max=6)

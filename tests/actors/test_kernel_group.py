@@ -27,6 +27,7 @@ from tests.actors.groups import (
 )
 
 
+@pytest.mark.slow
 def test_every_kernel_answers_for_itself_stacked_or_beside(
     spec: DeploymentSpec, coordizer: Coordizer
 ) -> None:

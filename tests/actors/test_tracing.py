@@ -334,6 +334,7 @@ def test_what_a_slow_collector_does_not_take_is_dropped_and_counted(
         assert len(collector.spans()) == 10
 
 
+@pytest.mark.slow
 def test_without_tracing_nothing_of_it_is_loaded_by_a_served_request() -> None:
     program = """
 import asyncio, sys

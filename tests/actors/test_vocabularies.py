@@ -123,6 +123,7 @@ def parts(pieces: list[Piece], num_first: int) -> tuple[str, str]:
     return first, second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [5, 11])
 def test_another_vocabulary_goes_on_from_the_text_of_a_model(folder: Path, step: int) -> None:
     async def story(sky: MixedSky) -> None:
@@ -142,6 +143,7 @@ def test_another_vocabulary_goes_on_from_the_text_of_a_model(folder: Path, step:
     run("a", folder, story)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [5, 11])
 def test_a_model_goes_on_from_the_text_of_another_vocabulary(folder: Path, step: int) -> None:
     async def story(sky: MixedSky) -> None:
@@ -161,6 +163,7 @@ def test_a_model_goes_on_from_the_text_of_another_vocabulary(folder: Path, step:
     run("b", folder, story)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["a", "b"])
 @pytest.mark.parametrize("mode", [Mode.MIXTURE, Mode.POSTERIOR])
 def test_a_text_that_both_would_have_to_write_together_is_refused(

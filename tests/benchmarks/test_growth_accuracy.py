@@ -63,6 +63,7 @@ def test_differences_are_paired_by_seed_and_say_who_is_behind() -> None:
     assert report["late_ahead_of_tfidf.8"] == 0.04
 
 
+@pytest.mark.slow
 def test_one_joining_is_timed() -> None:
     figures = join_once(corpus(), seed=0)
     assert 0 < figures["join_seconds"] < 60

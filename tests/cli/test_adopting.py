@@ -61,6 +61,7 @@ def test_a_folder_is_taken_over_by_one_command(run: Run, artifacts: Path, tmp_pa
     assert "has releases already (1)" in again.stderr
 
 
+@pytest.mark.slow
 def test_kernels_without_text_are_left_out_when_that_is_asked_for(
     run: Run, artifacts: Path, tmp_path: Path
 ) -> None:

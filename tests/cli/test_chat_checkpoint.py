@@ -41,6 +41,7 @@ def test_answers_are_the_kernels_own_and_follow_the_context(run: Run, artifacts:
     assert first == second == alone.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_a_long_session_never_outgrows_the_kernel(run: Run, artifacts: Path) -> None:
     kernel = artifacts / "kernels" / "mail"  # reads 128 tokens
     typed = "import email and ssl and http and json\n" * 12

@@ -49,6 +49,7 @@ def named(table: Table) -> list[str]:
     return [site.name for site in table.sites]
 
 
+@pytest.mark.slow
 def test_a_finished_kernel_joins_and_leaves_the_artifacts(run: Run, own: Path) -> None:
     before, first = content(own), table_of(own)
     kernel = own / "kernels" / "mail"
@@ -86,6 +87,7 @@ def test_the_same_kernels_give_the_same_release_in_any_order(
     assert content(own) == content(other)
 
 
+@pytest.mark.slow
 def test_an_adapter_joins_the_artifacts_with_its_base(run: Run, own: Path, tmp_path: Path) -> None:
     shutil.copytree(own / "kernels" / "mail", tmp_path / "base")
     base = load_kernel(tmp_path / "base")
@@ -144,6 +146,7 @@ def test_the_sources_of_a_kernel_are_listed_and_those_that_are_gone_are_marked(
     assert run("sources", "poems", "--artifacts", own).exit_code == 1
 
 
+@pytest.mark.slow
 def test_what_it_cost_is_shown_as_a_table(run: Run, own: Path) -> None:
     kernel = own / "kernels" / "mail"
     shown = run("add", "poems", kernel, "--text", "verse", "--artifacts", own).stdout
@@ -152,6 +155,7 @@ def test_what_it_cost_is_shown_as_a_table(run: Run, own: Path) -> None:
     assert "documents" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -60,6 +60,7 @@ def test_a_kernel_may_be_named_by_the_artifacts_that_it_is_of(
     assert facts["kernel"] == str(run_folder / "kernels" / "mail")
 
 
+@pytest.mark.slow
 def test_the_table_says_what_the_file_does(run: Run, run_folder: Path, text: Path) -> None:
     kernel = run_folder / "kernels" / "mail"
     flags = ("--text", text, "--contexts", "64,256", "--plot", "b.png", "--out", "b.json")

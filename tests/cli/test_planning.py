@@ -101,6 +101,7 @@ def test_a_load_out_of_range_is_refused(wrong: dict[str, int]) -> None:
         Load(**{"config": SMALL, "slots": 1, **wrong})
 
 
+@pytest.mark.slow
 def test_plan_prints_and_measures(run: Run) -> None:
     told = json.loads(run("plan", "--kernels", 8, "--memory", 4, "--json").stdout)
     assert told["num_parameters"] == PRESETS["spark"].num_parameters()

@@ -171,6 +171,7 @@ def test_pruning_keeps_what_is_served_though_another_release_is_current(
     assert store.versions() == (1, 2, 3, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

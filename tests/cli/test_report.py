@@ -26,6 +26,7 @@ def test_a_report_is_written_and_its_conclusion_said(run: Run, trained: Path) ->
     assert str(trained / "plots") in result.stdout
 
 
+@pytest.mark.slow
 def test_all_of_it_comes_as_json(run: Run, trained: Path, tmp_path: Path) -> None:
     result = run("report", trained, "--out", tmp_path / "r" / "mine.md", "--json")
     assert result.exit_code == 0, result.output

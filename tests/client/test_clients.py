@@ -138,6 +138,7 @@ def test_health_is_true_while_it_serves_and_false_after(served: Served, stars: A
     assert stars.healthy() is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "field"),
     [
@@ -196,6 +197,7 @@ def test_the_servers_refusals_are_typed(stars: Any) -> None:
         stars.basin("x" * (MESSAGE_BYTES_MAX + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["ask", "route"])
 def test_every_class_of_error_comes_back_as_the_router_raised_it(
     served: Served, make_client: MakeClient, call: str

@@ -44,6 +44,7 @@ def test_leaving_the_block_of_a_stream_stops_the_work(served: Served, stars: Any
     served.router.stopped.result(timeout=5)
 
 
+@pytest.mark.slow
 def test_a_stream_that_nobody_holds_any_more_stops_the_work(served: Served, stars: Any) -> None:
     served.soon(served.router.hold.clear)
     for piece in stars.stream("first second"):

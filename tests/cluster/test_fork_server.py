@@ -24,6 +24,9 @@ from cluster.launcher import PRELOADED
 from cluster.subprocesses import module_command
 from constellation.settings import child_environment
 
+pytestmark = pytest.mark.slow
+
+
 # It says who it is, and whether it found "fractions" imported.
 WORKER = """
 import json, os, signal, sys

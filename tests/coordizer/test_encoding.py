@@ -82,6 +82,7 @@ def test_threads_share_an_encoder(coordizer: Coordizer, monkeypatch: pytest.Monk
         assert [ids.tolist() for ids in pool.map(shared.encode, texts)] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit", ["!", "\n", " ", "a", "0", "!\n", "\n ", " !", "<|end|>", "é", "\xff"]
 )

@@ -87,6 +87,7 @@ def test_the_characters_merged_for_a_long_piece_grow_as_its_length(kind: str) ->
     assert merged <= 1.5 * len(piece)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LETTERS)
 def test_an_encoder_gives_a_long_line_the_tokens_of_the_library(kind: str) -> None:
     tokenizer = train_count_merges([line(each, 3000) for each in LETTERS] + ["été today "], 600)

@@ -17,6 +17,7 @@ REVERSED = ["ab ba abba baab bbaa aabb abab baba " * 4, "xyx yxy xxyy yyxx xy yx
 RUNS = ["aaaa aaa aaaaaaa aa bbbbbb bbb !!!! !!!!!! ---- --- \n\n\n\n    x        y " * 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupling_min", [0.0, 0.004])
 @pytest.mark.parametrize(
     "texts",

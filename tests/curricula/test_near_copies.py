@@ -124,6 +124,7 @@ def test_a_common_opening_does_not_hide_a_near_copy() -> None:
     assert (len(kept), num_dropped) == (3000, 1)
 
 
+@pytest.mark.slow
 def test_every_pair_that_is_alike_enough_is_found() -> None:
     """The search by rare values finds what the comparison of all pairs finds."""
     source = random.Random(1)

@@ -84,6 +84,7 @@ def test_a_table_without_the_column_is_named_with_the_columns_that_it_has(tmp_pa
     assert skip.reason == "no column 'text'; name one by corpus.text_column: id, body"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow")
 def test_a_parquet_file_gives_a_document_per_row_of_its_column(tmp_path: Path) -> None:
     import pyarrow as pa

@@ -59,6 +59,7 @@ def test_no_source_feeds_two_domains_or_is_read_twice(corpus: Corpus) -> None:
     assert len(set(sources)) == len(sources)
 
 
+@pytest.mark.slow
 def test_all_of_it_is_used_but_copies_and_every_domain_has_twenty_held_out_documents(
     corpus: Corpus,
 ) -> None:

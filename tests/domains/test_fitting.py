@@ -25,6 +25,8 @@ from tests.domains.material import (
 from tests.domains.reference import Text, reference_table
 from tests.support.artifacts import MODULES, documents_of
 
+pytestmark = pytest.mark.slow
+
 
 def labelled(names: tuple[str, ...], count: int, seed: int) -> list[Text]:
     return [

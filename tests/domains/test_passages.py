@@ -53,6 +53,7 @@ def test_calibration_passages_are_the_first_ones_of_32_tokens() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "value"), [("DOCUMENTS_WANTED", 1), ("CROSS_CHARACTERS_MAX", 100)]
 )

@@ -20,6 +20,7 @@ def small() -> Domain:
 SMALL = pack_domain(small())
 
 
+@pytest.mark.slow
 def test_a_record_comes_back_to_the_bit() -> None:
     before = replace(domain("bake"), unlearned=("é.txt#1",), phi_gauge=0.1)
     data = pack_domain(before)

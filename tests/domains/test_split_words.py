@@ -110,6 +110,7 @@ def test_counts_of_another_seed_have_pieces_too() -> None:
     assert found.hash == fit_coordizer([*others, own], coordizer(), options).hash
 
 
+@pytest.mark.slow
 def test_a_release_says_still_what_its_tokens_were_learned_from() -> None:
     fitted = fit([domain("bake"), domain("sing")], coordizer())
     assert fitted.coordizer.provenance.token_domains == tuple(sorted(LEARNED))

@@ -65,6 +65,7 @@ def test_a_reflection_undoes_itself_and_negates_its_root() -> None:
         assert (reflect(root, root) == -root).all()
 
 
+@pytest.mark.slow
 def test_the_nearest_root_is_what_brute_force_finds_on_many_vectors() -> None:
     vectors = np.random.default_rng(1).normal(size=(100_000, 8))
     assert (nearest_root(vectors) == (vectors @ roots().T).argmax(axis=1)).all()

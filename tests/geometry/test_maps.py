@@ -10,6 +10,7 @@ from constellation.geometry import distance, exp_map, geodesic, log_map, paralle
 from tests.geometry.cases import ABSOLUTE, KINDS, apart, as_kind, largest, seeds, simplex, sizes
 
 
+@pytest.mark.slow
 @given(seeds, sizes)
 @pytest.mark.parametrize(("library", "dtype"), KINDS)
 def test_exp_undoes_log(library: str, dtype: str, seed: int, num_outcomes: int) -> None:
@@ -27,6 +28,7 @@ def test_log_undoes_exp_inside_the_simplex(seed: int, length: float) -> None:
     assert largest(log_map(p, exp_map(p, v)) - v) <= 1e-12
 
 
+@pytest.mark.slow
 @given(seeds, sizes)
 @pytest.mark.parametrize(("library", "dtype"), KINDS)
 def test_the_log_is_tangent_and_as_long_as_the_distance(

@@ -34,6 +34,7 @@ def test_both_means_of_two_points_are_half_way(
     assert largest(np.asarray(report.mean) - middle) <= ABSOLUTE[dtype] * 10
 
 
+@pytest.mark.slow
 @given(seeds)
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_the_karcher_mean_balances_the_logs(library: str, seed: int) -> None:

@@ -55,6 +55,7 @@ def test_the_tolerance_is_the_callers() -> None:
     assert check_simplex(FINE * 1.05, tolerance=0.1) == pytest.approx(FINE)
 
 
+@pytest.mark.slow
 @given(seeds, sizes, st.floats(0, 1), st.floats(0, 1))
 @pytest.mark.parametrize(("library", "dtype"), KINDS)
 def test_a_geodesic_has_constant_speed(

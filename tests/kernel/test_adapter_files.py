@@ -141,6 +141,7 @@ def test_damage_is_refused(base: LoadedKernel, tmp_path: Path) -> None:
         load_adapter(path, base)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

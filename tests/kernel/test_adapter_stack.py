@@ -114,6 +114,7 @@ def test_adapters_join_and_leave_between_steps_and_disturb_nobody(make_kernel: M
             assert writing.produced == alone(decoder, prompt, GREEDY, None)
 
 
+@pytest.mark.slow
 def test_what_is_chosen_elsewhere_is_predicted_as_by_each_alone(make_kernel: MakeKernel) -> None:
     for seed in range(3):
         base = make_kernel(seed=seed).eval()

@@ -60,6 +60,7 @@ def test_the_hlx_presets_have_nothing_but_a_plain_transformer() -> None:
         assert {"embedding", "positions", "head.weight", "head.bias"} <= names
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(EVERY_NETWORK),
     st.sampled_from([None, 2, 7]),
@@ -111,6 +112,7 @@ def flops_of_a_decoding_step(config: KernelConfig, length: int) -> tuple[int, fl
     return counter.get_total_flops(), depths.mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ATTENTION_KINDS)
 @pytest.mark.parametrize("network", EVERY_NETWORK)
 @pytest.mark.parametrize("length", [1, 7, 24])

@@ -21,6 +21,7 @@ def log_probs(decoder: Decoder, tokens: list[int]) -> torch.Tensor:
     return decoder(torch.tensor([tokens]))[0].double().log_softmax(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_predictions_in_company_are_those_of_whole_passes(
     network: str, make_kernel: MakeKernel

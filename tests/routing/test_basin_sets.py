@@ -91,6 +91,7 @@ def test_texts_without_a_bearing_or_all_alike_have_one_basin() -> None:
     assert len(find_basins(flat, background_K=BACKGROUND, basins_max=8)) == 1
 
 
+@pytest.mark.slow
 @given(st.permutations(["books", "letters", "notes"]))
 @settings(max_examples=6)
 def test_the_order_of_sources_changes_no_bit_of_a_site(order: list[str]) -> None:

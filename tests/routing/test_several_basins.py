@@ -50,6 +50,7 @@ def test_the_kernel_whose_nearest_basin_is_nearest_answers(
     assert own_N[0] == pytest.approx(expected_M[0], abs=1e-9)
 
 
+@pytest.mark.slow
 @given(seeds, sizes, rules, st.data())
 def test_the_order_of_a_kernels_basins_changes_no_route(
     seed: int, sizes: tuple[int, ...], rule: Rule, data: st.DataObject

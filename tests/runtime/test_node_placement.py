@@ -97,6 +97,7 @@ def machines(draw: st.DrawFn, *, min_size: int = 1, max_size: int = 8) -> list[N
 per_process = st.integers(1, 5)
 
 
+@pytest.mark.slow
 @given(needs(), machines(), per_process)
 def test_every_kernel_is_placed_once_within_memory_and_no_process_is_overfull(
     kernels: list[KernelNeed], nodes: list[Node], at_most: int
@@ -112,6 +113,7 @@ def test_every_kernel_is_placed_once_within_memory_and_no_process_is_overfull(
     assert all(size <= rooms[at] for at, size in used(kernels, placement).items())
 
 
+@pytest.mark.slow
 @given(needs(), machines(), per_process, st.randoms(use_true_random=False))
 def test_the_order_of_nodes_and_kernels_changes_no_location(
     kernels: list[KernelNeed], nodes: list[Node], at_most: int, chance: object
@@ -124,6 +126,7 @@ def test_the_order_of_nodes_and_kernels_changes_no_location(
     assert place(*shuffled, Placement(at_most, {})).located == placement.located
 
 
+@pytest.mark.slow
 @given(needs(min_size=1), machines(min_size=3))
 def test_with_three_nodes_and_room_no_two_neighbours_share_a_node(
     kernels: list[KernelNeed], nodes: list[Node]
@@ -137,6 +140,7 @@ def test_two_nodes_take_turns_around_the_ring(num_kernels: int) -> None:
     assert pairs_beside(seated(num_kernels), placement) == num_kernels % 2
 
 
+@pytest.mark.slow
 @given(needs(), machines(), per_process, st.data())
 def test_a_node_that_leaves_moves_its_own_kernels_only_and_neighbours_stay_apart(
     kernels: list[KernelNeed], nodes: list[Node], at_most: int, data: st.DataObject
@@ -155,6 +159,7 @@ def test_a_node_that_leaves_moves_its_own_kernels_only_and_neighbours_stay_apart
         assert pairs_beside(kernels, after) == 0
 
 
+@pytest.mark.slow
 @given(needs(), machines(), machines(), per_process)
 def test_a_node_that_joins_moves_no_kernel(
     kernels: list[KernelNeed], nodes: list[Node], more: list[Node], at_most: int

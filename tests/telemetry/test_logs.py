@@ -88,6 +88,7 @@ def test_without_a_file_logs_go_to_stderr(capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(capsys.readouterr().err)["message"] == "seen"
 
 
+@pytest.mark.slow
 def test_a_result_that_nobody_looked_at_is_logged(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     set_up_logging(path)

@@ -136,6 +136,7 @@ def test_a_log_that_cannot_be_written_refuses_nobody(tmp_path: Path) -> None:
         assert door.call("GET", "/health").status == 200
 
 
+@pytest.mark.slow
 def test_lines_come_by_themselves(tmp_path: Path) -> None:
     path = tmp_path / "access.jsonl"
 

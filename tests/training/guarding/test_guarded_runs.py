@@ -116,6 +116,7 @@ def test_a_learning_rate_a_hundred_times_too_high_is_caught_rolled_back_and_reco
     assert result.dev_nats / undisturbed.dev_nats == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_right_after_the_fault_is_not_gone_back_to(
     until_the_fault: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

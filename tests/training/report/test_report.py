@@ -78,6 +78,7 @@ def strangers(text: str, summary: dict[str, Any]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_report_has_every_section_that_there_is_something_for(written: WrittenReport) -> None:
     text = written.path.read_text()
     assert sections(text) == list(SECTIONS)
@@ -121,6 +122,7 @@ def test_the_tables_hold_the_figures_of_the_pipeline(written: WrittenReport) -> 
         assert f"| {other['before']:.3f} | {other['after']:.3f} |" in row
 
 
+@pytest.mark.slow
 def test_an_invented_run_with_everything_fills_the_optional_sections(tmp_path: Path) -> None:
     facts = invented.facts(tmp_path)
     summary = summarise_run(facts, invented.SAMPLES)

@@ -50,6 +50,7 @@ def test_samples_are_kept_until_a_kernel_changes(copied: Path) -> None:
     assert len(again["samples"]) == 2 * PROMPTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["{", "[]"])
 def test_damaged_samples_are_made_again(copied: Path, damage: str) -> None:
     (copied / SAMPLES).write_text(damage)

@@ -32,6 +32,7 @@ class Workers:
             self.trained.append((number, rank, kernel))
 
 
+@pytest.mark.slow
 def test_kernels_follow_one_another_in_one_lane(tmp_path: Path) -> None:
     workers = Workers(num_workers=3)
     lanes = Lanes(tmp_path, workers.run)

@@ -63,6 +63,7 @@ def test_per_actor_without_a_seed_starts_each_kernel_from_weights_of_its_own(
     assert result.report["held_out"]["seed_minus_constellation_ci95"] is None
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_it_takes_to_make_it_again(text: Path, tmp_path: Path) -> None:  # noqa: F811
     wanted = recipe(text, mode="synchronized", seed_stage=STAGE, branch_stage=None)
     train(wanted, tmp_path, trainer=alone)

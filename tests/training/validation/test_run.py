@@ -18,6 +18,8 @@ from training.validation.run import (
     validate_run,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def constellation(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])

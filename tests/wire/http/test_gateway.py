@@ -223,6 +223,7 @@ def test_a_full_house_says_when_to_come_back(client: openai.OpenAI, door: Door) 
     assert caught.value.response.headers["retry-after"] == "1"
 
 
+@pytest.mark.slow
 def test_clients_come_back_by_themselves(client: openai.OpenAI, door: Door) -> None:
     door.router.failures += [
         Overloaded("the router", depth=9, retry_after_s=0.001),

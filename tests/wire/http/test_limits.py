@@ -254,6 +254,7 @@ def test_requests_that_do_not_wait_for_answers_are_answered_in_turn_up_to_a_limi
 # --- how long ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_reader_that_takes_nothing_is_cut_off() -> None:
     with Door(stall_s=0.2) as door:
         door.router.num_repeats = 200_000
@@ -268,6 +269,7 @@ def test_a_reader_that_takes_nothing_is_cut_off() -> None:
         assert door.guard.num_unexpected == 0
 
 
+@pytest.mark.slow
 def test_a_reader_that_takes_no_whole_answer_is_cut_off() -> None:
     """Answers of 2.7 MB: the system's own buffers take the first ones."""
     with Door(stall_s=0.2) as door:
@@ -294,6 +296,7 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
         assert door.guard.num_unexpected == 0
 
 
+@pytest.mark.slow
 def test_a_caller_that_sends_no_whole_head_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_IDLE_S", 0.2)
     with Door() as door:
