@@ -53,8 +53,6 @@ class Provenance:
     corpus_sha256: str = ""
     """sha256 (hex) of the training documents and labels, in order."""
     num_documents: int = 0
-    token_domains: tuple[str, ...] = ()
-    """Domains from whose text the tokens were learned, in order; empty when not known."""
     seed: int = 0
     """Seed of the coordinates' fit."""
     seconds_merges: float = 0.0
@@ -174,12 +172,8 @@ def read_parts(folder: Path) -> CoordizerParts:
         counts_VK=counts_VK,
         blocks={name: tuple(block) for name, block in meta["blocks"].items()},
         smoothing=float(meta["smoothing"]),
-        provenance=_provenance(meta["provenance"]),
+        provenance=Provenance(**meta["provenance"]),
     )
-
-
-def _provenance(content: dict[str, Any]) -> Provenance:
-    return Provenance(**content | {"token_domains": tuple(content.get("token_domains", ()))})
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:

@@ -60,14 +60,11 @@ class Coordinates:
     smoothing: float = 1.0
     """Probability mass reserved for unseen tokens, in tokens per distinct token of a domain, >
     0."""
-    trust_V: FloatArray | None = None
-    """Share of the evidence of each token that counts, in (0, 1]; None means all of it. Not stored
-    with a coordizer: its coordinates contain it already."""
 
     def conditional(self) -> NDArray[np.float32]:
         """Return p(z | token), shape (V, K), every row on the simplex and without zeros.
 
-            p(z|v) ~ pi_z (p(v|z) / p(v))^(0.4 trust_v)
+            p(z|v) ~ pi_z (p(v|z) / p(v))^0.4
 
         Here p(v|z) is smoothed, and p(v) is its mean over outcomes. The exponent tempers the
         ratios: a basin is the mixture that best explains a text, and with untempered ratios one
@@ -85,8 +82,7 @@ class Coordinates:
         common_V = np.where(seen_V, likelihood_VU @ weight_U, 1.0)
         joint_VK = np.tile(self.background_K, (seen_V.size, 1))
         ratio_VU = np.where(seen_V[:, None], likelihood_VU / common_V[:, None], 1.0)
-        exponent = TEMPERING if self.trust_V is None else TEMPERING * self.trust_V[:, None]
-        joint_VK[:, used_K] *= ratio_VU**exponent
+        joint_VK[:, used_K] *= ratio_VU**TEMPERING
         # Rows of unseen tokens sum to 1 already; dividing would cost them their last bit.
         joint_VK[seen_V] /= joint_VK[seen_V].sum(axis=1, keepdims=True)
         conditional_VK: NDArray[np.float32] = joint_VK.astype(np.float32)
@@ -226,7 +222,6 @@ def anchored(
     vocab_size: int,
     num_outcomes: int,
     smoothing: float,
-    trust_V: FloatArray | None = None,
 ) -> Coordinates:
     """Combine the soft counts of all domains into anchored coordinates.
 
@@ -237,7 +232,6 @@ def anchored(
         vocab_size: V.
         num_outcomes: K.
         smoothing: See `Coordinates.smoothing`.
-        trust_V: See `Coordinates.trust_V`.
     """
     counts_VK = np.zeros((vocab_size, num_outcomes))
     for name, block in blocks.items():
@@ -247,7 +241,6 @@ def anchored(
         background_K=block_background(blocks, num_outcomes),
         blocks=blocks,
         smoothing=smoothing,
-        trust_V=trust_V,
     )
 
 

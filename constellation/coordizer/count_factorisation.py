@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from constellation.coordizer.word_pieces import WordPieces
 from constellation.errors import ConfigError
 from constellation.records import FloatArray
 
@@ -30,19 +29,16 @@ document are less informative than the first occurrence."""
 _CHUNK_NONZEROS = 262_144
 
 
-def count_windows(
-    documents: Sequence[NDArray[Any]], *, vocab_size: int, pieces: WordPieces | None = None
-) -> sparse.csr_array:
+def count_windows(documents: Sequence[NDArray[Any]], *, vocab_size: int) -> sparse.csr_array:
     """Count tokens in windows of 128 tokens, damped within each document.
 
     Args:
         documents: Token ids of each document, shape (T,) each; no window crosses a document.
         vocab_size: V.
-        pieces: By which pieces of words count less; None counts every token whole.
 
     Returns:
-        Float32 counts, shape (W, V). For a token that a document contains n times, or whose pieces
-        count n together, the counts of the document's windows sum to n^0.8.
+        Float32 counts, shape (W, V). For a token that a document contains n times, the counts of
+        the document's windows sum to n^0.8.
 
     Raises:
         ConfigError: When an id is outside [0, vocab_size).
@@ -58,26 +54,17 @@ def count_windows(
             for start, ids_T in zip(first.tolist(), texts, strict=True)
         ]
     )
-    damped = np.concatenate([_damped(ids_T, pieces) for ids_T in texts])
+    damped = np.concatenate([_damped(ids_T) for ids_T in texts])
     ids = np.concatenate(texts).astype(np.int64)
     counts = sparse.coo_array((damped, (row, ids)), shape=(int(sizes.sum()), vocab_size))
     return counts.tocsr()
 
 
-def _damped(ids_T: NDArray[Any], pieces: WordPieces | None) -> NDArray[np.float32]:
+def _damped(ids_T: NDArray[Any]) -> NDArray[np.float32]:
     """Return the damped count of each occurrence: n occurrences of a token sum to n^0.8."""
     _, place_T, total_U = np.unique(ids_T, return_inverse=True, return_counts=True)
-    if pieces is None:
-        damped_T: NDArray[np.float32] = (total_U[place_T] ** (BURST_EXPONENT - 1)).astype(
-            np.float32
-        )
-        return damped_T
-    weight_T = pieces.weights(ids_T)
-    weight_U = np.bincount(place_T, weights=weight_T)
-    weighed_T: NDArray[np.float32] = (weight_T * weight_U[place_T] ** (BURST_EXPONENT - 1)).astype(
-        np.float32
-    )
-    return weighed_T
+    damped_T: NDArray[np.float32] = (total_U[place_T] ** (BURST_EXPONENT - 1)).astype(np.float32)
+    return damped_T
 
 
 def _checked(ids_T: NDArray[Any], vocab_size: int) -> NDArray[Any]:

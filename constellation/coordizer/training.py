@@ -110,7 +110,6 @@ def refit(
     provenance = replace(
         _provenance(documents, labels, seed, start_s, start_s),
         seconds_merges=coordizer.provenance.seconds_merges,
-        token_domains=coordizer.provenance.token_domains,
     )
     refitted = coordizer.with_coordinates(coordinates).with_provenance(provenance)
     return _with_statistics(refitted, documents)
@@ -129,7 +128,6 @@ def _provenance(
         corpus_bytes=sum(len(document.encode()) for document in documents),
         corpus_sha256=_corpus_sha256(documents, labels),
         num_documents=len(documents),
-        token_domains=tuple(sorted(set(labels or ()))),
         seed=seed,
     )
 

@@ -24,7 +24,6 @@ from constellation.domains.membership import by_name, children_of, documents_of,
 from constellation.domains.record import Domain
 from constellation.domains.refusal_thresholds import fit_thresholds
 from constellation.domains.site_texts import sites_of, texts_of
-from constellation.domains.soft_counts import trust_of
 from constellation.errors import ConfigError, CorpusError, IncompatibleKernels
 from constellation.geometry.bearings import bearing
 from constellation.geometry.means import hellinger_mean
@@ -113,13 +112,11 @@ def fit_coordizer(domains: Collection[Domain], tokens: Coordizer, options: FitOp
         vocab_size=tokens.vocab_size,
         num_outcomes=num_outcomes,
         smoothing=options.smoothing,
-        trust_V=_trust(roots),
     )
     provenance = Provenance(
         corpus_bytes=_num_bytes(roots, tokens),
         corpus_sha256=_corpus_sha256(roots),
         num_documents=sum(len(domain.train) for domain in roots),
-        token_domains=tokens.provenance.token_domains,
         seed=options.seed,
         seconds_merges=tokens.provenance.seconds_merges,
     )
@@ -150,7 +147,6 @@ def fit_table(
         coordizer,
         smoothing=options.smoothing,
         basins_max=options.basins_max,
-        trust_V=_trust(roots),
     )
     made = make_table(
         found.sites,
@@ -187,13 +183,8 @@ def _counts(domain: Domain, blocks: Blocks, seed: int) -> FloatArray:
     counts, vocab_size = domain.counts, domain.vocab_size
     if counts is not None and counts.seed == seed:
         return counts.of_block(blocks, domain.name, vocab_size=vocab_size)
-    windows_WV = count_windows(domain.train.tokens(), vocab_size=vocab_size, pieces=domain.pieces)
+    windows_WV = count_windows(domain.train.tokens(), vocab_size=vocab_size)
     return block_counts(windows_WV, blocks, domain.name, seed=seed)
-
-
-def _trust(roots: Sequence[Domain]) -> FloatArray | None:
-    counts = [root.counts for root in roots if root.counts is not None]
-    return trust_of(counts, vocab_size=roots[0].vocab_size)
 
 
 def _calibrated(roots: Sequence[Domain], found: SiteFit, coordizer: Coordizer) -> Calibration:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.evidence import evidence
-from constellation.coordizer.word_pieces import WordPieces
 from constellation.domains.encoded_documents import Documents, join_documents, token_dtype
 from constellation.domains.soft_counts import SoftCounts, count_domain
 from constellation.errors import ConfigError, GrowthRefused
@@ -54,9 +53,6 @@ class Domain:
     """Held-out documents for radii, temperatures and thresholds; empty for a spawned kernel."""
     counts: SoftCounts | None
     """Soft counts of `train`; None for a spawned kernel."""
-    pieces: WordPieces | None = None
-    """Rule by which pieces of words count less in `counts`, when the tokens were not learned from
-    this domain; None when they were, or when that is not known."""
     unlearned: tuple[str, ...] = ()
     """Sources whose text was removed, in the order of removal."""
     phi_gauge: float | None = None
@@ -97,9 +93,7 @@ def make_domain(
         name: Name of the kernel.
         train: Source and text of each training document, in order.
         dev: Source and text of each held-out document, in order.
-        tokens: Coordizer that encodes the documents; its coordinates are not used. When its record
-            names the domains that its tokens were learned from, and this kernel is none of them,
-            pieces of words count less.
+        tokens: Coordizer that encodes the documents; its coordinates are not used.
         seed: See `FitOptions.seed`.
         phi_gauge: See `Domain.phi_gauge`.
 
@@ -111,27 +105,15 @@ def make_domain(
     learned = encode_documents(train, tokens)
     if not len(learned):
         raise ConfigError(f"domain {name!r} has no training document; add text")
-    pieces = _pieces(name, tokens)
     return Domain(
         name=name,
         tokenizer_hash=tokens.tokenizer_hash,
         vocab_size=tokens.vocab_size,
         train=learned,
         dev=encode_documents(dev, tokens),
-        counts=count_domain(
-            learned.tokens(), name, vocab_size=tokens.vocab_size, seed=seed, pieces=pieces
-        ),
-        pieces=pieces,
+        counts=count_domain(learned.tokens(), name, vocab_size=tokens.vocab_size, seed=seed),
         phi_gauge=phi_gauge,
     )
-
-
-def _pieces(name: str, tokens: Coordizer) -> WordPieces | None:
-    """Return by what pieces of words count less, if tokens were learned from other domains."""
-    learned_from = tokens.provenance.token_domains
-    if not learned_from or name in learned_from:
-        return None
-    return WordPieces.of([tokens.token_bytes(token) for token in range(tokens.vocab_size)])
 
 
 def unlearn(domain: Domain, source: str) -> Domain:
@@ -165,11 +147,7 @@ def unlearn(domain: Domain, source: str) -> Domain:
         )
     train, dev = (_without(documents, gone) for documents in (domain.train, domain.dev))
     counts = count_domain(
-        train.tokens(),
-        name,
-        vocab_size=domain.vocab_size,
-        seed=domain.counts.seed,
-        pieces=domain.pieces,
+        train.tokens(), name, vocab_size=domain.vocab_size, seed=domain.counts.seed
     )
     return replace(
         domain, train=train, dev=dev, counts=counts, unlearned=(*domain.unlearned, *gone)

@@ -13,7 +13,6 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from constellation.coordizer.word_pieces import WordPieces
 from constellation.domains.encoded_documents import Documents, token_dtype
 from constellation.domains.record import Domain, Spawned
 from constellation.domains.soft_counts import SoftCounts
@@ -33,7 +32,6 @@ def pack_domain(domain: Domain) -> bytes:
                 "train": _pack_documents(domain.train),
                 "dev": _pack_documents(domain.dev),
                 "counts": None if domain.counts is None else _pack_counts(domain.counts),
-                **({} if domain.pieces is None else {"pieces": _pack_pieces(domain.pieces)}),
                 "unlearned": list(domain.unlearned),
                 "phi_gauge": domain.phi_gauge,
                 "spawned": None if domain.spawned is None else _pack_spawned(domain.spawned),
@@ -88,7 +86,6 @@ def _unpack(envelope: dict[str, Any], source: object) -> Domain:
         train=_unpack_documents(content["train"], ids),
         dev=_unpack_documents(content["dev"], ids),
         counts=None if counts is None else _unpack_counts(counts),
-        pieces=_unpack_pieces(content["pieces"]) if "pieces" in content else None,
         unlearned=tuple(content["unlearned"]),
         phi_gauge=content["phi_gauge"],
         spawned=None if spawned is None else _unpack_spawned(spawned),
@@ -125,7 +122,6 @@ def _pack_counts(counts: SoftCounts) -> dict[str, Any]:
         "ids": _bytes(counts.ids_U.astype(np.int64)),
         "total": _bytes(counts.total_U),
         "by_size": {str(size): _bytes(counts.by_size[size]) for size in sorted(counts.by_size)},
-        **({} if counts.whole_U is None else {"whole": _bytes(counts.whole_U)}),
     }
 
 
@@ -138,21 +134,6 @@ def _unpack_counts(content: dict[str, Any]) -> SoftCounts:
             int(size): _floats(data).reshape(-1, int(size))
             for size, data in content["by_size"].items()
         },
-        whole_U=_floats(content["whole"]) if "whole" in content else None,
-    )
-
-
-def _pack_pieces(pieces: WordPieces) -> dict[str, Any]:
-    return {
-        "begins": pieces.begins_V.astype(np.uint8).tobytes(),
-        "ends": pieces.ends_V.astype(np.uint8).tobytes(),
-    }
-
-
-def _unpack_pieces(content: dict[str, Any]) -> WordPieces:
-    return WordPieces(
-        begins_V=np.frombuffer(content["begins"], dtype=np.uint8) == 1,
-        ends_V=np.frombuffer(content["ends"], dtype=np.uint8) == 1,
     )
 
 

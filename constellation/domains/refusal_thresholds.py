@@ -19,12 +19,11 @@ from constellation.coordizer.blocks import allocate_blocks
 from constellation.coordizer.coordinates import anchored, block_counts
 from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.count_factorisation import WINDOW_TOKENS, count_windows
-from constellation.coordizer.word_pieces import WordPieces
 from constellation.domains.calibration_passages import draw_passages
 from constellation.domains.encoded_documents import Documents, IdArray
 from constellation.domains.site_texts import plain_sites
 from constellation.errors import ConfigError
-from constellation.records import FloatArray, KernelSite, Refusal
+from constellation.records import KernelSite, Refusal
 from constellation.routing.threshold_fit import Measured, fit_refusal, join, measure
 
 DOCUMENTS_WANTED = 1_600
@@ -62,10 +61,6 @@ class KernelText(Protocol):
     def dev(self) -> Documents:
         """Return the held-out documents, which no fit has used."""
 
-    @property
-    def pieces(self) -> WordPieces | None:
-        """By which pieces of words count less; None counts every token whole."""
-
 
 Refit = Callable[[Mapping[str, sparse.csr_array]], BasinEstimator]
 """Function from domain -> token counts of its windows to the estimator of basins fitted on these
@@ -81,9 +76,8 @@ class _Windows:
     """Cross-validation fold of the document that each window belongs to."""
 
     @classmethod
-    def of(cls, domain: KernelText, vocab_size: int) -> "_Windows":
-        documents = domain.train
-        counts_WV = count_windows(documents.tokens(), vocab_size=vocab_size, pieces=domain.pieces)
+    def of(cls, documents: Documents, vocab_size: int) -> "_Windows":
+        counts_WV = count_windows(documents.tokens(), vocab_size=vocab_size)
         sizes_N = -(-np.diff(documents.ends_N, prepend=0) // WINDOW_TOKENS)
         return cls(counts_WV, np.repeat(np.arange(len(documents)) % CROSS_FOLDS, sizes_N))
 
@@ -98,7 +92,6 @@ def fit_thresholds(
     *,
     smoothing: float = 1.0,
     basins_max: int = 1,
-    trust_V: FloatArray | None = None,
 ) -> Refusal:
     """Fit the thresholds of refusal for a table and its coordinates.
 
@@ -108,7 +101,6 @@ def fit_thresholds(
         coordizer: Coordizer under which the basins were computed.
         smoothing: See `FitOptions.smoothing`.
         basins_max: See `FitOptions.basins_max`.
-        trust_V: See `Coordinates.trust_V`.
     """
     parts = [
         measured(
@@ -119,9 +111,7 @@ def fit_thresholds(
         num_outcomes = coordizer.background_K.size
 
         def refit(windows: Mapping[str, sparse.csr_array]) -> BasinEstimator:
-            return _refitted(
-                windows, num_outcomes=num_outcomes, smoothing=smoothing, trust_V=trust_V
-            )
+            return _refitted(windows, num_outcomes=num_outcomes, smoothing=smoothing)
 
         parts += crossed(domains, refit, coordizer, basins_max=basins_max)
     return fit_refusal(join(parts))
@@ -148,7 +138,7 @@ def crossed(
         return []
     if num_characters(domains, tokens) > CROSS_CHARACTERS_MAX:
         return []
-    windows = {domain.name: _Windows.of(domain, tokens.vocab_size) for domain in domains}
+    windows = {domain.name: _Windows.of(domain.train, tokens.vocab_size) for domain in domains}
     counted = {domain.name: domain.train.evidence() for domain in domains}
     parts, first = [], num_held_out
     for fold in range(CROSS_FOLDS):
@@ -180,11 +170,7 @@ def num_characters(domains: Sequence[KernelText], tokens: Coordizer) -> int:
 
 
 def _refitted(
-    windows: Mapping[str, sparse.csr_array],
-    *,
-    num_outcomes: int,
-    smoothing: float,
-    trust_V: FloatArray | None,
+    windows: Mapping[str, sparse.csr_array], *, num_outcomes: int, smoothing: float
 ) -> BasinEstimator:
     blocks = allocate_blocks(sorted(windows), num_outcomes=num_outcomes)
     (vocab_size,) = {windows_WV.shape[1] for windows_WV in windows.values()}
@@ -194,7 +180,6 @@ def _refitted(
         vocab_size=vocab_size,
         num_outcomes=num_outcomes,
         smoothing=smoothing,
-        trust_V=trust_V,
     )
     return BasinEstimator(coordinates.conditional(), coordinates.background_K)
 

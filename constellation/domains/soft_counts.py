@@ -9,7 +9,7 @@ Shapes: V tokens of the vocabulary, B outcomes of a block, U distinct tokens of 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +22,12 @@ from constellation.coordizer.coordinates import (
     total_counts,
 )
 from constellation.coordizer.count_factorisation import count_windows
-from constellation.coordizer.word_pieces import WordPieces
 from constellation.errors import ConfigError
 from constellation.records import FloatArray
 
 SIZES = tuple(range(2, BLOCK_MAX + 1))
 """Sizes of blocks over which EM divides counts; a block of one outcome, or of shared outcomes,
 needs only the total counts."""
-
-TRUST_EXPONENT: Final = 2
-"""Power of the share of a token's frequency that is left, which is the token's trust. Chosen on
-development text together with `word_pieces.PIECE_EXPONENT` (docs/log.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -47,15 +42,12 @@ class SoftCounts:
     """Damped count of each token, >= 0, float64."""
     by_size: Mapping[int, FloatArray]
     """Number of outcomes of a block -> soft counts of each token in each outcome, shape (U, B)."""
-    whole_U: FloatArray | None = None
-    """Damped count of each token if pieces of words counted whole; None when they do."""
 
     def __post_init__(self) -> None:
         """Check that shapes fit and that tokens are ascending."""
         shapes = {size: soft_UB.shape for size, soft_UB in self.by_size.items()}
         wanted = {size: (len(self.ids_U), size) for size in SIZES}
-        totals = (self.total_U, self.total_U if self.whole_U is None else self.whole_U)
-        if any(each.shape != self.ids_U.shape for each in totals) or shapes != wanted:
+        if self.total_U.shape != self.ids_U.shape or shapes != wanted:
             raise ConfigError(f"soft counts of shapes {shapes}; need {wanted}")
         if (np.diff(self.ids_U.astype(np.int64)) <= 0).any():
             raise ConfigError("the tokens of soft counts must be in ascending order")
@@ -74,12 +66,7 @@ class SoftCounts:
 
 
 def count_domain(
-    documents: Sequence[NDArray[Any]],
-    domain: str,
-    *,
-    vocab_size: int,
-    seed: int,
-    pieces: WordPieces | None = None,
+    documents: Sequence[NDArray[Any]], domain: str, *, vocab_size: int, seed: int
 ) -> SoftCounts:
     """Count the tokens of a domain's documents for every size of block.
 
@@ -88,47 +75,14 @@ def count_domain(
         domain: Name of the domain.
         vocab_size: V.
         seed: Seed of EM's start.
-        pieces: Rule by which pieces of words count less, for a domain that tokens were not learned
-            from; None counts every token whole.
     """
-    windows_WV = count_windows(documents, vocab_size=vocab_size, pieces=pieces)
+    windows_WV = count_windows(documents, vocab_size=vocab_size)
     total_V = total_counts(windows_WV)
     ids_U = np.flatnonzero(total_V)
-    whole_U = None
-    if pieces is not None:
-        whole_U = total_counts(count_windows(documents, vocab_size=vocab_size))[ids_U]
     by_size = {size: soft_counts(windows_WV, domain, size=size, seed=seed) for size in SIZES}
     return SoftCounts(
         seed=seed,
         ids_U=ids_U,
         total_U=total_V[ids_U],
         by_size={size: np.ascontiguousarray(soft_VB[ids_U]) for size, soft_VB in by_size.items()},
-        whole_U=whole_U,
     )
-
-
-def trust_of(counts: Sequence[SoftCounts], *, vocab_size: int) -> FloatArray | None:
-    """Return the share of each token's evidence that counts, where words fall into pieces.
-
-        trust_v = (sum_d left_dv / sum_d whole_dv)^2
-
-    with whole_dv the frequency of the token in a domain, and left_dv what is left of it when pieces
-    of words count less; a domain that tokens were learned from leaves all of it.
-
-    Args:
-        counts: Of every domain, in the order of names.
-        vocab_size: V.
-
-    Returns:
-        Shape (V,), in (0, 1]; None when tokens were learned from every domain.
-    """
-    if all(each.whole_U is None for each in counts):
-        return None
-    left_V, whole_V = np.zeros(vocab_size), np.zeros(vocab_size)
-    for each in counts:
-        whole_U = each.total_U if each.whole_U is None else each.whole_U
-        left_V[each.ids_U] += each.total_U / whole_U.sum()
-        whole_V[each.ids_U] += whole_U / whole_U.sum()
-    share_V = np.divide(left_V, whole_V, out=np.ones(vocab_size), where=whole_V > 0)
-    trust_V: FloatArray = share_V**TRUST_EXPONENT
-    return trust_V

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Collection
-from dataclasses import replace
 from functools import cache
 
 from constellation.coordizer.coordizer import Coordizer
@@ -46,13 +45,6 @@ def coordizer() -> Coordizer:
     labels = [name for name in NAMES[:3] for _ in range(12)]
     documents = [text for name in NAMES[:3] for _, text in texts(name, 12)]
     return train_coordizer(documents, labels, vocab_size=400)
-
-
-@cache
-def wide_coordizer() -> Coordizer:
-    """Return the same tokens as if they had been learned from all five domains."""
-    provenance = replace(coordizer().provenance, token_domains=NAMES)
-    return coordizer().with_provenance(provenance)
 
 
 @cache

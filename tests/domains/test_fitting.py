@@ -13,15 +13,7 @@ from constellation.domains.fit import FitOptions, fit, fit_coordizer, fit_table
 from constellation.domains.record import Domain, make_domain
 from constellation.errors import ConfigError, CorpusError, IncompatibleKernels
 from constellation.wire.table_file import pack_table
-from tests.domains.material import (
-    NAMES,
-    bits,
-    coordizer,
-    domain,
-    fitted_bits,
-    texts,
-    wide_coordizer,
-)
+from tests.domains.material import NAMES, bits, coordizer, domain, fitted_bits, texts
 from tests.domains.reference import Text, reference_table
 from tests.support.artifacts import MODULES, documents_of
 
@@ -40,11 +32,7 @@ def test_coordizer_and_table_are_to_the_bit_those_of_a_training(num_domains: int
     names = NAMES[:num_domains]
     train, dev = labelled(names, 12, 0), labelled(names, 4, 1)
     trained = refit(coordizer(), [each.text for each in train], [each.domain for each in train])
-    records = [
-        make_domain(name, texts(name, 12), texts(name, 4, seed=1), wide_coordizer())
-        for name in names
-    ]
-    fitted = fit(records, wide_coordizer())
+    fitted = fit([domain(name) for name in names], coordizer())
     assert fitted.coordizer.hash == trained.hash
     assert np.array_equal(fitted.coordizer.parts.counts_VK, trained.parts.counts_VK)
     assert pack_table(fitted.table) == pack_table(reference_table(train, dev, trained))
