@@ -33,9 +33,9 @@ from actors.registry.process import HEARTBEAT_S
 from actors.registry.table_broadcast import BEAT_S, TableBroadcast
 from actors.registry_messages import HealthChange, Held, Snapshot
 from actors.router.host import RouterHost
-from actors.spec import Announcement, RouterOptions
+from actors.spec import RouterOptions
 from benchmarks.decision import random_table
-from constellation.records import FloatArray, KernelHealth, Table, TokenArray, TokenInfluence
+from constellation.records import FloatArray, KernelHealth, Table
 from constellation.wire.constellation_service import RouterHealth
 
 
@@ -47,18 +47,6 @@ class NoTexts:
 
     def of_table(self, table: Table) -> "NoTexts":
         return self
-
-    def encode(self, text: str) -> TokenArray:
-        raise NotImplementedError
-
-    def basin(self, ids: TokenArray) -> FloatArray:
-        raise NotImplementedError
-
-    def decode(self, ids: TokenArray) -> bytes:
-        raise NotImplementedError
-
-    def influences(self, ids: TokenArray, top: int = 5) -> tuple[TokenInfluence, ...]:
-        raise NotImplementedError
 
 
 class Router:
@@ -86,15 +74,6 @@ class Router:
         if isinstance(received, Snapshot):
             return await self.host.update(received)
         return self.host.update_health(received)
-
-    async def prepare(self, table: Table) -> None:
-        raise NotImplementedError
-
-    async def drain(self, grace_s: float) -> None:
-        raise NotImplementedError
-
-    async def where(self) -> Announcement:
-        raise NotImplementedError
 
 
 @dataclass

@@ -115,20 +115,7 @@ class Windows:
     def batch(
         self, step: int, batch_size: int, *, rank: int = 0, world: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """Return one worker's part of the batch of a step.
-
-        The parts of all workers together are the batch that one worker alone would get.
-
-        Args:
-            step: From 0.
-            batch_size: Sequences B over all workers.
-            rank: This worker, in [0, world).
-            world: Number of workers.
-
-        Returns:
-            Inputs and targets (the inputs one position later), int64, shape (B', T) with B'
-            about B / world.
-        """
+        """Return one worker's part of the batch of a step, as `Batches.batch` says."""
         rows = range(step * batch_size + rank, (step + 1) * batch_size, world)
         starts = [self._start(row) for row in rows]
         offsets_BT = np.asarray(starts, dtype=np.int64)[:, None] + np.arange(self.context + 1)

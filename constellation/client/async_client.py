@@ -6,6 +6,7 @@ what differs.
 
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -43,12 +44,12 @@ from constellation.wire.channel import open_async_channel
 ResultT = TypeVar("ResultT")
 
 
-class AsyncClosing(NotCopied):
+class AsyncClosing(NotCopied, ABC):
     """Base of what is closed at the end of `async with`."""
 
+    @abstractmethod
     async def close(self) -> None:
         """Stop what is running."""
-        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ Generated from `async_client.py` by `make clients`: edit that file.
 
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -42,12 +43,12 @@ from constellation.wire.channel import open_channel
 ResultT = TypeVar("ResultT")
 
 
-class Closing(NotCopied):
+class Closing(NotCopied, ABC):
     """Base of what is closed at the end of `with`."""
 
+    @abstractmethod
     def close(self) -> None:
         """Stop what is running."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

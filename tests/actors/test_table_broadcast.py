@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError
 from actors.registry.table_broadcast import BEAT_S, TableBroadcast
 from actors.registry_messages import HealthChange, Held, Snapshot
 from actors.router.host import RouterHost
-from actors.spec import Announcement, RouterOptions
+from actors.spec import RouterOptions
 from constellation.errors import ArtifactError
 from constellation.geometry import bearing
 from constellation.records import KernelHealth, KernelSite, Rule, Table
@@ -56,9 +56,6 @@ class Router:
     async def prepare(self, table: Table) -> None: ...
 
     async def drain(self, grace_s: float) -> None: ...
-
-    async def where(self) -> Announcement:
-        raise NotImplementedError
 
 
 class Registry:
