@@ -42,7 +42,7 @@ GOES_TO = {
 }
 """Text of an example -> the domain where an outsider expects it."""
 
-ELSEWHERE = {"What is a comet?"}
+ELSEWHERE = {"What is a comet?", "abc>"}
 """Examples for kernels that the starter does not have."""
 
 EXAMPLE = re.compile(
