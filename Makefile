@@ -15,12 +15,15 @@ done; wait $$pid
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run down test test-fast check lint types imports proto proto-fresh clients clients-fresh bench wheel clean
+.PHONY: help setup system-packages run down test test-fast check lint types imports proto proto-fresh clients clients-fresh bench wheel clean
 
 help:  ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
 setup: .venv/.dev  ## Make .venv with everything for development
+
+system-packages:  ## Install Debian's Chromium and Prometheus, which tests of watching start
+	@tools/system_packages.sh
 
 run: .venv/.run  ## Train eight small kernels if need be, start them, ask them three questions
 	@echo "eight small kernels: what is not trained is trained, then they are started and asked"
