@@ -32,8 +32,8 @@ run: .venv/.run  ## Train eight small kernels if need be, start them, ask them t
 down: .venv/.run  ## Stop what `make run` left running
 	@$(BIN)/constellation down
 
-test: .venv/.dev  ## Run all tests: first those without Ray, then those with
-	$(BIN)/python -m pytest -m "not ray and not gpu" --durations=5
+test: .venv/.dev  ## Run all tests: first those without Ray, two files at a time, then those with
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not gpu" --durations=5
 	$(BIN)/python -m pytest -m "ray and not gpu" --durations=5
 
 test-fast: .venv/.dev  ## Run the tests that start no Ray and train nothing, on two cores (about a minute)

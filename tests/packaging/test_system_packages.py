@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from constellation.settings import child_environment
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tools" / "system_packages.sh"
 COMMANDS = ("bash", "chmod", "env", "id", "paste", "rm", "sort", "sudo", "tee", "timeout", "true")
@@ -40,9 +42,14 @@ class Machine:
     def run(self) -> subprocess.CompletedProcess[str]:
         """Run the script with the programs of this machine."""
         bash = shutil.which("bash") or "bash"
-        given = {**os.environ, "PATH": str(self.folder), "POLICY_RC_D": str(self.policy)}
+        changed = {"PATH": str(self.folder), "POLICY_RC_D": str(self.policy)}
         return subprocess.run(
-            [bash, SCRIPT], env=given, text=True, capture_output=True, timeout=60, check=False
+            [bash, SCRIPT],
+            env=child_environment(changed),
+            text=True,
+            capture_output=True,
+            timeout=60,
+            check=False,
         )
 
     def asked(self) -> list[str]:

@@ -19,7 +19,7 @@ from tests.support.candidates import invented_text, make_candidate
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ONE_BY_ONE = 4
+ONE_BY_ONE = 2
 """Kernels that join each by a change of its own."""
 
 
