@@ -146,10 +146,10 @@ def mean_ratio(ratios: Sequence[float]) -> tuple[float, tuple[float, float]]:
 def report(pairs: Sequence[dict[bool, Period]], counting: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of all pairs."""
     calls = {on: [pair[on].calls_per_s for pair in pairs] for on in (False, True)}
-    ratio, (low, high) = log_ratio(
+    ratio, (low, high) = mean_ratio(
         [pair[True].calls_per_s / pair[False].calls_per_s for pair in pairs]
     )
-    processor, edges = log_ratio(
+    processor, edges = mean_ratio(
         [pair[True].processor_s / pair[False].processor_s for pair in pairs]
     )
     return {
