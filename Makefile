@@ -15,7 +15,7 @@ done; wait $$pid
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system-packages run down test test-fast check lint types imports proto proto-fresh clients clients-fresh bench wheel clean
+.PHONY: help setup system-packages run down test test-fast check lint types imports proto proto-fresh clients clients-fresh boards boards-fresh bench wheel clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -39,7 +39,7 @@ test: .venv/.dev  ## Run all tests: first those without Ray, two files at a time
 test-fast: .venv/.dev  ## Run the tests that start no Ray and train nothing, on two cores (about a minute)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not gpu and not slow"
 
-check: lint types imports proto-fresh clients-fresh  ## Lint, types, layers, generated code
+check: lint types imports proto-fresh clients-fresh boards-fresh  ## Lint, types, layers, generated code
 
 lint: .venv/.dev
 	$(BIN)/ruff check
@@ -66,6 +66,12 @@ clients: .venv/.dev  ## Generate the synchronous clients from the asynchronous o
 
 clients-fresh: .venv/.dev
 	@$(BIN)/python tools/sync_clients.py --check
+
+boards: .venv/.dev  ## Generate the Grafana dashboards in cluster/grafana
+	$(BIN)/python -m tools.grafana_boards
+
+boards-fresh: .venv/.dev
+	@$(BIN)/python -m tools.grafana_boards --check
 
 bench: .venv/.dev  ## List the benchmarks; run one with: .venv/bin/python -m benchmarks.NAME --json
 	@for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "$(BIN)/python -m benchmarks.$$name --help"; done
