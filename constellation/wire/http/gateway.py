@@ -55,9 +55,7 @@ class Gateway:
         self._guard = guard
         self._created_s = int(time.time())
         self._page = read_page()
-        self.events = StatusEvents(
-            lambda: status_document(host.state()), streams_max=streams_max
-        )
+        self.events = StatusEvents(lambda: status_document(host.state()), streams_max=streams_max)
         """The stream of the status, and how many listen."""
 
     @property
