@@ -18,15 +18,13 @@ pytestmark = [pytest.mark.ray, needs_prometheus]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 WITH_A_CAUSE = {
-    "constellation_handoffs_total",
     "constellation_spans_total",
     "constellation_kernel_phi_ratio",
     "constellation_write_failures_total",
     "constellation_read_failures_total",
     "constellation_background_failures_total",
 }
-"""Metrics without data where no answer is handed over, nothing is traced or gauged, and all is
-well."""
+"""Metrics without data where nothing is traced, phi_gauge was not measured, and all is well."""
 SUFFIXES = {"histogram": "_bucket", "summary": "_count"}
 STATUS = {
     "updated": "2026-01-02T03:04:05+00:00",
