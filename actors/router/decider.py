@@ -146,6 +146,11 @@ class Decider:
         chosen = (choice.distance for choice in route.choices if choice.kernel == route.kernel)
         self._metrics.distance.observe(next(chosen, math.nan))
         self._metrics.margin.observe(route.margin)
+        self._observe_beyond_own(route)
+
+    def _observe_beyond_own(self, route: Route) -> None:
+        if route.beyond_own is not None and route.reason != "pinned":
+            self._metrics.beyond_own.observe(route.beyond_own)
 
     def recent_queries(self, kernel: str) -> FloatArray:
         """Return the basins of a kernel's latest queries, shape (N, K)."""
@@ -159,6 +164,7 @@ class Decider:
     def _count_out_of_domain(self, route: Route, options: RoutingOptions) -> None:
         self._metrics.out_of_domain.inc()
         if options.refuses:
+            self._observe_beyond_own(route)
             raise OutOfDomain(
                 {choice.kernel: choice.distance for choice in route.choices},
                 {choice.kernel: choice.radius for choice in route.choices},
