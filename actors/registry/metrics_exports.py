@@ -22,15 +22,15 @@ class Exports:
         self._endpoint, _ = serve_metrics(self._metrics.registry, spec.host)
         self._counted: dict[tuple[Counter, str], int] = {}  # restarts already in a metric
 
-    def describe(self, table: Table, since_s: float | None) -> None:
+    def describe(self, table: Table, since_s: float) -> None:
         """Set the metrics of a release: its number, spread of the basins, gauges of each kernel.
 
         Args:
             table: The table of the release.
-            since_s: When the release became the current one, unix seconds; None if unknown.
+            since_s: When the release was switched to, unix seconds.
         """
         self._metrics.release.set(table.release)
-        self._metrics.release_since.set(nan if since_s is None else since_s)
+        self._metrics.release_since.set(since_s)
         basin_NK = np.stack([site.basin_K for site in table.sites])
         distance_NN = pairwise_distances(basin_NK, basin_NK)
         pairs = len(basin_NK) * (len(basin_NK) - 1)

@@ -35,11 +35,6 @@ def current_number(spec: DeploymentSpec) -> int | None:
         return None
 
 
-def current_since(spec: DeploymentSpec, served: int) -> float | None:
-    """Return since when a release is the current one, unix seconds; None if it is not."""
-    return ReleaseStore(spec.artifacts).current_since() if current_number(spec) == served else None
-
-
 def served_release(spec: DeploymentSpec) -> Release:
     """Return the release that processes serve which an earlier registry has started.
 

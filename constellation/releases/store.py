@@ -115,13 +115,6 @@ class ReleaseStore:
             )
         return int(text)
 
-    def current_since(self) -> float | None:
-        """Return when the latest switch was, unix seconds; None if no release is current."""
-        try:
-            return self._pointer.stat().st_mtime
-        except OSError:
-            return None
-
     def read_current(self) -> Release:
         """Read the current release from its manifest.
 

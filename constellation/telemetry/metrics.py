@@ -223,7 +223,7 @@ class RegistryMetrics(ProcessMetrics):
         )
         self.release = self._gauge("release_number", "Number of the release that is served.")
         self.release_since = self._gauge(
-            "release_since_seconds", "Unix time of the switch to the release; NaN if unknown."
+            "release_since_seconds", "Unix time of the switch to the release."
         )
         self.changes = self._counter(
             "changes_total",

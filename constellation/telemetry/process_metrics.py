@@ -29,6 +29,13 @@ WRITE_FAILURES = Counter(
 )
 """One counter per process, shared by all catalogues, because files are written by code without
 access to a catalogue."""
+READ_FAILURES = Counter(
+    PREFIX + "read_failures_total",
+    "Files that could not be read for status, page and metrics, by file.",
+    ["file"],
+    registry=None,
+)
+"""One counter per process, as for writes."""
 BACKGROUND_FAILURES = Counter(
     PREFIX + "background_failures_total",
     "Background tasks that ended with an error, by task; each is a mistake of the program.",
@@ -56,6 +63,7 @@ class ProcessMetrics:
         )
         self.build.labels(version("constellation-runtime")).set(1)
         self.write_failures = _shared(WRITE_FAILURES, registry)
+        self.read_failures = _shared(READ_FAILURES, registry)
         self.background_failures = _shared(BACKGROUND_FAILURES, registry)
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:

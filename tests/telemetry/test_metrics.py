@@ -22,6 +22,7 @@ from constellation.telemetry.process_metrics import serve_metrics
 PROCESS = {
     "constellation_build_info": ("gauge", ("version",)),
     "constellation_write_failures": ("counter", ("file",)),
+    "constellation_read_failures": ("counter", ("file",)),
     "constellation_background_failures": ("counter", ("task",)),
 }
 ROUTER = PROCESS | {
