@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import yaml
 
 from cluster import launcher_process
@@ -36,8 +37,9 @@ PROMETHEUS_FOLDER: Final = Path(__file__).parents[2] / "cluster" / "prometheus"
 RULES: Final = tuple(PROMETHEUS_FOLDER / name for name in ("recording.yml", "alerts.yml"))
 WINDOW: Final = "10s"
 """Replaces `$__rate_interval`: ten scrapes of the Prometheus of the tests."""
-OUT_OF_DOMAIN: Final = "Knead the dough, add yeast, and bake the bread until its crust is golden."
-_THREADS: Final = 4
+FAR_K: Final = np.full(64, 1e-9)
+"""A basin that is far from every kernel's: nearly all of its weight is on one outcome."""
+FAR_K[63] = 1 - FAR_K[:63].sum()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,19 +83,21 @@ class VariedLoad:
     Args:
         endpoint: host:port of a router.
         prompts: Kernel -> a text of its domain.
+        num_threads: Requests under way at one time.
 
     Attributes:
         outcomes: Number of requests by outcome: "ok" or the class of the error.
     """
 
-    def __init__(self, endpoint: str, prompts: Mapping[str, str]) -> None:
+    def __init__(self, endpoint: str, prompts: Mapping[str, str], *, num_threads: int = 4) -> None:
         self.outcomes: Counter[str] = Counter()
         self._endpoint = endpoint
         self._prompts = list(prompts.items())
+        self._num_threads = num_threads
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._ask_until_stopped, args=(first,))
-            for first in range(_THREADS)
+            for first in range(num_threads)
         ]
 
     def __enter__(self) -> "VariedLoad":
@@ -108,7 +112,7 @@ class VariedLoad:
 
     def _ask_until_stopped(self, first: int) -> None:
         with Client(self._endpoint) as stars:
-            for number in itertools.count(first, _THREADS):
+            for number in itertools.count(first, self._num_threads):
                 if self._stop.is_set():
                     return
                 try:
@@ -120,6 +124,7 @@ class VariedLoad:
     def _ask(self, stars: Client, number: int) -> None:
         # Not all kernels are asked equally often, as in life.
         kernel, text = self._prompts[min(number % 7, number % 5) % len(self._prompts)]
+        long = text * 8  # a short text says too little to be out of domain
         ways: tuple[tuple[str, AskOptions], ...] = (
             (text, {}),
             (text, {"mode": Mode.NEAREST, "handoff": True}),
@@ -127,10 +132,10 @@ class VariedLoad:
             (text, {"mode": Mode.MIXTURE}),
             (text, {"mode": Mode.POSTERIOR}),
             (text, {"kernel": kernel}),
-            (OUT_OF_DOMAIN, {}),
-            (OUT_OF_DOMAIN, {"refuse_out_of_domain": True}),
+            (long, {"basin": FAR_K}),
+            (long, {"basin": FAR_K, "refuse": 0.5}),
         )
-        text, options = ways[number // _THREADS % len(ways)]
+        text, options = ways[number // self._num_threads % len(ways)]
         if number % 2:
             stars.ask(text, tokens_max=8, seed=number, **options)
         else:
@@ -174,6 +179,13 @@ def progress_events(log: Path) -> list[KernelProgress]:
         for row in rows
         if row["event"] == KernelProgress.__name__
     ]
+
+
+def texts_of_domains(artifacts: Path) -> dict[str, str]:
+    """Return kernel -> the beginning of a held-out document of its domain."""
+    rows = (artifacts / "corpus" / "dev.jsonl").read_text(encoding="utf-8").splitlines()
+    documents = [json.loads(row) for row in rows]
+    return {each["domain"]: each["text"][:300] for each in reversed(documents)}
 
 
 def without_data(

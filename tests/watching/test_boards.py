@@ -18,6 +18,7 @@ from tools.grafana_boards.board_queries import (
     plain_promql,
     read_boards,
 )
+from tools.grafana_boards.document import DOCUMENT, PICTURE, pictures_of
 
 ROOT = Path(__file__).parents[2]
 PROVISIONING = FOLDER.parent / "provisioning"
@@ -169,3 +170,20 @@ def test_colours_rise_with_the_values(panel: dict[str, Any]) -> None:
     values = [step["value"] for step in steps]
     assert all(value is None for value in values[:1])
     assert all(low < high for low, high in pairwise(values[1:]))
+
+
+def test_the_ten_questions_have_a_panel_and_a_small_picture_each() -> None:
+    pictures = pictures_of(DOCUMENT)
+    assert (
+        len(pictures) == len(re.findall(r"^### \d+\. ", DOCUMENT.read_text(), re.MULTILINE)) == 10
+    )
+    for picture in pictures:
+        titles = [panel["title"] for panel in BOARD_FILES[picture.board]["panels"]]
+        assert picture.panel in titles
+        assert picture.path.read_bytes().startswith(b"\x89PNG")
+        assert picture.path.stat().st_size <= 40_000
+
+
+def test_a_picture_that_the_page_names_is_found() -> None:
+    text = "In dashboard “a b”, panel “c\nd”. Words.\n\n![e](f/g.png)\n"
+    assert PICTURE.findall(text) == [("a b", "c\nd", "f/g.png")]

@@ -148,6 +148,14 @@ _ITSELF: Final = (
         steps=[(0.5, "orange")],
     ),
     lines(
+        "Release over time",
+        "Number of the release that all processes serve. No direction is good or bad; vertical "
+        "lines say when a release began to serve.",
+        {"release": "max(constellation_release_number)"},
+        unit="short",
+        size=(8, 7),
+    ),
+    lines(
         "Changes of what is served",
         "Changes within the last five minutes, by kind and outcome. No direction is good or bad; "
         "outcomes other than `ok` are bad.",
@@ -157,14 +165,14 @@ _ITSELF: Final = (
             )
         },
         unit="short",
-        size=(12, 7),
+        size=(8, 7),
     ),
     lines(
         "Event streams",
         "Status pages that are open, per router. No direction is good or bad.",
         {"{{member}}": "constellation_event_streams"},
         unit="short",
-        size=(12, 7),
+        size=(8, 7),
     ),
 )
 

@@ -76,7 +76,7 @@ _LEARNING: Final = (
     ),
     lines(
         "Steps done",
-        "Number of steps that the training of each kernel has done. The line should rise steadily; "
+        "Number of steps that the training of each kernel has done. A steady rise is good; "
         "a flat line before the last step is a training that stands still.",
         {"{{kernel}}": _STEP},
         unit="short",
