@@ -18,11 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from cluster.bootstrap import prepare_environment
-
-prepare_environment()  # before anything imports Ray
-
-from constellation.settings import Settings  # noqa: E402
-from tests.watching.operated import (  # noqa: E402
+from constellation.settings import Settings
+from tests.watching.operated import (
     Operated,
     VariedLoad,
     change_what_is_served,
@@ -33,7 +30,7 @@ from tests.watching.operated import (  # noqa: E402
     texts_of_domains,
     without_data,
 )
-from tools.grafana_boards.board_queries import BoardQuery, board_queries, read_boards  # noqa: E402
+from tools.grafana_boards.board_queries import BoardQuery, board_queries, read_boards
 
 _SPAN_S: Final = 120
 
@@ -53,6 +50,7 @@ def main() -> None:
     parser.add_argument("--artifacts", type=Path, required=True)
     parser.add_argument("--run-dir", type=Path, required=True)
     options = parser.parse_args()
+    prepare_environment()
     with tempfile.TemporaryDirectory() as folder:
         artifacts = Path(folder) / "artifacts"
         shutil.copytree(options.artifacts, artifacts)

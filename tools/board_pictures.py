@@ -19,11 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.bootstrap import prepare_environment
-
-prepare_environment()
-
-from constellation.settings import Settings  # noqa: E402
-from tests.watching.operated import (  # noqa: E402
+from constellation.settings import Settings
+from tests.watching.operated import (
     WINDOW,
     Operated,
     VariedLoad,
@@ -34,14 +31,14 @@ from tests.watching.operated import (  # noqa: E402
     progress_events,
     texts_of_domains,
 )
-from tools.grafana_boards.board_queries import (  # noqa: E402
+from tools.grafana_boards.board_queries import (
     BoardQuery,
     board_queries,
     plain_promql,
     read_boards,
 )
-from tools.grafana_boards.document import DOCUMENT, pictures_of  # noqa: E402
-from tools.grafana_boards.drawing import Labelled, draw_panel, legend_of  # noqa: E402
+from tools.grafana_boards.document import DOCUMENT, pictures_of
+from tools.grafana_boards.drawing import Labelled, draw_panel, legend_of
 
 _PHASE_S: Final = 30.0
 
@@ -135,6 +132,7 @@ def main() -> None:
     parser.add_argument("--artifacts", type=Path, required=True)
     parser.add_argument("--run-dir", type=Path, required=True)
     options = parser.parse_args()
+    prepare_environment()
     with tempfile.TemporaryDirectory() as folder:
         artifacts = Path(folder) / "artifacts"
         shutil.copytree(options.artifacts, artifacts)
