@@ -53,7 +53,7 @@ _LEARNING: Final = (
         "Bits that each kernel needs for one byte of text that the kernel did not learn from. Low "
         "is good. A line that rises while the line of the training text falls learns by heart.",
         {
-            "{{kernel}}": "max by (kernel) (constellation_training_bits_per_byte"
+            "{{kernel}}": "max by (kernel) (constellation_training_bit_per_byte"
             f'{{{KERNEL}, text="held_out"}})'
         },
         unit="suffix: bits/byte",
@@ -63,7 +63,7 @@ _LEARNING: Final = (
         "Bits that each kernel needs for one byte of the text of the latest steps. Low is good; "
         "the line should fall. A jump upwards is a training that went astray.",
         {
-            "{{kernel}}": "max by (kernel) (constellation_training_bits_per_byte"
+            "{{kernel}}": "max by (kernel) (constellation_training_bit_per_byte"
             f'{{{KERNEL}, text="train"}})'
         },
         unit="suffix: bits/byte",
