@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,14 +101,22 @@ def series_of(it: Operated, queries: Sequence[BoardQuery], span_s: int) -> list[
 
 def marks_of(it: Operated, span_s: int) -> list[tuple[str, float]]:
     """Return the releases and restarts of the latest `span_s` seconds: (text, unix seconds)."""
-    marks = []
-    for series in it.prometheus.query_range(
+    releases = it.prometheus.query_range(
         'count_values("release", constellation_release_number) * on () group_left ()'
         " max(constellation_release_since_seconds)",
         seconds=span_s,
-    ):
-        marks.append((f"release {series.labels['release']}", series.values[-1][1]))
-    return marks
+    )
+    starts = it.prometheus.query_range(
+        'max by (member) (process_start_time_seconds{member!=""})', seconds=span_s
+    )
+    marks = {(f"release {one.labels['release']}", one.values[-1][1]) for one in releases}
+    for one in starts:
+        marks |= {
+            (f"{one.labels['member']} restarts", new)
+            for (_, old), (_, new) in pairwise(one.values)
+            if new > old
+        }
+    return sorted(marks, key=lambda mark: mark[1])
 
 
 def draw_all(it: Operated, span_s: int) -> dict[str, int]:

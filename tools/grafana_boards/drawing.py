@@ -32,7 +32,7 @@ def draw_panel(
     """Draw the result of a panel's queries into a PNG file.
 
     Args:
-        panel: A panel of a dashboard's JSON: `timeseries`, `bargauge` or `statetimeline`.
+        panel: A panel of a dashboard's JSON: `timeseries`, `bargauge` or `state-timeline`.
         series: Results; of a bar only the latest value counts.
         marks: Events: (text, unix seconds); drawn as vertical lines, not in bars.
         path: The file to write.
@@ -43,7 +43,7 @@ def draw_panel(
     mpl.rcParams.update({"font.size": 8, "font.family": "DejaVu Sans"})
     figure = Figure(figsize=(7, 2.6), layout="constrained")
     axes = figure.add_subplot()
-    draw = {"timeseries": _lines, "bargauge": _bars, "statetimeline": _bands}.get(panel["type"])
+    draw = {"timeseries": _lines, "bargauge": _bars, "state-timeline": _bands}.get(panel["type"])
     if draw is None:
         raise ValueError(f"panel {panel['title']!r} is a {panel['type']}, which is not drawn")
     draw(axes, panel, series)

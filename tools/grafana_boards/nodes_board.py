@@ -141,8 +141,8 @@ _ITSELF: Final = (
     ),
     figure(
         "Changes that failed",
-        "Changes of what is served, such as `add` or `reload`, that did not succeed within the "
-        "last hour. 0 is good; the old release stayed in service.",
+        "Changes of what is served, such as `add` or `reload`, that did not succeed since the "
+        "registry started. 0 is good; the old release stayed in service.",
         since_start("constellation_changes_total", 'outcome!="ok"'),
         unit="short",
         steps=[(0.5, "orange")],

@@ -51,7 +51,8 @@ _LEARNING: Final = (
     lines(
         "Bits per byte, held-out text",
         "Bits that each kernel needs for one byte of text that the kernel did not learn from. Low "
-        "is good. A line that rises while the line of the training text falls learns by heart.",
+        "is good. A line that rises while the line of the training text falls belongs to a kernel "
+        "that memorises.",
         {
             "{{kernel}}": "max by (kernel) (constellation_training_bit_per_byte"
             f'{{{KERNEL}, text="held_out"}})'
