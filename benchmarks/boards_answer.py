@@ -63,12 +63,12 @@ def _report(it: Operated, trained: Path) -> None:
     """Drive the constellation, ask every query, and print how many returned data."""
     boards = read_boards()
     prompts = texts_of_domains(trained)
-    first, second, *_ = sorted(prompts)
     prometheus = it.prometheus
     prometheus.wait_until(lambda: prometheus.query("constellation_kernel_up == 1"))
     with VariedLoad(it.state.endpoint, prompts) as load:
-        kill_kernel(it.state.endpoint, first)
-        change_what_is_served(it.state.endpoint, second)
+        kill_kernel(it.state.endpoint, min(prompts))
+        threading.Event().wait(10)
+        change_what_is_served(it.state.endpoint)
         log_training(it.settings.artifacts, progress_events(trained / "metrics.jsonl")[-100:])
         threading.Event().wait(30)
         queries = [*board_queries(boards), *queries_of_rules(it)]

@@ -46,7 +46,7 @@ _PHASE_S: Final = 30.0
 
 def run_eventful_minutes(it: Operated, prompts: Mapping[str, str], training: Path) -> None:
     """Drive the constellation through events that an operator asks about, one after the other."""
-    pause, kernels = threading.Event(), sorted(prompts)
+    pause, kernels = threading.Event(), list(prompts)
     endpoint = it.state.endpoint
     with VariedLoad(endpoint, prompts), _replayed(it.settings.artifacts, training):
         pause.wait(_PHASE_S)
@@ -54,8 +54,8 @@ def run_eventful_minutes(it: Operated, prompts: Mapping[str, str], training: Pat
         pause.wait(_PHASE_S / 2)
         kill_kernel(endpoint, kernels[1])
         pause.wait(_PHASE_S / 2)
-        change_what_is_served(endpoint, kernels[2])
-        overload = {kernels[4]: prompts[kernels[4]]}
+        change_what_is_served(endpoint)
+        overload = {kernels[2]: prompts[kernels[2]]}
         with VariedLoad(endpoint, overload, num_threads=12):
             pause.wait(_PHASE_S)
         pause.wait(_PHASE_S)

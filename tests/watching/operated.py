@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import os
+import random
 import signal
 import threading
 from collections import Counter
@@ -122,8 +123,9 @@ class VariedLoad:
                     self.outcomes[type(error).__name__] += 1
 
     def _ask(self, stars: Client, number: int) -> None:
-        # Not all kernels are asked equally often, as in life.
-        kernel, text = self._prompts[min(number % 7, number % 5) % len(self._prompts)]
+        chance = random.Random(number)
+        weights = range(1, len(self._prompts) + 1)  # not all kernels are asked equally often
+        ((kernel, text),) = chance.choices(self._prompts, weights)
         long = text * 8  # a short text says too little to be out of domain
         ways: tuple[tuple[str, AskOptions], ...] = (
             (text, {}),
@@ -135,8 +137,8 @@ class VariedLoad:
             (long, {"basin": FAR_K}),
             (long, {"basin": FAR_K, "refuse": 0.5}),
         )
-        text, options = ways[number // self._num_threads % len(ways)]
-        if number % 2:
+        text, options = chance.choice(ways)
+        if chance.random() < 0.5:
             stars.ask(text, tokens_max=8, seed=number, **options)
         else:
             for _ in stars.stream(text, tokens_max=24, seed=number, **options):
@@ -157,9 +159,10 @@ def process_of(stars: Client, kernel: str) -> int:
     return next((each.pid for each in found), 0)
 
 
-def change_what_is_served(endpoint: str, parent: str) -> None:
-    """Add a copy of a kernel, and remove the copy: two releases."""
+def change_what_is_served(endpoint: str) -> None:
+    """Add a copy of the kernel with the most queries, and remove the copy: two releases."""
     with Client(endpoint) as stars:
+        parent = max(stars.status().kernels, key=lambda kernel: kernel.num_routed).name
         stars.spawn(parent, f"{parent}-two")
         stars.retire(f"{parent}-two")
 
