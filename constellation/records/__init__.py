@@ -37,6 +37,11 @@ from constellation.records.changes import (
     Spawn,
     Unlearn,
 )
+from constellation.records.durations import (
+    Durations,
+    Quantiles,
+    bin_of,
+)
 from constellation.records.kernels import (
     KernelDescription,
     KernelHealth,
@@ -56,6 +61,14 @@ from constellation.records.nodes import (
     Location,
     Node,
 )
+from constellation.records.overview import (
+    RELEASES_LISTED,
+    KernelTraining,
+    NodeState,
+    Overview,
+    ReleaseSummary,
+    TrainingStatus,
+)
 from constellation.records.refusal import (
     SHARE_DEFAULT,
     LengthRefusal,
@@ -70,6 +83,12 @@ from constellation.records.routing import (
     Rule,
     TokenInfluence,
 )
+from constellation.records.traffic import (
+    WINDOW_S,
+    RecentRoute,
+    SecondCount,
+    Traffic,
+)
 
 __all__ = [
     "COORDIZER_TOKENS",
@@ -77,9 +96,11 @@ __all__ = [
     "EVERYTHING",
     "FOREIGN_NETWORK",
     "OWN_VOCABULARY",
+    "RELEASES_LISTED",
     "SHARE_DEFAULT",
     "STOPS_MAX",
     "TOKENS_MAX",
+    "WINDOW_S",
     "Add",
     "Alternative",
     "Capabilities",
@@ -87,6 +108,7 @@ __all__ = [
     "Changed",
     "Choice",
     "Device",
+    "Durations",
     "Finish",
     "FinishReason",
     "FloatArray",
@@ -94,6 +116,7 @@ __all__ = [
     "KernelHealth",
     "KernelNeed",
     "KernelSite",
+    "KernelTraining",
     "LengthRefusal",
     "LiveCollectivePhi",
     "Location",
@@ -101,8 +124,13 @@ __all__ = [
     "Message",
     "Mode",
     "Node",
+    "NodeState",
+    "Overview",
     "Piece",
+    "Quantiles",
+    "RecentRoute",
     "Refusal",
+    "ReleaseSummary",
     "Reload",
     "Retire",
     "RollBack",
@@ -111,6 +139,7 @@ __all__ = [
     "Rule",
     "Sampling",
     "Score",
+    "SecondCount",
     "Segment",
     "Share",
     "Spawn",
@@ -119,6 +148,9 @@ __all__ = [
     "TokenArray",
     "TokenInfluence",
     "TokenLogprob",
+    "Traffic",
+    "TrainingStatus",
     "Unlearn",
+    "bin_of",
     "transcript",
 ]
