@@ -5,6 +5,7 @@ import http.client
 import json
 import ssl
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -78,6 +79,11 @@ class Door:
     def stop(self) -> None:
         """Stop the server."""
         self.run(self.door.stop(grace_s=1))
+
+    def start_again(self) -> None:
+        """Start a new server on the same port."""
+        self._bind = replace(self._bind, port=self.address[1])
+        self.run(self._start())
 
     async def _start(self) -> None:
         self.guard = Guard(lambda reason: self.router.rejected.update([reason]), log=self._log)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ class Listener:
         self.ended = False
         self.hold = asyncio.Event()
         self.hold.set()
+        self.came = asyncio.Event()
 
     async def send(self, message: Any) -> None:
         await self.hold.wait()
@@ -34,13 +36,15 @@ class Listener:
         for line in message["body"].decode().split("\n\n"):
             if line:
                 self.events.append(json.loads(line.removeprefix("data: ")))
+                self.came.set()
         self.ended = not message["more_body"]
 
     async def has(self, count: int) -> None:
         """Wait until so many events have come."""
         async with asyncio.timeout(5):
             while len(self.events) < count:
-                await asyncio.sleep(0.001)
+                self.came.clear()
+                await self.came.wait()
 
 
 async def receive() -> Any:
@@ -169,12 +173,11 @@ def connect(door: Door) -> socket.socket:
 
 
 def wait_for_streams(door: Door, count: int) -> None:
-    async def wait() -> None:
-        async with asyncio.timeout(5):
-            while door.gateway.events.num_streams != count:
-                await asyncio.sleep(0.01)
-
-    door.run(wait())
+    """Wait until so many listeners are connected; the loop goes on between two looks."""
+    deadline_s = time.monotonic() + 5
+    while door.gateway.events.num_streams != count:
+        assert time.monotonic() < deadline_s
+        door.run(asyncio.sleep(0))
 
 
 def test_a_caller_that_goes_away_frees_the_place() -> None:
