@@ -25,7 +25,6 @@ def route(
         typer.Option(
             help="PNG file to draw a picture into: every kernel's distance and radius, and the "
             "basins (points on the probability simplex) of the text and the kernels.",
-            show_default=False,
         ),
     ] = None,
     kernel: options.Kernel = None,
