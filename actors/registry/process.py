@@ -20,6 +20,7 @@ What is served is one release, also when any process dies at any moment:
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -34,6 +35,7 @@ from actors.registry.drain import Draining
 from actors.registry.initial_table import first_table, table_of
 from actors.registry.members import Members
 from actors.registry.metrics_exports import Exports
+from actors.registry.overview_source import OVERVIEW_S, OverviewSource, own_processes
 from actors.registry.persistence import Persistence
 from actors.registry.publisher import Publisher
 from actors.registry.release_process import make_apart
@@ -76,14 +78,21 @@ class RegistryProcess:
         table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
         current = await asyncio.to_thread(release_access.current_number, spec)
         self._exports = Exports(spec)
-        self._exports.describe(table)
         names = [site.name for site in table.sites]
-        placement = read_placement(spec).placement.fitted(names)
+        placed = read_placement(spec)
+        placement = placed.placement.fitted(names)
+        is_served_on = restarts and placed.release == table.release
+        self._since_s = placed.since_s if is_served_on and placed.since_s else time.time()
+        self._exports.describe(table, self._since_s)
         # Written first: a process that starts reads its kernels there.
-        self._files.keep_placement(Placed(placement=placement, release=table.release))
+        self._files.keep_placement(
+            Placed(placement=placement, release=table.release, since_s=self._since_s)
+        )
         await self._files.write()
         self._members = Members(spec, placement, self._note_lost)
         self._publisher = Publisher(table, self._members, self._files, self._exports)
+        self._overviews = OverviewSource(spec, _ray.node_name())
+        await self._look()
         for member, process in self._members.strays().items():
             self._draining.drain_process(member, process)
         if await self._members.find_survivors():
@@ -96,6 +105,7 @@ class RegistryProcess:
         for announcement in self._members.announcements.values():
             self._agree(announcement)
         self._watch = begin("supervision", repeat("heartbeats", self._check_all, HEARTBEAT_S))
+        begin("overview", repeat("overview", self._look, OVERVIEW_S))
         begin("persistence", repeat("run folder", self._files.write_next, 0.0))
 
     @property
@@ -154,12 +164,25 @@ class RegistryProcess:
                 made.
             KernelUnavailable: A kernel that has to load other weights is down.
         """
-        async with self._changing:
-            try:
-                release = await self._release_for(change)
-            except ArtifactError as error:  # the store itself is damaged
-                raise ReloadRefused(str(error)) from error
-            return await self._switch_to(release)
+        outcome = "InternalError"
+        try:
+            async with self._changing:
+                changed = await self._change(change)
+            outcome = "ok"
+        except ConstellationError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            self._exports.count_change(change, outcome)
+        return changed
+
+    async def _change(self, change: Change) -> Changed:
+        """Make the release that a change leads to, and switch to the release."""
+        try:
+            release = await self._release_for(change)
+        except ArtifactError as error:  # the store itself is damaged
+            raise ReloadRefused(str(error)) from error
+        return await self._switch_to(release)
 
     async def _release_for(self, change: Change) -> Release:
         """Return the release that a change leads to; make the release if it does not exist."""
@@ -201,6 +224,8 @@ class RegistryProcess:
         )
         reloading = self._members.processes_of(steps.reloaded)
         table = await self._load(release, steps, reloading)
+        if release.version != self._served:
+            self._since_s = time.time()
         taken = {each.member: each for each in await take(reloading, release.version)}
         for member, announcement in taken.items():
             self._members.adopt(reloading[member], announcement)
@@ -208,7 +233,8 @@ class RegistryProcess:
         leaving = [self._forget(name) for name in steps.left]
         self._ahead.clear()
         await self._place(self._members.placement)
-        self._exports.describe(self._publisher.table)
+        self._exports.describe(self._publisher.table, self._since_s)
+        await self._look()
         await self._members.check(steps.joined)
         await self._publisher.publish_and_wait()
         for leave in leaving:
@@ -281,7 +307,12 @@ class RegistryProcess:
     async def _place(self, placement: Placement) -> None:
         """Write the placement, by which processes that start choose their kernels."""
         self._members.placement = placement
-        placed = Placed(placement=placement, release=self._served, ahead=dict(self._ahead))
+        placed = Placed(
+            placement=placement,
+            release=self._served,
+            since_s=self._since_s,
+            ahead=dict(self._ahead),
+        )
         self._files.keep_placement(placed)
         await self._files.write()
 
@@ -345,6 +376,13 @@ class RegistryProcess:
         """Stop supervising, then drain routers and kernels."""
         self._watch.cancel()
         await self._members.drain(grace_s)
+
+    async def _look(self) -> None:
+        """Read what routers are to know of releases, nodes and training."""
+        nodes = [each.node for each in self._members.announcements.values()]
+        self._publisher.overview = await asyncio.to_thread(
+            self._overviews.read, own_processes(nodes), self._since_s
+        )
 
     def _note_lost(self) -> None:
         """Publish that a member was lost, or could not start."""

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import ray
 
@@ -16,6 +16,7 @@ from actors.actor_calls import RouterCalls
 from actors.background_tasks import begin
 from actors.registry_messages import HealthChange, Held, Snapshot
 from constellation.errors import ConstellationError
+from constellation.records import Overview
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ class _Router:
     pending: Snapshot | None = None
     """What the message leads to that the router has not acknowledged yet; None: no such message."""
     sent_s: float = -math.inf
+    table_version: int = 0
+    """Version of the table that the router last said to route by; 0: it has not said."""
 
 
 class TableBroadcast:
@@ -72,16 +75,17 @@ class TableBroadcast:
             if self._is_due(self._routers[name], snapshot)
         ]
 
+    def lags(self) -> dict[str, int]:
+        """Return router -> versions by which the router's table is older than the newest."""
+        newest = 0 if self._latest is None else self._latest.table.version
+        return {name: max(0, newest - each.table_version) for name, each in self._routers.items()}
+
     def _numbered(self, snapshot: Snapshot) -> Snapshot:
         """Return a snapshot with a revision of its own when its health is another."""
         latest = self._latest
         if latest is None:
             return replace(snapshot, revision=1)
-        same = (latest.health, latest.routers, latest.start_problem) == (
-            snapshot.health,
-            snapshot.routers,
-            snapshot.start_problem,
-        )
+        same = _contents(latest) == _contents(snapshot)
         return replace(snapshot, revision=latest.revision + (not same))
 
     def _is_due(self, router: _Router, snapshot: Snapshot) -> bool:
@@ -115,8 +119,10 @@ class TableBroadcast:
         if router.pending is sent:
             router.pending = None
         router.held = sent if held == sent.held else None
-        if held is not None and held.table_version > sent.table.version:
-            self._on_newer(held.table_version)
+        if held is not None:
+            router.table_version = held.table_version
+            if held.table_version > sent.table.version:
+                self._on_newer(held.table_version)
 
 
 def change_between(held: Snapshot, snapshot: Snapshot) -> HealthChange | None:
@@ -135,4 +141,19 @@ def change_between(held: Snapshot, snapshot: Snapshot) -> HealthChange | None:
         ),
         routers=None if held.routers == snapshot.routers else snapshot.routers,
         start_problem=None if held.start_problem == problem else problem,
+        overview=_difference(held.overview, snapshot.overview) or None,
     )
+
+
+def _contents(snapshot: Snapshot) -> tuple[object, ...]:
+    """Return what a revision numbers."""
+    return snapshot.health, snapshot.routers, snapshot.start_problem, snapshot.overview
+
+
+def _difference(before: Overview, after: Overview) -> dict[str, object]:
+    """Return the fields that changed: history and training seldom do, nodes every few seconds."""
+    return {
+        each.name: getattr(after, each.name)
+        for each in fields(Overview)
+        if getattr(before, each.name) != getattr(after, each.name)
+    }

@@ -25,10 +25,10 @@ def route(
         typer.Option(
             help="PNG file to draw a picture into: every kernel's distance and radius, and the "
             "basins (points on the probability simplex) of the text and the kernels.",
-            show_default=False,
         ),
     ] = None,
     kernel: options.Kernel = None,
+    without: options.Without = None,
     rule: options.Rule = None,
     mode: options.Mode = options.ModeName.NEAREST,
     top_k: options.TopK = None,
@@ -49,6 +49,8 @@ def route(
     radius of its domain (a text farther away is out of domain) and its weight; then the margin,
     by which the second-nearest kernel is farther away. All but the weight are in radians.
 
+    To see what would change without a kernel, leave it out by --without NAME.
+
     Example: constellation route 'import asyncio' --explain --plot route.png
     """
     query = read_text(text)
@@ -63,7 +65,7 @@ def route(
     )
     settings = configuration(run_dir=run_dir, token_file=token_file)
     with connect(settings, endpoint, timeout) as client:
-        decided = client.route(query, **asked)
+        decided = client.route(query, without=tuple(without or ()), **asked)
         if plot is not None:
             from cluster.cli.plot import save_route_plot
 

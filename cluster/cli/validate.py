@@ -39,7 +39,6 @@ def validate(
         typer.Option(
             help="File or folder of held-out text on which a kernel's folder is checked; a run's "
             "folder has its own.",
-            show_default=False,
         ),
     ] = None,
     coordizer: kernel_folder.CoordizerFolder = None,

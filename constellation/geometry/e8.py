@@ -1,4 +1,4 @@
-"""The 240 roots of the E8 lattice: reflections, and the projection on the Coxeter plane.
+"""The 240 roots of the E8 lattice: reflections, nearest root, projection on the Coxeter plane.
 
 A root is a vector of R^8 of squared length 2. The order of `roots` is part of every artifact that
 stores a seat, and must not change:
@@ -8,20 +8,23 @@ stores a seat, and must not change:
 * 112 to 239: (+-1/2)^8 with an even number of minus signs, by the signs of the first seven places
   read as a binary number, minus = 1, place 0 first; the last sign follows from the parity.
 
-All entries are multiples of 1/2, so inner products of roots are exact.
+All entries are multiples of 1/2, so inner products of roots are exact. Letters: N vectors.
 
-Source: Bourbaki, Lie Groups and Lie Algebras, chapter VI, plate VII.
+Source: Bourbaki, Lie Groups and Lie Algebras, chapter VI, plate VII; Conway and Sloane, Sphere
+Packings, Lattices and Groups, chapter 20 for decoding.
 """
 
 from functools import cache
 from itertools import combinations, product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from constellation.records import FloatArray
 
 NUM_ROOTS = 240
 COXETER_NUMBER = 30
+_NUM_INTEGER_ROOTS = 112
 
 
 @cache
@@ -50,6 +53,11 @@ def simple_roots() -> FloatArray:
     return _frozen(np.array([first, second, *steps]))
 
 
+def cartan_matrix() -> FloatArray:
+    """Return the inner products of the simple roots: integers, shape (8, 8), determinant 1."""
+    return simple_roots() @ simple_roots().T
+
+
 def reflect(v: FloatArray, root: FloatArray) -> FloatArray:
     """Return `v` reflected in the hyperplane orthogonal to `root`.
 
@@ -65,6 +73,46 @@ def reflect(v: FloatArray, root: FloatArray) -> FloatArray:
     share = 2 * np.sum(v * root, axis=-1) / np.sum(root * root, axis=-1)
     reflected: FloatArray = v - share[..., None] * root
     return reflected
+
+
+def nearest_root(v_N8: FloatArray) -> NDArray[np.intp]:
+    """Return the index of the root nearest to each vector, in closed form.
+
+    All roots are equally long, so the nearest has the largest inner product. Among integer roots
+    that is the sum of the two largest |x_i|; among half-integer roots half the L1 norm, less the
+    smallest |x_i| when the signs of x have the wrong parity and one must be flipped.
+
+    Args:
+        v_N8: Vectors, shape (N, 8).
+
+    Returns:
+        Indices into `roots`, shape (N,). Of equally near roots any one is returned.
+    """
+    size_N8 = np.abs(v_N8)
+    minus_N8 = v_N8 < 0
+    order_N8 = np.argsort(size_N8, axis=1)
+    rows_N = np.arange(v_N8.shape[0])
+    smallest_N, pair_N2 = order_N8[:, 0], np.sort(order_N8[:, 6:], axis=1)
+    odd_N = minus_N8.sum(axis=1) % 2 == 1
+    integer_score_N = size_N8[rows_N[:, None], pair_N2].sum(axis=1)
+    half_score_N = size_N8.sum(axis=1) / 2 - np.where(odd_N, size_N8[rows_N, smallest_N], 0)
+    repaired_N8 = minus_N8.copy()
+    repaired_N8[rows_N, smallest_N] ^= odd_N
+    is_integer_N = integer_score_N >= half_score_N
+    return np.where(is_integer_N, _integer_index(pair_N2, minus_N8), _half_index(repaired_N8))
+
+
+def _integer_index(pair_N2: NDArray[np.intp], minus_N8: NDArray[np.bool_]) -> NDArray[np.intp]:
+    i_N, j_N = pair_N2[:, 0], pair_N2[:, 1]
+    minus_N2 = np.take_along_axis(minus_N8, pair_N2, axis=1)
+    pairs_before_N = i_N * (15 - i_N) // 2 + (j_N - i_N - 1)
+    index: NDArray[np.intp] = 4 * pairs_before_N + 2 * minus_N2[:, 0] + minus_N2[:, 1]
+    return index
+
+
+def _half_index(minus_N8: NDArray[np.bool_]) -> NDArray[np.intp]:
+    index: NDArray[np.intp] = _NUM_INTEGER_ROOTS + minus_N8[:, :7] @ (1 << np.arange(7)[::-1])
+    return index
 
 
 @cache

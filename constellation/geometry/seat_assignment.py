@@ -54,7 +54,7 @@ def assign_seats(
 
     Args:
         basins_NK: Simplex points, shape (N, K), 1 <= N <= number of candidates.
-        candidates: Seats that may be used; None means all 240.
+        candidates: Seats that may be used, such as `simple_seats()`; None means all 240.
         seed: Seed of the random assignments behind `random_distortion`; the seats do not depend
             on the seed.
 

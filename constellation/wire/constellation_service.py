@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from constellation.records import (
@@ -15,6 +15,8 @@ from constellation.records import (
     KernelSite,
     LiveCollectivePhi,
     Message,
+    Overview,
+    RecentRoute,
     Route,
     RoutingOptions,
     Rule,
@@ -22,9 +24,16 @@ from constellation.records import (
     Score,
     Table,
     TokenArray,
+    Traffic,
 )
 from constellation.v1 import constellation_pb2, kernel_pb2
-from constellation.wire import access_log, change_messages, convert, request_tracing
+from constellation.wire import (
+    access_log,
+    change_messages,
+    convert,
+    overview_messages,
+    request_tracing,
+)
 from constellation.wire.callers import Caller, client_of, grpc_caller
 from constellation.wire.descriptions import declarations
 from constellation.wire.record_messages import to_message
@@ -65,6 +74,16 @@ class RouterState:
     """Problem with starting processes, in words; empty without a problem."""
     rule: Rule = Rule.BEARING
     """Rule by which the router compares basins unless a request names another."""
+    name: str = ""
+    """The router's own name."""
+    time_s: float = 0.0
+    """When all of this was so, seconds since the epoch."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """Requests of this router in the last minute."""
+    recent: tuple[RecentRoute, ...] = ()
+    """The router's latest routes, newest first."""
+    overview: Overview = field(default_factory=Overview)
+    """What the registry knows beside members: releases, nodes, training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,7 +255,7 @@ class ConstellationServicer:
         self, request: constellation_pb2.StatusRequest, context: Any
     ) -> constellation_pb2.StatusReply:
         """Return the state of kernels and routers."""
-        return _status_message(self._host.state())
+        return status_message(self._host.state())
 
     async def Change(  # noqa: N802
         self, request: constellation_pb2.ChangeRequest, context: Any
@@ -290,7 +309,8 @@ def _with_route(route: Route | None, reply: bytes) -> bytes:
     return bytes(message.SerializeToString()) + reply
 
 
-def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
+def status_message(state: RouterState) -> constellation_pb2.StatusReply:
+    """Return what a router knows as a message."""
     found, refusal = state.collective_phi, state.table.refusal
     reply = to_message(
         constellation_pb2.StatusReply,
@@ -304,6 +324,10 @@ def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
             for row in (() if refusal is None else refusal.at_share(state.rule))
         ],
         routers=[to_message(constellation_pb2.RouterStatus, each) for each in state.routers],
+        router=state.name,
+        release=state.table.release,
+        traffic=overview_messages.traffic_to_message(state.traffic),
+        **overview_messages.overview_to_fields(state.overview),
         kernels=[_kernel_message(state, site) for site in state.table.sites],
     )
     reply.uptime.FromNanoseconds(round(state.uptime_s * 1e9))

@@ -125,6 +125,7 @@ def routing_from_message(message: constellation_pb2.Routing) -> RoutingOptions:
         basin_K=point_from_message(message.basin) if message.HasField("basin") else None,
         handoff=message.handoff,
         refuse=message.refuse if message.HasField("refuse") else None,
+        without=tuple(message.without),
     )
 
 
@@ -140,6 +141,7 @@ def routing_to_message(options: RoutingOptions) -> constellation_pb2.Routing:
         basin=None if options.basin_K is None else point_to_message(options.basin_K),
         handoff=options.handoff,
         refuse=options.refuse,
+        without=options.without,
     )
 
 

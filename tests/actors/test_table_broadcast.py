@@ -15,7 +15,17 @@ from actors.router.host import RouterHost
 from actors.spec import RouterOptions
 from constellation.errors import ArtifactError
 from constellation.geometry import bearing
-from constellation.records import KernelHealth, KernelSite, Rule, Table
+from constellation.records import (
+    KernelHealth,
+    KernelSite,
+    Node,
+    NodeState,
+    Overview,
+    ReleaseSummary,
+    Rule,
+    Table,
+    TrainingStatus,
+)
 from constellation.wire.constellation_service import RouterHealth
 from tests.actors.test_hosts import BACKGROUND_K, Letters, point
 from tests.support.coordizers import Fixed
@@ -127,6 +137,21 @@ def run(story: Callable[[Registry], Coroutine[Any, Any, None]], num_routers: int
     asyncio.run(tell())
 
 
+def test_a_router_lags_by_the_versions_that_it_has_not_acknowledged() -> None:
+    async def story(registry: Registry) -> None:
+        await registry.send()
+        assert registry.broadcast.lags() == {"router-0": 0}
+        router = registry.routers["router-0"]
+        router.may_answer.clear()
+        registry.broadcast.send(registry.routers, replace(registry.snapshot, table=table(4)))
+        assert registry.broadcast.lags() == {"router-0": 3}
+        router.may_answer.set()
+        await registry.send(table=table(5))
+        assert registry.broadcast.lags() == {"router-0": 0}
+
+    run(story)
+
+
 def test_a_table_is_sent_once_and_then_only_heartbeats() -> None:
     async def story(registry: Registry) -> None:
         await registry.send()
@@ -162,6 +187,36 @@ def test_only_the_health_that_changed_is_sent_and_the_router_knows_all_of_it() -
         assert state.start_problem == "no disk"
         await registry.send(start_problem="")
         assert registry.state().start_problem == ""
+
+    run(story)
+
+
+def test_of_the_overview_only_the_fields_that_changed_are_sent() -> None:
+    async def story(registry: Registry) -> None:
+        training = TrainingStatus(state="RUNNING", updated_s=1.0, kernels=())
+        release = ReleaseSummary(number=1, made_s=1.0, change="made", parent=None)
+        first = Overview(release_since_s=2.0, releases=(release,), training=training)
+        await registry.send(overview=first)
+        assert registry.state().overview == first
+        node = NodeState(
+            node=Node(id="n", address="here", memory_bytes=4),
+            num_processes=3,
+            memory_free_bytes=2,
+            load_ratio=0.5,
+            disk_free_bytes=1,
+        )
+        registry.received()
+        await registry.send(overview=replace(first, nodes=(node,)))
+        [change] = registry.received()
+        assert change.overview == {"nodes": (node,)}
+        await registry.send(overview=replace(first, nodes=(node,), training=None))
+        assert registry.state().overview == replace(first, nodes=(node,), training=None)
+        registry.received()
+        registry.now_s += BEAT_S
+        await registry.send()
+        [beat] = registry.received()
+        assert isinstance(beat, HealthChange)
+        assert beat.overview is None, "a heartbeat carries nothing of it"
 
     run(story)
 

@@ -6,11 +6,6 @@ import mpmath
 import numpy as np
 import torch
 from hypothesis import strategies as st
-from scipy.linalg import hadamard
-
-from constellation.geometry import from_root
-from constellation.geometry.e8 import roots, simple_roots
-from constellation.geometry.seats import RHO_DEFAULT
 
 ABSOLUTE = {"float64": 1e-12, "float32": 1e-5}
 """Largest error accepted per dtype, in radians or in units of probability."""
@@ -61,15 +56,3 @@ def apart(seed: int, separation: float, num_outcomes: int = 64) -> tuple[np.ndar
     tangent /= np.linalg.norm(tangent)
     other = np.cos(separation / 2) * root + np.sin(separation / 2) * tangent
     return root**2, other**2 / np.sum(other**2)
-
-
-def seat_basins(rho: float = RHO_DEFAULT) -> np.ndarray:
-    """Return the simplex point of every seat, shape (240, 64), by the map in `seats.py`."""
-    frame_KD = hadamard(64)[:, 1:9] / 8
-    root_MK = np.cos(rho) / 8 + np.sin(rho) / np.sqrt(2) * roots() @ frame_KD.T
-    return np.asarray(from_root(root_MK))
-
-
-def simple_seats() -> tuple[int, ...]:
-    """Return the seats of the eight simple roots in Bourbaki order."""
-    return tuple((simple_roots() @ roots().T).argmax(axis=1).tolist())

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from constellation.geometry.e8 import coxeter_projection, reflect, roots, simple_roots
+from constellation.geometry.e8 import (
+    cartan_matrix,
+    coxeter_projection,
+    nearest_root,
+    reflect,
+    roots,
+    simple_roots,
+)
 
 BOURBAKI_EDGES = {(1, 3), (3, 4), (2, 4), (4, 5), (5, 6), (6, 7), (7, 8)}
 
@@ -24,12 +31,11 @@ def test_every_root_sees_shells_of_1_56_126_56_1() -> None:
 
 
 def test_the_cartan_matrix_is_that_of_the_bourbaki_diagram() -> None:
-    cartan = simple_roots() @ simple_roots().T
-    edges = {(i, j) for i in range(1, 9) for j in range(i, 9) if cartan[i - 1, j - 1] < 0}
+    edges = {(i, j) for i in range(1, 9) for j in range(i, 9) if cartan_matrix()[i - 1, j - 1] < 0}
     assert edges == BOURBAKI_EDGES
-    assert np.diag(cartan).tolist() == [2.0] * 8
-    assert set(np.unique(cartan)) == {-1.0, 0.0, 2.0}
-    assert np.linalg.det(cartan) == pytest.approx(1)
+    assert np.diag(cartan_matrix()).tolist() == [2.0] * 8
+    assert set(np.unique(cartan_matrix())) == {-1.0, 0.0, 2.0}
+    assert np.linalg.det(cartan_matrix()) == pytest.approx(1)
 
 
 def test_every_root_is_an_integer_combination_of_simple_roots_of_one_sign() -> None:
@@ -57,6 +63,24 @@ def test_a_reflection_undoes_itself_and_negates_its_root() -> None:
     for root in simple_roots():
         np.testing.assert_allclose(reflect(reflect(vectors, root), root), vectors, atol=1e-14)
         assert (reflect(root, root) == -root).all()
+
+
+@pytest.mark.slow
+def test_the_nearest_root_is_what_brute_force_finds_on_many_vectors() -> None:
+    vectors = np.random.default_rng(1).normal(size=(100_000, 8))
+    assert (nearest_root(vectors) == (vectors @ roots().T).argmax(axis=1)).all()
+
+
+def test_every_root_is_nearest_to_itself() -> None:
+    assert (nearest_root(roots()) == np.arange(240)).all()
+    assert (nearest_root(1e-9 * roots()) == np.arange(240)).all()
+
+
+def test_ties_are_broken_to_one_of_the_nearest() -> None:
+    vectors = np.random.default_rng(2).integers(-1, 2, size=(500, 8)).astype(float)
+    products = vectors @ roots().T
+    chosen = products[np.arange(500), nearest_root(vectors)]
+    assert (chosen == products.max(axis=1)).all()
 
 
 def test_the_coxeter_projection_has_eight_rings_of_thirty() -> None:

@@ -8,8 +8,8 @@ import pytest
 from constellation.errors import ConfigError
 from constellation.geometry import pairwise_distances
 from constellation.geometry.seat_assignment import _Search, assign_seats
-from constellation.geometry.seats import seat_distances
-from tests.geometry.cases import seat_basins, simple_seats, simplex
+from constellation.geometry.seats import seat_basins, seat_distances, simple_seats
+from tests.geometry.cases import simplex
 
 
 def stress(basin_NK: np.ndarray, seats: tuple[int, ...]) -> float:

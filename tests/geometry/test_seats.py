@@ -6,8 +6,13 @@ import pytest
 from constellation.errors import ConfigError
 from constellation.geometry import check_simplex, distance, pairwise_distances
 from constellation.geometry.e8 import roots, simple_roots
-from constellation.geometry.seats import RHO_MAX, seat_distances
-from tests.geometry.cases import seat_basins, simple_seats
+from constellation.geometry.seats import (
+    RHO_MAX,
+    neighbour_ring,
+    seat_basins,
+    seat_distances,
+    simple_seats,
+)
 
 
 @pytest.mark.parametrize("rho", [0.01, 0.3228, RHO_MAX])
@@ -30,19 +35,26 @@ def test_seats_at_the_largest_rho_touch_the_boundary_and_beyond_are_refused() ->
     assert 0 <= seat_basins(RHO_MAX).min() < 1e-30
     for rho in (RHO_MAX * 1.0001, 0.0, float("nan")):
         with pytest.raises(ConfigError, match=r"seats need 0 < rho <= 0\.33"):
+            seat_basins(rho)
+        with pytest.raises(ConfigError, match=r"seats need 0 < rho <= 0\.33"):
             seat_distances(rho)
 
 
 def test_the_ring_of_a_seat_is_its_56_nearest_neighbours() -> None:
     measured = pairwise_distances(seat_basins(), seat_basins())
-    in_ring = roots() @ roots().T == 1
-    assert (in_ring == in_ring.T).all()
     for seat in range(240):
-        ring = np.flatnonzero(in_ring[seat])
-        assert len(ring) == 56
-        outside = [other for other in range(240) if not in_ring[seat, other] and other != seat]
-        assert measured[seat, ring].max() < measured[seat, outside].min()
-        assert seat_distances()[seat, ring].max() < seat_distances()[seat, outside].min()
+        ring = neighbour_ring(seat)
+        assert len(set(ring)) == 56
+        assert list(ring) == sorted(ring)
+        outside = [other for other in range(240) if other not in ring and other != seat]
+        assert measured[seat, list(ring)].max() < measured[seat, outside].min()
+        assert all(seat in neighbour_ring(other) for other in ring[:3])
+
+
+@pytest.mark.parametrize("seat", [-1, 240])
+def test_a_seat_that_does_not_exist_is_refused(seat: int) -> None:
+    with pytest.raises(ConfigError, match="seats are 0 to 239"):
+        neighbour_ring(seat)
 
 
 def test_simple_seats_hold_the_simple_roots() -> None:

@@ -8,6 +8,7 @@ import torch
 from constellation.errors import InvalidPrompt, InvalidRequest
 from constellation.kernel.network.config import ATTENTION_KINDS, AttentionKind
 from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.recursion import Depths
 from constellation.kernel.writing.generation import Generation, generate
 from constellation.records import Sampling
 from tests.kernel.conftest import NETWORKS, MakeKernel
@@ -44,6 +45,16 @@ def test_greedy_text_equals_full_recomputation(
         assert written == texts[-1]
     # Some of these kernels repeat one token for ever, which a wrong one might do as well.
     assert max(len(set(text)) for text in texts) > 1
+
+
+@torch.no_grad()
+def test_a_generation_tells_its_depth(make_kernel: MakeKernel) -> None:
+    decoder, depths = make_kernel(**NETWORKS["adaptive"]), Depths()
+    generation = Generation(decoder, [5, 7], GREEDY, None)
+    assert generation.mean_depth is None
+    text = write(generation)
+    decoder.hidden(torch.tensor([[5, 7, *text[:-1]]]), depths=depths)
+    assert generation.mean_depth == pytest.approx(depths.mean)
 
 
 def test_the_seed_decides_the_text(make_kernel: MakeKernel) -> None:

@@ -7,13 +7,19 @@ import torch
 from torch import Tensor
 
 from constellation.errors import ConfigError
-from constellation.kernel.adapters.attach import attach
-from constellation.kernel.adapters.kernel_merge import average, merge_kernels
+from constellation.kernel.adapters.attach import attach, merged
+from constellation.kernel.adapters.coordinate import CoordinateConfig
+from constellation.kernel.adapters.kernel_merge import (
+    average,
+    merge_adapters,
+    merge_kernels,
+)
 from constellation.kernel.adapters.lora import LoraConfig
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.network.loss import IGNORED
 from constellation.kernel.observables.fisher_information import empirical_fisher
 from tests.kernel.conftest import MakeKernel
+from tests.kernel.test_adapters import disturbed
 
 LORA = LoraConfig(rank=3, targets=("qkv", "down"))
 
@@ -75,6 +81,14 @@ def test_equal_fishers_give_the_plain_average(make_kernel: MakeKernel) -> None:
         torch.testing.assert_close(tensor, expected, atol=1e-7, rtol=1e-6)
 
 
+def test_weights_move_the_average(make_kernel: MakeKernel) -> None:
+    kernels = [nudged(make_kernel(), seed) for seed in range(2)]
+    merge = merge_kernels(kernels, weights=[3.0, 1.0]).state_dict()
+    first, second = (kernel.state_dict() for kernel in kernels)
+    for name, tensor in merge.items():
+        torch.testing.assert_close(tensor, 0.75 * first[name] + 0.25 * second[name])
+
+
 def test_kernels_of_one_base_alone_are_merged(make_kernel: MakeKernel) -> None:
     base = make_kernel()
     with pytest.raises(ConfigError, match="different configurations"):
@@ -83,6 +97,8 @@ def test_kernels_of_one_base_alone_are_merged(make_kernel: MakeKernel) -> None:
         merge_kernels([base, attach(base, LORA).decoder])
     with pytest.raises(ConfigError, match="two or more"):
         merge_kernels([base])
+    with pytest.raises(ConfigError, match="weight above 0"):
+        merge_kernels([base, base], weights=[1.0, 0.0])
     with pytest.raises(ConfigError, match="2 kernels need as many Fishers"):
         merge_kernels([base, base], fishers=[constant(base, 1.0)])
 
@@ -141,3 +157,33 @@ def test_a_fisher_needs_something_to_predict(make_kernel: MakeKernel, tokens_BT:
         empirical_fisher(make_kernel(), tokens_BT, torch.full_like(tokens_BT, IGNORED))
     with pytest.raises(ConfigError, match="one shape"):
         empirical_fisher(make_kernel(), tokens_BT, tokens_BT[:, 1:])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_average_of_adapters_is_that_of_their_kernels(
+    make_kernel: MakeKernel, tokens_BT: Tensor, seed: int
+) -> None:
+    base = make_kernel(seed=seed)
+    adapters = [disturbed(attach(base, LORA, seed=n), n) for n in range(2)]
+    both = merge_adapters(base, adapters, weights=[1.0, 3.0])
+    kernels = merge_kernels([merged(each) for each in adapters], weights=[1.0, 3.0])
+    for name, tensor in merged(both).state_dict().items():
+        torch.testing.assert_close(tensor, kernels.state_dict()[name], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(both.decoder(tokens_BT), kernels(tokens_BT), atol=1e-3, rtol=1e-3)
+
+
+def test_the_average_of_an_adapter_with_itself_is_the_adapter(make_kernel: MakeKernel) -> None:
+    base = make_kernel()
+    single = disturbed(attach(base, LORA))
+    doubled = merge_adapters(base, [single, single])
+    assert doubled.config.rank == 6  # type: ignore[union-attr]
+    for name, tensor in merged(single).state_dict().items():
+        torch.testing.assert_close(merged(doubled).state_dict()[name], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_only_like_adapters_are_averaged(make_kernel: MakeKernel) -> None:
+    base = make_kernel()
+    single = attach(base, LORA)
+    for other in (LoraConfig(rank=3), CoordinateConfig(num_coordinates=8)):
+        with pytest.raises(ConfigError, match="same targets"):
+            merge_adapters(base, [single, attach(base, other)])

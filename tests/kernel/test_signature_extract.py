@@ -17,6 +17,7 @@ from constellation.kernel.observables.signature import Signature, pack_signature
 from constellation.kernel.observables.signature_extract import (
     extract_signature,
     kernel_basins,
+    match_basin,
 )
 from constellation.kernel.observables.signature_match import SignatureMatch, match_signatures
 from tests.kernel.conftest import small_config
@@ -196,6 +197,33 @@ def test_signatures_of_other_coordizers_are_not_compared(coordizer: Coordizer) -
     taken = extract(kernel(coordizer), coordizer, SEA)
     with pytest.raises(ConfigError, match="different coordizers"):
         match(taken, replace(taken, coordizer_hash="other"))
+    with pytest.raises(ConfigError, match="another coordizer"):
+        match_basin(
+            kernel(coordizer),
+            coordizer,
+            probe(coordizer, SEA),
+            replace(taken, coordizer_hash="other"),
+        )
+
+
+# --- the matcher --------------------------------------------------------------------------------
+
+
+def test_the_matcher_scores_the_distance_to_a_target(coordizer: Coordizer) -> None:
+    decoder = own_basin(coordizer)
+    target = extract(own_basin(coordizer, seed=1), coordizer, SKY)
+    texts = probe(coordizer, SEA)
+    scored = match_basin(decoder, coordizer, texts, target)
+    own_K = hellinger_mean(kernel_basins(decoder, coordizer, texts))
+    assert scored.value == pytest.approx(float(distance(own_K, target.basin_K)))
+    assert scored.null == pytest.approx(float(distance(coordizer.background_K, target.basin_K)))
+    assert scored.n == len(SEA)
+    assert scored.interval is not None
+    assert scored.interval[0] <= scored.value <= scored.interval[1]
+    itself = match_basin(decoder, coordizer, texts, extract(decoder, coordizer, SEA))
+    assert itself.value == pytest.approx(0, abs=1e-6)
+    single = match_basin(decoder, coordizer, probe(coordizer, SEA[:1]), target)
+    assert single.interval is None
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -205,12 +233,7 @@ def test_a_basin_head_pulled_to_a_signature_comes_to_match_it(
     """What `train --basin-target` does, in small: descent on the squared distance."""
     target = extract(kernel(coordizer), coordizer, SKY)
     decoder, texts = own_basin(coordizer, seed=seed), probe(coordizer, SEA)
-
-    def away() -> float:
-        own_K = hellinger_mean(kernel_basins(decoder, coordizer, texts))
-        return float(distance(own_K, target.basin_K))
-
-    before = away()
+    before = match_basin(decoder, coordizer, texts, target).value
     wanted_K = torch.from_numpy(target.basin_K).float()
     tokens_BT = torch.tensor([ids.tolist() for ids in texts.texts])
     hidden_BTC = decoder.hidden(tokens_BT).detach()
@@ -221,4 +244,7 @@ def test_a_basin_head_pulled_to_a_signature_comes_to_match_it(
         (slope,) = torch.autograd.grad(loss, weight)
         with torch.no_grad():
             weight -= 0.1 * slope
-    assert away() < before / 4
+    after = match_basin(decoder, coordizer, texts, target).value
+    assert before is not None
+    assert after is not None
+    assert after < before / 4

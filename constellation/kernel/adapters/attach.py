@@ -107,16 +107,24 @@ def merged(adapted: Adapted) -> Decoder:
     All of its tensors are its own. A basin-coordinate adapter is refused with `ConfigError`: it
     is not linear.
     """
+    return _moved(adapted.decoder, adapted, 1.0)
+
+
+def unmerged(decoder: Decoder, adapted: Adapted) -> Decoder:
+    """Return `decoder` with every scale * B A subtracted again: the inverse of `merged`."""
+    return _moved(decoder, adapted, -1.0)
+
+
+def _moved(start: Decoder, adapted: Adapted, sign: float) -> Decoder:
     if not isinstance(adapted.config, LoraConfig):
         raise ConfigError(
             f"an adapter of kind {adapted.config.kind!r} cannot be merged; serve it live"
         )
-    live = adapted.decoder
-    plain = Decoder(live.config, seed=None)
-    values = live.state_dict()
+    plain = Decoder(start.config, seed=None)
+    values = start.state_dict()
     state = {name: values[name].detach().clone() for name in plain.state_dict()}
-    for path, part in low_rank_parts(live):
+    for path, part in low_rank_parts(adapted.decoder):
         weight = state[f"{path}.weight"]
-        weight.copy_(weight.float() + part.delta())
+        weight.copy_(weight.float() + sign * part.delta())
     plain.load_state_dict(state, assign=True)
-    return plain.requires_grad_().train(live.training)
+    return plain.requires_grad_().train(start.training)

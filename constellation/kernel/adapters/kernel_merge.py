@@ -1,4 +1,4 @@
-"""Average several kernels of one base into one: plain or Fisher-weighted.
+"""Average several kernels of one base into one: plain or Fisher-weighted; also adapters.
 
     plain    theta = sum_k w_k theta_k / sum_k w_k
     Fisher   theta = sum_k w_k F_k theta_k / sum_k w_k F_k
@@ -18,19 +18,25 @@ import torch
 from torch import Tensor
 
 from constellation.errors import ConfigError
+from constellation.kernel.adapters.attach import Adapted, attach
+from constellation.kernel.adapters.lora import LoraConfig
 from constellation.kernel.network.decoder import Decoder
 
 State = Mapping[str, Tensor]
 
 
 def merge_kernels(
-    decoders: Sequence[Decoder], *, fishers: Sequence[State] | None = None
+    decoders: Sequence[Decoder],
+    *,
+    weights: Sequence[float] | None = None,
+    fishers: Sequence[State] | None = None,
 ) -> Decoder:
     """Return the average of kernels of one configuration.
 
     Args:
         decoders: Two or more that grew from one base, without live adapters (`merged` folds
             those in).
+        weights: One per kernel, above 0; equal ones when left out.
         fishers: One per kernel, as `empirical_fisher` gives them; plain averages when left out,
             and for parameters that they do not name.
 
@@ -38,11 +44,9 @@ def merge_kernels(
         A kernel with tensors of its own, in the mode of the first.
 
     Raises:
-        ConfigError: If there are fewer than two, the configurations differ, or there are not as
-            many Fishers as kernels.
+        ConfigError: If the configurations differ, or numbers of weights or Fishers do not match.
     """
-    if len(decoders) < 2:
-        raise ConfigError(f"an average needs two or more kernels, got {len(decoders)}")
+    shares = _shares(len(decoders), weights)
     first = decoders[0]
     if any(decoder.config != first.config for decoder in decoders):
         raise ConfigError("kernels of different configurations have no average; train one base")
@@ -52,7 +56,7 @@ def merge_kernels(
         raise ConfigError("a kernel has a live adapter; fold it in with `merged` first")
     if fishers is not None and len(fishers) != len(decoders):
         raise ConfigError(f"{len(decoders)} kernels need as many Fishers, got {len(fishers)}")
-    plain.load_state_dict(average(states, [1 / len(states)] * len(states), fishers), assign=True)
+    plain.load_state_dict(average(states, shares, fishers), assign=True)
     return plain.requires_grad_().train(first.training)
 
 
@@ -80,6 +84,53 @@ def average(
     return result
 
 
+def merge_adapters(
+    base: Decoder, adapters: Sequence[Adapted], *, weights: Sequence[float] | None = None
+) -> Adapted:
+    """Return one low-rank adapter whose matrices are the exact average of several.
+
+    The average of B_k A_k, not of B_k and of A_k, which any rotation between the two would change:
+    the factors are laid side by side, so the ranks add up.
+
+    Args:
+        base: The kernel that all of them adapt.
+        adapters: Two or more low-rank adapters with the same targets.
+        weights: One per adapter, above 0; equal ones when left out.
+
+    Raises:
+        ConfigError: If an adapter is of another kind or has other targets.
+    """
+    shares = _shares(len(adapters), weights)
+    configs = [adapted.config for adapted in adapters if isinstance(adapted.config, LoraConfig)]
+    if len(configs) != len(adapters) or len({_targets(c) for c in configs}) > 1:
+        raise ConfigError("only low-rank adapters with the same targets have an average")
+    rank = sum(config.rank for config in configs)
+    both = attach(base, LoraConfig(rank=rank, alpha=float(rank), targets=configs[0].targets))
+    states = [adapted.state() for adapted in adapters]
+    factors = [share * config.scale for share, config in zip(shares, configs, strict=True)]
+    both.load({name: _side_by_side(name, states, factors) for name in both.state()})
+    return both
+
+
+def _targets(config: LoraConfig) -> frozenset[str] | None:
+    return None if config.targets is None else frozenset(config.targets)
+
+
+def _side_by_side(name: str, states: Sequence[State], factors: Sequence[float]) -> Tensor:
+    if name.endswith(".a_RI"):
+        return torch.cat([state[name] for state in states], 0)
+    scaled = [factor * state[name] for factor, state in zip(factors, states, strict=True)]
+    return torch.cat(scaled, 1)
+
+
 def _weighted(values: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
     products = [weight * value for weight, value in zip(weights, values, strict=True)]
     return torch.stack(products).sum(0) / torch.stack(list(weights)).sum(0)
+
+
+def _shares(num_models: int, weights: Sequence[float] | None) -> list[float]:
+    """Return weights that sum to 1."""
+    given = [1.0] * num_models if weights is None else list(weights)
+    if num_models < 2 or len(given) != num_models or not all(0 < w < torch.inf for w in given):
+        raise ConfigError(f"need two or more models, each with a weight above 0, got {given}")
+    return [weight / sum(given) for weight in given]

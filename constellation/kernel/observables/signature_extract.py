@@ -1,4 +1,4 @@
-"""Measure a kernel's basin signature.
+"""Measure a kernel's basin signature, and the distance of its basin from another signature's.
 
 A kernel with a basin head gives the basin of every probe text itself. For a kernel without one, the
 coordizer's basins of the probe texts are taken, and the signature is marked so.
@@ -16,10 +16,15 @@ from torch import Tensor
 
 from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConfigError
-from constellation.geometry import bearing, check_simplex, hellinger_mean, log_map
+from constellation.geometry import bearing, check_simplex, distance, hellinger_mean, log_map
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.observables.kappa import kappa_measured
-from constellation.kernel.observables.measurement import Measurement, bootstrap_interval
+from constellation.kernel.observables.measurement import (
+    INTERVAL_ITEMS_MIN,
+    RESAMPLES,
+    Measurement,
+    bootstrap_interval,
+)
 from constellation.kernel.observables.phi import PHI_POSITIONS, phi_integration
 from constellation.kernel.observables.probe_set import ProbeSet
 from constellation.kernel.observables.signature import BasinSource, Signature
@@ -92,6 +97,58 @@ def kernel_basins(decoder: Decoder, coordizer: Coordizer, probe: ProbeSet) -> Fl
     ]
     basins_NK: FloatArray = check_simplex(torch.cat(rows).double().cpu().numpy())
     return basins_NK
+
+
+def match_basin(
+    decoder: Decoder,
+    coordizer: Coordizer,
+    probe: ProbeSet,
+    target: Signature,
+    *,
+    seed: int = 0,
+) -> Measurement:
+    """Measure the distance of a kernel's basin on a probe set from a signature's.
+
+    Args:
+        decoder: The kernel.
+        coordizer: Its coordizer, the signature's too.
+        probe: The texts.
+        target: The signature to match.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Radians in [0, pi]; `null` is the distance of the background, the basin of a text without
+        information; the interval is a bootstrap over texts. A distance cannot be below 0, so the
+        interval of a perfect match does not hold 0: compare the value with `null`.
+
+    Raises:
+        ConfigError: If the signature is of another coordizer.
+    """
+    if target.coordizer_hash != coordizer.hash:
+        raise ConfigError(
+            "the signature is of another coordizer, whose outcomes mean other things; extract it "
+            "again with this one"
+        )
+    basins_NK = kernel_basins(decoder, coordizer, probe)
+    target_K = target.basin_K
+    return Measurement(
+        value=float(distance(hellinger_mean(basins_NK), target_K)),
+        method=f"Fisher-Rao distance of the mean basin ({basin_source(decoder)}) to the target",
+        n=len(basins_NK),
+        null=float(distance(coordizer.background_K, target_K)),
+        interval=_distance_interval(basins_NK, target_K, seed),
+    )
+
+
+def _distance_interval(
+    basins_NK: FloatArray, target_K: FloatArray, seed: int
+) -> tuple[float, float] | None:
+    if len(basins_NK) < INTERVAL_ITEMS_MIN:
+        return None
+    draws = np.random.default_rng(seed).integers(len(basins_NK), size=(RESAMPLES, len(basins_NK)))
+    distances = [float(distance(hellinger_mean(basins_NK[rows]), target_K)) for rows in draws]
+    low, high = np.quantile(distances, [0.025, 0.975]).tolist()
+    return low, high
 
 
 def _windows(texts: Sequence[TokenArray], length: int) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 
 from constellation.kernel.network.cache import KVCache
 from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.network.recursion import Depths
 from constellation.kernel.writing.sampling import Sampler, check_prompt
 from constellation.records import Sampling
 
@@ -46,6 +47,7 @@ class Generation:
         self.finish_reason: FinishReason | None = None
         self._decoder = decoder
         self._end_id = end_id
+        self._depths = Depths()
         self._unread = [int(token) for token in prompt_ids]
         self._sampler = Sampler(sampling, self._unread, end_id, config.vocab_size)
         self._cache = KVCache(
@@ -60,6 +62,11 @@ class Generation:
         """Whether the text has ended."""
         return self.finish_reason is not None
 
+    @property
+    def mean_depth(self) -> float | None:
+        """Mean passes of the tokens read so far through recurrent layers; None without any."""
+        return self._depths.mean
+
     @torch.inference_mode()
     def step(self) -> int | None:
         """Return the next token; None once the text has ended.
@@ -71,7 +78,7 @@ class Generation:
         device = self._decoder.embedding.device
         tokens_BT = torch.tensor([self._unread], dtype=torch.int64, device=device)
         # Only the last position's logits are needed: the prompt's others would cost T x V.
-        hidden_BTC = self._decoder.hidden(tokens_BT, self._cache)
+        hidden_BTC = self._decoder.hidden(tokens_BT, self._cache, depths=self._depths)
         logits_V = self._decoder.logits(hidden_BTC[0, -1])
         return self._accept(self._sampler.pick(logits_V))
 

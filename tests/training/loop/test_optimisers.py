@@ -1,6 +1,8 @@
 """Optimisers against closed forms."""
 
+import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from constellation.errors import ConfigError
 from tests.training import tiny
 from training.loop.optimisers.fisher import DiagonalFisher
 from training.loop.optimisers.muon import BAND, REACH, Muon, muon_groups, orthogonalise
+from training.loop.optimisers.simplex import ExponentiatedGradient
 
 seeds = st.integers(0, 10_000)
 
@@ -145,3 +148,85 @@ def test_the_path_does_not_depend_on_the_units_of_the_parameters() -> None:
 def test_numbers_out_of_range_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="damping"):
         DiagonalFisher([parameter(torch.zeros(2))], lr=0.1, **change)  # type: ignore[arg-type]
+
+
+# --- exponentiated gradient ----------------------------------------------------------------------
+
+
+def simplex(seed: int, num_outcomes: int) -> Tensor:
+    return torch.softmax(2 * normal(seed, num_outcomes).double(), -1)
+
+
+@given(seeds, st.integers(2, 30), st.floats(1e-3, 1e4))
+def test_points_stay_on_the_simplex_whatever_the_rate(
+    seed: int, num_outcomes: int, rate: float
+) -> None:
+    p = parameter(simplex(seed, num_outcomes), normal(seed + 1, num_outcomes).double())
+    ExponentiatedGradient([p], lr=rate).step()
+    moved = p.detach()
+    assert torch.isfinite(moved).all()
+    assert (moved >= 0).all()
+    assert float(moved.sum()) == pytest.approx(1, abs=1e-12)
+
+
+@given(seeds, st.integers(2, 30))
+def test_a_step_is_the_multiplicative_update_and_a_gradient_step_on_logits(
+    seed: int, num_outcomes: int
+) -> None:
+    start, gradient = simplex(seed, num_outcomes), normal(seed + 1, num_outcomes).double()
+    p = parameter(start, gradient)
+    ExponentiatedGradient([p], lr=0.3).step()
+    product = start * torch.exp(-0.3 * gradient)
+    torch.testing.assert_close(p.detach(), product / product.sum())
+    logits = start.log() + 7.0 - 0.3 * gradient  # any logits that mirror p
+    torch.testing.assert_close(p.detach(), torch.softmax(logits, -1))
+
+
+@given(seeds, st.integers(2, 10))
+def test_a_step_minimises_the_linear_loss_plus_the_divergence(seed: int, num_outcomes: int) -> None:
+    start, gradient = simplex(seed, num_outcomes), normal(seed + 1, num_outcomes).double()
+    p = parameter(start, gradient)
+    ExponentiatedGradient([p], lr=0.3).step()
+
+    def cost(q: Tensor) -> float:
+        return float(gradient @ q + (q * (q / start).log()).sum() / 0.3)
+
+    best = cost(p.detach())
+    for other in range(20):
+        assert best <= cost(simplex(seed + 2 + other, num_outcomes)) + 1e-12
+
+
+def descends(loss: Callable[[Tensor], Tensor], start: Tensor, rate: float) -> list[float]:
+    p = torch.nn.Parameter(start.clone())
+    optimiser = ExponentiatedGradient([p], lr=rate)
+    values = []
+    for _ in range(200):
+        value = loss(p)
+        optimiser.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        values.append(float(value.detach()))
+    return values
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_it_descends_to_the_best_mixture(seed: int) -> None:
+    """KL(target, p): its only minimum is the target, and every step goes down."""
+    target, start = simplex(seed, 8), simplex(seed + 50, 8)
+    values = descends(lambda p: (target * (target / p).log()).sum(), start, 0.05)
+    assert all(b <= a + 1e-12 for a, b in itertools.pairwise(values))
+    assert values[-1] < 0.01 * values[0]
+
+
+def test_zeros_stay_zero() -> None:
+    p = parameter(torch.tensor([0.5, 0.5, 0.0]), torch.tensor([1.0, 0.0, -100.0]))
+    ExponentiatedGradient([p], lr=1.0).step()
+    assert float(p.detach()[2]) == 0
+    assert float(p.detach().sum()) == pytest.approx(1)
+
+
+def test_what_is_not_on_the_simplex_is_refused() -> None:
+    with pytest.raises(ConfigError, match="sum to 1"):
+        ExponentiatedGradient([torch.nn.Parameter(torch.ones(3))], lr=0.1)
+    with pytest.raises(ConfigError, match="above 0"):
+        ExponentiatedGradient([parameter(simplex(0, 3))], lr=0.0)
