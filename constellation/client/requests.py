@@ -29,7 +29,8 @@ from constellation.records import (
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
 from constellation.wire.callers import check_request_id
-from constellation.wire.change_messages import change_to_message, changed_from_message, check_change
+from constellation.wire.change_messages import change_to_message, check_change
+from constellation.wire.record_messages import from_message
 
 ResultT = TypeVar("ResultT")
 
@@ -183,7 +184,12 @@ def change(asked: Change) -> Call[Changed]:
         if isinstance(text := getattr(asked, each.name), str):
             _encodable(each.name, text)
     repeatable = isinstance(asked, Reload)  # twice is the same as once
-    return Call("Change", change_to_message(asked), changed_from_message, repeatable=repeatable)
+    return Call(
+        "Change",
+        change_to_message(asked),
+        lambda reply: from_message(reply, Changed),
+        repeatable=repeatable,
+    )
 
 
 def _encodable(field: str, text: str) -> str:

@@ -243,7 +243,7 @@ class ConstellationServicer:
     ) -> constellation_pb2.ChangeReply:
         """Add, remove or change served kernels."""
         changed = await self._host.change(change_messages.change_from_message(request))
-        return change_messages.changed_to_message(changed)
+        return to_message(constellation_pb2.ChangeReply, changed)
 
     async def Table(  # noqa: N802
         self, request: constellation_pb2.TableRequest, context: Any
