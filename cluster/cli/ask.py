@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.cli import options, output_format
-from cluster.cli.connection import configuration, connect, read_text, routing_options
+from cluster.cli.connection import configuration, connect, read_text
 
 if TYPE_CHECKING:
     from constellation.client import Client, Reply
@@ -53,15 +53,13 @@ def ask(
         "tokens_max": tokens_max,
         "temperature": temperature,
         "seed": seed,
-        **routing_options(
-            kernel=kernel,
-            rule=rule,
-            mode=mode,
-            top_k=top_k,
-            explain=explain,
-            refuse_out_of_domain=refuse_out_of_domain,
-            refuse=refuse,
-        ),
+        "kernel": kernel,
+        "rule": rule,
+        "mode": mode,
+        "top_k": top_k,
+        "explain": explain,
+        "refuse_out_of_domain": refuse_out_of_domain,
+        "refuse": refuse,
     }
     settings = configuration(run_dir=run_dir, token_file=token_file)
     with connect(settings, endpoint, timeout) as client:
