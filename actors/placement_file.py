@@ -27,6 +27,8 @@ class Placed:
     """The kernels of every process."""
     release: int | None
     """Number of the release that is served; None means the current one of the artifacts."""
+    since_s: float | None = None
+    """When the release was switched to, seconds since the epoch; None when it is not known."""
     ahead: Mapping[str, int] = field(default_factory=dict)
     """Processes that were started for a release that is to be served -> its number."""
 
@@ -42,6 +44,8 @@ def pack_placement(placed: Placed) -> bytes:
         "processes": placed.placement.processes,
         "ahead": dict(placed.ahead),
     }
+    if placed.since_s is not None:
+        content["since"] = placed.since_s
     if placed.placement.locations:  # none are written on one machine, as before there were nodes
         locations = placed.placement.locations.items()
         content["locations"] = {member: asdict(at) for member, at in locations}
@@ -62,6 +66,7 @@ def read_placement(spec: DeploymentSpec) -> Placed:
         return Placed(
             placement=Placement(per_process, placed, locations),
             release=int(content["release"]),
+            since_s=_since(content.get("since")),
             ahead={member: int(release) for member, release in content["ahead"].items()},
         )
     except FileNotFoundError:
@@ -69,3 +74,7 @@ def read_placement(spec: DeploymentSpec) -> Placed:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         logger.error("placement is not read", extra={"path": str(path), "reason": str(error)})
     return Placed(placement=Placement(per_process, {}), release=None)
+
+
+def _since(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

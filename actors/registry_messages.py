@@ -6,9 +6,11 @@ acknowledged, and sends the difference. A router that does not hold what a diffe
 leaves the difference out and says what it holds; the registry then sends all again.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from constellation.records import KernelHealth, Table
+from constellation.records import KernelHealth, Overview, Table
 from constellation.wire.constellation_service import RouterHealth
 
 
@@ -37,8 +39,11 @@ class Snapshot:
     """All routers that serve clients."""
     start_problem: str = ""
     """What is wrong with how processes are started; empty when nothing is."""
+    overview: Overview = field(default_factory=Overview)
+    """Releases, nodes, and a training in the artifacts folder."""
     revision: int = 0
-    """Number of this state of health, which rises with every change of the last four fields."""
+    """Number of this state of health, which rises with every change of the fields above but the
+    first and third."""
 
     @property
     def held(self) -> Held:
@@ -69,6 +74,8 @@ class HealthChange:
     """All routers, when one of them changed; None: all are as before."""
     start_problem: str | None = None
     """As in `Snapshot`; None: as before."""
+    overview: Mapping[str, Any] | None = None
+    """Fields of the overview that changed; None: all are as before."""
 
     @property
     def starts_from(self) -> Held:

@@ -6,6 +6,7 @@ decided by the supervisor and carried out here. Nothing here knows of tables.
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable
 
@@ -253,7 +254,13 @@ class Members:
         if known is not None and (known.pid, known.up) == (state.pid, up):
             return known
         pid = state.pid if up else 0
-        return KernelHealth(name=name, up=up, pid=pid, num_restarts=state.num_restarts)
+        node = self._node_of(self.placement.of(name))
+        return KernelHealth(name=name, up=up, pid=pid, num_restarts=state.num_restarts, node=node)
+
+    def _node_of(self, member: str) -> str:
+        """Return the id of a member's node, as one object for all: pickled once for a message."""
+        announcement = self.announcements.get(member)
+        return "" if announcement is None else sys.intern(announcement.node)
 
     async def check_all(self) -> None:
         """Send every member a heartbeat; restart members that are silent or late for too long."""
@@ -325,6 +332,7 @@ class Members:
                     num_running=each.num_running,
                     capabilities=each.capabilities,
                     vocabulary=each.vocabulary,
+                    node=self._node_of(member),
                 )
 
     def _note_silence(self, member: str, endpoint: str, error: grpc.aio.AioRpcError) -> None:

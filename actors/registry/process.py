@@ -20,6 +20,7 @@ What is served is one release, also when any process dies at any moment:
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -34,6 +35,7 @@ from actors.registry.drain import Draining
 from actors.registry.initial_table import first_table, table_of
 from actors.registry.members import Members
 from actors.registry.metrics_exports import Exports
+from actors.registry.overview_source import OVERVIEW_S, OverviewSource, own_processes
 from actors.registry.persistence import Persistence
 from actors.registry.publisher import Publisher
 from actors.registry.release_process import make_apart
@@ -78,12 +80,19 @@ class RegistryProcess:
         self._exports = Exports(spec)
         self._exports.describe(table)
         names = [site.name for site in table.sites]
-        placement = read_placement(spec).placement.fitted(names)
+        placed = read_placement(spec)
+        placement = placed.placement.fitted(names)
+        is_served_on = restarts and placed.release == table.release
+        self._since_s = placed.since_s if is_served_on and placed.since_s else time.time()
         # Written first: a process that starts reads its kernels there.
-        self._files.keep_placement(Placed(placement=placement, release=table.release))
+        self._files.keep_placement(
+            Placed(placement=placement, release=table.release, since_s=self._since_s)
+        )
         await self._files.write()
         self._members = Members(spec, placement, self._note_lost)
         self._publisher = Publisher(table, self._members, self._files, self._exports)
+        self._overviews = OverviewSource(spec, _ray.node_name())
+        await self._look()
         for member, process in self._members.strays().items():
             self._draining.drain_process(member, process)
         if await self._members.find_survivors():
@@ -96,6 +105,7 @@ class RegistryProcess:
         for announcement in self._members.announcements.values():
             self._agree(announcement)
         self._watch = begin("supervision", repeat("heartbeats", self._check_all, HEARTBEAT_S))
+        begin("overview", repeat("overview", self._look, OVERVIEW_S))
         begin("persistence", repeat("run folder", self._files.write_next, 0.0))
 
     @property
@@ -201,6 +211,8 @@ class RegistryProcess:
         )
         reloading = self._members.processes_of(steps.reloaded)
         table = await self._load(release, steps, reloading)
+        if release.version != self._served:
+            self._since_s = time.time()
         taken = {each.member: each for each in await take(reloading, release.version)}
         for member, announcement in taken.items():
             self._members.adopt(reloading[member], announcement)
@@ -209,6 +221,7 @@ class RegistryProcess:
         self._ahead.clear()
         await self._place(self._members.placement)
         self._exports.describe(self._publisher.table)
+        await self._look()
         await self._members.check(steps.joined)
         await self._publisher.publish_and_wait()
         for leave in leaving:
@@ -281,7 +294,12 @@ class RegistryProcess:
     async def _place(self, placement: Placement) -> None:
         """Write the placement, by which processes that start choose their kernels."""
         self._members.placement = placement
-        placed = Placed(placement=placement, release=self._served, ahead=dict(self._ahead))
+        placed = Placed(
+            placement=placement,
+            release=self._served,
+            since_s=self._since_s,
+            ahead=dict(self._ahead),
+        )
         self._files.keep_placement(placed)
         await self._files.write()
 
@@ -345,6 +363,13 @@ class RegistryProcess:
         """Stop supervising, then drain routers and kernels."""
         self._watch.cancel()
         await self._members.drain(grace_s)
+
+    async def _look(self) -> None:
+        """Read what routers are to know of releases, nodes and training."""
+        nodes = [each.node for each in self._members.announcements.values()]
+        self._publisher.overview = await asyncio.to_thread(
+            self._overviews.read, own_processes(nodes), self._since_s
+        )
 
     def _note_lost(self) -> None:
         """Publish that a member was lost, or could not start."""

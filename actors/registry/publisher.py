@@ -11,7 +11,7 @@ from actors.registry.metrics_exports import Exports
 from actors.registry.persistence import Persistence
 from actors.registry.table_broadcast import TableBroadcast
 from actors.registry_messages import Snapshot
-from constellation.records import Table
+from constellation.records import Overview, Table
 
 
 class Publisher:
@@ -26,6 +26,7 @@ class Publisher:
     Attributes:
         table: The table in force. Versions are given by `publish`.
         start_problem: What is wrong with how processes are started; empty when nothing is.
+        overview: What routers know of releases, nodes and training.
         published: Event that every published version sets; clear the event before waiting for it.
     """
 
@@ -34,6 +35,7 @@ class Publisher:
     ) -> None:
         self.table = table
         self.start_problem = ""
+        self.overview = Overview()
         self.published = asyncio.Event()
         self._members = members
         self._files = files
@@ -76,6 +78,7 @@ class Publisher:
             registry_pid=os.getpid(),
             routers=self._members.router_health(),
             start_problem=self.start_problem,
+            overview=self.overview,
         )
         return self._broadcast.send(self._members.routers, snapshot)
 

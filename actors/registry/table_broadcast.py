@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import ray
 
@@ -16,6 +16,7 @@ from actors.actor_calls import RouterCalls
 from actors.background_tasks import begin
 from actors.registry_messages import HealthChange, Held, Snapshot
 from constellation.errors import ConstellationError
+from constellation.records import Overview
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +78,7 @@ class TableBroadcast:
         latest = self._latest
         if latest is None:
             return replace(snapshot, revision=1)
-        same = (latest.health, latest.routers, latest.start_problem) == (
-            snapshot.health,
-            snapshot.routers,
-            snapshot.start_problem,
-        )
+        same = _contents(latest) == _contents(snapshot)
         return replace(snapshot, revision=latest.revision + (not same))
 
     def _is_due(self, router: _Router, snapshot: Snapshot) -> bool:
@@ -135,4 +132,19 @@ def change_between(held: Snapshot, snapshot: Snapshot) -> HealthChange | None:
         ),
         routers=None if held.routers == snapshot.routers else snapshot.routers,
         start_problem=None if held.start_problem == problem else problem,
+        overview=_difference(held.overview, snapshot.overview) or None,
     )
+
+
+def _contents(snapshot: Snapshot) -> tuple[object, ...]:
+    """Return what a revision numbers."""
+    return snapshot.health, snapshot.routers, snapshot.start_problem, snapshot.overview
+
+
+def _difference(before: Overview, after: Overview) -> dict[str, object]:
+    """Return the fields that changed: history and training seldom do, nodes every few seconds."""
+    return {
+        each.name: getattr(after, each.name)
+        for each in fields(Overview)
+        if getattr(before, each.name) != getattr(after, each.name)
+    }

@@ -6,6 +6,7 @@ dispatch of answers ask it.
 """
 
 import math
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from actors.kernel_connections import KernelLinks
 from actors.router.query_reader import Query
+from actors.router.recent_routes import RecentRoutes
 from actors.router.served_release import ServedRelease
 from actors.spec import RouterOptions
 from constellation.errors import OutOfDomain
@@ -43,6 +45,7 @@ class Decider:
 
     Attributes:
         num_routed: Kernel -> queries that it answered since the router started.
+        latest: The latest routes that were counted, for people.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Decider:
         self._options = options
         self._metrics = metrics
         self._recent = RecentQueries()
+        self.latest = RecentRoutes()
         self.num_routed: Counter[str] = Counter()
 
     def follow_table(self) -> None:
@@ -87,6 +91,7 @@ class Decider:
             mode=options.mode,
             crowded=self._links.crowded(self._options.spill_depth),
             refuse=options.refuse,
+            without=options.without,
         )
         if route.out_of_domain:
             self._count_out_of_domain(route, options)
@@ -115,7 +120,7 @@ class Decider:
         serving = self._served.now
         latest = np.array([*query.tokens[-WINDOW:].tolist(), *produced[-WINDOW:]], dtype=np.int32)
         basin_K = serving.coordizer.basin(latest[-WINDOW:])
-        excluded = excluded | self._links.down
+        excluded = excluded.union(self._links.down, options.without)
         return serving.policy.lead(basin_K, kernel, rule=options.rule, excluded=excluded)
 
     def ensemble(self, route: Route, options: RoutingOptions) -> Ensemble | None:
@@ -144,7 +149,9 @@ class Decider:
         self.num_routed[route.kernel] += 1
         self._metrics.routes.labels(route.kernel, route.reason).inc()
         chosen = (choice.distance for choice in route.choices if choice.kernel == route.kernel)
-        self._metrics.distance.observe(next(chosen, math.nan))
+        distance = next(chosen, None)
+        self.latest.note(route, distance, at_s=time.time())
+        self._metrics.distance.observe(math.nan if distance is None else distance)
         self._metrics.margin.observe(route.margin)
 
     def recent_queries(self, kernel: str) -> FloatArray:

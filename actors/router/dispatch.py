@@ -31,6 +31,7 @@ from constellation.records import (
 )
 from constellation.routing.handoff import HandoffRule, HandoffWatch
 from constellation.runtime.continuation import Relay
+from constellation.runtime.traffic_window import TrafficWindow
 from constellation.telemetry.metrics import RouterMetrics
 from constellation.v1 import common_pb2, kernel_pb2
 from constellation.wire import convert, request_tracing
@@ -161,6 +162,7 @@ class Dispatcher:
         decider: Decides which kernels answer, and counts what was decided.
         metrics: Where losses and handoffs are counted.
         handoff: When answers are handed over, where requests allow it.
+        window: Where the tokens of the last minute are counted.
     """
 
     def __init__(
@@ -170,11 +172,13 @@ class Dispatcher:
         *,
         metrics: RouterMetrics,
         handoff: HandoffRule,
+        window: TrafficWindow,
     ) -> None:
         self._links = links
         self._decider = decider
         self._metrics = metrics
         self._handoff = handoff
+        self._window = window
 
     async def generate(
         self, request: AnswerRequest
@@ -201,7 +205,7 @@ class Dispatcher:
         """Return the route and the whole answer as a serialised KernelGenerateReply."""
         if request.may_move:
             return await self._generate_whole(request)
-        return await self._call_with_failover(
+        route, reply = await self._call_with_failover(
             request,
             lambda route, link, span: link.ask(
                 request.message(route.kernel, (), self._decider.ensemble(route, request.options)),
@@ -209,6 +213,8 @@ class Dispatcher:
                 span,
             ),
         )
+        self._count_tokens(kernel_pb2.KernelGenerateReply.FromString(reply))
+        return route, reply
 
     async def score(
         self, request: AnswerRequest, context: list[int], tokens: list[int]
@@ -313,11 +319,15 @@ class Dispatcher:
     def _record(self, progress: _Progress, reply: bytes) -> bytes:
         """Record a reply; return the reply, the last one with the segments of all kernels."""
         message = kernel_pb2.KernelGenerateReply.FromString(reply)
+        self._count_tokens(message)
         progress.relay.note(message.text, message.tokens, message.num_tokens)
         progress.is_over = message.HasField("finish")
         if progress.is_over and progress.relay.segments:
             reply += convert.segments_to_message(progress.relay.segments).SerializeToString()
         return reply
+
+    def _count_tokens(self, message: kernel_pb2.KernelGenerateReply) -> None:
+        self._window.wrote(message.num_tokens, now_s=time.monotonic())
 
     def _written_tokens(self, relay: Relay) -> list[int]:
         """Return the answer so far, in the coordizer's tokens."""

@@ -22,7 +22,7 @@ from actors.router.dispatch import AnswerRequest, Dispatcher
 from actors.router.interfaces import Administrator, CoordizerSource
 from actors.router.query_reader import Query, Reader
 from actors.router.served_release import ServedRelease
-from actors.spec import RouterOptions
+from actors.spec import ROUTER, RouterOptions
 from constellation.errors import ServiceUnavailable
 from constellation.records import (
     Change,
@@ -38,6 +38,7 @@ from constellation.records import (
     TokenArray,
 )
 from constellation.routing.handoff import HandoffRule
+from constellation.runtime.traffic_window import TrafficWindow
 from constellation.telemetry.metrics import RouterMetrics
 from constellation.wire import channel, request_tracing, services
 from constellation.wire.callers import Caller
@@ -65,12 +66,15 @@ class RouterHost:
         *,
         token: str | None,
         administrator: Administrator | None = None,
+        name: str = ROUTER,
     ) -> None:
         self._administrator = administrator
+        self._name = name
         self._options = options
         self._links = KernelLinks(token, grace_s=options.timeout_s)
         self._started_s = time.monotonic()
         self.metrics = RouterMetrics(CollectorRegistry())
+        self._window = TrafficWindow()
         self._served = ServedRelease(
             coordizers,
             rule=options.rule,
@@ -80,7 +84,7 @@ class RouterHost:
         self._decider = Decider(self._served, self._links, options, self.metrics)
         self.guard = services.Guard(lambda reason: self.metrics.rejected.labels(reason).inc())
         self.metrics.load_entropy.set_function(self._decider.load_entropy)
-        self._admission = AdmissionControl(options, self.metrics)
+        self._admission = AdmissionControl(options, self.metrics, self._window)
         self._reader = Reader(waiting_max=options.requests_max)
         self._collective: CollectiveSampler | None = None
         if options.collective_rate is not None:
@@ -95,6 +99,7 @@ class RouterHost:
             self._decider,
             metrics=self.metrics,
             handoff=HandoffRule(margin=options.handoff_margin, tokens=options.handoff_tokens),
+            window=self._window,
         )
 
     async def update(self, snapshot: Snapshot) -> Held:
@@ -163,8 +168,13 @@ class RouterHost:
             async with aclosing(self._admission.answers.stream(caller, work)) as answer:
                 async for route, reply in answer:
                     if route is not None:
-                        self.metrics.first_token_seconds.observe(time.monotonic() - arrived_s)
+                        self._note_first_token(arrived_s)
                     yield route, reply
+
+    def _note_first_token(self, arrived_s: float) -> None:
+        now_s = time.monotonic()
+        self.metrics.first_token_seconds.observe(now_s - arrived_s)
+        self._window.began(now_s - arrived_s, now_s=now_s)
 
     async def ask(
         self,
@@ -226,6 +236,11 @@ class RouterHost:
         """Return what the router knows of itself, of kernels and of other routers."""
         snapshot, now_s = self._served.now.snapshot, time.monotonic()
         return RouterState(
+            name=self._name,
+            time_s=time.time(),
+            traffic=self._window.traffic(now_s=now_s),
+            recent=self._decider.latest.newest_first(),
+            overview=snapshot.overview,
             table=snapshot.table,
             health=snapshot.health,
             num_routed=dict(self._decider.num_routed),

@@ -52,6 +52,7 @@ class RouterProcess:
             spec.router,
             token=spec.token,
             administrator=RegistryLink(spec),
+            name=name,
         )
         table = last_table(spec.run_folder.table_path)
         if table is not None:

@@ -32,6 +32,7 @@ class Serving:
             health={**before.health, **{each.name: each for each in change.kernels}},
             routers=before.routers if change.routers is None else change.routers,
             start_problem=before.start_problem if problem is None else problem,
+            overview=replace(before.overview, **(change.overview or {})),
             revision=change.revision,
         )
         return replace(self, snapshot=snapshot)

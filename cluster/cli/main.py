@@ -25,6 +25,7 @@ from cluster.cli import (
     serve_commands,
     train,
     validate,
+    watch,
 )
 from cluster.cli.command_groups import FlagGroup
 from cluster.cli.program import EXIT_FAILED, EXIT_INTERRUPTED, run_program
@@ -67,6 +68,7 @@ for command in (
     serve_commands.down,
     serve_commands.status,
     serve_commands.reload,
+    watch.watch,
     ask.ask,
     chat.chat,
     route.route,

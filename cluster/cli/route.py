@@ -28,6 +28,7 @@ def route(
         ),
     ] = None,
     kernel: options.Kernel = None,
+    without: options.Without = None,
     rule: options.Rule = None,
     mode: options.Mode = options.ModeName.NEAREST,
     top_k: options.TopK = None,
@@ -48,6 +49,8 @@ def route(
     radius of its domain (a text farther away is out of domain) and its weight; then the margin,
     by which the second-nearest kernel is farther away. All but the weight are in radians.
 
+    To see what would change without a kernel, leave it out by --without NAME.
+
     Example: constellation route 'import asyncio' --explain --plot route.png
     """
     query = read_text(text)
@@ -62,6 +65,7 @@ def route(
             explain=explain,
             refuse_out_of_domain=refuse_out_of_domain,
             refuse=refuse,
+            without=tuple(without or ()),
         )
         if plot is not None:
             from cluster.cli.plot import save_route_plot

@@ -251,6 +251,7 @@ class LocalRouter:
             pinned=options.kernel,
             excluded=held.down.union(lost),
             refuse=options.refuse,
+            without=options.without,
         )
         if route.out_of_domain and options.refuses:
             raise OutOfDomain(

@@ -70,6 +70,8 @@ class RouteOptions(TypedDict, total=False):
     """Route by this simplex point, shape (64,), instead of the text's own basin."""
     handoff: bool
     """Let another kernel go on when the answer moves into its domain; `finish.segments` tells."""
+    without: Sequence[str]
+    """Kernels that are left out, as if they were not there; at least one has to be left."""
 
 
 class AskOptions(RouteOptions, total=False):
@@ -231,6 +233,7 @@ def _routing(
     explain: bool = False,
     basin: ArrayLike | None = None,
     handoff: bool = False,
+    without: Sequence[str] = (),
 ) -> constellation_pb2.Routing:
     if kernel == "":
         raise InvalidRequest("kernel", kernel, "the name of a kernel, or None for the nearest")
@@ -246,8 +249,15 @@ def _routing(
         explain=explain,
         basin_K=None if basin is None else _point(basin),
         handoff=handoff,
+        without=_names(without),
     )
     return convert.routing_to_message(options)
+
+
+def _names(without: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(without, str):  # whose letters would be taken for names
+        raise InvalidRequest("without", without, "a list of names of kernels")
+    return tuple(_encodable("without", name) for name in without)
 
 
 def _rule(rule: Rule | str | None) -> Rule | None:

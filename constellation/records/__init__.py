@@ -29,6 +29,9 @@ from constellation.records.changes import Retire as Retire
 from constellation.records.changes import RollBack as RollBack
 from constellation.records.changes import Spawn as Spawn
 from constellation.records.changes import Unlearn as Unlearn
+from constellation.records.durations import Durations as Durations
+from constellation.records.durations import Quantiles as Quantiles
+from constellation.records.durations import bin_of as bin_of
 from constellation.records.kernels import KernelDescription as KernelDescription
 from constellation.records.kernels import KernelHealth as KernelHealth
 from constellation.records.kernels import KernelSite as KernelSite
@@ -42,6 +45,12 @@ from constellation.records.nodes import Device as Device
 from constellation.records.nodes import KernelNeed as KernelNeed
 from constellation.records.nodes import Location as Location
 from constellation.records.nodes import Node as Node
+from constellation.records.overview import RELEASES_LISTED as RELEASES_LISTED
+from constellation.records.overview import KernelTraining as KernelTraining
+from constellation.records.overview import NodeState as NodeState
+from constellation.records.overview import Overview as Overview
+from constellation.records.overview import ReleaseSummary as ReleaseSummary
+from constellation.records.overview import TrainingStatus as TrainingStatus
 from constellation.records.refusal import SHARE_DEFAULT as SHARE_DEFAULT
 from constellation.records.refusal import LengthRefusal as LengthRefusal
 from constellation.records.refusal import Refusal as Refusal
@@ -52,3 +61,7 @@ from constellation.records.routing import Route as Route
 from constellation.records.routing import RoutingOptions as RoutingOptions
 from constellation.records.routing import Rule as Rule
 from constellation.records.routing import TokenInfluence as TokenInfluence
+from constellation.records.traffic import WINDOW_S as WINDOW_S
+from constellation.records.traffic import RecentRoute as RecentRoute
+from constellation.records.traffic import SecondCount as SecondCount
+from constellation.records.traffic import Traffic as Traffic

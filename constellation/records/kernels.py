@@ -57,6 +57,8 @@ class KernelHealth:
     """Which requests it answers, as it last said."""
     vocabulary: str = COORDIZER_TOKENS
     """What the tokens are that it writes, as it last said."""
+    node: str = ""
+    """Id of the node on which its process runs; empty while that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,6 +52,8 @@ class RoutingOptions:
     handoff: bool = False
     """Whether another kernel may continue the answer when the text moves into its domain; only in
     mode nearest."""
+    without: tuple[str, ...] = ()
+    """Kernels that are left out of the decision, as if they were not in the table."""
 
     @property
     def refuses(self) -> bool:

@@ -8,8 +8,8 @@ group of its own.
 Shapes: K outcomes, M kernels, G groups, N queries.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import exp
 
 import numpy as np
@@ -38,6 +38,21 @@ class Nearness:
     kernels have one basin."""
     shares: "list[Shared | None] | None" = None
     """Position of each kernel within its family; None when no kernel has a family."""
+
+    def without(self, places: Collection[int]) -> "Nearness":
+        """Return the same without some kernels.
+
+        Args:
+            places: Indices of the kernels in the table.
+        """
+        ranks = [rank for rank, place in enumerate(self.places) if place not in places]
+        return replace(
+            self,
+            places=[self.places[rank] for rank in ranks],
+            distances=[self.distances[rank] for rank in ranks],
+            basins=None if self.basins is None else [self.basins[rank] for rank in ranks],
+            shares=None if self.shares is None else [self.shares[rank] for rank in ranks],
+        )
 
     def gap(self, near: int, far: int) -> float:
         """Return by how many radians one kernel is nearer than another.

@@ -96,6 +96,7 @@ class RoutingPolicy:
         mode: Mode = Mode.NEAREST,
         crowded: Collection[str] = (),
         refuse: float | None = None,
+        without: Collection[str] = (),
     ) -> Route:
         """Return the route of one query.
 
@@ -115,12 +116,15 @@ class RoutingPolicy:
                 domain, unless it is outside the nearest kernel's domain too. A pinned kernel, or
                 one that leads others, keeps its queries.
             refuse: Share of in-domain queries that may be out of domain; None means the default.
+            without: Names of kernels that are left out, as if the table did not have them. Unlike
+                `excluded`, they change neither the reason of the route nor what is in domain.
 
         Raises:
             InvalidBasin: The basin has another length than the table's basins.
             InvalidRequest: `top_k` or `refuse` is out of range, a kernel is pinned in a mode with
-                several kernels, or `refuse` is set for a table without thresholds.
-            UnknownKernel: No kernel is named `pinned`.
+                several kernels or is left out, `refuse` is set for a table without thresholds, or
+                every kernel is left out.
+            UnknownKernel: No kernel is named `pinned`, or as one that is to be left out.
             KernelUnavailable: The pinned kernel, or every kernel, is excluded.
         """
         if basin_K.shape != self.table.background_K.shape:
@@ -130,9 +134,12 @@ class RoutingPolicy:
             )
         if pinned is not None and mode is not Mode.NEAREST:
             raise InvalidRequest("kernel", pinned, f"none in mode {mode}: several kernels answer")
-        num_weighted = self._num_weighted(top_k)
-        listed = max(LISTED_MAX, num_weighted) + len(excluded)
+        left_out = self._places_of(without, pinned) if without else frozenset()
+        num_weighted = self._num_weighted(top_k, len(self._names) - len(left_out))
+        listed = max(LISTED_MAX, num_weighted) + len(excluded) + len(left_out)
         near = self._kernels.look(basin_K, rule or self.rule, self._num_looked_at(listed))
+        if left_out:
+            near = near.without(left_out)
         limits = self._limits_of(near, num_tokens, refuse)
         reachable = self._reachable(near, pinned, excluded)
         kernel, reason = self._choose(near, reachable, pinned)
@@ -202,8 +209,19 @@ class RoutingPolicy:
             )
         return KernelLimits(self._rules[near.rule].radii)
 
-    def _num_weighted(self, top_k: int | None) -> int:
-        num_kernels = len(self._names)
+    def _places_of(self, without: Collection[str], pinned: str | None) -> frozenset[int]:
+        """Return the indices in the table of kernels that are left out, after checking them."""
+        for name in without:
+            if name not in self._index:
+                raise UnknownKernel(name, self._names)
+        if pinned is not None and pinned in without:
+            raise InvalidRequest("kernel", pinned, "a kernel that is not left out by `without`")
+        places = frozenset(self._index[name] for name in without)
+        if len(places) == len(self._names):
+            raise InvalidRequest("without", [*without], "names of all kernels but one, at most")
+        return places
+
+    def _num_weighted(self, top_k: int | None, num_kernels: int) -> int:
         if top_k is None:
             return min(self.top_k, num_kernels)
         if not 1 <= top_k <= num_kernels:

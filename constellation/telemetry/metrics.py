@@ -22,6 +22,13 @@ WRITE_FAILURES = Counter(
 )
 """One counter per process, shared by all catalogues, because files are written by code without
 access to a catalogue."""
+READ_FAILURES = Counter(
+    "constellation_read_failures_total",
+    "Files that the registry could not read for the overview of a constellation, by file.",
+    ["file"],
+    registry=None,
+)
+"""One counter per process, as for writes."""
 BACKGROUND_FAILURES = Counter(
     "constellation_background_failures_total",
     "Background tasks that ended by an error, by task; a mistake of ours.",
@@ -197,6 +204,7 @@ class RegistryMetrics:
             prefix + "table_version", "Version of the newest table.", registry=registry
         )
         self.write_failures = _shared(WRITE_FAILURES, registry)
+        self.read_failures = _shared(READ_FAILURES, registry)
         self.background_failures = _shared(BACKGROUND_FAILURES, registry)
         self.can_start = Gauge(
             prefix + "process_start_possible",

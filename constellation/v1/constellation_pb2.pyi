@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Routing(_message.Message):
-    __slots__ = ("rule", "mode", "top_k", "kernel", "refuse_out_of_domain", "explain", "basin", "handoff", "refuse")
+    __slots__ = ("rule", "mode", "top_k", "kernel", "refuse_out_of_domain", "explain", "basin", "handoff", "refuse", "without")
     RULE_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class Routing(_message.Message):
     BASIN_FIELD_NUMBER: _ClassVar[int]
     HANDOFF_FIELD_NUMBER: _ClassVar[int]
     REFUSE_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_FIELD_NUMBER: _ClassVar[int]
     rule: _common_pb2.Rule
     mode: _common_pb2.Mode
     top_k: int
@@ -27,7 +28,8 @@ class Routing(_message.Message):
     basin: _common_pb2.Point
     handoff: bool
     refuse: float
-    def __init__(self, rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., mode: _Optional[_Union[_common_pb2.Mode, str]] = ..., top_k: _Optional[int] = ..., kernel: _Optional[str] = ..., refuse_out_of_domain: bool = ..., explain: bool = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., handoff: bool = ..., refuse: _Optional[float] = ...) -> None: ...
+    without: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., mode: _Optional[_Union[_common_pb2.Mode, str]] = ..., top_k: _Optional[int] = ..., kernel: _Optional[str] = ..., refuse_out_of_domain: bool = ..., explain: bool = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., handoff: bool = ..., refuse: _Optional[float] = ..., without: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
     __slots__ = ("prompt", "sampling", "routing", "request_id")

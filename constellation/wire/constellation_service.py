@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from constellation.records import (
@@ -15,6 +15,8 @@ from constellation.records import (
     KernelSite,
     LiveCollectivePhi,
     Message,
+    Overview,
+    RecentRoute,
     Route,
     RoutingOptions,
     Rule,
@@ -22,6 +24,7 @@ from constellation.records import (
     Score,
     Table,
     TokenArray,
+    Traffic,
 )
 from constellation.v1 import constellation_pb2, kernel_pb2
 from constellation.wire import access_log, change_messages, convert, request_tracing
@@ -65,6 +68,16 @@ class RouterState:
     """Problem with starting processes, in words; empty without a problem."""
     rule: Rule = Rule.BEARING
     """Rule by which the router compares basins unless a request names another."""
+    name: str = ""
+    """The router's own name."""
+    time_s: float = 0.0
+    """When all of this was so, seconds since the epoch."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """Requests of this router in the last minute."""
+    recent: tuple[RecentRoute, ...] = ()
+    """The router's latest routes, newest first."""
+    overview: Overview = field(default_factory=Overview)
+    """What the registry knows beside members: releases, nodes, training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

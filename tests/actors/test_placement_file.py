@@ -25,7 +25,10 @@ def test_a_placement_over_nodes_is_read_as_it_was_written(tmp_path: Path) -> Non
     placement = Placement(2, {"kernels-1": ("a", "b"), "kernels-2": ("c",)})
     for locations in ({}, {"kernels-2": elsewhere}):
         placed = Placed(
-            placement=Placement(2, placement.processes, locations), release=3, ahead={"x": 4}
+            placement=Placement(2, placement.processes, locations),
+            release=3,
+            since_s=1790000000.25,
+            ahead={"x": 4},
         )
         spec(tmp_path).run_folder.placement_path.write_bytes(pack_placement(placed))
         assert read_placement(spec(tmp_path)) == placed

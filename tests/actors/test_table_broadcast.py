@@ -15,7 +15,17 @@ from actors.router.host import RouterHost
 from actors.spec import RouterOptions
 from constellation.errors import ArtifactError
 from constellation.geometry import bearing
-from constellation.records import KernelHealth, KernelSite, Rule, Table
+from constellation.records import (
+    KernelHealth,
+    KernelSite,
+    Node,
+    NodeState,
+    Overview,
+    ReleaseSummary,
+    Rule,
+    Table,
+    TrainingStatus,
+)
 from constellation.wire.constellation_service import RouterHealth
 from tests.actors.test_hosts import BACKGROUND_K, Letters, point
 from tests.support.coordizers import Fixed
@@ -162,6 +172,36 @@ def test_only_the_health_that_changed_is_sent_and_the_router_knows_all_of_it() -
         assert state.start_problem == "no disk"
         await registry.send(start_problem="")
         assert registry.state().start_problem == ""
+
+    run(story)
+
+
+def test_of_the_overview_only_the_fields_that_changed_are_sent() -> None:
+    async def story(registry: Registry) -> None:
+        training = TrainingStatus(state="RUNNING", updated_s=1.0, kernels=())
+        release = ReleaseSummary(number=1, made_s=1.0, change="made", parent=None)
+        first = Overview(release_since_s=2.0, releases=(release,), training=training)
+        await registry.send(overview=first)
+        assert registry.state().overview == first
+        node = NodeState(
+            node=Node(id="n", address="here", memory_bytes=4),
+            num_processes=3,
+            memory_free_bytes=2,
+            load_ratio=0.5,
+            disk_free_bytes=1,
+        )
+        registry.received()
+        await registry.send(overview=replace(first, nodes=(node,)))
+        [change] = registry.received()
+        assert change.overview == {"nodes": (node,)}
+        await registry.send(overview=replace(first, nodes=(node,), training=None))
+        assert registry.state().overview == replace(first, nodes=(node,), training=None)
+        registry.received()
+        registry.now_s += BEAT_S
+        await registry.send()
+        [beat] = registry.received()
+        assert isinstance(beat, HealthChange)
+        assert beat.overview is None, "a heartbeat carries nothing of it"
 
     run(story)
 

@@ -54,6 +54,7 @@ REGISTRY = {
     "constellation_table_version": ("gauge", ()),
     "constellation_write_failures": ("counter", ("file",)),
     "constellation_background_failures": ("counter", ("task",)),
+    "constellation_read_failures": ("counter", ("file",)),
     "constellation_process_start_possible": ("gauge", ()),
     "constellation_fork_server_up": ("gauge", ()),
 }

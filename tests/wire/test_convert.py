@@ -107,6 +107,7 @@ def test_a_route_survives_the_way_through_a_message(route: Route) -> None:
         refuse_out_of_domain=st.booleans(),
         refuse=st.none() | st.floats(0.002, 0.5),
         explain=st.booleans(),
+        without=st.lists(names, max_size=3).map(tuple),
     )
 )
 def test_routing_options_survive_the_way_through_a_message(options: RoutingOptions) -> None:

@@ -1,0 +1,150 @@
+"""What the registry learns of releases, of its node and of a training, beside the members.
+
+Everything is read every few seconds in a thread, since a disk may hang, and sent to routers only
+when it changed. A file that cannot be read is logged and counted, and leaves out what it says.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from actors import _ray
+from actors.spec import DeploymentSpec
+from constellation.errors import ArtifactError
+from constellation.records import (
+    RELEASES_LISTED,
+    Node,
+    NodeState,
+    Overview,
+    ReleaseSummary,
+    TrainingStatus,
+)
+from constellation.releases.store import ReleaseStore
+from constellation.telemetry.metrics import READ_FAILURES
+from constellation.telemetry.training_status import read_training
+from constellation.wire.run_lock import owner_of
+
+logger = logging.getLogger(__name__)
+FoundT = TypeVar("FoundT")
+
+OVERVIEW_S = 5.0
+"""Seconds between two looks."""
+STEP_BYTES = 2**24
+"""Free memory and room on disks are rounded to this, so that less changes."""
+STATUS_FILE = "status.json"
+"""Of a training, in the artifacts folder."""
+
+
+class OverviewSource:
+    """Reads releases, node and training; blocks as long as the disks do.
+
+    Args:
+        spec: Of the deployment.
+        node: Ray's id of this node.
+    """
+
+    def __init__(self, spec: DeploymentSpec, node: str) -> None:
+        self._artifacts = spec.artifacts
+        self._run_dir = spec.run_dir
+        self._address = spec.host
+        self._node = node
+        self._store = ReleaseStore(spec.artifacts)
+        self._releases: dict[int, ReleaseSummary | None] = {}
+        self._failing: dict[str, str] = {}
+
+    def read(self, num_processes: int, release_since_s: float) -> Overview:
+        """Return what holds now.
+
+        Args:
+            num_processes: Processes of the constellation that serve on this node.
+            release_since_s: When the release that is served was switched to.
+        """
+        return Overview(
+            release_since_s=release_since_s,
+            releases=self._found("releases", self._latest_releases) or (),
+            nodes=(self._own_node(num_processes),),
+            training=self._found("status", self._training),
+        )
+
+    def _latest_releases(self) -> tuple[ReleaseSummary, ...]:
+        """Return the latest releases; manifests never change, so that each is read once."""
+        latest = self._store.versions()[: -RELEASES_LISTED - 1 : -1]
+        self._releases = {
+            number: self._releases[number] if number in self._releases else self._summary(number)
+            for number in latest
+        }
+        return tuple(each for each in self._releases.values() if each is not None)
+
+    def _summary(self, number: int) -> ReleaseSummary | None:
+        """Return a release in short; None when its manifest is damaged."""
+
+        def read() -> ReleaseSummary:
+            release = self._store.read(number)
+            return ReleaseSummary(
+                number=number,
+                made_s=release.created_s,
+                change=release.change,
+                parent=release.parent,
+            )
+
+        return self._found("manifest", read)
+
+    def _training(self) -> TrainingStatus | None:
+        found = read_training(self._artifacts / STATUS_FILE)
+        if found is not None and found.state == "RUNNING" and owner_of(self._artifacts) is None:
+            # Who wrote this was killed: no process holds the folder any more.
+            return _stopped(found)
+        return found
+
+    def _own_node(self, num_processes: int) -> NodeState:
+        memory = psutil.virtual_memory()
+        return NodeState(
+            node=Node(id=self._node, address=self._address, memory_bytes=memory.total),
+            num_processes=num_processes,
+            memory_free_bytes=_rounded(memory.available),
+            load_ratio=round(os.getloadavg()[0] / (os.cpu_count() or 1), 2),
+            disk_free_bytes=_rounded(_free_bytes(self._run_dir)),
+        )
+
+    def _found(self, what: str, read: Callable[[], FoundT]) -> FoundT | None:
+        """Return what `read` does; None, logged once and counted, when a file cannot be read."""
+        try:
+            found = read()
+        except (ArtifactError, OSError) as error:
+            READ_FAILURES.labels(what).inc()
+            if self._failing.get(what) != str(error):
+                self._failing[what] = str(error)
+                logger.error("file is not read", extra={"file": what, "reason": str(error)})
+            return None
+        self._failing.pop(what, None)
+        return found
+
+
+def own_processes(nodes: list[str]) -> int:
+    """Return how many processes serve on this node: members of these nodes, and the registry."""
+    return nodes.count(_ray.node_name()) + 1
+
+
+def _stopped(training: TrainingStatus) -> TrainingStatus:
+    """Return a training with nothing that runs."""
+    kernels = tuple(
+        replace(each, state="STOPPED") if each.state in ("RUNNING", "STAGED") else each
+        for each in training.kernels
+    )
+    return replace(training, state="STOPPED", kernels=kernels)
+
+
+def _rounded(size_bytes: int) -> int:
+    return size_bytes // STEP_BYTES * STEP_BYTES
+
+
+def _free_bytes(folder: Path) -> int:
+    try:
+        return int(psutil.disk_usage(str(folder)).free)
+    except OSError:  # the run folder was removed
+        return 0
