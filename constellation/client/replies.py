@@ -17,13 +17,15 @@ from constellation.records import (
     FloatArray,
     LengthRefusal,
     LiveCollectivePhi,
+    Overview,
     Piece,
     Route,
     TokenArray,
     TokenLogprob,
+    Traffic,
 )
 from constellation.v1 import common_pb2, constellation_pb2
-from constellation.wire import convert
+from constellation.wire import convert, overview_messages
 from constellation.wire.descriptions import declared
 from constellation.wire.record_messages import from_message
 
@@ -109,6 +111,8 @@ class KernelStatus:
     """Which requests the kernel answers beside continuing a text."""
     vocabulary: str = COORDIZER_TOKENS
     """Name of the vocabulary that the kernel writes in."""
+    node: str = ""
+    """Id of the node on which its process runs; empty while that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +152,14 @@ class ConstellationStatus:
     """What is wrong with how processes are started, such as slowly; empty when nothing is."""
     refusal: tuple[LengthRefusal, ...] = ()
     """What refusing out-of-domain queries does at the default share, by length."""
+    router: str = ""
+    """Name of the router that was asked."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """That router's requests of the last minute."""
+    release: int = 0
+    """Number of the release that is served; 0: none."""
+    overview: Overview = field(default_factory=Overview)
+    """Since when it is served, the latest releases, the nodes, and a training."""
 
 
 @dataclass(slots=True)
@@ -236,6 +248,8 @@ def status(message: constellation_pb2.StatusReply) -> ConstellationStatus:
             convert.collective_phi_from_message(message.collective_phi) if measured else None
         ),
         refusal=tuple(from_message(row, LengthRefusal) for row in message.refusal),
+        traffic=overview_messages.traffic_from_message(message.traffic),
+        overview=overview_messages.overview_from_message(message),
     )
 
 

@@ -1,5 +1,6 @@
 from constellation.v1 import common_pb2 as _common_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -178,7 +179,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("table_version", "coordizer_hash", "kernels", "router_pid", "uptime", "load_entropy_ratio", "num_unexpected_errors", "registry_pid", "routers", "collective_phi", "start_problem", "refusal")
+    __slots__ = ("table_version", "coordizer_hash", "kernels", "router_pid", "uptime", "load_entropy_ratio", "num_unexpected_errors", "registry_pid", "routers", "collective_phi", "start_problem", "refusal", "router", "traffic", "release", "release_since", "releases", "nodes", "training")
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     COORDIZER_HASH_FIELD_NUMBER: _ClassVar[int]
     KERNELS_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +192,13 @@ class StatusReply(_message.Message):
     COLLECTIVE_PHI_FIELD_NUMBER: _ClassVar[int]
     START_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_FIELD_NUMBER: _ClassVar[int]
+    TRAFFIC_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    RELEASES_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
     table_version: int
     coordizer_hash: str
     kernels: _containers.RepeatedCompositeFieldContainer[KernelStatus]
@@ -203,7 +211,111 @@ class StatusReply(_message.Message):
     collective_phi: CollectivePhi
     start_problem: str
     refusal: _containers.RepeatedCompositeFieldContainer[LengthRefusal]
-    def __init__(self, table_version: _Optional[int] = ..., coordizer_hash: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelStatus, _Mapping]]] = ..., router_pid: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load_entropy_ratio: _Optional[float] = ..., num_unexpected_errors: _Optional[int] = ..., registry_pid: _Optional[int] = ..., routers: _Optional[_Iterable[_Union[RouterStatus, _Mapping]]] = ..., collective_phi: _Optional[_Union[CollectivePhi, _Mapping]] = ..., start_problem: _Optional[str] = ..., refusal: _Optional[_Iterable[_Union[LengthRefusal, _Mapping]]] = ...) -> None: ...
+    router: str
+    traffic: Traffic
+    release: int
+    release_since: _timestamp_pb2.Timestamp
+    releases: _containers.RepeatedCompositeFieldContainer[ReleaseSummary]
+    nodes: _containers.RepeatedCompositeFieldContainer[NodeState]
+    training: TrainingStatus
+    def __init__(self, table_version: _Optional[int] = ..., coordizer_hash: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelStatus, _Mapping]]] = ..., router_pid: _Optional[int] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load_entropy_ratio: _Optional[float] = ..., num_unexpected_errors: _Optional[int] = ..., registry_pid: _Optional[int] = ..., routers: _Optional[_Iterable[_Union[RouterStatus, _Mapping]]] = ..., collective_phi: _Optional[_Union[CollectivePhi, _Mapping]] = ..., start_problem: _Optional[str] = ..., refusal: _Optional[_Iterable[_Union[LengthRefusal, _Mapping]]] = ..., router: _Optional[str] = ..., traffic: _Optional[_Union[Traffic, _Mapping]] = ..., release: _Optional[int] = ..., release_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., releases: _Optional[_Iterable[_Union[ReleaseSummary, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[NodeState, _Mapping]]] = ..., training: _Optional[_Union[TrainingStatus, _Mapping]] = ...) -> None: ...
+
+class Traffic(_message.Message):
+    __slots__ = ("requests", "failed", "refused", "tokens", "latency", "first_token", "requests_of_second", "tokens_of_second")
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_OF_SECOND_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_OF_SECOND_FIELD_NUMBER: _ClassVar[int]
+    requests: int
+    failed: int
+    refused: int
+    tokens: int
+    latency: Durations
+    first_token: Durations
+    requests_of_second: _containers.RepeatedScalarFieldContainer[int]
+    tokens_of_second: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, requests: _Optional[int] = ..., failed: _Optional[int] = ..., refused: _Optional[int] = ..., tokens: _Optional[int] = ..., latency: _Optional[_Union[Durations, _Mapping]] = ..., first_token: _Optional[_Union[Durations, _Mapping]] = ..., requests_of_second: _Optional[_Iterable[int]] = ..., tokens_of_second: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Durations(_message.Message):
+    __slots__ = ("counts",)
+    class CountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: int
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[int] = ...) -> None: ...
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    counts: _containers.ScalarMap[int, int]
+    def __init__(self, counts: _Optional[_Mapping[int, int]] = ...) -> None: ...
+
+class ReleaseSummary(_message.Message):
+    __slots__ = ("number", "made", "change", "parent")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    MADE_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    made: _timestamp_pb2.Timestamp
+    change: str
+    parent: int
+    def __init__(self, number: _Optional[int] = ..., made: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., change: _Optional[str] = ..., parent: _Optional[int] = ...) -> None: ...
+
+class NodeState(_message.Message):
+    __slots__ = ("id", "address", "num_processes", "memory_bytes", "memory_free_bytes", "load_ratio", "disk_free_bytes")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    NUM_PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_RATIO_FIELD_NUMBER: _ClassVar[int]
+    DISK_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    address: str
+    num_processes: int
+    memory_bytes: int
+    memory_free_bytes: int
+    load_ratio: float
+    disk_free_bytes: int
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., num_processes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., load_ratio: _Optional[float] = ..., disk_free_bytes: _Optional[int] = ...) -> None: ...
+
+class TrainingStatus(_message.Message):
+    __slots__ = ("state", "updated", "kernels")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_FIELD_NUMBER: _ClassVar[int]
+    KERNELS_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    updated: _timestamp_pb2.Timestamp
+    kernels: _containers.RepeatedCompositeFieldContainer[KernelTraining]
+    def __init__(self, state: _Optional[str] = ..., updated: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., kernels: _Optional[_Iterable[_Union[KernelTraining, _Mapping]]] = ...) -> None: ...
+
+class KernelTraining(_message.Message):
+    __slots__ = ("kernel", "state", "step", "num_steps", "bits_per_byte", "dev_bits_per_byte", "tokens_per_second", "eta_s", "phase", "guard")
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    NUM_STEPS_FIELD_NUMBER: _ClassVar[int]
+    BITS_PER_BYTE_FIELD_NUMBER: _ClassVar[int]
+    DEV_BITS_PER_BYTE_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    ETA_S_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    GUARD_FIELD_NUMBER: _ClassVar[int]
+    kernel: str
+    state: str
+    step: int
+    num_steps: int
+    bits_per_byte: float
+    dev_bits_per_byte: float
+    tokens_per_second: float
+    eta_s: float
+    phase: str
+    guard: str
+    def __init__(self, kernel: _Optional[str] = ..., state: _Optional[str] = ..., step: _Optional[int] = ..., num_steps: _Optional[int] = ..., bits_per_byte: _Optional[float] = ..., dev_bits_per_byte: _Optional[float] = ..., tokens_per_second: _Optional[float] = ..., eta_s: _Optional[float] = ..., phase: _Optional[str] = ..., guard: _Optional[str] = ...) -> None: ...
 
 class LengthRefusal(_message.Message):
     __slots__ = ("num_tokens", "share", "refused", "caught", "num_texts", "num_documents")
@@ -256,7 +368,7 @@ class RouterStatus(_message.Message):
     def __init__(self, name: _Optional[str] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ...) -> None: ...
 
 class KernelStatus(_message.Message):
-    __slots__ = ("name", "seat", "endpoint", "up", "pid", "num_restarts", "num_routed", "phi_gauge", "basin", "queue_depth", "num_running", "basins", "arrived", "num_held_out", "family", "capabilities", "vocabulary")
+    __slots__ = ("name", "seat", "endpoint", "up", "pid", "num_restarts", "num_routed", "phi_gauge", "basin", "queue_depth", "num_running", "basins", "arrived", "num_held_out", "family", "capabilities", "vocabulary", "node")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEAT_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -274,6 +386,7 @@ class KernelStatus(_message.Message):
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     VOCABULARY_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
     name: str
     seat: int
     endpoint: str
@@ -291,7 +404,8 @@ class KernelStatus(_message.Message):
     family: str
     capabilities: _common_pb2.Capabilities
     vocabulary: str
-    def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ..., basins: _Optional[_Iterable[_Union[_common_pb2.Point, _Mapping]]] = ..., arrived: _Optional[float] = ..., num_held_out: _Optional[int] = ..., family: _Optional[str] = ..., capabilities: _Optional[_Union[_common_pb2.Capabilities, _Mapping]] = ..., vocabulary: _Optional[str] = ...) -> None: ...
+    node: str
+    def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ..., basins: _Optional[_Iterable[_Union[_common_pb2.Point, _Mapping]]] = ..., arrived: _Optional[float] = ..., num_held_out: _Optional[int] = ..., family: _Optional[str] = ..., capabilities: _Optional[_Union[_common_pb2.Capabilities, _Mapping]] = ..., vocabulary: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
 
 class TableRequest(_message.Message):
     __slots__ = ("known_version",)

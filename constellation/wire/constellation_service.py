@@ -27,7 +27,13 @@ from constellation.records import (
     Traffic,
 )
 from constellation.v1 import constellation_pb2, kernel_pb2
-from constellation.wire import access_log, change_messages, convert, request_tracing
+from constellation.wire import (
+    access_log,
+    change_messages,
+    convert,
+    overview_messages,
+    request_tracing,
+)
 from constellation.wire.callers import Caller, client_of, grpc_caller
 from constellation.wire.descriptions import declarations
 from constellation.wire.record_messages import to_message
@@ -249,7 +255,7 @@ class ConstellationServicer:
         self, request: constellation_pb2.StatusRequest, context: Any
     ) -> constellation_pb2.StatusReply:
         """Return the state of kernels and routers."""
-        return _status_message(self._host.state())
+        return status_message(self._host.state())
 
     async def Change(  # noqa: N802
         self, request: constellation_pb2.ChangeRequest, context: Any
@@ -303,7 +309,8 @@ def _with_route(route: Route | None, reply: bytes) -> bytes:
     return bytes(message.SerializeToString()) + reply
 
 
-def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
+def status_message(state: RouterState) -> constellation_pb2.StatusReply:
+    """Return what a router knows as a message."""
     found, refusal = state.collective_phi, state.table.refusal
     reply = to_message(
         constellation_pb2.StatusReply,
@@ -317,6 +324,10 @@ def _status_message(state: RouterState) -> constellation_pb2.StatusReply:
             for row in (() if refusal is None else refusal.at_share(state.rule))
         ],
         routers=[to_message(constellation_pb2.RouterStatus, each) for each in state.routers],
+        router=state.name,
+        release=state.table.release,
+        traffic=overview_messages.traffic_to_message(state.traffic),
+        **overview_messages.overview_to_fields(state.overview),
         kernels=[_kernel_message(state, site) for site in state.table.sites],
     )
     reply.uptime.FromNanoseconds(round(state.uptime_s * 1e9))

@@ -28,7 +28,6 @@ PACKAGE = "constellation-runtime"
 
 def status_document(state: RouterState) -> dict[str, Any]:
     """Return what one router knows; the traffic and the routes are that router's own."""
-    overview = state.overview
     return {
         "version": _version(),
         "time": state.time_s,
@@ -44,11 +43,18 @@ def status_document(state: RouterState) -> dict[str, Any]:
         "routers": [asdict(each) for each in state.routers],
         "registry": {"up": state.registry_pid != 0, "pid": state.registry_pid},
         "problem": state.start_problem,
-        "release": {"number": state.table.release, "since": overview.release_since_s},
-        "releases": _releases(overview),
         "traffic": traffic_document(state.traffic),
         "kernels": _kernels(state),
         "recent": [_recent(each) for each in state.recent],
+        **overview_document(state.table.release, state.overview),
+    }
+
+
+def overview_document(release: int, overview: Overview) -> dict[str, Any]:
+    """Return the release that is served, the latest releases, the nodes and the training."""
+    return {
+        "release": {"number": release, "since": overview.release_since_s},
+        "releases": _releases(overview),
         "nodes": [_node(each) for each in overview.nodes],
         "training": _training(overview.training),
     }
