@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -231,6 +231,7 @@ class Leader:
         is_scored = ensemble.mode is Mode.POSTERIOR
         async with AsyncExitStack() as stack:
             for member in sorted(ensemble.members, key=lambda member: member.kernel):
+                entering: AbstractAsyncContextManager[Predicting]
                 if member.kernel == self._kernel.name:
                     entering = self._kernel.predict(
                         text,

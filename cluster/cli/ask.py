@@ -49,7 +49,7 @@ def ask(
 
     Example: constellation ask 'import asyncio' --tokens-max 64 --explain
     """
-    asked = {
+    asked: dict[str, Any] = {
         "tokens_max": tokens_max,
         "temperature": temperature,
         "seed": seed,

@@ -19,6 +19,7 @@ from constellation.client.replies import (
 )
 from constellation.client.requests import AskOptions, RouteOptions
 from constellation.client.retries import RetryPolicy, Timeouts
+from constellation.client.session import ClientOptions
 
 __all__ = [
     "AskOptions",
@@ -26,6 +27,7 @@ __all__ = [
     "AsyncDirectClient",
     "AsyncStream",
     "Client",
+    "ClientOptions",
     "ConstellationStatus",
     "DirectClient",
     "KernelStatus",

@@ -6,12 +6,9 @@ generated from this file (`make clients`).
 """
 
 import logging
-import random
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
 from constellation.client import requests
@@ -27,8 +24,9 @@ from constellation.client.local_routing import (
 )
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
-from constellation.client.retries import Attempts, RetryPolicy, Timeouts
+from constellation.client.retries import Attempts
 from constellation.client.router_endpoints import KernelConnections
+from constellation.client.session import ClientOptions
 from constellation.errors import (
     Cancelled,
     ConstellationError,
@@ -73,15 +71,8 @@ class AsyncDirectClient(AsyncClosing):
         coordizers: Gives the coordizer of a table with other coordinates, which follow when
             kernels join or leave: `ReleasedCoordizers` of the artifacts that are served. Without
             it, such a table raises `ArtifactError`.
-        token: As for `AsyncClient`, like all arguments below. TLS is for calls of routers; calls
-            of kernels stay on loopback and are plain text.
-        ca: PEM file with the authorities that sign the routers' certificates.
-        certificate: PEM file with the client's own certificate.
-        key: PEM file with its private key.
-        timeouts: How long calls may take.
-        retries: How often calls are tried.
-        now_s: Clock of the deadlines, in seconds.
-        draw: Uniform numbers in [0, 1), for the pauses between tries.
+        options: As for `AsyncClient`. TLS is for calls of routers; calls of kernels stay on
+            loopback and are plain text.
 
     Raises:
         ConfigError: As for `AsyncClient`, or the endpoint is not on loopback.
@@ -93,26 +84,9 @@ class AsyncDirectClient(AsyncClosing):
         coordizer: TextReader,
         *,
         coordizers: ReaderSource | None = None,
-        token: str | None = None,
-        ca: str | Path | None = None,
-        certificate: str | Path | None = None,
-        key: str | Path | None = None,
-        timeouts: Timeouts | None = None,
-        retries: RetryPolicy | None = None,
-        now_s: Callable[[], float] = time.monotonic,
-        draw: Callable[[], float] = random.random,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        self._routers = AsyncClient(
-            endpoint,
-            token=token,
-            ca=ca,
-            certificate=certificate,
-            key=key,
-            timeouts=timeouts,
-            retries=retries,
-            now_s=now_s,
-            draw=draw,
-        )
+        self._routers = AsyncClient(endpoint, **options)
         self._session = self._routers._session
         check_same_machine(self._session.endpoints)
         self._local = LocalRouter(coordizer, coordizers)

@@ -26,7 +26,7 @@ def to_message(kind: type[MessageT], *records: Any, **given: Any) -> MessageT:
     """
     values = dict(given)
     for record in records:
-        for name, _ in _shared_fields(kind, type(record), *given):
+        for name, _ in _shared_fields(kind, type(record), *given):  # type: ignore[arg-type]
             values[name] = getattr(record, name)
     message: MessageT = kind(**values)
     return message
@@ -41,7 +41,7 @@ def from_message(message: Message, kind: type[RecordT], **given: Any) -> RecordT
         given: Values of fields that the message lacks or holds in another form.
     """
     values = dict(given)
-    for name, may_be_unset in _shared_fields(type(message), kind, *given):
+    for name, may_be_unset in _shared_fields(type(message), kind, *given):  # type: ignore[arg-type]
         if may_be_unset and not message.HasField(name):
             values[name] = None
         else:
@@ -50,7 +50,7 @@ def from_message(message: Message, kind: type[RecordT], **given: Any) -> RecordT
     return kind(**values)
 
 
-@cache
+@cache  # mypy takes no class for hashable, hence the two comments above
 def _shared_fields(
     message: type[Message], record: type, *given: str
 ) -> tuple[tuple[str, bool], ...]:

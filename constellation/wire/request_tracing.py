@@ -9,7 +9,8 @@ implements the protocols.
 Sources: W3C, "Trace Context" (2021); OpenTelemetry semantic conventions for RPC, HTTP and GenAI.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
@@ -81,14 +82,23 @@ async def traced(
     span = tracing.begin(name, headers, facts)
     token = _current.set(span)
     access_log.note(trace_id=span.trace_id)
+    with _ended(span, BaseException):
+        try:
+            return await work
+        finally:
+            _current.reset(token)
+
+
+@contextmanager
+def _ended(span: Span, kind: type[BaseException]) -> Iterator[None]:
+    """End a span with the block, by the block's error if that is of this kind."""
     failure: BaseException | None = None
     try:
-        return await work
-    except BaseException as error:
+        yield
+    except kind as error:
         failure = error
         raise
     finally:
-        _current.reset(token)
         span.end(failure)
 
 
@@ -101,17 +111,12 @@ def during(
     """Run `work` as a child of `span`; `facts_of` gives the child's attributes from the result."""
     if span is None:
         return work()
-    part, failure = span.child(name, {}), None
-    try:
+    part = span.child(name, {})
+    with _ended(part, Exception):
         result = work()
         if facts_of is not None:
             part.note(facts_of(result))
         return result
-    except Exception as error:
-        failure = error
-        raise
-    finally:
-        part.end(failure)
 
 
 async def during_wait(
@@ -120,14 +125,8 @@ async def during_wait(
     """Await `work` as a child of `span`, and return its result."""
     if span is None:
         return await work()
-    part, failure = span.child(name, {}), None
-    try:
+    with _ended(span.child(name, {}), Exception):
         return await work()
-    except Exception as error:
-        failure = error
-        raise
-    finally:
-        part.end(failure)
 
 
 def rpc_facts(path: str) -> Facts:
