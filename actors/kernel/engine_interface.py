@@ -74,7 +74,7 @@ class Engine(Protocol):
         """Let an answer join, whose beginning others may have `produced`.
 
         Raises:
-            InvalidPrompt: Too little or too much to read.
+            InvalidPrompt: No token, or too many to leave room for one more.
             InvalidRequest: A token is not in the vocabulary, or nothing is left to be written.
         """
         ...
@@ -89,11 +89,15 @@ class Engine(Protocol):
         ...
 
     def predict(self, tokens: Sequence[int], *, is_scored: bool) -> Answer:
-        """Let a text join whose tokens are chosen elsewhere; raises as `start`.
+        """Let a text join whose tokens are chosen elsewhere.
 
         Args:
             tokens: All that was read and written of it.
             is_scored: Whether its likelihood is wanted.
+
+        Raises:
+            InvalidPrompt: No token, or more than the context holds.
+            InvalidRequest: A token is not in the vocabulary.
         """
         ...
 
@@ -113,7 +117,14 @@ class Engine(Protocol):
         *,
         context: int,
     ) -> Led:
-        """Begin an answer that is written from what several kernels predict; raises as `start`."""
+        """Begin an answer that is written from what several kernels predict; raises as `start`.
+
+        Args:
+            tokens: The prompt.
+            sampling: Options of the draws.
+            produced: What others wrote of the answer.
+            context: Tokens that all of the kernels can read and write together.
+        """
         ...
 
     def step(self, answers: Sequence[Any]) -> Sequence[Step | None]:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from constellation.client import requests
 from constellation.client.async_client import AsyncClient, AsyncClosing, AsyncStream
@@ -18,7 +18,6 @@ from constellation.client.local_routing import (
     KernelCall,
     LocalRouter,
     ReaderSource,
-    TextReader,
     check_same_machine,
     kernel_lost,
 )
@@ -38,6 +37,9 @@ from constellation.v1 import constellation_pb2
 from constellation.wire import convert
 from constellation.wire.channel import open_async_channel
 from constellation.wire.long_texts import LongTexts
+
+if TYPE_CHECKING:
+    from constellation.coordizer.coordizer import Coordizer
 
 logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
@@ -81,7 +83,7 @@ class AsyncDirectClient(AsyncClosing):
     def __init__(
         self,
         endpoint: str | Sequence[str],
-        coordizer: TextReader,
+        coordizer: "Coordizer",
         *,
         coordizers: ReaderSource | None = None,
         **options: Unpack[ClientOptions],

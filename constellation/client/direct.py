@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from constellation.client import requests
 from constellation.client.client import Client, Closing, Stream
@@ -18,7 +18,6 @@ from constellation.client.local_routing import (
     KernelCall,
     LocalRouter,
     ReaderSource,
-    TextReader,
     check_same_machine,
     kernel_lost,
 )
@@ -38,6 +37,9 @@ from constellation.records import Route
 from constellation.v1 import constellation_pb2
 from constellation.wire import convert
 from constellation.wire.channel import open_channel
+
+if TYPE_CHECKING:
+    from constellation.coordizer.coordizer import Coordizer
 
 logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
@@ -78,7 +80,7 @@ class DirectClient(Closing):
     def __init__(
         self,
         endpoint: str | Sequence[str],
-        coordizer: TextReader,
+        coordizer: "Coordizer",
         *,
         coordizers: ReaderSource | None = None,
         **options: Unpack[ClientOptions],
