@@ -54,7 +54,6 @@ class ReaderSource(Protocol):
         Raises:
             ArtifactError: The coordizer is missing, damaged, or not that of the table.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

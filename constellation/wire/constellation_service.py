@@ -114,7 +114,6 @@ class RouterPort(Protocol):
         A kernel with a prompt format of its own reads the conversation in `messages` in place of
         the prompt; the prompt decides the route.
         """
-        ...
 
     async def ask(
         self,
@@ -127,7 +126,6 @@ class RouterPort(Protocol):
         messages: Sequence[Message] = (),
     ) -> tuple[Route, bytes]:
         """Return a whole answer: its route and a serialised KernelGenerateReply."""
-        ...
 
     async def score(
         self,
@@ -139,27 +137,21 @@ class RouterPort(Protocol):
         caller: Caller,
     ) -> tuple[Route, Score]:
         """Return the route of a text, and its likelihood after `context`."""
-        ...
 
     async def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
         """Return the route of a text, and its basin."""
-        ...
 
     async def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
         """Return a text's basin and tokens."""
-        ...
 
     def state(self) -> RouterState:
         """Return the router's report on table, kernels and routers."""
-        ...
 
     def terms(self) -> RoutingTerms:
         """Return the table and the settings by which the router decides."""
-        ...
 
     async def change(self, change: Change) -> Changed:
         """Change what is served; after an error nothing has changed."""
-        ...
 
 
 class ConstellationServicer:

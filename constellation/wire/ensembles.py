@@ -115,7 +115,6 @@ class Predicting(Protocol):
 
     async def next(self) -> Predicted:
         """Return the prediction of the next token after all tokens so far."""
-        ...
 
     def tell(self, token: int) -> None:
         """Append the token that was chosen.
@@ -123,7 +122,6 @@ class Predicting(Protocol):
         Raises:
             InvalidRequest: The token is not in the vocabulary, or the context is full.
         """
-        ...
 
 
 def ensemble_to_message(ensemble: Ensemble) -> kernel_pb2.Ensemble:

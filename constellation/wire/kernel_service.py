@@ -49,30 +49,24 @@ class KernelPort(Protocol):
         number. A prompt that was made of `messages` is written in the kernel's own prompt format,
         if the kernel has one. Waits in the queue for a free slot.
         """
-        ...
 
     async def score(self, tokens: Sequence[int], num_context: int, *, client: str = "") -> Score:
         """Return the likelihood of `tokens[num_context:]` after `tokens[:num_context]`."""
-        ...
 
     def predict(
         self, tokens: Sequence[int], *, tokenizer_hash: str, is_scored: bool, client: str
     ) -> AbstractAsyncContextManager[Predicting]:
         """Open a text whose tokens the caller chooses; it occupies a slot until the block ends."""
-        ...
 
     @property
     def leader(self) -> "LeaderPort":
         """Writes and scores texts together with other kernels, which this kernel leads."""
-        ...
 
     async def token_nats(self, tokens: Sequence[int], *, client: str) -> FloatArray:
         """Return -ln p of each token given the tokens before it."""
-        ...
 
     def describe(self) -> KernelDescription:
         """Return the kernel's vocabulary, size, queue and uptime."""
-        ...
 
 
 class LeaderPort(Protocol):
@@ -89,7 +83,6 @@ class LeaderPort(Protocol):
         timeout_s: float,
     ) -> AsyncGenerator[Piece, None]:
         """Generate the answer to a prompt together with the other kernels."""
-        ...
 
     async def score(
         self,
@@ -101,7 +94,6 @@ class LeaderPort(Protocol):
         timeout_s: float,
     ) -> Score:
         """Return the likelihood of `tokens[num_context:]` under the kernels together."""
-        ...
 
 
 class KernelsPort(Protocol):
@@ -113,11 +105,9 @@ class KernelsPort(Protocol):
         Raises:
             KernelUnavailable: The process has no kernel of this name.
         """
-        ...
 
     def every(self) -> Iterable[KernelPort]:
         """Return all kernels of the process."""
-        ...
 
 
 class KernelServicer:

@@ -31,28 +31,22 @@ class Span(Protocol):
     @property
     def trace_id(self) -> str:
         """Id shared by all spans of the request: 32 hexadecimal digits."""
-        ...
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Headers for a call, so that spans of the called process become this span's children."""
-        ...
 
     def child(self, name: str, facts: Facts, *, is_call: bool = False) -> "Span":
         """Begin a child span; `is_call` marks work that another process does."""
-        ...
 
     def note(self, facts: Facts) -> None:
         """Add attributes to the span."""
-        ...
 
     def event(self, name: str, facts: Facts) -> None:
         """Add an event with the current time."""
-        ...
 
     def end(self, error: BaseException | None = None) -> None:
         """End the span; only the class of an error is kept, since its message may quote a text."""
-        ...
 
 
 class Tracing(Protocol):
@@ -60,7 +54,6 @@ class Tracing(Protocol):
 
     def begin(self, name: str, headers: Iterable[tuple[str, str]], facts: Facts) -> Span:
         """Begin a request's span, as a child of the span in the headers if there is one."""
-        ...
 
 
 _current: ContextVar[Span | None] = ContextVar("request_span", default=None)
