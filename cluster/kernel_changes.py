@@ -98,12 +98,7 @@ def make_kernel(
 
 
 def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:
-    """Add a finished kernel to what is served, and return its cost on held-out text.
-
-    Args:
-        artifacts: Folder that training wrote.
-        new: The kernel.
-        client: Client of the constellation that runs from the artifacts; None when none does.
+    """Add a finished kernel to what is served, as `change_served` does; return its held-out cost.
 
     Raises:
         GrowthRefused, IncompatibleKernels: It does not fit; nothing has changed.

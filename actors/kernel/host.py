@@ -194,9 +194,7 @@ class KernelHost:
     def replace(self, engine: Engine, loop: StepLoop | None = None) -> None:
         """Answer with this model from now on; answers under way are finished by the old one.
 
-        Args:
-            engine: The model.
-            loop: Steps it together with other kernels; None: it is stepped by itself.
+        `loop` steps the model together with other kernels; None: it is stepped by itself.
         """
         observe = self.metrics.inter_token_seconds.observe
         self._stepping = Stepping(engine, self._thread, observe, loop)

@@ -14,13 +14,7 @@ from constellation.records import FOREIGN_NETWORK
 
 
 class HuggingFaceEngine(OwnVocabularyEngine):
-    """A model and its tokens; options that are not listed here are those of `KernelEngine`.
-
-    Args:
-        loaded: The model.
-        files: Its identity.
-        token_bytes: Bytes of the coordizer's tokens, in which texts come.
-    """
+    """A model and its tokens; arguments as for `OwnVocabularyEngine` and `KernelEngine`."""
 
     def __init__(
         self,

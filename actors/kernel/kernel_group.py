@@ -36,9 +36,6 @@ class KernelGroup:
 
     Attributes:
         server: What they have in common.
-
-    Args:
-        spec: Of the deployment.
     """
 
     def __init__(self, spec: DeploymentSpec) -> None:
@@ -64,11 +61,9 @@ class KernelGroup:
         return self._loaded.release
 
     async def load(self, names: tuple[str, ...], release: int | None) -> None:
-        """Load the first kernels; damaged ones are left out, so that the others can answer.
+        """Load the first kernels, of the current release if `release` is None.
 
-        Args:
-            names: Of the kernels.
-            release: Number of the release they are of; None means the current one.
+        Damaged kernels are left out, so that the others can answer.
 
         Raises:
             ArtifactError: None of them is whole, or there is no such release.

@@ -13,12 +13,7 @@ from constellation.records import OWN_VOCABULARY
 
 
 class SymbolEngine(OwnVocabularyEngine):
-    """A kernel and its symbols; options that are not listed here are those of `KernelEngine`.
-
-    Args:
-        loaded: The kernel.
-        token_bytes: Bytes of the coordizer's tokens, in which texts come.
-    """
+    """A kernel and its symbols; arguments as for `OwnVocabularyEngine` and `KernelEngine`."""
 
     def __init__(
         self,

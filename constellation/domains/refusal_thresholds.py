@@ -97,12 +97,6 @@ def crossed(
     """Measure training documents by cross-validation, with fits that did not use the documents.
 
     Empty when there are enough held-out documents, or too much or too little text to fit again.
-
-    Args:
-        domains: Documents of each kernel.
-        tokens: Coordizer that encoded the documents.
-        smoothing: See `FitOptions.smoothing`.
-        basins_max: See `FitOptions.basins_max`.
     """
     num_held_out = sum(len(domain.dev) for domain in domains)
     num_train = sum(len(domain.train) for domain in domains)

@@ -99,10 +99,6 @@ class ReplayReport:
 class ReleaseRouter:
     """Routes texts as a router of a release does, with every kernel up.
 
-    Args:
-        folder: Folder of the release.
-        terms: Settings of the router.
-
     Raises:
         ArtifactError: The coordizer or the table is damaged, or the two do not belong together.
     """

@@ -137,11 +137,7 @@ def ensemble_to_message(ensemble: Ensemble) -> kernel_pb2.Ensemble:
 
 
 def ensemble_from_message(message: kernel_pb2.Ensemble, *, leader: str) -> Ensemble:
-    """Return the ensemble in a message, checked.
-
-    Args:
-        message: Message from a router.
-        leader: Name of the kernel that gets the request.
+    """Return the ensemble in a router's message to the kernel that leads it, checked.
 
     Raises:
         InvalidRequest: A field is out of its range; the message names the field.
