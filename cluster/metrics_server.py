@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from constellation.errors import ConfigError, DeploymentError
 from constellation.settings import Settings
 from constellation.telemetry.aggregate import AllMetrics
-from constellation.telemetry.metrics import serve_metrics
+from constellation.telemetry.process_metrics import serve_metrics
 
 HOST: Final = "127.0.0.1"
 """Address of the metrics port; requests carry no token, so only this machine can reach it."""

@@ -72,6 +72,7 @@ class KernelHost:
         self.metrics = self.server.metrics
         self.replace(engine, loop)
         self.metrics.queue_depth.labels(name).set_function(lambda: self._admission.depth)
+        self.metrics.queue_limit.labels(name).set(queue_max)
         self.metrics.running.labels(name).set_function(lambda: self._admission.num_running)
         capacity = slots * engine.context
         self.metrics.cache_usage.labels(name).set_function(
@@ -196,7 +197,7 @@ class KernelHost:
 
         `loop` steps the model together with other kernels; None: it is stepped by itself.
         """
-        observe = self.metrics.inter_token_seconds.observe
+        observe = self.metrics.inter_token_seconds.labels(self.name).observe
         self._stepping = Stepping(engine, self._thread, observe, loop)
         if engine.kappa is not None:  # `dot` attention has no coupling
             self.metrics.kappa.labels(self.name).set(engine.kappa)

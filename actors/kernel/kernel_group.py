@@ -225,8 +225,7 @@ class KernelGroup:
         if engine.stacked is None:
             return None
         if engine.stacked not in self._loops:
-            observe = self.server.metrics.inter_token_seconds.observe
-            self._loops[engine.stacked] = StepLoop(engine.step, self.server.thread, observe)
+            self._loops[engine.stacked] = StepLoop(engine.step, self.server.thread)
         return self._loops[engine.stacked]
 
 

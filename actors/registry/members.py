@@ -209,6 +209,10 @@ class Members:
         """States of all members, the routers first."""
         return tuple(self._supervisor.members.values())
 
+    def restarts(self) -> dict[str, int]:
+        """Return member -> restarts of its process."""
+        return {each.name: each.num_restarts for each in self.states}
+
     def described(self) -> dict[str, dict[str, object]]:
         """Return member -> state, endpoint, process id and restarts, in plain values."""
         return {

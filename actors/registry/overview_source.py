@@ -25,7 +25,7 @@ from constellation.records import (
     TrainingStatus,
 )
 from constellation.releases.store import ReleaseStore
-from constellation.telemetry.metrics import READ_FAILURES
+from constellation.telemetry.process_metrics import READ_FAILURES
 from constellation.telemetry.training_status import read_training
 from constellation.wire.run_lock import owner_of
 

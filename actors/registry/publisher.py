@@ -57,7 +57,7 @@ class Publisher:
             ),
         )
         sent = self.send()
-        self._exports.count(self.table.version, members.health())
+        self._exports.count(self.table.version, members.health(), members.restarts())
         self.published.set()
         targets = self._exports.targets(members.announcements.values())
         self._files.keep(self.table, members.remembered(), targets)
@@ -80,7 +80,9 @@ class Publisher:
             start_problem=self.start_problem,
             overview=self.overview,
         )
-        return self._broadcast.send(self._members.routers, snapshot)
+        sent = self._broadcast.send(self._members.routers, snapshot)
+        self._exports.show_lags(self._broadcast.lags())
+        return sent
 
     def _publish_after(self, newest: int) -> None:
         """Publish a table that is newer than a version that a router has."""

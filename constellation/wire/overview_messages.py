@@ -111,4 +111,4 @@ def _timestamp(seconds: float | None) -> Timestamp | None:
 
 
 def _seconds(message: Timestamp) -> float:
-    return message.ToMicroseconds() / 1e6
+    return float(message.ToMicroseconds() / 1e6)

@@ -137,6 +137,21 @@ def run(story: Callable[[Registry], Coroutine[Any, Any, None]], num_routers: int
     asyncio.run(tell())
 
 
+def test_a_router_lags_by_the_versions_that_it_has_not_acknowledged() -> None:
+    async def story(registry: Registry) -> None:
+        await registry.send()
+        assert registry.broadcast.lags() == {"router-0": 0}
+        router = registry.routers["router-0"]
+        router.may_answer.clear()
+        registry.broadcast.send(registry.routers, replace(registry.snapshot, table=table(4)))
+        assert registry.broadcast.lags() == {"router-0": 3}
+        router.may_answer.set()
+        await registry.send(table=table(5))
+        assert registry.broadcast.lags() == {"router-0": 0}
+
+    run(story)
+
+
 def test_a_table_is_sent_once_and_then_only_heartbeats() -> None:
     async def story(registry: Registry) -> None:
         await registry.send()

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from constellation.telemetry.aggregate import MEMBER_UP, AllMetrics
-from constellation.telemetry.metrics import KernelMetrics, RegistryMetrics, serve_metrics
+from constellation.telemetry.metrics import KernelMetrics, RegistryMetrics
+from constellation.telemetry.process_metrics import serve_metrics
 
 
 def page_of(registry: CollectorRegistry) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
@@ -28,7 +29,7 @@ def test_every_sample_has_its_process_and_every_family_is_there_once() -> None:
     for name, tokens in (("mail", 3), ("law", 5)):
         metrics = KernelMetrics(CollectorRegistry())
         metrics.tokens.labels(name, "prompt").inc(tokens)
-        metrics.inter_token_seconds.observe(0.01)
+        metrics.inter_token_seconds.labels(name).observe(0.01)
         kernels[f"kernel-{name}"] = serve_metrics(metrics.registry, "127.0.0.1")
     registry = CollectorRegistry()
     registry.register(AllMetrics(lambda: {name: at for name, (at, _) in kernels.items()}))
@@ -41,7 +42,10 @@ def test_every_sample_has_its_process_and_every_family_is_there_once() -> None:
         (("kernel", "law"), ("kind", "prompt"), ("member", "kernel-law")): 5.0,
     }
     counts = page["constellation_inter_token_seconds_count"]
-    assert counts == {(("member", "kernel-law"),): 1.0, (("member", "kernel-mail"),): 1.0}
+    assert counts == {
+        (("kernel", "law"), ("member", "kernel-law")): 1.0,
+        (("kernel", "mail"), ("member", "kernel-mail")): 1.0,
+    }
     assert text.count("# TYPE constellation_inter_token_seconds histogram") == 1
     assert "_created" not in text
     assert set(page[MEMBER_UP].values()) == {1.0}

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, Gauge
 
-from constellation.telemetry.metrics import serve_metrics
+from constellation.telemetry.process_metrics import serve_metrics
 from tests.watching.prometheus_server import PrometheusServer, check_metrics, needs_prometheus
 
 pytestmark = [pytest.mark.slow, needs_prometheus]
