@@ -30,7 +30,7 @@ class AsyncWaiting:
         self._owner.check_loop()
 
     async def result(self, start: Callable[[], Awaitable[ResultT]], endpoint: str) -> ResultT:
-        """Return the result of the gRPC call that `start` makes; errors are typed, naming `endpoint`."""
+        """Return the result of the gRPC call of `start`; errors are typed and name `endpoint`."""
         try:
             return await start()
         except grpc.RpcError as error:

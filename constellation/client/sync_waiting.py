@@ -27,7 +27,7 @@ class SyncWaiting:
             raise Cancelled("the client is closed")
 
     def result(self, start: Callable[[], ResultT], endpoint: str) -> ResultT:
-        """Return the result of the gRPC call that `start` makes; errors are typed, naming `endpoint`."""
+        """Return the result of the gRPC call of `start`; errors are typed and name `endpoint`."""
         try:
             return start()
         except grpc.RpcError as error:
