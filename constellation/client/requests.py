@@ -228,12 +228,9 @@ def _routing(
     rule: Rule | str | None = None,
     mode: Mode | str = Mode.NEAREST,
     top_k: int | None = None,
-    refuse_out_of_domain: bool = False,
-    refuse: float | None = None,
-    explain: bool = False,
     basin: ArrayLike | None = None,
-    handoff: bool = False,
     without: Sequence[str] = (),
+    **unchanged: Any,
 ) -> constellation_pb2.Routing:
     if kernel == "":
         raise InvalidRequest("kernel", kernel, "the name of a kernel, or None for the nearest")
@@ -244,12 +241,9 @@ def _routing(
         mode=_mode(mode),
         top_k=top_k,
         kernel=None if kernel is None else _encodable("kernel", kernel),
-        refuse_out_of_domain=refuse_out_of_domain,
-        refuse=refuse,
-        explain=explain,
         basin_K=None if basin is None else _point(basin),
-        handoff=handoff,
         without=_names(without),
+        **unchanged,
     )
     return convert.routing_to_message(options)
 
