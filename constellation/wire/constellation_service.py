@@ -102,7 +102,6 @@ class RouterPort(Protocol):
         A kernel with a prompt format of its own reads the conversation in `messages` in place of
         the prompt; the prompt decides the route.
         """
-        ...
 
     async def ask(
         self,
@@ -115,7 +114,6 @@ class RouterPort(Protocol):
         messages: Sequence[Message] = (),
     ) -> tuple[Route, bytes]:
         """Return a whole answer: its route and a serialised KernelGenerateReply."""
-        ...
 
     async def score(
         self,
@@ -127,27 +125,21 @@ class RouterPort(Protocol):
         caller: Caller,
     ) -> tuple[Route, Score]:
         """Return the route of a text, and its likelihood after `context`."""
-        ...
 
     async def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
         """Return the route of a text, and its basin."""
-        ...
 
     async def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
         """Return a text's basin and tokens."""
-        ...
 
     def state(self) -> RouterState:
         """Return the router's report on table, kernels and routers."""
-        ...
 
     def terms(self) -> RoutingTerms:
         """Return the table and the settings by which the router decides."""
-        ...
 
     async def change(self, change: Change) -> Changed:
         """Change what is served; after an error nothing has changed."""
-        ...
 
 
 class ConstellationServicer:
@@ -250,7 +242,7 @@ class ConstellationServicer:
     ) -> constellation_pb2.ChangeReply:
         """Add, remove or change served kernels."""
         changed = await self._host.change(change_messages.change_from_message(request))
-        return change_messages.changed_to_message(changed)
+        return to_message(constellation_pb2.ChangeReply, changed)
 
     async def Table(  # noqa: N802
         self, request: constellation_pb2.TableRequest, context: Any
