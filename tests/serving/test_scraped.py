@@ -2,6 +2,7 @@
 
 import json
 import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +118,15 @@ def test_prometheus_finds_the_node_and_every_process_and_all_are_up(
     shown = prometheus.query('constellation_member_up{job="node"} == 1')
     assert {series.labels["member"] for series in shown} == {*members, "launcher"}
     assert all(series.labels["node"] == node_name() for series in shown)
+
+
+def test_a_listener_to_events_of_the_status_is_counted_while_it_listens(
+    constellation: RunState,
+) -> None:
+    router = endpoints(str(constellation.metrics))["router"]
+    with urllib.request.urlopen(f"{constellation.http}/status/events", timeout=20) as events:
+        assert events.readline()
+        assert "constellation_event_streams 1.0" in scrape(router)
 
 
 def test_promtool_has_nothing_to_say_about_any_process(constellation: RunState) -> None:
