@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cluster.state_file import RunState
-    from constellation.client import Client
+    from constellation.client import Client, RetryPolicy
     from constellation.settings import Settings
 
 _LOOK_S = 2.0
@@ -68,6 +68,7 @@ def connect(
     timeout_s: float | None = None,
     *,
     changes: bool = False,
+    retries: "RetryPolicy | None" = None,
 ) -> "Client":
     """Return a client of the constellation that the options name.
 
@@ -78,6 +79,7 @@ def connect(
         timeout_s: Seconds for each call; None takes the client's defaults.
         changes: Whether the constellation is to be changed. Then the configured address is not
             tried, since another user's constellation may answer there.
+        retries: How often calls are tried; None takes the client's default.
 
     Raises:
         DeploymentError: No endpoint was given, and no constellation was found.
@@ -101,6 +103,7 @@ def connect(
         certificate=settings.security.client_certificate,
         key=settings.security.client_key,
         timeouts=Timeouts(**limits),
+        retries=retries,
     )
     if known is not None:
         return client
