@@ -86,10 +86,10 @@ def head_lines(shown: Shown) -> list[Text]:
     )
     lines = [first]
     for each in problems(shown.sums):
-        lines += [Text(part, style="yellow") for part in _wrapped(f"  {each}", "  ")]
+        lines += [Text(part, style="yellow") for part in _wrapped(each, "  ")]
     if status.num_unexpected_errors:
-        count = status.num_unexpected_errors
-        lines.append(Text(f"  {count} unexpected errors since the start: see the logs", "yellow"))
+        count = _plural(status.num_unexpected_errors, "unexpected error")
+        lines.append(Text(f"  {count} since the start: see the logs", "yellow"))
     return [*lines, *_traffic(status)]
 
 
@@ -163,10 +163,10 @@ def _kernel(kernel: KernelStatus, total: int) -> Text:
     return line
 
 
-def _urgency(kernel: KernelStatus) -> tuple[bool, int, int, int, str]:
-    """Return what kernels are sorted by: those that are down first, then by work and trouble."""
+def _urgency(kernel: KernelStatus) -> tuple[bool, int, bool, int, int, str]:
+    """Return what kernels are sorted by: down, queueing, restarted, running, most requests."""
     waiting, busy = -kernel.queue_depth, -kernel.num_running
-    return kernel.up, waiting, busy, -kernel.num_routed, kernel.name
+    return kernel.up, waiting, not kernel.num_restarts, busy, -kernel.num_routed, kernel.name
 
 
 def _release(status: ConstellationStatus, now_s: float) -> str:
@@ -198,19 +198,21 @@ def _routers(sums: Sums) -> list[Text]:
     registry = f"registry process {status.registry_pid or '-'}"
     if len(status.routers) <= 1:
         restarts = sum(each.num_restarts for each in status.routers)
-        one = f"process {status.router_pid}, {restarts} restarts · {registry}"
+        one = f"process {status.router_pid}, {_plural(restarts, 'restart')} · {registry}"
         return [_labelled("router", one)]
     lines = [_labelled("routers", f"counts of {sums.num_routers} are added up · {registry}")]
     for each in status.routers:
         silent = each.up and each.name in sums.unanswered
         state = "does not answer" if silent else "up" if each.up else "down"
-        said = f"{each.name} {state} at {each.endpoint}, {each.num_restarts} restarts"
+        restarts = _plural(each.num_restarts, "restart")
+        said = f"{each.name} {state} at {each.endpoint}, {restarts}"
         lines.append(_labelled("", said, style="" if state == "up" else "yellow"))
     return lines
 
 
 def _node(state: NodeState) -> list[Text]:
-    load = f"{state.num_processes} processes, load {state.load_ratio:.2f} per core"
+    processes = _plural(state.num_processes, "process", "processes")
+    load = f"{processes}, load {state.load_ratio:.2f} per core"
     free, total = size(state.memory_free_bytes), size(state.node.memory_bytes)
     room = f"memory {free} free of {total}, disk {size(state.disk_free_bytes)} free"
     return [_labelled("node", f"{state.node.address}, {load}"), _labelled("", room)]
@@ -219,7 +221,7 @@ def _node(state: NodeState) -> list[Text]:
 def _training(training: TrainingStatus) -> list[Text]:
     running = [each for each in training.kernels if each.state == "RUNNING"]
     failed = [each.kernel for each in training.kernels if each.state == "FAILED"]
-    counts = f"{training.state.lower()}, {len(training.kernels)} kernels"
+    counts = f"{training.state.lower()}, {_plural(len(training.kernels), 'kernel')}"
     lines = [_labelled("training", counts)]
     lines += [_labelled("", _step(each)) for each in running[:_NAMED]]
     if len(running) > _NAMED:
@@ -250,6 +252,10 @@ def _names(what: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     verb = "is" if len(names) == 1 else "are"
     return f"{what}{'' if len(names) == 1 else 's'} {listed}{more} {verb}"
+
+
+def _plural(count: int, one: str, several: str = "") -> str:
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 def _rate(count: int) -> str:

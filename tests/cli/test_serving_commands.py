@@ -272,7 +272,7 @@ def test_status_names_every_router_when_there_are_several(
     monkeypatch.setattr(served.router, "state", lambda: state)
     shown = run("status", "--endpoint", served.endpoint).stdout
     assert "router up at h:1, 0 restarts" in shown
-    assert "router-2 down at h:2, 1 restarts" in shown
+    assert "router-2 down at h:2, 1 restart" in shown
     assert "router router-2 is down or not answering" in shown
     told = json.loads(run("status", "--json", "--endpoint", served.endpoint).stdout)
     assert [router["num_restarts"] for router in told["routers"]] == [0, 1]
