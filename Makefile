@@ -15,12 +15,15 @@ done; wait $$pid
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run down test test-fast check lint types imports proto proto-fresh clients clients-fresh bench wheel clean
+.PHONY: help setup system-packages run down test test-fast check lint types imports proto proto-fresh clients clients-fresh boards boards-fresh bench wheel clean
 
 help:  ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
 setup: .venv/.dev  ## Make .venv with everything for development
+
+system-packages:  ## Install Debian's Chromium and Prometheus, which tests of watching start
+	@tools/system_packages.sh
 
 run: .venv/.run  ## Train eight small kernels if need be, start them, ask them three questions
 	@echo "eight small kernels: what is not trained is trained, then they are started and asked"
@@ -29,14 +32,14 @@ run: .venv/.run  ## Train eight small kernels if need be, start them, ask them t
 down: .venv/.run  ## Stop what `make run` left running
 	@$(BIN)/constellation down
 
-test: .venv/.dev  ## Run all tests: first those without Ray, then those with
-	$(BIN)/python -m pytest -m "not ray and not gpu" --durations=5
+test: .venv/.dev  ## Run all tests: first those without Ray, two files at a time, then those with
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not gpu" --durations=5
 	$(BIN)/python -m pytest -m "ray and not gpu" --durations=5
 
 test-fast: .venv/.dev  ## Run the tests that start no Ray and train nothing, on two cores (about a minute)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not gpu and not slow"
 
-check: lint types imports proto-fresh clients-fresh  ## Lint, types, layers, generated code
+check: lint types imports proto-fresh clients-fresh boards-fresh  ## Lint, types, layers, generated code
 
 lint: .venv/.dev
 	$(BIN)/ruff check
@@ -63,6 +66,12 @@ clients: .venv/.dev  ## Generate the synchronous clients from the asynchronous o
 
 clients-fresh: .venv/.dev
 	@$(BIN)/python tools/sync_clients.py --check
+
+boards: .venv/.dev  ## Generate the Grafana dashboards in cluster/grafana
+	$(BIN)/python -m tools.grafana_boards
+
+boards-fresh: .venv/.dev
+	@$(BIN)/python -m tools.grafana_boards --check
 
 bench: .venv/.dev  ## List the benchmarks; run one with: .venv/bin/python -m benchmarks.NAME --json
 	@for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "$(BIN)/python -m benchmarks.$$name --help"; done

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from constellation.telemetry.metrics import BACKGROUND_FAILURES
+from constellation.telemetry.process_metrics import BACKGROUND_FAILURES
 
 logger = logging.getLogger(__name__)
 

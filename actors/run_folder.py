@@ -11,7 +11,7 @@ from pathlib import Path
 from constellation.atomic_files import write_whole
 from constellation.errors import ArtifactError
 from constellation.records import Table
-from constellation.telemetry.metrics import WRITE_FAILURES
+from constellation.telemetry.process_metrics import WRITE_FAILURES
 from constellation.wire.table_file import load_table
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from actors.kernel.kernel_group import KernelGroup
 from actors.placement_file import read_placement
 from actors.spec import Announcement, DeploymentSpec
 from constellation.telemetry.logs import set_up_logging
-from constellation.telemetry.metrics import serve_metrics
+from constellation.telemetry.process_metrics import serve_metrics
 from constellation.telemetry.tracing import open_tracing
 
 logger = logging.getLogger(__name__)

@@ -51,10 +51,16 @@ class ModelThread:
 
 
 class Reading:
-    """One answer and its reader."""
+    """One answer and its reader.
 
-    def __init__(self, answer: Answer) -> None:
+    Args:
+        answer: State of the answer in the engine.
+        observe: Called with the seconds between two tokens of the answer.
+    """
+
+    def __init__(self, answer: Answer, observe: Callable[[float], None]) -> None:
         self.answer = answer
+        self._observe = observe
         self.since_s = time.monotonic()
         """When its newest token came, or its reader was ready for another."""
         self.is_over = False
@@ -70,8 +76,10 @@ class Reading:
         """Whether the reader has to catch up first."""
         return len(self._steps) == AHEAD_MAX
 
-    def put(self, step: Step) -> None:
-        """Hand over a step."""
+    def put(self, step: Step, now_s: float) -> None:
+        """Hand over a step that was taken at `now_s`."""
+        self._observe(now_s - self.since_s)
+        self.since_s = now_s
         self._steps.append(step)
         self.is_over = step.reason is not None
         self.rests = step.predicted is not None
@@ -100,18 +108,15 @@ class StepLoop:
         step: Gives each of the answers its next step, as `Engine.step`. Engines whose answers are
             in one batch share a loop.
         thread: Where that is done.
-        observe: Is told the seconds between two tokens of an answer.
     """
 
     def __init__(
         self,
         step: Callable[[Sequence[Any]], Sequence[Step | None]],
         thread: ModelThread,
-        observe: Callable[[float], None],
     ) -> None:
         self._step = step
         self._thread = thread
-        self._observe = observe
         self._readings: list[Reading] = []
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -170,9 +175,7 @@ class StepLoop:
         now_s = time.monotonic()
         for reading, step in zip(ready, steps, strict=True):
             if step is not None:
-                self._observe(now_s - reading.since_s)
-                reading.since_s = now_s
-                reading.put(step)
+                reading.put(step, now_s)
 
 
 class Stepping:
@@ -181,7 +184,7 @@ class Stepping:
     Args:
         engine: The model.
         thread: Where it runs, if it is `blocking`; others are stepped where they are.
-        observe: Is told the seconds between two tokens of an answer.
+        observe: Called with the seconds between two tokens of an answer.
         loop: Steps its answers; None: one of its own.
     """
 
@@ -195,7 +198,7 @@ class Stepping:
         self.engine = engine
         self._thread = thread
         self._observe = observe
-        self._loop = loop or StepLoop(engine.step, thread, observe)
+        self._loop = loop or StepLoop(engine.step, thread)
 
     async def start(
         self,
@@ -215,7 +218,7 @@ class Stepping:
                 return engine.start_chat(messages, sampling, produced)
             return engine.start(tokens, sampling, produced)
 
-        return await self._join(begun) if engine.blocking else Reading(begun())
+        return await self._join(begun) if engine.blocking else Reading(begun(), self._observe)
 
     async def predict(self, tokens: Sequence[int], *, is_scored: bool) -> Reading:
         """Let a text join whose tokens are chosen elsewhere; raises what the engine raises."""
@@ -235,7 +238,7 @@ class Stepping:
         except asyncio.CancelledError:
             joining.add_done_callback(self._send_away)
             raise
-        reading = Reading(answer)
+        reading = Reading(answer, self._observe)
         self._loop.join(reading)
         return reading
 
@@ -262,7 +265,7 @@ class Stepping:
     def _send_away(self, joining: "asyncio.Future[Answer]") -> None:
         # Its caller went while it joined.
         if not joining.cancelled() and joining.exception() is None:
-            self.leave(Reading(joining.result()))
+            self.leave(Reading(joining.result(), self._observe))
 
     def _step_at_once(self, reading: Reading) -> Step:
         while True:

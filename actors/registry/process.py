@@ -78,12 +78,12 @@ class RegistryProcess:
         table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
         current = await asyncio.to_thread(release_access.current_number, spec)
         self._exports = Exports(spec)
-        self._exports.describe(table)
         names = [site.name for site in table.sites]
         placed = read_placement(spec)
         placement = placed.placement.fitted(names)
         is_served_on = restarts and placed.release == table.release
         self._since_s = placed.since_s if is_served_on and placed.since_s else time.time()
+        self._exports.describe(table, self._since_s)
         # Written first: a process that starts reads its kernels there.
         self._files.keep_placement(
             Placed(placement=placement, release=table.release, since_s=self._since_s)
@@ -164,12 +164,25 @@ class RegistryProcess:
                 made.
             KernelUnavailable: A kernel that has to load other weights is down.
         """
-        async with self._changing:
-            try:
-                release = await self._release_for(change)
-            except ArtifactError as error:  # the store itself is damaged
-                raise ReloadRefused(str(error)) from error
-            return await self._switch_to(release)
+        outcome = "InternalError"
+        try:
+            async with self._changing:
+                changed = await self._change(change)
+            outcome = "ok"
+        except ConstellationError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            self._exports.count_change(change, outcome)
+        return changed
+
+    async def _change(self, change: Change) -> Changed:
+        """Make the release that a change leads to, and switch to the release."""
+        try:
+            release = await self._release_for(change)
+        except ArtifactError as error:  # the store itself is damaged
+            raise ReloadRefused(str(error)) from error
+        return await self._switch_to(release)
 
     async def _release_for(self, change: Change) -> Release:
         """Return the release that a change leads to; make the release if it does not exist."""
@@ -220,7 +233,7 @@ class RegistryProcess:
         leaving = [self._forget(name) for name in steps.left]
         self._ahead.clear()
         await self._place(self._members.placement)
-        self._exports.describe(self._publisher.table)
+        self._exports.describe(self._publisher.table, self._since_s)
         await self._look()
         await self._members.check(steps.joined)
         await self._publisher.publish_and_wait()

@@ -57,10 +57,9 @@ class Publisher:
             ),
         )
         sent = self.send()
-        self._exports.count(self.table.version, members.health())
+        self._exports.count(self.table.version, members.health(), members.restarts())
         self.published.set()
-        targets = self._exports.targets(members.announcements.values())
-        self._files.keep(self.table, members.remembered(), targets)
+        self._files.keep(self.table, members.remembered())
         return sent
 
     async def publish_and_wait(self) -> None:
@@ -80,7 +79,9 @@ class Publisher:
             start_problem=self.start_problem,
             overview=self.overview,
         )
-        return self._broadcast.send(self._members.routers, snapshot)
+        sent = self._broadcast.send(self._members.routers, snapshot)
+        self._exports.show_lags(self._broadcast.lags())
+        return sent
 
     def _publish_after(self, newest: int) -> None:
         """Publish a table that is newer than a version that a router has."""

@@ -36,6 +36,8 @@ class _Router:
     pending: Snapshot | None = None
     """What the message leads to that the router has not acknowledged yet; None: no such message."""
     sent_s: float = -math.inf
+    table_version: int = 0
+    """Version of the table that the router last said to route by; 0: it has not said."""
 
 
 class TableBroadcast:
@@ -72,6 +74,11 @@ class TableBroadcast:
             for name, calls in routers.items()
             if self._is_due(self._routers[name], snapshot)
         ]
+
+    def lags(self) -> dict[str, int]:
+        """Return router -> versions by which the router's table is older than the newest."""
+        newest = 0 if self._latest is None else self._latest.table.version
+        return {name: max(0, newest - each.table_version) for name, each in self._routers.items()}
 
     def _numbered(self, snapshot: Snapshot) -> Snapshot:
         """Return a snapshot with a revision of its own when its health is another."""
@@ -112,8 +119,10 @@ class TableBroadcast:
         if router.pending is sent:
             router.pending = None
         router.held = sent if held == sent.held else None
-        if held is not None and held.table_version > sent.table.version:
-            self._on_newer(held.table_version)
+        if held is not None:
+            router.table_version = held.table_version
+            if held.table_version > sent.table.version:
+                self._on_newer(held.table_version)
 
 
 def change_between(held: Snapshot, snapshot: Snapshot) -> HealthChange | None:

@@ -48,6 +48,8 @@ class AdmissionControl:
             requests_max=options.client_requests_max, rate=options.client_rate
         )
         self._metrics = metrics
+        metrics.active.set_function(lambda: self._admission.num_running)
+        metrics.limit.set(options.requests_max)
         self._window = window
         self.answers = IdempotentAnswers()
 

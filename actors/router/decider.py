@@ -153,6 +153,11 @@ class Decider:
         self.latest.note(route, distance, at_s=time.time())
         self._metrics.distance.observe(math.nan if distance is None else distance)
         self._metrics.margin.observe(route.margin)
+        self._observe_beyond_own(route)
+
+    def _observe_beyond_own(self, route: Route) -> None:
+        if route.beyond_own is not None and route.reason != "pinned":
+            self._metrics.beyond_own.observe(route.beyond_own)
 
     def recent_queries(self, kernel: str) -> FloatArray:
         """Return the basins of a kernel's latest queries, shape (N, K)."""
@@ -166,6 +171,7 @@ class Decider:
     def _count_out_of_domain(self, route: Route, options: RoutingOptions) -> None:
         self._metrics.out_of_domain.inc()
         if options.refuses:
+            self._observe_beyond_own(route)
             raise OutOfDomain(
                 {choice.kernel: choice.distance for choice in route.choices},
                 {choice.kernel: choice.radius for choice in route.choices},

@@ -259,8 +259,10 @@ class Dispatcher:
             assert progress.route is not None
             try:
                 link = self._links.to(kernel)
+                called_s = time.monotonic()
                 with self._links.counted(kernel), _traced_call(request.span, kernel) as span:
                     result = await call(progress.route, link, span)
+                self._observe_answer(kernel, called_s)
             except (grpc.aio.AioRpcError, KernelUnavailable) as error:
                 self._fail_over_or_raise(error, progress, kernel, link)
             else:
@@ -303,18 +305,23 @@ class Dispatcher:
             relay = progress.relay
             counted = None if relay.has_ids else relay.num_tokens
             message = request.message(kernel, self._written_tokens(relay), ensemble, counted)
+            called_s = time.monotonic()
             with self._links.counted(kernel), _traced_call(request.span, kernel) as span:
                 call = link.generate(message, request.deadline_s - time.monotonic(), span)
                 async for reply in call:
                     yield reply
             if not progress.is_over:
                 raise KernelUnavailable(kernel, "its answer stopped before the end")
+            self._observe_answer(kernel, called_s)
         except (grpc.aio.AioRpcError, KernelUnavailable) as error:
             if not progress.is_over:
                 self._fail_over_or_raise(error, progress, kernel, link)
         finally:
             if call is not None:
                 call.cancel()
+
+    def _observe_answer(self, kernel: str, called_s: float) -> None:
+        self._metrics.answer_seconds.labels(kernel).observe(time.monotonic() - called_s)
 
     def _record(self, progress: _Progress, reply: bytes) -> bytes:
         """Record a reply; return the reply, the last one with the segments of all kernels."""

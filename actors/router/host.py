@@ -132,6 +132,7 @@ class RouterHost:
         serving = self._served.now
         table = serving.snapshot.table
         self.metrics.table_version.set(table.version)
+        self.metrics.follow([site.name for site in table.sites])
         self._links.follow(table)
         self._decider.follow_table()
         if self._collective is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.router.host import RouterHost
 from actors.spec import DeploymentSpec
-from constellation.telemetry.metrics import WRITE_FAILURES
+from constellation.telemetry.process_metrics import WRITE_FAILURES
 from constellation.telemetry.tracing import open_tracing
 from constellation.wire import channel
 from constellation.wire.access_log import AccessLog

@@ -16,7 +16,7 @@ from constellation.errors import ConstellationError, ServiceUnavailable
 from constellation.records import Change, Changed, Table
 from constellation.releases.release_coordizers import ReleasedCoordizers
 from constellation.telemetry.logs import set_up_logging
-from constellation.telemetry.metrics import serve_metrics
+from constellation.telemetry.process_metrics import serve_metrics
 
 logger = logging.getLogger(__name__)
 

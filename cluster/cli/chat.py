@@ -38,7 +38,6 @@ def chat(
     tokens_max: Annotated[
         int,
         typer.Option(
-            "--tokens-max",
             min=1,
             max=4096,
             help="Largest number of tokens that one reply may have, 1 to 4096.",
@@ -57,7 +56,6 @@ def chat(
             "Below each reply its measurements are printed: Phi (integration of the hidden "
             "states), kappa (attention coupling), recursion depth and basin (the text's "
             "point on the probability simplex).",
-            show_default=False,
         ),
     ] = None,
     coordizer: kernel_folder.CoordizerFolder = None,
@@ -79,7 +77,7 @@ def chat(
     _refuse("a constellation", {"--coordizer": coordizer})
     asked = {
         "kernel": kernel,
-        "rule": None if rule is None else str(rule),
+        "rule": rule,
         "tokens_max": tokens_max,
         "temperature": temperature,
         "seed": seed,

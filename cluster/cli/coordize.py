@@ -62,7 +62,6 @@ def train(
             "--anchored/--free",
             help="Whether a token's coordinates are fitted to the domains of the text (anchored) "
             "or without them (free). (default: anchored when there are two domains or more)",
-            show_default=False,
         ),
     ] = None,
     seed: Annotated[
@@ -105,7 +104,6 @@ def encode(
         Path | None,
         typer.Option(
             help="Folder of the coordizer. (default: the one that --artifacts serves)",
-            show_default=False,
         ),
     ] = None,
     artifacts: options.Artifacts = None,
@@ -150,7 +148,6 @@ def inspect(
         typer.Option(
             help="File or folder of text to measure the coordizer on. (default: shows the "
             "figures from its training)",
-            show_default=False,
         ),
     ] = None,
     as_json: Annotated[bool, options.json_flag("the facts and figures of the coordizer")] = False,

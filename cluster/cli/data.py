@@ -37,27 +37,21 @@ SkipsMax = Annotated[
 MinPhi = Annotated[
     float | None,
     typer.Option(
-        "--min-phi",
         min=0,
         max=1,
         help="Drop conversations whose Phi (integration of the hidden states of the kernel "
         "of --kernel) is below this value, 0 to below 1.",
-        show_default=False,
     ),
 ]
 Kernel = Annotated[
     Path | None,
-    typer.Option(
-        help="With --min-phi: folder of the kernel that Phi is measured with.", show_default=False
-    ),
+    typer.Option(help="With --min-phi: folder of the kernel that Phi is measured with."),
 ]
 CoordizerFolder = Annotated[
     Path | None,
     typer.Option(
-        "--coordizer",
         help="Folder of the coordizer (tokenizer); needed with --min-phi and with "
         "--check-basin-alignment.",
-        show_default=False,
     ),
 ]
 KeepShort = Annotated[
@@ -80,13 +74,11 @@ CheckAlignment = Annotated[
 DistanceMax = Annotated[
     float | None,
     typer.Option(
-        "--distance-max",
         min=0,
         max=3.15,
         help="With --check-basin-alignment: largest distance that is kept, in radians, 0 to "
         "pi. (default: the median distance between prompts and replies of different "
         "conversations)",
-        show_default=False,
     ),
 ]
 
@@ -192,7 +184,6 @@ def generate(
         typer.Option(
             help="Folder of the coordizer (tokenizer) of a kernel; needed when the teacher is a "
             "kernel.",
-            show_default=False,
         ),
     ] = None,
     tokens_max: options.TokensMax = None,

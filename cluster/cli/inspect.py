@@ -31,16 +31,13 @@ def plan(
         typer.Option(
             help="Architecture of every kernel, by the name of its preset: sets layers, width "
             "and so the memory. (default: spark)",
-            show_default=False,
         ),
     ] = None,
     artifacts: Annotated[
         Path | None,
         typer.Option(
-            "--artifacts",
             help="Artifacts folder that `constellation train` wrote, instead of --preset: plans "
             "for as many kernels as the folder has, all of the size of its largest.",
-            show_default=False,
         ),
     ] = None,
     kernels: Annotated[
@@ -50,7 +47,6 @@ def plan(
             max=240,
             help="Number of kernels to plan for, 1 to 240. (default: as many as fit into the "
             "memory)",
-            show_default=False,
         ),
     ] = None,
     memory: Annotated[
@@ -60,7 +56,6 @@ def plan(
             max=1e6,
             help="Memory that may be used, in GB of 1e9 bytes, 0.1 to 1000000. (default: the "
             "memory that is free now)",
-            show_default=False,
         ),
     ] = None,
     slots: Annotated[
@@ -70,7 +65,6 @@ def plan(
             max=256,
             help="Number of replies that a kernel writes at the same time, 1 to 256; each takes "
             "cache memory. (default: the setting kernel.slots)",
-            show_default=False,
         ),
     ] = None,
     measure: Annotated[
@@ -87,7 +81,6 @@ def plan(
             metavar="RECIPE",
             help="Forecast the training of this recipe instead (a name or a TOML file): memory, "
             "tokens, FLOPs and time of every kernel.",
-            show_default=False,
         ),
     ] = None,
     changes: Annotated[
@@ -97,7 +90,6 @@ def plan(
             metavar="KEY=VALUE",
             help="With --train: replace one value of the recipe, such as seed_stage.steps=200; "
             "may be repeated.",
-            show_default=False,
         ),
     ] = None,
     as_json: Annotated[

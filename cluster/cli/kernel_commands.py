@@ -40,7 +40,6 @@ def add(
         typer.Option(
             help="File or folder with text of a finished kernel's domain, from which routing "
             "learns which texts the kernel should answer.",
-            show_default=False,
         ),
     ] = None,
     artifacts: options.ServedArtifacts = None,

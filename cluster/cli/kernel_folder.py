@@ -29,16 +29,13 @@ NamedKernel = Annotated[
 CoordizerFolder = Annotated[
     Path | None,
     typer.Option(
-        "--coordizer",
         help="Folder of the coordizer (tokenizer) that the kernel was trained with. "
         "(default: the coordizer of the kernel's training run)",
-        show_default=False,
     ),
 ]
 Text = Annotated[
     Path,
     typer.Option(
-        "--text",
         help="File or folder of text to measure on; best is held-out text, which the kernel "
         "was not trained on.",
     ),

@@ -26,6 +26,7 @@ from cluster.cli import (
     status,
     train,
     validate,
+    watch,
 )
 from cluster.cli.command_groups import FlagGroup
 from cluster.cli.program import EXIT_FAILED, EXIT_INTERRUPTED, run_program
@@ -68,6 +69,7 @@ for command in (
     serve_commands.down,
     status.status,
     serve_commands.reload,
+    watch.watch,
     ask.ask,
     chat.chat,
     route.route,

@@ -23,7 +23,6 @@ def measure_beta(
         typer.Option(
             help="Context lengths to measure at, in tokens, separated by commas, such as "
             "64,128,256. (default: 512 to 8192, each twice the one before)",
-            show_default=False,
         ),
     ] = None,
     documents: Annotated[
@@ -38,10 +37,8 @@ def measure_beta(
     artifacts: Annotated[
         Path | None,
         typer.Option(
-            "--artifacts",
             help="Artifacts folder of the training run; KERNEL is then the name of one of its "
             "kernels.",
-            show_default=False,
         ),
     ] = None,
     coordizer: kernel_folder.CoordizerFolder = None,
@@ -58,14 +55,12 @@ def measure_beta(
         typer.Option(
             help=f"JSON file to write the result to. (default: {RESULT} in the folder of the "
             "kernel's run, where `report` reads it)",
-            show_default=False,
         ),
     ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
             help="PNG file to draw coupling against context length into, with the fit.",
-            show_default=False,
         ),
     ] = None,
     as_json: Annotated[

@@ -32,7 +32,6 @@ def merge(
         typer.Option(
             help="Folder of the coordizer (tokenizer) that all kernels were trained with. "
             "(default: the coordizer of the first kernel's run)",
-            show_default=False,
         ),
     ] = None,
     fisher: Annotated[
@@ -49,7 +48,6 @@ def merge(
             help="With --fisher: file or folder of a kernel's training text; give the option "
             "once per kernel, in the order of the kernels. (default: the token files of the "
             "kernel's run)",
-            show_default=False,
         ),
     ] = None,
     fisher_windows: Annotated[

@@ -1,6 +1,7 @@
 """Command-line options that several commands share, each with its type, range and help text.
 
-The enumerations repeat those of `constellation.records`, whose import would slow the start.
+An option's flag is the name of the command's parameter, such as --run-dir for `run_dir`. The
+enumerations repeat those of `constellation.records`, whose import would slow the start.
 """
 
 from enum import StrEnum
@@ -37,62 +38,50 @@ def json_flag(contents: str) -> Any:
 RunDir = Annotated[
     Path | None,
     typer.Option(
-        "--run-dir",
         help="Folder where a running constellation keeps its state file and logs; commands "
         "find the constellation by this folder. (default: runs/local)",
-        show_default=False,
     ),
 ]
 Artifacts = Annotated[
     Path | None,
     typer.Option(
-        "--artifacts",
         help="Artifacts folder that `constellation train` wrote: coordizer (tokenizer), "
         "kernels and releases. (default: artifacts/starter)",
-        show_default=False,
     ),
 ]
 ServedArtifacts = Annotated[
     Path | None,
     typer.Option(
-        "--artifacts",
         help="Artifacts folder that `constellation train` wrote: coordizer (tokenizer), kernels "
         "and releases. (default: the folder that the constellation running from --run-dir "
         "serves, else artifacts/starter)",
-        show_default=False,
     ),
 ]
 Endpoint = Annotated[
     str | None,
     typer.Option(
-        "--endpoint",
         help="Address of the server to ask, as host:port; several routers of one "
         "constellation are separated by commas. (default: the routers of the "
         "constellation that runs from --run-dir)",
-        show_default=False,
     ),
 ]
 TokenFile = Annotated[
     Path | None,
     typer.Option(
-        "--token-file",
         help="File whose first line is the secret token that is sent with every request, for "
         "a constellation that was started with a token; the variable "
         "CONSTELLATION_TOKEN, if set, is used instead. (default: the setting "
         "security.token_file)",
-        show_default=False,
     ),
 ]
 Timeout = Annotated[
     float | None,
     typer.Option(
-        "--timeout",
         min=0.001,
         max=3600,
         help="Seconds that a request may take, retries included, before the command fails, "
         "0.001 to 3600. (default: 120 for replies and changes, 15 for routes and "
         "status)",
-        show_default=False,
     ),
 ]
 Text = Annotated[
@@ -101,21 +90,17 @@ Text = Annotated[
 Rule = Annotated[
     RuleName | None,
     typer.Option(
-        "--rule",
         help="How the distance between the text and a kernel is measured: geodesic is the "
         "Fisher-Rao distance between their points on the probability simplex, bearing "
         "the angle between the directions of the two points as seen from average text. "
         "(default: the server's setting, else bearing)",
-        show_default=False,
     ),
 ]
 Kernel = Annotated[
     str | None,
     typer.Option(
-        "--kernel",
         help="Name of the kernel that must answer, however far it is from the text. "
         "(default: the nearest kernel)",
-        show_default=False,
     ),
 ]
 Without = Annotated[
@@ -131,7 +116,6 @@ Without = Annotated[
 Mode = Annotated[
     ModeName,
     typer.Option(
-        "--mode",
         help="Which kernels write the reply: nearest is one kernel alone; in mixture and "
         "posterior the --top-k nearest write together, and their predictions are "
         "averaged with weights from their distances (mixture) or from how well each has "
@@ -141,12 +125,10 @@ Mode = Annotated[
 TopK = Annotated[
     int | None,
     typer.Option(
-        "--top-k",
         min=1,
         help="Number of nearest kernels that get a weight above 0, at least 1; in the modes "
         "mixture and posterior these kernels write together. (default: the server's "
         "setting, else 2)",
-        show_default=False,
     ),
 ]
 Refuse = Annotated[
@@ -161,38 +143,30 @@ Refuse = Annotated[
 RefuseShare = Annotated[
     float | None,
     typer.Option(
-        "--refuse",
         min=0.002,
         max=0.5,
         help="Like --refuse-out-of-domain, with a limit beyond which this share of the "
         "held-out texts of the kernels' own domains lies, 0.002 to 0.5, such as 0.05 "
         "for 5 %; a larger share refuses more texts.",
-        show_default=False,
     ),
 ]
 TokensMax = Annotated[
     int | None,
     typer.Option(
-        "--tokens-max",
         help="Largest number of tokens that a reply may have, 1 to 4096. (default: 128)",
-        show_default=False,
     ),
 ]
 Temperature = Annotated[
     float | None,
     typer.Option(
-        "--temperature",
         help="Sampling temperature of the reply, 0 to 2: 0 always takes the likeliest token, "
         "2 is the most random. (default: 0.8)",
-        show_default=False,
     ),
 ]
 Seed = Annotated[
     int | None,
     typer.Option(
-        "--seed",
         help="Seed of the random choice of tokens, a whole number from 0; the same seed "
         "draws the same way again. (default: a new random seed)",
-        show_default=False,
     ),
 ]

@@ -139,7 +139,6 @@ def rollback(
             min=1,
             help="Number of the release to serve again, from 1. (default: the release that the "
             "current one was made from)",
-            show_default=False,
         ),
     ] = None,
     artifacts: options.ServedArtifacts = None,
@@ -178,7 +177,6 @@ def adopt(
         typer.Option(
             "--without",
             help="Name of a kernel to leave out of the new release; may be repeated.",
-            show_default=False,
         ),
     ] = None,
     artifacts: options.ServedArtifacts = None,
@@ -213,7 +211,7 @@ def adopt(
 @app.command("prune")
 def prune(
     keep: Annotated[
-        int, typer.Option("--keep", min=1, help="Number of newest releases to keep, at least 1.")
+        int, typer.Option(min=1, help="Number of newest releases to keep, at least 1.")
     ],
     artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
@@ -261,7 +259,6 @@ def replay(
             min=0,
             help="Largest number of moved queries that are listed one by one, from 0; all are "
             "counted. (default: 20, with --json 1000)",
-            show_default=False,
         ),
     ] = None,
     artifacts: options.ServedArtifacts = None,

@@ -22,7 +22,6 @@ def report(
         typer.Option(
             help="Markdown file to write the report to; the folder plots/ with its pictures is "
             "written beside it. (default: RUN_FOLDER/report.md)",
-            show_default=False,
         ),
     ] = None,
     as_json: Annotated[

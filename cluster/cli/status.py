@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from cluster.cli import options, output_format, progress_lines
-from cluster.cli.connection import configuration, connect
+from cluster.cli.connection import client_at, configuration, connect
 from constellation.errors import ConstellationError
 
 if TYPE_CHECKING:
@@ -126,10 +126,11 @@ class _Look:
     def _open(self, endpoint: str) -> "Client":
         """Open a client that asks one router once, with a short deadline."""
         from cluster.cli.router_sums import ANSWER_S
-        from constellation.client import RetryPolicy
+        from constellation.client import RetryPolicy, Timeouts
 
         limit_s = ANSWER_S if self._timeout_s is None else self._timeout_s
-        return connect(self._settings, endpoint, limit_s, retries=RetryPolicy(attempts_max=1))
+        once, waits = RetryPolicy(attempts_max=1), Timeouts(lookup_s=limit_s)
+        return client_at(endpoint, self._settings.security, waits, once)
 
 
 def _lines_printer(*, everything: bool) -> Callable[["Shown"], None]:

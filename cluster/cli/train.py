@@ -37,7 +37,6 @@ def train(
         typer.Option(
             help="Artifacts folder to write kernels, checkpoints and reports to; an unfinished "
             "run there is resumed. (default: artifacts/RECIPE)",
-            show_default=False,
         ),
     ] = None,
     changes: Annotated[
@@ -56,7 +55,6 @@ def train(
             "per domain from it; synchronized trains one kernel on all domains; per-actor "
             "one kernel per domain, each in a Ray Train run of its own. (default: the "
             "recipe's mode)",
-            show_default=False,
         ),
     ] = None,
     basin_target: Annotated[
@@ -65,7 +63,6 @@ def train(
             help="File of a basin signature, as `basin extract` writes it: training pulls every "
             "kernel's basin (its point on the probability simplex) towards the signature's, "
             "with the strength of the recipe's objective.lambda_basin.",
-            show_default=False,
         ),
     ] = None,
     as_json: Annotated[

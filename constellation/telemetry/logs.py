@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from constellation.atomic_files import append_whole
-from constellation.telemetry.metrics import WRITE_FAILURES
+from constellation.telemetry.process_metrics import WRITE_FAILURES
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 

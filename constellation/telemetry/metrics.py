@@ -2,222 +2,237 @@
 
 Names of metrics are API and are tested. A process creates one catalogue on its own registry and
 serves it on one loopback port. Label values come from closed sets (kernels, modes, outcomes, error
-classes), never from ids.
+classes), never from ids, and the series of a kernel are removed when the kernel leaves.
 """
 
-from collections.abc import Callable
+from collections.abc import Collection
 from contextlib import suppress
 from math import nan
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+from constellation.telemetry.process_metrics import PREFIX, ProcessMetrics
+
 _RADIANS = (*tuple(0.05 * step for step in range(1, 20)), 1.2, 1.5, 2.0, 2.5, 3.15)
-
-WRITE_FAILURES = Counter(
-    "constellation_write_failures_total",
-    "Writes to the run folder that failed, by file.",
-    ["file"],
-    registry=None,
-)
-"""One counter per process, shared by all catalogues, because files are written by code without
-access to a catalogue."""
-READ_FAILURES = Counter(
-    "constellation_read_failures_total",
-    "Files that the registry could not read for the overview of a constellation, by file.",
-    ["file"],
-    registry=None,
-)
-"""One counter per process, as for writes."""
-BACKGROUND_FAILURES = Counter(
-    "constellation_background_failures_total",
-    "Background tasks that ended by an error, by task; a mistake of ours.",
-    ["task"],
-    registry=None,
-)
-"""One counter per process, shared by all catalogues."""
-
-
-class RouterMetrics:
-    """Metrics of a router process."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-        prefix = "constellation_"
-        self.requests = Counter(
-            prefix + "requests_total",
-            "Requests answered or refused.",
-            ["mode", "outcome"],
-            registry=registry,
-        )
-        self.seconds = Histogram(
-            prefix + "request_seconds",
-            "From arrival to the last byte.",
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.first_token_seconds = Histogram(
-            prefix + "time_to_first_token_seconds",
-            "From arrival to the first text.",
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.distance = Histogram(
-            prefix + "route_distance_radians",
-            "Distance from query to the kernel that answered.",
-            buckets=_RADIANS,
-            registry=registry,
-        )
-        self.margin = Histogram(
-            prefix + "route_margin_radians",
-            "Second distance minus first.",
-            buckets=_RADIANS,
-            registry=registry,
-        )
-        self.routes = Counter(
-            prefix + "route_total", "Routes taken.", ["kernel", "reason"], registry=registry
-        )
-        self.load_entropy = Gauge(
-            prefix + "route_load_entropy_ratio",
-            "Entropy of routes over ln(number of kernels); near 0 means collapse onto one.",
-            registry=registry,
-        )
-        self.out_of_domain = Counter(
-            prefix + "out_of_domain_total",
-            "Queries beyond every radius for their length.",
-            registry=registry,
-        )
-        self.failovers = Counter(
-            prefix + "failovers_total",
-            "Requests taken over from a kernel that was lost.",
-            ["kernel"],
-            registry=registry,
-        )
-        self.handoffs = Counter(
-            prefix + "handoffs_total",
-            "Answers handed from one kernel to another that had become nearer.",
-            ["source", "target"],
-            registry=registry,
-        )
-        self.table_version = Gauge(
-            prefix + "table_version", "Version of the table in use.", registry=registry
-        )
-        self.collective_phi = Gauge(
-            prefix + "collective_phi_bits",
-            "Best single kernel minus constellation, bits per byte of sampled prompts; or NaN.",
-            registry=registry,
-        )
-        self.collective_phi.set(nan)
-        self.rejected = rejected_counter(registry)
-        self.spans = spans_counter(registry)
-        self.write_failures = _shared(WRITE_FAILURES, registry)
-        self.background_failures = _shared(BACKGROUND_FAILURES, registry)
-
+_SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 TOKEN_KINDS = ("prompt", "completion", "score")
 """Values of the label `kind` of the token counter."""
+CHANGES = ("reload", "add", "spawn", "retire", "unlearn", "rollback")
+"""Values of the label `change`: the classes of `constellation/records/changes.py`."""
 
 
-class KernelMetrics:
+class _RequestMetrics(ProcessMetrics):
+    """Metrics that routers and kernels share."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        self.rejected = self._counter(
+            "rejected_total",
+            "Requests refused, by error class; InternalError is a mistake of the program.",
+            "reason",
+        )
+        for reason in ("InternalError", "Overloaded"):  # from 0, so that the first one is seen
+            self.rejected.labels(reason)
+        self.spans = self._counter(
+            "spans_total",
+            "Spans that the collector accepted, did not accept, or that found a full queue.",
+            "outcome",
+        )
+
+
+class RouterMetrics(_RequestMetrics):
+    """Metrics of a router process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        self._declare_requests()
+        self._declare_routes()
+        self.table_version = self._gauge("table_version", "Version of the table in use.")
+        self.collective_phi = self._gauge(
+            "collective_phi_bit_per_byte",
+            "Best single kernel minus constellation over sampled prompts (high is good); or NaN.",
+        )
+        self.collective_phi.set(nan)
+        self.event_streams = self._gauge(
+            "event_streams", "Open streams of status events, such as those of status pages."
+        )
+
+    def _declare_requests(self) -> None:
+        self.requests = self._counter(
+            "requests_total", "Requests answered or refused.", "mode", "outcome"
+        )
+        self.active = self._gauge(
+            "requests_active", "Requests in progress; requests_max is the limit."
+        )
+        self.limit = self._gauge(
+            "requests_max", "Requests in progress above which requests are refused."
+        )
+        self.seconds = self._histogram(
+            "request_seconds", "From the arrival of a request to its last byte (low is good)."
+        )
+        self.first_token_seconds = self._histogram(
+            "time_to_first_token_seconds",
+            "From the arrival of a request to the first text of a streamed answer (low is good).",
+        )
+        self.answer_seconds = Summary(
+            PREFIX + "kernel_answer_seconds",
+            "From the call of a kernel to the kernel's last byte (low is good).",
+            ["kernel"],
+            registry=self.registry,
+        )
+        self.failovers = self._counter(
+            "failovers_total",
+            "Requests that moved to another kernel because this kernel was lost.",
+            "kernel",
+        )
+        self.handoffs = self._counter(
+            "handoffs_total",
+            "Answers that moved from one kernel to another that had become nearer.",
+            "source",
+            "target",
+        )
+
+    def _declare_routes(self) -> None:
+        self.routes = self._counter("route_total", "Routes taken.", "kernel", "reason")
+        self.distance = self._histogram(
+            "route_distance_radians",
+            "Distance from a query to the kernel that answered.",
+            buckets=_RADIANS,
+        )
+        self.margin = self._histogram(
+            "route_margin_radians",
+            "Distance to the second nearest kernel minus distance to the nearest.",
+            buckets=_RADIANS,
+        )
+        self.beyond_own = self._histogram(
+            "route_beyond_own_ratio",
+            "Share of held-out texts of the kernels that lie as far out as the query; among "
+            "in-domain queries a share x lies at or below x.",
+            buckets=_SHARES,
+        )
+        self.load_entropy = self._gauge(
+            "route_load_entropy_ratio",
+            "Entropy of routes over ln(number of kernels); near 0 means collapse onto one kernel.",
+        )
+        self.out_of_domain = self._counter(
+            "out_of_domain_total", "Queries beyond every kernel's radius for their length."
+        )
+
+    def follow(self, kernels: Collection[str]) -> None:
+        """Export the counters of these kernels from 0 on, and remove those of all other kernels."""
+        for kernel in kernels:
+            self.routes.labels(kernel, "nearest")
+            self.failovers.labels(kernel)
+            self.answer_seconds.labels(kernel)
+        for metric in (self.routes, self.failovers, self.handoffs, self.answer_seconds):
+            _remove_others(metric, kernels)
+
+
+class KernelMetrics(_RequestMetrics):
     """Metrics of a process that runs kernels."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-        prefix = "constellation_"
-        self.tokens = Counter(
-            prefix + "tokens_total",
+        super().__init__(registry)
+        self.tokens = self._counter(
+            "tokens_total",
             "Tokens read (kind=prompt), written (completion) or scored (score).",
-            ["kernel", "kind"],
-            registry=registry,
+            "kernel",
+            "kind",
         )
-        self.inter_token_seconds = Histogram(
-            prefix + "inter_token_seconds",
-            "Between two tokens of one answer.",
-            buckets=_SECONDS,
-            registry=registry,
+        self.inter_token_seconds = self._histogram(
+            "inter_token_seconds", "Between two tokens of one answer (low is good).", "kernel"
         )
-        self.queue_depth = Gauge(
-            prefix + "queue_depth", "Requests waiting.", ["kernel"], registry=registry
+        self.queue_depth = self._gauge(
+            "queue_depth", "Requests that wait for a slot (low is good).", "kernel"
         )
-        self.running = Gauge(
-            prefix + "running_requests", "Requests being worked on.", ["kernel"], registry=registry
+        self.queue_limit = self._gauge(
+            "queue_limit", "Waiting requests above which requests are refused.", "kernel"
         )
-        self.cache_usage = Gauge(
-            prefix + "kv_cache_usage_ratio",
+        self.running = self._gauge("running_requests", "Requests that hold a slot.", "kernel")
+        self.cache_usage = self._gauge(
+            "kv_cache_usage_ratio",
             "Filled share of the key-value caches' capacity, over all slots.",
-            ["kernel"],
-            registry=registry,
+            "kernel",
         )
-        self.kappa = Gauge(
-            prefix + "kernel_kappa",
-            "Mean learned attention coupling over heads and layers.",
-            ["kernel"],
-            registry=registry,
+        self.kappa = self._gauge(
+            "kernel_kappa", "Mean learned attention coupling over heads and layers.", "kernel"
         )
-        self.rejected = rejected_counter(registry)
-        self.spans = spans_counter(registry)
-        self.write_failures = _shared(WRITE_FAILURES, registry)
-        self.background_failures = _shared(BACKGROUND_FAILURES, registry)
 
     def forget(self, kernel: str) -> None:
         """Remove the metrics of a kernel that has left."""
         for kind in TOKEN_KINDS:
             self.tokens.remove(kernel, kind)
-        for metric in (self.queue_depth, self.running, self.cache_usage, self.kappa):
+        for metric in (
+            self.inter_token_seconds,
+            self.queue_depth,
+            self.queue_limit,
+            self.running,
+            self.cache_usage,
+            self.kappa,
+        ):
             with suppress(KeyError):  # not every kernel has a coupling
                 metric.remove(kernel)
 
 
-class RegistryMetrics:
+class RegistryMetrics(ProcessMetrics):
     """Metrics of the registry process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-        prefix = "constellation_"
-        self.up = Gauge(
-            prefix + "kernel_up", "1 while the kernel answers.", ["kernel"], registry=registry
-        )
-        self.restarts = Counter(
-            prefix + "kernel_restarts_total",
-            "Restarts of the kernel's process.",
-            ["kernel"],
-            registry=registry,
-        )
-        self.phi = Gauge(
-            prefix + "kernel_phi_ratio",
-            "phi_gauge of the kernel, as measured after training.",
-            ["kernel"],
-            registry=registry,
-        )
-        self.arrived = Gauge(
-            prefix + "kernel_arrived_ratio",
-            "Share of the kernel's held-out passages that are routed to it, by the bearing rule.",
-            ["kernel"],
-            registry=registry,
-        )
-        self.basin_spread = Gauge(
-            prefix + "basin_spread_radians",
-            "Mean Fisher-Rao distance between the kernels' basins.",
-            registry=registry,
-        )
-        self.table_version = Gauge(
-            prefix + "table_version", "Version of the newest table.", registry=registry
-        )
-        self.write_failures = _shared(WRITE_FAILURES, registry)
-        self.read_failures = _shared(READ_FAILURES, registry)
-        self.background_failures = _shared(BACKGROUND_FAILURES, registry)
-        self.can_start = Gauge(
-            prefix + "process_start_possible",
+        super().__init__(registry)
+        self._declare_members()
+        self._declare_release()
+        self.can_start = self._gauge(
+            "process_start_possible",
             "1 while a process that dies can be started again; 0: Ray's folder was emptied.",
-            registry=registry,
         )
         self.can_start.set(1)
-        self.fork_server_up = Gauge(
-            prefix + "fork_server_up",
-            "1 while processes are forked, 0 when they start slowly instead; NaN: not wanted here.",
-            registry=registry,
+        self.fork_server_up = self._gauge(
+            "fork_server_up",
+            "1 while processes are forked, 0 while they start slowly; NaN: not meant to be forked.",
         )
         self.fork_server_up.set(nan)
+
+    def _declare_members(self) -> None:
+        self.up = self._gauge("kernel_up", "1 while the kernel answers, else 0.", "kernel")
+        self.restarts = self._counter(
+            "kernel_restarts_total", "Restarts of the kernel's process.", "kernel"
+        )
+        self.member_restarts = self._counter(
+            "member_restarts_total", "Restarts of a router or a process of kernels.", "member"
+        )
+        self.phi = self._gauge(
+            "kernel_phi_ratio", "phi_gauge of the kernel, as measured after training.", "kernel"
+        )
+        self.arrived = self._gauge(
+            "kernel_arrived_ratio",
+            "Share of the kernel's held-out passages that are routed to the kernel, by the "
+            "bearing rule (high is good).",
+            "kernel",
+        )
+
+    def _declare_release(self) -> None:
+        self.basin_spread = self._gauge(
+            "basin_spread_radians", "Mean Fisher-Rao distance between the kernels' basins."
+        )
+        self.table_version = self._gauge("table_version", "Version of the newest table.")
+        self.table_lag = self._gauge(
+            "table_lag",
+            "Versions by which the router's table is older than the newest (0 is good).",
+            "router",
+        )
+        self.release = self._gauge("release_number", "Number of the release that is served.")
+        self.release_since = self._gauge(
+            "release_since_seconds", "Unix time of the switch to the release."
+        )
+        self.changes = self._counter(
+            "changes_total",
+            "Changes of what is served; outcome is ok or the error class.",
+            "change",
+            "outcome",
+        )
+        for change in CHANGES:
+            self.changes.labels(change, "ok")
 
     def forget(self, kernel: str) -> None:
         """Remove the metrics of a kernel that has left."""
@@ -225,48 +240,18 @@ class RegistryMetrics:
             with suppress(KeyError):  # not every kernel has been measured
                 metric.remove(kernel)
 
-
-def _shared(counter: Counter, registry: CollectorRegistry) -> Counter:
-    registry.register(counter)
-    return counter
-
-
-def rejected_counter(registry: CollectorRegistry) -> Counter:
-    """Return the counter of refused requests, by error class."""
-    return Counter(
-        "constellation_rejected_total",
-        "Requests refused, by error class; InternalError is a mistake of ours.",
-        ["reason"],
-        registry=registry,
-    )
+    def follow_members(self, members: Collection[str]) -> None:
+        """Remove the series of all members that are not among these."""
+        _remove_others(self.member_restarts, members)
 
 
-def spans_counter(registry: CollectorRegistry) -> Counter:
-    """Return the counter of tracing spans, by outcome (exported, failed, dropped)."""
-    return Counter(
-        "constellation_spans_total",
-        "Spans that the collector took (exported), did not take (failed), or that found no room.",
-        ["outcome"],
-        registry=registry,
-    )
+_NAMES = frozenset({"kernel", "source", "target", "member"})
+"""Labels that name a kernel or a member."""
 
 
-def serve_metrics(
-    registry: CollectorRegistry, host: str, port: int = 0
-) -> tuple[str, Callable[[], None]]:
-    """Serve a registry's metrics at http://host:port/metrics; port 0 means a free port.
-
-    Returns:
-        host:port, and a function that stops the server.
-
-    Raises:
-        OSError: The port is in use.
-    """
-    server, thread = start_http_server(port, addr=host, registry=registry)
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return f"{host}:{server.server_port}", stop
+def _remove_others(metric: Counter | Gauge | Histogram | Summary, names: Collection[str]) -> None:
+    """Remove the series of a metric that name another kernel or member than `names`."""
+    found = {tuple(each.labels.items()) for family in metric.collect() for each in family.samples}
+    for labels in found:
+        if any(label in _NAMES and value not in names for label, value in labels):
+            metric.remove(*(value for _, value in labels))

@@ -117,7 +117,7 @@ class Choir:
                 loaded, vocabulary, prefill_tokens=5, prefix_bytes=10**6, stacked=stack
             )
             if stack is not None and shared is not None and loop is None:
-                loop = StepLoop(engine.step, shared.thread, lambda seconds: None)
+                loop = StepLoop(engine.step, shared.thread)
             self.kernels[name] = KernelHost(
                 name,
                 engine,

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from actors import background_tasks
-from constellation.telemetry.metrics import BACKGROUND_FAILURES
+from constellation.telemetry.process_metrics import BACKGROUND_FAILURES
 
 
 def num_failures(task: str) -> float:

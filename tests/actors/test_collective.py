@@ -101,7 +101,7 @@ def test_what_is_measured_is_what_one_process_computes_offline() -> None:
         assert found.random_routing_bits == pytest.approx(expected.random_routing.value, abs=1e-5)
         uniform = expected.uniform_ensemble.value
         assert found.uniform_ensemble_bits == pytest.approx(uniform, abs=1e-5)
-        name = "constellation_collective_phi_bits"
+        name = "constellation_collective_phi_bit_per_byte"
         assert router.metrics.registry.get_sample_value(name) == found.phi_bits
         assert len({round(value, 3) for value in expected.bits_per_byte.values()}) == 4
 
@@ -117,7 +117,7 @@ def test_too_few_prompts_give_no_value_and_other_kernels_begin_anew() -> None:
         state = router.state().collective_phi
         assert state is not None
         assert (state.num_prompts, state.num_needed, state.phi_bits) == (7, 8, None)
-        gauge = "constellation_collective_phi_bits"
+        gauge = "constellation_collective_phi_bit_per_byte"
         assert math.isnan(router.metrics.registry.get_sample_value(gauge) or 0)
         await ask(router, PROMPTS[7])
         await sampler.sample()

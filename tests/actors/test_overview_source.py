@@ -7,7 +7,7 @@ from pathlib import Path
 from actors.registry.overview_source import STATUS_FILE, OverviewSource
 from constellation.errors import DeploymentError
 from constellation.releases.store import ReleaseStore
-from constellation.telemetry.metrics import READ_FAILURES
+from constellation.telemetry.process_metrics import READ_FAILURES
 from constellation.wire.run_lock import owned
 from tests.actors.test_placement_file import spec
 from tests.releases.drafts import write

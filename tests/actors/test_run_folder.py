@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from actors.run_folder import KeptFiles, last_table
-from constellation.telemetry.metrics import WRITE_FAILURES
+from constellation.telemetry.process_metrics import WRITE_FAILURES
 from tests.support.disks import files_of_at_most
 
 

@@ -227,7 +227,7 @@ def test_metrics_count_tokens_and_what_is_held() -> None:
         assert value("constellation_kv_cache_usage_ratio", kernel) == 0
         assert value("constellation_running_requests", kernel) == 0
         # One for every token, the first one from the start of the answer.
-        assert value("constellation_inter_token_seconds_count") == 5
+        assert value("constellation_inter_token_seconds_count", kernel) == 5
         for kind, num in (("prompt", 1), ("completion", 5)):
             assert value("constellation_tokens_total", {**kernel, "kind": kind}) == num
 

@@ -22,11 +22,11 @@ from constellation.records import (
     NodeState,
     Overview,
     ReleaseSummary,
+    RouterStatus,
     Rule,
     Table,
     TrainingStatus,
 )
-from constellation.wire.constellation_service import RouterHealth
 from tests.actors.test_hosts import BACKGROUND_K, Letters, point
 from tests.support.coordizers import Fixed
 
@@ -125,8 +125,8 @@ def health(name: str, **changes: Any) -> KernelHealth:
     return replace(KernelHealth(name=name, up=True, pid=3, num_restarts=0), **changes)
 
 
-def router_health(**changes: Any) -> RouterHealth:
-    made = RouterHealth(name="router", endpoint="127.0.0.1:1", up=True, pid=9, num_restarts=0)
+def router_health(**changes: Any) -> RouterStatus:
+    made = RouterStatus(name="router", endpoint="127.0.0.1:1", up=True, pid=9, num_restarts=0)
     return replace(made, **changes)
 
 
@@ -135,6 +135,21 @@ def run(story: Callable[[Registry], Coroutine[Any, Any, None]], num_routers: int
         await story(Registry(num_routers))
 
     asyncio.run(tell())
+
+
+def test_a_router_lags_by_the_versions_that_it_has_not_acknowledged() -> None:
+    async def story(registry: Registry) -> None:
+        await registry.send()
+        assert registry.broadcast.lags() == {"router-0": 0}
+        router = registry.routers["router-0"]
+        router.may_answer.clear()
+        registry.broadcast.send(registry.routers, replace(registry.snapshot, table=table(4)))
+        assert registry.broadcast.lags() == {"router-0": 3}
+        router.may_answer.set()
+        await registry.send(table=table(5))
+        assert registry.broadcast.lags() == {"router-0": 0}
+
+    run(story)
 
 
 def test_a_table_is_sent_once_and_then_only_heartbeats() -> None:

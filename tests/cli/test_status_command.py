@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from constellation.records import Traffic
+from constellation.records import RouterStatus, Traffic
 from constellation.settings import child_environment
-from constellation.wire.constellation_service import RouterHealth
 from tests.cli.conftest import Run
 from tests.cli.test_status_lines import BUSY
 from tests.wire.fakes import Served
@@ -23,8 +22,8 @@ from tests.wire.test_status_document import full
 ROOT = str(Path(__file__).parents[2])
 
 
-def router(name: str, endpoint: str) -> RouterHealth:
-    return RouterHealth(name=name, endpoint=endpoint, up=True, pid=5, num_restarts=0)
+def router(name: str, endpoint: str) -> RouterStatus:
+    return RouterStatus(name=name, endpoint=endpoint, up=True, pid=5, num_restarts=0)
 
 
 def say(served: Served, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:

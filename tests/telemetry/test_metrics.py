@@ -2,65 +2,102 @@
 
 import urllib.error
 import urllib.request
+from importlib.metadata import version
+from typing import get_args
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from constellation.records import Change
 from constellation.telemetry.metrics import (
+    CHANGES,
     TOKEN_KINDS,
     KernelMetrics,
     RegistryMetrics,
     RouterMetrics,
-    serve_metrics,
 )
+from constellation.telemetry.node_metrics import NodeMetrics, TrainingMetrics
+from constellation.telemetry.process_metrics import serve_metrics
 
-ROUTER = {
+PROCESS = {
+    "constellation_build_info": ("gauge", ("version",)),
+    "constellation_write_failures": ("counter", ("file",)),
+    "constellation_read_failures": ("counter", ("file",)),
+    "constellation_background_failures": ("counter", ("task",)),
+}
+ROUTER = PROCESS | {
     "constellation_requests": ("counter", ("mode", "outcome")),
     "constellation_request_seconds": ("histogram", ()),
     "constellation_time_to_first_token_seconds": ("histogram", ()),
     "constellation_route_distance_radians": ("histogram", ()),
     "constellation_route_margin_radians": ("histogram", ()),
     "constellation_route": ("counter", ("kernel", "reason")),
+    "constellation_route_beyond_own_ratio": ("histogram", ()),
+    "constellation_kernel_answer_seconds": ("summary", ("kernel",)),
+    "constellation_requests_active": ("gauge", ()),
+    "constellation_requests_max": ("gauge", ()),
+    "constellation_event_streams": ("gauge", ()),
     "constellation_route_load_entropy_ratio": ("gauge", ()),
     "constellation_out_of_domain": ("counter", ()),
     "constellation_failovers": ("counter", ("kernel",)),
     "constellation_handoffs": ("counter", ("source", "target")),
     "constellation_table_version": ("gauge", ()),
-    "constellation_collective_phi_bits": ("gauge", ()),
+    "constellation_collective_phi_bit_per_byte": ("gauge", ()),
     "constellation_rejected": ("counter", ("reason",)),
     "constellation_spans": ("counter", ("outcome",)),
-    "constellation_write_failures": ("counter", ("file",)),
-    "constellation_background_failures": ("counter", ("task",)),
 }
-KERNEL = {
+KERNEL = PROCESS | {
     "constellation_tokens": ("counter", ("kernel", "kind")),
-    "constellation_inter_token_seconds": ("histogram", ()),
+    "constellation_inter_token_seconds": ("histogram", ("kernel",)),
     "constellation_queue_depth": ("gauge", ("kernel",)),
+    "constellation_queue_limit": ("gauge", ("kernel",)),
     "constellation_running_requests": ("gauge", ("kernel",)),
     "constellation_kv_cache_usage_ratio": ("gauge", ("kernel",)),
     "constellation_kernel_kappa": ("gauge", ("kernel",)),
     "constellation_rejected": ("counter", ("reason",)),
     "constellation_spans": ("counter", ("outcome",)),
-    "constellation_write_failures": ("counter", ("file",)),
-    "constellation_background_failures": ("counter", ("task",)),
 }
-REGISTRY = {
+REGISTRY = PROCESS | {
     "constellation_kernel_up": ("gauge", ("kernel",)),
     "constellation_kernel_restarts": ("counter", ("kernel",)),
     "constellation_kernel_phi_ratio": ("gauge", ("kernel",)),
     "constellation_kernel_arrived_ratio": ("gauge", ("kernel",)),
     "constellation_basin_spread_radians": ("gauge", ()),
     "constellation_table_version": ("gauge", ()),
-    "constellation_write_failures": ("counter", ("file",)),
-    "constellation_background_failures": ("counter", ("task",)),
-    "constellation_read_failures": ("counter", ("file",)),
+    "constellation_member_restarts": ("counter", ("member",)),
+    "constellation_release_number": ("gauge", ()),
+    "constellation_release_since_seconds": ("gauge", ()),
+    "constellation_changes": ("counter", ("change", "outcome")),
+    "constellation_table_lag": ("gauge", ("router",)),
     "constellation_process_start_possible": ("gauge", ()),
     "constellation_fork_server_up": ("gauge", ()),
 }
-CATALOGUES = [(RouterMetrics, ROUTER), (KernelMetrics, KERNEL), (RegistryMetrics, REGISTRY)]
+NODE = {
+    "constellation_node_up": ("gauge", ("node",)),
+    "constellation_node_load_ratio": ("gauge", ("node",)),
+    "constellation_node_memory_bytes": ("gauge", ("node", "kind")),
+    "constellation_node_disk_bytes": ("gauge", ("node", "kind")),
+}
+TRAINING = {
+    "constellation_training_state": ("gauge", ("kernel", "state")),
+    "constellation_training_step": ("gauge", ("kernel",)),
+    "constellation_training_steps": ("gauge", ("kernel",)),
+    "constellation_training_bit_per_byte": ("gauge", ("kernel", "text")),
+    "constellation_training_tokens_per_second": ("gauge", ("kernel",)),
+    "constellation_training_guard": ("gauge", ("kernel", "guard")),
+    "constellation_training_updated_seconds": ("gauge", ()),
+}
+PROCESSES = [(RouterMetrics, ROUTER), (KernelMetrics, KERNEL), (RegistryMetrics, REGISTRY)]
+CATALOGUES = [*PROCESSES, (NodeMetrics, NODE), (TrainingMetrics, TRAINING)]
 
-Catalogue = type[RouterMetrics] | type[KernelMetrics] | type[RegistryMetrics]
+Catalogue = (
+    type[RouterMetrics]
+    | type[KernelMetrics]
+    | type[RegistryMetrics]
+    | type[NodeMetrics]
+    | type[TrainingMetrics]
+)
 Names = dict[str, tuple[str, tuple[str, ...]]]
 
 
@@ -109,8 +146,14 @@ def test_a_kernel_that_has_left_is_exported_no_more() -> None:
     for kernel in ("python", "rust"):
         for kind in TOKEN_KINDS:
             metrics.tokens.labels(kernel, kind).inc()
-        for gauge in (metrics.queue_depth, metrics.running, metrics.cache_usage):
+        for gauge in (
+            metrics.queue_depth,
+            metrics.queue_limit,
+            metrics.running,
+            metrics.cache_usage,
+        ):
             gauge.labels(kernel).set(1)
+        metrics.inter_token_seconds.labels(kernel).observe(0.01)
     metrics.kappa.labels("python").set(1)
     metrics.forget("rust")  # which has no coupling
     metrics.forget("python")
@@ -118,12 +161,42 @@ def test_a_kernel_that_has_left_is_exported_no_more() -> None:
     assert not any("kernel" in each for each in labels)
 
 
+def test_a_router_exports_the_kernels_of_its_table_from_zero_on_and_no_others() -> None:
+    registry = CollectorRegistry()
+    metrics = RouterMetrics(registry)
+    metrics.follow(["law", "mail"])
+    assert registry.get_sample_value("constellation_failovers_total", {"kernel": "law"}) == 0
+    metrics.routes.labels("mail", "spill").inc()
+    metrics.handoffs.labels("law", "mail").inc()
+    metrics.handoffs.labels("law", "rust").inc(2)
+    metrics.answer_seconds.labels("law").observe(0.5)
+    metrics.follow(["law", "rust"])
+    text = generate_latest(registry).decode()
+    assert "mail" not in text
+    assert 'constellation_kernel_answer_seconds_sum{kernel="law"} 0.5' in text
+    assert 'constellation_handoffs_total{source="law",target="rust"} 2.0' in text
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in PROCESSES])
+def test_every_process_exports_its_build_and_itself_and_no_creation_times(kind: Catalogue) -> None:
+    registry = CollectorRegistry()
+    kind(registry)
+    text = generate_latest(registry).decode()
+    assert f'constellation_build_info{{version="{version("constellation-runtime")}"}} 1.0' in text
+    assert "\nprocess_resident_memory_bytes " in text
+    assert "_created" not in text
+
+
+def test_every_class_of_change_is_counted_from_zero_on() -> None:
+    assert {kind.__name__.lower() for kind in get_args(Change)} == set(CHANGES)
+
+
 def test_names_follow_the_units() -> None:
     for names in (ROUTER, KERNEL, REGISTRY):
         for name, (type_name, _) in names.items():
             assert name.startswith("constellation_")
             if type_name == "histogram":
-                assert name.endswith(("_seconds", "_radians"))
+                assert name.endswith(("_seconds", "_radians", "_ratio"))
 
 
 def test_distances_up_to_pi_fall_into_finite_buckets() -> None:

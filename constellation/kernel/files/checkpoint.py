@@ -24,7 +24,7 @@ from constellation.kernel.files.memory_map import map_bytes, mapped_tensors
 from constellation.kernel.files.transformers_folder import is_imported
 from constellation.kernel.network.config import KernelConfig
 from constellation.kernel.network.decoder import Decoder
-from constellation.telemetry.metrics import WRITE_FAILURES
+from constellation.telemetry.process_metrics import WRITE_FAILURES
 
 logger = logging.getLogger(__name__)
 

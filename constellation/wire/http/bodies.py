@@ -34,7 +34,13 @@ from constellation.wire.http.body_model import (
     refused,
     text,
 )
-from constellation.wire.http.chat_prompts import MESSAGES_MAX, NO_TOOLS, Message, chat_prompt
+from constellation.wire.http.chat_prompts import (
+    MESSAGES_MAX,
+    NO_TOOLS,
+    PARTS_MAX,
+    Message,
+    chat_prompt,
+)
 
 MODEL: Final = "constellation"
 """The model that is all kernels together; a kernel's name pins that kernel."""
@@ -264,6 +270,7 @@ def _check_nesting(body: Any) -> None:
 
 def chat(body: Mapping[str, Any]) -> Completion:
     """Read a request to /v1/chat/completions."""
+    _check_num_parts(body.get("messages"))
     asked = ChatRequest.read(body)
     said = chat_prompt(asked.messages)
     if asked.top_logprobs is not None and not asked.logprobs:
@@ -272,6 +279,16 @@ def chat(body: Mapping[str, Any]) -> Completion:
     limits = {"max_completion_tokens": asked.max_completion_tokens}
     read = _completion(asked, said.prompt, said.turn, logprobs, limits)
     return replace(read, messages=said.messages)
+
+
+def _check_num_parts(messages: Any) -> None:
+    """Refuse messages with too many parts, before each part is read."""
+    spoken = messages if isinstance(messages, list) else []
+    contents = (each.get("content") for each in spoken if isinstance(each, dict))
+    num_parts = sum(len(content) for content in contents if isinstance(content, list))
+    if num_parts > PARTS_MAX:
+        allowed = f"{PARTS_MAX} parts of all messages together"
+        raise InvalidRequest("messages", Bare(f"{num_parts} parts"), allowed)
 
 
 def completion(body: Mapping[str, Any]) -> Completion:

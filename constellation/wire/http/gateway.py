@@ -1,7 +1,7 @@
-"""OpenAI's endpoints over a router port: reads a request, asks the port, writes the answer.
+"""The endpoints over a router port: reads a request, asks the port, writes the answer.
 
-Every endpoint but /health asks for the token. The endpoints are those of a Starlette application,
-so that pages and other endpoints can be served beside them.
+Every endpoint but /health and the static files of the page asks for the token. The endpoints are
+those of a Starlette application, so that other endpoints can be served beside them.
 """
 
 import asyncio
@@ -23,30 +23,49 @@ from constellation.wire import access_log
 from constellation.wire.callers import Caller, check_request_id, client_of_transport, fingerprint
 from constellation.wire.channel import MESSAGE_BYTES_MAX
 from constellation.wire.constellation_service import RouterPort
-from constellation.wire.http import bodies, openai_replies, openapi
+from constellation.wire.http import bodies, openai_replies, openapi, route_bodies
 from constellation.wire.http.body_model import shortened
+from constellation.wire.http.page_files import SECURITY_HEADERS, page_routes, read_page
 from constellation.wire.http.responses import respond
+from constellation.wire.http.status_events import STREAMS_MAX, StatusEvents
 from constellation.wire.http.text_answer import TextAnswer
 from constellation.wire.services import Guard
+from constellation.wire.status_document import status_document
 
 _REPEAT = "Idempotency-Key"
+_FRESH = {"Cache-Control": "no-store", **SECURITY_HEADERS}
 
 
 class Gateway:
     """One coroutine per endpoint."""
 
-    def __init__(self, host: RouterPort, guard: Guard, *, stall_s: float) -> None:
+    def __init__(
+        self, host: RouterPort, guard: Guard, *, stall_s: float, streams_max: int = STREAMS_MAX
+    ) -> None:
         """Take what answers.
 
         Args:
             host: The router.
             guard: Answers for its errors inside a stream.
             stall_s: Seconds a caller may send or take nothing before it is cut off.
+            streams_max: Listeners to the events of the status that may be connected.
         """
         self.stall_s = stall_s
         self._host = host
         self._guard = guard
         self._created_s = int(time.time())
+        self._page = read_page()
+        self.events = StatusEvents(lambda: status_document(host.state()), streams_max=streams_max)
+        """The stream of the status, and how many listen."""
+
+    @property
+    def open_paths(self) -> frozenset[str]:
+        """Paths that are answered without a token: they hold nothing of the constellation."""
+        return frozenset({"/health", *self._page})
+
+    def close(self) -> None:
+        """End the streams that would not end by themselves."""
+        self.events.close()
 
     def routes(self) -> list[Route]:
         """Return what is served where; HEAD is answered wherever GET is."""
@@ -58,6 +77,10 @@ class Gateway:
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/v1/completions", self.complete, methods=["POST"]),
             Route("/v1/embeddings", self.embed, methods=["POST"]),
+            Route("/v1/route", self.route, methods=["POST"]),
+            Route("/status.json", self.status),
+            Route("/status/events", self.status_events),
+            *page_routes(self._page),
         ]
 
     async def health(self, request: Request) -> Response:
@@ -95,6 +118,22 @@ class Gateway:
             await asyncio.sleep(0)  # others' answers go on between two texts
         access_log.note(prompt_tokens=num_tokens)
         return respond(openai_replies.embeddings(basins_NK, num_tokens, in_base64=asked.base64))
+
+    async def route(self, request: Request) -> Response:
+        """Return the route that a text would take, and the tokens that decided."""
+        text, options = route_bodies.route_request(bodies.parse(await self._body(request)))
+        access_log.note_prompt(text)
+        route, _ = await self._host.route(text, options)
+        access_log.note_route(route)
+        return respond(route, headers=_FRESH)
+
+    async def status(self, request: Request) -> Response:
+        """Return the state of the router, kernels, nodes and releases."""
+        return respond(status_document(self._host.state()), headers=_FRESH)
+
+    async def status_events(self, request: Request) -> ASGIApp:
+        """Send the state and its changes, once a second."""
+        return self.events
 
     async def chat(self, request: Request) -> ASGIApp:
         """Answer a conversation."""

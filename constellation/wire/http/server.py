@@ -36,7 +36,6 @@ CONNECTIONS_MAX = 512
 
 _HANDSHAKE_S = 5.0
 """Seconds the handshake of TLS may take; until it is done a connection is not counted."""
-_OPEN_PATHS = frozenset({"/health"})
 _OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -58,10 +57,14 @@ class HttpDoor:
         self._connections_max = connections_max
         self._stall_s = gateway.stall_s
         self._state = ServerState()
+        self._gateway = gateway
         routes = gateway.routes()
+        entrance = Middleware(
+            _Entrance, guard=guard, bind=bind, routes=routes, open_paths=gateway.open_paths
+        )
         app = Starlette(
             routes=routes,
-            middleware=[Middleware(_Entrance, guard=guard, bind=bind, routes=routes)],
+            middleware=[entrance],
             exception_handlers={HTTPException: _refuse_http},
         )
         app.router.redirect_slashes = False
@@ -106,6 +109,7 @@ class HttpDoor:
         """Accept nothing more, finish what runs within `grace_s`, then close."""
         if self._listener is not None:
             self._listener.close()
+        self._gateway.close()
         connections, tasks = self._state.connections, self._state.tasks
         for each in tuple(connections):
             each.shutdown()
@@ -144,8 +148,16 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
 class _Entrance:
     """What every request passes: its id, its line in the access log, and who may call."""
 
-    def __init__(self, app: ASGIApp, guard: Guard, bind: Bind, routes: list[Route]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        guard: Guard,
+        bind: Bind,
+        routes: list[Route],
+        open_paths: frozenset[str],
+    ) -> None:
         self._app = app
+        self._open_paths = open_paths
         self._guard = guard
         self._bind = bind
         self._routes = routes
@@ -193,7 +205,7 @@ class _Entrance:
         if self._bind.host in LOOPBACK and _host_named(headers) not in LOOPBACK:
             named = headers["host"][:64]
             raise InvalidRequest("the Host header", named, "localhost, 127.0.0.1 or [::1]")
-        if self._bind.token is None or path in _OPEN_PATHS:
+        if self._bind.token is None or path in self._open_paths:
             return
         presented = presented_token(headers.get("authorization", ""))
         if not hmac.compare_digest(presented, self._expected):

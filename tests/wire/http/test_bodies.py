@@ -8,6 +8,7 @@ from constellation.errors import InvalidPrompt, InvalidRequest
 from constellation.records import Mode, Rule, Sampling
 from constellation.wire.convert import TEXT_BYTES_MAX
 from constellation.wire.http import bodies
+from constellation.wire.http.chat_prompts import PARTS_MAX
 
 USER = [{"role": "user", "content": "hello"}]
 
@@ -65,6 +66,15 @@ def test_null_is_nothing_in_fields_that_are_not_known_too() -> None:
     parts = [{"type": "text", "text": "hello", "cache_control": None}]
     spoken = {"role": "user", "content": parts, "reasoning_content": None}
     assert chat(messages=[spoken]) == chat()
+
+
+def test_parts_of_messages_have_a_limit_over_the_whole_conversation() -> None:
+    part = {"type": "text", "text": "a"}
+    full = [{"role": "user", "content": [part] * (PARTS_MAX // 2)}] * 2
+    assert chat(messages=full).prompt.count("a") == PARTS_MAX
+    one_more = [*full, {"role": "user", "content": [part]}]
+    with pytest.raises(InvalidRequest, match=f"messages is {PARTS_MAX + 1} parts; allowed: 4096"):
+        chat(messages=one_more)
 
 
 def test_a_limit_of_tokens_beyond_the_highest_counts_as_the_highest_and_the_reply_says_so() -> None:

@@ -1,0 +1,1 @@
+"""Make the Grafana dashboards of `cluster/grafana/dashboards` from Python; a development tool."""
