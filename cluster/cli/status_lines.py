@@ -98,11 +98,14 @@ def one_line(shown: Shown) -> str:
     status = shown.sums.status
     traffic, found = status.traffic, problems(shown.sums)
     clock = datetime.fromtimestamp(shown.now_s).strftime("%H:%M:%S")
-    line = (
-        f"{clock} {state_word(shown.sums)} · {_rate(traffic.requests)} requests/s · "
-        f"{_rate(traffic.failed)} failed/s · p99 {_quantile(traffic.latency, 'p99')}"
+    state = f"{clock} {state_word(shown.sums)}"
+    rates = (
+        f"{_rate(traffic.requests)} requests/s, {_rate(traffic.failed)} failed/s, "
+        f"p99 {_quantile(traffic.latency, 'p99')}"
     )
-    return _cut(f"{line} · {found[0]}" if found else line, WIDTH)
+    room = max(1, WIDTH - len(f"{state}: , {rates}"))
+    said = f"{state}: {_cut(found[0], room)}, {rates}" if found else f"{state}: {rates}"
+    return _cut(said, WIDTH)
 
 
 def kernel_lines(kernels: Sequence[KernelStatus], rows: int | None) -> list[Text]:

@@ -285,4 +285,4 @@ def test_a_time_span_is_said_in_its_two_largest_units(seconds: float, said: str)
 
 def test_one_line_for_a_log_says_state_rates_and_the_first_problem() -> None:
     line = one_line(shown(kernel("a", up=False), kernel("b"), traffic=BUSY))
-    assert " degraded · 100 requests/s · 0.05 failed/s · p99 2.04 s · kernel a is down" in line
+    assert " degraded: kernel a is down, 100 requests/s, 0.05 failed/s, p99 2.04 s" in line
