@@ -81,9 +81,8 @@ def head_lines(shown: Shown) -> list[Text]:
     """Return the state in a word with what is wrong, the release, and the traffic of a minute."""
     status, word = shown.sums.status, state_word(shown.sums)
     first = Text(word, style=_STYLES[word])
-    first.append(
-        f" · {_release(status, shown.now_s)} · up {_age(status.uptime_s)}", style="default"
-    )
+    rest = f" · {_release(status, shown.now_s)} · up {_age(status.uptime_s)}"
+    first.append(_cut(rest, WIDTH - len(word)), style="not bold default")
     lines = [first]
     for each in problems(shown.sums):
         lines += [Text(part, style="yellow") for part in _wrapped(each, "  ")]
@@ -120,7 +119,7 @@ def kernel_lines(kernels: Sequence[KernelStatus], rows: int | None) -> list[Text
         routed = sum(kernel.num_routed for kernel in others)
         lines.append(
             Text(
-                f"{len(others)} more kernels: {num_up} up, {routed:,} requests "
+                f"{len(others)} more kernels: {num_up} up, {_count(routed)} requests "
                 f"({_share(routed, total)}); --all shows them",
                 style="dim",
             )
@@ -296,7 +295,7 @@ def _age(seconds: float) -> str:
 
 def _count(number: int) -> str:
     """Return a number in ten characters at most."""
-    return f"{number:,}" if number < 100_000_000 else f"{number / 1e6:,.0f}M"
+    return f"{number:,}" if number < 100_000_000 else f"{number:.2e}"
 
 
 def _share(count: int, total: int) -> str:
