@@ -54,7 +54,7 @@ def run_eventful_minutes(it: Operated, prompts: Mapping[str, str], training: Pat
         pause.wait(_PHASE_S / 2)
         kill_kernel(endpoint, kernels[1])
         pause.wait(_PHASE_S / 2)
-        change_what_is_served(endpoint)
+        change_what_is_served(endpoint, kernels[-1], after_s=_PHASE_S / 2)
         overload = {kernels[2]: prompts[kernels[2]]}
         with VariedLoad(endpoint, overload, num_threads=12):
             pause.wait(_PHASE_S)

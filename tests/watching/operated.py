@@ -159,12 +159,12 @@ def process_of(stars: Client, kernel: str) -> int:
     return next((each.pid for each in found), 0)
 
 
-def change_what_is_served(endpoint: str) -> None:
-    """Add a copy of the kernel with the most queries, and remove the copy: two releases."""
+def change_what_is_served(endpoint: str, kernel: str, *, after_s: float = 0) -> None:
+    """Remove a kernel, and go back to the release with the kernel `after_s` seconds later."""
     with Client(endpoint) as stars:
-        parent = max(stars.status().kernels, key=lambda kernel: kernel.num_routed).name
-        stars.spawn(parent, f"{parent}-two")
-        stars.retire(f"{parent}-two")
+        stars.retire(kernel)
+        threading.Event().wait(after_s)
+        stars.roll_back()
 
 
 def log_training(artifacts: Path, events: Iterable[KernelProgress]) -> None:

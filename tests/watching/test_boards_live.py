@@ -40,7 +40,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
             prometheus.wait_until(lambda: prometheus.query("constellation_kernel_up == 1"))
             with VariedLoad(it.state.endpoint, PROMPTS) as load:
                 kill_kernel(it.state.endpoint, "mail")
-                change_what_is_served(it.state.endpoint)
+                change_what_is_served(it.state.endpoint, "network")
                 log_training(artifacts, [_progress(step) for step in (1, 2)])
                 yield it
             assert load.outcomes["ok"] > 0
