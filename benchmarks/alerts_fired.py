@@ -3,12 +3,12 @@
     python -m benchmarks.alerts_fired --artifacts artifacts/starter --json
 
 A constellation with two routers serves from disks of its own, which only the superuser can make,
-and a real Prometheus judges the shipped rules. To see in minutes what takes hours, every duration of
-the rules is divided by `--factor` (`benchmarks/faster_rules.py`); nothing else of the rules is
+and a real Prometheus judges the shipped rules. To see in minutes what takes hours, every duration
+of the rules is divided by `--factor` (`benchmarks/faster_rules.py`); nothing else of the rules is
 changed. Each cause is made (`benchmarks/alert_causes.py`) until its alerts fire, then taken back
-until they end. The last line is one JSON object: `missing` are alerts that did not fire, `not_ended`
-those that did not end (0 of both is good), `others` those that fired beside the expected ones. The
-program exits with 1 if an alert did not fire or did not end.
+until they end. The last line is one JSON object: `missing` are alerts that did not fire,
+`not_ended` those that did not end (0 of both is good), `others` those that fired beside the
+expected ones. The program exits with 1 if an alert did not fire or did not end.
 """
 
 import argparse
@@ -134,11 +134,13 @@ def play(cause: Cause, on: Stage, server: PrometheusServer) -> list[Seen]:
     seen = [Seen(alert, cause.name) for alert in cause.alerts]
     _say(f"{cause.name}: {', '.join(cause.alerts)}")
     before = firing(server)
+    started_s = time.monotonic()
     with cause.disturb(on):
-        fired = watch(seen, FIRE_S, lambda each, now: each.alert in now, server)
-    others = sorted(firing(server) - before - set(cause.alerts))
+        fired = watch(seen, FIRE_S, lambda each, now: each.alert in now, server, started_s)
+        others = sorted(firing(server) - before - set(cause.alerts))
+        left_s = time.monotonic()
     with cause.recover(on):
-        ended = watch(seen, END_S, lambda each, now: each.alert not in now, server)
+        ended = watch(seen, END_S, lambda each, now: each.alert not in now, server, left_s)
     for each in seen:
         each.fired_s, each.ended_s = fired.get(each.alert), ended.get(each.alert)
         each.others = others
@@ -156,15 +158,16 @@ def watch(
     limit_s: float,
     is_true: Callable[[Seen, set[str]], bool],
     server: PrometheusServer,
+    since_s: float,
 ) -> dict[str, float]:
-    """Return alert -> seconds until something was true of it; those for which it never was, not."""
-    started_s, found = time.monotonic(), dict[str, float]()
+    """Return alert -> seconds since `since_s` until something was true of it, if it ever was."""
+    found: dict[str, float] = {}
 
     def all_found() -> bool:
         now = firing(server)
         for each in seen:
             if is_true(each, now):
-                found.setdefault(each.alert, round(time.monotonic() - started_s, 1))
+                found.setdefault(each.alert, round(time.monotonic() - since_s, 1))
         return len(found) == len(seen)
 
     try:
