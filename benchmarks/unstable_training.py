@@ -40,8 +40,8 @@ steps = 3000
 batch_size = 16
 learning_rate = 1e-2
 [guards]
-loss_scales = 0.5
-loss_share = 0.02
+loss_scales = 0.1
+loss_share = 0.005
 confirm = 2
 tries_max = 2
 recover_steps = 500
