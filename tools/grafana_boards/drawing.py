@@ -6,6 +6,7 @@ The pictures show the data of a real Prometheus; colours and layout are not thos
 import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,10 +96,10 @@ def _bands(axes: Axes, panel: Mapping[str, Any], series: Sequence[Labelled]) -> 
     options = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
     start_s = min(values[0][0] for _, values in series)
     for row, (_, values) in enumerate(series):
-        times = [at - start_s for at, _ in values] + [values[-1][0] - start_s + 1]
-        for at_s, next_s, (_, value) in zip(times, times[1:], values, strict=False):
+        step_s = min(after - at for (at, _), (after, _) in pairwise(values))
+        for at_s, value in values:
             color = options[f"{value:g}"]["color"]
-            axes.barh(row, next_s - at_s, left=at_s, height=0.7, color=color, linewidth=0)
+            axes.barh(row, step_s, left=at_s - start_s, height=0.7, color=color)
     axes.set_yticks(range(len(series)), [name for name, _ in series])
     axes.invert_yaxis()
 
@@ -118,6 +119,7 @@ def _marks(axes: Axes, marks: Sequence[tuple[str, float]]) -> None:
             fontsize=6,
             color="purple",
             transform=axes.get_xaxis_transform(),
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
             **place,
         )
 
