@@ -28,6 +28,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 import numpy as np
 import psutil
@@ -106,7 +107,7 @@ async def watch(state: RunState, texts: Sequence[str], minutes: float, every: fl
         router = psutil.Process((await stars.status()).routers[0].pid)
     asking = asyncio.create_task(ask_every_second(state.endpoint, texts))
     try:
-        async with opened(state.http.rstrip("/") + "/") as page:
+        async with opened(urljoin(state.http, "/")) as page:
             started_s = time.monotonic()
             looks = [await look(page, router, started_s)]
             while looks[-1]["minutes"] < minutes:

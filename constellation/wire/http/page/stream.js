@@ -15,6 +15,7 @@ export class StatusStream {
     this.heardAt = 0;
     this.state = "connecting";
     this.problem = "";
+    this.isRefused = false;
     this.retryAt = 0;
     this.failures = 0;
     this.wake = null;
@@ -61,8 +62,10 @@ export class StatusStream {
     try {
       for await (const parts of statusParts(this.abort.signal)) this.take(parts);
       this.problem = "the router ended the stream";
+      this.isRefused = false;
     } catch (error) {
       this.problem = error instanceof Refused ? error.message : "the router does not answer";
+      this.isRefused = error.status === 401; // the user gave no token, and is not asked again
     }
     this.state = "lost";
     this.abort.abort();
@@ -83,7 +86,7 @@ export class StatusStream {
     this.failures += 1;
     this.retryAt = performance.now() + 1000 * delay;
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, 1000 * delay);
+      const timer = this.isRefused ? 0 : setTimeout(resolve, 1000 * delay);
       this.wake = () => {
         clearTimeout(timer);
         resolve();
