@@ -59,10 +59,10 @@ export class StatusStream {
   async follow() {
     this.abort = new AbortController();
     this.state = this.status ? "connecting again" : "connecting";
+    this.isRefused = false;
     try {
       for await (const parts of statusParts(this.abort.signal)) this.take(parts);
       this.problem = "the router ended the stream";
-      this.isRefused = false;
     } catch (error) {
       this.problem = error instanceof Refused ? error.message : "the router does not answer";
       this.isRefused = error.status === 401; // the user gave no token, and is not asked again
