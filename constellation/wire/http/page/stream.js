@@ -52,7 +52,7 @@ export class StatusStream {
   }
 
   /** Seconds until the next attempt to connect. */
-  retryIn() {
+  secondsToRetry() {
     return Math.max(0, (this.retryAt - performance.now()) / 1000);
   }
 
