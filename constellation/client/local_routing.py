@@ -6,7 +6,7 @@ to send to which kernel.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
 
 from google.protobuf.message import Message
 
@@ -38,41 +38,22 @@ from constellation.wire import convert
 from constellation.wire.channel import LOOPBACK
 from constellation.wire.table_file import unpack_table
 
+if TYPE_CHECKING:
+    from constellation.coordizer.coordizer import Coordizer
+
 ResultT = TypeVar("ResultT")
 _RULE_OF = {number: rule for rule, number in convert.RULE_NUMBER.items()}
-
-
-class TextReader(Protocol):
-    """The methods of a coordizer that a direct client calls."""
-
-    @property
-    def hash(self) -> str:
-        """Identity of vocabulary and coordinates."""
-        ...
-
-    def encode(self, text: str) -> TokenArray:
-        """Return the text's token ids."""
-        ...
-
-    def basin(self, ids: TokenArray) -> FloatArray:
-        """Return the basin of tokens."""
-        ...
-
-    def influences(self, ids: TokenArray, top: int = 5) -> tuple[TokenInfluence, ...]:
-        """Return the tokens that moved the basin most."""
-        ...
 
 
 class ReaderSource(Protocol):
     """Gives a direct client the coordizer of a table: each release has its own coordinates."""
 
-    def of_table(self, table: Table) -> TextReader:
+    def of_table(self, table: Table) -> "Coordizer":
         """Return the coordizer whose basins a table holds; may read files.
 
         Raises:
             ArtifactError: The coordizer is missing, damaged, or not that of the table.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +71,7 @@ class Question:
     influences: tuple[TokenInfluence, ...] = ()
     """The tokens that moved the basin most, where an explanation was asked for."""
 
-    def under(self, reader: TextReader) -> "Question":
+    def under(self, reader: "Coordizer") -> "Question":
         """Return the question under the coordinates of a coordizer with the same tokens."""
         if reader.hash == self.coordizer_hash:
             return self
@@ -115,7 +96,7 @@ class _Held:
     policy: RoutingPolicy
     endpoints: dict[str, str]
     down: frozenset[str]
-    reader: TextReader
+    reader: "Coordizer"
     """Whose basins the table holds."""
 
 
@@ -128,13 +109,13 @@ class LocalRouter:
             table raises `ArtifactError`.
     """
 
-    def __init__(self, reader: TextReader, source: ReaderSource | None = None) -> None:
+    def __init__(self, reader: "Coordizer", source: ReaderSource | None = None) -> None:
         self._first_reader = reader
         self._source = source
         self._held: _Held | None = None
 
     @property
-    def _reader(self) -> TextReader:
+    def _reader(self) -> "Coordizer":
         return self._first_reader if self._held is None else self._held.reader
 
     @property
@@ -167,7 +148,7 @@ class LocalRouter:
         down = frozenset(site.name for site in table.sites if site.endpoint is None)
         self._held = _Held(policy, endpoints, down, reader)
 
-    def _reader_of(self, table: Table) -> TextReader:
+    def _reader_of(self, table: Table) -> "Coordizer":
         if table.coordizer_hash == self._reader.hash:
             return self._reader
         if self._source is None:
@@ -284,7 +265,7 @@ class LocalRouter:
 
 
 def _question(
-    reader: TextReader, tokens: TokenArray, counted: TokenArray, options: RoutingOptions
+    reader: "Coordizer", tokens: TokenArray, counted: TokenArray, options: RoutingOptions
 ) -> Question:
     given_K = options.basin_K
     return Question(

@@ -172,12 +172,7 @@ def _without(documents: Documents, gone: tuple[str, ...]) -> Documents:
 
 
 def encode_documents(documents: Iterable[tuple[str, str]], tokens: Coordizer) -> Documents:
-    """Encode documents to tokens, whole and without white space at their ends.
-
-    Args:
-        documents: Source and text of each document, in order.
-        tokens: Coordizer that encodes the documents.
-    """
+    """Encode (source, text) of documents to tokens, whole and without white space at their ends."""
     pairs = list(documents)
     texts = [text for _, text in pairs]
     whole = tokens.encode_batch(texts)

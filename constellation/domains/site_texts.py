@@ -3,14 +3,14 @@
 Shapes: K outcomes, N documents.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from constellation.records import FloatArray, KernelSite
-from constellation.routing.site_fit import KernelTexts, SiteFit, fit_sites
+from constellation.routing.site_fit import KernelTexts, fit_sites
 
 SOURCES_MAX = 4096
 """Most sources of one domain whose basins are summed separately; with more, all documents form one
@@ -37,13 +37,6 @@ def texts_of(
     return KernelTexts(name=name, corpora=corpora)
 
 
-def sites_of(
-    texts: Sequence[KernelTexts], background_K: FloatArray, *, seats: bool, basins_max: int
-) -> SiteFit:
-    """Return the rows of kernels in the table; errors as in `fit_sites`."""
-    return fit_sites(texts, background_K=background_K, seats=seats, basins_max=basins_max)
-
-
 def plain_sites(
     basins: Mapping[str, FloatArray], background_K: FloatArray, *, basins_max: int
 ) -> tuple[KernelSite, ...]:
@@ -52,4 +45,4 @@ def plain_sites(
         texts_of(name, basins_NK, {"train": np.arange(len(basins_NK))})
         for name, basins_NK in basins.items()
     ]
-    return sites_of(texts, background_K, seats=False, basins_max=basins_max).sites
+    return fit_sites(texts, background_K=background_K, seats=False, basins_max=basins_max).sites

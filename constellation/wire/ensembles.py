@@ -15,6 +15,7 @@ from constellation.errors import ArtifactError, InternalError, InvalidRequest
 from constellation.records import Mode, Route, Rule, Table
 from constellation.v1 import kernel_pb2
 from constellation.wire.convert import MODE_NUMBER, RULE_NUMBER
+from constellation.wire.record_messages import from_message, to_message
 from constellation.wire.table_file import pack_table, unpack_table
 
 MEMBERS_MAX = 240
@@ -114,7 +115,6 @@ class Predicting(Protocol):
 
     async def next(self) -> Predicted:
         """Return the prediction of the next token after all tokens so far."""
-        ...
 
     def tell(self, token: int) -> None:
         """Append the token that was chosen.
@@ -122,14 +122,12 @@ class Predicting(Protocol):
         Raises:
             InvalidRequest: The token is not in the vocabulary, or the context is full.
         """
-        ...
 
 
 def ensemble_to_message(ensemble: Ensemble) -> kernel_pb2.Ensemble:
     """Return an ensemble as a message."""
-    message = kernel_pb2.Ensemble(mode=MODE_NUMBER[ensemble.mode])
-    for member in ensemble.members:
-        message.members.add(kernel=member.kernel, endpoint=member.endpoint, weight=member.weight)
+    members = [to_message(kernel_pb2.Member, member) for member in ensemble.members]
+    message = kernel_pb2.Ensemble(mode=MODE_NUMBER[ensemble.mode], members=members)
     renewal = ensemble.renewal
     if renewal is not None:
         message.renewal.table = pack_table(renewal.table)
@@ -139,21 +137,14 @@ def ensemble_to_message(ensemble: Ensemble) -> kernel_pb2.Ensemble:
 
 
 def ensemble_from_message(message: kernel_pb2.Ensemble, *, leader: str) -> Ensemble:
-    """Return the ensemble in a message, checked.
-
-    Args:
-        message: Message from a router.
-        leader: Name of the kernel that gets the request.
+    """Return the ensemble in a router's message to the kernel that leads it, checked.
 
     Raises:
         InvalidRequest: A field is out of its range; the message names the field.
     """
     if message.mode not in _MODES:
         raise InvalidRequest("ensemble.mode", message.mode, "mixture or posterior")
-    members = tuple(
-        Member(kernel=member.kernel, endpoint=member.endpoint, weight=member.weight)
-        for member in message.members
-    )
+    members = tuple(from_message(member, Member) for member in message.members)
     _check_members(members, leader)
     return Ensemble(
         mode=_MODES[message.mode],
