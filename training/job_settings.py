@@ -70,12 +70,10 @@ def watch_settings(section: GuardsSection, *, gauged: bool) -> dict[str, Any]:
         gauged: Whether the job's starting weights give a reference scale for Phi: those of
             branches do, those of a seed are noise.
     """
-    same = ("enabled", "loss_scales", "loss_share", "confirm", "tries_max", "rate_share")
-    more = ("recover_steps", "phi_low", "phi_high", "patience")
     tacking, crystal, fracture = section.phase_borders
     return {
         "guards": GuardConfig(
-            **section.model_dump(include={*same, *more}),
+            **section.model_dump(include=set(GuardConfig.model_fields)),
             output=section.watch_output,
             phi=section.watch_phi and gauged,
         ),

@@ -50,6 +50,7 @@ from training.recipe import Recipe
 from training.recipe_corpus import CorpusSection
 from training.runs.training_plan import TrainingPlan
 from training.runs.worker import is_finished
+from training.stop_reasons import unfinished_words
 
 Trainer = Callable[[TrainingPlan, Recipe, OnEvent], None]
 """Function that trains all kernels of a plan, as in `training/pipeline.py`."""
@@ -102,10 +103,7 @@ def train_new(
         if not is_finished(plan, name):
             trainer(plan, recipe, on_event)
             if not is_finished(plan, name):
-                raise TrainingError(
-                    f"training was stopped before {name} had finished; checkpoints are written, "
-                    "run the same command to resume from them"
-                )
+                raise TrainingError(unfinished_words(plan, [name], ()))
         if not recipe.checkpoints.keep_finished:
             _clear(plan.checkpoints, name)
         return _joining(run, arrival, started_s)
@@ -141,24 +139,11 @@ def import_new(
     """
     started_s = time.perf_counter()
     with _growing(artifacts, name) as run:
-        if is_peft_source(kernel):
-            return _import_peft(run, kernel, text, on_event, started_s)
-        if is_model(kernel):
-            return _import_foreign(run, kernel, text, on_event, started_s)
-        loaded = load_adapted(kernel) if is_adapter(kernel) else load_kernel(kernel)
-        if has_symbols(kernel):
-            load_symbol_kernel(kernel)  # before anything is written
-        elif loaded.tokenizer_hash != run.coordizer.tokenizer_hash:
-            raise IncompatibleKernels(name)
+        copy = _checked(run, kernel)  # before anything is written
         arrival = _read(run, text, CorpusSection(), on_event)
         if kernel.resolve() != run.folder:
             run.clear_place()
-            if isinstance(loaded, AdaptedKernel):
-                base_folder = run.keep_base(base_folder_of(kernel), loaded.base)
-                copy_adapter(kernel, run.folder, base_folder=base_folder)
-            else:
-                copy_whole(kernel, run.folder)
-            run.record(f"imported {loaded.weights_hash}")
+            run.record(f"imported {copy()}")
         run.keep(arrival)
         return _joining(run, arrival, started_s)
 
@@ -212,39 +197,42 @@ def _read(run: GrowingRun, text: Path, section: CorpusSection, on_event: OnEvent
     return arrival
 
 
-def _import_foreign(
-    run: GrowingRun, model: Path, text: Path, on_event: OnEvent, started_s: float
-) -> NewKernel:
-    # Imported here: what it needs is optional.
-    from constellation.kernel.hugging_face.transformers_model import open_model
+def _checked(run: GrowingRun, kernel: Path) -> Callable[[], str]:
+    """Read a whole kernel; return what copies it into the run and gives the hash of its weights."""
+    # What is needed for models is optional and therefore imported here.
+    if is_peft_source(kernel):
+        from constellation.kernel.hugging_face.model_stack import ModelStack
+        from constellation.kernel.hugging_face.peft_adapter import read_peft
+        from constellation.kernel.hugging_face.transformers_model import open_model
 
-    open_model(model)  # before anything is written
-    arrival = _read(run, text, CorpusSection(), on_event)
-    if model.resolve() != run.folder:
-        run.clear_place()
-        files = import_model(model, run.folder)
-        run.record(f"imported {files.weights_hash}")
-    run.keep(arrival)
-    return _joining(run, arrival, started_s)
+        model = base_of_source(kernel)
+        ModelStack(open_model(model).network).put(read_peft(kernel))
 
+        def copy() -> str:
+            import_peft(kernel, run.folder, base_hash=run.keep_model_base(model))
+            return check_peft(run.folder).weights_hash
 
-def _import_peft(
-    run: GrowingRun, adapter: Path, text: Path, on_event: OnEvent, started_s: float
-) -> NewKernel:
-    # Imported here: what it needs is optional.
-    from constellation.kernel.hugging_face.model_stack import ModelStack
-    from constellation.kernel.hugging_face.peft_adapter import read_peft
-    from constellation.kernel.hugging_face.transformers_model import open_model
+        return copy
+    if is_model(kernel):
+        from constellation.kernel.hugging_face.transformers_model import open_model
 
-    base = base_of_source(adapter)
-    ModelStack(open_model(base).network).put(read_peft(adapter))  # before anything is written
-    arrival = _read(run, text, CorpusSection(), on_event)
-    if adapter.resolve() != run.folder:
-        run.clear_place()
-        import_peft(adapter, run.folder, base_hash=run.keep_model_base(base))
-        run.record(f"imported {check_peft(run.folder).weights_hash}")
-    run.keep(arrival)
-    return _joining(run, arrival, started_s)
+        open_model(kernel)
+        return lambda: import_model(kernel, run.folder).weights_hash
+    loaded = load_adapted(kernel) if is_adapter(kernel) else load_kernel(kernel)
+    if has_symbols(kernel):
+        load_symbol_kernel(kernel)
+    elif loaded.tokenizer_hash != run.coordizer.tokenizer_hash:
+        raise IncompatibleKernels(run.name)
+
+    def copy_own() -> str:
+        if isinstance(loaded, AdaptedKernel):
+            base_folder = run.keep_base(base_folder_of(kernel), loaded.base)
+            copy_adapter(kernel, run.folder, base_folder=base_folder)
+        else:
+            copy_whole(kernel, run.folder)
+        return loaded.weights_hash
+
+    return copy_own
 
 
 def _known_again(run: GrowingRun, left: Domain | None) -> Arrival:

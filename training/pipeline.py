@@ -42,7 +42,6 @@ from training.preflight import check_corpus, check_recipe
 from training.progress.events import CorpusRead, Event, Notice, OnEvent, ignore
 from training.progress.run_log import RunLog
 from training.provenance import write_provenance
-from training.publication import publish_run
 from training.recipe import Recipe
 from training.run_report import RunReport
 from training.runs.budget_keeper import BudgetKeeper
@@ -336,9 +335,7 @@ class _Run:
         def work() -> list[Path]:
             records = [self._record(name) for name in plan.kernels]
             own = [unpack_domain(path.read_bytes(), source=path) for path in records]
-            release = publish_run(
-                self._out,
-                self._before,
+            release = self._before.publish(
                 own,
                 coordizer,
                 basins_max=self._recipe.routing.basins_max,
