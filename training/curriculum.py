@@ -60,11 +60,7 @@ def learn(
 ) -> Learned:
     """Train a kernel by its curriculum, from the newest checkpoint if there is one.
 
-    Args:
-        curriculum: All parts.
-        checkpoints: Folder of its checkpoints.
-        on_event: Told of the kernel's progress.
-        should_stop: Asked before each step; yes writes a checkpoint and returns.
+    `should_stop` is asked before each step; yes writes a checkpoint and returns.
 
     Raises:
         TrainingError: A checkpoint cannot be written, the guard gave up, or too few questions were

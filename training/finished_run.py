@@ -30,7 +30,7 @@ from constellation.kernel.files.own_vocabulary import has_own_vocabulary
 from constellation.kernel.files.prompt_format import PROMPT_FILE
 from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE
 from constellation.kernel.files.transformers_folder import check_model, import_model
-from constellation.releases.builder import domain_path, load_domain, save_domain
+from constellation.releases.builder import domain_path, load_domain
 from constellation.releases.store import ReleaseStore
 from constellation.wire.kernel_names import check_kernel_name
 from training.domain_records import domain_records
@@ -66,10 +66,6 @@ class Arrival:
 
 class GrowingRun:
     """A finished run and the name of a kernel that is to join it.
-
-    Args:
-        artifacts: The run's folder.
-        name: Name of the kernel and its domain.
 
     Raises:
         InvalidRequest, ConfigError: The name cannot be a new kernel's.
@@ -179,13 +175,7 @@ class GrowingRun:
     def fit(
         self, corpus: PreparedCorpus, *, kept: bool, unlearned: Collection[str] = ()
     ) -> Arrival:
-        """Return the text with its record; raises as `read`.
-
-        Args:
-            corpus: The text.
-            kept: See `Arrival.kept`.
-            unlearned: Sources of the text that do not count.
-        """
+        """Return the text with its record, without unlearned sources; raises as `read`."""
         check_calibration_text(corpus, self.coordizer)
         (domain,) = domain_records(corpus, self.coordizer)
         for source in unlearned:
@@ -214,10 +204,6 @@ class GrowingRun:
     def record(self, made_from: str) -> None:
         """Write the hash of what the kernel was made from."""
         write_json(self._added / RECORD, {"made_from": made_from})
-
-    def finish(self, domain: Domain) -> None:
-        """Store the domain record of the kernel's text, by which the kernel joins."""
-        save_domain(self.artifacts, domain)
 
     def _prepare(self, text: Path, section: CorpusSection) -> PreparedCorpus:
         if self.artifacts.is_relative_to(text.resolve()):

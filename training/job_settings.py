@@ -18,9 +18,8 @@ from training.recipe_guards import GuardsSection
 def objective_config(section: ObjectiveSection) -> ObjectiveConfig:
     """Return the named objective preset, overridden by the keys that the recipe sets."""
     start = ObjectiveConfig() if section.preset is None else PRESETS[section.preset]
-    return replace(
-        start, **section.model_dump(exclude={"preset", "basin_target"}, exclude_unset=True)
-    )
+    changes = section.model_dump(exclude={"preset", "basin_target"}, exclude_unset=True)
+    return ObjectiveConfig(**{**start.model_dump(), **changes})
 
 
 def step_config(stage: StageSection, optimiser: OptimiserSection) -> StepConfig:

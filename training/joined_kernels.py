@@ -34,12 +34,8 @@ from training.recipe import Recipe
 class FormerRun:
     """What a run's folder served before the run is trained again.
 
-    Args:
-        out: The run's folder.
-        own: Names of the kernels that the previous training made; empty when they are unknown.
-
     Attributes:
-        own: Names of the kernels that the previous training made, as a set.
+        own: Names of the kernels that the previous training made; empty when they are unknown.
     """
 
     def __init__(self, out: Path, own: Collection[str]) -> None:

@@ -40,6 +40,7 @@ from constellation.kernel.files.peft_folder import (
 from constellation.kernel.files.symbol_kernel import load_symbol_kernel
 from constellation.kernel.files.symbol_vocabulary import has_symbols
 from constellation.kernel.files.transformers_folder import import_model, is_model
+from constellation.releases.builder import save_domain
 from constellation.wire.run_lock import owned
 from training.file_errors import typed_writes
 from training.finished_run import Arrival, GrowingRun, copy_whole
@@ -72,14 +73,8 @@ def train_new(
 ) -> NewKernel:
     """Train a kernel for a new domain with the branch stage of the run's own recipe.
 
-    When the call is stopped and repeated with the same text, training is resumed.
-
-    Args:
-        artifacts: The run's folder, with its seed.
-        name: Name of the domain and its kernel.
-        text: A file or folder; all of it is one domain.
-        on_event: Called with the kernel's progress.
-        trainer: Trains the kernel.
+    All text, a file or folder, is one domain. When the call is stopped and repeated with the same
+    text, training is resumed.
 
     Raises:
         ConfigError: The run has no branches, or the name is reserved.
@@ -153,10 +148,6 @@ def take_back(artifacts: Path, name: str) -> NewKernel:
 
     The record of its text comes back to the bit, with what it had unlearned. Where there is no
     record, it is made again of the text that the run keeps.
-
-    Args:
-        artifacts: The run's folder.
-        name: Name of the kernel.
 
     Raises:
         ArtifactError: A file of the kernel is missing or damaged, or its record is of another
@@ -244,7 +235,7 @@ def _known_again(run: GrowingRun, left: Domain | None) -> Arrival:
 
 
 def _joining(run: GrowingRun, arrival: Arrival, started_s: float) -> NewKernel:
-    run.finish(arrival.domain)
+    save_domain(run.artifacts, arrival.domain)
     return NewKernel(
         name=run.name,
         seconds=time.perf_counter() - started_s,

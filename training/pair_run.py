@@ -65,11 +65,8 @@ def train_pairs(
 ) -> PairsResult:
     """Train the kernel of a recipe that names pairs; a finished one is not trained again.
 
-    Args:
-        recipe: With `[pairs]` and `[seed_stage]`.
-        out: The run's folder; made when missing, resumed when it holds an unfinished run.
-        on_event: Told of the kernel's progress.
-        should_stop: Asked before each step; yes writes a checkpoint and ends the call.
+    The folder `out` is made when missing, and resumed when it holds an unfinished run.
+    `should_stop` is asked before each step; yes writes a checkpoint and ends the call.
 
     Raises:
         CorpusError: The pairs cannot be used.

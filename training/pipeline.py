@@ -87,11 +87,8 @@ def train(
 ) -> TrainingResult:
     """Run all parts of a recipe.
 
-    Args:
-        recipe: The recipe to train.
-        out: The run's folder; made when missing, resumed when it holds an unfinished run.
-        on_event: Called with the start and end of parts and with every kernel's progress.
-        trainer: Trains the kernels; Ray Train when left out.
+    The folder `out` is made when missing, and resumed when it holds an unfinished run. Ray Train
+    trains the kernels, unless a `trainer` is given.
 
     Raises:
         CorpusError: The text cannot be used.

@@ -51,12 +51,7 @@ def make_corpus(
 ) -> PreparedCorpus:
     """Read and prepare the corpus, and store it in `folder`.
 
-    Args:
-        section: The recipe's corpus settings.
-        folder: Folder to store the corpus in.
-        seed: Seed of the discovery of domains.
-        domains_min: Domains needed; 1 for a single kernel.
-        check: Called with the corpus before it is written; raises when it cannot be used.
+    `check` is called with the corpus before it is written, and raises when it cannot be used.
 
     Raises:
         CorpusError: The text is missing, empty, too damaged, or has too few domains.
@@ -110,11 +105,6 @@ def make_coordizer(
 
 def make_tokens(corpus: PreparedCorpus, coordizer: Coordizer, folder: Path) -> list[Path]:
     """Write one token stream per domain, and one of all domains for the seed, for train and dev.
-
-    Args:
-        corpus: Text with its domains.
-        coordizer: Encodes it.
-        folder: For the files.
 
     Returns:
         The files, named `DOMAIN.SPLIT.npy`, int32.

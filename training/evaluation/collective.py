@@ -42,12 +42,6 @@ def collective_phi(
 def collective_report(
     scores: CollectiveScores, observables: Mapping[str, Mapping[str, Any]], *, random_seed: int = 0
 ) -> dict[str, Any]:
-    """Return the section "collective" of `report.json`.
-
-    Args:
-        scores: Held-out documents under every kernel.
-        observables: Kernel -> its measurements, as `table.json` holds them.
-        random_seed: Random seed of the bootstrap.
-    """
+    """Return the section "collective" of `report.json`; observables are those of `table.json`."""
     phis = [Measurement(**measured["phi"]) for measured in observables.values()]
     return collective_phi(scores, phis, random_seed=random_seed).to_dict()

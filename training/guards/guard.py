@@ -147,11 +147,7 @@ class Guard:
         }
 
     def rate_factor(self, step: int) -> float:
-        """Return the factor on the scheduled learning rate; 1 in an undisturbed run.
-
-        Args:
-            step: Step of the schedule, from 0.
-        """
+        """Return the factor on the learning rate of a step, from 0; 1 in an undisturbed run."""
         if self.current != "RECOVERING":
             return self._ceiling
         done = min(1.0, max(0, step - self._since_step) / self._config.recover_steps)

@@ -40,12 +40,7 @@ def extract_signature(
 ) -> Signature:
     """Measure a kernel's signature on a probe set.
 
-    Args:
-        decoder: The kernel, in evaluation mode.
-        coordizer: Its coordizer; of as many outcomes as its basin head.
-        probe: The texts.
-        kernel_hash: sha256 (hex) of its weights.
-        seed: Seed of shuffles and bootstraps.
+    The kernel is in evaluation mode; `kernel_hash` is the sha256 (hex) of its weights.
 
     Raises:
         ConfigError: If the basin head has other outcomes than the coordizer.
@@ -114,14 +109,7 @@ def match_basin(
     *,
     seed: int = 0,
 ) -> Measurement:
-    """Measure the distance of a kernel's basin on a probe set from a signature's.
-
-    Args:
-        decoder: The kernel.
-        coordizer: Its coordizer, the signature's too.
-        probe: The texts.
-        target: The signature to match.
-        seed: Seed of the bootstrap.
+    """Measure the distance of a kernel's basin on a probe set from that of a signature.
 
     Returns:
         Radians in [0, pi]; `null` is the distance of the background, the basin of a text without

@@ -42,11 +42,7 @@ def observe_text(
 ) -> TextObservables:
     """Measure a text in one pass of the kernel and one of its attention.
 
-    Args:
-        decoder: The kernel.
-        coordizer: Its coordizer.
-        ids: The text's tokens, the token that opens a text included; 1 to the context.
-        seed: Seed of the shuffles.
+    The text has 1 token to the context, the token that opens a text included.
 
     Raises:
         ConfigError: If there is no token, or the basin head does not fit the coordizer.
