@@ -20,6 +20,7 @@ from constellation.records import (
     Overview,
     Piece,
     Route,
+    RouterStatus,
     TokenArray,
     TokenLogprob,
     Traffic,
@@ -113,19 +114,6 @@ class KernelStatus:
     """Name of the vocabulary that the kernel writes in."""
     node: str = ""
     """Id of the node on which its process runs; empty while that is not known."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RouterStatus:
-    """One router as the registry sees it."""
-
-    name: str
-    endpoint: str
-    """host:port for clients, also while it is down."""
-    up: bool
-    pid: int
-    """0 while it is down."""
-    num_restarts: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

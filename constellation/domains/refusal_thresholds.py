@@ -169,11 +169,8 @@ def measured(
 ) -> Measured:
     """Measure the excess distances of documents' passages under a table.
 
-    Args:
-        documents: Evidence tokens of the documents of each kernel.
-        sites: Rows of these kernels in the table, in the same order.
-        estimator: Estimator of basins, with the coordinates of the sites.
-        first: Number of the first document.
+    `documents` are the evidence tokens of each kernel's documents, numbered from `first`; `sites`
+    are the rows of these kernels, in the same order.
     """
     found = draw_passages(documents)
     document_N: NDArray[np.intp] = found.document_N + first

@@ -18,6 +18,7 @@ from constellation.records import (
     Overview,
     RecentRoute,
     Route,
+    RouterStatus,
     RoutingOptions,
     Rule,
     Sampling,
@@ -42,19 +43,6 @@ from constellation.wire.table_file import pack_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RouterHealth:
-    """The registry's view of one router process: up or down, address, restarts."""
-
-    name: str
-    endpoint: str
-    """host:port for clients, which stays the same while the router is down."""
-    up: bool
-    pid: int
-    """Process id; 0 while the router is down."""
-    num_restarts: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RouterState:
     """A router's report for `Status`: table, health of kernels, counts, and other routers."""
 
@@ -66,7 +54,7 @@ class RouterState:
     load_entropy_ratio: float
     num_unexpected_errors: int
     registry_pid: int
-    routers: tuple[RouterHealth, ...] = ()
+    routers: tuple[RouterStatus, ...] = ()
     """Health of all routers including this one; empty before the registry has sent it."""
     collective_phi: LiveCollectivePhi | None = None
     """Collective Phi of the router's sampled prompts; None when it is not measured."""

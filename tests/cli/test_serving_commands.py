@@ -16,9 +16,8 @@ from cluster.cli.serve_commands import summary
 from cluster.state_file import RunState, own_start_mark, write_state
 from constellation import Client
 from constellation.errors import ReloadRefused
-from constellation.records import LiveCollectivePhi, Rule
+from constellation.records import LiveCollectivePhi, RouterStatus, Rule
 from constellation.routing.refusal_rule import LENGTHS, wilson_interval
-from constellation.wire.constellation_service import RouterHealth
 from tests.cli.conftest import Run
 from tests.routing.tables import refusal
 from tests.wire.fakes import NAMES, Served
@@ -266,8 +265,8 @@ def test_status_names_every_router_when_there_are_several(
 ) -> None:
     assert "routers:" not in run("status", "--endpoint", served.endpoint).stdout
     routers = (
-        RouterHealth(name="router", endpoint="h:1", up=True, pid=12, num_restarts=0),
-        RouterHealth(name="router-2", endpoint="h:2", up=False, pid=0, num_restarts=1),
+        RouterStatus(name="router", endpoint="h:1", up=True, pid=12, num_restarts=0),
+        RouterStatus(name="router-2", endpoint="h:2", up=False, pid=0, num_restarts=1),
     )
     state = replace(served.router.state(), routers=routers)
     monkeypatch.setattr(served.router, "state", lambda: state)
