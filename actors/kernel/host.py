@@ -89,7 +89,7 @@ class KernelHost:
         client: str = "",
         messages: Sequence[Message] = (),
     ) -> AsyncGenerator[Piece, None]:
-        """Continue a prompt, a piece per token, text in whole code points; see `KernelPort.generate`."""
+        """Continue a prompt in pieces of whole code points; arguments as in `KernelPort`."""
         started_s = time.monotonic()
         num_before = len(produced) if num_produced is None else num_produced
         sampling = sampling.recounted(num_before, len(produced))

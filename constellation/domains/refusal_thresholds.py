@@ -74,12 +74,8 @@ def fit_thresholds(
 ) -> Refusal:
     """Fit the thresholds of refusal for a table and its coordinates.
 
-    Args:
-        domains: Documents of each kernel, with at least one held-out document in all.
-        sites: Rows of these kernels in the table, in the same order.
-        coordizer: Coordizer under which the basins were computed.
-        smoothing: See `FitOptions.smoothing`.
-        basins_max: See `FitOptions.basins_max`.
+    `sites` are the rows of the domains, in the same order; at least one domain has a held-out
+    document. See `FitOptions` for the other options.
     """
     parts = [
         measured(
