@@ -24,7 +24,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -159,7 +159,7 @@ def nanogpt_shape(num_characters: int) -> KernelConfig:
 
 def nanogpt(text: Text, num_seeds: int, num_steps: int) -> dict[str, object]:
     """Train both at nanoGPT's setting, side by side, once per seed."""
-    config = replace(NANOGPT, steps=num_steps)
+    config = NANOGPT.model_copy(update={"steps": num_steps})
     shape = nanogpt_shape(text.num_characters)
     losses: dict[str, list[float]] = {"ours": [], "plain": []}
     clocks: dict[str, Clock] = {"ours": Clock(), "plain": Clock()}

@@ -24,7 +24,8 @@ from constellation.errors import ConfigError
 from constellation.kernel.network.config import KernelConfig
 from constellation.kernel.network.decoder import Decoder
 from training.loop.job import Job
-from training.loop.step import Alone, Precision, StepConfig, Stepper
+from training.loop.step import Alone, StepConfig, Stepper
+from training.recipe import Precision
 
 BUDGET_FLOPS: Final = 5e10
 """Largest work of a measured step in FLOPs; takes a second on a slow core."""

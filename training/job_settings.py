@@ -13,8 +13,6 @@ from training.loop.objective import PRESETS, ObjectiveConfig
 from training.loop.step import StepConfig
 from training.recipe import ObjectiveSection, OptimiserSection, StageSection
 from training.recipe_guards import GuardsSection
-from training.recipe_transfer import DistilSection
-from training.transfer.distil import DistilConfig
 
 
 def objective_config(section: ObjectiveSection) -> ObjectiveConfig:
@@ -42,17 +40,6 @@ def target_signature(section: ObjectiveSection, coordizer_hash: str) -> Signatur
     if objective_config(section).lambda_basin == 0:
         raise ConfigError("objective.basin_target needs objective.lambda_basin above 0")
     return load_target(section.basin_target, coordizer_hash=coordizer_hash)
-
-
-def distil_config(section: DistilSection | None) -> DistilConfig | None:
-    """Return the distillation settings, with an absolute path of the teacher for workers."""
-    if section is None:
-        return None
-    return DistilConfig(
-        teacher=str(section.teacher.resolve()),
-        weight=section.weight,
-        temperature=section.temperature,
-    )
 
 
 def fit_basin_head(

@@ -45,7 +45,6 @@ from training.provenance import write_provenance
 from training.publication import publish_run
 from training.recipe import Recipe
 from training.run_report import RunReport
-from training.runs.budget import Budget
 from training.runs.budget_keeper import BudgetKeeper
 from training.runs.training_plan import SEED, TrainingPlan
 from training.runs.worker import is_finished
@@ -124,7 +123,7 @@ def _train(recipe: Recipe, out: Path, on_event: OnEvent, trainer: Trainer) -> di
     before = FormerRun(out, _made_before(Ledger(out, ignore)))
     before.check_adopted()  # before a line is written
     before.check_recipe(recipe)
-    keeper = BudgetKeeper(Budget(**recipe.budget.model_dump()), out)
+    keeper = BudgetKeeper(recipe.budget, out)
     log = RunLog(out)
 
     with open_trackers(recipe.tracking, out, name=recipe.name) as track:

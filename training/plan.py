@@ -12,7 +12,6 @@ from constellation.curricula.prepare import PreparedCorpus
 from constellation.errors import ConfigError
 from constellation.kernel.network.config import PRESETS, KernelConfig
 from training.job_settings import (
-    distil_config,
     fit_basin_head,
     objective_config,
     step_config,
@@ -22,6 +21,7 @@ from training.job_settings import (
 from training.ledger import hash_of
 from training.loop.job import Job
 from training.recipe import KernelSection, Recipe, StageSection
+from training.recipe_transfer import DistilSection
 from training.runs.training_plan import SEED, TrainingPlan
 from training.text_preparation import bytes_per_token
 from training.transfer.teachers import folder_state
@@ -75,12 +75,11 @@ def make_plan(
     fitted = fit_basin_head(shape, objective, len(coordizer.background_K))
     config = replace(fitted, frozen_input=recipe.embedding is not None).to_dict()
     target = target_signature(recipe.objective, coordizer.hash)
-    distil = distil_config(recipe.distil)
     embedding = None if recipe.embedding is None else recipe.embedding.folder.resolve()
     sources = {
         "config": config,
         "basin_target": None if target is None else target.hash,
-        "teacher": None if distil is None else folder_state(distil.teacher),
+        "teacher": None if recipe.distil is None else folder_state(recipe.distil.teacher),
         "embedding": None if embedding is None else folder_state(embedding),
         "torch": torch.__version__,
     }
@@ -131,8 +130,15 @@ def _job(recipe: Recipe, stage: StageSection, out: Path, corpus: PreparedCorpus,
         keep_last=recipe.checkpoints.keep_last,
         dev_windows=recipe.checkpoints.dev_windows,
         objective=objective_config(recipe.objective),
-        distil=distil_config(recipe.distil),
+        distil=_with_absolute_teacher(recipe.distil),
         coordizer_folder=str((out / "coordizer").resolve()),
         # Only what starts from the seed starts from weights that are a scale for its Phi.
         **watch_settings(recipe.guards, gauged=not on_all and recipe.seed_stage is not None),
     )
+
+
+def _with_absolute_teacher(section: DistilSection | None) -> DistilSection | None:
+    """Return the section with a path that workers find, wherever they run."""
+    if section is None:
+        return None
+    return section.model_copy(update={"teacher": section.teacher.resolve()})

@@ -13,7 +13,7 @@ from constellation.kernel.network.config import KernelConfig
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.observables.phi import PHI_POSITIONS
 from constellation.wire.kernel_names import KERNEL_NAMES, is_kernel_name
-from training.job_settings import objective_config, step_config, watch_settings
+from training.job_settings import objective_config, watch_settings
 from training.loop.objective import check_shape
 from training.loop.step import choose_device
 from training.plan import kernel_config
@@ -49,9 +49,6 @@ def check_recipe(recipe: Recipe, out: Path) -> None:
     config = kernel_config(recipe.kernel, _SMALLEST_VOCABULARY)
     check_shape(objective_config(recipe.objective), config)
     choose_device(recipe.optimiser.device)
-    for stage in (recipe.seed_stage, recipe.branch_stage):
-        if stage is not None:
-            step_config(stage, recipe.optimiser)
     watch_settings(recipe.guards, gauged=recipe.mode != "synchronized")
     if recipe.guards.measure_phi and config.context < PHI_POSITIONS:
         raise ConfigError(

@@ -133,10 +133,15 @@ class BranchSection(StageSection):
     )
 
 
+OptimiserKind = Literal["adamw", "muon", "diagonal_fisher"]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
 class OptimiserSection(Section):
     """The rule that moves parameters, and how a step is computed."""
 
-    kind: Literal["adamw", "muon", "diagonal_fisher"] = Field(
+    kind: OptimiserKind = Field(
         default="adamw",
         description="Rule; muon moves hidden matrices and leaves the rest to AdamW. "
         "diagonal_fisher wants a learning rate far below the others'.",
@@ -150,14 +155,14 @@ class OptimiserSection(Section):
     accumulation_steps: int = Field(
         default=1, ge=1, description="Parts a worker's share of a batch is computed in, in turn."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    device: Device = Field(
         default="auto", description="Where kernels train; auto: an accelerator if there is one."
     )
     weight_decay: float = Field(default=0.1, ge=0, description="Decay of matrices, per unit rate.")
     beta1: Share = Field(default=0.9, description="Decay of the gradient's mean.")
     beta2: Share = Field(default=0.95, description="Decay of the gradient's square.")
     clip_norm: float = Field(default=1.0, gt=0, description="Largest norm of the whole gradient.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Precision = Field(
         default="auto",
         description="Of matrix products; auto: bfloat16 where the processor multiplies it "
         "natively, else float32.",

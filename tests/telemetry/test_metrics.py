@@ -17,6 +17,7 @@ from constellation.telemetry.metrics import (
     RegistryMetrics,
     RouterMetrics,
 )
+from constellation.telemetry.node_metrics import NodeMetrics, TrainingMetrics
 from constellation.telemetry.process_metrics import serve_metrics
 
 PROCESS = {
@@ -72,9 +73,31 @@ REGISTRY = PROCESS | {
     "constellation_process_start_possible": ("gauge", ()),
     "constellation_fork_server_up": ("gauge", ()),
 }
-CATALOGUES = [(RouterMetrics, ROUTER), (KernelMetrics, KERNEL), (RegistryMetrics, REGISTRY)]
+NODE = {
+    "constellation_node_up": ("gauge", ("node",)),
+    "constellation_node_load_ratio": ("gauge", ("node",)),
+    "constellation_node_memory_bytes": ("gauge", ("node", "kind")),
+    "constellation_node_disk_bytes": ("gauge", ("node", "kind")),
+}
+TRAINING = {
+    "constellation_training_state": ("gauge", ("kernel", "state")),
+    "constellation_training_step": ("gauge", ("kernel",)),
+    "constellation_training_steps": ("gauge", ("kernel",)),
+    "constellation_training_bit_per_byte": ("gauge", ("kernel", "text")),
+    "constellation_training_tokens_per_second": ("gauge", ("kernel",)),
+    "constellation_training_guard": ("gauge", ("kernel", "guard")),
+    "constellation_training_updated_seconds": ("gauge", ()),
+}
+PROCESSES = [(RouterMetrics, ROUTER), (KernelMetrics, KERNEL), (RegistryMetrics, REGISTRY)]
+CATALOGUES = [*PROCESSES, (NodeMetrics, NODE), (TrainingMetrics, TRAINING)]
 
-Catalogue = type[RouterMetrics] | type[KernelMetrics] | type[RegistryMetrics]
+Catalogue = (
+    type[RouterMetrics]
+    | type[KernelMetrics]
+    | type[RegistryMetrics]
+    | type[NodeMetrics]
+    | type[TrainingMetrics]
+)
 Names = dict[str, tuple[str, tuple[str, ...]]]
 
 
@@ -154,7 +177,7 @@ def test_a_router_exports_the_kernels_of_its_table_from_zero_on_and_no_others() 
     assert 'constellation_handoffs_total{source="law",target="rust"} 2.0' in text
 
 
-@pytest.mark.parametrize("kind", [kind for kind, _ in CATALOGUES])
+@pytest.mark.parametrize("kind", [kind for kind, _ in PROCESSES])
 def test_every_process_exports_its_build_and_itself_and_no_creation_times(kind: Catalogue) -> None:
     registry = CollectorRegistry()
     kind(registry)

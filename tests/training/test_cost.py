@@ -21,7 +21,8 @@ from training.cost import (
     step_flops,
 )
 from training.loop.job import Job
-from training.loop.step import Precision, StepConfig
+from training.loop.step import StepConfig
+from training.recipe import Precision
 
 PROGRAM = Path(__file__).parent / "measured_run.py"
 TIMEOUT_S = 500

@@ -1,7 +1,6 @@
 """What a recipe's [objective], [optimiser] and [guards] come to in the jobs of a run."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from tests.training.test_pipeline import recipe, text  # noqa: F401  (a fixture)
 from training.guards.guard import GuardConfig
 from training.guards.probe import ProbeConfig
 from training.job_settings import fit_basin_head, objective_config, watch_settings
-from training.loop.job import Job
 from training.loop.objective import PRESETS, ObjectiveConfig
 from training.loop.step import Alone, StepConfig
 from training.pipeline import train
@@ -78,7 +76,7 @@ def test_a_job_survives_json() -> None:
         guards=GuardConfig(phi=True),
         basin_target=(0.5, 0.5),
     )
-    assert Job.from_dict(json.loads(json.dumps(asdict(job)))) == job
+    assert tiny.through_json(job) == job
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A kernel and data small enough to train in a blink."""
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from constellation.kernel.network.config import KernelConfig
 from constellation.kernel.network.decoder import Decoder
@@ -41,3 +42,12 @@ def job(*, steps: int = 30, checkpoint_every: int = 7, keep_last: int = 2) -> Jo
         keep_last=keep_last,
         dev_windows=4,
     )
+
+
+def changed(config: StepConfig, **changes: object) -> StepConfig:
+    return StepConfig.model_validate({**config.model_dump(), **changes})
+
+
+def through_json(job: Job) -> Job:
+    values = TypeAdapter(Job)
+    return values.validate_json(values.dump_json(job))

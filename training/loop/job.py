@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from constellation.errors import ConfigError
 from constellation.kernel.observables.phi import PhiReference
@@ -12,7 +11,7 @@ from training.guards.probe import ProbeConfig
 from training.loop.objective import ObjectiveConfig
 from training.loop.step import StepConfig
 from training.progress.events import Phase
-from training.transfer.distil import DistilConfig
+from training.recipe_transfer import DistilSection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +44,7 @@ class Job:
     """Reference scale of the Phi gauge; None takes the scale of the job's starting weights."""
     basin_target: tuple[float, ...] | None = None
     """Basin that training pulls to; None pulls to the basin of the text that is read."""
-    distil: DistilConfig | None = None
+    distil: DistilSection | None = None
     """Teacher of soft targets; None learns from text alone."""
     coordizer_folder: str | None = None
     """Coordizer whose basins texts have; needed by `lambda_basin` without a fixed target."""
@@ -55,27 +54,6 @@ class Job:
             raise ConfigError("a guard on Phi watches the gauge; set probe.gauge as well")
         if self.guards.output and not self.probe.output:
             raise ConfigError("a guard on the output needs its probe; set probe.output as well")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Job":
-        """Build a job from the values of `dataclasses.asdict`, also after a way through JSON."""
-        kinds = {
-            "step": StepConfig,
-            "objective": ObjectiveConfig,
-            "guards": GuardConfig,
-            "probe": ProbeConfig,
-            "phases": PhaseConfig,
-            "phi_reference": PhiReference,
-            "distil": DistilConfig,
-        }
-        nested = {
-            name: kind(**values[name])
-            for name, kind in kinds.items()
-            if values.get(name) is not None
-        }
-        target = values.get("basin_target")
-        fixed = {"basin_target": None if target is None else tuple(target)}
-        return cls(**{**values, **nested, **fixed})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

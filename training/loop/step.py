@@ -8,7 +8,7 @@ loss or gradient is not finite leaves the weights and the optimiser as they were
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,11 +17,9 @@ from constellation.errors import ConfigError
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.network.loss import IGNORED
 from training.loop.objective import Objective, ObjectiveConfig
-from training.loop.optimisers import choice
-from training.loop.optimisers.choice import OptimiserKind
-
-Precision = Literal["auto", "float32", "bfloat16"]
-Device = Literal["auto", "cpu", "cuda"]
+from training.loop.optimisers.fisher import DiagonalFisher
+from training.loop.optimisers.muon import Muon, muon_groups
+from training.recipe import Device, OptimiserSection, Precision, StageSection
 
 
 class Peers(Protocol):
@@ -50,57 +48,8 @@ class Alone:
         """Return at once."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepConfig:
+class StepConfig(StageSection, OptimiserSection):
     """Settings of the optimiser, its schedule, and how a step is computed."""
-
-    steps: int
-    """Number of steps of the whole stage."""
-    batch_size: int
-    """Sequences per step over all workers."""
-    learning_rate: float
-    """Highest learning rate, reached after the warm-up."""
-    warmup_steps: int = 10
-    """Steps of linear warm-up."""
-    final_share: float = 0.1
-    """Learning rate of the last step over the highest, in [0, 1]."""
-    weight_decay: float = 0.1
-    """Weight decay, applied to matrices only."""
-    beta1: float = 0.9
-    """Decay of the gradient's mean."""
-    beta2: float = 0.95
-    """Decay of the gradient's square."""
-    clip_norm: float = 1.0
-    """Largest norm of the whole gradient."""
-    precision: Precision = "auto"
-    """Precision of matrix products."""
-    kind: OptimiserKind = "adamw"
-    """Optimiser that updates the parameters."""
-    momentum: float = 0.95
-    """Decay of the mean gradient of `muon`'s matrices; others ignore it."""
-    damping: float = 0.1
-    """Share of the mean of F that `diagonal_fisher` adds to F; others ignore it."""
-    accumulation_steps: int = 1
-    """Number of parts in which each worker's share of a batch is computed, one after the other."""
-    device: Device = "auto"
-    """Device to train on; auto takes an accelerator where there is one."""
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1 or self.warmup_steps < 0:
-            raise ConfigError(
-                "need steps >= 1, batch_size >= 1 and warmup_steps >= 0, got "
-                f"{self.steps}, {self.batch_size} and {self.warmup_steps}"
-            )
-        if self.accumulation_steps < 1 or not 0 <= self.momentum < 1 or not self.damping > 0:
-            raise ConfigError(
-                "need accumulation_steps >= 1, momentum in [0, 1) and damping > 0, got "
-                f"{self.accumulation_steps}, {self.momentum} and {self.damping}"
-            )
-        if not (self.learning_rate > 0 and self.clip_norm > 0 and 0 <= self.final_share <= 1):
-            raise ConfigError(
-                "need learning_rate > 0, clip_norm > 0 and final_share in [0, 1], got "
-                f"{self.learning_rate}, {self.clip_norm} and {self.final_share}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,16 +80,15 @@ def learning_rate(config: StepConfig, step: int) -> float:
 
 
 def build_optimiser(decoder: Decoder, config: StepConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of the configuration over the network's parameters."""
-    return choice.build(
-        decoder,
-        config.kind,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        betas=(config.beta1, config.beta2),
-        momentum=config.momentum,
-        damping=config.damping,
-    )
+    """Return an optimiser that decays matrices and leaves vectors and couplings alone."""
+    rate, betas = config.learning_rate, (config.beta1, config.beta2)
+    groups = decoder.parameter_groups(weight_decay=config.weight_decay)
+    if config.kind == "muon":
+        split = muon_groups(decoder, groups)
+        return Muon(split, lr=rate, betas=betas, momentum=config.momentum)
+    if config.kind == "diagonal_fisher":
+        return DiagonalFisher(groups, lr=rate, betas=betas, damping=config.damping)
+    return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
 
 
 def choose_device(device: Device) -> torch.device:

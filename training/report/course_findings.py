@@ -5,9 +5,7 @@ from typing import Any
 
 from training.progress.event_words import in_words
 from training.progress.events import Event
-from training.report.facts import RunFacts
-
-Json = Mapping[str, Any]
+from training.report.facts import Json, RunFacts
 
 LINES_MAX = 40
 """Largest number of changes that are listed; `training.log` has the full history."""

@@ -1,10 +1,7 @@
 """Findings on held-out text: bits saved relative to the seed, and the value of routing."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from training.evaluation.held_out_figures import INTERVAL_DOCUMENTS_MIN
-from training.report.facts import RunFacts
+from training.report.facts import Json, RunFacts
 from training.report.verdicts import (
     Finding,
     Interval,
@@ -15,8 +12,6 @@ from training.report.verdicts import (
     span,
     verdict_of,
 )
-
-Json = Mapping[str, Any]
 
 UNIT = "bits per byte"
 

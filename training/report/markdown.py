@@ -2,17 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from training.evaluation.cross_domain import DOCUMENTS_PER_DOMAIN
 from training.evaluation.held_out_figures import TOKENS_LEAST
 from training.report.arrivals import arrival_rows
+from training.report.facts import Json
 from training.report.plots import Plot
 from training.report.refusal_findings import refusal_rows
 from training.report.verdicts import span
-
-Json = Mapping[str, Any]
 
 NONE = "-"
 """Text of a cell without a measurement."""

@@ -3,8 +3,7 @@
 Shapes: M models, D domains.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,9 +13,8 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from constellation.records import FloatArray
+from training.report.facts import Json
 from training.report.figure_style import BLUE, INK, SMALL, VERMILION, new_figure
-
-Json = Mapping[str, Any]
 
 SIZE_MAX = 16
 """Largest number of kernels and domains for which cells are drawn; more would not be readable."""

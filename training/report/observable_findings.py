@@ -1,12 +1,7 @@
 """Findings on the statistics Phi, kappa and beta, each beside the null it is compared with."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from training.report.facts import RunFacts
+from training.report.facts import Json, RunFacts
 from training.report.verdicts import Finding, count_of, pair, side, span
-
-Json = Mapping[str, Any]
 
 GAUGE_BAND = (0.75, 0.85)
 """Phi gauges within two robust standard deviations of the reference, by the gauge's definition."""

@@ -1,11 +1,8 @@
 """Collect what a run was made from and what it used, from the files of its folder."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from training.report.facts import RunFacts
-
-Json = Mapping[str, Any]
+from training.report.facts import Json, RunFacts
 
 
 def provenance(facts: RunFacts) -> dict[str, Any]:

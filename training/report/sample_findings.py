@@ -1,11 +1,7 @@
 """Findings on samples: how often the router assigns a kernel's text to the kernel's domain."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from training.report.facts import Json
 from training.report.verdicts import Finding, share_interval, side
-
-Json = Mapping[str, Any]
 
 _NAMES = {"kernel": "kernels", "seed": "the seed", "untrained": "an untrained network"}
 

@@ -1,13 +1,13 @@
 """Draw pictures of single figures: bits per byte by domain, beta, phases."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from training.guards.phase import PHASES
+from training.report.facts import Json
 from training.report.figure_style import (
     BLUE,
     GREEN,
@@ -23,8 +23,6 @@ from training.report.figure_style import (
     quiet,
 )
 from training.report.verdicts import side
-
-Json = Mapping[str, Any]
 
 DOMAINS_MAX = 24
 _PHASE_COLOURS = dict(zip(PHASES, ("#9ecae1", ORANGE, GREEN, VERMILION), strict=True))

@@ -16,7 +16,7 @@ from training.report.course_findings import (
     states,
     states_sentence,
 )
-from training.report.facts import RunFacts
+from training.report.facts import Json, RunFacts
 from training.report.held_out_findings import held_out_findings
 from training.report.observable_findings import GAUGE_BAND, observable_findings
 from training.report.origin import provenance, spending
@@ -24,8 +24,6 @@ from training.report.refusal_findings import refusal_facts
 from training.report.sample_findings import sample_findings
 from training.report.validation_summary import validation
 from training.report.verdicts import Finding
-
-Json = Mapping[str, Any]
 
 FORMAT = 1
 """Version of the summary's keys."""

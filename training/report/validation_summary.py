@@ -1,11 +1,9 @@
 """Summarise `validation_report.json`: numbers of checks passed, failed, not applicable."""
 
-from collections.abc import Mapping
 from typing import Any
 
+from training.report.facts import Json
 from training.report.verdicts import count_of
-
-Json = Mapping[str, Any]
 
 
 def validation(report: Json | None) -> dict[str, Any] | None:

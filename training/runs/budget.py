@@ -4,11 +4,11 @@ A run's usage is kept in its folder (`budget.json`), so a resumed run continues 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from constellation.errors import BudgetUsedUp, ConfigError
+from constellation.errors import BudgetUsedUp
 from training.progress.events import BudgetWarning
+from training.recipe_running import BudgetSection
 
 BudgetName = Literal["tokens", "minutes", "cost"]
 
@@ -16,32 +16,10 @@ WARN_SHARE = 0.8
 """Share of a budget from which the run warns."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """Limits of a run; None is no limit."""
-
-    tokens: int | None = None
-    """Training tokens of all kernels together, the seed included."""
-    minutes: float | None = None
-    """Wall-clock time in minutes, over all resumed runs."""
-    cost: float | None = None
-    """Money, in the unit of `price_per_hour`."""
-    price_per_hour: float | None = None
-    """Price of an hour of this machine; needed for `cost`."""
-
-    def __post_init__(self) -> None:
-        limits = {"tokens": self.tokens, "minutes": self.minutes, "cost": self.cost}
-        for name, value in {**limits, "price_per_hour": self.price_per_hour}.items():
-            if value is not None and not value > 0:
-                raise ConfigError(f"budget.{name} is {value}; it must be above 0, or left out")
-        if self.cost is not None and self.price_per_hour is None:
-            raise ConfigError("budget.cost needs budget.price_per_hour")
-
-
 class Meter:
     """Counts a run's use of its budget."""
 
-    def __init__(self, budget: Budget, usage: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, budget: BudgetSection, usage: Mapping[str, Any] | None = None) -> None:
         """Start from the usage of earlier runs, as `to_dict` returned it; None starts from 0."""
         self._budget = budget
         self._seconds_before = float(usage["seconds"]) if usage else 0.0

@@ -10,7 +10,8 @@ from typing import Any, Final
 from constellation.errors import TrainingError
 from training.json_files import write_json
 from training.progress.events import Event, KernelProgress, OnEvent
-from training.runs.budget import Budget, Meter
+from training.recipe_running import BudgetSection
+from training.runs.budget import Meter
 
 USAGE_FILE: Final = "budget.json"
 """File with the seconds and tokens that the run has used, over all resumed parts."""
@@ -23,7 +24,7 @@ class BudgetKeeper:
     """Applies the budget of one run to its events."""
 
     def __init__(
-        self, budget: Budget, folder: Path, *, clock: Callable[[], float] = time.monotonic
+        self, budget: BudgetSection, folder: Path, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Start the clock, and continue from the usage stored in `folder`."""
         self._file = folder / USAGE_FILE
@@ -80,7 +81,7 @@ class BudgetKeeper:
 def _read_usage(path: Path) -> dict[str, Any] | None:
     try:
         usage: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        Meter(Budget(), usage)
+        Meter(BudgetSection(), usage)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -2,9 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
+
+from pydantic import TypeAdapter
 
 from training.loop.job import Job
 from training.recipe import Mode
@@ -51,20 +54,12 @@ class TrainingPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return asdict(self)
+        return cast(dict[str, Any], _adapter().dump_python(self, mode="json"))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingPlan":
         """Build a plan from `to_dict`'s values, also after a way through JSON."""
-        seed_job = values["seed_job"]
-        return cls(
-            **{
-                **values,
-                "kernels": tuple(values["kernels"]),
-                "seed_job": None if seed_job is None else Job.from_dict(seed_job),
-                "branch_jobs": tuple(Job.from_dict(job) for job in values["branch_jobs"]),
-            }
-        )
+        return _adapter().validate_python(values)
 
     def job(self, name: str) -> Job:
         """Return the job of a kernel, or of the seed.
@@ -138,3 +133,8 @@ class TrainingPlan:
         if not self.replays or name == SEED:
             return None
         return Path(self.out) / "tokens" / f"{name}.replay.npy"
+
+
+@cache
+def _adapter() -> TypeAdapter[TrainingPlan]:
+    return TypeAdapter(TrainingPlan)

@@ -12,9 +12,6 @@ Shapes: B sequences, T positions, M positions flattened, C channels, V tokens.
 Source: Hinton et al. (2015).
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -24,31 +21,14 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.errors import ConfigError
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.network.loss import CHUNK_LOGITS, IGNORED
+from training.recipe_transfer import DistilSection
 from training.transfer.teachers import Teacher, load_teacher
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DistilConfig:
-    """The teacher, and the weight of its soft targets."""
-
-    teacher: str
-    """Folder of a kernel, or of a `transformers` model, with the coordizer's own tokens."""
-    weight: float = 0.5
-    """w: weight of the soft targets, in (0, 1]; cross-entropy has the remaining weight."""
-    temperature: float = 2.0
-    """T, above 0: a larger T gives unlikely tokens more weight in the targets."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.weight <= 1:
-            raise ConfigError(f"the weight of soft targets is {self.weight}; allowed: above 0 to 1")
-        if not 0 < self.temperature < float("inf"):
-            raise ConfigError(f"the temperature is {self.temperature}; allowed: above 0")
 
 
 class SoftTargets:
     """A frozen teacher as a term of the objective."""
 
-    def __init__(self, teacher: Teacher, config: DistilConfig) -> None:
+    def __init__(self, teacher: Teacher, config: DistilSection) -> None:
         self.config = config
         self._teacher = teacher
 
@@ -92,7 +72,7 @@ class SoftTargets:
         return soft_target_nats(student.logits(mine_MC), teacher_MV, self.config.temperature).sum()
 
 
-def load_soft_targets(config: DistilConfig, coordizer_folder: str | None) -> SoftTargets:
+def load_soft_targets(config: DistilSection, coordizer_folder: str | None) -> SoftTargets:
     """Load the teacher as a term of the objective.
 
     Raises:
@@ -102,7 +82,7 @@ def load_soft_targets(config: DistilConfig, coordizer_folder: str | None) -> Sof
     if coordizer_folder is None:
         raise ConfigError("a teacher's tokens are compared with the coordizer's; name its folder")
     coordizer = Coordizer.load(coordizer_folder)
-    return SoftTargets(load_teacher(Path(config.teacher), coordizer), config)
+    return SoftTargets(load_teacher(config.teacher, coordizer), config)
 
 
 def soft_target_nats(

@@ -25,7 +25,7 @@ _PROBE: Final = "def probe(x):\n    return ' Ünïcode 123 ' + x  # 😀\n"
 
 
 class Teacher(Protocol):
-    """A frozen model that uses the student's own tokens."""
+    """A frozen model that uses the student's own tokens; a `Decoder` is a teacher as it is."""
 
     def to(self, device: torch.device) -> object:
         """Move the weights."""
@@ -42,25 +42,6 @@ class Writer(Protocol):
 
     def write(self, prompt: str, sampling: Sampling) -> str:
         """Return what follows the prompt."""
-
-
-class KernelTeacher:
-    """A teacher that is a kernel of this project."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        self._decoder = decoder.eval().requires_grad_(False)
-
-    def to(self, device: torch.device) -> None:
-        """Move the weights."""
-        self._decoder.to(device)
-
-    def hidden(self, tokens_BT: Tensor) -> Tensor:
-        """Return final hidden states, shape (B, T, C)."""
-        return self._decoder.hidden(tokens_BT)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return the logits, shape (..., V)."""
-        return self._decoder.logits(hidden)
 
 
 class HuggingFaceTeacher:
@@ -158,7 +139,7 @@ def load_teacher(folder: Path, coordizer: Coordizer) -> Teacher:
         kernel = open_kernel(folder)
         if kernel.tokenizer_hash != coordizer.tokenizer_hash:
             raise ConfigError(_other_tokens(folder))
-        return KernelTeacher(kernel.decoder)
+        return kernel.decoder.eval().requires_grad_(False)
     _check_same_tokens(folder, coordizer)
     model = hugging_face.load_model(folder)
     if model.get_output_embeddings().weight.shape[0] != coordizer.vocab_size:

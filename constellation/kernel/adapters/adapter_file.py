@@ -142,20 +142,12 @@ def load_adapter(path: Path | str, base: LoadedKernel) -> Adapted:
     return _on_base(path, read_adapter(path), base)
 
 
-def load_adapted(
-    folder: Path | str,
-    *,
-    base: LoadedKernel | None = None,
-    dtype: torch.dtype | None = None,
-    shared: Path | None = None,
-) -> AdaptedKernel:
+def load_adapted(folder: Path | str, *, base: LoadedKernel | None = None) -> AdaptedKernel:
     """Read an adapter and its base as one kernel, live: what `open_kernel` does with such a folder.
 
     Args:
         folder: Of the adapter.
         base: Where the base was read before; None reads it, as `load_base` does.
-        dtype: As for `load_base`.
-        shared: As for `load_base`.
 
     Returns:
         The adapter's facts, and as `weights_hash` the sha256 of its file, which names the base's.
@@ -165,7 +157,7 @@ def load_adapted(
     """
     path = _file(folder)
     stored = read_adapter(path)
-    base = base or load_base(path, dtype=dtype, shared=shared)
+    base = base or load_base(path)
     return AdaptedKernel(
         base=base,
         decoder=_on_base(path, stored, base).decoder,
@@ -205,20 +197,17 @@ def base_folder_of(path: Path | str) -> Path:
     return path.parent / stored.base
 
 
-def load_base(
-    path: Path | str, *, dtype: torch.dtype | None = None, shared: Path | None = None
-) -> LoadedKernel:
+def load_base(path: Path | str, *, shared: Path | None = None) -> LoadedKernel:
     """Read the base that an adapter's file, or the one in a folder, names.
 
     Args:
         path: Of the adapter.
-        dtype: Of the base's weights in memory; None keeps the file's.
         shared: Where the base's weights are kept for all processes; as for `load_kernel`.
 
     Raises:
         ArtifactError: As `base_folder_of`, and as `load_kernel`.
     """
-    return load_kernel(base_folder_of(path), dtype=dtype, shared=shared)
+    return load_kernel(base_folder_of(path), shared=shared)
 
 
 def copy_adapter(source: Path | str, folder: Path | str, *, base_folder: Path | str) -> Path:

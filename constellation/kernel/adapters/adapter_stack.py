@@ -29,6 +29,7 @@ from constellation.kernel.network.attention import Linear
 from constellation.kernel.network.config import KernelConfig
 from constellation.kernel.network.decoder import Decoder, Memory
 from constellation.kernel.writing.fast_products import Weights, prepare
+from constellation.kernel.writing.stacked_batch import OneOfStack
 
 
 def can_stack_adapters(base: Decoder) -> bool:
@@ -115,7 +116,7 @@ class AdapterStack:
         if member.family is not None:
             member.family.drop(member.lane)
 
-    def alone(self, kernel: int) -> "OneOfStack":
+    def alone(self, kernel: int) -> OneOfStack:
         """Return one of the kernels as a network, valid while the kernel is in the stack."""
         return OneOfStack(self, kernel)
 
@@ -136,9 +137,9 @@ class AdapterStack:
         return self._base.hidden(tokens_BT, cache)
 
     @torch.inference_mode()
-    def logits_of(self, hidden_RC: Tensor, kernels: Sequence[int]) -> Tensor:
+    def logits_of(self, hidden: Tensor, kernels: Sequence[int]) -> Tensor:
         """Return the logits of hidden states, shape (R, V): no adapter changes this product."""
-        return self._base.logits(hidden_RC)
+        return self._base.logits(hidden)
 
     def hidden(self, tokens_BT: Tensor, cache: Memory | None = None) -> Tensor:
         """Raise: every row of a stack needs its kernel; see `hidden_of`."""
@@ -158,36 +159,6 @@ class AdapterStack:
     def _after_block(self, index: int, _: nn.Module, inputs: tuple[Any, ...], x: Tensor) -> None:
         for family in self._families.values():
             family.after_block(index, x)
-
-
-class OneOfStack:
-    """One kernel of a stack, as a network.
-
-    Args:
-        stack: Where it is.
-        kernel: Its place.
-    """
-
-    def __init__(self, stack: AdapterStack, kernel: int) -> None:
-        self._stack, self._kernel = stack, kernel
-
-    @property
-    def config(self) -> KernelConfig:
-        """Sizes of the base."""
-        return self._stack.config
-
-    @property
-    def embedding(self) -> Tensor:
-        """Embedding of the base."""
-        return self._stack.embedding
-
-    def hidden(self, tokens_BT: Tensor, cache: Memory | None = None) -> Tensor:
-        """Return the final hidden states, shape (B, T, C)."""
-        return self._stack.hidden_of(tokens_BT, cache, [self._kernel] * len(tokens_BT))
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return the logits of hidden states (..., C), shape (..., V)."""
-        return self._stack.logits_of(hidden, ())
 
 
 class _AdaptedProduct:

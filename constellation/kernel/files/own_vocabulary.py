@@ -4,14 +4,18 @@ Such a kernel is reached by text. Nothing compares it token by token with other 
 torch nor `transformers` is needed here.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Final
 
 from constellation.errors import ArtifactError
 from constellation.kernel.files.peft_folder import check_peft, is_peft
 from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE, has_symbols, read_symbols
-from constellation.kernel.files.transformers_folder import check_model, is_imported, read_json
+from constellation.kernel.files.transformers_folder import (
+    check_model,
+    file_sha256,
+    is_imported,
+    read_json,
+)
 
 MODEL_VOCABULARY: Final = "hugging face"
 """Name of the vocabulary of a model of `transformers`."""
@@ -45,11 +49,7 @@ def check_own_vocabulary(folder: Path) -> str:
     described = read_json(folder / "kernel.json")
     check_symbols(folder, str(described.get("tokenizer_hash")))
     weights = folder / "weights.safetensors"
-    try:
-        with weights.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ArtifactError(weights, f"it cannot be read: {error.strerror}") from error
+    found = file_sha256(weights)
     if found != described.get("weights_sha256"):
         raise ArtifactError(weights, "its sha256 is not the one in kernel.json; copy both again")
     return found

@@ -8,16 +8,15 @@ The base lies once for all adapters over it, under the hash of its weights. Neit
 is needed here: the registry checks folders by this file.
 """
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from constellation.atomic_files import write_whole
 from constellation.errors import ArtifactError
-from constellation.kernel.files.transformers_folder import check_model, read_json
+from constellation.kernel.files.transformers_folder import check_model, file_sha256, read_json
 
 CONFIG_FILE: Final = "adapter_config.json"
 WEIGHTS_FILE: Final = "adapter_model.safetensors"
@@ -93,7 +92,7 @@ def import_peft(source: Path, target: Path, *, base_hash: str) -> None:
     (target / RECORD_FILE).unlink(missing_ok=True)
     for name in FILES:
         shutil.copyfile(source / name, target / name)
-    hashes = {name: _sha256(target / name) for name in FILES}
+    hashes = {name: file_sha256(target / name) for name in FILES}
     record = {"format": FORMAT, "base": base_hash, "sha256": hashes}
     write_whole(target / RECORD_FILE, json.dumps(record, indent=2).encode() + b"\n")
 
@@ -111,7 +110,7 @@ def check_peft(folder: Path) -> PeftFiles:
     if set(hashes) != set(FILES) or Path(base).name != base:
         raise ArtifactError(folder / RECORD_FILE, "it does not name the files of an adapter")
     for name in FILES:
-        if _sha256(folder / name) != hashes[name]:
+        if file_sha256(folder / name) != hashes[name]:
             raise ArtifactError(
                 folder / name, f"its sha256 is not the one in {RECORD_FILE}; add the kernel again"
             )
@@ -125,16 +124,3 @@ def check_peft(folder: Path) -> PeftFiles:
         weights_hash=hashes[WEIGHTS_FILE],
         tokenizer_hash=found.tokenizer_hash,
     )
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return what `peft` wrote of an adapter's kind and size."""
-    return read_json(folder / CONFIG_FILE)
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ArtifactError(path, f"it cannot be read: {error.strerror}") from error

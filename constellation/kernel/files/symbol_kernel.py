@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from constellation.errors import ArtifactError
 from constellation.kernel.files.checkpoint import LoadedKernel, load_kernel
 from constellation.kernel.files.own_vocabulary import check_symbols
@@ -32,21 +30,18 @@ class SymbolKernel:
         return self.tokens.end_id
 
 
-def load_symbol_kernel(
-    folder: Path, *, dtype: torch.dtype | None = None, shared: Path | None = None
-) -> SymbolKernel:
+def load_symbol_kernel(folder: Path, *, shared: Path | None = None) -> SymbolKernel:
     """Read a kernel and its vocabulary.
 
     Args:
         folder: Holds `kernel.json`, `weights.safetensors` and `symbols.json`.
-        dtype: As for `load_kernel`.
         shared: As for `load_kernel`.
 
     Raises:
         ArtifactError: A file is missing or damaged, or kernel and vocabulary do not belong
             together.
     """
-    kernel = load_kernel(folder, dtype=dtype, shared=shared)
+    kernel = load_kernel(folder, shared=shared)
     tokens = read_symbols(folder)
     check_symbols(folder, kernel.tokenizer_hash)
     if len(tokens) != kernel.config.vocab_size:

@@ -83,7 +83,7 @@ def import_model(source: Path, target: Path) -> ModelFiles:
     (target / RECORD_FILE).unlink(missing_ok=True)
     for name in names:
         shutil.copyfile(source / name, target / name)
-    hashes = {name: _sha256(target / name) for name in names}
+    hashes = {name: file_sha256(target / name) for name in names}
     record = {"format": FORMAT, "sha256": hashes}
     write_whole(target / RECORD_FILE, json.dumps(record, indent=2).encode() + b"\n")
     return _identity(hashes)
@@ -99,7 +99,7 @@ def check_model(folder: Path) -> ModelFiles:
     if set(hashes) != set(needed_files(folder)):
         raise ArtifactError(folder, f"its files are not those of {RECORD_FILE}; add it again")
     for name, known in hashes.items():
-        if _sha256(folder / name) != known:
+        if file_sha256(folder / name) != known:
             raise ArtifactError(
                 folder / name, f"its sha256 is not the one in {RECORD_FILE}; add the kernel again"
             )
@@ -177,7 +177,8 @@ def _identity(hashes: Mapping[str, str]) -> ModelFiles:
     )
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the sha256 (hex) of a file; ArtifactError when it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,6 +27,7 @@ from constellation.kernel.network.cache import KVCache
 from constellation.kernel.network.slots import SlotRows
 from constellation.kernel.writing.batch import PREFILL_TOKENS
 from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.stacked_batch import OfManyKernels, OneOfStack
 
 
 class ModelStack:
@@ -73,9 +74,9 @@ class ModelStack:
         """Forget the adapter at a place."""
         self._adapters.pop(kernel, None)
 
-    def alone(self, kernel: int) -> "OneOfModels":
+    def alone(self, kernel: int) -> OneOfStack:
         """Return one of the kernels."""
-        return OneOfModels(self, kernel)
+        return OneOfStack(self, kernel)
 
     def hidden_of(
         self, tokens_BT: Tensor, cache: KVCache | SlotRows | None, kernels: Sequence[int]
@@ -121,48 +122,18 @@ class ModelStack:
         return output
 
 
-class OneOfModels:
-    """One kernel of a stack, as a network.
-
-    Args:
-        stack: Where it is.
-        kernel: Its place.
-    """
-
-    def __init__(self, stack: ModelStack, kernel: int) -> None:
-        self._stack, self._kernel = stack, kernel
-
-    @property
-    def config(self) -> ModelShape:
-        """The base's shape."""
-        return self._stack.config
-
-    @property
-    def embedding(self) -> Tensor:
-        """The base's embedding of tokens."""
-        return self._stack.embedding
-
-    def hidden(self, tokens_BT: Tensor, cache: KVCache | SlotRows | None = None) -> Tensor:
-        """Return the final hidden states, shape (B, T, C)."""
-        return self._stack.hidden_of(tokens_BT, cache, (self._kernel,))
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return the logits of hidden states (..., C), shape (..., V)."""
-        return self._stack.logits_of(hidden, (self._kernel,))
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdaptedModel:
     """A kernel of a stack with the tokens of its base."""
 
     name: str
-    network: OneOfModels
+    network: OneOfStack
     tokens: ModelTokens
     opening_id: int | None
     """As of the base."""
 
     @classmethod
-    def of(cls, name: str, base: LoadedModel, network: OneOfModels) -> "AdaptedModel":
+    def of(cls, name: str, base: LoadedModel, network: OneOfStack) -> "AdaptedModel":
         """Return a kernel over a base."""
         return cls(name=name, network=network, tokens=base.tokens, opening_id=base.opening_id)
 
@@ -179,7 +150,7 @@ def load_adapted_model(folder: Path) -> AdaptedModel:
     return AdaptedModel.of(folder.name, base, stack.alone(stack.put(read_peft(folder))))
 
 
-class ModelStackBatch(HuggingFaceBatch):
+class ModelStackBatch(OfManyKernels, HuggingFaceBatch):
     """Texts that adapters over one model write together; `Writing.kernel` is a place in the stack.
 
     Args:
@@ -200,19 +171,7 @@ class ModelStackBatch(HuggingFaceBatch):
         prefixes: PrefixStore | None = None,
     ) -> None:
         super().__init__(network, end_ids=end_ids, prefill_tokens=prefill_tokens, prefixes=prefixes)
-        self.stack = stack
-
-    def drop(self, kernel: int) -> None:
-        """Let a kernel go that has no text under way."""
-        if self._prefixes is not None:
-            self._prefixes.forget(kernel)
-        self.stack.drop(kernel)
-
-    def _hidden(self, tokens_BT: Tensor, view: SlotRows, kernels: Sequence[int]) -> Tensor:
-        return self.stack.hidden_of(tokens_BT, view, kernels)
-
-    def _logits(self, hidden_RC: Tensor, kernels: Sequence[int]) -> Tensor:
-        return self.stack.logits_of(hidden_RC, kernels)
+        self.stack: ModelStack = stack
 
 
 def _sizes(matrix: Any) -> tuple[int, int]:

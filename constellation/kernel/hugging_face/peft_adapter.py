@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from constellation.errors import ArtifactError
-from constellation.kernel.files.peft_folder import CONFIG_FILE, WEIGHTS_FILE, read_config
+from constellation.kernel.files.peft_folder import CONFIG_FILE, WEIGHTS_FILE
+from constellation.kernel.files.transformers_folder import read_json
 
 _PREFIX: Final = "base_model.model."
 _UNREAD: Final = {
@@ -64,7 +65,7 @@ def read_peft(folder: Path) -> PeftAdapter:
         ArtifactError: A file is missing or damaged, a number is not finite, or the adapter is of
             a kind that cannot be read; names the field.
     """
-    config = read_config(folder)
+    config = read_json(folder / CONFIG_FILE)
     _check_kind(folder / CONFIG_FILE, config)
     path = folder / WEIGHTS_FILE
     try:

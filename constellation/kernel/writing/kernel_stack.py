@@ -233,10 +233,10 @@ class KernelStack(Decoder):
         self._lookup.rows = rows = self._rows(kernels)
         return rows.as_they_came(super().hidden(tokens_BT, cache))
 
-    def logits_of(self, hidden_RC: Tensor, kernels: Sequence[int]) -> Tensor:
+    def logits_of(self, hidden: Tensor, kernels: Sequence[int]) -> Tensor:
         """Return the logits of hidden states of several kernels, shape (R, V)."""
         rows = self._rows(kernels)
-        hidden_R1C = rows.by_kernel(hidden_RC).unsqueeze(1)
+        hidden_R1C = rows.by_kernel(hidden).unsqueeze(1)
         product_R1V = grouped_product(hidden_R1C, self._lookup.values("embedding"), rows)
         return rows.as_they_came(product_R1V.squeeze(1))
 

@@ -1,7 +1,6 @@
 """Runs with every term, probe and guard on: resumed to the same bits, reported, undisturbed."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,7 +58,7 @@ def run_everything(folder: Path, job: Job, *, crash_at: int | None = None) -> li
 
     windows = [Windows.of(tiny.stream(seed, 4000), context=256, seed=seed) for seed in (0, 1)]
     run_job(
-        Job.from_dict(as_json(job)),
+        tiny.through_json(job),
         Decoder(LONG, seed=0),
         *windows,
         folder,
@@ -67,11 +66,6 @@ def run_everything(folder: Path, job: Job, *, crash_at: int | None = None) -> li
         should_stop=should_stop,
     )
     return events
-
-
-def as_json(job: Job) -> dict[str, object]:
-    values: dict[str, object] = json.loads(json.dumps(asdict(job)))
-    return values
 
 
 @pytest.mark.slow

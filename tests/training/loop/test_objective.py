@@ -147,7 +147,7 @@ def trained(config: ObjectiveConfig, value: Callable[[Decoder], float], steps: i
         assert kernel.coupling is not None
         kernel.coupling.beta_NH += 0.5
         kernel.coupling.log_kappa_NH += 0.5
-    stepper = Stepper(kernel, replace(STEP, steps=steps), Alone(), objective(config, kernel))
+    stepper = Stepper(kernel, tiny.changed(STEP, steps=steps), Alone(), objective(config, kernel))
     before = value(kernel)
     for index in range(steps):
         stepper.step(*tiny.windows().batch(index, 6), index, stop=False)
@@ -205,7 +205,7 @@ def test_the_first_batch_has_no_step_and_the_next_is_measured_from_it() -> None:
 def test_several_workers_and_parts_give_the_step_of_one(name: str) -> None:
     def losses(peers: Peers, parts: int) -> tuple[list[float], list[Tensor]]:
         kernel = decoder()
-        config = replace(STEP, accumulation_steps=parts)
+        config = tiny.changed(STEP, accumulation_steps=parts)
         stepper = Stepper(kernel, config, peers, objective(TERMS[name], kernel))
         values = []
         for i in range(3):

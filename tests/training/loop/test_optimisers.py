@@ -12,9 +12,8 @@ from torch import Tensor
 
 from constellation.errors import ConfigError
 from tests.training import tiny
-from training.loop.optimisers.choice import muon_groups
 from training.loop.optimisers.fisher import DiagonalFisher
-from training.loop.optimisers.muon import BAND, REACH, Muon, orthogonalise
+from training.loop.optimisers.muon import BAND, REACH, Muon, muon_groups, orthogonalise
 from training.loop.optimisers.simplex import ExponentiatedGradient
 
 seeds = st.integers(0, 10_000)

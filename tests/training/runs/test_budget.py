@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from constellation.errors import BudgetUsedUp, ConfigError, TrainingError
+from constellation.errors import BudgetUsedUp, TrainingError
 from training.progress.events import BudgetWarning, Event, KernelProgress
-from training.runs.budget import Budget, Meter
+from training.recipe_running import BudgetSection
+from training.runs.budget import Meter
 from training.runs.budget_keeper import USAGE_FILE, BudgetKeeper
 
 
@@ -27,7 +29,7 @@ def progress(kernel: str, tokens: int) -> KernelProgress:
 
 
 def test_warnings_come_once_per_budget_at_four_fifths() -> None:
-    meter = Meter(Budget(tokens=100, minutes=2.0))
+    meter = Meter(BudgetSection(tokens=100, minutes=2.0))
     meter.count(seconds=10.0, tokens={"a": 40, "b": 39})
     assert meter.warnings() == []
     meter.count(seconds=11.0, tokens={"a": 41})
@@ -41,13 +43,13 @@ def test_warnings_come_once_per_budget_at_four_fifths() -> None:
 @pytest.mark.parametrize(
     ("budget", "seconds", "tokens", "name"),
     [
-        (Budget(tokens=100), 0.0, 100, "tokens"),
-        (Budget(minutes=1.5), 90.0, 0, "minutes"),
-        (Budget(cost=3.0, price_per_hour=2.0), 5400.0, 0, "cost"),
+        (BudgetSection(tokens=100), 0.0, 100, "tokens"),
+        (BudgetSection(minutes=1.5), 90.0, 0, "minutes"),
+        (BudgetSection(cost=3.0, price_per_hour=2.0), 5400.0, 0, "cost"),
     ],
 )
 def test_at_the_limit_the_verdict_names_the_budget_and_the_way_out(
-    budget: Budget, seconds: float, tokens: int, name: str
+    budget: BudgetSection, seconds: float, tokens: int, name: str
 ) -> None:
     meter = Meter(budget)
     meter.count(seconds=seconds - 0.1, tokens={"a": tokens - 1})
@@ -60,9 +62,9 @@ def test_at_the_limit_the_verdict_names_the_budget_and_the_way_out(
 
 
 def test_usage_goes_on_over_resumed_runs_and_repeated_steps_count_once() -> None:
-    first = Meter(Budget())
+    first = Meter(BudgetSection())
     first.count(seconds=60.0, tokens={"a": 50, "b": 10})
-    again = Meter(Budget(price_per_hour=60.0), json.loads(json.dumps(first.to_dict())))
+    again = Meter(BudgetSection(price_per_hour=60.0), json.loads(json.dumps(first.to_dict())))
     again.count(seconds=30.0, tokens={"a": 45})  # from a checkpoint, behind where it was
     assert again.used() == {"tokens": 60.0, "minutes": 1.5, "cost": 1.5}
     again.count(seconds=30.0, tokens={"a": 55})
@@ -73,15 +75,15 @@ def test_usage_goes_on_over_resumed_runs_and_repeated_steps_count_once() -> None
     "wrong", [{"tokens": 0}, {"minutes": -1.0}, {"cost": 1.0}, {"price_per_hour": 0.0}]
 )
 def test_a_budget_that_means_nothing_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="budget"):
-        Budget(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError):
+        BudgetSection(**wrong)  # type: ignore[arg-type]
 
 
 def test_the_keeper_warns_stops_saves_and_goes_on(tmp_path: Path) -> None:
     stop = tmp_path / "stop"
     told: list[Event] = []
     now = [0.0]
-    keeper = BudgetKeeper(Budget(tokens=100), tmp_path, clock=lambda: now[0])
+    keeper = BudgetKeeper(BudgetSection(tokens=100), tmp_path, clock=lambda: now[0])
     with keeper.watch(stop, told.append) as take:
         take(progress("a", 79))
         assert not stop.exists()
@@ -96,10 +98,10 @@ def test_the_keeper_warns_stops_saves_and_goes_on(tmp_path: Path) -> None:
     assert json.loads((tmp_path / USAGE_FILE).read_text())["seconds"] == 12.0
 
     stop.unlink()
-    spent = BudgetKeeper(Budget(tokens=100), tmp_path)
+    spent = BudgetKeeper(BudgetSection(tokens=100), tmp_path)
     with pytest.raises(BudgetUsedUp), spent.watch(stop, told.append):
         pytest.fail("there is nothing left to begin with")
-    larger = BudgetKeeper(Budget(tokens=200), tmp_path)
+    larger = BudgetKeeper(BudgetSection(tokens=200), tmp_path)
     with larger.watch(stop, told.append) as take:
         take(progress("b", 30))
     assert not stop.exists()
@@ -109,4 +111,4 @@ def test_the_keeper_warns_stops_saves_and_goes_on(tmp_path: Path) -> None:
 def test_a_damaged_usage_file_is_not_taken_for_nothing_used(tmp_path: Path) -> None:
     (tmp_path / USAGE_FILE).write_text('{"seconds": 3')
     with pytest.raises(TrainingError, match="usage of this run is unknown; fix or delete"):
-        BudgetKeeper(Budget(tokens=1), tmp_path)
+        BudgetKeeper(BudgetSection(tokens=1), tmp_path)

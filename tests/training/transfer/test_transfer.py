@@ -26,11 +26,11 @@ from training.pipeline import TrainingResult, train
 from training.plan import make_plan
 from training.progress.events import OnEvent
 from training.recipe import Recipe
+from training.recipe_transfer import DistilSection
 from training.runs.training_plan import TrainingPlan
 from training.runs.worker import is_finished, train_share
-from training.transfer.distil import DistilConfig, SoftTargets, soft_target_nats
+from training.transfer.distil import SoftTargets, soft_target_nats
 from training.transfer.embeddings import project_embedding
-from training.transfer.teachers import KernelTeacher
 
 pytestmark = pytest.mark.slow
 
@@ -172,7 +172,7 @@ def test_an_adapter_needs_a_seed(text: Path) -> None:
 def test_the_term_and_the_cross_entropy_share_the_loss() -> None:
     """(1 - w) CE + w T^2 KL, value and gradient."""
     inputs, targets = tiny.windows().batch(0, 3)
-    teacher, config = tiny.decoder(1), DistilConfig(teacher="", weight=0.3, temperature=2.0)
+    teacher, config = tiny.decoder(1), DistilSection(teacher=Path(), weight=0.3, temperature=2.0)
     gradients = []
     for by_hand in (False, True):
         student = tiny.decoder(0)
@@ -182,7 +182,7 @@ def test_the_term_and_the_cross_entropy_share_the_loss() -> None:
             )
             loss = 0.7 * student.loss(inputs, targets) + 0.3 * soft.mean()
         else:
-            term = SoftTargets(KernelTeacher(teacher), config)
+            term = SoftTargets(teacher.eval().requires_grad_(False), config)
             evaluated = Objective(ObjectiveConfig(), student, soft_targets=term)(inputs, targets)
             loss = evaluated.loss
             assert evaluated.extra_E is not None

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from constellation.errors import ConfigError
+from constellation.kernel.network.decoder import Decoder
 from training.loop.optimisers.adam import adam_update
 
 QUINTIC: Final = (3.4445, -4.7750, 2.0315)
@@ -90,6 +91,29 @@ class Muon(torch.optim.Optimizer):
         ahead = torch.lerp(gradient, mean, group["momentum"])
         scale = ADAM_RMS * math.sqrt(max(parameter.shape))
         return orthogonalise(ahead, rounds=group["rounds"]).mul_(scale)
+
+
+def muon_groups(decoder: Decoder, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the groups with the hidden matrices in groups of their own, marked `orthogonal`.
+
+    Hidden matrices map states to states. Tables with a row per token or position, and the output
+    matrix, are left to AdamW, as Jordan et al. (2024) found best.
+    """
+    rows = {decoder.config.vocab_size, decoder.config.context}
+    hidden = {
+        parameter
+        for name, parameter in decoder.named_parameters()
+        if parameter.ndim == 2
+        and name.rpartition(".")[2] == "weight"
+        and not (name.count(".") == 1 and parameter.shape[0] in rows)
+    }
+    split = []
+    for group in groups:
+        for orthogonal in (True, False):
+            members = [p for p in group["params"] if (p in hidden) is orthogonal]
+            if members:
+                split.append({**group, "params": members, "orthogonal": orthogonal})
+    return split
 
 
 def orthogonalise(matrix: Tensor, *, rounds: int = 5) -> Tensor:

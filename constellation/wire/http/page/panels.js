@@ -95,7 +95,7 @@ function showKernels(kernels) {
 }
 
 function newKernelRow() {
-  const node = row(["", "", "number", "number wide", "number", "number wide", "number wide", "number", "wide", "number wide", "wide"]);
+  const node = row(["", "", "number wide", "number wide", "number", "number wide", "number wide", "number", "wide", "number wide", "wide"]);
   node.children[0].append(el("bdi", { class: "name" }));
   node.children[1].append(el("span"));
   node.children[7].append(el("span", { "aria-hidden": "true" }), el("span"));
