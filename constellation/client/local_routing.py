@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
 from google.protobuf.message import Message
 
 from constellation.client import requests
-from constellation.client.replies import Answer, Reply, TextScore
+from constellation.client.replies import Reply, TextScore, whole_reply
 from constellation.client.requests import RouteOptions
 from constellation.coordizer.evidence import evidence_tokens
 from constellation.errors import (
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
 
 ResultT = TypeVar("ResultT")
-_RULE_OF = {number: rule for rule, number in convert.RULE_NUMBER.items()}
 
 
 class ReaderSource(Protocol):
@@ -141,7 +140,7 @@ class LocalRouter:
         reader = self._reader_of(table)
         policy = RoutingPolicy(
             table,
-            rule=_RULE_OF[reply.rule],
+            rule=convert.RULE_OF[reply.rule],
             top_k=min(reply.top_k, len(table.sites)),
             phi_weighting=reply.phi_weighting,
         )
@@ -181,7 +180,7 @@ class LocalRouter:
                 tokens=tokens, sampling=message.sampling, kernel=kernel
             )
 
-        return KernelCall(question, method, to, _whole)
+        return KernelCall(question, method, to, lambda route, message: whole_reply(message, route))
 
     def check(self, message: constellation_pb2.GenerateRequest) -> None:
         """Raise at once the errors that `generate` would raise for a message."""
@@ -270,12 +269,6 @@ def _check_supported(options: RoutingOptions) -> None:
         raise InvalidRequest("mode", options.mode, "nearest; other modes go through a router")
     if options.handoff:
         raise InvalidRequest("handoff", True, "False; handing over goes through a router")
-
-
-def _whole(route: Route, message: constellation_pb2.GenerateReply) -> Reply:
-    answer = Answer(route=route)
-    answer.add(message)
-    return answer.reply()
 
 
 def kernel_lost(error: ConstellationError, route: Route) -> bool:
