@@ -120,12 +120,7 @@ def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:
 
 
 def change_served(artifacts: Path, change: Change, client: Client | None) -> Changed:
-    """Apply a change to what is served: live if a constellation runs, else in the artifacts only.
-
-    Args:
-        artifacts: Folder that training wrote.
-        change: The change to make.
-        client: Client of the constellation that runs from the artifacts; None when none does.
+    """Apply a change to what is served: live by `client`, or without one in the artifacts only.
 
     Raises:
         GrowthRefused, UnknownKernel, IncompatibleKernels: It cannot be done; nothing has changed.
