@@ -199,8 +199,8 @@ def _routers(sums: Sums) -> list[Text]:
     status = sums.status
     registry = f"registry process {status.registry_pid or '-'}"
     if len(status.routers) <= 1:
-        restarts = sum(each.num_restarts for each in status.routers)
-        one = f"process {status.router_pid}, {_plural(restarts, 'restart')} · {registry}"
+        restarts = _plural(sum(each.num_restarts for each in status.routers), "restart")
+        one = f"process {status.router_pid}, {restarts} · {registry}"
         return [_labelled("router", one)]
     lines = [_labelled("routers", f"counts of {sums.num_routers} are added up · {registry}")]
     for each in status.routers:
