@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from benchmarks.alert_stage import Callers, Stage, repeated, send, stopped
@@ -240,15 +239,16 @@ def _with_status(state: str, guard: str | None) -> Callable[[Stage], AbstractCon
 
 def _found(folder: Path, state: str, guard: str | None) -> Path:
     """Return a status file of the training in which a kernel has this state."""
-    for number in count():
-        path = folder / f"status-{number}.json"
+    for path in sorted(folder.glob("status-*.json")):
         rows = json.loads(path.read_text("utf-8"))["kernels"].values()
         if any(row["state"] == state and guard in (None, row.get("guard")) for row in rows):
             return path
-    raise AssertionError("unreachable")
+    raise LookupError(f"the unstable training never wrote the state {state} {guard or ''}")
 
 
 CAUSES = (
+    Cause(("ConstellationTrainingGuardPaused",), _with_status("RUNNING", "RECOVERING")),
+    Cause(("ConstellationTrainingFailed",), _with_status("FAILED", None)),
     Cause(
         ("ConstellationFirstTokenBudgetBurnsFast", "ConstellationFirstTokenBudgetBurnsSlowly"),
         a_kernel_stops_for_moments,
@@ -267,7 +267,5 @@ CAUSES = (
     Cause(("ConstellationWritesFail", "ConstellationDiskNearlyFull"), a_full_disk),
     Cause(("ConstellationForkServerDown",), the_fork_server_is_killed_again_and_again),
     Cause(("ConstellationProcessStartImpossible",), a_socket_of_ray_is_removed),
-    Cause(("ConstellationTrainingGuardPaused",), _with_status("RUNNING", "RECOVERING")),
-    Cause(("ConstellationTrainingFailed",), _with_status("FAILED", None)),
     Cause(("ConstellationNodeNotScraped",), the_launcher_hangs),
 )
