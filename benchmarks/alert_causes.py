@@ -10,10 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from benchmarks.alert_stage import Callers, Stage, repeated, send, stopped
+from constellation import Client
+from constellation.errors import TrainingError
+from constellation.wire.run_lock import owned
 
 FLOOD_THREADS = 32
 """More than a router's `requests_max`, which is more than a kernel's slots and queue."""
@@ -93,8 +95,6 @@ def more_callers_than_a_kernel_has_slots(stage: Stage) -> Iterator[None]:
 @contextmanager
 def queries_of_no_domain(stage: Stage) -> Iterator[None]:
     """Ask with texts that lie beyond every kernel's radius."""
-    from constellation import Client
-
     with Client(stage.state.endpoint) as stars:
         foreign = [text for text in FOREIGN if stars.route(text).out_of_domain]
     callers = Callers(stage, foreign or list(FOREIGN), tokens_max=1)
@@ -125,7 +125,7 @@ def a_kernel_is_killed_whenever_it_is_up(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def _killed_while_starting(stage: Stage, member: str, kind: str) -> Iterator[None]:
+def killed_while_starting(stage: Stage, member: str, kind: str) -> Iterator[None]:
     """Kill a process, and every process of this kind that starts in its place."""
     others = set(stage.workers()) - {stage.pid_of(member)}
 
@@ -140,12 +140,12 @@ def _killed_while_starting(stage: Stage, member: str, kind: str) -> Iterator[Non
 
 def a_kernel_never_comes_up(stage: Stage) -> AbstractContextManager[None]:
     """Kill the process of a kernel and every process that starts in its place."""
-    return _killed_while_starting(stage, min(prompts(stage)), "ray::KernelProcess")
+    return killed_while_starting(stage, min(prompts(stage)), "ray::KernelProcess")
 
 
 def the_registry_never_comes_up(stage: Stage) -> AbstractContextManager[None]:
     """Kill the registry and every registry that starts in its place."""
-    return _killed_while_starting(stage, "registry", "ray::RegistryProcess")
+    return killed_while_starting(stage, "registry", "ray::RegistryProcess")
 
 
 @contextmanager
@@ -227,7 +227,9 @@ def _with_status(state: str, guard: str | None) -> Callable[[Stage], AbstractCon
         shutil.copy(served, kept)
         shutil.copy(_found(stage.training, state, guard), served)
         try:
-            yield
+            # As a training does: without the lock, a status that says RUNNING counts as stopped.
+            with owned(stage.artifacts, "benchmarks.alerts_fired", TrainingError):
+                yield
         finally:
             kept.replace(served)
 
@@ -237,15 +239,16 @@ def _with_status(state: str, guard: str | None) -> Callable[[Stage], AbstractCon
 
 def _found(folder: Path, state: str, guard: str | None) -> Path:
     """Return a status file of the training in which a kernel has this state."""
-    for number in count():
-        path = folder / f"status-{number}.json"
+    for path in sorted(folder.glob("status-*.json")):
         rows = json.loads(path.read_text("utf-8"))["kernels"].values()
         if any(row["state"] == state and guard in (None, row.get("guard")) for row in rows):
             return path
-    raise AssertionError("unreachable")
+    raise LookupError(f"the unstable training never wrote the state {state} {guard or ''}")
 
 
 CAUSES = (
+    Cause(("ConstellationTrainingGuardPaused",), _with_status("RUNNING", "RECOVERING")),
+    Cause(("ConstellationTrainingFailed",), _with_status("FAILED", None)),
     Cause(
         ("ConstellationFirstTokenBudgetBurnsFast", "ConstellationFirstTokenBudgetBurnsSlowly"),
         a_kernel_stops_for_moments,
@@ -264,7 +267,5 @@ CAUSES = (
     Cause(("ConstellationWritesFail", "ConstellationDiskNearlyFull"), a_full_disk),
     Cause(("ConstellationForkServerDown",), the_fork_server_is_killed_again_and_again),
     Cause(("ConstellationProcessStartImpossible",), a_socket_of_ray_is_removed),
-    Cause(("ConstellationTrainingGuardPaused",), _with_status("RUNNING", "RECOVERING")),
-    Cause(("ConstellationTrainingFailed",), _with_status("FAILED", None)),
     Cause(("ConstellationNodeNotScraped",), the_launcher_hangs),
 )

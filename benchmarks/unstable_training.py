@@ -1,7 +1,8 @@
 """A tiny training whose guard goes back and then gives up; its status files are kept.
 
-The guard of the recipe is set so tight that the ordinary noise of the loss is a spike: the run goes
-back to its last good checkpoint twice and then fails, as an unstable run does, within a minute.
+The guard of the recipe is set so tight that the ordinary noise of the loss is a spike: each kernel
+goes back to its last good checkpoint twice and then fails, as an unstable run does, within minutes.
+The common seed is shorter than the steps that a guard needs before it judges.
 """
 
 import json
@@ -32,7 +33,7 @@ num_heads = 2
 mlp_width = 32
 context = 128
 [seed_stage]
-steps = 20
+steps = 12
 batch_size = 4
 learning_rate = 1e-2
 [branch_stage]
@@ -40,8 +41,8 @@ steps = 3000
 batch_size = 16
 learning_rate = 1e-2
 [guards]
-loss_scales = 0.5
-loss_share = 0.02
+loss_scales = 0.1
+loss_share = 0.005
 confirm = 2
 tries_max = 2
 recover_steps = 500
@@ -49,7 +50,7 @@ recover_steps = 500
 
 
 def train_unstable(folder: Path) -> Path:
-    """Train in `folder` until the run has failed; return the folder with `status-0.json` and on.
+    """Train in `folder` until the run has failed; return the folder with `status-0000.json` and on.
 
     Raises:
         subprocess.TimeoutExpired: The training neither failed nor finished in time.
@@ -88,5 +89,5 @@ def _keep_all(folder: Path, ended: threading.Event) -> None:
         is_last_look = ended.wait(_LOOK_S)
         text = path.read_text("utf-8") if path.exists() else ""
         if text and text != last and "kernels" in json.loads(text):
-            (folder / f"status-{number}.json").write_text(text)
+            (folder / f"status-{number:04}.json").write_text(text)
             last, number = text, number + 1

@@ -101,6 +101,12 @@ class MetricsServer:
         finally:
             server.__exit__(None, None, None)
 
+    def metrics_text(self) -> str:
+        """Return the metrics of all processes, of the node and of the training."""
+        texts, node = collect(dict(self.targets)), self._node.text()
+        own = generate_latest(self._process.registry).decode()
+        return merge({LAUNCHER: own, **texts}) + node
+
     def _answer(self, request: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         """Answer one request, as WSGI defines."""
         status, kind, body = self._reply(request["REQUEST_METHOD"], request["PATH_INFO"])
@@ -128,12 +134,9 @@ class MetricsServer:
         if not self._one_at_a_time.acquire(timeout=SCRAPE_S):
             return "503 Service Unavailable", _PLAIN, b"another scrape is in progress\n"
         try:
-            texts, node = collect(dict(self.targets)), self._node.text()
-            own = generate_latest(self._process.registry).decode()
-            text = merge({LAUNCHER: own, **texts}) + node
+            return "200 OK", _TEXT, self.metrics_text().encode()
         finally:
             self._one_at_a_time.release()
-        return "200 OK", _TEXT, text.encode()
 
 
 def _target_list(endpoints: Mapping[str, str], label: str) -> _Reply:

@@ -8,10 +8,11 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -31,7 +32,12 @@ constellation_rejected_total{member="router",reason="InternalError"} 1
 
 
 class Launcher(BaseHTTPRequestHandler):
-    """Answers as the launcher does: one target, which is this server, and a few metrics."""
+    """Answers as the launcher does: one target, which is this server, and a few metrics.
+
+    Notes the alerts that Prometheus sends, as an Alertmanager does.
+    """
+
+    received: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         host, port = self.server.server_address[:2]
@@ -42,6 +48,12 @@ class Launcher(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json" if is_list else "text/plain")
         self.end_headers()
         self.wfile.write(body.encode())
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.received.extend(each["labels"]["alertname"] for each in json.loads(body))
+        self.send_response(200)
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -150,12 +162,13 @@ def test_a_configuration_that_prometheus_refuses_is_an_error_with_the_reason(
 
 @needs_prometheus
 @pytest.mark.slow
-def test_the_command_shows_an_alert_follows_the_constellation_and_ends_with_ctrl_c(
+def test_the_command_shows_and_sends_an_alert_follows_the_constellation_and_ends_with_ctrl_c(
     tmp_path: Path,
 ) -> None:
     run_dir, port = tmp_path / "run", free_port()
     arguments = ("watch", "--run-dir", str(run_dir), "--port", str(port))
-    with launcher(run_dir):
+    with launcher(run_dir) as metrics:
+        arguments += ("--alertmanager", metrics)
         watching = subprocess.Popen(
             module_command("cluster.cli.main", *arguments),
             stdout=subprocess.PIPE,
@@ -170,8 +183,10 @@ def test_the_command_shows_an_alert_follows_the_constellation_and_ends_with_ctrl
             assert "warning ConstellationUnexpectedErrors: Process router" in read_until(
                 watching, "ConstellationUnexpectedErrors"
             )
+            wait_until(lambda: "ConstellationUnexpectedErrors" in Launcher.received)
             with launcher(run_dir) as elsewhere:  # as if it was started again at another port
-                wait_until_configured(run_dir, elsewhere)
+                own = run_dir / "prometheus" / "prometheus.yml"
+                wait_until(lambda: f"http://{elsewhere}/targets" in own.read_text())
             (prometheus,) = psutil.Process(watching.pid).children()
         finally:
             watching.send_signal(signal.SIGINT)
@@ -194,8 +209,8 @@ def read_until(watching: "subprocess.Popen[str]", words: str) -> str:
     return lines
 
 
-def wait_until_configured(run_dir: Path, metrics: str) -> None:
+def wait_until(is_true: Callable[[], bool]) -> None:
     pause, deadline_s = threading.Event(), time.monotonic() + 30
-    while metrics not in (run_dir / "prometheus" / "prometheus.yml").read_text():
+    while not is_true():
         assert time.monotonic() < deadline_s
         pause.wait(0.1)

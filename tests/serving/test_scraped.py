@@ -2,6 +2,7 @@
 
 import json
 import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,15 +19,13 @@ pytestmark = [pytest.mark.ray, needs_prometheus]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 WITH_A_CAUSE = {
-    "constellation_handoffs_total",
     "constellation_spans_total",
     "constellation_kernel_phi_ratio",
     "constellation_write_failures_total",
     "constellation_read_failures_total",
     "constellation_background_failures_total",
 }
-"""Metrics without data where no answer is handed over, nothing is traced or gauged, and all is
-well."""
+"""Metrics without data where nothing is traced, phi_gauge was not measured, and all is well."""
 SUFFIXES = {"histogram": "_bucket", "summary": "_count"}
 STATUS = {
     "updated": "2026-01-02T03:04:05+00:00",
@@ -119,6 +118,15 @@ def test_prometheus_finds_the_node_and_every_process_and_all_are_up(
     shown = prometheus.query('constellation_member_up{job="node"} == 1')
     assert {series.labels["member"] for series in shown} == {*members, "launcher"}
     assert all(series.labels["node"] == node_name() for series in shown)
+
+
+def test_a_listener_to_events_of_the_status_is_counted_while_it_listens(
+    constellation: RunState,
+) -> None:
+    router = endpoints(str(constellation.metrics))["router"]
+    with urllib.request.urlopen(f"{constellation.http}/status/events", timeout=20) as events:
+        assert events.readline()
+        assert "constellation_event_streams 1.0" in scrape(router)
 
 
 def test_promtool_has_nothing_to_say_about_any_process(constellation: RunState) -> None:
