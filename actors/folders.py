@@ -29,11 +29,6 @@ class RunFolder:
         """Which members were up when the registry published the table last."""
         return self.path / "members.json"
 
-    @property
-    def targets_path(self) -> Path:
-        """Where every process serves its metrics, for Prometheus."""
-        return self.path / "metrics_targets.json"
-
 
 @dataclass(frozen=True, slots=True)
 class NodeFolder:

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from constellation.records import KernelHealth, Overview, Table
-from constellation.wire.constellation_service import RouterHealth
+from constellation.records import KernelHealth, Overview, RouterStatus, Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +34,7 @@ class Snapshot:
     """Kernel -> how its process is."""
     registry_pid: int
     """Process of the registry; 0 for a table that was read from the run folder."""
-    routers: tuple[RouterHealth, ...] = ()
+    routers: tuple[RouterStatus, ...] = ()
     """All routers that serve clients."""
     start_problem: str = ""
     """What is wrong with how processes are started; empty when nothing is."""
@@ -70,7 +69,7 @@ class HealthChange:
     """Revision that the router holds afterwards."""
     kernels: tuple[KernelHealth, ...] = ()
     """Kernels whose health changed, whole."""
-    routers: tuple[RouterHealth, ...] | None = None
+    routers: tuple[RouterStatus, ...] | None = None
     """All routers, when one of them changed; None: all are as before."""
     start_problem: str | None = None
     """As in `Snapshot`; None: as before."""

@@ -80,7 +80,7 @@ class DeploymentSpec:
     artifacts: Path
     """Folder that training wrote; the kernels are those of its current release."""
     run_dir: Path
-    """Folder of the constellation: state, table, placement, metrics targets."""
+    """Folder of the constellation: state, table, placement, logs."""
     routers: tuple[RouterDoors, ...]
     """All routers, one or more; clients that know only one endpoint use the first."""
     router: RouterOptions

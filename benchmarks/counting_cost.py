@@ -40,11 +40,15 @@ from benchmarks.query_texts import query_texts
 from constellation.records import Finish, Piece, RoutingOptions, Sampling
 from constellation.releases.release_coordizers import ReleasedCoordizers
 from constellation.releases.store import ReleaseStore
+from constellation.runtime.traffic_window import TrafficWindow
 from constellation.wire import convert
 
 ROUNDS = 5
 BOOKS: tuple[tuple[type, str], ...] = (
     (Decider, "count"),
+    (TrafficWindow, "answered"),
+    (TrafficWindow, "began"),
+    (TrafficWindow, "wrote"),
     (PrometheusCounter, "inc"),
     (PrometheusCounter, "labels"),
     (Gauge, "inc"),

@@ -255,7 +255,8 @@ class Stage:
             self._watch(_LOOK_S, found)
         status = self._status()
         if status is not None and before is not None and not found.lacking:
-            found.untrue += contradictions(status, registry_metrics(self._settings.run_dir))
+            metrics = registry_metrics(str(self.state.metrics)) if self.state else {}
+            found.untrue += contradictions(status, metrics)
             found.untrue += _uncounted(before, status)
 
     def _lacking(self, replaced: dict[str, int]) -> list[str]:

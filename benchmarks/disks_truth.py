@@ -17,7 +17,6 @@ FILES = (
     "table.msgpack",
     "members.json",
     "placement.json",
-    "metrics_targets.json",
 )
 
 
@@ -37,10 +36,15 @@ def false_claims(status: ConstellationStatus) -> list[str]:
     return [f"{name} is said to be process {pid}" for name, pid in claims if not is_alive(pid)]
 
 
-def registry_metrics(run_dir: Path) -> dict[str, dict[str, float]]:
-    """Return what the registry's metrics say: name -> kernel -> value; empty when it is away."""
+def registry_metrics(endpoint: str) -> dict[str, dict[str, float]]:
+    """Return what the registry's metrics say: name -> kernel -> value; empty when it is away.
+
+    Args:
+        endpoint: host:port at which the launcher serves all metrics.
+    """
     try:
-        groups = json.loads((run_dir / "metrics_targets.json").read_text("utf-8"))
+        with urllib.request.urlopen(f"http://{endpoint}/targets/processes", timeout=2) as reply:
+            groups = json.load(reply)
         (target,) = [g["targets"][0] for g in groups if g["labels"]["member"] == "registry"]
         with urllib.request.urlopen(f"http://{target}/metrics", timeout=2) as reply:
             text = reply.read().decode()

@@ -44,9 +44,9 @@ from constellation.records import (
     NodeState,
     Overview,
     ReleaseSummary,
+    RouterStatus,
     Table,
 )
-from constellation.wire.constellation_service import RouterHealth
 
 
 class NoTexts:
@@ -153,7 +153,7 @@ def traffic(num_kernels: int, num_basins: int, num_routers: int) -> Traffic:
     """Return a constellation in which all is up and nobody asks anything."""
     table = replace(random_table(np.random.default_rng(0), num_kernels, num_basins), release=1)
     routers = tuple(
-        RouterHealth(
+        RouterStatus(
             name=f"router-{number}",
             endpoint=f"127.0.0.1:{50051 + number}",
             up=True,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from constellation.wire.http import bodies
+from constellation.wire.http.route_bodies import RouteRequest
 
 GOOD: Mapping[str, Mapping[str, Any]] = {
     "/v1/chat/completions": {
@@ -19,6 +20,7 @@ GOOD: Mapping[str, Mapping[str, Any]] = {
     },
     "/v1/completions": {"model": "constellation", "prompt": "a b", "max_tokens": 1},
     "/v1/embeddings": {"model": "constellation", "input": "a b"},
+    "/v1/route": {"input": "a b"},
 }
 """A body that every endpoint answers; strange ones are made from it."""
 
@@ -26,6 +28,7 @@ FIELDS: Mapping[str, Iterable[str]] = {
     "/v1/chat/completions": bodies.ChatRequest.model_fields,
     "/v1/completions": bodies.CompletionRequest.model_fields,
     "/v1/embeddings": bodies.EmbeddingsRequest.model_fields,
+    "/v1/route": RouteRequest.model_fields,
 }
 
 _SCALARS = (

@@ -32,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -43,7 +43,7 @@ from scipy import stats
 
 from benchmarks import counting_cost
 from benchmarks.query_texts import query_texts
-from benchmarks.watchers import EventListener, Prometheus
+from benchmarks.watchers import EventListener, scraping
 from cluster import launcher_process
 from cluster.bootstrap import prepare_environment
 from cluster.state_file import RunState
@@ -80,7 +80,10 @@ class Machine:
     def processor_s(self, watcher: psutil.Process | None) -> tuple[float, float]:
         """Return the processor seconds so far of all processes, and of the routers among them."""
         watchers = () if watcher is None else (watcher,)
-        taken = {each.pid: sum(each.cpu_times()[:2]) for each in (*self.processes, *watchers)}
+        taken: dict[int, float] = {}
+        for each in (*self.processes, *watchers):
+            with suppress(psutil.NoSuchProcess):  # Ray ends helpers that it does not need
+                taken[each.pid] = sum(each.cpu_times()[:2])
         return sum(taken.values()), sum(taken[pid] for pid in self._routers)
 
 
@@ -101,7 +104,11 @@ async def load(stars: AsyncClient, texts: Sequence[str], start: int, seconds: fl
 
 
 async def measure(
-    endpoint: str, machine: Machine, texts: Sequence[str], seconds: float, watcher: Any
+    endpoint: str,
+    machine: Machine,
+    texts: Sequence[str],
+    seconds: float,
+    watcher: psutil.Process | None,
 ) -> Period:
     """Measure one period under load."""
     async with AsyncClient(endpoint) as stars:
@@ -125,9 +132,9 @@ def period(state: RunState, texts: Sequence[str], seconds: float, *, watched: bo
         if watched:
             assert state.metrics is not None
             assert state.http is not None
-            prometheus = stack.enter_context(Prometheus(state.metrics))
+            prometheus = stack.enter_context(scraping(state.metrics))
             listener = stack.enter_context(EventListener(state.http))
-            watcher = psutil.Process(prometheus.pid)
+            watcher = prometheus.process
         found = asyncio.run(measure(state.endpoint, machine, texts, seconds, watcher))
         if watched:
             prometheus.check()

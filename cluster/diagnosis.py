@@ -183,19 +183,15 @@ def check_memory(free: int, total: int) -> Finding:
 
 def check_cores(num_cores: int) -> Finding:
     """Judge the processor cores."""
-    detail = f"{num_cores} usable"
-    if num_cores < 2:
-        return _warn("cores", detail, "it works, but kernels wait for each other")
-    return _ok("cores", detail)
+    mend = "it works, but kernels wait for each other"
+    return _ok_if(num_cores >= 2, "cores", f"{num_cores} usable", mend)
 
 
 def check_open_files(limit: int) -> Finding:
     """Judge how many connections a process can hold, each of which is an open file."""
+    mend = f"more callers than that get no answer; raise the limit: ulimit -Hn {OPEN_FILES_MIN}"
     detail = f"{limit} at most in one process"
-    if limit < OPEN_FILES_MIN:
-        mend = f"more callers than that get no answer; raise the limit: ulimit -Hn {OPEN_FILES_MIN}"
-        return _warn("open files", detail, mend)
-    return _ok("open files", detail)
+    return _ok_if(limit >= OPEN_FILES_MIN, "open files", detail, mend)
 
 
 def check_gpus(gpus: Sequence[str]) -> Finding:
@@ -208,19 +204,14 @@ def check_shared(free: int | None) -> Finding:
     if free is None:
         return _ok("shared memory", "this system has no /dev/shm; Ray uses files")
     detail = f"{free / _MIB:,.0f} MiB free in /dev/shm"
-    if free < SHARED_BYTES_MIN:
-        return _warn(
-            "shared memory", detail, "Ray falls back to files; in a container: --shm-size=1g"
-        )
-    return _ok("shared memory", detail)
+    mend = "Ray falls back to files; in a container: --shm-size=1g"
+    return _ok_if(free >= SHARED_BYTES_MIN, "shared memory", detail, mend)
 
 
 def check_disk(free: int) -> Finding:
     """Judge the disk on which artifacts and runs lie."""
-    detail = f"{free / _GIB:.1f} GiB free"
-    if free < DISK_BYTES_MIN:
-        return _warn("disk", detail, "make room before training: checkpoints need some")
-    return _ok("disk", detail)
+    mend = "make room before training: checkpoints need some"
+    return _ok_if(free >= DISK_BYTES_MIN, "disk", f"{free / _GIB:.1f} GiB free", mend)
 
 
 def check_port(port: PortFacts, run: RunFacts | None) -> Finding:
@@ -269,9 +260,8 @@ def check_rays(num_rays: int, run: RunFacts | None) -> Finding:
     detail = (
         f"{own} of this constellation, {others} other{'s' if others != 1 else ''} on this machine"
     )
-    if others:
-        return _warn("ray", detail, "other Rays take memory and cores from the constellation")
-    return _ok("ray", detail)
+    mend = "other Rays take memory and cores from the constellation"
+    return _ok_if(not others, "ray", detail, mend)
 
 
 def check_artifacts(artifacts: ArtifactFacts) -> Iterator[Finding]:
@@ -293,6 +283,10 @@ def check_artifacts(artifacts: ArtifactFacts) -> Iterator[Finding]:
 
 def _ok(subject: str, detail: str) -> Finding:
     return Finding(subject=subject, level=Level.OK, detail=detail)
+
+
+def _ok_if(fine: bool, subject: str, detail: str, mend: str) -> Finding:
+    return _ok(subject, detail) if fine else _warn(subject, detail, mend)
 
 
 def _warn(subject: str, detail: str, mend: str) -> Finding:

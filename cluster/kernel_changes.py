@@ -1,7 +1,7 @@
 """Add, remove or change a kernel: live if its constellation runs, else in the artifacts only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster.added_path import Arrival, arrival_at, check_text
@@ -98,12 +98,7 @@ def make_kernel(
 
 
 def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:
-    """Add a finished kernel to what is served, and return its cost on held-out text.
-
-    Args:
-        artifacts: Folder that training wrote.
-        new: The kernel.
-        client: Client of the constellation that runs from the artifacts; None when none does.
+    """Add a finished kernel to what is served, as `change_served` does; return its held-out cost.
 
     Raises:
         GrowthRefused, IncompatibleKernels: It does not fit; nothing has changed.
@@ -125,12 +120,7 @@ def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:
 
 
 def change_served(artifacts: Path, change: Change, client: Client | None) -> Changed:
-    """Apply a change to what is served: live if a constellation runs, else in the artifacts only.
-
-    Args:
-        artifacts: Folder that training wrote.
-        change: The change to make.
-        client: Client of the constellation that runs from the artifacts; None when none does.
+    """Apply a change to what is served: live by `client`, or without one in the artifacts only.
 
     Raises:
         GrowthRefused, UnknownKernel, IncompatibleKernels: It cannot be done; nothing has changed.
@@ -149,13 +139,7 @@ def change_served(artifacts: Path, change: Change, client: Client | None) -> Cha
         after = make(artifacts, change)
         store.switch(after.version)
     steps = steps_between(before, after)
-    return Changed(
-        release=after.version,
-        table_version=0,
-        joined=steps.joined,
-        left=steps.left,
-        reloaded=steps.reloaded,
-    )
+    return Changed(release=after.version, table_version=0, **asdict(steps))
 
 
 def list_sources(artifacts: Path, name: str) -> list[Source]:

@@ -24,7 +24,7 @@ import psutil
 
 from cluster.bootstrap import ADVICE, NAMESPACE, OwnRay, joined_ray, local_ray, raylet
 from cluster.listening_check import check_loopback
-from cluster.metrics_server import MetricsDoor
+from cluster.metrics_server import MetricsServer
 from cluster.open_files import raise_open_files
 from cluster.state_file import (
     STATE_FILE,
@@ -237,8 +237,8 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
     # Everything that can be wrong with the configuration is found before Ray starts.
     kernels = kernels_of(settings.artifacts)
     spec = _spec(settings)
-    metrics = MetricsDoor()
-    with metrics.open(settings), ray_running as own:
+    metrics = MetricsServer(settings)
+    with metrics.open(), ray_running as own:
         # Ray has replaced our signal handlers by handlers that write a trace of the crash into the
         # log and do not end the process.
         stop_on_signals(stop)
@@ -254,7 +254,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
         registry = RegistryActor.create(_ray.REGISTRY, spec)
         registry.state(starts())
         try:
-            _wait_until_ready(registry, own)
+            metrics.targets = _wait_until_ready(registry, own)["metrics"]
             if own is not None:
                 check_loopback(ADVICE, open_ports=_open_ports(spec))
             # Not the announced endpoints: with TLS a router answers heartbeats at another port.
@@ -306,8 +306,8 @@ def _clear(spec: "DeploymentSpec") -> None:
     shutil.rmtree(spec.node_folder.weights_dir, ignore_errors=True)
 
 
-def _wait_until_ready(registry: "RegistryCalls", own: OwnRay | None) -> None:
-    """Wait until all members are up.
+def _wait_until_ready(registry: "RegistryCalls", own: OwnRay | None) -> dict[str, Any]:
+    """Wait until all members are up; return the state of the registry.
 
     Raises:
         DeploymentError: Members do not come up; with the last lines on their standard error.
@@ -315,7 +315,9 @@ def _wait_until_ready(registry: "RegistryCalls", own: OwnRay | None) -> None:
     from actors import _ray
 
     try:
-        _ray.wait_for(registry.ready(), timeout_s=READY_S, what="the constellation")
+        state: dict[str, Any] = _ray.wait_for(
+            registry.ready(), timeout_s=READY_S, what="the constellation"
+        )
     except DeploymentError as error:
         said = [] if own is None else last_error_lines(own.folder)
         logger.error("did not come up", extra={"reason": str(error), "said": said})
@@ -323,6 +325,7 @@ def _wait_until_ready(registry: "RegistryCalls", own: OwnRay | None) -> None:
         if said and " did not start: " not in str(error):
             raise DeploymentError(f"{error}; the last that a process said: {said[0]}") from error
         raise
+    return state
 
 
 def _open_ports(spec: "DeploymentSpec") -> set[int]:

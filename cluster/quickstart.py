@@ -13,16 +13,16 @@ from rich.markup import escape
 
 from cluster import launcher_process
 from cluster.cli import progress_lines
+from cluster.cli.connection import connect
 from cluster.cli.output_format import visible
 from cluster.cli.program import run_program
 from cluster.cli.train import arrivals, figures
 from cluster.state_file import RunState, running
 from cluster.training_run import train_recipe
-from constellation import Client
 from constellation.client.replies import Reply
 from constellation.errors import ConstellationError
 from constellation.records import Route
-from constellation.settings import Settings, load_settings, read_token
+from constellation.settings import Settings, load_settings
 from training.progress.live_table import LiveTable
 from training.recipe_file import load_recipe
 
@@ -80,14 +80,7 @@ def _start(settings: Settings, console: Console) -> RunState:
 
 
 def _ask(state: RunState, settings: Settings, console: Console) -> None:
-    security = settings.security
-    with Client(
-        state.endpoint,
-        token=read_token(security.token_file),
-        ca=security.ca,
-        certificate=security.client_certificate,
-        key=security.client_key,
-    ) as stars:
+    with connect(settings, state.endpoint) as stars:
         console.print(
             "\nThree questions. Each goes to the kernel whose training text lies nearest to it "
             "(distances in radians, from 0 to 3.14).",

@@ -8,11 +8,7 @@ _TAIL_BYTES = 16 * 1024
 
 
 def last_error_lines(ray_folder: Path) -> list[str]:
-    """Return the last line of standard error of each worker process that wrote any, latest first.
-
-    Args:
-        ray_folder: Where Ray keeps its logs.
-    """
+    """Return the last line of standard error of each Ray worker that wrote one, latest first."""
     found = []
     for path in {path.resolve() for path in ray_folder.glob(_PATTERN)}:
         try:

@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     artifacts: Path = Path("artifacts/starter")
     """Folder that training wrote: coordizer, kernels, routing table."""
     run_dir: Path = Path("runs/local")
-    """Folder of the running constellation: state, logs, metrics targets."""
+    """Folder of the running constellation: state, table, placement, logs."""
     serve: ServeSettings = ServeSettings()
     kernel: KernelSettings = KernelSettings()
     security: SecuritySettings = SecuritySettings()

@@ -34,16 +34,9 @@ class SharedModel:
 
 
 class AdaptedModelEngine(OwnVocabularyEngine):
-    """A kernel over a shared base.
+    """A kernel over a shared base, or without an adapter the base by itself.
 
-    Args:
-        name: Of the kernel.
-        shared: The base.
-        adapter: What is added to it; None: the base by itself.
-        tokenizer_hash: Of the base.
-        weights_hash: Of the adapter's weights.
-        token_bytes: Bytes of the coordizer's tokens, in which texts come.
-        prompt_format: How conversations are written; None: plainly, roles leave no mark.
+    `tokenizer_hash` is the base's, `weights_hash` that of the adapter's weights.
 
     Raises:
         ConfigError: The adapter's matrices are not the base's.

@@ -147,8 +147,6 @@ class KernelEngine(BatchEngine):
     """A decoder and the vocabulary it writes in.
 
     Args:
-        loaded: The kernel.
-        vocabulary: Its tokens.
         prefill_tokens: Prompt tokens read in one step beside the tokens that are written.
         prefix_bytes: Memory for prompts that were read, whose beginnings are not read again.
         weights: How matrices are held: "float32", "bfloat16" or "int8".
@@ -204,16 +202,8 @@ class KernelEngine(BatchEngine):
     def start(
         self, tokens: Sequence[int], sampling: Sampling, produced: Sequence[int] = ()
     ) -> KernelAnswer:
-        """Let an answer join.
-
-        Raises:
-            InvalidPrompt: No token, or too many to leave room for one more.
-            InvalidRequest: A token is not in the vocabulary, or nothing is left to be written.
-        """
-        if not 1 <= len(tokens) < self.context:
-            raise InvalidPrompt(length=len(tokens), limit=self.context - 1)
-        if len(produced) >= sampling.tokens_max:
-            raise InvalidRequest("produced", len(produced), "fewer tokens than tokens_max")
+        """Let an answer join; raises as `Engine.start`."""
+        self._check_room(tokens, sampling, produced, self.context)
         writing = self._batch.add(tokens, sampling, produced, kernel=self._kernel)
         return KernelAnswer(writing, self._token_bytes)
 
@@ -227,20 +217,11 @@ class KernelEngine(BatchEngine):
         return self.start(tokens, sampling, produced)
 
     def predict(self, tokens: Sequence[int], *, is_scored: bool) -> PredictedText:
-        """Let a text join whose tokens are chosen elsewhere.
-
-        Raises:
-            InvalidPrompt: No token, or more than the context holds.
-            InvalidRequest: A token is not in the vocabulary.
-        """
+        """Let a text join whose tokens are chosen elsewhere; raises as `Engine.predict`."""
         return PredictedText(self._batch.predict(tokens, is_scored=is_scored, kernel=self._kernel))
 
     def tell(self, answer: PredictedText, token: int) -> None:
-        """Go on with such a text by this token.
-
-        Raises:
-            InvalidRequest: It is not in the vocabulary, or more than the context holds.
-        """
+        """Go on with such a text by this token; raises as `Engine.tell`."""
         if not 0 <= token < self.vocab_size:
             raise InvalidRequest("token", token, f"token ids 0 to {self.vocab_size - 1}")
         length = answer.num_prompt_tokens + len(answer.writing.produced)
@@ -251,24 +232,22 @@ class KernelEngine(BatchEngine):
     def lead(
         self, tokens: Sequence[int], sampling: Sampling, produced: Sequence[int], *, context: int
     ) -> LedAnswer:
-        """Begin an answer that is written from what several kernels predict; raises as `start`.
-
-        Args:
-            tokens: The prompt.
-            sampling: Options of the draws.
-            produced: What others wrote of the answer.
-            context: Tokens that all of the kernels can read and write together.
-        """
-        if not 1 <= len(tokens) < context:
-            raise InvalidPrompt(length=len(tokens), limit=context - 1)
-        if len(produced) >= sampling.tokens_max:
-            raise InvalidRequest("produced", len(produced), "fewer tokens than tokens_max")
+        """Begin an answer that is written from what several kernels predict; raises as `start`."""
+        self._check_room(tokens, sampling, produced, context)
         prompt = [int(token) for token in tokens]
         sampler = Sampler(sampling, prompt, END_ID, self.vocab_size)
         before = [int(token) for token in produced]
         sampler.resume(before)
         writing = Writing(prompt, sampler, None, [], before)
         return LedAnswer(writing, self._token_bytes, context=context)
+
+    def _check_room(
+        self, tokens: Sequence[int], sampling: Sampling, produced: Sequence[int], context: int
+    ) -> None:
+        if not 1 <= len(tokens) < context:
+            raise InvalidPrompt(length=len(tokens), limit=context - 1)
+        if len(produced) >= sampling.tokens_max:
+            raise InvalidRequest("produced", len(produced), "fewer tokens than tokens_max")
 
     def score(self, tokens: Sequence[int], num_context: int) -> Score:
         """Say how likely `tokens[num_context:]` is after the tokens before.

@@ -51,7 +51,6 @@ class Led(Answer, Protocol):
         Returns:
             The token, which may be the one that ends the text, and the step that it makes.
         """
-        ...
 
 
 class Engine(Protocol):
@@ -74,10 +73,9 @@ class Engine(Protocol):
         """Let an answer join, whose beginning others may have `produced`.
 
         Raises:
-            InvalidPrompt: Too little or too much to read.
+            InvalidPrompt: No token, or too many to leave room for one more.
             InvalidRequest: A token is not in the vocabulary, or nothing is left to be written.
         """
-        ...
 
     def start_chat(
         self, messages: Sequence[Message], sampling: Any, produced: Sequence[int] = ()
@@ -86,16 +84,14 @@ class Engine(Protocol):
 
         Called only where the capability `reads_roles` is declared. Raises as `start`.
         """
-        ...
 
     def predict(self, tokens: Sequence[int], *, is_scored: bool) -> Answer:
-        """Let a text join whose tokens are chosen elsewhere; raises as `start`.
+        """Let a text join whose tokens are chosen elsewhere; `is_scored` asks for its likelihood.
 
-        Args:
-            tokens: All that was read and written of it.
-            is_scored: Whether its likelihood is wanted.
+        Raises:
+            InvalidPrompt: No token, or more than the context holds.
+            InvalidRequest: A token is not in the vocabulary.
         """
-        ...
 
     def tell(self, answer: Any, token: int) -> None:
         """Go on with such a text by this token.
@@ -103,7 +99,6 @@ class Engine(Protocol):
         Raises:
             InvalidRequest: It is not in the vocabulary, or more than the context holds.
         """
-        ...
 
     def lead(
         self,
@@ -113,8 +108,14 @@ class Engine(Protocol):
         *,
         context: int,
     ) -> Led:
-        """Begin an answer that is written from what several kernels predict; raises as `start`."""
-        ...
+        """Begin an answer that is written from what several kernels predict; raises as `start`.
+
+        Args:
+            tokens: The prompt.
+            sampling: Options of the draws.
+            produced: What others wrote of the answer.
+            context: Tokens that all of the kernels can read and write together.
+        """
 
     def step(self, answers: Sequence[Any]) -> Sequence[Step | None]:
         """Write one token of each of these answers, in one pass of the model.
@@ -122,19 +123,15 @@ class Engine(Protocol):
         Returns:
             In the order of `answers`; None for those whose prompt is still being read.
         """
-        ...
 
     def leave(self, answer: Any) -> None:
         """Forget an answer, finished or not."""
-        ...
 
     def token_nats(self, tokens: Sequence[int]) -> FloatArray:
         """Return -ln p of each of these tokens after those before it."""
-        ...
 
     def score(self, tokens: Sequence[int], num_context: int) -> Score:
         """Say how likely `tokens[num_context:]` is."""
-        ...
 
 
 class PlacedEngine(Engine, Protocol):
@@ -146,8 +143,6 @@ class PlacedEngine(Engine, Protocol):
     @property
     def stacked(self) -> "Batch | None":
         """The batch that the engine shares with other kernels; None: it has one by itself."""
-        ...
 
     def close(self) -> None:
         """Give its place beside other kernels back; it answers nobody any more."""
-        ...

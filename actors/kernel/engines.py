@@ -61,9 +61,7 @@ class Engines:
     process too and comes after the first of them. Models of `transformers` are each process's own,
     once for all adapters over them; the library is imported with the first of them.
 
-    Args:
-        spec: Of the deployment.
-        coordizer: Folder of the coordizer whose tokens the kernels speak.
+    `coordizer` is the folder of the coordizer whose tokens the kernels speak.
 
     Raises:
         ArtifactError: The vocabulary is damaged.

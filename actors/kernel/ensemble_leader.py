@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,42 +29,18 @@ from constellation.routing.mixture_weights import EnsembleWeights, Renew, joint_
 from constellation.wire import request_tracing
 from constellation.wire.ensembles import Ensemble, Member, Predicted, Predicting
 
+if TYPE_CHECKING:
+    from actors.kernel.host import KernelHost
+
 logger = logging.getLogger(__name__)
-
-
-class LeadingKernel(Protocol):
-    """What a leader needs of its own kernel."""
-
-    name: str
-
-    @property
-    def engine(self) -> Engine:
-        """The model that answers what comes next."""
-        ...
-
-    def predict(
-        self, tokens: Sequence[int], *, tokenizer_hash: str, is_scored: bool, client: str
-    ) -> AbstractAsyncContextManager[Predicting]:
-        """Let a text in whose tokens are chosen elsewhere."""
-        ...
-
-    async def token_nats(self, tokens: Sequence[int], *, client: str) -> FloatArray:
-        """Return -ln p of each token."""
-        ...
-
-    def count_written(self, num_tokens: int) -> None:
-        """Count tokens of a finished answer."""
-        ...
 
 
 class Together:
     """An answer that several kernels are writing.
 
     Args:
-        led: The answer.
         texts: Name -> the text in that kernel's batch, in the order of the weights.
         own: Name of the leader, whose loss is everybody's.
-        weighing: Their weights.
         num_before: Tokens of the answer that others wrote before.
 
     Attributes:
@@ -146,8 +122,6 @@ class Leader:
     """Writes and scores texts together with other kernels.
 
     Args:
-        kernel: The kernel that leads.
-        partners: The ways to others.
         coordizer_folder: Says where the coordinates of a table lie, by which a mixture's weights
             follow its text; they are read when a text needs them. None: the weights stay as they
             are.
@@ -155,7 +129,7 @@ class Leader:
 
     def __init__(
         self,
-        kernel: LeadingKernel,
+        kernel: "KernelHost",
         partners: Partners,
         coordizer_folder: Callable[[Table], Path] | None = None,
     ) -> None:
@@ -253,6 +227,7 @@ class Leader:
         is_scored = ensemble.mode is Mode.POSTERIOR
         async with AsyncExitStack() as stack:
             for member in sorted(ensemble.members, key=lambda member: member.kernel):
+                entering: AbstractAsyncContextManager[Predicting]
                 if member.kernel == self._kernel.name:
                     entering = self._kernel.predict(
                         text,

@@ -28,10 +28,7 @@ from constellation.wire.ensembles import (
 class LocalText:
     """A text in this kernel's batch. It rests there until it is told its next token.
 
-    Args:
-        stepping: Drives the model.
-        reading: The text.
-        note: Is told of every token that is read.
+    `note` is called for every token that is read.
     """
 
     def __init__(self, stepping: Stepping, reading: Reading, note: Callable[[], None]) -> None:
@@ -53,14 +50,7 @@ class LocalText:
 
 
 class RemoteText:
-    """A text in another kernel's batch.
-
-    Args:
-        kernel: Its name.
-        call: The stream of `Predict`.
-        context: Tokens that the kernel can read and write together.
-        vocab_size: Tokens of the vocabulary.
-    """
+    """A text in another kernel's batch, over `call`, the stream of its RPC Predict."""
 
     def __init__(self, kernel: str, call: Any, *, context: int, vocab_size: int) -> None:
         self.context = context
@@ -105,11 +95,7 @@ async def receive(call: Any, kernel: str) -> kernel_pb2.PredictReply:
 
 
 class Partners:
-    """The ways to the kernels that one leads, opened when they are first needed.
-
-    Args:
-        token: Secret of every call.
-    """
+    """The ways to the kernels that one leads, opened when they are first needed."""
 
     def __init__(self, token: str | None) -> None:
         self._token = token

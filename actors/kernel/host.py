@@ -31,15 +31,12 @@ from constellation.records import (
 from constellation.runtime.admission import Admission
 from constellation.telemetry.metrics import TOKEN_KINDS
 from constellation.wire import request_tracing
-from constellation.wire.ensembles import Ensemble
 
 
 class KernelHost:
     """Serves one kernel. A plain class: tests build it without Ray.
 
     Args:
-        name: Of the kernel.
-        engine: Its model.
         slots: Answers it writes at the same time.
         queue_max: Requests that may wait.
         server: What it shares with the other kernels of its process; None: it is alone.
@@ -61,7 +58,7 @@ class KernelHost:
         coordizer_folder: Callable[[Table], Path] | None = None,
     ) -> None:
         self.name = name
-        self._leader = Leader(self, partners or Partners(None), coordizer_folder)
+        self.leader = Leader(self, partners or Partners(None), coordizer_folder)
         self._admission = Admission(f"kernel {name!r}", slots=slots, queue_max=queue_max)
         self._left = asyncio.Event()
         self._has_ended = False
@@ -92,16 +89,7 @@ class KernelHost:
         client: str = "",
         messages: Sequence[Message] = (),
     ) -> AsyncGenerator[Piece, None]:
-        """Continue a prompt, a piece per token, text in whole code points.
-
-        Args:
-            tokens: The prompt.
-            sampling: Options of the draws, for the whole answer.
-            produced: What other kernels wrote of the answer; the pieces go on after it.
-            num_produced: Tokens of the answer that it counts as; None: as many as it has.
-            client: Whose turn is used up when it has to wait.
-            messages: The conversation that the prompt was made of; empty for other prompts.
-        """
+        """Continue a prompt in pieces of whole code points; arguments as in `KernelPort`."""
         started_s = time.monotonic()
         num_before = len(produced) if num_produced is None else num_produced
         sampling = sampling.recounted(num_before, len(produced))
@@ -133,21 +121,6 @@ class KernelHost:
                 self._cached.pop(reading, None)
                 stepping.leave(reading)
 
-    def lead(
-        self,
-        tokens: Sequence[int],
-        sampling: Sampling,
-        ensemble: Ensemble,
-        *,
-        produced: Sequence[int],
-        client: str,
-        timeout_s: float,
-    ) -> AsyncGenerator[Piece, None]:
-        """Continue a prompt together with other kernels, as `generate` does alone."""
-        return self._leader.generate(
-            tokens, sampling, ensemble, produced=produced, client=client, timeout_s=timeout_s
-        )
-
     @asynccontextmanager
     async def predict(
         self, tokens: Sequence[int], *, tokenizer_hash: str, is_scored: bool, client: str
@@ -173,20 +146,6 @@ class KernelHost:
 
     def _cache_one_more(self, reading: Reading) -> None:
         self._cached[reading] += 1
-
-    async def score_together(
-        self,
-        tokens: Sequence[int],
-        num_context: int,
-        ensemble: Ensemble,
-        *,
-        client: str,
-        timeout_s: float,
-    ) -> Score:
-        """Say how likely `tokens[num_context:]` is under several kernels together."""
-        return await self._leader.score(
-            tokens, num_context, ensemble, client=client, timeout_s=timeout_s
-        )
 
     async def token_nats(self, tokens: Sequence[int], *, client: str) -> FloatArray:
         """Return -ln p of each token after those before it.
@@ -225,9 +184,7 @@ class KernelHost:
     def replace(self, engine: Engine, loop: StepLoop | None = None) -> None:
         """Answer with this model from now on; answers under way are finished by the old one.
 
-        Args:
-            engine: The model.
-            loop: Steps it together with other kernels; None: it is stepped by itself.
+        `loop` steps the model together with other kernels; None: it is stepped by itself.
         """
         observe = self.metrics.inter_token_seconds.labels(self.name).observe
         self._stepping = Stepping(engine, self._thread, observe, loop)
@@ -249,10 +206,6 @@ class KernelHost:
             capabilities=self._stepping.engine.capabilities,
             vocabulary=self._stepping.engine.vocabulary,
         )
-
-    async def close(self) -> None:
-        """Close the ways to other kernels."""
-        await self._leader.close()
 
     async def end(self) -> None:
         """Return when all who wait or are answered have their answers; refuse everybody then."""

@@ -14,16 +14,7 @@ from constellation.records import FOREIGN_NETWORK
 
 
 class HuggingFaceEngine(OwnVocabularyEngine):
-    """A model and its tokens.
-
-    Args:
-        loaded: The model.
-        files: Its identity.
-        token_bytes: Bytes of the coordizer's tokens, in which texts come.
-        prefill_tokens: Prompt tokens read in one step beside the tokens that are written.
-        prefix_bytes: Memory for prompts that were read, whose beginnings are not read again.
-        prompt_format: How conversations are written; None: plainly, roles leave no mark.
-    """
+    """A model and its tokens; arguments as for `OwnVocabularyEngine` and `KernelEngine`."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import asyncio
 import ctypes
 import gc
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,9 +36,6 @@ class KernelGroup:
 
     Attributes:
         server: What they have in common.
-
-    Args:
-        spec: Of the deployment.
     """
 
     def __init__(self, spec: DeploymentSpec) -> None:
@@ -64,11 +61,9 @@ class KernelGroup:
         return self._loaded.release
 
     async def load(self, names: tuple[str, ...], release: int | None) -> None:
-        """Load the first kernels; damaged ones are left out, so that the others can answer.
+        """Load the first kernels, of the current release if `release` is None.
 
-        Args:
-            names: Of the kernels.
-            release: Number of the release they are of; None means the current one.
+        Damaged kernels are left out, so that the others can answer.
 
         Raises:
             ArtifactError: None of them is whole, or there is no such release.
@@ -200,7 +195,35 @@ class KernelGroup:
         """
         version = self._store.read_current().version if release is None else release
         with _collector_off():
-            return _load(self._spec, self._store, version, names, lenient=lenient)
+            return self._load(names, version, lenient=lenient)
+
+    def _load(self, names: tuple[str, ...], release: int, *, lenient: bool) -> "_Loaded":
+        # torch is imported here, before serving: importing it later would stop the event loop.
+        from actors.kernel.engines import Engines
+
+        coordizer = self._store.part(release, COORDIZER) / COORDIZER
+        loaded = _Loaded(Engines(self._spec, coordizer), release)
+        damage: ArtifactError | None = None
+        files = _files_of(self._store, release)
+        # Adapters first: a kernel that may be their base is best placed after them.
+        known = sorted(
+            (name for name in names if name in files),
+            key=lambda name: files[name].engine is not Engine.ADAPTER,
+        )
+        for name in known:
+            try:
+                folder = folder_of(self._store, release, files[name])
+                loaded.engines[name] = loaded.maker.read(folder).place()
+                loaded.files[name] = files[name]
+            except ArtifactError as error:
+                if not lenient:
+                    raise
+                logger.error("kernel is damaged", extra={"kernel": name, "error": str(error)})
+                damage = error
+        if damage is not None and not loaded.engines:
+            raise damage
+        loaded.engines = {name: loaded.engines[name] for name in names if name in loaded.engines}
+        return loaded
 
     def _loop_of(self, engine: "PlacedEngine") -> StepLoop | None:
         """Return what steps an engine's stack; None for one that stands by itself."""
@@ -236,36 +259,6 @@ def _collector_off() -> Iterator[None]:
         _return_memory()
 
 
-def _load(
-    spec: DeploymentSpec,
-    store: ReleaseStore,
-    release: int,
-    names: tuple[str, ...],
-    *,
-    lenient: bool,
-) -> _Loaded:
-    # torch is imported here, before serving: importing it later would stop the event loop.
-    from actors.kernel.engines import Engines
-
-    loaded = _Loaded(Engines(spec, store.part(release, COORDIZER) / COORDIZER), release)
-    damage: ArtifactError | None = None
-    files = _files_of(store, release)
-    for name in in_order({name: files[name] for name in names if name in files}):
-        try:
-            folder = folder_of(store, release, files[name])
-            loaded.engines[name] = loaded.maker.read(folder).place()
-            loaded.files[name] = files[name]
-        except ArtifactError as error:
-            if not lenient:
-                raise
-            logger.error("kernel is damaged", extra={"kernel": name, "error": str(error)})
-            damage = error
-    if damage is not None and not loaded.engines:
-        raise damage
-    loaded.engines = {name: loaded.engines[name] for name in names if name in loaded.engines}
-    return loaded
-
-
 def folder_of(store: ReleaseStore, release: int, files: KernelFiles) -> Path:
     """Return the folder of a kernel of a release; damage to others does not matter.
 
@@ -273,11 +266,6 @@ def folder_of(store: ReleaseStore, release: int, files: KernelFiles) -> Path:
         ArtifactError: A file of the kernel, or of its base, is missing or damaged.
     """
     return store.part(release, *files.folders) / files.folders[0]
-
-
-def in_order(files: Mapping[str, KernelFiles]) -> list[str]:
-    """Return kernels as they are best placed: adapters before those that may be their bases."""
-    return sorted(files, key=lambda kernel: files[kernel].engine is not Engine.ADAPTER)
 
 
 def _files_of(store: ReleaseStore, release: int) -> dict[str, KernelFiles]:

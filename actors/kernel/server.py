@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
@@ -10,15 +10,10 @@ from actors.kernel.step_loop import ModelThread
 from constellation.errors import KernelUnavailable
 from constellation.telemetry.metrics import KernelMetrics
 from constellation.wire import channel, services
-from constellation.wire.kernel_service import KernelPort, KernelServicer
+from constellation.wire.kernel_service import KernelServicer
 
-
-class ServedKernel(KernelPort, Protocol):
-    """A kernel of the process."""
-
-    async def close(self) -> None:
-        """Let go of what it holds."""
-        ...
+if TYPE_CHECKING:
+    from actors.kernel.host import KernelHost
 
 
 class KernelServer:
@@ -32,14 +27,14 @@ class KernelServer:
     """
 
     def __init__(self) -> None:
-        self.kernels: dict[str, ServedKernel] = {}
+        self.kernels: dict[str, KernelHost] = {}
         self.thread = ModelThread()
         self.metrics = KernelMetrics(CollectorRegistry())
         self.guard = services.Guard(lambda reason: self.metrics.rejected.labels(reason).inc())
         self._server: Any = None
         self._stopping = asyncio.Lock()
 
-    def named(self, kernel: str) -> KernelPort:
+    def named(self, kernel: str) -> "KernelHost":
         """Return a kernel; "" is the only one.
 
         Raises:
@@ -52,7 +47,7 @@ class KernelServer:
             raise KernelUnavailable(kernel, "it is not in the process that was asked")
         return found
 
-    def every(self) -> Iterable[KernelPort]:
+    def every(self) -> "Iterable[KernelHost]":
         """Return all kernels."""
         return tuple(self.kernels.values())
 
@@ -73,5 +68,5 @@ class KernelServer:
         async with self._stopping:  # grpc crashes when a server is stopped twice at a time
             await self._server.stop(grace_s)
             for kernel in tuple(self.kernels.values()):
-                await kernel.close()
+                await kernel.leader.close()
             self.thread.close()

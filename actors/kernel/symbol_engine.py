@@ -13,16 +13,7 @@ from constellation.records import OWN_VOCABULARY
 
 
 class SymbolEngine(OwnVocabularyEngine):
-    """A kernel and its symbols.
-
-    Args:
-        loaded: The kernel.
-        token_bytes: Bytes of the coordizer's tokens, in which texts come.
-        prefill_tokens: Prompt tokens read in one step beside the tokens that are written.
-        prefix_bytes: Memory for prompts that were read, whose beginnings are not read again.
-        prompt_format: How conversations are written; None: plainly, roles leave no mark.
-        weights: How matrices are held: "float32", "bfloat16" or "int8".
-    """
+    """A kernel and its symbols; arguments as for `OwnVocabularyEngine` and `KernelEngine`."""
 
     def __init__(
         self,

@@ -21,10 +21,9 @@ from actors.registry.heartbeat import ANSWER_S, Heartbeats
 from actors.registry.saved_members import Remembered, read_members
 from actors.router.process import RouterActor
 from actors.spec import Announcement, DeploymentSpec
-from constellation.records import KernelHealth
+from constellation.records import KernelHealth, RouterStatus
 from constellation.runtime.placement import Placement
 from constellation.runtime.supervisor import Member, Restart, State, Supervisor, SupervisorConfig
-from constellation.wire.constellation_service import RouterHealth
 
 logger = logging.getLogger(__name__)
 
@@ -230,11 +229,11 @@ class Members:
         members = {self.placement.of(name) for name in kernels}
         return {member: self.processes[member] for member in sorted(members)}
 
-    def router_health(self) -> tuple[RouterHealth, ...]:
+    def router_health(self) -> tuple[RouterStatus, ...]:
         """Return where every router serves clients, and whether it is up."""
         states = {doors.endpoint: self.state(doors.member) for doors in self._spec.routers}
         return tuple(
-            RouterHealth(
+            RouterStatus(
                 name=state.name,
                 endpoint=endpoint,
                 up=state.state is State.UP,

@@ -15,7 +15,7 @@ from constellation.telemetry.process_metrics import serve_metrics
 
 
 class Exports:
-    """Sets the registry's metrics and lists the targets that Prometheus scrapes."""
+    """Sets the registry's metrics, and lists where the processes serve their metrics."""
 
     def __init__(self, spec: DeploymentSpec) -> None:
         self._metrics = RegistryMetrics(CollectorRegistry())
@@ -90,13 +90,6 @@ class Exports:
         before = self._counted.get((counter, name), 0)
         counter.labels(name).inc(max(0, total - before))
         self._counted[counter, name] = total
-
-    def targets(self, announcements: Iterable[Announcement]) -> list[dict[str, object]]:
-        """Return the /metrics of every process in the form that Prometheus' file_sd reads."""
-        return [
-            {"targets": [endpoint], "labels": {"member": name}}
-            for name, endpoint in sorted(self.endpoints(announcements).items())
-        ]
 
     def endpoints(self, announcements: Iterable[Announcement]) -> dict[str, str]:
         """Return member -> host:port of its /metrics, the registry's own too."""

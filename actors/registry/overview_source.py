@@ -7,7 +7,6 @@ when it changed. A file that cannot be read is logged and counted, and leaves ou
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +25,7 @@ from constellation.records import (
 )
 from constellation.releases.store import ReleaseStore
 from constellation.telemetry.process_metrics import READ_FAILURES
-from constellation.telemetry.training_status import read_training
+from constellation.telemetry.training_status import STATUS_FILE, read_training, stopped
 from constellation.wire.run_lock import owner_of
 
 logger = logging.getLogger(__name__)
@@ -36,8 +35,6 @@ OVERVIEW_S = 5.0
 """Seconds between two looks."""
 STEP_BYTES = 2**24
 """Free memory and room on disks are rounded to this, so that less changes."""
-STATUS_FILE = "status.json"
-"""Of a training, in the artifacts folder."""
 
 
 class OverviewSource:
@@ -98,7 +95,7 @@ class OverviewSource:
         found = read_training(self._artifacts / STATUS_FILE)
         if found is not None and found.state == "RUNNING" and owner_of(self._artifacts) is None:
             # Who wrote this was killed: no process holds the folder any more.
-            return _stopped(found)
+            return stopped(found)
         return found
 
     def _own_node(self, num_processes: int) -> NodeState:
@@ -128,15 +125,6 @@ class OverviewSource:
 def own_processes(nodes: list[str]) -> int:
     """Return how many processes serve on this node: members of these nodes, and the registry."""
     return nodes.count(_ray.node_name()) + 1
-
-
-def _stopped(training: TrainingStatus) -> TrainingStatus:
-    """Return a training with nothing that runs."""
-    kernels = tuple(
-        replace(each, state="STOPPED") if each.state in ("RUNNING", "STAGED") else each
-        for each in training.kernels
-    )
-    return replace(training, state="STOPPED", kernels=kernels)
 
 
 def _rounded(size_bytes: int) -> int:

@@ -1,4 +1,4 @@
-"""Write table, members and metrics targets into the run folder, for processes that start later.
+"""Write table, members and placement into the run folder, for processes that start later.
 
 Files are written in the background: routers learn of a change from the registry's messages, and
 wait for no disk. When the folder was removed, or its disk was full, all files are written again as
@@ -6,12 +6,12 @@ soon as the disk allows.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 
 from actors.placement_file import Placed, pack_placement
 from actors.registry.saved_members import Remembered, pack_members
-from actors.run_folder import KeptFiles, as_json
+from actors.run_folder import KeptFiles
 from actors.spec import DeploymentSpec
 from constellation.records import Table
 from constellation.wire.table_file import pack_table
@@ -21,7 +21,7 @@ LOOK_S = 0.5
 
 
 class Persistence:
-    """The registry's files: table, members, placement, and where metrics are served."""
+    """The registry's files: table, members and placement."""
 
     def __init__(self, spec: DeploymentSpec) -> None:
         self._spec = spec
@@ -38,12 +38,10 @@ class Persistence:
         self,
         table: Table,
         members: Iterable[Remembered],
-        targets: Iterable[Mapping[str, object]],
     ) -> None:
-        """Have the table, the members and the metrics targets written."""
+        """Have the table and the members written."""
         self._files.keep(self._spec.run_folder.table_path, pack_table(table))
         self._files.keep(self._spec.run_folder.members_path, pack_members(members))
-        self._files.keep(self._spec.run_folder.targets_path, as_json(list(targets)))
         self._changed.set()
 
     async def write(self) -> None:

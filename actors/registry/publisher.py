@@ -59,8 +59,7 @@ class Publisher:
         sent = self.send()
         self._exports.count(self.table.version, members.health(), members.restarts())
         self.published.set()
-        targets = self._exports.targets(members.announcements.values())
-        self._files.keep(self.table, members.remembered(), targets)
+        self._files.keep(self.table, members.remembered())
         return sent
 
     async def publish_and_wait(self) -> None:

@@ -356,7 +356,7 @@ class Dispatcher:
         progress.target = watch.check(num_written, nearest, lead)
         if progress.target is None:
             return False
-        self._metrics.handoffs.labels(kernel, progress.target).inc()
+        self._metrics.handoffs.labels(kernel).inc()
         facts: dict[str, request_tracing.Fact] = {
             "source": kernel,
             "target": progress.target,

@@ -65,6 +65,7 @@ class Doors:
         from constellation.wire.http.server import HttpDoor
 
         gateway = Gateway(self._host, guard, stall_s=spec.kernel.stall_s)
+        self._host.metrics.event_streams.set_function(lambda: gateway.events.num_streams)
         limit = spec.http_connections_max
         self._http = HttpDoor(gateway, guard, spec.bind(listen), connections_max=limit)
         logger.info("gateway serves", extra={"endpoint": await self._http.start()})

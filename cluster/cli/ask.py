@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.cli import options, output_format
-from cluster.cli.connection import configuration, connect, read_text, routing_options
+from cluster.cli.connection import configuration, connect, read_text
 
 if TYPE_CHECKING:
     from constellation.client import Client, Reply
@@ -49,19 +49,17 @@ def ask(
 
     Example: constellation ask 'import asyncio' --tokens-max 64 --explain
     """
-    asked = {
+    asked: dict[str, Any] = {
         "tokens_max": tokens_max,
         "temperature": temperature,
         "seed": seed,
-        **routing_options(
-            kernel=kernel,
-            rule=rule,
-            mode=mode,
-            top_k=top_k,
-            explain=explain,
-            refuse_out_of_domain=refuse_out_of_domain,
-            refuse=refuse,
-        ),
+        "kernel": kernel,
+        "rule": rule,
+        "mode": mode,
+        "top_k": top_k,
+        "explain": explain,
+        "refuse_out_of_domain": refuse_out_of_domain,
+        "refuse": refuse,
     }
     settings = configuration(run_dir=run_dir, token_file=token_file)
     with connect(settings, endpoint, timeout) as client:

@@ -77,7 +77,7 @@ def chat(
     _refuse("a constellation", {"--coordizer": coordizer})
     asked = {
         "kernel": kernel,
-        "rule": None if rule is None else str(rule),
+        "rule": rule,
         "tokens_max": tokens_max,
         "temperature": temperature,
         "seed": seed,

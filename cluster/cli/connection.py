@@ -3,7 +3,7 @@
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from constellation.errors import DeploymentError, InvalidRequest
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cluster.state_file import RunState
-    from constellation.client import Client
-    from constellation.settings import Settings
+    from constellation.client import Client, RetryPolicy, Timeouts
+    from constellation.settings import SecuritySettings, Settings
 
 _LOOK_S = 2.0
 """Seconds to wait for a server at the default address when no constellation runs here."""
@@ -82,8 +82,7 @@ def connect(
     Raises:
         DeploymentError: No endpoint was given, and no constellation was found.
     """
-    from constellation.client import Client, Timeouts
-    from constellation.settings import read_token
+    from constellation.client import Timeouts
     from constellation.wire.channel import authority
 
     known = endpoint or _running_endpoints(settings)
@@ -94,14 +93,7 @@ def connect(
         )
     limits = {} if timeout_s is None else {"request_s": timeout_s, "lookup_s": timeout_s}
     default = authority(settings.serve.host, settings.serve.port or 1)
-    client = Client(
-        known or default,
-        token=read_token(settings.security.token_file),
-        ca=settings.security.ca,
-        certificate=settings.security.client_certificate,
-        key=settings.security.client_key,
-        timeouts=Timeouts(**limits),
-    )
+    client = client_at(known or default, settings.security, Timeouts(**limits))
     if known is not None:
         return client
     if not client.healthy(timeout_s=_LOOK_S):
@@ -115,6 +107,27 @@ def connect(
         file=sys.stderr,
     )
     return client
+
+
+def client_at(
+    endpoint: str,
+    security: "SecuritySettings",
+    timeouts: "Timeouts",
+    retries: "RetryPolicy | None" = None,
+) -> "Client":
+    """Return a client of the server at an endpoint, with the token and certificates of settings."""
+    from constellation.client import Client
+    from constellation.settings import read_token
+
+    return Client(
+        endpoint,
+        token=read_token(security.token_file),
+        ca=security.ca,
+        certificate=security.client_certificate,
+        key=security.client_key,
+        timeouts=timeouts,
+        retries=retries,
+    )
 
 
 def _running_endpoints(settings: "Settings") -> str | None:
@@ -154,25 +167,3 @@ def read_text(argument: str) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest("standard input", data[:40], "UTF-8 text") from error
-
-
-def routing_options(
-    *,
-    kernel: str | None,
-    rule: Any,
-    mode: Any = "nearest",
-    top_k: int | None,
-    explain: bool,
-    refuse_out_of_domain: bool,
-    refuse: float | None,
-) -> dict[str, Any]:
-    """Return the client's routing options for these flags."""
-    return {
-        "kernel": kernel,
-        "rule": None if rule is None else str(rule),
-        "mode": str(mode),
-        "top_k": top_k,
-        "explain": explain,
-        "refuse_out_of_domain": refuse_out_of_domain,
-        "refuse": refuse,
-    }

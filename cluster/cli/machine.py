@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from cluster import state_file
+from cluster.cli.connection import client_at
 from cluster.diagnosis import (
     ArtifactFacts,
     MachineFacts,
@@ -100,19 +101,11 @@ def _run(settings: "Settings") -> RunFacts | None:
 
 
 def _ask(settings: "Settings", found: state_file.RunState) -> RunFacts:
-    from constellation.client import Client, Timeouts
-    from constellation.settings import read_token
+    from constellation.client import Timeouts
 
-    security = settings.security
+    timeouts = Timeouts(connect_s=_LOOK_S, lookup_s=_LOOK_S)
     try:
-        with Client(
-            found.endpoint,
-            token=read_token(security.token_file),
-            ca=security.ca,
-            certificate=security.client_certificate,
-            key=security.client_key,
-            timeouts=Timeouts(connect_s=_LOOK_S, lookup_s=_LOOK_S),
-        ) as client:
+        with client_at(found.endpoint, settings.security, timeouts) as client:
             kernels = client.status().kernels
     except ConstellationError:
         return RunFacts(endpoint=found.endpoint, pid=found.pid, alive=True, answers=False)

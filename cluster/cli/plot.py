@@ -31,14 +31,7 @@ def save_route_plot(
     query_K: FloatArray,
     basins: Mapping[str, FloatArray],
 ) -> None:
-    """Draw a route into a PNG file.
-
-    Args:
-        path: The file, replaced if it exists.
-        route: The decision.
-        text: The query, shortened for the title.
-        query_K: The query's basin.
-        basins: Kernel -> its basin.
+    """Draw a route into a PNG file, which is replaced if it exists.
 
     Raises:
         ArtifactError: The file cannot be written.

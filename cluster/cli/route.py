@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cluster.cli import options, output_format
-from cluster.cli.connection import configuration, connect, read_text, routing_options
+from cluster.cli.connection import configuration, connect, read_text
 
 
 def route(
@@ -54,18 +54,19 @@ def route(
     Example: constellation route 'import asyncio' --explain --plot route.png
     """
     query = read_text(text)
-    asked = routing_options(
-        kernel=kernel,
-        rule=rule,
-        mode=mode,
-        top_k=top_k,
-        explain=explain,
-        refuse_out_of_domain=refuse_out_of_domain,
-        refuse=refuse,
-    )
     settings = configuration(run_dir=run_dir, token_file=token_file)
     with connect(settings, endpoint, timeout) as client:
-        decided = client.route(query, without=tuple(without or ()), **asked)
+        decided = client.route(
+            query,
+            kernel=kernel,
+            rule=rule,
+            mode=mode,
+            top_k=top_k,
+            explain=explain,
+            refuse_out_of_domain=refuse_out_of_domain,
+            refuse=refuse,
+            without=tuple(without or ()),
+        )
         if plot is not None:
             from cluster.cli.plot import save_route_plot
 

@@ -9,7 +9,7 @@ import io
 import os
 import sys
 import time
-from typing import BinaryIO, TextIO, TypeVar
+from typing import BinaryIO, TextIO
 
 EXIT_UNREAD = 141
 """Exit code when the reader of the output has gone, as shells show it for SIGPIPE."""
@@ -44,8 +44,8 @@ class Activity:
             self.is_mid_line = not text.endswith("\n")
 
 
-class _Output(io.TextIOWrapper):
-    """Standard output that raises `OutputLost` when it cannot be written."""
+class _Stream(io.TextIOWrapper):
+    """A standard stream whose activity is recorded; subclasses decide what a failed write does."""
 
     activity: Activity
 
@@ -54,35 +54,24 @@ class _Output(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError as error:
-            raise OutputLost(error) from error
-
-    def flush(self) -> None:
-        try:
-            super().flush()
-        except OSError as error:
-            raise OutputLost(error) from error
-
-
-class _ErrorOutput(io.TextIOWrapper):
-    """Standard error that drops text which cannot be written."""
-
-    activity: Activity
-
-    def write(self, text: str) -> int:
-        self.activity.note(text, self)
-        try:
-            return super().write(text)
-        except OSError:
+            self._fail(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
-        except OSError:
-            return
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        """Drop the text that cannot be written."""
 
 
-StreamT = TypeVar("StreamT", _Output, _ErrorOutput)
+class _Output(_Stream):
+    """Standard output that raises `OutputLost` when it cannot be written."""
+
+    def _fail(self, error: OSError) -> None:
+        raise OutputLost(error) from error
 
 
 def prepare() -> Activity:
@@ -93,7 +82,7 @@ def prepare() -> Activity:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as we run
     activity = Activity()
     sys.stdout = _wrapped(_Output, sys.stdout, 1, activity)
-    sys.stderr = _wrapped(_ErrorOutput, sys.stderr, 2, activity)
+    sys.stderr = _wrapped(_Stream, sys.stderr, 2, activity)
     return activity
 
 
@@ -113,8 +102,8 @@ def _open_closed(number: int) -> None:
 
 
 def _wrapped(
-    kind: type[StreamT], stream: TextIO | None, number: int, activity: Activity
-) -> StreamT:
+    kind: type[_Stream], stream: TextIO | None, number: int, activity: Activity
+) -> _Stream:
     encoding, is_lined = "utf-8", number == 2
     if isinstance(stream, io.TextIOWrapper):
         encoding, is_lined = stream.encoding, stream.line_buffering

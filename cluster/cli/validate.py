@@ -59,7 +59,7 @@ def validate(
         raise ConfigError(
             "a run's folder follows the word gates, and nothing else: validate gates RUN"
         )
-    report = _gates(run) if run is not None else _validate(target, text, coordizer)
+    report = _validate(target, run, text, coordizer)
     if as_json:
         output_format.print_json(report.to_dict())
     else:
@@ -68,16 +68,14 @@ def validate(
         raise typer.Exit(1)
 
 
-def _gates(run: Path) -> "ValidationReport":
-    from training.validation.run import validate_gates
-
-    return validate_gates(run)
-
-
-def _validate(target: str, text: Path | None, coordizer: Path | None) -> "ValidationReport":
+def _validate(
+    target: str, gates_of: Path | None, text: Path | None, coordizer: Path | None
+) -> "ValidationReport":
     from constellation.coordizer.coordizer import Coordizer
     from training.validation import run
 
+    if gates_of is not None:
+        return run.validate_gates(gates_of)
     folder = Path(target)
     if (folder / "kernels").is_dir():
         report = run.validate_run(folder)

@@ -42,9 +42,6 @@ def worker_command(folder: Path) -> str | None:
 
     No file in the folder for temporary files is part of it, so that no cleaner of old files can
     keep workers from starting.
-
-    Args:
-        folder: The private folder, in which the server listens.
     """
     if sys.platform != "linux" or shutil.which(_SHELL) is None:
         return None

@@ -13,12 +13,13 @@ from constellation.client.replies import (
     ConstellationStatus,
     KernelStatus,
     Reply,
-    RouterStatus,
     TextBasin,
     TextScore,
 )
 from constellation.client.requests import AskOptions, RouteOptions
 from constellation.client.retries import RetryPolicy, Timeouts
+from constellation.client.session import ClientOptions
+from constellation.records import RouterStatus
 
 __all__ = [
     "AskOptions",
@@ -26,6 +27,7 @@ __all__ = [
     "AsyncDirectClient",
     "AsyncStream",
     "Client",
+    "ClientOptions",
     "ConstellationStatus",
     "DirectClient",
     "KernelStatus",

@@ -4,13 +4,10 @@
 what differs.
 """
 
-import random
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, Unpack
 
@@ -22,9 +19,9 @@ from constellation.client.async_waiting import AsyncMessages, AsyncWaiting
 from constellation.client.ownership import NotCopied
 from constellation.client.replies import Answer, ConstellationStatus, Reply, TextBasin, TextScore
 from constellation.client.requests import AskOptions, Call, RouteOptions
-from constellation.client.retries import Attempts, RetryPolicy, Timeouts
+from constellation.client.retries import Attempts
 from constellation.client.router_endpoints import Connection, RouterConnections
-from constellation.client.session import open_session
+from constellation.client.session import ClientOptions, open_session
 from constellation.errors import Cancelled, ConfigError, ConstellationError, ServiceUnavailable
 from constellation.records import (
     Add,
@@ -76,45 +73,15 @@ class AsyncClient(AsyncClosing):
     Args:
         endpoint: host:port of a router, or of several: a list, or one text with commas. When a
             router is lost, the next router is tried, within the retries.
-        token: Secret; None means CONSTELLATION_TOKEN of the environment, if set.
-        ca: PEM file with the authorities that sign the server's certificate; None means plain
-            text, without TLS.
-        certificate: PEM file with the client's own certificate, if the server asks for one.
-        key: PEM file with its private key.
-        timeouts: How long calls may take.
-        retries: How often calls are tried.
-        now_s: Clock of the deadlines, in seconds.
-        draw: Uniform numbers in [0, 1), for the pauses between tries.
+        options: Token, certificates, timeouts and retries; see `ClientOptions`.
 
     Raises:
         ConfigError: The endpoint is not host:port, the token cannot be sent, or a TLS file is
             missing or holds something else.
     """
 
-    def __init__(
-        self,
-        endpoint: str | Sequence[str],
-        *,
-        token: str | None = None,
-        ca: str | Path | None = None,
-        certificate: str | Path | None = None,
-        key: str | Path | None = None,
-        timeouts: Timeouts | None = None,
-        retries: RetryPolicy | None = None,
-        now_s: Callable[[], float] = time.monotonic,
-        draw: Callable[[], float] = random.random,
-    ) -> None:
-        self._session = open_session(
-            endpoint,
-            token=token,
-            ca=ca,
-            certificate=certificate,
-            key=key,
-            timeouts=timeouts,
-            retries=retries,
-            now_s=now_s,
-            draw=draw,
-        )
+    def __init__(self, endpoint: str | Sequence[str], **options: Unpack[ClientOptions]) -> None:
+        self._session = open_session(endpoint, **options)
         tls = self._session.tls
         self._connections = RouterConnections(
             self._session.endpoints, lambda each: open_async_channel(each, tls)

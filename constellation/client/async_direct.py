@@ -6,13 +6,10 @@ generated from this file (`make clients`).
 """
 
 import logging
-import random
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from constellation.client import requests
 from constellation.client.async_client import AsyncClient, AsyncClosing, AsyncStream
@@ -21,14 +18,14 @@ from constellation.client.local_routing import (
     KernelCall,
     LocalRouter,
     ReaderSource,
-    TextReader,
     check_same_machine,
     kernel_lost,
 )
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
-from constellation.client.retries import Attempts, RetryPolicy, Timeouts
+from constellation.client.retries import Attempts
 from constellation.client.router_endpoints import KernelConnections
+from constellation.client.session import ClientOptions
 from constellation.errors import (
     Cancelled,
     ConstellationError,
@@ -40,6 +37,9 @@ from constellation.v1 import constellation_pb2
 from constellation.wire import convert
 from constellation.wire.channel import open_async_channel
 from constellation.wire.long_texts import LongTexts
+
+if TYPE_CHECKING:
+    from constellation.coordizer.coordizer import Coordizer
 
 logger = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
@@ -73,15 +73,8 @@ class AsyncDirectClient(AsyncClosing):
         coordizers: Gives the coordizer of a table with other coordinates, which follow when
             kernels join or leave: `ReleasedCoordizers` of the artifacts that are served. Without
             it, such a table raises `ArtifactError`.
-        token: As for `AsyncClient`, like all arguments below. TLS is for calls of routers; calls
-            of kernels stay on loopback and are plain text.
-        ca: PEM file with the authorities that sign the routers' certificates.
-        certificate: PEM file with the client's own certificate.
-        key: PEM file with its private key.
-        timeouts: How long calls may take.
-        retries: How often calls are tried.
-        now_s: Clock of the deadlines, in seconds.
-        draw: Uniform numbers in [0, 1), for the pauses between tries.
+        options: As for `AsyncClient`. TLS is for calls of routers; calls of kernels stay on
+            loopback and are plain text.
 
     Raises:
         ConfigError: As for `AsyncClient`, or the endpoint is not on loopback.
@@ -90,29 +83,12 @@ class AsyncDirectClient(AsyncClosing):
     def __init__(
         self,
         endpoint: str | Sequence[str],
-        coordizer: TextReader,
+        coordizer: "Coordizer",
         *,
         coordizers: ReaderSource | None = None,
-        token: str | None = None,
-        ca: str | Path | None = None,
-        certificate: str | Path | None = None,
-        key: str | Path | None = None,
-        timeouts: Timeouts | None = None,
-        retries: RetryPolicy | None = None,
-        now_s: Callable[[], float] = time.monotonic,
-        draw: Callable[[], float] = random.random,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        self._routers = AsyncClient(
-            endpoint,
-            token=token,
-            ca=ca,
-            certificate=certificate,
-            key=key,
-            timeouts=timeouts,
-            retries=retries,
-            now_s=now_s,
-            draw=draw,
-        )
+        self._routers = AsyncClient(endpoint, **options)
         self._session = self._routers._session
         check_same_machine(self._session.endpoints)
         self._local = LocalRouter(coordizer, coordizers)
@@ -130,7 +106,7 @@ class AsyncDirectClient(AsyncClosing):
     ) -> Reply:
         """Return the whole answer to `text`; arguments and errors as for `AsyncClient.ask`."""
         attempts = self._session.begin_request(timeout_s, traceparent)
-        read = partial(self._local.ask, text, **options)
+        read = partial(self._local.generate, requests.generate(text, **options), "Ask")
         return await self._perform(await self._read(text, read, attempts, options), attempts)
 
     def stream(
@@ -149,7 +125,7 @@ class AsyncDirectClient(AsyncClosing):
         attempts = self._session.begin_request(timeout_s, traceparent)
         message = requests.generate(text, **options)
         self._local.check(message)
-        read = partial(self._local.stream, message)
+        read = partial(self._local.generate, message, "Generate")
         answer = _Answer(self, partial(self._read, text, read, attempts, options), attempts)
         return AsyncStream(answer.open, answer.pause)
 

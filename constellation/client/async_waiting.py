@@ -30,12 +30,7 @@ class AsyncWaiting:
         self._owner.check_loop()
 
     async def result(self, start: Callable[[], Awaitable[ResultT]], endpoint: str) -> ResultT:
-        """Return the result of a gRPC call; errors of gRPC become errors of `constellation.errors`.
-
-        Args:
-            start: Makes the call.
-            endpoint: host:port of the server, named in errors.
-        """
+        """Return the result of the gRPC call of `start`; errors are typed and name `endpoint`."""
         try:
             return await start()
         except grpc.RpcError as error:

@@ -6,13 +6,13 @@ to send to which kernel.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
 
 from google.protobuf.message import Message
 
 from constellation.client import requests
-from constellation.client.replies import Answer, Reply, TextScore
-from constellation.client.requests import AskOptions, RouteOptions
+from constellation.client.replies import Reply, TextScore, whole_reply
+from constellation.client.requests import RouteOptions
 from constellation.coordizer.evidence import evidence_tokens
 from constellation.errors import (
     ArtifactError,
@@ -36,43 +36,24 @@ from constellation.routing.policy import RoutingPolicy
 from constellation.v1 import constellation_pb2, kernel_pb2
 from constellation.wire import convert
 from constellation.wire.channel import LOOPBACK
+from constellation.wire.record_messages import from_message
 from constellation.wire.table_file import unpack_table
 
+if TYPE_CHECKING:
+    from constellation.coordizer.coordizer import Coordizer
+
 ResultT = TypeVar("ResultT")
-_RULE_OF = {number: rule for rule, number in convert.RULE_NUMBER.items()}
-
-
-class TextReader(Protocol):
-    """The methods of a coordizer that a direct client calls."""
-
-    @property
-    def hash(self) -> str:
-        """Identity of vocabulary and coordinates."""
-        ...
-
-    def encode(self, text: str) -> TokenArray:
-        """Return the text's token ids."""
-        ...
-
-    def basin(self, ids: TokenArray) -> FloatArray:
-        """Return the basin of tokens."""
-        ...
-
-    def influences(self, ids: TokenArray, top: int = 5) -> tuple[TokenInfluence, ...]:
-        """Return the tokens that moved the basin most."""
-        ...
 
 
 class ReaderSource(Protocol):
     """Gives a direct client the coordizer of a table: each release has its own coordinates."""
 
-    def of_table(self, table: Table) -> TextReader:
+    def of_table(self, table: Table) -> "Coordizer":
         """Return the coordizer whose basins a table holds; may read files.
 
         Raises:
             ArtifactError: The coordizer is missing, damaged, or not that of the table.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +71,7 @@ class Question:
     influences: tuple[TokenInfluence, ...] = ()
     """The tokens that moved the basin most, where an explanation was asked for."""
 
-    def under(self, reader: TextReader) -> "Question":
+    def under(self, reader: "Coordizer") -> "Question":
         """Return the question under the coordinates of a coordizer with the same tokens."""
         if reader.hash == self.coordizer_hash:
             return self
@@ -115,7 +96,7 @@ class _Held:
     policy: RoutingPolicy
     endpoints: dict[str, str]
     down: frozenset[str]
-    reader: TextReader
+    reader: "Coordizer"
     """Whose basins the table holds."""
 
 
@@ -128,13 +109,13 @@ class LocalRouter:
             table raises `ArtifactError`.
     """
 
-    def __init__(self, reader: TextReader, source: ReaderSource | None = None) -> None:
+    def __init__(self, reader: "Coordizer", source: ReaderSource | None = None) -> None:
         self._first_reader = reader
         self._source = source
         self._held: _Held | None = None
 
     @property
-    def _reader(self) -> TextReader:
+    def _reader(self) -> "Coordizer":
         return self._first_reader if self._held is None else self._held.reader
 
     @property
@@ -159,7 +140,7 @@ class LocalRouter:
         reader = self._reader_of(table)
         policy = RoutingPolicy(
             table,
-            rule=_RULE_OF[reply.rule],
+            rule=convert.RULE_OF[reply.rule],
             top_k=min(reply.top_k, len(table.sites)),
             phi_weighting=reply.phi_weighting,
         )
@@ -167,7 +148,7 @@ class LocalRouter:
         down = frozenset(site.name for site in table.sites if site.endpoint is None)
         self._held = _Held(policy, endpoints, down, reader)
 
-    def _reader_of(self, table: Table) -> TextReader:
+    def _reader_of(self, table: Table) -> "Coordizer":
         if table.coordizer_hash == self._reader.hash:
             return self._reader
         if self._source is None:
@@ -186,17 +167,23 @@ class LocalRouter:
         text = convert.check_text("text", text, empty_allowed=routing.basin_K is not None)
         return self._read(text, routing)
 
-    def ask(self, text: str, **options: Unpack[AskOptions]) -> KernelCall[Reply]:
-        """Return the call of a kernel that gives a whole answer to `text`."""
-        message = requests.generate(text, **options)
-        return self._generate(message, "Ask")
+    def generate(
+        self, message: constellation_pb2.GenerateRequest, method: str
+    ) -> KernelCall[Reply]:
+        """Return the call of a kernel that gives an answer, by its RPC `Ask` or `Generate`."""
+        routing = convert.routing_from_message(message.routing)
+        question = self._read(convert.check_text("prompt", message.prompt), routing)
+        tokens = question.tokens.tolist()
 
-    def stream(self, message: constellation_pb2.GenerateRequest) -> KernelCall[Reply]:
-        """Return the call of a kernel that gives an answer in pieces."""
-        return self._generate(message, "Generate")
+        def to(kernel: str) -> Message:
+            return kernel_pb2.KernelGenerateRequest(
+                tokens=tokens, sampling=message.sampling, kernel=kernel
+            )
+
+        return KernelCall(question, method, to, lambda route, message: whole_reply(message, route))
 
     def check(self, message: constellation_pb2.GenerateRequest) -> None:
-        """Raise at once the errors that `stream` would raise for a message."""
+        """Raise at once the errors that `generate` would raise for a message."""
         convert.check_text("prompt", message.prompt)
         _check_supported(convert.routing_from_message(message.routing))
 
@@ -218,21 +205,14 @@ class LocalRouter:
             )
 
         def read(route: Route, reply: kernel_pb2.KernelScoreReply) -> TextScore:
-            return TextScore(
-                nats=reply.nats,
-                num_tokens=reply.num_tokens,
-                num_bytes=len(text.encode()),
-                route=route,
-            )
+            return from_message(reply, TextScore, num_bytes=len(text.encode()), route=route)
 
         return KernelCall(question, "Score", to, read)
 
     def decide(self, question: Question, lost: Collection[str]) -> tuple[Route, str]:
         """Return the route of a question, and host:port of its kernel.
 
-        Args:
-            question: A text with its basin and options.
-            lost: Kernels that were lost while they answered the question.
+        `lost` are the kernels that were lost while they answered the question.
 
         Raises:
             OutOfDomain: The question is out of every domain, and its options ask for this error.
@@ -262,20 +242,6 @@ class LocalRouter:
             route = replace(route, influences=question.influences)
         return route, held.endpoints[route.kernel]
 
-    def _generate(
-        self, message: constellation_pb2.GenerateRequest, method: str
-    ) -> KernelCall[Reply]:
-        routing = convert.routing_from_message(message.routing)
-        question = self._read(convert.check_text("prompt", message.prompt), routing)
-        tokens = question.tokens.tolist()
-
-        def to(kernel: str) -> Message:
-            return kernel_pb2.KernelGenerateRequest(
-                tokens=tokens, sampling=message.sampling, kernel=kernel
-            )
-
-        return KernelCall(question, method, to, _whole)
-
     def _read(self, text: str, options: RoutingOptions) -> Question:
         _check_supported(options)
         reader = self._reader
@@ -284,7 +250,7 @@ class LocalRouter:
 
 
 def _question(
-    reader: TextReader, tokens: TokenArray, counted: TokenArray, options: RoutingOptions
+    reader: "Coordizer", tokens: TokenArray, counted: TokenArray, options: RoutingOptions
 ) -> Question:
     given_K = options.basin_K
     return Question(
@@ -303,12 +269,6 @@ def _check_supported(options: RoutingOptions) -> None:
         raise InvalidRequest("mode", options.mode, "nearest; other modes go through a router")
     if options.handoff:
         raise InvalidRequest("handoff", True, "False; handing over goes through a router")
-
-
-def _whole(route: Route, message: constellation_pb2.GenerateReply) -> Reply:
-    answer = Answer(route=route)
-    answer.add(message)
-    return answer.reply()
 
 
 def kernel_lost(error: ConstellationError, route: Route) -> bool:

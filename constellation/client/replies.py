@@ -20,6 +20,7 @@ from constellation.records import (
     Overview,
     Piece,
     Route,
+    RouterStatus,
     TokenArray,
     TokenLogprob,
     Traffic,
@@ -115,19 +116,6 @@ class KernelStatus:
     """Id of the node on which its process runs; empty while that is not known."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RouterStatus:
-    """One router as the registry sees it."""
-
-    name: str
-    endpoint: str
-    """host:port for clients, also while it is down."""
-    up: bool
-    pid: int
-    """0 while it is down."""
-    num_restarts: int
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ConstellationStatus:
     """The constellation as one router sees it."""
@@ -209,16 +197,11 @@ class Answer:
         )
 
 
-def reply(message: constellation_pb2.GenerateReply) -> Reply:
-    """Read a whole answer."""
-    answer = Answer()
+def whole_reply(message: constellation_pb2.GenerateReply, route: Route | None = None) -> Reply:
+    """Read a whole answer, with its route if the message has none."""
+    answer = Answer(route=route)
     answer.add(message)
     return answer.reply()
-
-
-def route(message: constellation_pb2.RouteReply) -> Route:
-    """Read a route."""
-    return convert.route_from_message(message.route)
 
 
 def score(message: constellation_pb2.ScoreReply) -> TextScore:

@@ -29,7 +29,8 @@ from constellation.records import (
 from constellation.v1 import common_pb2, constellation_pb2
 from constellation.wire import convert
 from constellation.wire.callers import check_request_id
-from constellation.wire.change_messages import change_to_message, changed_from_message, check_change
+from constellation.wire.change_messages import change_to_message, check_change
+from constellation.wire.record_messages import from_message
 
 ResultT = TypeVar("ResultT")
 
@@ -113,7 +114,7 @@ _ROUTING = RouteOptions.__optional_keys__
 
 def ask(text: str, **options: Unpack[AskOptions]) -> Call[replies.Reply]:
     """Ask for a whole answer to `text`."""
-    return Call("Ask", generate(text, **options), replies.reply)
+    return Call("Ask", generate(text, **options), replies.whole_reply)
 
 
 def generate(text: str, **options: Unpack[AskOptions]) -> constellation_pb2.GenerateRequest:
@@ -154,7 +155,7 @@ def route(text: str, **routing: Unpack[RouteOptions]) -> Call[Route]:
     request = constellation_pb2.RouteRequest(
         text=_encodable("text", text), routing=_routing(**routing)
     )
-    return Call("Route", request, replies.route)
+    return Call("Route", request, lambda reply: convert.route_from_message(reply.route))
 
 
 def basin(text: str) -> Call[replies.TextBasin]:
@@ -185,7 +186,12 @@ def change(asked: Change) -> Call[Changed]:
         if isinstance(text := getattr(asked, each.name), str):
             _encodable(each.name, text)
     repeatable = isinstance(asked, Reload)  # twice is the same as once
-    return Call("Change", change_to_message(asked), changed_from_message, repeatable=repeatable)
+    return Call(
+        "Change",
+        change_to_message(asked),
+        lambda reply: from_message(reply, Changed),
+        repeatable=repeatable,
+    )
 
 
 def _encodable(field: str, text: str) -> str:
@@ -222,12 +228,9 @@ def _routing(
     rule: Rule | str | None = None,
     mode: Mode | str = Mode.NEAREST,
     top_k: int | None = None,
-    refuse_out_of_domain: bool = False,
-    refuse: float | None = None,
-    explain: bool = False,
     basin: ArrayLike | None = None,
-    handoff: bool = False,
     without: Sequence[str] = (),
+    **unchanged: Any,
 ) -> constellation_pb2.Routing:
     if kernel == "":
         raise InvalidRequest("kernel", kernel, "the name of a kernel, or None for the nearest")
@@ -238,12 +241,9 @@ def _routing(
         mode=_mode(mode),
         top_k=top_k,
         kernel=None if kernel is None else _encodable("kernel", kernel),
-        refuse_out_of_domain=refuse_out_of_domain,
-        refuse=refuse,
-        explain=explain,
         basin_K=None if basin is None else _point(basin),
-        handoff=handoff,
         without=_names(without),
+        **unchanged,
     )
     return convert.routing_to_message(options)
 

@@ -1,9 +1,12 @@
 """The terms of a client's calls: endpoints, token, timeouts, retries, typed errors."""
 
 import logging
+import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 import grpc
 
@@ -39,10 +42,7 @@ class Session:
     ) -> Attempts:
         """Start the tries of one call; its deadline starts to run.
 
-        Args:
-            timeout_s: Seconds for all tries together; None means `default_s`.
-            default_s: Seconds for all tries together when the caller gives none.
-            traceparent: As for `trace_headers`.
+        Without `timeout_s`, all tries together may take `default_s` seconds.
         """
         total_s = check_timeout(timeout_s, default_s)
         return Attempts(
@@ -72,17 +72,39 @@ class Session:
         )
 
 
+class ClientOptions(TypedDict, total=False):
+    """How a client connects and how long it tries; defaults hold for what is not given."""
+
+    token: str | None
+    """Secret; None means CONSTELLATION_TOKEN of the environment, if set."""
+    ca: str | Path | None
+    """PEM file with the authorities that sign the server's certificate; None means plain text,
+    without TLS."""
+    certificate: str | Path | None
+    """PEM file with the client's own certificate, if the server asks for one."""
+    key: str | Path | None
+    """PEM file with its private key."""
+    timeouts: Timeouts | None
+    """How long calls may take."""
+    retries: RetryPolicy | None
+    """How often calls are tried."""
+    now_s: Callable[[], float]
+    """Clock of the deadlines, in seconds; `time.monotonic` by default."""
+    draw: Callable[[], float]
+    """Uniform numbers in [0, 1), for the pauses between tries; `random.random` by default."""
+
+
 def open_session(
     endpoint: str | Sequence[str],
     *,
-    token: str | None,
-    ca: str | Path | None,
-    certificate: str | Path | None,
-    key: str | Path | None,
-    timeouts: Timeouts | None,
-    retries: RetryPolicy | None,
-    now_s: Callable[[], float],
-    draw: Callable[[], float],
+    token: str | None = None,
+    ca: str | Path | None = None,
+    certificate: str | Path | None = None,
+    key: str | Path | None = None,
+    timeouts: Timeouts | None = None,
+    retries: RetryPolicy | None = None,
+    now_s: Callable[[], float] = time.monotonic,
+    draw: Callable[[], float] = random.random,
 ) -> Session:
     """Check the arguments of a client and fill in the defaults.
 

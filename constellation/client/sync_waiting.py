@@ -27,12 +27,7 @@ class SyncWaiting:
             raise Cancelled("the client is closed")
 
     def result(self, start: Callable[[], ResultT], endpoint: str) -> ResultT:
-        """Return the result of a gRPC call; errors of gRPC become errors of `constellation.errors`.
-
-        Args:
-            start: Makes the call.
-            endpoint: host:port of the server, named in errors.
-        """
+        """Return the result of the gRPC call of `start`; errors are typed and name `endpoint`."""
         try:
             return start()
         except grpc.RpcError as error:

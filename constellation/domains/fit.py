@@ -23,14 +23,14 @@ from constellation.domains.encoded_documents import IdArray
 from constellation.domains.membership import by_name, children_of, documents_of, root_of
 from constellation.domains.record import Domain
 from constellation.domains.refusal_thresholds import fit_thresholds
-from constellation.domains.site_texts import sites_of, texts_of
+from constellation.domains.site_texts import texts_of
 from constellation.errors import ConfigError, CorpusError, IncompatibleKernels
 from constellation.geometry.bearings import bearing
 from constellation.geometry.means import hellinger_mean
 from constellation.geometry.seat_assignment import SeatAssignment, assign_seats
 from constellation.records import FloatArray, KernelSite, Rule, Share, Table
 from constellation.routing.calibration import Calibration, calibrate, make_table
-from constellation.routing.site_fit import KernelTexts, SiteFit
+from constellation.routing.site_fit import KernelTexts, SiteFit, fit_sites
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +139,12 @@ def fit_table(
         texts_of(root.name, basins[root.name], root.train.rows_by_source()) for root in roots
     )
     is_plain = len(roots) == len(named)
-    found = sites_of(texts, coordizer.background_K, seats=is_plain, basins_max=options.basins_max)
+    found = fit_sites(
+        texts,
+        background_K=coordizer.background_K,
+        seats=is_plain,
+        basins_max=options.basins_max,
+    )
     calibration = _calibrated(roots, found, coordizer)
     refusal = fit_thresholds(
         roots,

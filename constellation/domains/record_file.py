@@ -15,29 +15,16 @@ from numpy.typing import NDArray
 
 from constellation.domains.encoded_documents import Documents, token_dtype
 from constellation.domains.record import Domain, Spawned
-from constellation.domains.soft_counts import SoftCounts
+from constellation.domains.soft_counts import SIZES, SoftCounts
 from constellation.errors import ArtifactError, ConfigError, InvalidRequest
+from constellation.wire.packed_records import packed
 
 SCHEMA_VERSION: Final = 1
 
 
 def pack_domain(domain: Domain) -> bytes:
     """Return the bytes of a record's file."""
-    content = bytes(
-        msgpack.packb(
-            {
-                "name": domain.name,
-                "tokenizer_hash": domain.tokenizer_hash,
-                "vocab_size": domain.vocab_size,
-                "train": _pack_documents(domain.train),
-                "dev": _pack_documents(domain.dev),
-                "counts": None if domain.counts is None else _pack_counts(domain.counts),
-                "unlearned": list(domain.unlearned),
-                "phi_gauge": domain.phi_gauge,
-                "spawned": None if domain.spawned is None else _pack_spawned(domain.spawned),
-            }
-        )
-    )
+    content = bytes(msgpack.packb(packed(domain)))
     digest = hashlib.sha256(content).digest()
     envelope = {"schema": SCHEMA_VERSION, "sha256": digest, "content": content}
     return bytes(msgpack.packb(envelope))
@@ -92,18 +79,6 @@ def _unpack(envelope: dict[str, Any], source: object) -> Domain:
     )
 
 
-def _pack_documents(documents: Documents) -> dict[str, Any]:
-    return {
-        "tokens": _bytes(documents.tokens_T),
-        "ends": _bytes(documents.ends_N),
-        "kept": _bytes(documents.kept_N),
-        "rest": _bytes(documents.rest_T),
-        "rest_ends": _bytes(documents.rest_ends_N),
-        "sources": list(documents.sources),
-        "source": _bytes(documents.source_N),
-    }
-
-
 def _unpack_documents(content: dict[str, Any], ids: np.dtype[Any]) -> Documents:
     return Documents(
         tokens_T=np.frombuffer(content["tokens"], dtype=ids),
@@ -116,37 +91,17 @@ def _unpack_documents(content: dict[str, Any], ids: np.dtype[Any]) -> Documents:
     )
 
 
-def _pack_counts(counts: SoftCounts) -> dict[str, Any]:
-    return {
-        "seed": counts.seed,
-        "ids": _bytes(counts.ids_U.astype(np.int64)),
-        "total": _bytes(counts.total_U),
-        "by_size": {str(size): _bytes(counts.by_size[size]) for size in sorted(counts.by_size)},
-    }
-
-
 def _unpack_counts(content: dict[str, Any]) -> SoftCounts:
     return SoftCounts(
         seed=content["seed"],
         ids_U=_integers(content["ids"]),
         total_U=_floats(content["total"]),
-        by_size={
-            int(size): _floats(data).reshape(-1, int(size))
-            for size, data in content["by_size"].items()
-        },
+        by_size={size: _floats(content["by_size"][str(size)]).reshape(-1, size) for size in SIZES},
     )
-
-
-def _pack_spawned(spawned: Spawned) -> dict[str, Any]:
-    return {"parent": spawned.parent, "documents": _bytes(spawned.documents_N)}
 
 
 def _unpack_spawned(content: dict[str, Any]) -> Spawned:
     return Spawned(parent=content["parent"], documents_N=_integers(content["documents"]))
-
-
-def _bytes(array: NDArray[Any]) -> bytes:
-    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _integers(data: bytes) -> NDArray[np.int64]:

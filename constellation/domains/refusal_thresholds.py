@@ -6,9 +6,8 @@ coordinates and basins that were fitted without that document (cross-validation)
 Shapes: K outcomes, N texts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from constellation.coordizer.coordizer import Coordizer
 from constellation.coordizer.count_factorisation import WINDOW_TOKENS, count_windows
 from constellation.domains.calibration_passages import draw_passages
 from constellation.domains.encoded_documents import Documents, IdArray
+from constellation.domains.record import Domain
 from constellation.domains.site_texts import plain_sites
 from constellation.errors import ConfigError
 from constellation.records import KernelSite, Refusal
@@ -46,27 +46,6 @@ each."""
 _CROSS_SEED = 0
 
 
-class KernelText(Protocol):
-    """Training and held-out documents of one kernel, such as a `Domain`."""
-
-    @property
-    def name(self) -> str:
-        """Return the name of the kernel."""
-
-    @property
-    def train(self) -> Documents:
-        """Return the training documents, from which basins and coordinates are fitted."""
-
-    @property
-    def dev(self) -> Documents:
-        """Return the held-out documents, which no fit has used."""
-
-
-Refit = Callable[[Mapping[str, sparse.csr_array]], BasinEstimator]
-"""Function from domain -> token counts of its windows to the estimator of basins fitted on these
-counts alone."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Windows:
     """Token counts of a domain's training documents, computed once for all folds."""
@@ -86,21 +65,17 @@ class _Windows:
 
 
 def fit_thresholds(
-    domains: Sequence[KernelText],
+    domains: Sequence[Domain],
     sites: Sequence[KernelSite],
     coordizer: Coordizer,
     *,
-    smoothing: float = 1.0,
-    basins_max: int = 1,
+    smoothing: float,
+    basins_max: int,
 ) -> Refusal:
     """Fit the thresholds of refusal for a table and its coordinates.
 
-    Args:
-        domains: Documents of each kernel, with at least one held-out document in all.
-        sites: Rows of these kernels in the table, in the same order.
-        coordizer: Coordizer under which the basins were computed.
-        smoothing: See `FitOptions.smoothing`.
-        basins_max: See `FitOptions.basins_max`.
+    `sites` are the rows of the domains, in the same order; at least one domain has a held-out
+    document. See `FitOptions` for the other options.
     """
     parts = [
         measured(
@@ -108,27 +83,16 @@ def fit_thresholds(
         )
     ]
     if {domain.name for domain in domains} <= set(coordizer.parts.blocks):
-        num_outcomes = coordizer.background_K.size
-
-        def refit(windows: Mapping[str, sparse.csr_array]) -> BasinEstimator:
-            return _refitted(windows, num_outcomes=num_outcomes, smoothing=smoothing)
-
-        parts += crossed(domains, refit, coordizer, basins_max=basins_max)
+        parts += crossed(domains, coordizer, smoothing=smoothing, basins_max=basins_max)
     return fit_refusal(join(parts))
 
 
 def crossed(
-    domains: Sequence[KernelText], refit: Refit, tokens: Coordizer, *, basins_max: int = 1
+    domains: Sequence[Domain], tokens: Coordizer, *, smoothing: float, basins_max: int
 ) -> list[Measured]:
     """Measure training documents by cross-validation, with fits that did not use the documents.
 
     Empty when there are enough held-out documents, or too much or too little text to fit again.
-
-    Args:
-        domains: Documents of each kernel.
-        refit: Function that fits coordinates without a part of the documents.
-        tokens: Coordizer that encoded the documents.
-        basins_max: See `FitOptions.basins_max`.
     """
     num_held_out = sum(len(domain.dev) for domain in domains)
     num_train = sum(len(domain.train) for domain in domains)
@@ -142,7 +106,11 @@ def crossed(
     counted = {domain.name: domain.train.evidence() for domain in domains}
     parts, first = [], num_held_out
     for fold in range(CROSS_FOLDS):
-        estimator = refit({name: each.without(fold) for name, each in windows.items()})
+        estimator = _refitted(
+            {name: each.without(fold) for name, each in windows.items()},
+            num_outcomes=tokens.background_K.size,
+            smoothing=smoothing,
+        )
         basins = {name: estimator.basins(_others(texts, fold)) for name, texts in counted.items()}
         try:
             sites = plain_sites(basins, estimator.background_K, basins_max=basins_max)
@@ -154,7 +122,7 @@ def crossed(
     return parts
 
 
-def num_characters(domains: Sequence[KernelText], tokens: Coordizer) -> int:
+def num_characters(domains: Sequence[Domain], tokens: Coordizer) -> int:
     """Return the number of characters of all training text, as Python counts them."""
     # In UTF-8 all bytes of a character except the first are 10xxxxxx.
     characters_V = np.array(
@@ -197,11 +165,8 @@ def measured(
 ) -> Measured:
     """Measure the excess distances of documents' passages under a table.
 
-    Args:
-        documents: Evidence tokens of the documents of each kernel.
-        sites: Rows of these kernels in the table, in the same order.
-        estimator: Estimator of basins, with the coordinates of the sites.
-        first: Number of the first document.
+    `documents` are the evidence tokens of each kernel's documents, numbered from `first`; `sites`
+    are the rows of these kernels, in the same order.
     """
     found = draw_passages(documents)
     document_N: NDArray[np.intp] = found.document_N + first

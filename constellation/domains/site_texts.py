@@ -3,14 +3,14 @@
 Shapes: K outcomes, N documents.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from constellation.records import FloatArray, KernelSite
-from constellation.routing.site_fit import KernelTexts, SiteFit, fit_sites
+from constellation.routing.site_fit import KernelTexts, fit_sites
 
 SOURCES_MAX = 4096
 """Most sources of one domain whose basins are summed separately; with more, all documents form one
@@ -23,25 +23,12 @@ ALL_SOURCES = "all sources"
 def texts_of(
     name: str, basins_NK: FloatArray, rows_by_source: Mapping[str, NDArray[Any]]
 ) -> KernelTexts:
-    """Group the basins of a kernel's documents by source.
-
-    Args:
-        name: Name of the kernel.
-        basins_NK: Basins of its documents, N >= 1.
-        rows_by_source: Source -> indices of its documents.
-    """
+    """Group the basins of a kernel's documents, N >= 1, by source."""
     rows = rows_by_source
     if len(rows) > SOURCES_MAX:
         rows = {ALL_SOURCES: np.arange(len(basins_NK))}
     corpora = {source: basins_NK[taken] for source, taken in rows.items()}
     return KernelTexts(name=name, corpora=corpora)
-
-
-def sites_of(
-    texts: Sequence[KernelTexts], background_K: FloatArray, *, seats: bool, basins_max: int
-) -> SiteFit:
-    """Return the rows of kernels in the table; errors as in `fit_sites`."""
-    return fit_sites(texts, background_K=background_K, seats=seats, basins_max=basins_max)
 
 
 def plain_sites(
@@ -52,4 +39,4 @@ def plain_sites(
         texts_of(name, basins_NK, {"train": np.arange(len(basins_NK))})
         for name, basins_NK in basins.items()
     ]
-    return sites_of(texts, background_K, seats=False, basins_max=basins_max).sites
+    return fit_sites(texts, background_K=background_K, seats=False, basins_max=basins_max).sites

@@ -62,6 +62,19 @@ class KernelHealth:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RouterStatus:
+    """The registry's view of one router process: up or down, address, restarts."""
+
+    name: str
+    endpoint: str
+    """host:port for clients, which stays the same while the router is down."""
+    up: bool
+    pid: int
+    """Process id; 0 while the router is down."""
+    num_restarts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
     """The part of a kernel family's queries that goes to one member of the family.
 

@@ -108,9 +108,7 @@ def _options(release: Release) -> FitOptions:
 def make(artifacts: Path, change: Change) -> Release:
     """Write the release that a change makes from the current one, without switching to it.
 
-    Args:
-        artifacts: Artifacts folder with the store.
-        change: `Add`, `Spawn`, `Retire` or `Unlearn`; other changes make no release.
+    Only `Add`, `Spawn`, `Retire` and `Unlearn` make a release.
 
     Raises:
         UnknownKernel: A named kernel is not served.
@@ -123,7 +121,12 @@ def make(artifacts: Path, change: Change) -> Release:
     parts = parts_of(store, before)
     with store.adding() as writer:
         after, words = _changed(artifacts, parts, change, writer)
-        return _write(store, writer, after, parent=before.version, change=words, subject=change)
+        try:
+            fitted = fit(tuple(after.domains.values()), after.tokens, after.options)
+        except (ConfigError, CorpusError) as error:
+            name = getattr(change, "name", getattr(change, "kernel", "release"))
+            raise GrowthRefused(name, str(error)) from error
+        return store.write(_draft(writer, after, fitted, parent=before.version, change=words))
 
 
 def publish(
@@ -156,16 +159,17 @@ def publish(
     """
     store = ReleaseStore(artifacts)
     before = None if store.current() is None else store.read_current()
-    joined = joined_parts(store, before, {*(domain.name for domain in own), *replaced})
+    trained = {*(domain.name for domain in own), *replaced}
+    joined, joined_files = _joined_parts(store, before, trained)
     with store.adding() as writer:
         kernels = {domain.name: kernel_parts(artifacts, domain.name, writer) for domain in own}
         parts = Parts(
             tokens=tokens,
-            domains=membership.by_name([*own, *joined.domains.values()]),
-            kernels={**kernels, **joined.kernels},
+            domains=membership.by_name([*own, *joined.values()]),
+            kernels={**kernels, **joined_files},
             options=options,
         )
-        if fitted is None or joined.domains:
+        if fitted is None or joined:
             fitted = fit(tuple(parts.domains.values()), tokens, options)
         parent = None if before is None else before.version
         draft = _draft(writer, parts, fitted, parent=parent, change=change)
@@ -176,33 +180,16 @@ def publish(
     return release
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Joined:
-    """Kernels of a release that were added or spawned, not trained together with the others."""
-
-    domains: Mapping[str, Domain]
-    """Kernel -> its text record."""
-    kernels: Mapping[str, KernelParts]
-    """Kernel -> its files in the store."""
-
-
-def joined_parts(store: ReleaseStore, release: Release | None, own: Collection[str]) -> Joined:
-    """Return the kernels of a release that were added or spawned.
-
-    Args:
-        store: Store that holds the release.
-        release: The release; None gives no kernels.
-        own: Names of the kernels that a training made.
-
-    Raises:
-        ArtifactError: A record is damaged.
-    """
+def _joined_parts(
+    store: ReleaseStore, release: Release | None, trained: Collection[str]
+) -> tuple[dict[str, Domain], dict[str, KernelParts]]:
+    """Return records and files, by name, of the kernels of a release that no training made."""
     if release is None:
-        return Joined(domains={}, kernels={})
-    others = [kernel for kernel in release.kernels if kernel.name not in own]
-    return Joined(
-        domains={kernel.name: domain_of(store, release, kernel.name) for kernel in others},
-        kernels={kernel.name: KernelParts.of(kernel, release.bases) for kernel in others},
+        return {}, {}
+    others = [kernel for kernel in release.kernels if kernel.name not in trained]
+    return (
+        {kernel.name: domain_of(store, release, kernel.name) for kernel in others},
+        {kernel.name: KernelParts.of(kernel, release.bases) for kernel in others},
     )
 
 
@@ -255,23 +242,6 @@ def _joining_files(artifacts: Path, name: str, parts: Parts, writer: BlobWriter)
         raise GrowthRefused(name, str(error)) from error
     found.check_tokens(name, parts.tokens.tokenizer_hash)
     return found
-
-
-def _write(
-    store: ReleaseStore,
-    writer: BlobWriter,
-    parts: Parts,
-    *,
-    parent: int,
-    change: str,
-    subject: Change,
-) -> Release:
-    try:
-        fitted = fit(tuple(parts.domains.values()), parts.tokens, parts.options)
-    except (ConfigError, CorpusError) as error:
-        name = getattr(subject, "name", getattr(subject, "kernel", "release"))
-        raise GrowthRefused(name, str(error)) from error
-    return store.write(_draft(writer, parts, fitted, parent=parent, change=change))
 
 
 def _draft(

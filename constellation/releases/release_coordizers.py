@@ -13,11 +13,7 @@ from constellation.releases.store import ReleaseStore
 
 
 class ReleasedCoordizers:
-    """Loads the coordizers of releases from an artifacts folder.
-
-    Args:
-        artifacts: The artifacts folder.
-    """
+    """Loads the coordizers of releases from an artifacts folder."""
 
     def __init__(self, artifacts: Path) -> None:
         self._store = ReleaseStore(artifacts)

@@ -41,11 +41,6 @@ def has_files(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> bool:
 def make_view(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
     """Make a view and check the content of all its files; an incomplete view is replaced.
 
-    Args:
-        view: Folder of the view.
-        files: Path in the view -> blob.
-        blobs: Folder of blobs.
-
     Raises:
         ArtifactError: A blob is missing or damaged; no view is made or replaced.
         OSError: The folder cannot be written to.

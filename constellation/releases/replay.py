@@ -99,10 +99,6 @@ class ReplayReport:
 class ReleaseRouter:
     """Routes texts as a router of a release does, with every kernel up.
 
-    Args:
-        folder: Folder of the release.
-        terms: Settings of the router.
-
     Raises:
         ArtifactError: The coordizer or the table is damaged, or the two do not belong together.
     """
@@ -129,26 +125,20 @@ class ReleaseRouter:
 
 
 def replay(
-    store: ReleaseStore,
-    version: int,
-    queries: Iterable[Query],
-    terms: Terms,
-    *,
-    against: int | None = None,
+    store: ReleaseStore, version: int, queries: Iterable[Query], terms: Terms
 ) -> Iterator[Replayed]:
-    """Yield the routes of each query under two releases, one query at a time.
+    """Yield the routes of each query under the current release and under another one.
 
     Args:
         store: Store that holds the releases.
-        version: The second release, to which a switch is considered.
-        queries: Queries; those without a text are skipped.
+        version: The other release, to which a switch is considered.
+        queries: Queries, read one at a time; those without a text are skipped.
         terms: Settings of the routers.
-        against: The first release; None means the current release.
 
     Raises:
         ArtifactError: A release is missing or damaged, or no release is current.
     """
-    before = ReleaseRouter(store.folder(compared_with(store, against)), terms)
+    before = ReleaseRouter(store.folder(_current(store)), terms)
     after = ReleaseRouter(store.folder(version), terms)
     same_tokens = before.coordizer.tokenizer_hash == after.coordizer.tokenizer_hash
     for query in queries:
@@ -169,21 +159,12 @@ def report(
     queries: Iterable[Query],
     terms: Terms,
     *,
-    against: int | None = None,
     listed_max: int = LISTED_MAX,
 ) -> ReplayReport:
     """Replay queries and count those that another kernel would answer.
 
-    Args:
-        store: As in `replay`.
-        version: As in `replay`.
-        queries: As in `replay`.
-        terms: As in `replay`.
-        against: As in `replay`.
-        listed_max: Most queries listed one by one, at least 0; all queries are counted.
-
-    Raises:
-        ArtifactError: As in `replay`.
+    At most `listed_max` queries are listed one by one; all are counted. The other arguments, and
+    the errors, are those of `replay`.
     """
     counts: Counter[str] = Counter()
     pairs: Counter[tuple[str, str]] = Counter()
@@ -194,7 +175,7 @@ def report(
             counts["passed over"] += query.text is None
             yield query
 
-    for each in replay(store, version, counted(), terms, against=against):
+    for each in replay(store, version, counted(), terms):
         counts["queries"] += 1
         counts["newly"] += each.after.out_of_domain and not each.before.out_of_domain
         counts["no longer"] += each.before.out_of_domain and not each.after.out_of_domain
@@ -202,7 +183,7 @@ def report(
             pairs[each.before.kernel, each.after.kernel] += 1
             moved += [_listed(each)] if len(moved) < listed_max else []
     return ReplayReport(
-        before=compared_with(store, against),
+        before=_current(store),
         after=version,
         num_queries=counts["queries"],
         num_passed_over=counts["passed over"],
@@ -217,13 +198,8 @@ def report(
     )
 
 
-def compared_with(store: ReleaseStore, against: int | None) -> int:
-    """Return the first release of a comparison: the named one, or the current one for None.
-
-    Raises:
-        ArtifactError: No release was named, and no release is current.
-    """
-    version = store.current() if against is None else against
+def _current(store: ReleaseStore) -> int:
+    version = store.current()
     if version is None:
         raise ArtifactError(
             store.artifacts, "no release is current; name the release to compare with"

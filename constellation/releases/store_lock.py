@@ -41,9 +41,6 @@ def hold_shared(folder: Path, clean: Callable[[], None]) -> Iterator[None]:
 def hold_exclusively(folder: Path) -> Iterator[None]:
     """Hold the lock for removing from a store, exclusively.
 
-    Args:
-        folder: As in `hold_shared`.
-
     Raises:
         ArtifactError: Another process holds the lock.
         OSError: The folder cannot be written to.

@@ -54,12 +54,7 @@ class KernelParts:
 
     @classmethod
     def of(cls, kernel: KernelFiles, bases: Mapping[str, Mapping[str, Blob]]) -> "KernelParts":
-        """Return the files of a kernel of a release, whose vocabulary was checked when it joined.
-
-        Args:
-            kernel: A kernel of the release.
-            bases: Bases of the release.
-        """
+        """Return the files of a released kernel, whose vocabulary was checked when it joined."""
         return cls(
             engine=kernel.engine,
             files=kernel.files,
@@ -79,12 +74,7 @@ class KernelParts:
 
 
 def kernel_parts(artifacts: Path, name: str, writer: BlobWriter) -> KernelParts:
-    """Copy the files of a trained kernel into the store.
-
-    Args:
-        artifacts: The artifacts folder that training wrote.
-        name: Name of the kernel.
-        writer: Writer of the store.
+    """Copy the files of a kernel that training wrote into the store.
 
     Raises:
         ArtifactError: A file is missing or damaged.

@@ -36,11 +36,7 @@ class HandoffRule:
 
 @dataclass(slots=True)
 class HandoffWatch:
-    """State of one answer for deciding its handoffs.
-
-    Args:
-        rule: Margin and number of tokens.
-    """
+    """State of one answer for deciding its handoffs."""
 
     rule: HandoffRule
     _checked_at: int = 0  # tokens written at the last check

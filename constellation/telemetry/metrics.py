@@ -88,9 +88,8 @@ class RouterMetrics(_RequestMetrics):
         )
         self.handoffs = self._counter(
             "handoffs_total",
-            "Answers that moved from one kernel to another that had become nearer.",
-            "source",
-            "target",
+            "Answers that moved from this kernel to another that had become nearer.",
+            "kernel",
         )
 
     def _declare_routes(self) -> None:
@@ -124,6 +123,7 @@ class RouterMetrics(_RequestMetrics):
         for kernel in kernels:
             self.routes.labels(kernel, "nearest")
             self.failovers.labels(kernel)
+            self.handoffs.labels(kernel)
             self.answer_seconds.labels(kernel)
         for metric in (self.routes, self.failovers, self.handoffs, self.answer_seconds):
             _remove_others(metric, kernels)
@@ -245,7 +245,7 @@ class RegistryMetrics(ProcessMetrics):
         _remove_others(self.member_restarts, members)
 
 
-_NAMES = frozenset({"kernel", "source", "target", "member"})
+_NAMES = frozenset({"kernel", "member"})
 """Labels that name a kernel or a member."""
 
 

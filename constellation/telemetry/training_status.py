@@ -6,6 +6,7 @@ are checked.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, Final
 from constellation.errors import ArtifactError
 from constellation.records import KernelTraining, TrainingStatus
 
+STATUS_FILE: Final = "status.json"
+"""Name of the file in the artifacts folder."""
 SIZE_MAX: Final = 1_048_576
 """Largest file in bytes; 240 kernels take under 200,000."""
 KERNELS_MAX: Final = 256
@@ -42,6 +45,15 @@ def read_training(path: Path) -> TrainingStatus | None:
             f"is not the status of a training ({reason}); the next training writes it anew, or "
             "remove it",
         ) from error
+
+
+def stopped(training: TrainingStatus) -> TrainingStatus:
+    """Return a training in which no kernel runs: for a file whose writer was killed."""
+    kernels = tuple(
+        replace(each, state="STOPPED") if each.state in ("RUNNING", "STAGED") else each
+        for each in training.kernels
+    )
+    return replace(training, state="STOPPED", kernels=kernels)
 
 
 def _content(path: Path) -> bytes:

@@ -38,13 +38,10 @@ class AccessLog:
         file_bytes_max: int = FILE_BYTES_MAX,
         on_lost: Callable[[], object] = lambda: None,
     ) -> None:
-        """Store the path; the file is opened when the first line is written.
+        """Store the options; the file is opened when the first line is written.
 
-        Args:
-            path: Path of the file.
-            prompts: Whether to log the prompts.
-            file_bytes_max: Size in bytes at which a new file is started.
-            on_lost: Function called when lines could not be written.
+        `on_lost` is called when lines could not be written. A new file is started at
+        `file_bytes_max` bytes.
         """
         self.prompts = prompts
         self._path = path

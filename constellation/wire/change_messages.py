@@ -11,7 +11,6 @@ from constellation.errors import InvalidRequest
 from constellation.records import (
     Add,
     Change,
-    Changed,
     Reload,
     Retire,
     RollBack,
@@ -67,13 +66,3 @@ def check_change(change: Change) -> Change:
         case RollBack(release=release) if release is not None and release < 1:
             raise InvalidRequest("release", release, "1 or more")
     return change
-
-
-def changed_to_message(changed: Changed) -> constellation_pb2.ChangeReply:
-    """Return what a change has done as a message."""
-    return to_message(constellation_pb2.ChangeReply, changed)
-
-
-def changed_from_message(message: constellation_pb2.ChangeReply) -> Changed:
-    """Return what a change has done."""
-    return from_message(message, Changed)

@@ -187,13 +187,9 @@ async def serve(
     *,
     note_refused: Callable[[str], None] = lambda path: None,
 ) -> tuple[grpc.aio.Server, str]:
-    """Start a gRPC server with `handlers`, health checks and reflection.
+    """Start a gRPC server with the handlers of services, health checks and reflection.
 
-    Args:
-        bind: Address, token and TLS files.
-        handlers: Handlers of the services.
-        service_names: Full names of the services.
-        note_refused: Function called with the path of every call without the token.
+    `note_refused` is called with the path of every call without the token.
 
     Returns:
         The running server and the host:port it listens on.

@@ -18,6 +18,7 @@ from constellation.records import (
     Overview,
     RecentRoute,
     Route,
+    RouterStatus,
     RoutingOptions,
     Rule,
     Sampling,
@@ -42,19 +43,6 @@ from constellation.wire.table_file import pack_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RouterHealth:
-    """The registry's view of one router process: up or down, address, restarts."""
-
-    name: str
-    endpoint: str
-    """host:port for clients, which stays the same while the router is down."""
-    up: bool
-    pid: int
-    """Process id; 0 while the router is down."""
-    num_restarts: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RouterState:
     """A router's report for `Status`: table, health of kernels, counts, and other routers."""
 
@@ -66,7 +54,7 @@ class RouterState:
     load_entropy_ratio: float
     num_unexpected_errors: int
     registry_pid: int
-    routers: tuple[RouterHealth, ...] = ()
+    routers: tuple[RouterStatus, ...] = ()
     """Health of all routers including this one; empty before the registry has sent it."""
     collective_phi: LiveCollectivePhi | None = None
     """Collective Phi of the router's sampled prompts; None when it is not measured."""
@@ -114,7 +102,6 @@ class RouterPort(Protocol):
         A kernel with a prompt format of its own reads the conversation in `messages` in place of
         the prompt; the prompt decides the route.
         """
-        ...
 
     async def ask(
         self,
@@ -127,7 +114,6 @@ class RouterPort(Protocol):
         messages: Sequence[Message] = (),
     ) -> tuple[Route, bytes]:
         """Return a whole answer: its route and a serialised KernelGenerateReply."""
-        ...
 
     async def score(
         self,
@@ -139,27 +125,21 @@ class RouterPort(Protocol):
         caller: Caller,
     ) -> tuple[Route, Score]:
         """Return the route of a text, and its likelihood after `context`."""
-        ...
 
     async def route(self, text: str, options: RoutingOptions) -> tuple[Route, FloatArray]:
         """Return the route of a text, and its basin."""
-        ...
 
     async def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
         """Return a text's basin and tokens."""
-        ...
 
     def state(self) -> RouterState:
         """Return the router's report on table, kernels and routers."""
-        ...
 
     def terms(self) -> RoutingTerms:
         """Return the table and the settings by which the router decides."""
-        ...
 
     async def change(self, change: Change) -> Changed:
         """Change what is served; after an error nothing has changed."""
-        ...
 
 
 class ConstellationServicer:
@@ -262,7 +242,7 @@ class ConstellationServicer:
     ) -> constellation_pb2.ChangeReply:
         """Add, remove or change served kernels."""
         changed = await self._host.change(change_messages.change_from_message(request))
-        return change_messages.changed_to_message(changed)
+        return to_message(constellation_pb2.ChangeReply, changed)
 
     async def Table(  # noqa: N802
         self, request: constellation_pb2.TableRequest, context: Any

@@ -1,6 +1,6 @@
 """Convert records to and from protobuf messages; requests are checked here, where they enter."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ OUTCOMES_MAX = 4096
 TEXT_BYTES_MAX = 1024 * 1024
 """Longest text of a request in bytes."""
 
-_RULE = {common_pb2.RULE_GEODESIC: Rule.GEODESIC, common_pb2.RULE_BEARING: Rule.BEARING}
+RULE_OF = {common_pb2.RULE_GEODESIC: Rule.GEODESIC, common_pb2.RULE_BEARING: Rule.BEARING}
 MODE_NUMBER = {
     Mode.NEAREST: common_pb2.MODE_NEAREST,
     Mode.MIXTURE: common_pb2.MODE_MIXTURE,
@@ -49,7 +49,7 @@ _FINISH = {
     common_pb2.FINISH_REASON_CONTEXT: FinishReason.CONTEXT,
     common_pb2.FINISH_REASON_STOP: FinishReason.STOP,
 }
-RULE_NUMBER = {rule: number for number, rule in _RULE.items()}
+RULE_NUMBER = {rule: number for number, rule in RULE_OF.items()}
 FINISH_NUMBER = {reason: number for number, reason in _FINISH.items()}
 
 # All but `logit_bias` and `stop`, which are empty when they are not set.
@@ -114,51 +114,37 @@ def sampling_to_message(sampling: Sampling) -> common_pb2.Sampling:
 
 def routing_from_message(message: constellation_pb2.Routing) -> RoutingOptions:
     """Return the routing options, checked."""
-    rule = _enum("routing.rule", message.rule, {common_pb2.RULE_UNSPECIFIED: None, **_RULE})
-    return RoutingOptions(
+    rule = _enum("routing.rule", message.rule, {common_pb2.RULE_UNSPECIFIED: None, **RULE_OF})
+    return from_message(
+        message,
+        RoutingOptions,
         rule=rule,
         mode=_enum("routing.mode", message.mode, _MODE),
-        top_k=message.top_k if message.HasField("top_k") else None,
         kernel=message.kernel or None,
-        refuse_out_of_domain=message.refuse_out_of_domain,
-        explain=message.explain,
         basin_K=point_from_message(message.basin) if message.HasField("basin") else None,
-        handoff=message.handoff,
-        refuse=message.refuse if message.HasField("refuse") else None,
-        without=tuple(message.without),
     )
 
 
 def routing_to_message(options: RoutingOptions) -> constellation_pb2.Routing:
     """Return the routing options as a message."""
-    return constellation_pb2.Routing(
+    return to_message(
+        constellation_pb2.Routing,
+        options,
         rule=RULE_NUMBER[options.rule] if options.rule else common_pb2.RULE_UNSPECIFIED,
         mode=MODE_NUMBER[options.mode],
-        top_k=options.top_k,
-        kernel=options.kernel or "",
-        refuse_out_of_domain=options.refuse_out_of_domain,
-        explain=options.explain,
         basin=None if options.basin_K is None else point_to_message(options.basin_K),
-        handoff=options.handoff,
-        refuse=options.refuse,
-        without=options.without,
     )
 
 
 def route_to_message(route: Route) -> constellation_pb2.RouteDecision:
     """Return the route as a message."""
-    decision = constellation_pb2.RouteDecision(
-        kernel=route.kernel,
-        reason=route.reason,
+    decision = to_message(
+        constellation_pb2.RouteDecision,
+        route,
         rule=RULE_NUMBER[route.rule],
         mode=MODE_NUMBER[route.mode],
-        margin=route.margin,
-        out_of_domain=route.out_of_domain,
-        no_evidence=route.no_evidence,
-        num_tokens=route.num_tokens,
-        table_version=route.table_version,
-        beyond_own=route.beyond_own,
-        beyond_foreign=route.beyond_foreign,
+        choices=None,
+        influences=[to_message(constellation_pb2.TokenInfluence, i) for i in route.influences],
     )
     for c in route.choices:
         decision.choices.add(
@@ -169,30 +155,18 @@ def route_to_message(route: Route) -> constellation_pb2.RouteDecision:
             radius=c.radius,
             basin=c.basin,
         )
-    for i in route.influences:
-        decision.influences.add(text=i.text, position=i.position, shift=i.shift)
     return decision
 
 
 def route_from_message(message: constellation_pb2.RouteDecision) -> Route:
     """Return the route in a message."""
-    return Route(
-        choices=tuple(_choice(choice) for choice in message.choices),
-        kernel=message.kernel,
-        reason=message.reason,
-        rule=_enum("route.rule", message.rule, _RULE),
+    return from_message(
+        message,
+        Route,
+        rule=_enum("route.rule", message.rule, RULE_OF),
         mode=_enum("route.mode", message.mode, _MODE),
-        margin=message.margin,
-        out_of_domain=message.out_of_domain,
-        no_evidence=message.no_evidence,
-        num_tokens=message.num_tokens,
-        table_version=message.table_version,
-        influences=tuple(
-            TokenInfluence(text=i.text, position=i.position, shift=i.shift)
-            for i in message.influences
-        ),
-        beyond_own=message.beyond_own if message.HasField("beyond_own") else None,
-        beyond_foreign=message.beyond_foreign if message.HasField("beyond_foreign") else None,
+        choices=tuple(_choice(choice) for choice in message.choices),
+        influences=tuple(from_message(each, TokenInfluence) for each in message.influences),
     )
 
 
@@ -213,16 +187,7 @@ def piece_to_message(piece: Piece) -> kernel_pb2.KernelGenerateReply:
         text=piece.text, num_tokens=piece.num_tokens, tokens=piece.tokens
     )
     if piece.finish is not None:
-        finish = piece.finish
-        reply.finish.reason = FINISH_NUMBER[finish.reason]
-        reply.finish.num_prompt_tokens = finish.num_prompt_tokens
-        reply.finish.num_tokens = finish.num_tokens
-        reply.finish.elapsed.FromNanoseconds(round(finish.elapsed_s * 1e9))
-        for kernel, weight in finish.weights.items():
-            reply.finish.weights.add(kernel=kernel, weight=weight)
-        reply.finish.lost.extend(finish.lost)
-        reply.finish.lost_at.extend(finish.lost_at)
-        reply.finish.segments.extend(map(_segment_to_message, finish.segments))
+        reply.finish.CopyFrom(_finish_to_message(piece.finish))
     for logprob in piece.logprobs:
         message = reply.logprobs.add(
             token=logprob.token, text=logprob.text, logprob=logprob.logprob
@@ -277,24 +242,28 @@ def logprobs_from_message(
     )
 
 
+def _finish_to_message(finish: Finish) -> common_pb2.Finish:
+    message = to_message(
+        common_pb2.Finish,
+        finish,
+        reason=FINISH_NUMBER[finish.reason],
+        weights=_weights_to_messages(finish.weights),
+        segments=map(_segment_to_message, finish.segments),
+    )
+    message.elapsed.FromNanoseconds(round(finish.elapsed_s * 1e9))
+    return message
+
+
 def finish_from_message(message: common_pb2.Finish) -> Finish:
     """Return the end of an answer."""
-    return Finish(
+    return from_message(
+        message,
+        Finish,
         reason=_enum("finish.reason", message.reason, _FINISH),
-        num_prompt_tokens=message.num_prompt_tokens,
-        num_tokens=message.num_tokens,
         elapsed_s=message.elapsed.ToNanoseconds() / 1e9,
-        weights={share.kernel: share.weight for share in message.weights},
-        lost=tuple(message.lost),
-        lost_at=tuple(message.lost_at),
+        weights=_weights(message.weights),
         segments=tuple(
-            Segment(
-                kernel=each.kernel,
-                first=each.first,
-                reason=each.reason,
-                weights={share.kernel: share.weight for share in each.weights},
-            )
-            for each in message.segments
+            from_message(each, Segment, weights=_weights(each.weights)) for each in message.segments
         ),
     )
 
@@ -310,10 +279,16 @@ def segments_to_message(segments: Iterable[Segment]) -> constellation_pb2.Genera
 
 
 def _segment_to_message(segment: Segment) -> common_pb2.Segment:
-    message = common_pb2.Segment(kernel=segment.kernel, first=segment.first, reason=segment.reason)
-    for kernel, weight in segment.weights.items():
-        message.weights.add(kernel=kernel, weight=weight)
-    return message
+    weights = _weights_to_messages(segment.weights)
+    return to_message(common_pb2.Segment, segment, weights=weights)
+
+
+def _weights_to_messages(weights: Mapping[str, float]) -> list[common_pb2.KernelWeight]:
+    return [common_pb2.KernelWeight(kernel=name, weight=each) for name, each in weights.items()]
+
+
+def _weights(messages: Iterable[common_pb2.KernelWeight]) -> dict[str, float]:
+    return {share.kernel: share.weight for share in messages}
 
 
 def collective_phi_to_message(found: LiveCollectivePhi) -> constellation_pb2.CollectivePhi:

@@ -4,18 +4,11 @@ A kernel that can do everything, in the coordizer's tokens, sets neither of the 
 the messages of such kernels are those of versions that had no capabilities.
 """
 
-from typing import Any, TypedDict
+from typing import Any
 
 from constellation.records import COORDIZER_TOKENS, EVERYTHING, Capabilities, KernelDescription
 from constellation.v1 import common_pb2, constellation_pb2, kernel_pb2
 from constellation.wire.record_messages import from_message, to_message
-
-
-class Declared(TypedDict):
-    """The two fields of a record that a kernel declares."""
-
-    capabilities: Capabilities
-    vocabulary: str
 
 
 def description_to_message(description: KernelDescription) -> kernel_pb2.DescribeReply:
@@ -44,9 +37,9 @@ def declarations(capabilities: Capabilities, vocabulary: str) -> dict[str, Any]:
     }
 
 
-def declared(message: kernel_pb2.DescribeReply | constellation_pb2.KernelStatus) -> Declared:
+def declared(message: kernel_pb2.DescribeReply | constellation_pb2.KernelStatus) -> dict[str, Any]:
     """Return the declared fields of a message as a record has them."""
     capabilities = EVERYTHING
     if message.HasField("capabilities"):
         capabilities = from_message(message.capabilities, Capabilities)
-    return Declared(capabilities=capabilities, vocabulary=message.vocabulary or COORDIZER_TOKENS)
+    return {"capabilities": capabilities, "vocabulary": message.vocabulary or COORDIZER_TOKENS}

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from constellation.errors import ArtifactError, InternalError, InvalidRequest
 from constellation.records import Mode, Route, Rule, Table
 from constellation.v1 import kernel_pb2
-from constellation.wire.convert import MODE_NUMBER, RULE_NUMBER
+from constellation.wire.convert import MODE_NUMBER, RULE_NUMBER, RULE_OF
+from constellation.wire.record_messages import from_message, to_message
 from constellation.wire.table_file import pack_table, unpack_table
 
 MEMBERS_MAX = 240
@@ -24,7 +25,6 @@ TABLE_BYTES_MAX = 3 * 1024 * 1024
 """Largest table in bytes of an ensemble's members: 240 kernels of 16 basins each."""
 
 _MODES = {MODE_NUMBER[mode]: mode for mode in (Mode.MIXTURE, Mode.POSTERIOR)}
-_RULES = {number: rule for rule, number in RULE_NUMBER.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +114,6 @@ class Predicting(Protocol):
 
     async def next(self) -> Predicted:
         """Return the prediction of the next token after all tokens so far."""
-        ...
 
     def tell(self, token: int) -> None:
         """Append the token that was chosen.
@@ -122,14 +121,12 @@ class Predicting(Protocol):
         Raises:
             InvalidRequest: The token is not in the vocabulary, or the context is full.
         """
-        ...
 
 
 def ensemble_to_message(ensemble: Ensemble) -> kernel_pb2.Ensemble:
     """Return an ensemble as a message."""
-    message = kernel_pb2.Ensemble(mode=MODE_NUMBER[ensemble.mode])
-    for member in ensemble.members:
-        message.members.add(kernel=member.kernel, endpoint=member.endpoint, weight=member.weight)
+    members = [to_message(kernel_pb2.Member, member) for member in ensemble.members]
+    message = kernel_pb2.Ensemble(mode=MODE_NUMBER[ensemble.mode], members=members)
     renewal = ensemble.renewal
     if renewal is not None:
         message.renewal.table = pack_table(renewal.table)
@@ -139,21 +136,14 @@ def ensemble_to_message(ensemble: Ensemble) -> kernel_pb2.Ensemble:
 
 
 def ensemble_from_message(message: kernel_pb2.Ensemble, *, leader: str) -> Ensemble:
-    """Return the ensemble in a message, checked.
-
-    Args:
-        message: Message from a router.
-        leader: Name of the kernel that gets the request.
+    """Return the ensemble in a router's message to the kernel that leads it, checked.
 
     Raises:
         InvalidRequest: A field is out of its range; the message names the field.
     """
     if message.mode not in _MODES:
         raise InvalidRequest("ensemble.mode", message.mode, "mixture or posterior")
-    members = tuple(
-        Member(kernel=member.kernel, endpoint=member.endpoint, weight=member.weight)
-        for member in message.members
-    )
+    members = tuple(from_message(member, Member) for member in message.members)
     _check_members(members, leader)
     return Ensemble(
         mode=_MODES[message.mode],
@@ -177,7 +167,7 @@ def _renewal(message: kernel_pb2.Renewal, members: tuple[Member, ...]) -> Renewa
     if len(message.table) > TABLE_BYTES_MAX:
         size = f"{len(message.table)} bytes"
         raise InvalidRequest("ensemble.renewal.table", size, f"at most {TABLE_BYTES_MAX} bytes")
-    if message.rule not in _RULES:
+    if message.rule not in RULE_OF:
         raise InvalidRequest("ensemble.renewal.rule", message.rule, " or ".join(Rule))
     try:
         table = unpack_table(message.table, source="ensemble.renewal.table")
@@ -186,7 +176,7 @@ def _renewal(message: kernel_pb2.Renewal, members: tuple[Member, ...]) -> Renewa
     if {site.name for site in table.sites} != {member.kernel for member in members}:
         named = [site.name for site in table.sites][:8]
         raise InvalidRequest("ensemble.renewal.table", named, "a site for each member")
-    return Renewal(table=table, rule=_RULES[message.rule], phi_weighting=message.phi_weighting)
+    return Renewal(table=table, rule=RULE_OF[message.rule], phi_weighting=message.phi_weighting)
 
 
 def predicted_to_message(predicted: Predicted) -> kernel_pb2.PredictReply:

@@ -22,11 +22,7 @@ def is_kernel_name(name: str) -> bool:
 
 
 def check_kernel_name(field: str, name: str) -> str:
-    """Return `name`; raise an error unless it is a valid name of a kernel.
-
-    Args:
-        field: Name of the request's field, for the message.
-        name: Name to check.
+    """Return the name in a request's field; raise an error unless it can name a kernel.
 
     Raises:
         InvalidRequest: The name is not 1 to 64 characters of a-z, 0-9, '.', '_' and '-', the first

@@ -49,19 +49,30 @@ class KernelPort(Protocol):
         number. A prompt that was made of `messages` is written in the kernel's own prompt format,
         if the kernel has one. Waits in the queue for a free slot.
         """
-        ...
 
     async def score(self, tokens: Sequence[int], num_context: int, *, client: str = "") -> Score:
         """Return the likelihood of `tokens[num_context:]` after `tokens[:num_context]`."""
-        ...
 
     def predict(
         self, tokens: Sequence[int], *, tokenizer_hash: str, is_scored: bool, client: str
     ) -> AbstractAsyncContextManager[Predicting]:
         """Open a text whose tokens the caller chooses; it occupies a slot until the block ends."""
-        ...
 
-    def lead(
+    @property
+    def leader(self) -> "LeaderPort":
+        """Writes and scores texts together with other kernels, which this kernel leads."""
+
+    async def token_nats(self, tokens: Sequence[int], *, client: str) -> FloatArray:
+        """Return -ln p of each token given the tokens before it."""
+
+    def describe(self) -> KernelDescription:
+        """Return the kernel's vocabulary, size, queue and uptime."""
+
+
+class LeaderPort(Protocol):
+    """Interface of the texts that a kernel writes or scores together with others."""
+
+    def generate(
         self,
         tokens: Sequence[int],
         sampling: Sampling,
@@ -71,10 +82,9 @@ class KernelPort(Protocol):
         client: str,
         timeout_s: float,
     ) -> AsyncGenerator[Piece, None]:
-        """Generate the answer to a prompt together with other kernels, which this kernel leads."""
-        ...
+        """Generate the answer to a prompt together with the other kernels."""
 
-    async def score_together(
+    async def score(
         self,
         tokens: Sequence[int],
         num_context: int,
@@ -83,16 +93,7 @@ class KernelPort(Protocol):
         client: str,
         timeout_s: float,
     ) -> Score:
-        """Return the likelihood of `tokens[num_context:]` under several kernels together."""
-        ...
-
-    async def token_nats(self, tokens: Sequence[int], *, client: str) -> FloatArray:
-        """Return -ln p of each token given the tokens before it."""
-        ...
-
-    def describe(self) -> KernelDescription:
-        """Return the kernel's vocabulary, size, queue and uptime."""
-        ...
+        """Return the likelihood of `tokens[num_context:]` under the kernels together."""
 
 
 class KernelsPort(Protocol):
@@ -104,11 +105,9 @@ class KernelsPort(Protocol):
         Raises:
             KernelUnavailable: The process has no kernel of this name.
         """
-        ...
 
     def every(self) -> Iterable[KernelPort]:
         """Return all kernels of the process."""
-        ...
 
 
 class KernelServicer:
@@ -143,7 +142,7 @@ class KernelServicer:
         sampling = convert.sampling_from_message(request.sampling)
         kernel = self._kernels.named(request.kernel)
         if request.HasField("ensemble"):
-            return kernel.lead(
+            return kernel.leader.generate(
                 request.tokens,
                 sampling,
                 ensemble_from_message(request.ensemble, leader=kernel.name),
@@ -172,7 +171,7 @@ class KernelServicer:
                 nats=float(scored.sum()), num_tokens=len(scored), token_nats=scored
             )
         if request.HasField("ensemble"):
-            score = await kernel.score_together(
+            score = await kernel.leader.score(
                 request.tokens,
                 request.num_context,
                 ensemble_from_message(request.ensemble, leader=kernel.name),

@@ -1,16 +1,19 @@
 """Records <-> protobuf messages whose fields have the same names.
 
-For replies that are read once in a while: a field with a name of its own is named by the caller.
-What travels with every answer is written out in `convert`, which is faster.
+A field whose form differs is given by the caller. What an answer holds many times (choices of a
+route, log-probabilities, pieces) is written out in `convert`, which is faster.
 """
 
 from dataclasses import fields
+from functools import cache
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
 MessageT = TypeVar("MessageT", bound=Message)
 RecordT = TypeVar("RecordT")
+
+_PLAIN = (str, bytes, int, float)
 
 
 def to_message(kind: type[MessageT], *records: Any, **given: Any) -> MessageT:
@@ -21,14 +24,11 @@ def to_message(kind: type[MessageT], *records: Any, **given: Any) -> MessageT:
         records: Dataclasses; of a field that several have, the last one counts.
         given: Values of fields that the records lack or hold in another form.
     """
-    known = kind.DESCRIPTOR.fields_by_name
-    values = {
-        field.name: getattr(record, field.name)
-        for record in records
-        for field in fields(record)
-        if field.name in known and field.name not in given
-    }
-    message: MessageT = kind(**values, **given)
+    values = dict(given)
+    for record in records:
+        for name, _ in _shared_fields(kind, type(record), *given):  # type: ignore[arg-type]
+            values[name] = getattr(record, name)
+    message: MessageT = kind(**values)
     return message
 
 
@@ -41,13 +41,20 @@ def from_message(message: Message, kind: type[RecordT], **given: Any) -> RecordT
         given: Values of fields that the message lacks or holds in another form.
     """
     values = dict(given)
-    for field in fields(kind):  # type: ignore[arg-type]
-        known = message.DESCRIPTOR.fields_by_name.get(field.name)
-        if known is not None and field.name not in given:
-            if known.has_presence and not message.HasField(field.name):
-                values[field.name] = None
-                continue
-            value = getattr(message, field.name)
-            plain = isinstance(value, str | bytes | int | float)
-            values[field.name] = value if plain else tuple(value)
+    for name, may_be_unset in _shared_fields(type(message), kind, *given):  # type: ignore[arg-type]
+        if may_be_unset and not message.HasField(name):
+            values[name] = None
+        else:
+            value = getattr(message, name)
+            values[name] = value if isinstance(value, _PLAIN) else tuple(value)
     return kind(**values)
+
+
+@cache  # mypy takes no class for hashable, hence the two comments above
+def _shared_fields(
+    message: type[Message], record: type, *given: str
+) -> tuple[tuple[str, bool], ...]:
+    """Return (name, whether a message may leave it unset) of the fields that both have."""
+    known = message.DESCRIPTOR.fields_by_name
+    names = (field.name for field in fields(record) if field.name not in given)
+    return tuple((name, known[name].has_presence) for name in names if name in known)

@@ -9,7 +9,8 @@ implements the protocols.
 Sources: W3C, "Trace Context" (2021); OpenTelemetry semantic conventions for RPC, HTTP and GenAI.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
@@ -30,28 +31,22 @@ class Span(Protocol):
     @property
     def trace_id(self) -> str:
         """Id shared by all spans of the request: 32 hexadecimal digits."""
-        ...
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Headers for a call, so that spans of the called process become this span's children."""
-        ...
 
     def child(self, name: str, facts: Facts, *, is_call: bool = False) -> "Span":
         """Begin a child span; `is_call` marks work that another process does."""
-        ...
 
     def note(self, facts: Facts) -> None:
         """Add attributes to the span."""
-        ...
 
     def event(self, name: str, facts: Facts) -> None:
         """Add an event with the current time."""
-        ...
 
     def end(self, error: BaseException | None = None) -> None:
         """End the span; only the class of an error is kept, since its message may quote a text."""
-        ...
 
 
 class Tracing(Protocol):
@@ -59,7 +54,6 @@ class Tracing(Protocol):
 
     def begin(self, name: str, headers: Iterable[tuple[str, str]], facts: Facts) -> Span:
         """Begin a request's span, as a child of the span in the headers if there is one."""
-        ...
 
 
 _current: ContextVar[Span | None] = ContextVar("request_span", default=None)
@@ -81,14 +75,23 @@ async def traced(
     span = tracing.begin(name, headers, facts)
     token = _current.set(span)
     access_log.note(trace_id=span.trace_id)
+    with _ended(span, BaseException):
+        try:
+            return await work
+        finally:
+            _current.reset(token)
+
+
+@contextmanager
+def _ended(span: Span, kind: type[BaseException]) -> Iterator[None]:
+    """End a span with the block, by the block's error if that is of this kind."""
     failure: BaseException | None = None
     try:
-        return await work
-    except BaseException as error:
+        yield
+    except kind as error:
         failure = error
         raise
     finally:
-        _current.reset(token)
         span.end(failure)
 
 
@@ -101,17 +104,12 @@ def during(
     """Run `work` as a child of `span`; `facts_of` gives the child's attributes from the result."""
     if span is None:
         return work()
-    part, failure = span.child(name, {}), None
-    try:
+    part = span.child(name, {})
+    with _ended(part, Exception):
         result = work()
         if facts_of is not None:
             part.note(facts_of(result))
         return result
-    except Exception as error:
-        failure = error
-        raise
-    finally:
-        part.end(failure)
 
 
 async def during_wait(
@@ -120,14 +118,8 @@ async def during_wait(
     """Await `work` as a child of `span`, and return its result."""
     if span is None:
         return await work()
-    part, failure = span.child(name, {}), None
-    try:
+    with _ended(span.child(name, {}), Exception):
         return await work()
-    except Exception as error:
-        failure = error
-        raise
-    finally:
-        part.end(failure)
 
 
 def rpc_facts(path: str) -> Facts:

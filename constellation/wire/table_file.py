@@ -27,6 +27,7 @@ from constellation.records import (
     Thresholds,
 )
 from constellation.wire.kernel_names import is_kernel_name
+from constellation.wire.packed_records import packed
 
 SCHEMA_VERSION = 1
 TABLE_BYTES_MAX = 16 * 1024 * 1024
@@ -42,7 +43,7 @@ def pack_table(table: Table) -> bytes:
         "background": _floats(table.background_K),
         "temperatures": {str(rule): value for rule, value in table.temperatures.items()},
         "sites": [_pack_site(site) for site in table.sites],
-        **({} if table.refusal is None else {"refusal": _pack_refusal(table.refusal)}),
+        **({} if table.refusal is None else {"refusal": packed(table.refusal)}),
         **({"release": table.release} if table.release else {}),
     }
     content = bytes(msgpack.packb(table_map))
@@ -129,7 +130,7 @@ def _pack_site(site: KernelSite) -> dict[str, Any]:
     # Optional fields are written only where needed, so that other tables keep their bytes. The
     # bearings of several basins are omitted: they follow from the basins and the background.
     several = {"basins": _floats(site.basins_BK)} if len(site.basins_BK) > 1 else {}
-    share = {} if site.share is None else {"share": _pack_share(site.share)}
+    share = {} if site.share is None else {"share": packed(site.share)}
     measured = {} if site.arrived is None else {"arrived": [site.arrived, site.num_held_out]}
     return {
         **several,
@@ -145,14 +146,6 @@ def _pack_site(site: KernelSite) -> dict[str, Any]:
     }
 
 
-def _pack_share(share: Share) -> dict[str, Any]:
-    return {
-        "family": share.family,
-        "basin": _floats(share.basin_K),
-        "bearing": _floats(share.bearing_K),
-    }
-
-
 def _unpack_share(content: dict[str, Any]) -> Share:
     if not is_kernel_name(content["family"]):
         raise ValueError(f"{content['family']!r} cannot name a family")
@@ -163,14 +156,6 @@ def _unpack_share(content: dict[str, Any]) -> Share:
     )
 
 
-def _pack_thresholds(thresholds: Thresholds) -> dict[str, Any]:
-    return {
-        "lengths": list(thresholds.lengths),
-        "shares": list(thresholds.shares),
-        "excess": {str(rule): _floats(values) for rule, values in thresholds.excess.items()},
-    }
-
-
 def _unpack_thresholds(content: dict[str, Any]) -> Thresholds:
     lengths, shares = tuple(map(int, content["lengths"])), tuple(map(float, content["shares"]))
     if not lengths or not shares or min(lengths) < 1 or not 0 < min(shares) <= max(shares) < 1:
@@ -179,16 +164,6 @@ def _unpack_thresholds(content: dict[str, Any]) -> Thresholds:
         raise ValueError("lengths and shares of thresholds must be in ascending order")
     shape = (len(lengths), len(shares))
     return Thresholds(lengths=lengths, shares=shares, excess=_grids(content["excess"], shape))
-
-
-def _pack_refusal(refusal: Refusal) -> dict[str, Any]:
-    return {
-        "thresholds": _pack_thresholds(refusal.thresholds),
-        "refused": {str(rule): _floats(values) for rule, values in refusal.refused.items()},
-        "caught": {str(rule): _floats(values) for rule, values in refusal.caught.items()},
-        "num_texts": list(refusal.num_texts),
-        "num_documents": list(refusal.num_documents),
-    }
 
 
 def _unpack_refusal(content: dict[str, Any]) -> Refusal:

@@ -19,9 +19,6 @@ SITE_FILE: Final = "site.msgpack"
 def unlearned_sources(path: Path) -> dict[str, tuple[str, ...]]:
     """Return kernel -> unlearned sources of its text, in the order of unlearning.
 
-    Args:
-        path: File of the table.
-
     Raises:
         ArtifactError: The file cannot be read, or is not a table.
     """

@@ -22,11 +22,11 @@ from constellation.records import (
     NodeState,
     Overview,
     ReleaseSummary,
+    RouterStatus,
     Rule,
     Table,
     TrainingStatus,
 )
-from constellation.wire.constellation_service import RouterHealth
 from tests.actors.test_hosts import BACKGROUND_K, Letters, point
 from tests.support.coordizers import Fixed
 
@@ -125,8 +125,8 @@ def health(name: str, **changes: Any) -> KernelHealth:
     return replace(KernelHealth(name=name, up=True, pid=3, num_restarts=0), **changes)
 
 
-def router_health(**changes: Any) -> RouterHealth:
-    made = RouterHealth(name="router", endpoint="127.0.0.1:1", up=True, pid=9, num_restarts=0)
+def router_health(**changes: Any) -> RouterStatus:
+    made = RouterStatus(name="router", endpoint="127.0.0.1:1", up=True, pid=9, num_restarts=0)
     return replace(made, **changes)
 
 

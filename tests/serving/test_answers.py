@@ -1,16 +1,14 @@
 """Asking a real constellation: answers, routes, scores, streams, status, metrics."""
 
 import asyncio
-import json
-import urllib.request
 
 import pytest
 
 from cluster.state_file import RunState
 from constellation import AsyncClient, Client
 from constellation.records import FinishReason, Rule
-from constellation.settings import Settings
 from tests.support.artifacts import PROMPTS
+from tests.support.scrapes import endpoints, scrape
 
 pytestmark = pytest.mark.ray
 
@@ -89,17 +87,13 @@ def test_status_knows_every_process(constellation: RunState) -> None:
     assert status.registry_pid > 0
 
 
-def test_every_process_exports_its_metrics(constellation: RunState, settings: Settings) -> None:
+def test_every_process_exports_its_metrics(constellation: RunState) -> None:
     with Client(constellation.endpoint) as stars:
         stars.ask(PROMPTS["mail"], tokens_max=4)
-    groups = json.loads((settings.run_dir / "metrics_targets.json").read_text())
-    members = {group["labels"]["member"] for group in groups}
+    processes = endpoints(str(constellation.metrics))
     kernels = {f"kernel-{kernel}" for kernel in constellation.kernels}
-    assert members == {"registry", "router", "router-2", *kernels}
-    exported = "\n".join(
-        urllib.request.urlopen(f"http://{group['targets'][0]}/metrics", timeout=5).read().decode()
-        for group in groups
-    )
+    assert set(processes) == {"registry", "router", "router-2", *kernels}
+    exported = "\n".join(scrape(endpoint) for endpoint in processes.values())
     for sample in (
         'constellation_requests_total{mode="nearest",outcome="ok"}',
         'constellation_route_total{kernel="mail",reason="nearest"}',

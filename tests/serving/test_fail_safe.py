@@ -8,7 +8,6 @@ import json
 import re
 import socket
 import threading
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from constellation import Client
 from constellation.errors import DeploymentError
 from constellation.settings import Settings
 from tests.support.artifacts import PROMPTS
+from tests.support.scrapes import endpoints, scrape
 
 pytestmark = pytest.mark.ray
 
@@ -58,12 +58,10 @@ def in_launcher(folder: Path, statement: str) -> None:
     )
 
 
-def metric(run_dir: Path, name: str) -> float:
+def metric(state: RunState, name: str) -> float:
     """Return a metric of the registry."""
-    groups = json.loads((run_dir / "metrics_targets.json").read_text(encoding="utf-8"))
-    (target,) = [g["targets"][0] for g in groups if g["labels"]["member"] == "registry"]
-    with urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as reply:
-        found = re.search(rf"^{name} (\S+)$", reply.read().decode(), re.MULTILINE)
+    text = scrape(endpoints(str(state.metrics))["registry"])
+    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
     assert found is not None
     return float(found[1])
 
@@ -117,8 +115,8 @@ def test_a_fork_server_that_cannot_start_is_a_warning_and_everything_works_witho
     assert re.search(reason, problem), problem
     with Client(state.endpoint) as stars:
         assert stars.ask(PROMPTS["mail"], tokens_max=4, kernel="mail").route.kernel == "mail"
-    assert metric(own.run_dir, "constellation_fork_server_up") == 0
-    assert metric(own.run_dir, "constellation_process_start_possible") == 1
+    assert metric(state, "constellation_fork_server_up") == 0
+    assert metric(state, "constellation_process_start_possible") == 1
     log = (own.run_dir / "logs" / "launcher.jsonl").read_text(encoding="utf-8")
     warned = [line for line in map(json.loads, log.splitlines()) if line["level"] == "warning"]
     assert any(re.search(reason, line["reason"]) for line in warned)
@@ -131,13 +129,13 @@ def test_workers_that_are_not_to_be_forked_are_not(own: Settings) -> None:
     assert not any(server.__name__ in each.cmdline() for each in below)
     with Client(state.endpoint) as stars:
         assert stars.status().start_problem == ""
-    assert metric(own.run_dir, "constellation_fork_server_up") != 0  # not a number
+    assert metric(state, "constellation_fork_server_up") != 0  # not a number
 
 
 def test_a_fork_server_that_is_killed_runs_again(own: Settings) -> None:
     state = launcher_process.start(own)
     assert start_problem(state, expected=False) == ""
-    assert metric(own.run_dir, "constellation_fork_server_up") == 1
+    assert metric(state, "constellation_fork_server_up") == 1
 
     def forking() -> list[int]:
         below = psutil.Process(state.pid).children(recursive=True)

@@ -6,7 +6,6 @@ import shutil
 import signal
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 from cluster import launcher_process
+from cluster.state_file import running
 from constellation import Client
 from constellation.client.replies import ConstellationStatus
 from constellation.coordizer.coordizer import Coordizer
@@ -31,6 +31,7 @@ from tests.serving.test_modes import between
 from tests.support.artifacts import PROMPTS
 from tests.support.candidates import PROMPT, make_candidate
 from tests.support.released import rewrite
+from tests.support.scrapes import endpoints, scrape
 
 pytestmark = pytest.mark.ray
 
@@ -237,12 +238,8 @@ def test_a_kernel_that_was_leaving_when_the_registry_died_leaves(
         ),
     )
     assert after.kernels[0].pid == before.kernels[0].pid
-    targets = json.loads((settings.run_dir / "metrics_targets.json").read_text())
-    (endpoint,) = (t["targets"][0] for t in targets if t["labels"]["member"] == "kernels-1")
-    wait_until(stars, lambda _: 'kernel="network"' not in exported(endpoint))
-    assert 'kernel="mail"' in exported(endpoint)
-
-
-def exported(endpoint: str) -> str:
-    with urllib.request.urlopen(f"http://{endpoint}/metrics", timeout=5) as reply:
-        return str(reply.read().decode())
+    state = running(settings.run_dir)
+    assert state is not None
+    endpoint = endpoints(str(state.metrics))["kernels-1"]
+    wait_until(stars, lambda _: 'kernel="network"' not in scrape(endpoint))
+    assert 'kernel="mail"' in scrape(endpoint)

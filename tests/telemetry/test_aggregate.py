@@ -1,21 +1,26 @@
-"""The metrics of many processes are one page, and it is said of every sample whose it is."""
+"""The metrics of many processes are one text, in which every sample names its process."""
 
 import socket
-import urllib.request
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from constellation.telemetry.aggregate import MEMBER_UP, AllMetrics
-from constellation.telemetry.metrics import KernelMetrics, RegistryMetrics
+from constellation.telemetry import aggregate
+from constellation.telemetry.aggregate import MEMBER_UP, collect, merge
+from constellation.telemetry.metrics import KernelMetrics, RegistryMetrics, RouterMetrics
 from constellation.telemetry.process_metrics import serve_metrics
 
+Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
 
-def page_of(registry: CollectorRegistry) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    """Return sample name -> labels -> value of what `registry` shows."""
-    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
-    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+
+def samples_of(text: str) -> Samples:
+    """Return sample name -> labels -> value; every sample has to be there once."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = tuple(sorted(sample.labels.items()))
             assert labels not in found.setdefault(sample.name, {})
@@ -23,32 +28,70 @@ def page_of(registry: CollectorRegistry) -> dict[str, dict[tuple[tuple[str, str]
     return found
 
 
-@pytest.mark.slow
+@contextmanager
+def silent_processes(number: int) -> Iterator[dict[str, str]]:
+    """Yield processes that accept connections and never answer: name -> host:port."""
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)
+        ]
+        yield {f"hangs-{i}": f"127.0.0.1:{s.getsockname()[1]}" for i, s in enumerate(servers)}
+
+
+def kernel_text(name: str, tokens: int) -> str:
+    metrics = KernelMetrics(CollectorRegistry())
+    metrics.tokens.labels(name, "prompt").inc(tokens)
+    metrics.inter_token_seconds.labels(name).observe(0.01)
+    return generate_latest(metrics.registry).decode()
+
+
 def test_every_sample_has_its_process_and_every_family_is_there_once() -> None:
-    kernels = {}
-    for name, tokens in (("mail", 3), ("law", 5)):
-        metrics = KernelMetrics(CollectorRegistry())
-        metrics.tokens.labels(name, "prompt").inc(tokens)
-        metrics.inter_token_seconds.labels(name).observe(0.01)
-        kernels[f"kernel-{name}"] = serve_metrics(metrics.registry, "127.0.0.1")
-    registry = CollectorRegistry()
-    registry.register(AllMetrics(lambda: {name: at for name, (at, _) in kernels.items()}))
-    page, text = page_of(registry), generate_latest(registry).decode()
-    for _, close in kernels.values():
-        close()
-    tokens_total = page["constellation_tokens_total"]
-    assert tokens_total == {
+    text = merge({"kernel-mail": kernel_text("mail", 3), "kernel-law": kernel_text("law", 5)})
+    samples = samples_of(text)
+    assert samples["constellation_tokens_total"] == {
         (("kernel", "mail"), ("kind", "prompt"), ("member", "kernel-mail")): 3.0,
         (("kernel", "law"), ("kind", "prompt"), ("member", "kernel-law")): 5.0,
     }
-    counts = page["constellation_inter_token_seconds_count"]
-    assert counts == {
+    assert samples["constellation_inter_token_seconds_count"] == {
         (("kernel", "law"), ("member", "kernel-law")): 1.0,
         (("kernel", "mail"), ("member", "kernel-mail")): 1.0,
     }
+    assert (("member", "kernel-law"),) in samples["process_resident_memory_bytes"]
     assert text.count("# TYPE constellation_inter_token_seconds histogram") == 1
-    assert "_created" not in text
-    assert set(page[MEMBER_UP].values()) == {1.0}
+    assert samples[MEMBER_UP].keys() == {(("member", "kernel-law"),), (("member", "kernel-mail"),)}
+
+
+def test_nothing_but_the_label_is_added() -> None:
+    """The oracle parses every number, which the merge does not."""
+    router = RouterMetrics(CollectorRegistry())
+    router.follow(["law", "mail"])
+    router.distance.observe(0.25)
+    router.requests.labels("nearest", "ok").inc(1e9)
+    texts = {"router": generate_latest(router.registry).decode(), "kernel": kernel_text("law", 5)}
+    wanted: Samples = {}
+    for member, text in texts.items():
+        for name, labelled in samples_of(text).items():
+            for labels, value in labelled.items():
+                key = tuple(sorted([*labels, ("member", member)]))
+                wanted.setdefault(name, {})[key] = value
+    found = samples_of(merge(texts))
+    del found[MEMBER_UP]
+    assert repr(sorted(found.items())) == repr(sorted(wanted.items()))  # NaN is not NaN
+
+
+def test_what_is_said_of_another_member_keeps_that_members_name() -> None:
+    metrics = RegistryMetrics(CollectorRegistry())
+    metrics.member_restarts.labels("kernel-law").inc()
+    text = merge({"registry": generate_latest(metrics.registry).decode()})
+    assert 'constellation_member_restarts_total{member="kernel-law"} 1.0' in text
+
+
+def test_help_texts_and_label_values_that_look_like_samples_are_no_samples() -> None:
+    registry = CollectorRegistry()
+    gauge = Gauge("odd", "First line.\n# HELP odd 1\nodd 7", ["text"], registry=registry)
+    gauge.labels('a\nodd 9\n# HELP odd 1"} 2').set(1)
+    (sample,) = samples_of(merge({"p": generate_latest(registry).decode()}))["odd"]
+    assert sample == (("member", "p"), ("text", 'a\nodd 9\n# HELP odd 1"} 2'))
 
 
 @pytest.mark.slow
@@ -56,32 +99,46 @@ def test_a_process_that_hangs_or_is_gone_is_shown_as_down_and_the_others_are_sho
     metrics = RegistryMetrics(CollectorRegistry())
     metrics.table_version.set(7)
     endpoint, close = serve_metrics(metrics.registry, "127.0.0.1")
-    with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # nobody listens there
-        targets = {
-            "registry": endpoint,
-            "hangs": f"127.0.0.1:{silent.getsockname()[1]}",
-            "gone": f"127.0.0.1:{closed.getsockname()[1]}",
-        }
-        registry = CollectorRegistry()
-        registry.register(AllMetrics(lambda: targets))
-        page = page_of(registry)
+    with silent_processes(1) as silent, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # no process listens there
+        gone = f"127.0.0.1:{closed.getsockname()[1]}"
+        samples = samples_of(merge(collect({"registry": endpoint, "gone": gone, **silent})))
     close()
-    assert page[MEMBER_UP] == {
+    assert samples[MEMBER_UP] == {
         (("member", "registry"),): 1.0,
-        (("member", "hangs"),): 0.0,
+        (("member", "hangs-0"),): 0.0,
         (("member", "gone"),): 0.0,
     }
-    assert page["constellation_table_version"] == {(("member", "registry"),): 7.0}
+    assert samples["constellation_table_version"] == {(("member", "registry"),): 7.0}
 
 
-def test_one_scrape_target_shows_all() -> None:
+@pytest.mark.slow
+def test_many_hanging_processes_end_with_the_scrape_and_not_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aggregate, "ANSWER_S", 0.5)
+    monkeypatch.setattr(aggregate, "SCRAPE_S", 0.25)
+    with silent_processes(80) as silent:
+        started_s = time.monotonic()
+        found = collect(silent)
+        assert time.monotonic() - started_s < 80 / 8 * 0.5
+    assert found == dict.fromkeys(silent)
+
+
+def test_a_process_that_answers_with_something_else_is_down() -> None:
     registry = CollectorRegistry()
-    registry.register(AllMetrics(dict))
     endpoint, close = serve_metrics(registry, "127.0.0.1")
-    request = urllib.request.Request(
-        f"http://{endpoint}/metrics", headers={"Accept": "application/openmetrics-text"}
-    )
-    with urllib.request.urlopen(request, timeout=5) as reply:
-        assert MEMBER_UP in reply.read().decode()
+    host = endpoint.split(":")[0]
+    with socket.create_server((host, 0)) as server:
+        other = f"{host}:{server.getsockname()[1]}"
+        reads = aggregate.ThreadPoolExecutor(1)
+        reading = reads.submit(collect, {"other": other, "empty": endpoint})
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<p/>"
+            )
+        assert reading.result() == {"other": None, "empty": ""}
+        reads.shutdown()
     close()

@@ -9,12 +9,8 @@ import pytest
 from constellation.errors import InvalidRequest
 from constellation.records import Add, Change, Changed, Reload, Retire, RollBack, Spawn, Unlearn
 from constellation.v1 import constellation_pb2
-from constellation.wire.change_messages import (
-    change_from_message,
-    change_to_message,
-    changed_from_message,
-    changed_to_message,
-)
+from constellation.wire.change_messages import change_from_message, change_to_message
+from constellation.wire.record_messages import from_message, to_message
 
 EXAMPLES = (
     Reload(),
@@ -69,4 +65,4 @@ def test_what_cannot_be_is_refused_by_name(change: dict[str, object], field: str
 
 def test_what_a_change_has_done_comes_back_as_it_was_sent() -> None:
     done = Changed(release=4, table_version=9, joined=("a",), left=("b",), reloaded=("c", "d"))
-    assert changed_from_message(changed_to_message(done)) == done
+    assert from_message(to_message(constellation_pb2.ChangeReply, done), Changed) == done

@@ -12,11 +12,12 @@ from constellation.records import (
     Overview,
     RecentRoute,
     ReleaseSummary,
+    RouterStatus,
     Rule,
     TrainingStatus,
 )
 from constellation.runtime.traffic_window import TrafficWindow
-from constellation.wire.constellation_service import RouterHealth, RouterState
+from constellation.wire.constellation_service import RouterState
 from constellation.wire.status_document import status_document
 from tests.wire.fakes import FakeRouter
 
@@ -75,7 +76,7 @@ def full() -> RouterState:
             )
         },
         routers=(
-            RouterHealth(name="router", endpoint="127.0.0.1:1", up=False, pid=0, num_restarts=1),
+            RouterStatus(name="router", endpoint="127.0.0.1:1", up=False, pid=0, num_restarts=1),
         ),
         traffic=window.traffic(now_s=60.0),
         recent=(ROUTE,),

@@ -20,7 +20,7 @@ _ALL: Final = (
     grid(
         "All kernels",
         "The latest figures of each kernel. Good: answers 1, restarts 0, a low time per token, a "
-        "queue of 0, a high share of its own held-out passages. Phi and kappa describe the trained "
+        "queue of 0, a high share of its own held-out passages. Kappa describes the trained "
         "kernel; no direction is good or bad.",
         {
             "answers": (f"max by (kernel) (constellation_kernel_up{{{KERNEL}}})", "short"),
@@ -41,7 +41,6 @@ _ALL: Final = (
                 f"max by (kernel) (constellation_kernel_arrived_ratio{{{KERNEL}}})",
                 "percentunit",
             ),
-            "phi": (f"max by (kernel) (constellation_kernel_phi_ratio{{{KERNEL}}})", "short"),
             "kappa": (f"max by (kernel) (constellation_kernel_kappa{{{KERNEL}}})", "short"),
         },
         key="kernel",

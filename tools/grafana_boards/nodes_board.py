@@ -141,11 +141,19 @@ _ITSELF: Final = (
     ),
     figure(
         "Changes that failed",
-        "Changes of what is served, such as `add` or `reload`, that did not succeed within the "
-        "last hour. 0 is good; the old release stayed in service.",
+        "Changes of what is served, such as `add` or `reload`, that did not succeed since the "
+        "registry started. 0 is good; the old release stayed in service.",
         since_start("constellation_changes_total", 'outcome!="ok"'),
         unit="short",
         steps=[(0.5, "orange")],
+    ),
+    lines(
+        "Release over time",
+        "Number of the release that all processes serve. No direction is good or bad; vertical "
+        "lines say when a release began to serve.",
+        {"release": "max(constellation_release_number)"},
+        unit="short",
+        size=(8, 7),
     ),
     lines(
         "Changes of what is served",
@@ -157,14 +165,14 @@ _ITSELF: Final = (
             )
         },
         unit="short",
-        size=(12, 7),
+        size=(8, 7),
     ),
     lines(
         "Event streams",
         "Status pages that are open, per router. No direction is good or bad.",
         {"{{member}}": "constellation_event_streams"},
         unit="short",
-        size=(12, 7),
+        size=(8, 7),
     ),
 )
 

@@ -59,7 +59,7 @@ _HEALTH: Final = (
     figure(
         "First text in time",
         f"Share of the streamed answers whose first text arrived within {FIRST_TEXT_S:g} s of the "
-        f"request. High is good; the objective is {IN_TIME_SHARE:.0%}. No data: no answer was "
+        f"request. High is good; the objective is 99 of 100. No data: no answer was "
         "streamed.",
         f'sum(rate({_FIRST_TEXT}_bucket{{le="{FIRST_TEXT_S}"}}{WINDOW}))'
         f" / {rate(f'{_FIRST_TEXT}_count')}",
@@ -112,8 +112,8 @@ _TRAFFIC: Final = (
     ),
     lines(
         "Share of queries per kernel",
-        "Where the queries of the moment go. A sudden shift without another mix of questions is "
-        "bad: see the dashboard “routing”.",
+        "Where the queries of the moment go. Steady shares are good; a sudden shift without "
+        "another mix of questions is bad: see the dashboard “routing”.",
         {"{{kernel}}": share_per_kernel(_ROUTES)},
         unit="percentunit",
         size=(8, 7),
@@ -180,8 +180,8 @@ _SERVED: Final = (
     ),
     figure(
         "Version",
-        "Version of the program that the processes run. More than one version is bad: some process "
-        "was not restarted.",
+        "Version of the program that the processes run. One version is good; with two, some "
+        "process was not restarted.",
         "count by (version) (constellation_build_info)",
         unit="suffix: processes",
         size=(4, 4),

@@ -115,8 +115,8 @@ _REFUSAL: Final = (
     bars(
         "Is the radius right? Measured share for each promised share",
         "A kernel's radius promises how far its own texts lie: of the queries inside the domain, a "
-        "share x should lie as far out as the farthest share x of the kernel's own texts. Each bar "
-        "should be as long as its name says. Shorter: queries resemble the texts more than the "
+        "share x should lie as far out as the farthest share x of the kernel's own texts. A "
+        "bar as long as its name says is good. Shorter: queries resemble the texts more than the "
         "texts resemble each other. Longer: queries crowd at the edge, and refusing at that share "
         "refuses too much.",
         {

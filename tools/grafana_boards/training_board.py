@@ -51,9 +51,10 @@ _LEARNING: Final = (
     lines(
         "Bits per byte, held-out text",
         "Bits that each kernel needs for one byte of text that the kernel did not learn from. Low "
-        "is good. A line that rises while the line of the training text falls learns by heart.",
+        "is good. A line that rises while the line of the training text falls belongs to a kernel "
+        "that memorises.",
         {
-            "{{kernel}}": "max by (kernel) (constellation_training_bits_per_byte"
+            "{{kernel}}": "max by (kernel) (constellation_training_bit_per_byte"
             f'{{{KERNEL}, text="held_out"}})'
         },
         unit="suffix: bits/byte",
@@ -63,7 +64,7 @@ _LEARNING: Final = (
         "Bits that each kernel needs for one byte of the text of the latest steps. Low is good; "
         "the line should fall. A jump upwards is a training that went astray.",
         {
-            "{{kernel}}": "max by (kernel) (constellation_training_bits_per_byte"
+            "{{kernel}}": "max by (kernel) (constellation_training_bit_per_byte"
             f'{{{KERNEL}, text="train"}})'
         },
         unit="suffix: bits/byte",
@@ -76,7 +77,7 @@ _LEARNING: Final = (
     ),
     lines(
         "Steps done",
-        "Number of steps that the training of each kernel has done. The line should rise steadily; "
+        "Number of steps that the training of each kernel has done. A steady rise is good; "
         "a flat line before the last step is a training that stands still.",
         {"{{kernel}}": _STEP},
         unit="short",

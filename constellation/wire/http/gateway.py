@@ -1,7 +1,7 @@
 """The endpoints over a router port: reads a request, asks the port, writes the answer.
 
-Every endpoint but /health and the static files of the page asks for the token. The endpoints are those of a Starlette application,
-so that pages and other endpoints can be served beside them.
+Every endpoint but /health and the static files of the page asks for the token. The endpoints are
+those of a Starlette application, so that other endpoints can be served beside them.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from constellation.wire.http import bodies, openai_replies, openapi, route_bodie
 from constellation.wire.http.body_model import shortened
 from constellation.wire.http.page_files import SECURITY_HEADERS, page_routes, read_page
 from constellation.wire.http.responses import respond
-from constellation.wire.http.status_document import status_document
 from constellation.wire.http.status_events import STREAMS_MAX, StatusEvents
 from constellation.wire.http.text_answer import TextAnswer
 from constellation.wire.services import Guard
+from constellation.wire.status_document import status_document
 
 _REPEAT = "Idempotency-Key"
 _FRESH = {"Cache-Control": "no-store", **SECURITY_HEADERS}
@@ -55,9 +55,7 @@ class Gateway:
         self._guard = guard
         self._created_s = int(time.time())
         self._page = read_page()
-        self.events = StatusEvents(
-            lambda: status_document(host.state()), streams_max=streams_max
-        )
+        self.events = StatusEvents(lambda: status_document(host.state()), streams_max=streams_max)
         """The stream of the status, and how many listen."""
 
     @property

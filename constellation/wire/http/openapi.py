@@ -5,6 +5,7 @@ from typing import Any
 
 from constellation.wire.http import bodies
 from constellation.wire.http.body_model import Body
+from constellation.wire.http.route_bodies import RouteRequest
 
 Json = dict[str, Any]
 
@@ -27,6 +28,9 @@ def document() -> Json:
             "/v1/chat/completions": _post("chat", bodies.ChatRequest, named),
             "/v1/completions": _post("complete", bodies.CompletionRequest, named),
             "/v1/embeddings": _post("embed", bodies.EmbeddingsRequest, named),
+            "/v1/route": _post("route", RouteRequest, named),
+            "/status.json": _get("status", _STATUS, {}),
+            "/status/events": _events(),
         },
         "components": {
             "schemas": named,
@@ -51,6 +55,42 @@ _COUNT: Json = {"type": "integer", "minimum": 0}
 _ERROR = _object(error=_object(message=_TEXT, type=_TEXT, param=_TEXT_OR_NULL, code=_TEXT_OR_NULL))
 _MODEL = _object(id=_TEXT, object={"const": "model"}, created=_COUNT, owned_by=_TEXT)
 _USAGE = _object(prompt_tokens=_COUNT, completion_tokens=_COUNT, total_tokens=_COUNT)
+_NUMBER: Json = {"type": "number"}
+_NUMBER_OR_NULL: Json = {"type": ["number", "null"]}
+_OBJECT: Json = {"type": "object"}
+_OBJECTS: Json = {"type": "array", "items": _OBJECT}
+_CHOICE = _object(kernel=_TEXT, distance=_NUMBER, weight=_NUMBER, radius=_NUMBER)
+_INFLUENCE = _object(text=_TEXT, position=_COUNT, shift=_NUMBER)
+_ROUTE = _object(
+    kernel=_TEXT,
+    reason=_TEXT,
+    rule=_TEXT,
+    mode=_TEXT,
+    margin=_NUMBER,
+    num_tokens=_COUNT,
+    out_of_domain={"type": "boolean"},
+    no_evidence={"type": "boolean"},
+    beyond_own=_NUMBER_OR_NULL,
+    beyond_foreign=_NUMBER_OR_NULL,
+    table_version=_COUNT,
+    choices={"type": "array", "items": _CHOICE},
+    influences={"type": "array", "items": _INFLUENCE},
+)
+_STATUS = _object(
+    version=_TEXT,
+    time=_NUMBER,
+    router=_OBJECT,
+    routers=_OBJECTS,
+    registry=_OBJECT,
+    problem=_TEXT,
+    release=_OBJECT,
+    releases=_OBJECTS,
+    traffic=_OBJECT,
+    kernels=_OBJECTS,
+    recent=_OBJECTS,
+    nodes=_OBJECTS,
+    training={"type": ["object", "null"]},
+)
 _REFUSALS = {
     "400": "a field is unknown, missing or holds what it may not; `param` names it",
     "401": "the token is missing or wrong",
@@ -64,6 +104,8 @@ _REFUSALS = {
 
 
 def _answer(name: str) -> Json:
+    if name == "route":
+        return _ROUTE
     if name == "embed":
         vector = {"anyOf": [_TEXT, {"type": "array", "items": {"type": "number"}}]}
         return _list_of(_object(object={"const": "embedding"}, index=_COUNT, embedding=vector))
@@ -99,6 +141,13 @@ def _replies(schema: Json, refusals: Mapping[str, str]) -> Json:
 
 def _get(name: str, schema: Json, refusals: Mapping[str, str]) -> Json:
     return {"get": {"operationId": name, "responses": _replies(schema, refusals)}}
+
+
+def _events() -> Json:
+    """Describe the stream, whose events hold the parts of the status that changed."""
+    path = _get("status_events", _STATUS, {"429": _REFUSALS["429"]})
+    path["get"]["responses"]["200"]["content"] = {"text/event-stream": {}}
+    return path
 
 
 def _model_path() -> Json:

@@ -48,9 +48,7 @@ class PageFile:
 def read_page(folder: Path = FOLDER) -> dict[str, PageFile]:
     """Return the static files by the path at which each is served."""
     named = {path.name: path for path in sorted(folder.iterdir()) if path.suffix in _MEDIA_TYPES}
-    return {
-        "/" if name == INDEX else f"/page/{name}": _read(path) for name, path in named.items()
-    }
+    return {"/" if name == INDEX else f"/page/{name}": _read(path) for name, path in named.items()}
 
 
 def _read(path: Path) -> PageFile:

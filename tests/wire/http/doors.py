@@ -5,6 +5,7 @@ import http.client
 import json
 import ssl
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -37,10 +38,14 @@ class Door:
         connections_max: int = 64,
         log: Path | None = None,
         prompts: bool = False,
+        router: FakeRouter | None = None,
+        streams_max: int = 64,
     ) -> None:
         self.stall_s = stall_s
         self._bind = bind or Bind()
         self._connections_max = connections_max
+        self._streams_max = streams_max
+        self.router = router or FakeRouter()
         self._log = None if log is None else AccessLog(log, prompts=prompts)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -75,11 +80,19 @@ class Door:
         """Stop the server."""
         self.run(self.door.stop(grace_s=1))
 
+    def start_again(self) -> None:
+        """Start a new server on the same port."""
+        self._bind = replace(self._bind, port=self.address[1])
+        self.run(self._start())
+
     async def _start(self) -> None:
-        self.router = FakeRouter()
         self.guard = Guard(lambda reason: self.router.rejected.update([reason]), log=self._log)
-        gateway = Gateway(self.router, self.guard, stall_s=self.stall_s)
-        self.door = HttpDoor(gateway, self.guard, self._bind, connections_max=self._connections_max)
+        self.gateway = Gateway(
+            self.router, self.guard, stall_s=self.stall_s, streams_max=self._streams_max
+        )
+        self.door = HttpDoor(
+            self.gateway, self.guard, self._bind, connections_max=self._connections_max
+        )
         self.endpoint = await self.door.start()
 
     @property

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from benchmarks.strange_bodies import GOOD, strange_requests
 from constellation.errors import InvalidPrompt, InvalidRequest
-from constellation.wire.http import bodies
+from constellation.wire.http import bodies, route_bodies
 from tests.wire.http.doors import Door
 
 READERS = {
     "/v1/chat/completions": bodies.chat,
     "/v1/completions": bodies.completion,
     "/v1/embeddings": bodies.embeddings,
+    "/v1/route": route_bodies.route_request,
 }
 SEEDS = st.integers(0, 2**32)
 

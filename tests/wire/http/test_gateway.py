@@ -297,7 +297,9 @@ def test_the_description_knows_every_endpoint(door: Door) -> None:
     assert described == json.loads(json.dumps(openapi.document()))
     for path, methods in described["paths"].items():
         for method in methods:
-            answer = door.call(method.upper(), path.replace("{model}", "python"), b"{}")
+            endless = path == "/status/events"  # its head is enough
+            verb = "HEAD" if endless else method.upper()
+            answer = door.call(verb, path.replace("{model}", "python"), b"{}")
             assert answer.status in (200, 400), path
 
 

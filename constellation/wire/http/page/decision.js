@@ -17,17 +17,12 @@ const strong = (name) => el("strong", {}, nameNode(name));
 export function sayDecision(node, route) {
   const [first, second] = route.choices;
   const parts = [strong(route.kernel)];
-  if (REASONS[route.reason]) parts.push(` answers, ${REASONS[route.reason]}.`);
-  else if (second) parts.push(` is nearest, by ${radians(route.margin)} rad.`);
-  else parts.push(" is the only kernel that is considered.");
-  if (first) parts.push(" ", ...sayDistances(first, second));
+  if (REASONS[route.reason]) parts.push(` answers, ${REASONS[route.reason]}. Nearest is `, nameNode(first.kernel));
+  else if (second) parts.push(` is nearest, by ${radians(route.margin)} rad`);
+  else parts.push(" is the only kernel that is considered");
+  parts.push(`: ${radians(first.distance)} rad from the text.`);
+  if (second) parts.push(" The next is ", nameNode(second.kernel), `, at ${radians(second.distance)} rad.`);
   node.replaceChildren(...parts);
-}
-
-function sayDistances(first, second) {
-  const said = [nameNode(first.kernel), ` lies ${radians(first.distance)} rad from the text`];
-  if (!second) return [...said, "."];
-  return [...said, "; the next, ", nameNode(second.kernel), `, ${radians(second.distance)} rad.`];
 }
 
 /** Write into `node` how well the text fits the domain of its kernel. */
@@ -101,7 +96,7 @@ function newChoice(name, toggle) {
   const label = el("label", { class: "tick" }, box, el("span", { class: "hidden" }, "Leave out ", nameNode(name)));
   const bar = svg("svg", { class: "bar", viewBox: `0 0 ${BAR_WIDTH} 10`, "aria-hidden": "true" },
     svg("rect", { class: "length", y: 2, height: 6, rx: 3 }), svg("line", { class: "radius", y1: 0, y2: 10 }));
-  return el("tr", {}, el("th", { scope: "row" }, nameNode(name)), el("td", { class: "number" }, el("span"), bar),
+  return el("tr", {}, el("th", { scope: "row" }, nameNode(name)), el("td", { class: "distance" }, el("span"), bar),
     el("td", { class: "number before" }), el("td", { class: "number" }), el("td", { class: "wide" }), el("td", {}, label));
 }
 

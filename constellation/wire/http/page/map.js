@@ -6,7 +6,7 @@ import { Labels } from "./labels.js";
 
 const SIZE = 1000;
 const CENTRE = SIZE / 2;
-const RADIUS = 440;
+const RADIUS = 465;
 const EDGES_MAX = 12;
 const UNSEATED_PER_ROW = 12;
 const PHI_STEPS = [0.5, 0.65, 0.75, 0.85, 0.95];
@@ -60,7 +60,7 @@ export class SeatMap {
       this.layers.rings.append(svg("circle", { cx: CENTRE, cy: CENTRE, r: RADIUS * radius }));
     }
     for (const [x, y] of this.seats) {
-      this.layers.dots.append(svg("circle", { cx: x.toFixed(1), cy: y.toFixed(1), r: 3 }));
+      this.layers.dots.append(svg("circle", { cx: x.toFixed(1), cy: y.toFixed(1), r: 3.4 }));
     }
     this.layers.marks.addEventListener("animationend", (event) =>
       event.target.closest(".kernel")?.classList.remove("hit"));
@@ -101,7 +101,7 @@ export class SeatMap {
   markOf(kernel, below) {
     const [x, y] = below ?? this.seats[kernel.seat];
     const load = kernel.num_running + kernel.queue_depth;
-    const base = this.kernels.length > 60 ? 5 : 8;
+    const base = this.kernels.length > 120 ? 4 : this.kernels.length > 40 ? 6 : 9;
     const size = base * this.unit * (1 + 0.7 * (1 - 1 / (1 + load / 3)));
     const place = this.route ? this.route.choices.findIndex((each) => each.kernel === kernel.name) : -1;
     const chosen = this.route?.kernel === kernel.name;

@@ -95,7 +95,7 @@ function showKernels(kernels) {
 }
 
 function newKernelRow() {
-  const node = row(["", "", "number", "number wide", "number", "number wide", "number wide", "number", "wide", "number wide", "wide"]);
+  const node = row(["", "", "number wide", "number wide", "number", "number wide", "number wide", "number", "wide", "number wide", "wide"]);
   node.children[0].append(el("bdi", { class: "name" }));
   node.children[1].append(el("span"));
   node.children[7].append(el("span", { "aria-hidden": "true" }), el("span"));
@@ -141,7 +141,7 @@ function showProcesses({ registry, routers, router }) {
 
 function showNodes(nodes) {
   byId("nodes-panel").hidden = nodes.length === 0;
-  keyed(byId("nodes").tBodies[0], nodes, (node) => node.id, () => row(["", "number", "number", "number", "number wide"]), (node, each) => {
+  keyed(byId("nodes").tBodies[0], nodes, (node) => node.id, () => row(["", "number wide", "number", "number", "number wide"]), (node, each) => {
     const [address, processes, load, memory, disk] = node.children;
     setText(address, shown(each.address || each.id));
     setText(processes, count(each.processes));
@@ -175,7 +175,7 @@ function showTraining(training) {
     set(progress.firstChild, "max", each.num_steps || 1);
     set(progress.firstChild, "value", each.step ?? 0);
     set(progress.firstChild, "aria-label", `Steps of ${shown(each.kernel)}`);
-    setText(progress.lastChild, each.num_steps ? ` ${count(each.step ?? 0)} of ${count(each.num_steps)}` : " –");
+    setText(progress.lastChild, each.num_steps ? ` ${count(each.step ?? 0)}/${count(each.num_steps)}` : " –");
     setText(bits, (each.dev_bits_per_byte ?? each.bits_per_byte)?.toFixed(2) ?? "–");
     setText(speed, each.tokens_per_second ? count(Math.round(each.tokens_per_second)) : "–");
     setText(left, each.eta_s ? age(each.eta_s) : "–");
@@ -183,7 +183,7 @@ function showTraining(training) {
 }
 
 function newTrainingRow() {
-  const node = row(["", "", "", "number", "number wide", "number wide"]);
+  const node = row(["", "", "steps", "number", "number wide", "number wide"]);
   node.children[0].append(el("bdi", { class: "name" }));
   node.children[2].append(el("progress"), el("span"));
   return node;
