@@ -23,6 +23,7 @@ COMMANDS = [
     ("up",),
     ("down",),
     ("status",),
+    ("watch",),
     ("ask",),
     ("chat",),
     ("route",),
