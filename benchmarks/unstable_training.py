@@ -75,7 +75,9 @@ def _write_text(folder: Path) -> None:
         (folder / domain).mkdir(parents=True)
         for number in range(24):
             lines = (" ".join(source.choices(words, k=9)) for _ in range(30))
-            (folder / domain / f"{number}.txt").write_text("\n".join(lines) + "\n")
+            (folder / domain / f"{number}.txt").write_text(
+                "\n".join(lines) + "\n", encoding="utf-8"
+            )
 
 
 def _keep_all(folder: Path, ended: threading.Event) -> None:
@@ -86,5 +88,5 @@ def _keep_all(folder: Path, ended: threading.Event) -> None:
         is_last_look = ended.wait(_LOOK_S)
         text = path.read_text("utf-8") if path.exists() else ""
         if text and text != last and "kernels" in json.loads(text):
-            (folder / f"status-{number:04}.json").write_text(text)
+            (folder / f"status-{number:04}.json").write_text(text, encoding="utf-8")
             last, number = text, number + 1
