@@ -205,9 +205,8 @@ def _line(seen: Seen) -> str:
 def summary(seen: Sequence[Seen], factor: float) -> dict[str, Any]:
     """Return the counts, with the commit."""
     command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(
-        command, check=False, capture_output=True, text=True, encoding="utf-8"
-    ).stdout.strip()
+    said = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
+    commit = said.stdout.strip()
     return {
         "alerts": len(seen),
         "fired": sum(each.fired_s is not None for each in seen),

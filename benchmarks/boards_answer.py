@@ -67,8 +67,7 @@ def _report(it: Operated, trained: Path) -> None:
     prometheus.wait_until(lambda: prometheus.query("constellation_kernel_up == 1"))
     with VariedLoad(it.state.endpoint, prompts) as load:
         kill_kernel(it.state.endpoint, min(prompts))
-        threading.Event().wait(10)
-        change_what_is_served(it.state.endpoint)
+        change_what_is_served(it.state.endpoint, max(prompts))
         log_training(it.settings.artifacts, progress_events(trained / "metrics.jsonl")[-100:])
         threading.Event().wait(30)
         queries = [*board_queries(boards), *queries_of_rules(it)]

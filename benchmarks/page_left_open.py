@@ -28,6 +28,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 import numpy as np
 import psutil
@@ -64,7 +65,7 @@ async def opened(url: str) -> AsyncIterator["CDPSession"]:
     """Open a page in the machine's Chromium; yield a session of the DevTools Protocol.
 
     Raises:
-        SystemExit: Chromium is not installed.
+        SystemExit: Chromium is not installed, or there is no page at the address.
     """
     from playwright.async_api import async_playwright
 
@@ -77,7 +78,9 @@ async def opened(url: str) -> AsyncIterator["CDPSession"]:
             args=["--no-sandbox"],  # Chromium's sandbox refuses to run as root
         )
         page = await browser.new_page()
-        await page.goto(url)
+        reply = await page.goto(url)
+        if reply is None or not reply.ok:
+            raise SystemExit(f"{url} is no page: {reply and reply.status}")
         session = await page.context.new_cdp_session(page)
         await session.send("Performance.enable")
         yield session
@@ -106,7 +109,7 @@ async def watch(state: RunState, texts: Sequence[str], minutes: float, every: fl
         router = psutil.Process((await stars.status()).routers[0].pid)
     asking = asyncio.create_task(ask_every_second(state.endpoint, texts))
     try:
-        async with opened(state.http.rstrip("/") + "/") as page:
+        async with opened(urljoin(state.http, "/")) as page:
             started_s = time.monotonic()
             looks = [await look(page, router, started_s)]
             while looks[-1]["minutes"] < minutes:
@@ -133,9 +136,11 @@ def growth(minutes: Sequence[float], values: Sequence[float]) -> dict[str, Any]:
     hours, kept = np.array(minutes)[late] / 60, np.array(values)[late]
     if len(kept) < 3:
         raise SystemExit(f"a line with an interval needs 3 values, and there are {len(kept)}")
-    line = stats.linregress(hours, kept)
-    half = float(stats.t.ppf(0.975, len(kept) - 2) * line.stderr)
-    slope = float(line.slope)
+    away = hours - hours.mean()
+    slope = float(away @ kept / (away @ away))
+    scatter = kept - kept.mean() - slope * away
+    error = np.sqrt(scatter @ scatter / (len(kept) - 2) / (away @ away))
+    half = float(stats.t.ppf(0.975, len(kept) - 2) * error)
     return {
         "first": round(values[0]),
         "last": round(values[-1]),

@@ -127,7 +127,6 @@ def local_ray(
     *,
     num_cpus: int,
     dashboard: bool,
-    namespace: str = NAMESPACE,
     folder: Path | None = None,
     preloaded: Sequence[str] = (),
 ) -> Iterator[OwnRay]:
@@ -137,7 +136,6 @@ def local_ray(
         num_cpus: What tasks may claim. With 0 Ray keeps no idle workers, which saves their memory;
             our actors claim none.
         dashboard: Ray Train logs errors without it; serving does not need it.
-        namespace: Where named actors live.
         folder: A private folder for logs and sockets; None makes one and removes it afterwards.
         preloaded: Modules that workers have imported when they start, since they are forked from
             one process. Empty: every worker is a Python of its own, as it is where no worker can be
@@ -153,7 +151,7 @@ def local_ray(
     with nullcontext(folder) if folder else private_folder() as private, held(private):
         command = worker_command(private) if preloaded else None
         try:
-            _start(private, command, num_cpus=num_cpus, dashboard=dashboard, namespace=namespace)
+            _start(private, command, num_cpus=num_cpus, dashboard=dashboard)
             check_loopback(ADVICE)
             with _forking(private, preloaded) if command else nullcontext() as forks:
                 yield OwnRay(private, forks)
@@ -163,9 +161,7 @@ def local_ray(
             ray.shutdown()
 
 
-def _start(
-    private: Path, command: str | None, *, num_cpus: int, dashboard: bool, namespace: str
-) -> None:
+def _start(private: Path, command: str | None, *, num_cpus: int, dashboard: bool) -> None:
     import ray  # after the environment is set: Ray reads it at import
 
     try:
@@ -174,7 +170,7 @@ def _start(
             ray.init(
                 address="local",
                 num_cpus=num_cpus,
-                namespace=namespace,
+                namespace=NAMESPACE,
                 include_dashboard=dashboard,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 log_to_driver=False,
@@ -219,7 +215,7 @@ def raylet() -> psutil.Process:
 
 
 @contextmanager
-def joined_ray(address: str, *, namespace: str = NAMESPACE) -> Iterator[None]:
+def joined_ray(address: str) -> Iterator[None]:
     """Join a running Ray cluster, and disconnect from it when the block ends.
 
     Raises:
@@ -231,7 +227,7 @@ def joined_ray(address: str, *, namespace: str = NAMESPACE) -> Iterator[None]:
 
     try:
         ray.init(
-            address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR
+            address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR
         )
     except Exception as error:  # Ray raises errors of many kinds here
         raise DeploymentError(f"the Ray cluster at {address} was not joined: {error}") from error

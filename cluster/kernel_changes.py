@@ -23,10 +23,10 @@ from constellation.wire.run_lock import owned
 from training.evaluation.new_kernel_cost import (
     DocumentReader,
     GrowthCost,
-    TextReader,
-    TokenReader,
     growth_cost,
     routing_of,
+    text_reader,
+    token_reader,
 )
 from training.file_errors import typed_writes
 from training.kernel_text import CORPUS, is_kept, kept_text
@@ -120,12 +120,7 @@ def join(artifacts: Path, new: NewKernel, client: Client | None) -> Added:
 
 
 def change_served(artifacts: Path, change: Change, client: Client | None) -> Changed:
-    """Apply a change to what is served: live if a constellation runs, else in the artifacts only.
-
-    Args:
-        artifacts: Folder that training wrote.
-        change: The change to make.
-        client: Client of the constellation that runs from the artifacts; None when none does.
+    """Apply a change to what is served: live by `client`, or without one in the artifacts only.
 
     Raises:
         GrowthRefused, UnknownKernel, IncompatibleKernels: It cannot be done; nothing has changed.
@@ -183,14 +178,14 @@ def _kernel_folder(name: str, *views: Path) -> Path:
 
 def _reader(folder: Path) -> DocumentReader:
     if has_symbols(folder):
-        return TextReader(load_symbol_kernel(folder))
+        return text_reader(load_symbol_kernel(folder))
     if is_peft(folder):
         from constellation.kernel.hugging_face.model_stack import load_adapted_model
 
-        return TextReader(load_adapted_model(folder))
+        return text_reader(load_adapted_model(folder))
     if not is_imported(folder):
-        return TokenReader(open_kernel(folder).decoder)
+        return token_reader(open_kernel(folder).decoder)
     # Imported here: what it needs is optional.
     from constellation.kernel.hugging_face.transformers_model import load_imported
 
-    return TextReader(load_imported(folder)[0])
+    return text_reader(load_imported(folder)[0])

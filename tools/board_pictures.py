@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -22,8 +22,8 @@ from typing import Any, Final
 from cluster.bootstrap import prepare_environment
 from constellation.settings import Settings
 from tests.watching.operated import (
-    WINDOW,
     Operated,
+    Prompts,
     VariedLoad,
     change_what_is_served,
     kill_kernel,
@@ -42,9 +42,11 @@ from tools.grafana_boards.document import DOCUMENT, pictures_of
 from tools.grafana_boards.drawing import Labelled, draw_panel, legend_of
 
 _PHASE_S: Final = 30.0
+_WINDOW: Final = "20s"
+"""Replaces `$__rate_interval`: twenty scrapes, so that lines of few requests are legible."""
 
 
-def run_eventful_minutes(it: Operated, prompts: Mapping[str, str], training: Path) -> None:
+def run_eventful_minutes(it: Operated, prompts: Prompts, training: Path) -> None:
     """Drive the constellation through events that an operator asks about, one after the other."""
     pause, kernels = threading.Event(), list(prompts)
     endpoint = it.state.endpoint
@@ -54,7 +56,7 @@ def run_eventful_minutes(it: Operated, prompts: Mapping[str, str], training: Pat
         pause.wait(_PHASE_S / 2)
         kill_kernel(endpoint, kernels[1])
         pause.wait(_PHASE_S / 2)
-        change_what_is_served(endpoint)
+        change_what_is_served(endpoint, kernels[-1], after_s=_PHASE_S / 2)
         overload = {kernels[2]: prompts[kernels[2]]}
         with VariedLoad(endpoint, overload, num_threads=12):
             pause.wait(_PHASE_S)
@@ -85,7 +87,7 @@ def series_of(it: Operated, queries: Sequence[BoardQuery], span_s: int) -> list[
     """Return the series of a panel's queries over the latest `span_s` seconds, without NaN."""
     found = []
     for query in queries:
-        text = plain_promql(query.expression, window=WINDOW, span=f"{span_s}s")
+        text = plain_promql(query.expression, window=_WINDOW, span=f"{span_s}s")
         prometheus = it.prometheus
         results = (
             prometheus.query(text)
@@ -100,7 +102,7 @@ def series_of(it: Operated, queries: Sequence[BoardQuery], span_s: int) -> list[
 
 
 def marks_of(it: Operated, span_s: int) -> list[tuple[str, float]]:
-    """Return the releases and restarts of the latest `span_s` seconds: (text, unix seconds)."""
+    """Return releases and later starts of processes: (text, unix seconds)."""
     releases = it.prometheus.query_range(
         'count_values("release", constellation_release_number) * on () group_left ()'
         " max(constellation_release_since_seconds)",
@@ -112,7 +114,7 @@ def marks_of(it: Operated, span_s: int) -> list[tuple[str, float]]:
     marks = {(f"release {one.labels['release']}", one.values[-1][1]) for one in releases}
     for one in starts:
         marks |= {
-            (f"{one.labels['member']} restarts", new)
+            (f"{one.labels['member']} starts", new)
             for (_, old), (_, new) in pairwise(one.values)
             if new > old
         }

@@ -78,10 +78,7 @@ def job_flops(job: Job, config: KernelConfig) -> int:
 def predicted_seconds(job: Job, config: KernelConfig, speed: StepSpeed) -> float:
     """Return the processor seconds of a job's steps and of the scoring at its checkpoints.
 
-    Args:
-        job: The training job.
-        config: The kernel's shape.
-        speed: As measured with this shape and precision.
+    `speed` is measured with this shape and precision.
     """
     moving = job.step.steps * config.num_parameters() * speed.seconds_per_parameter
     return job_flops(job, config) / speed.flops_per_second + moving

@@ -6,7 +6,7 @@ end) is done by `learn` for all of them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from constellation.errors import TrainingError
@@ -15,63 +15,29 @@ from constellation.kernel.network.config import KernelConfig
 from constellation.kernel.network.decoder import Decoder
 from training.batches import Batches
 from training.exact_answers import ExactAnswers, TokenPair, exact_answers
-from training.guards.guard import GuardConfig
 from training.loop.job import Job, JobResult
-from training.loop.objective import ObjectiveConfig
-from training.loop.step import StepConfig
 from training.loop.train_loop import run_job
 from training.progress.events import OnEvent, ignore
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Gates:
-    """What must hold while a kernel trains, and when it has."""
-
-    guards: GuardConfig = field(default_factory=GuardConfig)
-    """What is watched at every step."""
-    questions: tuple[TokenPair, ...] = ()
-    """Held-out prompts with the answers that count as right."""
-    exact_min: float = 0.0
-    """Share of the questions that must be answered exactly, in [0, 1], or there is no kernel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Curriculum:
     """The parts of a kernel's training."""
 
-    name: str
-    """Of the kernel."""
+    job: Job
+    """Name, objective, optimiser, checkpoints and guards."""
     network: KernelConfig
     vocabulary: SymbolVocabulary
     train: Batches
     """What the kernel learns from."""
     dev: Batches
     """What decides which checkpoint is the best."""
-    objective: ObjectiveConfig
-    """What a step minimises."""
-    optimiser: StepConfig
-    gates: Gates
-    bytes_per_token: float = 1.0
-    """Mean bytes of a learned token, to report bits per byte."""
-    checkpoint_every: int = 50
-    """Steps between checkpoints."""
-    dev_sequences: int = 16
-    """Held-out sequences scored at each checkpoint."""
     seed: int = 0
     """Of the first weights."""
-
-    def job(self) -> Job:
-        """Return what the loop is asked to do."""
-        return Job(
-            kernel=self.name,
-            stage="seed",
-            step=self.optimiser,
-            bytes_per_token=self.bytes_per_token,
-            checkpoint_every=self.checkpoint_every,
-            dev_windows=self.dev_sequences,
-            objective=self.objective,
-            guards=self.gates.guards,
-        )
+    questions: tuple[TokenPair, ...] = ()
+    """Held-out prompts with the answers that count as right."""
+    exact_min: float = 0.0
+    """Share of the questions that must be answered exactly, in [0, 1], or there is no kernel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -94,11 +60,7 @@ def learn(
 ) -> Learned:
     """Train a kernel by its curriculum, from the newest checkpoint if there is one.
 
-    Args:
-        curriculum: All parts.
-        checkpoints: Folder of its checkpoints.
-        on_event: Told of the kernel's progress.
-        should_stop: Asked before each step; yes writes a checkpoint and returns.
+    `should_stop` is asked before each step; yes writes a checkpoint and returns.
 
     Raises:
         TrainingError: A checkpoint cannot be written, the guard gave up, or too few questions were
@@ -107,7 +69,7 @@ def learn(
     """
     decoder = Decoder(curriculum.network, seed=curriculum.seed)
     result = run_job(
-        curriculum.job(),
+        curriculum.job,
         decoder,
         curriculum.train,
         curriculum.dev,
@@ -121,14 +83,13 @@ def learn(
 
 
 def _pass_gate(curriculum: Curriculum, decoder: Decoder) -> ExactAnswers | None:
-    gates = curriculum.gates
-    if not gates.questions:
+    if not curriculum.questions:
         return None
-    exact = exact_answers(decoder, gates.questions, end_id=curriculum.vocabulary.end_id)
-    if exact.share < gates.exact_min:
+    exact = exact_answers(decoder, curriculum.questions, end_id=curriculum.vocabulary.end_id)
+    if exact.share < curriculum.exact_min:
         raise TrainingError(
-            f"kernel {curriculum.name!r} answers {exact.num_exact} of {exact.num_pairs} held-out "
-            f"prompts exactly, a share of {exact.share:.3f} below {gates.exact_min}; train longer, "
-            "give more pairs, or lower pairs.exact_min"
+            f"kernel {curriculum.job.kernel!r} answers {exact.num_exact} of {exact.num_pairs} "
+            f"held-out prompts exactly, a share of {exact.share:.3f} below "
+            f"{curriculum.exact_min}; train longer, give more pairs, or lower pairs.exact_min"
         )
     return exact

@@ -17,10 +17,7 @@ def domain_records(
 ) -> tuple[Domain, ...]:
     """Return a record for each domain, in the order of names.
 
-    Args:
-        corpus: One kernel per domain, of the same name.
-        coordizer: Encodes the text; the seed of its coordinates is that of the soft counts.
-        phi_gauges: Kernel -> measured integration, in [0, 1].
+    `phi_gauges` maps a kernel to its measured integration, in [0, 1].
     """
     return tuple(
         make_domain(

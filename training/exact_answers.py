@@ -30,13 +30,7 @@ class ExactAnswers:
 
 
 def exact_answers(decoder: Decoder, pairs: Sequence[TokenPair], *, end_id: int) -> ExactAnswers:
-    """Let a kernel answer prompts and count the exact answers.
-
-    Args:
-        decoder: The kernel, in evaluation mode.
-        pairs: Prompts and the answers that are wanted.
-        end_id: The token that ends an answer.
-    """
+    """Let a kernel, in evaluation mode, answer prompts; count the answers that are as wanted."""
     groups = [pairs[at : at + TOGETHER] for at in range(0, len(pairs), TOGETHER)]
     num_exact = sum(_exact_of(decoder, group, end_id) for group in groups)
     return ExactAnswers(num_pairs=len(pairs), num_exact=num_exact)

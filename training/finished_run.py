@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import read_corpus, without_names
 from constellation.curricula.corpus_store import load_prepared, save_prepared
@@ -32,10 +30,9 @@ from constellation.kernel.files.own_vocabulary import has_own_vocabulary
 from constellation.kernel.files.prompt_format import PROMPT_FILE
 from constellation.kernel.files.symbol_vocabulary import SYMBOLS_FILE
 from constellation.kernel.files.transformers_folder import check_model, import_model
-from constellation.releases.builder import domain_path, load_domain, save_domain
+from constellation.releases.builder import domain_path, load_domain
 from constellation.releases.store import ReleaseStore
 from constellation.wire.kernel_names import check_kernel_name
-from training.batches import join_documents
 from training.domain_records import domain_records
 from training.json_files import write_json
 from training.kernel_files import remove_kernel
@@ -46,6 +43,7 @@ from training.recipe import Recipe
 from training.recipe_corpus import CorpusSection
 from training.runs.training_plan import SEED, TrainingPlan
 from training.text_amount import check_calibration_text
+from training.text_preparation import write_stream
 from training.text_replay import sample_replay
 
 RECORD: Final = "added.json"
@@ -68,10 +66,6 @@ class Arrival:
 
 class GrowingRun:
     """A finished run and the name of a kernel that is to join it.
-
-    Args:
-        artifacts: The run's folder.
-        name: Name of the kernel and its domain.
 
     Raises:
         InvalidRequest, ConfigError: The name cannot be a new kernel's.
@@ -181,13 +175,7 @@ class GrowingRun:
     def fit(
         self, corpus: PreparedCorpus, *, kept: bool, unlearned: Collection[str] = ()
     ) -> Arrival:
-        """Return the text with its record; raises as `read`.
-
-        Args:
-            corpus: The text.
-            kept: See `Arrival.kept`.
-            unlearned: Sources of the text that do not count.
-        """
+        """Return the text with its record, without unlearned sources; raises as `read`."""
         check_calibration_text(corpus, self.coordizer)
         (domain,) = domain_records(corpus, self.coordizer)
         for source in unlearned:
@@ -217,10 +205,6 @@ class GrowingRun:
         """Write the hash of what the kernel was made from."""
         write_json(self._added / RECORD, {"made_from": made_from})
 
-    def finish(self, domain: Domain) -> None:
-        """Store the domain record of the kernel's text, by which the kernel joins."""
-        save_domain(self.artifacts, domain)
-
     def _prepare(self, text: Path, section: CorpusSection) -> PreparedCorpus:
         if self.artifacts.is_relative_to(text.resolve()):
             raise ConfigError(
@@ -243,22 +227,15 @@ class GrowingRun:
             texts = [document.text for document in corpus.of_split(split)]
             tokens = self.coordizer.encode_batch(texts)
             own = own or sum(map(len, tokens))
-            written.append(folder / f"{self.name}.{split}.npy")
-            np.save(written[-1], join_documents(tokens, self.coordizer.end_id))
+            path = folder / f"{self.name}.{split}.npy"
+            written.append(write_stream(path, tokens, self.coordizer))
         if replay_share > 0:
-            written.append(folder / f"{self.name}.replay.npy")
-            self._write_replay(written[-1], own_tokens=own, share=replay_share)
+            texts = [document.text for document in load_prepared(self.artifacts / CORPUS).train]
+            others = self.coordizer.encode_batch(texts)
+            replay = sample_replay(others, own_tokens=own, share=replay_share, name=self.name)
+            path = folder / f"{self.name}.replay.npy"
+            written.append(write_stream(path, replay, self.coordizer))
         return written
-
-    def _write_replay(self, path: Path, *, own_tokens: int, share: float) -> None:
-        others = load_prepared(self.artifacts / CORPUS).train
-        replay = sample_replay(
-            self.coordizer.encode_batch([document.text for document in others]),
-            own_tokens=own_tokens,
-            share=share,
-            name=self.name,
-        )
-        np.save(path, join_documents(replay, self.coordizer.end_id))
 
     def _forget_other_training(self, plan: TrainingPlan, made_from: str) -> None:
         """Remove the files of an earlier training of this name, unless its inputs were the same."""

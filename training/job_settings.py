@@ -18,9 +18,8 @@ from training.recipe_guards import GuardsSection
 def objective_config(section: ObjectiveSection) -> ObjectiveConfig:
     """Return the named objective preset, overridden by the keys that the recipe sets."""
     start = ObjectiveConfig() if section.preset is None else PRESETS[section.preset]
-    return replace(
-        start, **section.model_dump(exclude={"preset", "basin_target"}, exclude_unset=True)
-    )
+    changes = section.model_dump(exclude={"preset", "basin_target"}, exclude_unset=True)
+    return ObjectiveConfig(**{**start.model_dump(), **changes})
 
 
 def step_config(stage: StageSection, optimiser: OptimiserSection) -> StepConfig:
@@ -70,12 +69,10 @@ def watch_settings(section: GuardsSection, *, gauged: bool) -> dict[str, Any]:
         gauged: Whether the job's starting weights give a reference scale for Phi: those of
             branches do, those of a seed are noise.
     """
-    same = ("enabled", "loss_scales", "loss_share", "confirm", "tries_max", "rate_share")
-    more = ("recover_steps", "phi_low", "phi_high", "patience")
     tacking, crystal, fracture = section.phase_borders
     return {
         "guards": GuardConfig(
-            **section.model_dump(include={*same, *more}),
+            **section.model_dump(include=set(GuardConfig.model_fields)),
             output=section.watch_output,
             phi=section.watch_phi and gauged,
         ),

@@ -7,45 +7,35 @@ training.
 """
 
 import json
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus_store import MANIFEST
 from constellation.curricula.prepare import PreparedCorpus
 from constellation.curricula.split import SPLITS
+from constellation.domains.fit import Fitted
 from constellation.domains.membership import KERNELS_MAX
 from constellation.domains.record import Domain, unlearn
 from constellation.errors import ArtifactError, ConfigError, GrowthRefused
-from constellation.releases.builder import domain_of
+from constellation.releases.builder import domain_of, publish
 from constellation.releases.manifest import Release
 from constellation.releases.store import ReleaseStore
 from constellation.wire.table_v010 import SITE_FILE, unlearned_sources
+from training.domain_records import fit_options
 from training.kernel_files import names_in
 from training.kernel_text import ADDED, CORPUS
 from training.migration import SPAWNED_FILE, TABLE
+from training.progress.events import Notice, OnEvent
 from training.provenance import RUN_FILE
 from training.recipe import Recipe
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Unlearned:
-    """Records of a run's own text without the sources that were unlearned."""
-
-    domains: tuple[Domain, ...]
-    learned_again: tuple[str, ...]
-    """Sources that were unlearned and now count again, because removing them no longer fits."""
 
 
 class FormerRun:
     """What a run's folder served before the run is trained again.
 
-    Args:
-        out: The run's folder.
-        own: Names of the kernels that the previous training made; empty when they are unknown.
-
     Attributes:
-        own: Names of the kernels that the previous training made, as a set.
+        own: Names of the kernels that the previous training made; empty when they are unknown.
     """
 
     def __init__(self, out: Path, own: Collection[str]) -> None:
@@ -150,8 +140,12 @@ class FormerRun:
                 "remove some kernels"
             )
 
-    def without_unlearned(self, domains: Iterable[Domain]) -> Unlearned:
-        """Return the records of a run's own text without the sources that were unlearned."""
+    def _without_unlearned(self, domains: Iterable[Domain]) -> tuple[list[Domain], list[str]]:
+        """Return the records of a run's own text without the sources that were unlearned.
+
+        The second value names sources that were unlearned and now count again, because removing
+        them no longer fits.
+        """
         release = self.release()
         served = set() if release is None else {kernel.name for kernel in release.kernels}
         kept, again = [], []
@@ -166,7 +160,49 @@ class FormerRun:
                     except GrowthRefused:
                         again.append(f"{domain.name}: {source}")
             kept.append(domain)
-        return Unlearned(domains=tuple(kept), learned_again=tuple(again))
+        return kept, again
+
+    def publish(
+        self,
+        own: Sequence[Domain],
+        coordizer: Coordizer,
+        *,
+        basins_max: int,
+        fitted: Fitted | None,
+        on_event: OnEvent,
+    ) -> Release:
+        """Make the run's kernels the current release, with kernels that joined since its training.
+
+        Args:
+            own: Records of the text of the run's own kernels, as it was read.
+            coordizer: Coordizer of the training.
+            basins_max: See `FitOptions.basins_max`.
+            fitted: What `fit` gives for `own`, where that is known.
+            on_event: Called with notices: which kernels are still served, which text counts again.
+
+        Raises:
+            ArtifactError: A kernel or the release before is damaged, or the store cannot be
+                written.
+        """
+        names = [domain.name for domain in own]
+        joined = self.joined(names)
+        kept, again = self._without_unlearned(own)
+        as_read = all(not domain.unlearned for domain in kept)
+        release = publish(
+            self._out,
+            kept,
+            coordizer,
+            fit_options(coordizer, names, basins_max=basins_max),
+            change=f"trained {len(names)} kernels",
+            replaced=self.own,
+            fitted=fitted if as_read else None,
+        )
+        if joined:
+            on_event(Notice(text=f"still served, as they were: {', '.join(joined)}"))
+        if again:
+            text = f"counts again, cannot be unlearned any more: {', '.join(again)}"
+            on_event(Notice(text=text))
+        return release
 
     def _refuse(self, change: str) -> None:
         """Raise ConfigError if a kernel has joined; it names the kernels and the ways out."""

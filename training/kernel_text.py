@@ -41,11 +41,6 @@ def is_kept(text: Path, artifacts: Path, name: str) -> bool:
 def prepared_text(text: Path, artifacts: Path, name: str) -> PreparedCorpus | None:
     """Return the documents of a path under one domain, if they were split before.
 
-    Args:
-        text: Path that a user gives as the text of a kernel.
-        artifacts: The run's folder.
-        name: Name of the kernel and its domain.
-
     Returns:
         The text that the run keeps for the kernel if `text` lies in it, or a corpus that another
         run has prepared; None for text that has still to be read and split.

@@ -54,9 +54,7 @@ class Adopted:
 def adopt(artifacts: Path, *, without: Collection[str] = ()) -> Adopted:
     """Make the first release of an artifacts folder of version 0.1.0.
 
-    Args:
-        artifacts: The folder.
-        without: Kernels of the old table to leave out; their files stay.
+    Kernels named in `without` are left out of the release; their files stay.
 
     Raises:
         ConfigError: The folder has releases already, a name is none of its kernels', or the folder

@@ -40,6 +40,7 @@ from constellation.kernel.files.peft_folder import (
 from constellation.kernel.files.symbol_kernel import load_symbol_kernel
 from constellation.kernel.files.symbol_vocabulary import has_symbols
 from constellation.kernel.files.transformers_folder import import_model, is_model
+from constellation.releases.builder import save_domain
 from constellation.wire.run_lock import owned
 from training.file_errors import typed_writes
 from training.finished_run import Arrival, GrowingRun, copy_whole
@@ -50,6 +51,7 @@ from training.recipe import Recipe
 from training.recipe_corpus import CorpusSection
 from training.runs.training_plan import TrainingPlan
 from training.runs.worker import is_finished
+from training.stop_reasons import unfinished_words
 
 Trainer = Callable[[TrainingPlan, Recipe, OnEvent], None]
 """Function that trains all kernels of a plan, as in `training/pipeline.py`."""
@@ -71,14 +73,8 @@ def train_new(
 ) -> NewKernel:
     """Train a kernel for a new domain with the branch stage of the run's own recipe.
 
-    When the call is stopped and repeated with the same text, training is resumed.
-
-    Args:
-        artifacts: The run's folder, with its seed.
-        name: Name of the domain and its kernel.
-        text: A file or folder; all of it is one domain.
-        on_event: Called with the kernel's progress.
-        trainer: Trains the kernel.
+    All text, a file or folder, is one domain. When the call is stopped and repeated with the same
+    text, training is resumed.
 
     Raises:
         ConfigError: The run has no branches, or the name is reserved.
@@ -102,10 +98,7 @@ def train_new(
         if not is_finished(plan, name):
             trainer(plan, recipe, on_event)
             if not is_finished(plan, name):
-                raise TrainingError(
-                    f"training was stopped before {name} had finished; checkpoints are written, "
-                    "run the same command to resume from them"
-                )
+                raise TrainingError(unfinished_words(plan, [name], ()))
         if not recipe.checkpoints.keep_finished:
             _clear(plan.checkpoints, name)
         return _joining(run, arrival, started_s)
@@ -141,24 +134,11 @@ def import_new(
     """
     started_s = time.perf_counter()
     with _growing(artifacts, name) as run:
-        if is_peft_source(kernel):
-            return _import_peft(run, kernel, text, on_event, started_s)
-        if is_model(kernel):
-            return _import_foreign(run, kernel, text, on_event, started_s)
-        loaded = load_adapted(kernel) if is_adapter(kernel) else load_kernel(kernel)
-        if has_symbols(kernel):
-            load_symbol_kernel(kernel)  # before anything is written
-        elif loaded.tokenizer_hash != run.coordizer.tokenizer_hash:
-            raise IncompatibleKernels(name)
+        copy = _checked(run, kernel)  # before anything is written
         arrival = _read(run, text, CorpusSection(), on_event)
         if kernel.resolve() != run.folder:
             run.clear_place()
-            if isinstance(loaded, AdaptedKernel):
-                base_folder = run.keep_base(base_folder_of(kernel), loaded.base)
-                copy_adapter(kernel, run.folder, base_folder=base_folder)
-            else:
-                copy_whole(kernel, run.folder)
-            run.record(f"imported {loaded.weights_hash}")
+            run.record(f"imported {copy()}")
         run.keep(arrival)
         return _joining(run, arrival, started_s)
 
@@ -168,10 +148,6 @@ def take_back(artifacts: Path, name: str) -> NewKernel:
 
     The record of its text comes back to the bit, with what it had unlearned. Where there is no
     record, it is made again of the text that the run keeps.
-
-    Args:
-        artifacts: The run's folder.
-        name: Name of the kernel.
 
     Raises:
         ArtifactError: A file of the kernel is missing or damaged, or its record is of another
@@ -212,39 +188,42 @@ def _read(run: GrowingRun, text: Path, section: CorpusSection, on_event: OnEvent
     return arrival
 
 
-def _import_foreign(
-    run: GrowingRun, model: Path, text: Path, on_event: OnEvent, started_s: float
-) -> NewKernel:
-    # Imported here: what it needs is optional.
-    from constellation.kernel.hugging_face.transformers_model import open_model
+def _checked(run: GrowingRun, kernel: Path) -> Callable[[], str]:
+    """Read a whole kernel; return what copies it into the run and gives the hash of its weights."""
+    # What is needed for models is optional and therefore imported here.
+    if is_peft_source(kernel):
+        from constellation.kernel.hugging_face.model_stack import ModelStack
+        from constellation.kernel.hugging_face.peft_adapter import read_peft
+        from constellation.kernel.hugging_face.transformers_model import open_model
 
-    open_model(model)  # before anything is written
-    arrival = _read(run, text, CorpusSection(), on_event)
-    if model.resolve() != run.folder:
-        run.clear_place()
-        files = import_model(model, run.folder)
-        run.record(f"imported {files.weights_hash}")
-    run.keep(arrival)
-    return _joining(run, arrival, started_s)
+        model = base_of_source(kernel)
+        ModelStack(open_model(model).network).put(read_peft(kernel))
 
+        def copy() -> str:
+            import_peft(kernel, run.folder, base_hash=run.keep_model_base(model))
+            return check_peft(run.folder).weights_hash
 
-def _import_peft(
-    run: GrowingRun, adapter: Path, text: Path, on_event: OnEvent, started_s: float
-) -> NewKernel:
-    # Imported here: what it needs is optional.
-    from constellation.kernel.hugging_face.model_stack import ModelStack
-    from constellation.kernel.hugging_face.peft_adapter import read_peft
-    from constellation.kernel.hugging_face.transformers_model import open_model
+        return copy
+    if is_model(kernel):
+        from constellation.kernel.hugging_face.transformers_model import open_model
 
-    base = base_of_source(adapter)
-    ModelStack(open_model(base).network).put(read_peft(adapter))  # before anything is written
-    arrival = _read(run, text, CorpusSection(), on_event)
-    if adapter.resolve() != run.folder:
-        run.clear_place()
-        import_peft(adapter, run.folder, base_hash=run.keep_model_base(base))
-        run.record(f"imported {check_peft(run.folder).weights_hash}")
-    run.keep(arrival)
-    return _joining(run, arrival, started_s)
+        open_model(kernel)
+        return lambda: import_model(kernel, run.folder).weights_hash
+    loaded = load_adapted(kernel) if is_adapter(kernel) else load_kernel(kernel)
+    if has_symbols(kernel):
+        load_symbol_kernel(kernel)
+    elif loaded.tokenizer_hash != run.coordizer.tokenizer_hash:
+        raise IncompatibleKernels(run.name)
+
+    def copy_own() -> str:
+        if isinstance(loaded, AdaptedKernel):
+            base_folder = run.keep_base(base_folder_of(kernel), loaded.base)
+            copy_adapter(kernel, run.folder, base_folder=base_folder)
+        else:
+            copy_whole(kernel, run.folder)
+        return loaded.weights_hash
+
+    return copy_own
 
 
 def _known_again(run: GrowingRun, left: Domain | None) -> Arrival:
@@ -256,7 +235,7 @@ def _known_again(run: GrowingRun, left: Domain | None) -> Arrival:
 
 
 def _joining(run: GrowingRun, arrival: Arrival, started_s: float) -> NewKernel:
-    run.finish(arrival.domain)
+    save_domain(run.artifacts, arrival.domain)
     return NewKernel(
         name=run.name,
         seconds=time.perf_counter() - started_s,

@@ -23,11 +23,12 @@ from constellation.kernel.files.transformers_folder import read_json
 from constellation.kernel.network.config import PRESETS
 from constellation.wire.run_lock import owned
 from training.batches import Pairs
-from training.curriculum import Curriculum, Gates, Learned, learn
+from training.curriculum import Curriculum, Learned, learn
 from training.file_errors import typed_writes
 from training.job_settings import objective_config, step_config, watch_settings
 from training.json_files import write_json
 from training.ledger import hash_of
+from training.loop.job import Job
 from training.pair_files import Pair, encode_pairs, read_pairs, split_pairs
 from training.progress.events import OnEvent, ignore
 from training.recipe import Recipe
@@ -64,11 +65,8 @@ def train_pairs(
 ) -> PairsResult:
     """Train the kernel of a recipe that names pairs; a finished one is not trained again.
 
-    Args:
-        recipe: With `[pairs]` and `[seed_stage]`.
-        out: The run's folder; made when missing, resumed when it holds an unfinished run.
-        on_event: Told of the kernel's progress.
-        should_stop: Asked before each step; yes writes a checkpoint and ends the call.
+    The folder `out` is made when missing, and resumed when it holds an unfinished run.
+    `should_stop` is asked before each step; yes writes a checkpoint and ends the call.
 
     Raises:
         CorpusError: The pairs cannot be used.
@@ -139,24 +137,26 @@ class _Run:
         )
         held_out = self._encoded(self._held_out)
         guards = watch_settings(recipe.guards, gauged=False)["guards"]
+        job = Job(
+            kernel=recipe.name,
+            stage="seed",
+            step=step_config(recipe.seed_stage, recipe.optimiser),
+            bytes_per_token=_bytes_per_symbol(self._train),
+            checkpoint_every=recipe.checkpoints.every_steps,
+            dev_windows=recipe.checkpoints.dev_windows,
+            objective=objective_config(recipe.objective),
+            # A kernel that is rightly sure of its answers has no entropy to watch.
+            guards=guards.model_copy(update={"output": False, "phi": False}),
+        )
         return Curriculum(
-            name=recipe.name,
+            job=job,
             network=network,
             vocabulary=self._vocabulary,
             train=self._batches(self._encoded(self._train), network.context),
             dev=self._batches(held_out, network.context),
-            objective=objective_config(recipe.objective),
-            optimiser=step_config(recipe.seed_stage, recipe.optimiser),
-            gates=Gates(
-                # A kernel that is rightly sure of its answers has no entropy to watch.
-                guards=replace(guards, output=False, phi=False),
-                questions=tuple(held_out[: section.questions_max]),
-                exact_min=section.exact_min,
-            ),
-            bytes_per_token=_bytes_per_symbol(self._train),
-            checkpoint_every=recipe.checkpoints.every_steps,
-            dev_sequences=recipe.checkpoints.dev_windows,
             seed=recipe.seed % 2**32,
+            questions=tuple(held_out[: section.questions_max]),
+            exact_min=section.exact_min,
         )
 
     def _encoded(self, pairs: Sequence[Pair]) -> list[tuple[list[int], list[int]]]:

@@ -42,7 +42,6 @@ from training.preflight import check_corpus, check_recipe
 from training.progress.events import CorpusRead, Event, Notice, OnEvent, ignore
 from training.progress.run_log import RunLog
 from training.provenance import write_provenance
-from training.publication import publish_run
 from training.recipe import Recipe
 from training.run_report import RunReport
 from training.runs.budget_keeper import BudgetKeeper
@@ -88,11 +87,8 @@ def train(
 ) -> TrainingResult:
     """Run all parts of a recipe.
 
-    Args:
-        recipe: The recipe to train.
-        out: The run's folder; made when missing, resumed when it holds an unfinished run.
-        on_event: Called with the start and end of parts and with every kernel's progress.
-        trainer: Trains the kernels; Ray Train when left out.
+    The folder `out` is made when missing, and resumed when it holds an unfinished run. Ray Train
+    trains the kernels, unless a `trainer` is given.
 
     Raises:
         CorpusError: The text cannot be used.
@@ -336,9 +332,7 @@ class _Run:
         def work() -> list[Path]:
             records = [self._record(name) for name in plan.kernels]
             own = [unpack_domain(path.read_bytes(), source=path) for path in records]
-            release = publish_run(
-                self._out,
-                self._before,
+            release = self._before.publish(
                 own,
                 coordizer,
                 basins_max=self._recipe.routing.basins_max,

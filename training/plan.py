@@ -109,7 +109,7 @@ def make_plan(
         seed=recipe.seed,
         seed_job=None if shared is None else job(SEED, shared),
         branch_jobs=tuple(job(name, stage) for name in corpus.domains),
-        adapter=None if recipe.adapter is None else recipe.adapter.model_dump(mode="json"),
+        adapter=recipe.adapter,
         embedding_folder=None if embedding is None else str(embedding),
         replays=recipe.replay_share > 0,
         threads=recipe.workers.threads,

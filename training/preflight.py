@@ -28,9 +28,7 @@ _SMALLEST_VOCABULARY = 257
 def check_recipe(recipe: Recipe, out: Path) -> None:
     """Raise at once for errors of a recipe that would otherwise appear after hours.
 
-    Args:
-        recipe: The recipe to train.
-        out: The run's folder, absolute.
+    The run's folder `out` is absolute.
 
     Raises:
         ConfigError: Parts of the recipe do not go together, or name what is not there.

@@ -5,8 +5,8 @@ from pydantic import Field, model_validator
 from training.recipe_running import Section, Share
 
 
-class GuardsSection(Section):
-    """What is watched while training runs, and what is done about it."""
+class GuardLimits(Section):
+    """From which losses on a run goes back, and how it recovers."""
 
     enabled: bool = Field(
         default=True,
@@ -29,6 +29,11 @@ class GuardsSection(Section):
     recover_steps: int = Field(
         default=50, ge=1, description="Steps over which the learning rate grows back."
     )
+
+
+class GuardsSection(GuardLimits):
+    """What is watched while training runs, and what is done about it."""
+
     probe_every_steps: int | None = Field(
         default=None,
         ge=1,

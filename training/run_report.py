@@ -41,11 +41,7 @@ class RunReport:
     plan: TrainingPlan
 
     def measure(self, seconds: Mapping[str, float]) -> dict[str, Any]:
-        """Return the content of `report.json`.
-
-        Args:
-            seconds: Part of the run -> how long it took.
-        """
+        """Return the content of `report.json`; `seconds` maps a part of the run to its time."""
         table = json.loads((self.out / "table.json").read_text("utf-8"))
         served = ReleaseStore(self.out).read_current().kernels
         return {

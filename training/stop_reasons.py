@@ -6,12 +6,9 @@ from training.runs.training_plan import TrainingPlan
 
 
 def unfinished_words(plan: TrainingPlan, unfinished: Sequence[str], changed: Sequence[str]) -> str:
-    """Return why a training whose kernels are not all finished has ended.
+    """Return why a training has ended before its kernels were finished.
 
-    Args:
-        plan: The plan of the training.
-        unfinished: Kernels that the training has not finished.
-        changed: Unfinished kernels whose files the training changed.
+    Of the unfinished kernels, the training changed the files of those in `changed`.
     """
     if changed:
         return (

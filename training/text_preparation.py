@@ -14,7 +14,7 @@ from constellation.curricula.corpus_store import save_prepared
 from constellation.curricula.domain_discovery import discover_domains
 from constellation.curricula.file_search import find_files, readable
 from constellation.curricula.prepare import PrepareConfig, PreparedCorpus, prepare
-from constellation.curricula.split import SplitConfig
+from constellation.curricula.split import SPLITS, SplitConfig
 from constellation.curricula.starter import starter_corpus
 from constellation.errors import CorpusError
 from constellation.records import TokenArray
@@ -51,12 +51,7 @@ def make_corpus(
 ) -> PreparedCorpus:
     """Read and prepare the corpus, and store it in `folder`.
 
-    Args:
-        section: The recipe's corpus settings.
-        folder: Folder to store the corpus in.
-        seed: Seed of the discovery of domains.
-        domains_min: Domains needed; 1 for a single kernel.
-        check: Called with the corpus before it is written; raises when it cannot be used.
+    `check` is called with the corpus before it is written, and raises when it cannot be used.
 
     Raises:
         CorpusError: The text is missing, empty, too damaged, or has too few domains.
@@ -85,16 +80,11 @@ def make_corpus(
 
 def as_one_domain(corpus: PreparedCorpus, name: str) -> PreparedCorpus:
     """Return the corpus with all its text in one domain, from which a single kernel learns."""
-
-    def renamed(documents: Iterable[Document]) -> tuple[Document, ...]:
-        return tuple(replace(document, domain=name) for document in documents)
-
-    return replace(
-        corpus,
-        train=renamed(corpus.train),
-        dev=renamed(corpus.dev),
-        test=renamed(corpus.test),
-    )
+    splits = {
+        part: tuple(replace(document, domain=name) for document in corpus.of_split(part))
+        for part in SPLITS
+    }
+    return PreparedCorpus(**splits, manifest=corpus.manifest)
 
 
 def make_coordizer(
@@ -116,11 +106,6 @@ def make_coordizer(
 def make_tokens(corpus: PreparedCorpus, coordizer: Coordizer, folder: Path) -> list[Path]:
     """Write one token stream per domain, and one of all domains for the seed, for train and dev.
 
-    Args:
-        corpus: Text with its domains.
-        coordizer: Encodes it.
-        folder: For the files.
-
     Returns:
         The files, named `DOMAIN.SPLIT.npy`, int32.
     """
@@ -135,7 +120,7 @@ def make_tokens(corpus: PreparedCorpus, coordizer: Coordizer, folder: Path) -> l
                 for ids, document in zip(tokens, documents, strict=True)
                 if name in (SEED, document.domain)
             )
-            written.append(_write(folder / f"{name}.{split}.npy", chosen, coordizer))
+            written.append(write_stream(folder / f"{name}.{split}.npy", chosen, coordizer))
     return written
 
 
@@ -162,11 +147,12 @@ def make_replay(
             parts[document.domain != name].append(ids)
         own, others = parts
         replay = sample_replay(others, own_tokens=sum(map(len, own)), share=share, name=name)
-        written.append(_write(folder / f"{name}.replay.npy", replay, coordizer))
+        written.append(write_stream(folder / f"{name}.replay.npy", replay, coordizer))
     return written
 
 
-def _write(path: Path, tokens: Iterable[TokenArray], coordizer: Coordizer) -> Path:
+def write_stream(path: Path, tokens: Iterable[TokenArray], coordizer: Coordizer) -> Path:
+    """Write documents as one stream of tokens, int32; return the file."""
     np.save(path, join_documents(tokens, coordizer.end_id))
     return path
 

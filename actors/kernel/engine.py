@@ -147,8 +147,6 @@ class KernelEngine(BatchEngine):
     """A decoder and the vocabulary it writes in.
 
     Args:
-        loaded: The kernel.
-        vocabulary: Its tokens.
         prefill_tokens: Prompt tokens read in one step beside the tokens that are written.
         prefix_bytes: Memory for prompts that were read, whose beginnings are not read again.
         weights: How matrices are held: "float32", "bfloat16" or "int8".

@@ -86,11 +86,7 @@ class Engine(Protocol):
         """
 
     def predict(self, tokens: Sequence[int], *, is_scored: bool) -> Answer:
-        """Let a text join whose tokens are chosen elsewhere.
-
-        Args:
-            tokens: All that was read and written of it.
-            is_scored: Whether its likelihood is wanted.
+        """Let a text join whose tokens are chosen elsewhere; `is_scored` asks for its likelihood.
 
         Raises:
             InvalidPrompt: No token, or more than the context holds.

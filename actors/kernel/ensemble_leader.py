@@ -39,10 +39,8 @@ class Together:
     """An answer that several kernels are writing.
 
     Args:
-        led: The answer.
         texts: Name -> the text in that kernel's batch, in the order of the weights.
         own: Name of the leader, whose loss is everybody's.
-        weighing: Their weights.
         num_before: Tokens of the answer that others wrote before.
 
     Attributes:
@@ -124,8 +122,6 @@ class Leader:
     """Writes and scores texts together with other kernels.
 
     Args:
-        kernel: The kernel that leads.
-        partners: The ways to others.
         coordizer_folder: Says where the coordinates of a table lie, by which a mixture's weights
             follow its text; they are read when a text needs them. None: the weights stay as they
             are.

@@ -37,8 +37,6 @@ class KernelHost:
     """Serves one kernel. A plain class: tests build it without Ray.
 
     Args:
-        name: Of the kernel.
-        engine: Its model.
         slots: Answers it writes at the same time.
         queue_max: Requests that may wait.
         server: What it shares with the other kernels of its process; None: it is alone.
@@ -91,16 +89,7 @@ class KernelHost:
         client: str = "",
         messages: Sequence[Message] = (),
     ) -> AsyncGenerator[Piece, None]:
-        """Continue a prompt, a piece per token, text in whole code points.
-
-        Args:
-            tokens: The prompt.
-            sampling: Options of the draws, for the whole answer.
-            produced: What other kernels wrote of the answer; the pieces go on after it.
-            num_produced: Tokens of the answer that it counts as; None: as many as it has.
-            client: Whose turn is used up when it has to wait.
-            messages: The conversation that the prompt was made of; empty for other prompts.
-        """
+        """Continue a prompt in pieces of whole code points; arguments as in `KernelPort`."""
         started_s = time.monotonic()
         num_before = len(produced) if num_produced is None else num_produced
         sampling = sampling.recounted(num_before, len(produced))

@@ -7,7 +7,7 @@ import asyncio
 import ctypes
 import gc
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -205,7 +205,12 @@ class KernelGroup:
         loaded = _Loaded(Engines(self._spec, coordizer), release)
         damage: ArtifactError | None = None
         files = _files_of(self._store, release)
-        for name in in_order({name: files[name] for name in names if name in files}):
+        # Adapters first: a kernel that may be their base is best placed after them.
+        known = sorted(
+            (name for name in names if name in files),
+            key=lambda name: files[name].engine is not Engine.ADAPTER,
+        )
+        for name in known:
             try:
                 folder = folder_of(self._store, release, files[name])
                 loaded.engines[name] = loaded.maker.read(folder).place()
@@ -261,11 +266,6 @@ def folder_of(store: ReleaseStore, release: int, files: KernelFiles) -> Path:
         ArtifactError: A file of the kernel, or of its base, is missing or damaged.
     """
     return store.part(release, *files.folders) / files.folders[0]
-
-
-def in_order(files: Mapping[str, KernelFiles]) -> list[str]:
-    """Return kernels as they are best placed: adapters before those that may be their bases."""
-    return sorted(files, key=lambda kernel: files[kernel].engine is not Engine.ADAPTER)
 
 
 def _files_of(store: ReleaseStore, release: int) -> dict[str, KernelFiles]:

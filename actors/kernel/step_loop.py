@@ -182,7 +182,6 @@ class Stepping:
     """Drives one engine.
 
     Args:
-        engine: The model.
         thread: Where it runs, if it is `blocking`; others are stepped where they are.
         observe: Called with the seconds between two tokens of an answer.
         loop: Steps its answers; None: one of its own.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cluster.state_file import RunState
-    from constellation.client import Client, Timeouts
+    from constellation.client import Client, RetryPolicy, Timeouts
     from constellation.settings import SecuritySettings, Settings
 
 _LOOK_S = 2.0
@@ -109,7 +109,12 @@ def connect(
     return client
 
 
-def client_at(endpoint: str, security: "SecuritySettings", timeouts: "Timeouts") -> "Client":
+def client_at(
+    endpoint: str,
+    security: "SecuritySettings",
+    timeouts: "Timeouts",
+    retries: "RetryPolicy | None" = None,
+) -> "Client":
     """Return a client of the server at an endpoint, with the token and certificates of settings."""
     from constellation.client import Client
     from constellation.settings import read_token
@@ -121,6 +126,7 @@ def client_at(endpoint: str, security: "SecuritySettings", timeouts: "Timeouts")
         certificate=security.client_certificate,
         key=security.client_key,
         timeouts=timeouts,
+        retries=retries,
     )
 
 

@@ -23,6 +23,7 @@ from cluster.cli import (
     report,
     route,
     serve_commands,
+    status,
     train,
     validate,
     watch,
@@ -66,7 +67,7 @@ app = typer.Typer(
 for command in (
     serve_commands.up,
     serve_commands.down,
-    serve_commands.status,
+    status.status,
     serve_commands.reload,
     watch.watch,
     ask.ask,

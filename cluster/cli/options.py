@@ -106,11 +106,9 @@ Kernel = Annotated[
 Without = Annotated[
     list[str] | None,
     typer.Option(
-        "--without",
         metavar="NAME",
         help="Name of a kernel that is left out of the decision, as if it were not served; "
         "give the option several times for several kernels. (default: none)",
-        show_default=False,
     ),
 ]
 Mode = Annotated[

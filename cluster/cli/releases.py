@@ -175,7 +175,6 @@ def adopt(
     without: Annotated[
         list[str] | None,
         typer.Option(
-            "--without",
             help="Name of a kernel to leave out of the new release; may be repeated.",
         ),
     ] = None,

@@ -1,22 +1,17 @@
-"""The commands `up`, `down`, `status`, `reload`: start, stop, inspect or update a constellation."""
+"""The commands `up`, `down` and `reload`: start, stop or update a constellation."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cluster.cli import options, output_format, progress_lines
 from cluster.cli.connection import configuration, connect
+from cluster.cli.status import facts_of
 
 if TYPE_CHECKING:
     from cluster.state_file import RunState
-    from constellation.client import ConstellationStatus
-    from constellation.records import LiveCollectivePhi
     from constellation.settings import Settings
-
-MEMORY_BUDGET_BYTES = 2_500_000_000
-"""Memory in bytes that up to eight idle kernels should need at most, Ray's daemons included."""
-_KERNELS_IN_BUDGET = 8
 
 
 def up(
@@ -92,7 +87,7 @@ def up(
     with connect(settings, ",".join(state.endpoints)) as client:
         answer = client.status()
     if as_json:
-        output_format.print_json(_facts(answer, state.endpoint, state.http, state.pid))
+        output_format.print_json(facts_of(answer, state.endpoint, state.http, state.pid))
         return
     console = output_format.stdout()
     console.print(output_format.kernels_table(answer))
@@ -101,8 +96,9 @@ def up(
     suffix = _flag(settings)
     if state.http is not None:
         console.print(f"OpenAI's clients: {state.http} (model: constellation, or a kernel's name)")
+        console.print(f"page:  {state.http.removesuffix('v1')}")
     console.print(f"ask:   constellation ask 'import asyncio'{suffix}")
-    console.print(f"watch: constellation status{suffix}")
+    console.print(f"watch: constellation status --watch{suffix}")
     console.print(f"stop:  constellation down{suffix}")
 
 
@@ -144,57 +140,6 @@ def down(run_dir: options.RunDir = None) -> None:
     )
 
 
-def status(
-    run_dir: options.RunDir = None,
-    endpoint: options.Endpoint = None,
-    token_file: options.TokenFile = None,
-    timeout: options.Timeout = None,
-    as_json: Annotated[
-        bool, options.json_flag("the state of every kernel and router, and the memory in bytes,")
-    ] = False,
-) -> None:
-    """Show the running constellation: state and load of every kernel, and the memory in use.
-
-    One row per kernel: up or down; seat, its place among the 240 roots of the E8 lattice (an
-    address, not used for routing); requests routed to it, running and queued; phi_gauge, the
-    integration of its hidden states on the scale of a reference model, 0 to 1; arrived, the share
-    of its held-out texts that are routed to it (1 is best); restarts; process id; basin, the
-    kernel's point on the probability simplex, as its largest outcomes.
-
-    Example: constellation status --json
-    """
-    settings = configuration(run_dir=run_dir, token_file=token_file)
-    with connect(settings, endpoint, timeout) as client:
-        answer = client.status()
-    at, http, launcher = _place(settings, endpoint)
-    memory = _memory(launcher, answer.router_pid)
-    if as_json:
-        output_format.print_json({**_facts(answer, at, http, launcher), "memory_bytes": memory})
-        return
-    console = output_format.stdout()
-    console.print(output_format.kernels_table(answer))
-    console.print()
-    if answer.refusal:
-        console.print(output_format.refusal_table(answer.refusal))
-        console.print()
-    for line in summary(answer, at):
-        console.print(line)
-    if http is not None:
-        console.print(f"OpenAI's clients: {http}")
-    if memory is None:
-        console.print(
-            "memory unknown: the processes are on another machine or in a Ray that was joined"
-        )
-    else:
-        console.print(f"memory {memory / 1e9:.2f} GB (PSS, Ray's daemons included)")
-        if memory > MEMORY_BUDGET_BYTES and len(answer.kernels) <= _KERNELS_IN_BUDGET:
-            console.print(
-                f"warning: over the {MEMORY_BUDGET_BYTES / 1e9:.1f} GB that up to "
-                f"{_KERNELS_IN_BUDGET} idle kernels should need",
-                style="yellow",
-            )
-
-
 def reload(
     run_dir: options.RunDir = None,
     endpoint: options.Endpoint = None,
@@ -226,74 +171,3 @@ def reload(
     output_format.stdout().print(
         f"new weights: {names} · release {changed.release} · table version {changed.table_version}"
     )
-
-
-def summary(answer: "ConstellationStatus", endpoint: str) -> list[str]:
-    """Return the lines of `status` about the constellation as a whole: uptime, processes, load."""
-    num_up = sum(kernel.up for kernel in answer.kernels)
-    registry = answer.registry_pid or "restarting"
-    routers = [
-        f"{router.name} at {router.endpoint} " + (f"process {router.pid}" if router.up else "down")
-        for router in answer.routers
-    ]
-    return [
-        f"{num_up} of {len(answer.kernels)} kernels up at {endpoint} "
-        f"for {answer.uptime_s:,.0f} s · table version {answer.table_version}",
-        f"router process {answer.router_pid} · registry process {registry}",
-        f"load entropy {answer.load_entropy_ratio:.2f} (1: all kernels equally asked) · "
-        f"unexpected errors {answer.num_unexpected_errors}",
-        *([f"routers: {' · '.join(routers)}"] if len(routers) > 1 else []),
-        *([] if answer.collective_phi is None else [_together(answer.collective_phi)]),
-        *([f"warning: {answer.start_problem}"] if answer.start_problem else []),
-    ]
-
-
-def _together(found: "LiveCollectivePhi") -> str:
-    from constellation.routing.collective_phi import in_words
-
-    if found.phi_bits is None:
-        needed = found.num_needed
-        return f"collective Phi: {found.num_prompts} of the {needed} prompts that it needs"
-    said = in_words(
-        found.phi_bits, found.interval, found.num_prompts, found.best_kernel, unit="prompts"
-    )
-    return (
-        f"collective Phi: {said}; controls: random routing {found.random_routing_bits:+.4f}, "
-        f"uniform ensemble {found.uniform_ensemble_bits:+.4f}"
-    )
-
-
-def _place(settings: "Settings", endpoint: str | None) -> tuple[str, str | None, int | None]:
-    """Return the endpoint asked; for the run folder's constellation also HTTP URL and launcher."""
-    from cluster.state_file import running
-    from constellation.wire.channel import authority
-
-    state = running(settings.run_dir)
-    if state is not None and endpoint in (None, state.endpoint):
-        return state.endpoint, state.http, state.pid
-    return endpoint or authority(settings.serve.host, settings.serve.port), None, None
-
-
-def _memory(launcher: int | None, router: int) -> int | None:
-    """Return the memory of all processes in bytes; None where they are not the launcher's children.
-
-    Processes on another machine or in a Ray cluster that was joined are not; a private Ray and its
-    actors are.
-    """
-    import psutil
-
-    from cluster.state_file import memory_bytes
-
-    if launcher is None:
-        return None
-    process = psutil.Process(launcher)
-    ours = {launcher, *(child.pid for child in process.children(recursive=True))}
-    return memory_bytes(launcher) if router in ours else None
-
-
-def _facts(
-    answer: "ConstellationStatus", endpoint: str, http: str | None, launcher: int | None
-) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {"endpoint": endpoint, "http": http, "launcher_pid": launcher, **asdict(answer)}

@@ -106,7 +106,7 @@ class AsyncDirectClient(AsyncClosing):
     ) -> Reply:
         """Return the whole answer to `text`; arguments and errors as for `AsyncClient.ask`."""
         attempts = self._session.begin_request(timeout_s, traceparent)
-        read = partial(self._local.ask, text, **options)
+        read = partial(self._local.generate, requests.generate(text, **options), "Ask")
         return await self._perform(await self._read(text, read, attempts, options), attempts)
 
     def stream(
@@ -125,7 +125,7 @@ class AsyncDirectClient(AsyncClosing):
         attempts = self._session.begin_request(timeout_s, traceparent)
         message = requests.generate(text, **options)
         self._local.check(message)
-        read = partial(self._local.stream, message)
+        read = partial(self._local.generate, message, "Generate")
         answer = _Answer(self, partial(self._read, text, read, attempts, options), attempts)
         return AsyncStream(answer.open, answer.pause)
 

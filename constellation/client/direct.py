@@ -103,7 +103,7 @@ class DirectClient(Closing):
     ) -> Reply:
         """Return the whole answer to `text`; arguments and errors as for `Client.ask`."""
         attempts = self._session.begin_request(timeout_s, traceparent)
-        read = partial(self._local.ask, text, **options)
+        read = partial(self._local.generate, requests.generate(text, **options), "Ask")
         return self._perform(self._read(text, read, attempts, options), attempts)
 
     def stream(
@@ -122,7 +122,7 @@ class DirectClient(Closing):
         attempts = self._session.begin_request(timeout_s, traceparent)
         message = requests.generate(text, **options)
         self._local.check(message)
-        read = partial(self._local.stream, message)
+        read = partial(self._local.generate, message, "Generate")
         answer = _Answer(self, partial(self._read, text, read, attempts, options), attempts)
         return Stream(answer.open, answer.pause)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
 from google.protobuf.message import Message
 
 from constellation.client import requests
-from constellation.client.replies import Answer, Reply, TextScore
-from constellation.client.requests import AskOptions, RouteOptions
+from constellation.client.replies import Reply, TextScore, whole_reply
+from constellation.client.requests import RouteOptions
 from constellation.coordizer.evidence import evidence_tokens
 from constellation.errors import (
     ArtifactError,
@@ -36,13 +36,13 @@ from constellation.routing.policy import RoutingPolicy
 from constellation.v1 import constellation_pb2, kernel_pb2
 from constellation.wire import convert
 from constellation.wire.channel import LOOPBACK
+from constellation.wire.record_messages import from_message
 from constellation.wire.table_file import unpack_table
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
 
 ResultT = TypeVar("ResultT")
-_RULE_OF = {number: rule for rule, number in convert.RULE_NUMBER.items()}
 
 
 class ReaderSource(Protocol):
@@ -140,7 +140,7 @@ class LocalRouter:
         reader = self._reader_of(table)
         policy = RoutingPolicy(
             table,
-            rule=_RULE_OF[reply.rule],
+            rule=convert.RULE_OF[reply.rule],
             top_k=min(reply.top_k, len(table.sites)),
             phi_weighting=reply.phi_weighting,
         )
@@ -167,17 +167,23 @@ class LocalRouter:
         text = convert.check_text("text", text, empty_allowed=routing.basin_K is not None)
         return self._read(text, routing)
 
-    def ask(self, text: str, **options: Unpack[AskOptions]) -> KernelCall[Reply]:
-        """Return the call of a kernel that gives a whole answer to `text`."""
-        message = requests.generate(text, **options)
-        return self._generate(message, "Ask")
+    def generate(
+        self, message: constellation_pb2.GenerateRequest, method: str
+    ) -> KernelCall[Reply]:
+        """Return the call of a kernel that gives an answer, by its RPC `Ask` or `Generate`."""
+        routing = convert.routing_from_message(message.routing)
+        question = self._read(convert.check_text("prompt", message.prompt), routing)
+        tokens = question.tokens.tolist()
 
-    def stream(self, message: constellation_pb2.GenerateRequest) -> KernelCall[Reply]:
-        """Return the call of a kernel that gives an answer in pieces."""
-        return self._generate(message, "Generate")
+        def to(kernel: str) -> Message:
+            return kernel_pb2.KernelGenerateRequest(
+                tokens=tokens, sampling=message.sampling, kernel=kernel
+            )
+
+        return KernelCall(question, method, to, lambda route, message: whole_reply(message, route))
 
     def check(self, message: constellation_pb2.GenerateRequest) -> None:
-        """Raise at once the errors that `stream` would raise for a message."""
+        """Raise at once the errors that `generate` would raise for a message."""
         convert.check_text("prompt", message.prompt)
         _check_supported(convert.routing_from_message(message.routing))
 
@@ -199,21 +205,14 @@ class LocalRouter:
             )
 
         def read(route: Route, reply: kernel_pb2.KernelScoreReply) -> TextScore:
-            return TextScore(
-                nats=reply.nats,
-                num_tokens=reply.num_tokens,
-                num_bytes=len(text.encode()),
-                route=route,
-            )
+            return from_message(reply, TextScore, num_bytes=len(text.encode()), route=route)
 
         return KernelCall(question, "Score", to, read)
 
     def decide(self, question: Question, lost: Collection[str]) -> tuple[Route, str]:
         """Return the route of a question, and host:port of its kernel.
 
-        Args:
-            question: A text with its basin and options.
-            lost: Kernels that were lost while they answered the question.
+        `lost` are the kernels that were lost while they answered the question.
 
         Raises:
             OutOfDomain: The question is out of every domain, and its options ask for this error.
@@ -243,20 +242,6 @@ class LocalRouter:
             route = replace(route, influences=question.influences)
         return route, held.endpoints[route.kernel]
 
-    def _generate(
-        self, message: constellation_pb2.GenerateRequest, method: str
-    ) -> KernelCall[Reply]:
-        routing = convert.routing_from_message(message.routing)
-        question = self._read(convert.check_text("prompt", message.prompt), routing)
-        tokens = question.tokens.tolist()
-
-        def to(kernel: str) -> Message:
-            return kernel_pb2.KernelGenerateRequest(
-                tokens=tokens, sampling=message.sampling, kernel=kernel
-            )
-
-        return KernelCall(question, method, to, _whole)
-
     def _read(self, text: str, options: RoutingOptions) -> Question:
         _check_supported(options)
         reader = self._reader
@@ -284,12 +269,6 @@ def _check_supported(options: RoutingOptions) -> None:
         raise InvalidRequest("mode", options.mode, "nearest; other modes go through a router")
     if options.handoff:
         raise InvalidRequest("handoff", True, "False; handing over goes through a router")
-
-
-def _whole(route: Route, message: constellation_pb2.GenerateReply) -> Reply:
-    answer = Answer(route=route)
-    answer.add(message)
-    return answer.reply()
 
 
 def kernel_lost(error: ConstellationError, route: Route) -> bool:

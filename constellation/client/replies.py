@@ -197,16 +197,11 @@ class Answer:
         )
 
 
-def reply(message: constellation_pb2.GenerateReply) -> Reply:
-    """Read a whole answer."""
-    answer = Answer()
+def whole_reply(message: constellation_pb2.GenerateReply, route: Route | None = None) -> Reply:
+    """Read a whole answer, with its route if the message has none."""
+    answer = Answer(route=route)
     answer.add(message)
     return answer.reply()
-
-
-def route(message: constellation_pb2.RouteReply) -> Route:
-    """Read a route."""
-    return convert.route_from_message(message.route)
 
 
 def score(message: constellation_pb2.ScoreReply) -> TextScore:

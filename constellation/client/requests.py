@@ -114,7 +114,7 @@ _ROUTING = RouteOptions.__optional_keys__
 
 def ask(text: str, **options: Unpack[AskOptions]) -> Call[replies.Reply]:
     """Ask for a whole answer to `text`."""
-    return Call("Ask", generate(text, **options), replies.reply)
+    return Call("Ask", generate(text, **options), replies.whole_reply)
 
 
 def generate(text: str, **options: Unpack[AskOptions]) -> constellation_pb2.GenerateRequest:
@@ -155,7 +155,7 @@ def route(text: str, **routing: Unpack[RouteOptions]) -> Call[Route]:
     request = constellation_pb2.RouteRequest(
         text=_encodable("text", text), routing=_routing(**routing)
     )
-    return Call("Route", request, replies.route)
+    return Call("Route", request, lambda reply: convert.route_from_message(reply.route))
 
 
 def basin(text: str) -> Call[replies.TextBasin]:

@@ -42,10 +42,7 @@ class Session:
     ) -> Attempts:
         """Start the tries of one call; its deadline starts to run.
 
-        Args:
-            timeout_s: Seconds for all tries together; None means `default_s`.
-            default_s: Seconds for all tries together when the caller gives none.
-            traceparent: As for `trace_headers`.
+        Without `timeout_s`, all tries together may take `default_s` seconds.
         """
         total_s = check_timeout(timeout_s, default_s)
         return Attempts(

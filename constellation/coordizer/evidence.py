@@ -24,11 +24,6 @@ def evidence_tokens(
 ) -> TokenArray:
     """Return the tokens from which a text's basin is computed.
 
-    Args:
-        text: The whole text.
-        tokens: All tokens of `text`.
-        encode: Function from a text to its tokens.
-
     Returns:
         `tokens` when neither end has white space, else the tokens of the stripped text: a text has
         the same basin, to the bit, with and without blanks and line breaks at its ends. Empty when

@@ -38,12 +38,7 @@ Merge = Callable[[str], Sequence[Token]]
 
 
 def merge_piece(piece: str, merge: Merge) -> list[int]:
-    """Return the token ids of a piece, merging one window of characters at a time.
-
-    Args:
-        piece: Piece of text in byte-level characters.
-        merge: Merge function of the vocabulary.
-    """
+    """Return the token ids of a piece of byte-level characters, merged one window at a time."""
     if len(piece) <= WINDOW_CHARS:
         return [token.id for token in merge(piece)]
     done: list[Token] = []

@@ -12,11 +12,7 @@ class TextStream:
     """Buffers the bytes of tokens and returns the text that is complete so far."""
 
     def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
-        """Start at the beginning of a text.
-
-        Args:
-            token_bytes: Function from a token id to its bytes, such as `Coordizer.token_bytes`.
-        """
+        """Start at the beginning of a text; `token_bytes` is such as `Coordizer.token_bytes`."""
         self._token_bytes = token_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 

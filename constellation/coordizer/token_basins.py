@@ -22,11 +22,7 @@ def geometry_hash(
 ) -> str:
     """Return the sha256 (hex) of all that decides a basin; it identifies a coordizer to routers.
 
-    Args:
-        tokenizer_hash: sha256 (hex) of the vocabulary and merges.
-        conditional_VK: p(z | token).
-        background_K: Corpus background pi.
-        settings: `BasinEstimator.settings` of the estimator.
+    The settings are `BasinEstimator.settings` of the estimator.
     """
     digest = hashlib.sha256(tokenizer_hash.encode())
     digest.update(conditional_VK.tobytes())

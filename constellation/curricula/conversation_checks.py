@@ -15,8 +15,9 @@ Shapes: K outcomes, T tokens.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import torch
@@ -107,16 +108,18 @@ def check_conversations(
     Raises:
         ConfigError: No limit of the distance is given, and there are fewer than 8 conversations.
     """
-    kept, dropped = _without_copies(conversations)
+    first: dict[tuple[object, ...], int] = {}
+    kept, dropped = _without_faults(conversations, lambda each: _copied(each, first))
     null = None
     limit = None
     if alignment is not None:
         null = mismatched_distance(kept, alignment.coordizer)
         limit = _limit(alignment, null, len(kept))
-        kept, more = _aligned(kept, alignment.coordizer, limit)
+        check = partial(_misaligned, coordizer=alignment.coordizer, limit=limit)
+        kept, more = _without_faults(kept, check)
         dropped += more
     if phi is not None:
-        kept, more = _integrated(kept, phi)
+        kept, more = _without_faults(kept, partial(_unintegrated, check=phi))
         dropped += more
     return Checked(
         kept=tuple(kept),
@@ -187,47 +190,38 @@ def _limit(check: AlignmentCheck, null: float | None, num_conversations: int) ->
     return limit
 
 
-def _without_copies(
+def _copied(
+    conversation: Conversation, first: dict[tuple[object, ...], int]
+) -> tuple[str, str] | None:
+    line = first.setdefault(conversation.messages, conversation.line)
+    return None if line == conversation.line else ("duplicate", f"the same as line {line}")
+
+
+def _without_faults(
     conversations: Sequence[Conversation],
+    fault: Callable[[Conversation], tuple[str, str] | None],
 ) -> tuple[list[Conversation], list[Dropped]]:
-    first: dict[tuple[object, ...], int] = {}
+    """Return the conversations without a fault, and those with one, by its reason and detail."""
     kept, dropped = [], []
     for each in conversations:
-        line = first.setdefault(each.messages, each.line)
-        if line == each.line:
+        found = fault(each)
+        if found is None:
             kept.append(each)
         else:
-            detail = f"the same as line {line}"
-            dropped.append(Dropped(line=each.line, reason="duplicate", detail=detail))
+            dropped.append(Dropped(line=each.line, reason=found[0], detail=found[1]))
     return kept, dropped
 
 
-def _aligned(
-    conversations: Sequence[Conversation], coordizer: Coordizer, limit: float
-) -> tuple[list[Conversation], list[Dropped]]:
-    kept, dropped = [], []
-    for each in conversations:
-        value = prompt_reply_distance(each, coordizer)
-        if value <= limit:
-            kept.append(each)
-        else:
-            detail = f"{value:.3f} rad, over {limit:.3f}"
-            dropped.append(Dropped(line=each.line, reason="basin distance", detail=detail))
-    return kept, dropped
+def _misaligned(
+    conversation: Conversation, coordizer: Coordizer, limit: float
+) -> tuple[str, str] | None:
+    value = prompt_reply_distance(conversation, coordizer)
+    return None if value <= limit else ("basin distance", f"{value:.3f} rad, over {limit:.3f}")
 
 
-def _integrated(
-    conversations: Sequence[Conversation], check: PhiCheck
-) -> tuple[list[Conversation], list[Dropped]]:
-    kept, dropped = [], []
-    for each in conversations:
-        value = conversation_phi(each, check.kernel, check.coordizer)
-        if value is None and not check.keep_short:
-            detail = f"under {PHI_POSITIONS} tokens"
-            dropped.append(Dropped(line=each.line, reason="too short for phi", detail=detail))
-        elif value is not None and value < check.phi_min:
-            detail = f"{value:.3f}, under {check.phi_min:.3f}"
-            dropped.append(Dropped(line=each.line, reason="phi", detail=detail))
-        else:
-            kept.append(each)
-    return kept, dropped
+def _unintegrated(conversation: Conversation, check: PhiCheck) -> tuple[str, str] | None:
+    value = conversation_phi(conversation, check.kernel, check.coordizer)
+    if value is None:
+        short = ("too short for phi", f"under {PHI_POSITIONS} tokens")
+        return None if check.keep_short else short
+    return None if value >= check.phi_min else ("phi", f"{value:.3f}, under {check.phi_min:.3f}")

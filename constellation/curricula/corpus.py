@@ -105,9 +105,7 @@ def read_corpus(paths: Path | Sequence[Path], limits: ReadLimits | None = None) 
             num_bytes=reader.num_bytes,
             unread=reader.unread,
             not_text=dict(sorted(reader.not_text.items())),
-            passed_over=tuple(
-                Skipped(source=each.name, reason=each.reason) for each in found.passed_over
-            ),
+            passed_over=found.passed_over,
             hidden=found.hidden,
             renamed=tuple(file.name for file in found.files if file.is_renamed),
             names={original: name for original, name in names.items() if original != name},

@@ -25,7 +25,7 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Skipped:
-    """A record that could not be read, with the reason."""
+    """A record, file or folder that could not be read, with the reason."""
 
     source: str
     reason: str

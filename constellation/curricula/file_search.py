@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from constellation.curricula.documents import Skipped
 from constellation.errors import CorpusError
 
 
@@ -31,19 +32,11 @@ class FoundFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PassedOver:
-    """An entry that is not a readable file, with the reason."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class FoundFiles:
     """All files sorted by name, root by root, and the entries that were skipped."""
 
     files: tuple[FoundFile, ...]
-    passed_over: tuple[PassedOver, ...]
+    passed_over: tuple[Skipped, ...]
     """Devices, and links and folders that cannot be read; each with its reason."""
     hidden: tuple[str, ...]
     """Files and folders whose name begins with a dot."""
@@ -59,7 +52,7 @@ def find_files(roots: Iterable[Path]) -> FoundFiles:
         CorpusError: A root is missing, or neither a file nor a folder.
     """
     files: list[FoundFile] = []
-    passed_over: list[PassedOver] = []
+    passed_over: list[Skipped] = []
     hidden: list[str] = []
     for root in roots:
         if root.is_file():
@@ -86,7 +79,7 @@ class _Walk:
 
     root: Path
     files: list[FoundFile] = field(default_factory=list)
-    passed_over: list[PassedOver] = field(default_factory=list)
+    passed_over: list[Skipped] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
     _seen: dict[tuple[int, int], str] = field(default_factory=dict)
     """(device, inode) of a folder -> name under which it was read."""
@@ -133,7 +126,7 @@ class _Walk:
             self._skip(parts, "no file: a device, a pipe or a socket")
 
     def _skip(self, parts: Sequence[str], reason: str) -> None:
-        self.passed_over.append(PassedOver(name=_name(parts), reason=reason))
+        self.passed_over.append(Skipped(source=_name(parts), reason=reason))
 
 
 def _found(path: Path, parts: Sequence[str], status: os.stat_result) -> FoundFile:

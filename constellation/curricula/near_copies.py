@@ -62,12 +62,7 @@ class NearIndex:
     """Sketches of the documents kept so far, indexed by their rarest values."""
 
     def __init__(self, sketches: Sequence[Sketch], similarity_max: float) -> None:
-        """Count in how many sketches each value occurs.
-
-        Args:
-            sketches: Sketches of all documents that will be looked up or added.
-            similarity_max: Jaccard index from which on two documents are copies.
-        """
+        """Count in how many sketches, of all documents to look up or add, each value occurs."""
         self._similarity_max = similarity_max
         self._counts = _count_values(sketches)
         self._added: list[Sketch] = []

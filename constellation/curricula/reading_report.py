@@ -12,8 +12,7 @@ LISTED_MAX = 8
 def corpus_lines(manifest: Mapping[str, Any]) -> list[str]:
     """Return lines for people: what was read, what was not, and what preparing left out.
 
-    Args:
-        manifest: Manifest of a prepared corpus; older versions have no entry "reading".
+    Manifests of older versions have no entry "reading".
     """
     lines = _read_lines(manifest.get("reading") or {})
     lines += _left_out_lines(manifest)

@@ -101,14 +101,7 @@ def join_documents(
     *,
     dtype: np.dtype[Any],
 ) -> Documents:
-    """Build `Documents` from the tokens of single documents.
-
-    Args:
-        tokens: Tokens of each whole document.
-        evidence: Tokens of each document without the white space at its ends.
-        sources: Name of each document's source.
-        dtype: Type of the stored tokens.
-    """
+    """Build `Documents` from the tokens of single documents, stored as `dtype`."""
     kept = [_common(whole, counted) for whole, counted in zip(tokens, evidence, strict=True)]
     rests = [counted[size:] for counted, size in zip(evidence, kept, strict=True)]
     number: dict[str, int] = {}

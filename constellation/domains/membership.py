@@ -96,11 +96,7 @@ def documents_of(named: Mapping[str, Domain], name: str) -> NDArray[np.int64]:
 
 
 def add(domains: Collection[Domain], joining: Domain) -> tuple[Domain, ...]:
-    """Return the set of records with the record of a new kernel added.
-
-    Args:
-        domains: Records of the served kernels.
-        joining: Record of the new kernel, with text of its own.
+    """Return the set of records with that of a new kernel, which has text of its own.
 
     Raises:
         GrowthRefused: The name is taken, the table is full, or the kernel was spawned.

@@ -87,15 +87,9 @@ def make_domain(
     seed: int = 0,
     phi_gauge: float | None = None,
 ) -> Domain:
-    """Encode the documents of one kernel and make its text record.
+    """Make a kernel's text record from (source, text) of its training and held-out documents.
 
-    Args:
-        name: Name of the kernel.
-        train: Source and text of each training document, in order.
-        dev: Source and text of each held-out document, in order.
-        tokens: Coordizer that encodes the documents; its coordinates are not used.
-        seed: See `FitOptions.seed`.
-        phi_gauge: See `Domain.phi_gauge`.
+    The coordinates of `tokens` are not used.
 
     Raises:
         ConfigError: There is no training document.

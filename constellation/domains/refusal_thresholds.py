@@ -74,12 +74,8 @@ def fit_thresholds(
 ) -> Refusal:
     """Fit the thresholds of refusal for a table and its coordinates.
 
-    Args:
-        domains: Documents of each kernel, with at least one held-out document in all.
-        sites: Rows of these kernels in the table, in the same order.
-        coordizer: Coordizer under which the basins were computed.
-        smoothing: See `FitOptions.smoothing`.
-        basins_max: See `FitOptions.basins_max`.
+    `sites` are the rows of the domains, in the same order; at least one domain has a held-out
+    document. See `FitOptions` for the other options.
     """
     parts = [
         measured(
@@ -169,11 +165,8 @@ def measured(
 ) -> Measured:
     """Measure the excess distances of documents' passages under a table.
 
-    Args:
-        documents: Evidence tokens of the documents of each kernel.
-        sites: Rows of these kernels in the table, in the same order.
-        estimator: Estimator of basins, with the coordinates of the sites.
-        first: Number of the first document.
+    `documents` are the evidence tokens of each kernel's documents, numbered from `first`; `sites`
+    are the rows of these kernels, in the same order.
     """
     found = draw_passages(documents)
     document_N: NDArray[np.intp] = found.document_N + first

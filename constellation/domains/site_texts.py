@@ -23,13 +23,7 @@ ALL_SOURCES = "all sources"
 def texts_of(
     name: str, basins_NK: FloatArray, rows_by_source: Mapping[str, NDArray[Any]]
 ) -> KernelTexts:
-    """Group the basins of a kernel's documents by source.
-
-    Args:
-        name: Name of the kernel.
-        basins_NK: Basins of its documents, N >= 1.
-        rows_by_source: Source -> indices of its documents.
-    """
+    """Group the basins of a kernel's documents, N >= 1, by source."""
     rows = rows_by_source
     if len(rows) > SOURCES_MAX:
         rows = {ALL_SOURCES: np.arange(len(basins_NK))}

@@ -52,21 +52,13 @@ class Blobs:
         return path
 
     def verify(self, blob: Blob) -> None:
-        """Read a blob and check its content against its sha256.
-
-        Raises:
-            ArtifactError: As in `path`, or the content has another sha256.
-        """
+        """Read a blob; raise an error as `path` does, or when its content has another sha256."""
         path = self.path(blob)
         if sha256_of(path) != blob.sha256:
             raise damaged(path)
 
     def read(self, blob: Blob) -> bytes:
-        """Return the content of a blob, checked against its sha256.
-
-        Raises:
-            ArtifactError: As in `verify`.
-        """
+        """Return the content of a blob; errors as in `verify`."""
         path = self.path(blob)
         with _reading(path) as file:
             data = file.read()

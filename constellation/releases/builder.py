@@ -108,9 +108,7 @@ def _options(release: Release) -> FitOptions:
 def make(artifacts: Path, change: Change) -> Release:
     """Write the release that a change makes from the current one, without switching to it.
 
-    Args:
-        artifacts: Artifacts folder with the store.
-        change: `Add`, `Spawn`, `Retire` or `Unlearn`; other changes make no release.
+    Only `Add`, `Spawn`, `Retire` and `Unlearn` make a release.
 
     Raises:
         UnknownKernel: A named kernel is not served.

@@ -32,10 +32,7 @@ class Query:
 
 
 def read_queries(path: Path) -> Iterator[Query]:
-    """Yield the queries of a file in order, with one query at a time in memory.
-
-    Args:
-        path: Text file in UTF-8.
+    """Yield the queries of a UTF-8 file in order, with one query at a time in memory.
 
     Raises:
         CorpusError: The file cannot be read; during iteration: a line is not UTF-8, or not a record

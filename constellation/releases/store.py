@@ -274,10 +274,11 @@ class ReleaseStore:
             raise ConfigError(f"keep is {keep}; at least 1 release must be kept")
         with store_lock.hold_exclusively(self._releases):
             stays = [self.read(version) for version in sorted(self._staying(keep, in_use))]
-            going = sorted(set(self.versions()) - {release.version for release in stays})
+            kept = {release.version for release in stays}
+            going = sorted(set(self.versions()) - kept)
             self._remove_leftovers()
-            for view in self._views():
-                if int(view.name) not in {release.version for release in stays}:
+            for view in self._entries(self._releases):
+                if _VIEW.fullmatch(view.name) and int(view.name) not in kept:
                     release_folder.remove_view(view)
             for version in going:
                 self._manifest(version).unlink()
@@ -322,9 +323,6 @@ class ReleaseStore:
 
     def _manifest(self, version: int) -> Path:
         return self._releases / f"{version}.msgpack"
-
-    def _views(self) -> list[Path]:
-        return [path for path in self._entries(self._releases) if _VIEW.fullmatch(path.name)]
 
     def _entries(self, folder: Path) -> list[Path]:
         return sorted(folder.iterdir()) if folder.is_dir() else []

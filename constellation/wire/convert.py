@@ -33,7 +33,7 @@ OUTCOMES_MAX = 4096
 TEXT_BYTES_MAX = 1024 * 1024
 """Longest text of a request in bytes."""
 
-_RULE = {common_pb2.RULE_GEODESIC: Rule.GEODESIC, common_pb2.RULE_BEARING: Rule.BEARING}
+RULE_OF = {common_pb2.RULE_GEODESIC: Rule.GEODESIC, common_pb2.RULE_BEARING: Rule.BEARING}
 MODE_NUMBER = {
     Mode.NEAREST: common_pb2.MODE_NEAREST,
     Mode.MIXTURE: common_pb2.MODE_MIXTURE,
@@ -49,7 +49,7 @@ _FINISH = {
     common_pb2.FINISH_REASON_CONTEXT: FinishReason.CONTEXT,
     common_pb2.FINISH_REASON_STOP: FinishReason.STOP,
 }
-RULE_NUMBER = {rule: number for number, rule in _RULE.items()}
+RULE_NUMBER = {rule: number for number, rule in RULE_OF.items()}
 FINISH_NUMBER = {reason: number for number, reason in _FINISH.items()}
 
 # All but `logit_bias` and `stop`, which are empty when they are not set.
@@ -114,7 +114,7 @@ def sampling_to_message(sampling: Sampling) -> common_pb2.Sampling:
 
 def routing_from_message(message: constellation_pb2.Routing) -> RoutingOptions:
     """Return the routing options, checked."""
-    rule = _enum("routing.rule", message.rule, {common_pb2.RULE_UNSPECIFIED: None, **_RULE})
+    rule = _enum("routing.rule", message.rule, {common_pb2.RULE_UNSPECIFIED: None, **RULE_OF})
     return from_message(
         message,
         RoutingOptions,
@@ -163,7 +163,7 @@ def route_from_message(message: constellation_pb2.RouteDecision) -> Route:
     return from_message(
         message,
         Route,
-        rule=_enum("route.rule", message.rule, _RULE),
+        rule=_enum("route.rule", message.rule, RULE_OF),
         mode=_enum("route.mode", message.mode, _MODE),
         choices=tuple(_choice(choice) for choice in message.choices),
         influences=tuple(from_message(each, TokenInfluence) for each in message.influences),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from constellation.errors import ArtifactError, InternalError, InvalidRequest
 from constellation.records import Mode, Route, Rule, Table
 from constellation.v1 import kernel_pb2
-from constellation.wire.convert import MODE_NUMBER, RULE_NUMBER
+from constellation.wire.convert import MODE_NUMBER, RULE_NUMBER, RULE_OF
 from constellation.wire.record_messages import from_message, to_message
 from constellation.wire.table_file import pack_table, unpack_table
 
@@ -25,7 +25,6 @@ TABLE_BYTES_MAX = 3 * 1024 * 1024
 """Largest table in bytes of an ensemble's members: 240 kernels of 16 basins each."""
 
 _MODES = {MODE_NUMBER[mode]: mode for mode in (Mode.MIXTURE, Mode.POSTERIOR)}
-_RULES = {number: rule for rule, number in RULE_NUMBER.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,7 +167,7 @@ def _renewal(message: kernel_pb2.Renewal, members: tuple[Member, ...]) -> Renewa
     if len(message.table) > TABLE_BYTES_MAX:
         size = f"{len(message.table)} bytes"
         raise InvalidRequest("ensemble.renewal.table", size, f"at most {TABLE_BYTES_MAX} bytes")
-    if message.rule not in _RULES:
+    if message.rule not in RULE_OF:
         raise InvalidRequest("ensemble.renewal.rule", message.rule, " or ".join(Rule))
     try:
         table = unpack_table(message.table, source="ensemble.renewal.table")
@@ -177,7 +176,7 @@ def _renewal(message: kernel_pb2.Renewal, members: tuple[Member, ...]) -> Renewa
     if {site.name for site in table.sites} != {member.kernel for member in members}:
         named = [site.name for site in table.sites][:8]
         raise InvalidRequest("ensemble.renewal.table", named, "a site for each member")
-    return Renewal(table=table, rule=_RULES[message.rule], phi_weighting=message.phi_weighting)
+    return Renewal(table=table, rule=RULE_OF[message.rule], phi_weighting=message.phi_weighting)
 
 
 def predicted_to_message(predicted: Predicted) -> kernel_pb2.PredictReply:

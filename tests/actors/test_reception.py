@@ -169,7 +169,7 @@ def test_clients_take_turns_in_a_kernels_queue_and_a_full_one_has_room_for_the_m
         assert outcomes[5:7] == refused  # the newest of the busy one
         assert served == ["busy", "busy", "first", "second", "busy", "busy", "busy"]
         assert kernel.describe().num_running == kernel.describe().queue_depth == 0
-        await kernel.close()
+        await kernel.leader.close()
         kernel.server.thread.close()
 
     asyncio.run(story())

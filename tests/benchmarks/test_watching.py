@@ -37,6 +37,8 @@ def test_what_watching_costs_is_the_share_of_calls_that_are_missing() -> None:
 def test_a_figure_grows_when_its_line_rises_beyond_the_scatter() -> None:
     minutes = np.arange(0.0, 61.0, 5.0)
     scatter = 1e5 * np.sin(7 * minutes)
+    same = growth(minutes, np.full(13, 1e7))
+    assert (same["per_hour"], same["interval"], same["grown"]) == (0.0, [0.0, 0.0], False)
     assert not growth(minutes, 1e7 + scatter)["grown"]
     leak = growth(minutes, 1e7 + 4e6 * minutes / 60 + scatter)
     assert leak["grown"]

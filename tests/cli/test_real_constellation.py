@@ -62,6 +62,16 @@ def test_a_session_from_up_to_down(terminal: Terminal, tmp_path: Path) -> None:
 
     asked = terminal.type("ask", PROMPTS["numbers"], "--tokens-max", "4", "--seed", "1")
     assert asked.returncode == 0, asked.stderr
+    shown = terminal.type("status").stdout
+    assert shown.startswith("serving · release 1 since ")
+    assert max(map(len, shown.splitlines())) <= 80
+    assert seen["release"]["since"] < seen["nodes"][0]["memory_bytes"]
+    assert {each["node"] for each in seen["kernels"]} == {seen["nodes"][0]["id"]}
+    assert seen["nodes"][0]["processes"] == 5, "three kernels, a router and the registry"
+    assert [each["number"] for each in seen["releases"]] == [1]
+    assert sum(each["requests"] for each in seen["traffic"]["seconds"]) == 0
+    others = terminal.type("route", PROMPTS["mail"], "--without", "mail", "--json")
+    assert json.loads(others.stdout)["kernel"] != "mail"
     assert asked.stdout.strip()
     assert "→ numbers" in asked.stderr
     routed = json.loads(terminal.type("route", PROMPTS["mail"], "--explain", "--json").stdout)

@@ -36,7 +36,7 @@ def test_links_that_form_a_loop_end_and_are_named(tmp_path: Path) -> None:
     (tmp_path / "twice").symlink_to(tmp_path / "a")
     found = find_files([tmp_path])
     assert [file.name for file in found.files] == ["a/x.txt"]
-    told = {each.name: each.reason for each in found.passed_over}
+    told = {each.source: each.reason for each in found.passed_over}
     assert set(told) == {"a/up", "self", "twice"}
     assert "the same folder as a, which is read once" in told["twice"]
     assert "a link that leads nowhere" in told["self"]
@@ -56,7 +56,7 @@ def test_broken_links_pipes_and_hidden_names_are_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     found = find_files([tmp_path])
     assert [file.name for file in found.files] == ["x.txt"]
-    assert [each.name for each in found.passed_over] == ["gone.txt", "pipe.txt"]
+    assert [each.source for each in found.passed_over] == ["gone.txt", "pipe.txt"]
     assert sorted(found.hidden) == [".git", "d/.DS_Store"]
 
 

@@ -14,6 +14,7 @@ from constellation.errors import ArtifactError, ConfigError
 from constellation.kernel.adapters.adapter_file import (
     ADAPTER_FILE,
     copy_adapter,
+    load_adapted,
     load_adapter,
     read_adapter,
     save_adapter,
@@ -67,7 +68,8 @@ def test_a_folder_with_an_adapter_opens_as_a_kernel(
     assert opened.facts == {"n": 1}
     plain = open_kernel(tmp_path / "base")
     assert plain.weights_hash == base.weights_hash
-    half = open_kernel(tmp_path / "a", dtype=torch.bfloat16).decoder
+    base_in_half = load_kernel(tmp_path / "base", dtype=torch.bfloat16)
+    half = load_adapted(tmp_path / "a", base=base_in_half).decoder
     assert half(tokens_BT).dtype == torch.bfloat16
 
 

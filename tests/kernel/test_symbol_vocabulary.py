@@ -38,10 +38,8 @@ def test_an_unknown_symbol_is_refused_by_name_and_place(
 
 
 def test_special_symbols_are_named_and_stand_for_no_text() -> None:
-    assert (SYMBOLS.end_id, SYMBOLS.special_id("pad")) == (0, 1)
+    assert (SYMBOLS.end_id, SYMBOLS.special) == (0, ("end", "pad"))
     assert SYMBOLS.token_bytes[:2] == (b"", b"")
-    with pytest.raises(ConfigError, match="'start'"):
-        SYMBOLS.special_id("start")
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,8 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
     assert held == wanted
     assert {
         "constellation/py.typed",
+        "constellation/wire/http/page/index.html",
+        "constellation/wire/http/page/seats.json",
         "constellation/v1/constellation_pb2.py",
         "constellation/v1/constellation_pb2.pyi",
         "training/recipes/starter.toml",

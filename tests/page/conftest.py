@@ -1,4 +1,4 @@
-"""One browser for all tests of the page, and one server over a router without models."""
+"""One browser for every file of tests of the page, and one server over a router without models."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,9 @@ from tests.page.page_router import PageRouter
 from tests.wire.http.doors import Door
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while it is open, Playwright's event loop runs in this thread, where
+# `asyncio.run` of other tests would fail.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser

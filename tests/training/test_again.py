@@ -197,7 +197,7 @@ def test_a_training_that_ended_before_its_release_loses_nothing_and_keeps_nothin
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.publication.publish", ended)
+        patch.setattr("training.joined_kernels.publish", ended)
         with pytest.raises(KeyboardInterrupt):
             train(recipe(tmp_path / "text"), out, trainer=alone)
     assert content(out) == before

@@ -32,7 +32,13 @@ from constellation.releases.store import ReleaseStore
 from tests.support.hugging_face import build_model, qwen2
 from tests.training.served import content, leave, release, sites
 from tests.training.test_pipeline import alone, recipe
-from training.evaluation.new_kernel_cost import Routing, TokenReader, growth_cost, routing_of
+from training.evaluation.new_kernel_cost import (
+    DocumentReader,
+    Routing,
+    growth_cost,
+    routing_of,
+    token_reader,
+)
 from training.ledger import file_sha256
 from training.loop.step import Alone
 from training.new_kernel import import_new, take_back, train_new
@@ -135,7 +141,7 @@ def own_bits(artifacts: Path, name: str) -> float:
         load_prepared(artifacts / "added" / "forge").test,
         before=alone_in,
         after=alone_in,
-        kernel=lambda name: TokenReader(load_kernel(artifacts / "kernels" / name).decoder),
+        kernel=lambda name: token_reader(load_kernel(artifacts / "kernels" / name).decoder),
     )
     assert found is not None
     return found.after
@@ -204,10 +210,10 @@ def test_the_measure_sees_a_kernel_that_draws_text_and_writes_it_badly(artifacts
     corpus = load_prepared(artifacts / "corpus")
     documents = [*corpus.dev, *corpus.test, *corpus.train[::2]]
 
-    def kernel(name: str) -> TokenReader:
+    def kernel(name: str) -> DocumentReader:
         if name == "shore":
-            return TokenReader(Decoder(config, seed=5).eval())
-        return TokenReader(load_kernel(artifacts / "kernels" / name).decoder)
+            return token_reader(Decoder(config, seed=5).eval())
+        return token_reader(load_kernel(artifacts / "kernels" / name).decoder)
 
     paid = growth_cost(
         documents,

@@ -33,7 +33,7 @@ def test_empty_sections_are_the_defaults_of_the_settings() -> None:
 
 def test_keys_of_the_recipe_go_over_those_of_the_preset() -> None:
     section = ObjectiveSection.model_validate({"preset": "s2", "lambda_phi": 0.0})
-    assert objective_config(section) == replace(PRESETS["s2"], lambda_phi=0.0)
+    assert objective_config(section) == PRESETS["s2"].model_copy(update={"lambda_phi": 0.0})
     assert objective_config(ObjectiveSection(preset="s1")) == PRESETS["s1"]
 
 

@@ -13,7 +13,7 @@ import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,10 @@ WINDOW: Final = "10s"
 FAR_K: Final = np.full(64, 1e-9)
 """A basin that is far from every kernel's: nearly all of its weight is on one outcome."""
 FAR_K[63] = 1 - FAR_K[:63].sum()
+
+
+Prompts = Mapping[str, Sequence[str]]
+"""Kernel -> texts of its domain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +87,16 @@ class VariedLoad:
 
     Args:
         endpoint: host:port of a router.
-        prompts: Kernel -> a text of its domain.
+        prompts: Kernel -> texts of its domain.
         num_threads: Requests under way at one time.
 
     Attributes:
         outcomes: Number of requests by outcome: "ok" or the class of the error.
     """
 
-    def __init__(self, endpoint: str, prompts: Mapping[str, str], *, num_threads: int = 4) -> None:
+    def __init__(
+        self, endpoint: str, prompts: Mapping[str, Sequence[str]], *, num_threads: int = 4
+    ) -> None:
         self.outcomes: Counter[str] = Counter()
         self._endpoint = endpoint
         self._prompts = list(prompts.items())
@@ -125,8 +131,9 @@ class VariedLoad:
     def _ask(self, stars: Client, number: int) -> None:
         chance = random.Random(number)
         weights = range(1, len(self._prompts) + 1)  # not all kernels are asked equally often
-        ((kernel, text),) = chance.choices(self._prompts, weights)
-        long = text * 8  # a short text says too little to be out of domain
+        ((kernel, texts),) = chance.choices(self._prompts, weights)
+        text = chance.choice(texts)
+        long = (text * 8)[:400]  # a short text says too little to be out of domain
         ways: tuple[tuple[str, AskOptions], ...] = (
             (text, {}),
             (text, {"mode": Mode.NEAREST, "handoff": True}),
@@ -159,12 +166,12 @@ def process_of(stars: Client, kernel: str) -> int:
     return next((each.pid for each in found), 0)
 
 
-def change_what_is_served(endpoint: str) -> None:
-    """Add a copy of the kernel with the most queries, and remove the copy: two releases."""
+def change_what_is_served(endpoint: str, kernel: str, *, after_s: float = 0) -> None:
+    """Remove a kernel, and go back to the release with the kernel `after_s` seconds later."""
     with Client(endpoint) as stars:
-        parent = max(stars.status().kernels, key=lambda kernel: kernel.num_routed).name
-        stars.spawn(parent, f"{parent}-two")
-        stars.retire(f"{parent}-two")
+        stars.retire(kernel)
+        threading.Event().wait(after_s)
+        stars.roll_back()
 
 
 def log_training(artifacts: Path, events: Iterable[KernelProgress]) -> None:
@@ -184,11 +191,15 @@ def progress_events(log: Path) -> list[KernelProgress]:
     ]
 
 
-def texts_of_domains(artifacts: Path) -> dict[str, str]:
-    """Return kernel -> the beginning of a held-out document of its domain."""
+def texts_of_domains(artifacts: Path) -> dict[str, list[str]]:
+    """Return kernel -> passages of held-out documents of its domain, 300 characters each."""
     rows = (artifacts / "corpus" / "dev.jsonl").read_text(encoding="utf-8").splitlines()
-    documents = [json.loads(row) for row in rows]
-    return {each["domain"]: each["text"][:300] for each in reversed(documents)}
+    passages: dict[str, list[str]] = {}
+    for document in map(json.loads, rows):
+        text = document["text"]
+        found = [text[at : at + 300] for at in range(0, len(text) - 300, 300)]
+        passages.setdefault(document["domain"], []).extend(found)
+    return {domain: passages[domain] for domain in sorted(passages)}
 
 
 def without_data(

@@ -37,10 +37,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         with operated(settings, tmp_path_factory.mktemp("prometheus")) as it:
             prometheus = it.prometheus
+            prompts = {kernel: [text] for kernel, text in PROMPTS.items()}
             prometheus.wait_until(lambda: prometheus.query("constellation_kernel_up == 1"))
-            with VariedLoad(it.state.endpoint, PROMPTS) as load:
+            with VariedLoad(it.state.endpoint, prompts) as load:
                 kill_kernel(it.state.endpoint, "mail")
-                change_what_is_served(it.state.endpoint)
+                change_what_is_served(it.state.endpoint, "network")
                 log_training(artifacts, [_progress(step) for step in (1, 2)])
                 yield it
             assert load.outcomes["ok"] > 0

@@ -5,6 +5,8 @@ The pictures show the data of a real Prometheus; colours and layout are not thos
 
 import re
 from collections.abc import Mapping, Sequence
+from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +14,12 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from PIL import Image
 
 Labelled = tuple[str, Sequence[tuple[float, float]]]
 """Name of a series, and its pairs (unix seconds, value)."""
+_COLORS: Final = 64
+"""Colours of a picture's palette, which makes the file small."""
 _UNITS: Final = {"s": "seconds", "reqps": "requests/s", "radian": "radians", "bytes": "bytes"}
 
 
@@ -52,7 +57,9 @@ def draw_panel(
         _marks(axes, [(text, at - start_s) for text, at in marks if at > start_s])
         axes.set_xlabel("seconds")
     axes.set_title(panel["title"], loc="left", fontsize=9, fontweight="bold")
-    figure.savefig(path, dpi=100, pil_kwargs={"optimize": True})
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=100)
+    Image.open(drawn).convert("RGB").quantize(_COLORS).save(path, optimize=True)
 
 
 def _lines(axes: Axes, panel: Mapping[str, Any], series: Sequence[Labelled]) -> None:
@@ -89,19 +96,32 @@ def _bands(axes: Axes, panel: Mapping[str, Any], series: Sequence[Labelled]) -> 
     options = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
     start_s = min(values[0][0] for _, values in series)
     for row, (_, values) in enumerate(series):
-        times = [at - start_s for at, _ in values] + [values[-1][0] - start_s + 1]
-        for at_s, next_s, (_, value) in zip(times, times[1:], values, strict=False):
+        step_s = min(after - at for (at, _), (after, _) in pairwise(values))
+        for at_s, value in values:
             color = options[f"{value:g}"]["color"]
-            axes.barh(row, next_s - at_s, left=at_s, height=0.7, color=color, linewidth=0)
+            axes.barh(row, step_s, left=at_s - start_s, height=0.7, color=color)
     axes.set_yticks(range(len(series)), [name for name, _ in series])
     axes.invert_yaxis()
 
 
 def _marks(axes: Axes, marks: Sequence[tuple[str, float]]) -> None:
-    top = axes.get_ylim()[1]
+    width, before_s = axes.get_xlim()[1] / 20, float("-inf")
     for text, at_s in marks:
         axes.axvline(at_s, color="tab:purple", linewidth=0.8, linestyle=":")
-        axes.text(at_s, top, text, rotation=90, va="top", ha="right", fontsize=6, color="purple")
+        is_high = at_s - before_s > width  # a mark close to the one before has its text below
+        before_s = at_s if is_high else float("-inf")
+        place = {"y": 0.98 if is_high else 0.02, "va": "top" if is_high else "bottom"}
+        axes.text(
+            at_s,
+            s=f"{text} ",
+            rotation=90,
+            ha="right",
+            fontsize=6,
+            color="purple",
+            transform=axes.get_xaxis_transform(),
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+            **place,
+        )
 
 
 def _unit(axes: Axes, unit: str, axis: str) -> None:

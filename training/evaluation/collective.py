@@ -4,14 +4,11 @@ The second kind is defined in `constellation/routing/collective_phi.py`, which a
 live prompts.
 """
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from constellation.kernel.observables.measurement import Measurement, bootstrap_interval
+from constellation.kernel.observables.measurement import Measurement, summary
 from constellation.routing.collective_phi import CollectiveScores, Integration, facts_of, integrate
 
 
@@ -37,31 +34,14 @@ def collective_phi(
         Statistics. Fewer than 8 documents give no intervals, and then nothing is emergent.
     """
     together = integrate(scores, random_seed=random_seed)
-    return CollectivePhi(phi_mean=_mean(phis, random_seed), **facts_of(together))
+    method = "mean integration of the kernels; interval: bootstrap over kernels"
+    mean = summary(phis, method, seed=random_seed)
+    return CollectivePhi(phi_mean=mean, **facts_of(together))
 
 
 def collective_report(
     scores: CollectiveScores, observables: Mapping[str, Mapping[str, Any]], *, random_seed: int = 0
 ) -> dict[str, Any]:
-    """Return the section "collective" of `report.json`.
-
-    Args:
-        scores: Held-out documents under every kernel.
-        observables: Kernel -> its measurements, as `table.json` holds them.
-        random_seed: Random seed of the bootstrap.
-    """
+    """Return the section "collective" of `report.json`; observables are those of `table.json`."""
     phis = [Measurement(**measured["phi"]) for measured in observables.values()]
     return collective_phi(scores, phis, random_seed=random_seed).to_dict()
-
-
-def _mean(phis: Sequence[Measurement], random_seed: int) -> Measurement:
-    measured = [phi for phi in phis if phi.value is not None]
-    values = [phi.value for phi in measured if phi.value is not None]
-    nulls = [phi.null for phi in measured if phi.null is not None]
-    return Measurement(
-        value=statistics.fmean(values) if values else None,
-        method="mean integration of the kernels; interval: bootstrap over kernels",
-        n=len(values),
-        null=statistics.fmean(nulls) if nulls else None,
-        interval=bootstrap_interval(torch.tensor(values), random_seed),
-    )

@@ -6,8 +6,8 @@ Documents are routed by their first 32 tokens and scored after them, as in `held
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -50,55 +50,36 @@ class GrowthCost:
         return self.after / self.before
 
 
-class DocumentReader(Protocol):
+@dataclass(frozen=True, slots=True)
+class DocumentReader:
     """A kernel that reads held-out documents."""
 
-    context: int | None
+    nats: Callable[[TokenArray, Coordizer], float]
+    """Returns the nats of a document after the prefix, which is read and not scored."""
+    context: int | None = None
     """Tokens of the coordizer that the kernel reads at once; None: it counts in other tokens."""
 
-    def nats(self, ids: TokenArray, coordizer: Coordizer) -> float:
-        """Return the nats of a document after the prefix, which is read and not scored."""
-        ...
+
+def token_reader(decoder: Decoder) -> DocumentReader:
+    """Return the reader of a kernel that speaks the coordizer's tokens."""
+    return DocumentReader(partial(scored_nats, decoder), decoder.config.context)
 
 
-class TokenReader:
-    """A kernel that speaks the coordizer's tokens.
-
-    Args:
-        decoder: The kernel.
-    """
-
-    def __init__(self, decoder: Decoder) -> None:
-        self._decoder = decoder
-        self.context: int | None = decoder.config.context
-
-    def nats(self, ids: TokenArray, coordizer: Coordizer) -> float:
-        """Return the nats of a document's tokens after the prefix."""
-        return scored_nats(self._decoder, ids, coordizer)
-
-
-class TextReader:
-    """A kernel with a vocabulary of its own, which reads the text of documents.
+def text_reader(model: TextModel) -> DocumentReader:
+    """Return the reader of a kernel with a vocabulary of its own, which reads text.
 
     A document that the vocabulary cannot spell has no likelihood there: infinitely many nats.
-
-    Args:
-        model: The kernel and its vocabulary.
     """
 
-    context: int | None = None
-
-    def __init__(self, model: TextModel) -> None:
-        self._model = model
-
-    def nats(self, ids: TokenArray, coordizer: Coordizer) -> float:
-        """Return the nats of a document's text after the prefix."""
+    def nats(ids: TokenArray, coordizer: Coordizer) -> float:
         parts = (ids[:PREFIX_TOKENS], ids[PREFIX_TOKENS:])
         context, text = (coordizer.decode(part).decode(errors="replace") for part in parts)
         try:
-            return score_text(self._model, context, text).nats
+            return score_text(model, context, text).nats
         except UnknownSymbol:
             return math.inf
+
+    return DocumentReader(nats)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

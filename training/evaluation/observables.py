@@ -21,7 +21,7 @@ from constellation.kernel.observables import (
     phi_gauge,
     phi_integration,
 )
-from constellation.kernel.observables.measurement import Measurement, bootstrap_interval
+from constellation.kernel.observables.measurement import Measurement, absent, summary
 from constellation.records import TokenArray
 from training.evaluation.parallel import side_by_side
 
@@ -67,7 +67,9 @@ def observe(
     usable = {name: rows for name, rows in windows.items() if possible and len(rows)}
     own = {name: _phis(kernels[name], rows) for name, rows in usable.items()}
     base = [] if seed is None else [m for rows in usable.values() for m in _phis(seed, rows)]
-    reference = None if seed_hash is None else _reference(base, seed_hash)
+    reference = None
+    if seed_hash is not None:
+        reference = PhiReference.where_spread(_values(base), checkpoint_hash=seed_hash)
     gauges = {
         name: phi_gauge(_median(measured), reference)
         for name, measured in own.items()
@@ -114,16 +116,6 @@ def _median(measured: Sequence[Measurement]) -> float:
     return statistics.median(_values(measured))
 
 
-def _reference(measured: Sequence[Measurement], seed_hash: str) -> PhiReference | None:
-    values = _values(measured)
-    if len(values) < 2 or statistics.pstdev(values) == 0:
-        return None
-    middle = statistics.median(values)
-    if statistics.median(abs(value - middle) for value in values) == 0:
-        return None
-    return PhiReference.of(values, checkpoint_hash=seed_hash)
-
-
 def _scale(reference: PhiReference | None) -> dict[str, float] | None:
     if reference is None:
         return None
@@ -132,19 +124,9 @@ def _scale(reference: PhiReference | None) -> dict[str, float] | None:
 
 def _summary(measured: Sequence[Measurement]) -> Measurement:
     """Return the mean over texts with its interval."""
-    values = _values(measured)
-    if not values:
-        return Measurement(
-            value=None, method="needs texts of 256 tokens", n=0, null=None, interval=None
-        )
-    nulls = [m.null for m in measured if m.null is not None]
-    return Measurement(
-        value=statistics.fmean(values),
-        method="mean over held-out windows; interval: bootstrap over them",
-        n=len(values),
-        null=statistics.fmean(nulls),
-        interval=bootstrap_interval(torch.tensor(values), 0),
-    )
+    if not _values(measured):
+        return absent("needs texts of 256 tokens")
+    return summary(measured, "mean over held-out windows; interval: bootstrap over them")
 
 
 def _couplings(decoder: Decoder, windows_WT: Tensor) -> dict[str, Any]:

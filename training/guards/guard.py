@@ -23,50 +23,39 @@ All facts are the same on every worker, so all guards of one kernel decide alike
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from constellation.errors import ConfigError
+from pydantic import Field, model_validator
+
 from training.guards.probe import Probed
 from training.guards.watches import PatienceWatch, Reading, RiseWatch, SpikeWatch
 from training.progress.events import GuardChanged, GuardState
+from training.recipe_guards import GuardLimits
 
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
 Action = Literal["continue", "roll_back", "give_up"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GuardConfig:
+class GuardConfig(GuardLimits):
     """Limits of a guard and how it reacts when they are exceeded."""
 
-    enabled: bool = True
-    """False switches the guard off; steps without a finite gradient are skipped all the same."""
-    window: int = 64
+    window: Count = 64
     """Number of steps from which the running median and scale are computed."""
-    least: int = 16
+    least: Count = 16
     """Number of steps before spikes are looked for."""
-    loss_scales: float = 8.0
-    """A spike is this many robust standard deviations above the median loss."""
-    loss_share: float = 0.25
-    """A spike is also at least this share of the median above the median."""
-    rise_scales: float = 4.0
+    rise_scales: Positive = 4.0
     """A risen level is this many robust standard deviations above the earlier median loss."""
-    rise_share: float = 0.15
+    rise_share: Positive = 0.15
     """A risen level is also at least this share of the earlier median above it."""
-    rise_steps: int = 8
+    rise_steps: Count = 8
     """Number of latest steps whose median is the present level."""
-    gradient_scales: float = 20.0
+    gradient_scales: Positive = 20.0
     """Like `loss_scales`, for the gradient norm."""
-    gradient_share: float = 4.0
+    gradient_share: Positive = 4.0
     """Like `loss_share`, for the gradient norm."""
-    confirm: int = 3
-    """Number of consecutive faults that pause the run."""
-    calm_steps: int = 10
+    calm_steps: Count = 10
     """Number of steps without a fault that end a warning."""
-    tries_max: int = 3
-    """Number of rollbacks without a new good checkpoint before the run is ended with an error."""
-    rate_share: float = 0.5
-    """Share of the learning rate with which a recovery starts."""
-    recover_steps: int = 50
-    """Steps over which the learning rate returns to full; without faults they end the recovery."""
     output: bool = False
     """Whether entropy and repetition of the output are watched at every probe."""
     entropy_share: float = 0.25
@@ -77,41 +66,23 @@ class GuardConfig:
     collapsed."""
     phi: bool = False
     """Whether the Phi gauge is watched at every probe."""
-    phi_low: float = 0.65
+    phi_low: float = Field(default=0.65, ge=0)
     """Phi gauge below which integration has collapsed."""
-    phi_high: float = 0.85
+    phi_high: float = Field(default=0.85, le=1)
     """Phi gauge above which a renewal is due."""
-    patience: int = 10
+    patience: Count = 10
     """Number of consecutive probes that confirm a collapse or a fracture."""
-    renewals_max: int = 3
+    renewals_max: int = Field(default=3, ge=0)
     """Largest number of renewals in one run; later fractures are only shown as a phase."""
 
-    def __post_init__(self) -> None:
-        counts = (
-            "window",
-            "least",
-            "confirm",
-            "rise_steps",
-            "calm_steps",
-            "recover_steps",
-            "patience",
-        )
-        if low := [name for name in counts if getattr(self, name) < 1]:
-            raise ConfigError(f"guards need whole numbers from 1 in {', '.join(low)}")
-        if self.least > self.window or self.tries_max < 0 or self.renewals_max < 0:
-            raise ConfigError(
-                "guards need least <= window, tries_max >= 0 and renewals_max >= 0, got "
-                f"{self.least}, {self.window}, {self.tries_max} and {self.renewals_max}"
+    @model_validator(mode="after")
+    def _check(self) -> "GuardConfig":
+        if self.least > self.window or not self.phi_low < self.phi_high:
+            raise ValueError(
+                "guards need least <= window and phi_low < phi_high, got "
+                f"{self.least}, {self.window}, {self.phi_low} and {self.phi_high}"
             )
-        kinds = ("loss", "rise", "gradient")
-        positive = [f"{kind}_{unit}" for kind in kinds for unit in ("scales", "share")]
-        if low := [name for name in positive if not getattr(self, name) > 0]:
-            raise ConfigError(f"guards need numbers above 0 in {', '.join(low)}")
-        if not (0 < self.rate_share <= 1 and 0 <= self.phi_low < self.phi_high <= 1):
-            raise ConfigError(
-                "guards need rate_share in (0, 1] and 0 <= phi_low < phi_high <= 1, got "
-                f"{self.rate_share}, {self.phi_low} and {self.phi_high}"
-            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,11 +147,7 @@ class Guard:
         }
 
     def rate_factor(self, step: int) -> float:
-        """Return the factor on the scheduled learning rate; 1 in an undisturbed run.
-
-        Args:
-            step: Step of the schedule, from 0.
-        """
+        """Return the factor on the learning rate of a step, from 0; 1 in an undisturbed run."""
         if self.current != "RECOVERING":
             return self._ceiling
         done = min(1.0, max(0, step - self._since_step) / self._config.recover_steps)

@@ -83,12 +83,7 @@ class PhaseTracker:
     _held: int = 0
 
     def observe(self, *, step: int, gauge: float) -> PhaseChanged | None:
-        """Record a reading and return the change of phase, or None.
-
-        Args:
-            step: Steps taken, for the event.
-            gauge: Phi gauge, in [0, 1].
-        """
+        """Record a reading of the gauge, in [0, 1], and return the change of phase, or None."""
         before = self.phase
         wanted = phase_of(gauge, self.config, held=before)
         if before is None or (wanted != before and self._held >= self.config.dwell):

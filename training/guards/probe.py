@@ -144,12 +144,7 @@ class Probe:
         """Return the robust scale of Phi of these weights; None where it has no spread."""
         inputs_BT, _ = self._windows(decoder)
         phis = _phis(decoder.hidden(inputs_BT).float())
-        if len(phis) < 2:
-            return None
-        middle = statistics.median(phis)
-        if statistics.median(abs(phi - middle) for phi in phis) == 0:
-            return None
-        return PhiReference.of(phis, checkpoint_hash="start")
+        return PhiReference.where_spread(phis, checkpoint_hash="start")
 
     def _windows(self, decoder: Decoder) -> tuple[Tensor, Tensor]:
         device = decoder.embedding.device

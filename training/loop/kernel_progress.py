@@ -48,15 +48,7 @@ class Reporter:
         tell: Callable[[KernelProgress], None],
         clock: Clock,
     ) -> None:
-        """Start the clock.
-
-        Args:
-            job: For its names and sizes.
-            decoder: Whose couplings are reported.
-            context: Tokens of a window.
-            tell: Called with each report.
-            clock: Seconds that never run backwards.
-        """
+        """Start the clock, which gives seconds; `context` is the number of tokens of a window."""
         self._job = job
         self._decoder = decoder
         self._tokens_per_step = job.step.batch_size * context

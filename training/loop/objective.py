@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,6 +34,7 @@ from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.network.loss import output_entropy_nats
 from training.basin_targets import BasinTarget
 from training.loop.phi_surrogate import phi_surrogate
+from training.recipe import ObjectiveSection
 from training.transfer.distil import SoftTargets
 
 ENTROPY_POSITIONS: Final = 16
@@ -42,51 +44,15 @@ PHI_GROUPS: Final = 8
 """Groups of hidden units of the Phi surrogate, as in the reported statistic."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ObjectiveConfig:
-    """Weights of the terms, and what they aim at. A weight of 0 switches a term off."""
+class ObjectiveConfig(ObjectiveSection):
+    """Weights of the terms, and what they aim at: a section whose preset is filled in."""
 
-    lambda_lm: float = 1.0
-    """Of the cross-entropy, nats per token."""
-    lambda_basin: float = 0.0
-    """Of the squared distance of the basin head to its target, radians^2; needs a basin head."""
-    lambda_phi: float = 0.0
-    """Of the squared distance of the Phi surrogate to `phi_target`."""
-    lambda_kappa: float = 0.0
-    """Of the squared logarithm of learned couplings over `kappa_target`; `dot` has none."""
-    lambda_beta: float = 0.0
-    """Of the squared distance of learned slopes to `beta_target`."""
-    lambda_entropy: float = 0.0
-    """Of the squared shortfall of a sequence's mean output entropy, nats^2."""
-    lambda_step: float = 0.0
-    """Of the squared excess of the basin's step between batches, radians^2; needs a basin head."""
-    phi_target: float = 0.8
-    """Value of the surrogate aimed at, below 1."""
-    kappa_target: float | None = None
-    """Coupling aimed at, above 0; None is the coupling before training."""
-    beta_target: float = 0.0
-    """Slope aimed at. A kernel trained towards a slope cannot be evidence for that slope."""
-    entropy_floor_nats: float = 1.0
-    """Mean output entropy below which a sequence is penalised."""
-    step_cap_radians: float = 0.05
-    """Step of the mean basin from batch to batch that costs nothing."""
-
-    def __post_init__(self) -> None:
-        names = [name for name in self.__slots__ if name.startswith("lambda_")]
-        if wrong := [name for name in names if not 0 <= getattr(self, name) < float("inf")]:
-            raise ConfigError(f"weights must be finite and >= 0: {', '.join(wrong)}")
-        if not any(getattr(self, name) > 0 for name in names):
+    @model_validator(mode="after")
+    def _check(self) -> "ObjectiveConfig":
+        weights = (name for name in type(self).model_fields if name.startswith("lambda_"))
+        if not any(getattr(self, name) > 0 for name in weights):
             raise ConfigError("an objective without any term trains nothing; set lambda_lm to 1")
-        if not self.phi_target < 1 or (self.kappa_target is not None and self.kappa_target <= 0):
-            raise ConfigError(
-                "need phi_target < 1 and kappa_target > 0, got "
-                f"{self.phi_target} and {self.kappa_target}"
-            )
-        if self.entropy_floor_nats < 0 or self.step_cap_radians < 0:
-            raise ConfigError(
-                "need entropy_floor_nats >= 0 and step_cap_radians >= 0, got "
-                f"{self.entropy_floor_nats} and {self.step_cap_radians}"
-            )
+        return self
 
     @property
     def needs_basin_head(self) -> bool:

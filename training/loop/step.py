@@ -129,11 +129,8 @@ class Stepper:
     ) -> None:
         """Make the optimiser and point every parameter's gradient into one buffer.
 
-        Args:
-            decoder: The network, on the device it is to be trained on.
-            config: Settings.
-            peers: The workers that train it together.
-            objective: What to minimise; plain cross-entropy when left out.
+        Without an objective, plain cross-entropy is minimised. The network is on its device
+        already.
         """
         self.optimiser = build_optimiser(decoder, config)
         self._objective = objective or Objective(ObjectiveConfig(), decoder)

@@ -10,7 +10,6 @@ from training.progress.events import (
     KernelProgress,
     KernelStateChanged,
     Notice,
-    PartFinished,
     PartStarted,
     PhaseChanged,
 )
@@ -45,15 +44,8 @@ def _words(event: Event) -> str:
         return event.text
     if isinstance(event, PartStarted):
         return f"{event.part}: started {event.detail}"
-    return _finished(event)
-
-
-def _finished(event: PartFinished) -> str:
-    return f"{event.part}: {'still valid' if event.skipped else _seconds(event)} {event.detail}"
-
-
-def _seconds(event: PartFinished) -> str:
-    return f"{event.seconds:.1f} s"
+    took = "still valid" if event.skipped else f"{event.seconds:.1f} s"
+    return f"{event.part}: {took} {event.detail}"
 
 
 def _progress(event: KernelProgress) -> str:

@@ -17,12 +17,7 @@ NONE = "-"
 
 
 def to_markdown(summary: Json, plots: Sequence[Plot]) -> str:
-    """Return the report as Markdown.
-
-    Args:
-        summary: What `summarise_run` returned.
-        plots: Pictures to show, their paths relative to the report.
-    """
+    """Return what `summarise_run` returned as Markdown, with pictures at paths relative to it."""
     sections = [
         _head(summary),
         _findings(summary["findings"]),

@@ -66,9 +66,6 @@ class Sample:
 def ensure_samples(folder: Path) -> Mapping[str, Any] | None:
     """Return a run's samples; generate them unless the same kernels wrote them already.
 
-    Args:
-        folder: The run's.
-
     Returns:
         The content of `samples.json`; None when the run has no kernels or no held-out text yet.
         Kernels with a vocabulary of their own write none and are named.

@@ -4,6 +4,7 @@ Every number of the Markdown is in the summary.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from training.evaluation.held_out_figures import INTERVAL_DOCUMENTS_MIN
@@ -35,12 +36,7 @@ CAVEAT = (
 
 
 def summarise_run(facts: RunFacts, samples: Json | None) -> dict[str, Any]:
-    """Return the content of a run's report.
-
-    Args:
-        facts: Contents of the run's folder.
-        samples: The content of `samples.json`, if there is one.
-    """
+    """Return the content of a run's report; `samples` is the content of `samples.json`, if any."""
     findings = [
         *held_out_findings(facts),
         *sample_findings(samples, len(facts.kernels)),
@@ -53,7 +49,7 @@ def summarise_run(facts: RunFacts, samples: Json | None) -> dict[str, Any]:
         "name": facts.name,
         "num_kernels": len(facts.kernels),
         "conclusion": _conclusion(facts, findings, happened, known),
-        "findings": [finding.to_dict() for finding in findings],
+        "findings": [asdict(finding) for finding in findings],
         "kernels": {name: _kernel(facts, name) for name in facts.kernels},
         "basins": basin_facts(facts.folder),
         "arrivals": arrival_facts(facts.folder),

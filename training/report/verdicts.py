@@ -8,8 +8,8 @@ Source: Wilson (1927) for the interval of a share.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 Side = Literal["above", "below", "holds", "unknown"]
 """Where an interval lies: above a reference, below it, around it; or there is no interval."""
@@ -43,10 +43,6 @@ class Finding:
     sentence: str
     """What the numbers show, as a full sentence with its numbers."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
 
 def side(interval: Sequence[float] | None, reference: float = 0.0) -> Side:
     """Return where an interval lies; an interval whose end touches the reference is around it."""
@@ -64,11 +60,10 @@ def verdict_of(
     above: str,
     below: str,
     holds: str = "no difference shown",
-    unknown: str = "not judged",
     reference: float = 0.0,
 ) -> str:
     """Return the words for the side of `reference` on which an interval lies."""
-    words = {"above": above, "below": below, "holds": holds, "unknown": unknown}
+    words = {"above": above, "below": below, "holds": holds, "unknown": "not judged"}
     return words[side(interval, reference)]
 
 

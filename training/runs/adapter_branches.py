@@ -25,8 +25,7 @@ def start_adapter(plan: TrainingPlan, name: str) -> Adapted | None:
     """Return a new adapter on the seed for a branch; None when branches are whole kernels."""
     if plan.adapter is None:
         return None
-    config = adapter_config(AdapterSection.model_validate(plan.adapter))
-    base = load_seed(plan)
+    base, config = load_seed(plan), adapter_config(plan.adapter)
     return attach(base.decoder, config, seed=plan.initial_seed(name))
 
 

@@ -78,11 +78,8 @@ def train_with_ray(
     Ray must have been started by the caller. Workers need a shared file system for `plan.out`.
     When the plan's stop file appears, the trainings stop and this returns: not all is finished.
 
-    Args:
-        plan: The plan to train.
-        workers: Number and resources of workers.
-        on_event: Called in this thread with every event of the workers.
-        own_ray: Whether Ray ends with this training, so that no clean-up is needed in it.
+    Events of the workers are passed on in this thread. `own_ray` says that Ray ends with this
+    training, so that no clean-up is needed in it.
 
     Raises:
         DoesNotFit: A kernel's training takes more memory than there is.

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from training.loop.job import Job
 from training.recipe import Mode
+from training.recipe_transfer import AdapterSection
 
 SEED: Final = "seed"
 """Name of the shared seed, of its folder, and of the tokens of all domains together."""
@@ -42,8 +43,8 @@ class TrainingPlan:
     """Training job of the seed; None when kernels start from weights of their own."""
     branch_jobs: tuple[Job, ...]
     """One training job per kernel, in the order of `kernels`."""
-    adapter: Mapping[str, object] | None = None
-    """Adapter section of the recipe: branches are adapters on the seed; None trains whole
+    adapter: AdapterSection | None = None
+    """Of the recipe: branches are adapters on the seed; None trains whole
     kernels."""
     embedding_folder: str | None = None
     """Folder of the model whose input embeddings are used, frozen; None trains embeddings."""

@@ -14,11 +14,6 @@ from training.trackers.wandb import WandbRun
 def open_trackers(section: TrackingSection, folder: Path, *, name: str) -> Iterator[OnEvent]:
     """Yield a function that hands an event to every tracker.
 
-    Args:
-        section: The recipe's tracker settings.
-        folder: Folder of the run.
-        name: Name of the run.
-
     Raises:
         ConfigError: A tracker's package is not installed.
     """

@@ -18,11 +18,6 @@ class WandbRun:
     def __init__(self, folder: Path, *, project: str, name: str) -> None:
         """Prepare a run below `folder/wandb`; it is started by the first number.
 
-        Args:
-            folder: The run's.
-            project: The project that an upload goes to.
-            name: Name of the run.
-
         Raises:
             ConfigError: The package is not installed.
         """

@@ -40,13 +40,7 @@ class SoftTargets:
     def __call__(
         self, student: Decoder, hidden_BTC: Tensor, inputs_BT: Tensor, targets_BT: Tensor
     ) -> Tensor:
-        """Return the mean of `soft_target_nats` over the positions whose target counts.
-
-        Args:
-            student: The kernel that learns.
-            hidden_BTC: Its final hidden states for the inputs.
-            inputs_BT: Token ids.
-            targets_BT: Used only for which positions count (not -100).
+        """Return the mean of `soft_target_nats` over the positions whose target is not -100.
 
         Returns:
             A scalar in nats; 0 with zero gradients when no position counts.

@@ -57,12 +57,7 @@ class ProjectedEmbedding:
 
 
 def fill_frozen_input(decoder: Decoder, folder: Path | str, coordizer: Coordizer) -> float:
-    """Fill a kernel's frozen input table with the projected embedding of another model.
-
-    Args:
-        decoder: A kernel with `frozen_input`; changed in place.
-        folder: Folder of the other model.
-        coordizer: Coordizer of the kernel.
+    """Fill a kernel's frozen input table with the projected embedding of the model in `folder`.
 
     Returns:
         Share of the variance that the projection keeps.

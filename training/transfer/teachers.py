@@ -3,7 +3,7 @@
 Shapes: B sequences, T positions, C channels of the teacher, V tokens, M rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -37,11 +37,8 @@ class Teacher(Protocol):
         """Return the logits that hidden states stand for, shape (..., V)."""
 
 
-class Writer(Protocol):
-    """A model that continues a text."""
-
-    def write(self, prompt: str, sampling: Sampling) -> str:
-        """Return what follows the prompt."""
+Writer = Callable[[str, Sampling], str]
+"""Function that returns what follows a prompt, up to an end token or `Sampling.tokens_max`."""
 
 
 class HuggingFaceTeacher:
@@ -78,54 +75,45 @@ class HuggingFaceTeacher:
         return cast(Tensor, self._head(hidden))
 
 
-class KernelWriter:
-    """Continues text with a kernel of this project."""
+def kernel_writer(decoder: Decoder, coordizer: Coordizer) -> Writer:
+    """Return the writer of a kernel of this project.
 
-    def __init__(self, decoder: Decoder, coordizer: Coordizer) -> None:
-        self._decoder = decoder.eval()
-        self._coordizer = coordizer
+    It raises InvalidPrompt for a prompt that is longer than the kernel's context.
+    """
+    decoder = decoder.eval()
 
-    def write(self, prompt: str, sampling: Sampling) -> str:
-        """Return what follows the prompt, up to the end token or `sampling.tokens_max`.
+    def write(prompt: str, sampling: Sampling) -> str:
+        ids = [coordizer.end_id, *coordizer.encode(prompt).tolist()]
+        return coordizer.decode_text(list(generate(decoder, ids, sampling, coordizer.end_id)))
 
-        Raises:
-            InvalidPrompt: The prompt is longer than the kernel's context.
-        """
-        ids = [self._coordizer.end_id, *self._coordizer.encode(prompt).tolist()]
-        written = generate(self._decoder, ids, sampling, self._coordizer.end_id)
-        return self._coordizer.decode_text(list(written))
+    return write
 
 
-class HuggingFaceWriter:
-    """Continues text with a `transformers` model and its own tokenizer."""
+def hugging_face_writer(model: Any, tokenizer: Any) -> Writer:
+    """Return the writer of a `transformers` model with its own tokenizer.
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
+    It raises InvalidPrompt for a prompt of which the tokenizer makes no token.
+    """
 
-    def write(self, prompt: str, sampling: Sampling) -> str:
-        """Return what follows the prompt, up to the model's end token or `sampling.tokens_max`.
-
-        Raises:
-            InvalidPrompt: The tokenizer makes no token of the prompt.
-        """
-        ids = self._tokenizer(prompt, return_tensors="pt").input_ids
+    def write(prompt: str, sampling: Sampling) -> str:
+        ids = tokenizer(prompt, return_tensors="pt").input_ids
         if ids.shape[1] == 0:
             raise InvalidPrompt(length=0, limit=2**31 - 1)
         torch.manual_seed(0 if sampling.seed is None else sampling.seed)
         warm = sampling.temperature > 0
         chosen = {"temperature": sampling.temperature, "top_k": 0, "top_p": 1.0} if warm else {}
         with torch.inference_mode():
-            whole = self._model.generate(
+            whole = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=sampling.tokens_max,
                 do_sample=warm,
-                pad_token_id=self._model.generation_config.eos_token_id or 0,
+                pad_token_id=model.generation_config.eos_token_id or 0,
                 **chosen,
             )
-        new = whole[0, ids.shape[1] :]
-        return cast(str, self._tokenizer.decode(new, skip_special_tokens=True))
+        return cast(str, tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True))
+
+    return write
 
 
 def load_teacher(folder: Path, coordizer: Coordizer) -> Teacher:
@@ -150,24 +138,22 @@ def load_teacher(folder: Path, coordizer: Coordizer) -> Teacher:
 def load_writer(folder: Path, coordizer: Coordizer | None = None) -> Writer:
     """Load a model that writes text.
 
-    Args:
-        folder: Folder of a kernel, or of a `transformers` model with its tokenizer.
-        coordizer: Coordizer of the kernel; a `transformers` model needs none.
+    The folder is that of a kernel with this coordizer, or of a `transformers` model with its own
+    tokenizer.
 
     Raises:
         ArtifactError: The folder holds no model, or a kernel of another coordizer.
         ConfigError: A kernel is given without its coordizer.
     """
     if not _is_kernel(folder):
-        return HuggingFaceWriter(
-            hugging_face.load_model(folder), hugging_face.load_tokenizer(folder)
-        )
+        model = hugging_face.load_model(folder)
+        return hugging_face_writer(model, hugging_face.load_tokenizer(folder))
     if coordizer is None:
         raise ConfigError(f"{folder} is a kernel; give the coordizer that it was trained with")
     kernel = open_kernel(folder)
     if kernel.tokenizer_hash != coordizer.tokenizer_hash:
         raise ArtifactError(folder, "the kernel uses the tokens of another coordizer; give its own")
-    return KernelWriter(kernel.decoder, coordizer)
+    return kernel_writer(kernel.decoder, coordizer)
 
 
 def folder_state(folder: Path | str) -> list[list[object]]:
@@ -190,7 +176,7 @@ def write_texts(writer: Writer, prompts: Sequence[str], sampling: Sampling) -> l
     """
     first = sampling.seed or 0
     return [
-        prompt + writer.write(prompt, _with_seed(sampling, first + number))
+        prompt + writer(prompt, _with_seed(sampling, first + number))
         for number, prompt in enumerate(prompts)
     ]
 

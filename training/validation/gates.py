@@ -40,11 +40,8 @@ def coordizer_gate(
 ) -> tuple[Check, ...]:
     """Judge gate 1: the coordizer's size, round trip, compression and basins on held-out text.
 
-    Args:
-        coordizer: The run's.
-        train: Documents it was trained on.
-        held_out: Documents it was not.
-        vocab_size: What the recipe asks for.
+    `train` are documents that the coordizer was trained on; `vocab_size` is what the recipe asks
+    for.
     """
     learned, fresh = (coordizer.encode_batch([d.text for d in part]) for part in (train, held_out))
     back = sum(

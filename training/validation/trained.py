@@ -66,7 +66,6 @@ def check_trained(
     decoder: Decoder,
     held_out: HeldOut | None,
     *,
-    seed: int = 0,
     why: str = "no held-out text: give --text",
 ) -> tuple[Check, ...]:
     """Check a kernel's weights, predictions and writing.
@@ -74,7 +73,6 @@ def check_trained(
     Args:
         decoder: The kernel, in evaluation mode.
         held_out: Text it did not learn from; without it, only the weights are checked.
-        seed: Seed of drawing and of bootstraps.
         why: The reason when there is no text, in words.
     """
     weights = finite_weights(decoder)
@@ -84,9 +82,9 @@ def check_trained(
     scores = score(decoder, held_out)
     return (
         weights,
-        better_than_unigrams(scores, held_out, seed=seed),
-        calibration(scores, seed=seed),
-        writing(decoder, held_out, seed=seed),
+        better_than_unigrams(scores, held_out),
+        calibration(scores),
+        writing(decoder, held_out),
     )
 
 
@@ -106,12 +104,12 @@ def finite_weights(decoder: Decoder) -> Check:
     )
 
 
-def better_than_unigrams(scores: Scores, held_out: HeldOut, *, seed: int = 0) -> Check:
+def better_than_unigrams(scores: Scores, held_out: HeldOut) -> Check:
     """Check that the kernel needs fewer bits than a unigram model of the same kind of text."""
     kernel = scores.bits_per_byte(scores.kernel_N, held_out)
     unigram = scores.bits_per_byte(scores.unigram_N, held_out)
     gained_N = (scores.unigram_N - scores.kernel_N) / held_out.num_bytes / math.log(2)
-    interval = _interval(gained_N, seed)
+    interval = _interval(gained_N)
     return Check(
         name="better than unigrams",
         passed=interval is not None and interval[0] > 0,
@@ -122,11 +120,11 @@ def better_than_unigrams(scores: Scores, held_out: HeldOut, *, seed: int = 0) ->
     )
 
 
-def calibration(scores: Scores, *, seed: int = 0) -> Check:
+def calibration(scores: Scores) -> Check:
     """Check that the entropy the kernel expects is about the cross-entropy it gets."""
     gap_N = (scores.kernel_N - scores.entropy_N) / scores.kernel_N.mean()
     value = float(gap_N.mean())
-    interval = _interval(gap_N, seed)
+    interval = _interval(gap_N)
     tends = "too sure" if value > 0 else "too unsure"
     return Check(
         name="calibration",
@@ -138,14 +136,14 @@ def calibration(scores: Scores, *, seed: int = 0) -> Check:
     )
 
 
-def writing(decoder: Decoder, held_out: HeldOut, *, seed: int = 0) -> Check:
+def writing(decoder: Decoder, held_out: HeldOut) -> Check:
     """Check that the kernel's text does not repeat itself, and does not end at once."""
     shares, written = [], 0
     for index in range(CONTINUATIONS):
         passage = held_out.passages[index % len(held_out.passages)]
         prompt = [held_out.end_id, *passage[:PROMPT_TOKENS].tolist()]
         prompt = prompt[: max(1, decoder.config.context - WRITTEN_TOKENS)]
-        sampling = Sampling(tokens_max=WRITTEN_TOKENS, temperature=TEMPERATURE, seed=seed + index)
+        sampling = Sampling(tokens_max=WRITTEN_TOKENS, temperature=TEMPERATURE, seed=index)
         tokens = list(generate(decoder, prompt, sampling, held_out.end_id))
         shares.append(repeated_share(tokens))
         written += len(tokens)
@@ -166,8 +164,8 @@ def repeated_share(tokens: Sequence[int]) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 1.0
 
 
-def _interval(values_N: FloatArray, seed: int) -> tuple[float, float] | None:
-    return bootstrap_interval(torch.from_numpy(np.ascontiguousarray(values_N)), seed)
+def _interval(values_N: FloatArray) -> tuple[float, float] | None:
+    return bootstrap_interval(torch.from_numpy(np.ascontiguousarray(values_N)), 0)
 
 
 def in_words(interval: tuple[float, float] | None) -> str:

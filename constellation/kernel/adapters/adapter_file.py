@@ -200,9 +200,7 @@ def base_folder_of(path: Path | str) -> Path:
 def load_base(path: Path | str, *, shared: Path | None = None) -> LoadedKernel:
     """Read the base that an adapter's file, or the one in a folder, names.
 
-    Args:
-        path: Of the adapter.
-        shared: Where the base's weights are kept for all processes; as for `load_kernel`.
+    The weights are kept for all processes in the folder `shared`, as for `load_kernel`.
 
     Raises:
         ArtifactError: As `base_folder_of`, and as `load_kernel`.
@@ -213,10 +211,7 @@ def load_base(path: Path | str, *, shared: Path | None = None) -> LoadedKernel:
 def copy_adapter(source: Path | str, folder: Path | str, *, base_folder: Path | str) -> Path:
     """Write an adapter's file to another folder, atomically; return it.
 
-    Args:
-        source: The file, or its folder.
-        folder: Made if it is missing.
-        base_folder: Where its base lies for the copy, which says so relative to itself.
+    The copy says where its base lies, in `base_folder`, relative to itself.
 
     Raises:
         ArtifactError: If it is missing or damaged.

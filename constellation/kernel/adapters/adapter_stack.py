@@ -122,13 +122,7 @@ class AdapterStack:
 
     @torch.inference_mode()
     def hidden_of(self, tokens_BT: Tensor, cache: Memory | None, kernels: Sequence[int]) -> Tensor:
-        """Return the final hidden states of rows of several kernels, shape (B, T, C).
-
-        Args:
-            tokens_BT: Token ids.
-            cache: What was read before; the new positions are appended to it.
-            kernels: The place of every row's kernel.
-        """
+        """Return the final hidden states of rows of the kernels at these places, (B, T, C)."""
         members = [self._members[kernel] for kernel in kernels]
         for family in self._families.values():
             lanes = [member.lane if member.family is family else None for member in members]

@@ -33,11 +33,7 @@ def relocated(content: bytes, base: str, *, source: object) -> bytes:
 
 
 def adapter_metadata(content: bytes, *, source: object) -> dict[str, Any]:
-    """Return what an adapter's file says of itself, its `base` among it.
-
-    Args:
-        content: All bytes of the file.
-        source: Named in the message.
+    """Return what an adapter's file, given as bytes, says of itself, its `base` among it.
 
     Raises:
         ArtifactError: The content is no file of an adapter.

@@ -33,10 +33,7 @@ def compile_template(source: str) -> Any:
 def rendered(template: Any, messages: Sequence[Message], special: Mapping[str, str]) -> str:
     """Return what a template writes, with the beginning of the answer's message.
 
-    Args:
-        template: From `compile_template`.
-        messages: The conversation.
-        special: Name of a special token -> its text.
+    `special` maps the name of a special token to its text.
 
     Raises:
         InvalidRequest: The template refuses the conversation, or fails at it; says why.

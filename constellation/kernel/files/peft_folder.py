@@ -80,10 +80,7 @@ def has_base(folder: Path) -> bool:
 def import_peft(source: Path, target: Path, *, base_hash: str) -> None:
     """Copy an adapter's files and write down what they are; the record comes last.
 
-    Args:
-        source: Where `peft` wrote.
-        target: Made if it is missing.
-        base_hash: Hash of the base's weights, which lies in `../../bases/HASH` of the target.
+    The base, of that hash, lies in `../../bases/HASH` of the target.
 
     Raises:
         OSError: A file cannot be read or written.

@@ -31,11 +31,7 @@ class SymbolKernel:
 
 
 def load_symbol_kernel(folder: Path, *, shared: Path | None = None) -> SymbolKernel:
-    """Read a kernel and its vocabulary.
-
-    Args:
-        folder: Holds `kernel.json`, `weights.safetensors` and `symbols.json`.
-        shared: As for `load_kernel`.
+    """Read a kernel and its vocabulary; weights may be shared, as for `load_kernel`.
 
     Raises:
         ArtifactError: A file is missing or damaged, or kernel and vocabulary do not belong

@@ -69,22 +69,8 @@ class SymbolVocabulary:
         """UTF-8 bytes of every id; empty for special symbols."""
         return (*[b""] * len(self.special), *(each.encode() for each in self.characters))
 
-    def special_id(self, name: str) -> int:
-        """Return the id of a special symbol.
-
-        Raises:
-            ConfigError: There is none of this name.
-        """
-        if name not in self.special:
-            raise ConfigError(f"no special symbol is named {name!r}; there are: {self.special}")
-        return self.special.index(name)
-
     def encode(self, text: str, *, opens: bool = False) -> list[int]:
-        """Return the ids of a text, one for every character.
-
-        Args:
-            text: What is read.
-            opens: Whether it is the beginning of a text, which needs no symbol of its own here.
+        """Return the ids of a text, one for every character, whether or not the text opens.
 
         Raises:
             UnknownSymbol: The text has a character that is no symbol; names the first one.

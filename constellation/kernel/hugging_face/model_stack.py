@@ -31,11 +31,7 @@ from constellation.kernel.writing.stacked_batch import OfManyKernels, OneOfStack
 
 
 class ModelStack:
-    """A model and the adapters over it. Used by one thread at a time.
-
-    Args:
-        network: The base.
-    """
+    """A model, the base, and the adapters over it. Used by one thread at a time."""
 
     def __init__(self, network: HuggingFaceNetwork) -> None:
         self._network = network
@@ -153,12 +149,8 @@ def load_adapted_model(folder: Path) -> AdaptedModel:
 class ModelStackBatch(OfManyKernels, HuggingFaceBatch):
     """Texts that adapters over one model write together; `Writing.kernel` is a place in the stack.
 
-    Args:
-        stack: The adapters.
-        network: Their base.
-        end_ids: Tokens each of which ends a text.
-        prefill_tokens: Prompt tokens read in one step, at least 1, of all kernels together.
-        prefixes: Where prompts that were read are kept; None keeps none.
+    Arguments are those of `HuggingFaceBatch`; prompts of all kernels together share
+    `prefill_tokens`.
     """
 
     def __init__(

@@ -17,11 +17,7 @@ from constellation.records import Sampling
 class HuggingFaceBatch(Batch):
     """Texts of one model.
 
-    Args:
-        network: The model.
-        end_ids: Tokens each of which ends a text.
-        prefill_tokens: Prompt tokens read in one step, at least 1.
-        prefixes: Where prompts that were read are kept; None keeps none.
+    Each token of `end_ids` ends a text. Other arguments are those of `Batch`.
     """
 
     def __init__(

@@ -27,10 +27,6 @@ class ModelTokens:
 
     Attributes:
         token_bytes: Bytes of every id; empty for tokens that are no text, such as an end.
-
-    Args:
-        tokenizer: The model's.
-        token_bytes: As above.
     """
 
     def __init__(self, tokenizer: Tokenizer, token_bytes: tuple[bytes, ...]) -> None:
@@ -38,12 +34,7 @@ class ModelTokens:
         self._tokenizer = tokenizer
 
     def encode(self, text: str, *, opens: bool) -> list[int]:
-        """Return the ids of a text.
-
-        Args:
-            text: What is read. Special tokens that are spelt out in it count as such.
-            opens: Whether it is the beginning, before which some models want a token of their own.
-        """
+        """Return the ids of a text; special tokens that are spelt out in it count as such."""
         # The batch call skips character offsets, which nobody asks for.
         (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=opens)
         ids: list[int] = encoding.ids

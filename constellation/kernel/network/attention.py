@@ -174,12 +174,7 @@ def attend(
 ) -> Tensor:
     """Return the attention-weighted values, heads side by side, shape (B, T, C).
 
-    Args:
-        query_BHTD: Queries of the new positions.
-        key_BHTD: Keys of the new positions.
-        value_BHTD: Values of the new positions.
-        cache: Keys and values of earlier positions; the new ones are appended.
-        logit_scale: Factor of the products of queries and keys.
+    The new keys and values are appended to those of earlier positions in the cache.
     """
     if cache is not None:
         key_BHTD, value_BHTD = cache.append(key_BHTD, value_BHTD)

@@ -85,10 +85,8 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Return the final hidden states, normalised, shape (B, T, C); errors as `forward`.
 
-        Args:
-            tokens_BT: Token ids, int64 or int32.
-            cache: Keys and values of earlier tokens; the new positions are appended to it.
-            depths: Counts the passes through recurrent layers; the caller's own.
+        Arguments and errors are those of `forward`; `depths` counts the passes through recurrent
+        layers.
         """
         positions = self.reserve(tokens_BT.shape[1], cache)
         x_BTC, phases, scales = self.begin(tokens_BT, positions)

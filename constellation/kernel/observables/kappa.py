@@ -14,7 +14,7 @@ from torch import Tensor
 from constellation.errors import ConfigError
 from constellation.kernel.network.attention import Attention
 from constellation.kernel.network.decoder import Decoder
-from constellation.kernel.observables.measurement import Measurement, bootstrap_interval
+from constellation.kernel.observables.measurement import Measurement, absent, bootstrap_interval
 
 NEAR_FULL: Final = 0.95
 """kappa at length L averages queries that see more than this share of L keys."""
@@ -26,7 +26,7 @@ def kappa_learned(decoder: Decoder, *, seed: int = 0) -> Measurement:
     `null` is the value before training; the value is None for `dot`, which has no coupling.
     """
     if decoder.coupling is None:
-        return Measurement(value=None, method="dot has no kappa", n=0, null=None, interval=None)
+        return absent("dot has no kappa")
     kappas = decoder.coupling.log_kappa_NH.detach().float().exp().flatten()
     return Measurement(
         value=float(kappas.mean()),

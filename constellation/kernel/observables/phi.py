@@ -101,6 +101,16 @@ class PhiReference:
         mad = statistics.median(abs(phi - median) for phi in phis)
         return cls(median=median, mad=mad, checkpoint_hash=checkpoint_hash, num_texts=len(phis))
 
+    @classmethod
+    def where_spread(cls, phis: Sequence[float], *, checkpoint_hash: str) -> "PhiReference | None":
+        """Return the scale as `of`; None for fewer than 2 values, or without a spread."""
+        if len(phis) < 2:
+            return None
+        middle = statistics.median(phis)
+        if statistics.median(abs(phi - middle) for phi in phis) == 0:
+            return None
+        return cls.of(phis, checkpoint_hash=checkpoint_hash)
+
 
 def phi_gauge(phi: float, reference: PhiReference) -> float:
     """Return clip(0.80 + 0.025 z, 0, 1) with z = (phi - median) / (1.4826 MAD).

@@ -23,7 +23,8 @@ from constellation.kernel.observables.measurement import (
     INTERVAL_ITEMS_MIN,
     RESAMPLES,
     Measurement,
-    bootstrap_interval,
+    absent,
+    summary,
 )
 from constellation.kernel.observables.phi import PHI_POSITIONS, phi_integration
 from constellation.kernel.observables.probe_set import ProbeSet
@@ -39,12 +40,7 @@ def extract_signature(
 ) -> Signature:
     """Measure a kernel's signature on a probe set.
 
-    Args:
-        decoder: The kernel, in evaluation mode.
-        coordizer: Its coordizer; of as many outcomes as its basin head.
-        probe: The texts.
-        kernel_hash: sha256 (hex) of its weights.
-        seed: Seed of shuffles and bootstraps.
+    The kernel is in evaluation mode; `kernel_hash` is the sha256 (hex) of its weights.
 
     Raises:
         ConfigError: If the basin head has other outcomes than the coordizer.
@@ -59,7 +55,7 @@ def extract_signature(
         coordizer_hash=coordizer.hash,
         probe_id=probe.id,
         num_texts=len(probe.texts),
-        basin_source=basin_source(decoder),
+        basin_source=basin_source(decoder, coordizer),
         basin_K=mean_K,
         spread_K=np.sqrt(np.square(deviations_NK).mean(axis=0)),
         bearing_K=bearing(mean_K, coordizer.background_K),
@@ -70,9 +66,21 @@ def extract_signature(
     )
 
 
-def basin_source(decoder: Decoder) -> BasinSource:
-    """Return whether a kernel's basins come from its basin head or from the coordizer."""
-    return "coordizer" if decoder.config.basin_outcomes is None else "basin head"
+def basin_source(decoder: Decoder, coordizer: Coordizer) -> BasinSource:
+    """Return whether a kernel's basins come from its basin head or from the coordizer.
+
+    Raises:
+        ConfigError: If the basin head has other outcomes than the coordizer.
+    """
+    outcomes = decoder.config.basin_outcomes
+    if outcomes is None:
+        return "coordizer"
+    if outcomes != len(coordizer.background_K):
+        raise ConfigError(
+            f"the kernel's basin head has {outcomes} outcomes, the coordizer "
+            f"{len(coordizer.background_K)}; give the coordizer that it was trained with"
+        )
+    return "basin head"
 
 
 @torch.inference_mode()
@@ -82,14 +90,8 @@ def kernel_basins(decoder: Decoder, coordizer: Coordizer, probe: ProbeSet) -> Fl
     Raises:
         ConfigError: If the basin head has other outcomes than the coordizer.
     """
-    outcomes = decoder.config.basin_outcomes
-    if outcomes is None:
+    if basin_source(decoder, coordizer) == "coordizer":
         return np.stack([coordizer.basin(ids) for ids in probe.texts])
-    if outcomes != len(coordizer.background_K):
-        raise ConfigError(
-            f"the kernel's basin head has {outcomes} outcomes, the coordizer "
-            f"{len(coordizer.background_K)}; give the coordizer that it was trained with"
-        )
     device = decoder.embedding.device
     rows = [
         decoder.basin(decoder.hidden(torch.as_tensor(ids, dtype=torch.int64, device=device)[None]))
@@ -107,14 +109,7 @@ def match_basin(
     *,
     seed: int = 0,
 ) -> Measurement:
-    """Measure the distance of a kernel's basin on a probe set from a signature's.
-
-    Args:
-        decoder: The kernel.
-        coordizer: Its coordizer, the signature's too.
-        probe: The texts.
-        target: The signature to match.
-        seed: Seed of the bootstrap.
+    """Measure the distance of a kernel's basin on a probe set from that of a signature.
 
     Returns:
         Radians in [0, pi]; `null` is the distance of the background, the basin of a text without
@@ -130,10 +125,10 @@ def match_basin(
             "again with this one"
         )
     basins_NK = kernel_basins(decoder, coordizer, probe)
-    target_K = target.basin_K
+    target_K, source = target.basin_K, basin_source(decoder, coordizer)
     return Measurement(
         value=float(distance(hellinger_mean(basins_NK), target_K)),
-        method=f"Fisher-Rao distance of the mean basin ({basin_source(decoder)}) to the target",
+        method=f"Fisher-Rao distance of the mean basin ({source}) to the target",
         n=len(basins_NK),
         null=float(distance(coordizer.background_K, target_K)),
         interval=_distance_interval(basins_NK, target_K, seed),
@@ -173,29 +168,18 @@ def _numbers(values: Tensor) -> FloatArray:
 
 def _coupling(decoder: Decoder, windows_WT: Tensor, seed: int) -> Measurement:
     if not len(windows_WT):
-        return _absent(f"no probe text has {windows_WT.shape[1]} tokens")
+        return absent(f"no probe text has {windows_WT.shape[1]} tokens")
     return kappa_measured(decoder, windows_WT.to(decoder.embedding.device), seed=seed)
 
 
 @torch.inference_mode()
 def _integration(decoder: Decoder, windows_WT: Tensor, seed: int) -> Measurement:
     if not len(windows_WT) or windows_WT.shape[1] < PHI_POSITIONS:
-        return _absent(f"needs texts and a context of {PHI_POSITIONS} tokens")
+        return absent(f"needs texts and a context of {PHI_POSITIONS} tokens")
     device = decoder.embedding.device
     measured = [
         phi_integration(decoder.hidden(window_T[None].to(device))[0], seed=seed)
         for window_T in windows_WT
     ]
-    values = [each.value for each in measured if each.value is not None]
-    nulls = [each.null for each in measured if each.null is not None]
-    return Measurement(
-        value=statistics.median(values),
-        method="median over texts; interval: bootstrap of their mean",
-        n=len(values),
-        null=statistics.fmean(nulls),
-        interval=bootstrap_interval(torch.tensor(values), seed),
-    )
-
-
-def _absent(reason: str) -> Measurement:
-    return Measurement(value=None, method=reason, n=0, null=None, interval=None)
+    method = "median over texts; interval: bootstrap of their mean"
+    return summary(measured, method, seed=seed, centre=statistics.median)

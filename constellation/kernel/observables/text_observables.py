@@ -13,7 +13,7 @@ from constellation.errors import ConfigError
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.network.recursion import Depths
 from constellation.kernel.observables.kappa import kappa_measured
-from constellation.kernel.observables.measurement import Measurement
+from constellation.kernel.observables.measurement import Measurement, absent
 from constellation.kernel.observables.phi import PHI_POSITIONS, phi_integration
 from constellation.kernel.observables.signature import BasinSource
 from constellation.kernel.observables.signature_extract import basin_source
@@ -42,11 +42,7 @@ def observe_text(
 ) -> TextObservables:
     """Measure a text in one pass of the kernel and one of its attention.
 
-    Args:
-        decoder: The kernel.
-        coordizer: Its coordizer.
-        ids: The text's tokens, the token that opens a text included; 1 to the context.
-        seed: Seed of the shuffles.
+    The text has 1 token to the context, the token that opens a text included.
 
     Raises:
         ConfigError: If there is no token, or the basin head does not fit the coordizer.
@@ -58,24 +54,18 @@ def observe_text(
     depths = Depths()
     hidden_1TC = decoder.hidden(tokens_1T, depths=depths)
     if len(ids) < PHI_POSITIONS:
-        reason = f"needs {PHI_POSITIONS} tokens, has {len(ids)}"
-        phi = Measurement(value=None, method=reason, n=0, null=None, interval=None)
+        phi = absent(f"needs {PHI_POSITIONS} tokens, has {len(ids)}")
     else:
         phi = phi_integration(hidden_1TC[0, -PHI_POSITIONS:], seed=seed)
-    outcomes = decoder.config.basin_outcomes
-    if outcomes is None:
+    source = basin_source(decoder, coordizer)
+    if source == "coordizer":
         basin_K = coordizer.basin(list(ids))
-    elif outcomes == len(coordizer.background_K):
-        basin_K = decoder.basin(hidden_1TC)[0].double().cpu().numpy()
     else:
-        raise ConfigError(
-            f"the kernel's basin head has {outcomes} outcomes, the coordizer "
-            f"{len(coordizer.background_K)}; give the coordizer that it was trained with"
-        )
+        basin_K = decoder.basin(hidden_1TC)[0].double().cpu().numpy()
     return TextObservables(
         phi=phi,
         kappa=kappa_measured(decoder, tokens_1T, seed=seed),
         depth=depths.mean,
         basin_K=basin_K,
-        basin_source=basin_source(decoder),
+        basin_source=source,
     )

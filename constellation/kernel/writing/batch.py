@@ -185,11 +185,8 @@ class Batch:
         the next token, and the text takes part in no step until `Prediction.tell`. A text that has
         filled the context leaves the batch with that step.
 
-        Args:
-            prompt_ids: Tokens of the prompt, 1 to the kernel's context.
-            is_scored: Whether the prompt's likelihood is wanted, which costs a product with the
-                vocabulary for each of its tokens.
-            kernel: Index of the kernel that reads it, in a batch of several kernels.
+        Scoring the prompt (`is_scored`) costs a product with the vocabulary for each of its tokens.
+        Other arguments are those of `add`.
 
         Raises:
             InvalidPrompt: If the prompt is empty or longer than the context.

@@ -88,13 +88,7 @@ class Rows:
 
 
 def grouped_product(x_BTI: Tensor, weight_NOI: Tensor, rows: Rows) -> Tensor:
-    """Return every row times its kernel's matrix, shape (B, T, O).
-
-    Args:
-        x_BTI: Rows in the order of kernels.
-        weight_NOI: A matrix per kernel.
-        rows: Whose they are.
-    """
+    """Return rows, in the order of kernels, times their kernel's matrix, shape (B, T, O)."""
     if rows.padding is not None:
         return _padded_product(x_BTI, weight_NOI, rows.padding)
     parts = [
@@ -104,13 +98,7 @@ def grouped_product(x_BTI: Tensor, weight_NOI: Tensor, rows: Rows) -> Tensor:
 
 
 def grouped_embedding(tokens_BT: Tensor, table_NVC: Tensor, rows: Rows) -> Tensor:
-    """Return the embeddings of every row's tokens by its kernel, sorted by kernel, (B, T, C).
-
-    Args:
-        tokens_BT: Rows as they came.
-        table_NVC: An embedding per kernel.
-        rows: Whose they are.
-    """
+    """Return the embeddings of every row's tokens by its kernel, sorted by kernel, (B, T, C)."""
     offset_B1 = (rows.kernel_B * table_NVC.shape[1]).unsqueeze(1)
     tokens_BT = rows.by_kernel(tokens_BT + offset_B1)
     return functional.embedding(tokens_BT, table_NVC.flatten(0, 1))

@@ -223,13 +223,7 @@ class KernelStack(Decoder):
         return decoder.requires_grad_(False).eval()
 
     def hidden_of(self, tokens_BT: Tensor, cache: Memory | None, kernels: Sequence[int]) -> Tensor:
-        """Return the final hidden states of rows of several kernels, shape (B, T, C).
-
-        Args:
-            tokens_BT: Token ids.
-            cache: Keys and values of earlier tokens; the new positions are appended to it.
-            kernels: The place of every row's kernel.
-        """
+        """Return the final hidden states of rows of the kernels at these places, (B, T, C)."""
         self._lookup.rows = rows = self._rows(kernels)
         return rows.as_they_came(super().hidden(tokens_BT, cache))
 

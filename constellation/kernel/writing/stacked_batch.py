@@ -112,11 +112,8 @@ class OfManyKernels:
 class StackedBatch(OfManyKernels, Batch):
     """Texts that the kernels of a stack write together, one forward pass per step.
 
-    Args:
-        stack: The kernels; `Writing.kernel` is a place in it.
-        end_id: The token that ends a text; None without such a token.
-        prefill_tokens: Prompt tokens read in one step, at least 1, of all kernels together.
-        prefixes: Where prompts that were read are kept; None keeps none.
+    `Writing.kernel` is a place in the stack. Other arguments are those of `Batch`; prompts of all
+    kernels together share `prefill_tokens`.
     """
 
     def __init__(

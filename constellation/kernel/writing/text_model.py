@@ -62,10 +62,7 @@ def score_text(model: TextModel, context: str, text: str) -> Score:
     Each is cut into tokens by itself. The first token of all is read after the token that begins a
     text; where the model has none it counts as one of equally likely ones.
 
-    Args:
-        model: The model.
-        context: Read, not scored; may be empty.
-        text: What is scored.
+    The context is read and not scored; it may be empty.
 
     Raises:
         UnknownSymbol: The vocabulary lacks a symbol of the two.

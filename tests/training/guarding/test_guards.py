@@ -4,13 +4,12 @@ import itertools
 import json
 import math
 import random
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from constellation.errors import ConfigError
 from training.guards.guard import Decision, Facts, Guard, GuardConfig
 from training.guards.probe import Probed
 from training.progress.events import GuardChanged, GuardState
@@ -28,6 +27,10 @@ ALLOWED = {
     ("RECOVERING", "PAUSED"),
     ("RECOVERING", "RECOVERING"),
 }
+
+
+def changed(**values: object) -> GuardConfig:
+    return CONFIG.model_copy(update=values)
 
 
 def facts(step: int, loss: float = 3.0, norm: float = 1.0, probed: Probed | None = None) -> Facts:
@@ -206,7 +209,7 @@ def test_only_checkpoints_written_in_health_are_good() -> None:
 
 
 def test_a_guard_that_is_switched_off_does_nothing() -> None:
-    run = Run(replace(CONFIG, enabled=False))
+    run = Run(changed(enabled=False))
     run.feed(*calm(0, 30), *[math.nan] * 9, *[99.0] * 9)
     assert run.changes == []
     assert run.guard.accepts(3.0)
@@ -217,7 +220,7 @@ def gauge(value: float) -> Probed:
 
 
 def test_phi_that_stays_low_goes_back_but_only_once_it_was_high() -> None:
-    config = replace(CONFIG, phi=True)
+    config = changed(phi=True)
     run = Run(config)
     for _ in range(9):
         run.feed(3.0, probed=gauge(0.3))
@@ -234,7 +237,7 @@ def test_phi_that_stays_low_goes_back_but_only_once_it_was_high() -> None:
 
 
 def test_fracture_warms_the_rate_up_again_a_bounded_number_of_times() -> None:
-    run = Run(replace(CONFIG, phi=True, renewals_max=2))
+    run = Run(changed(phi=True, renewals_max=2))
     run.feed(3.0, probed=gauge(0.8))
     run.feed(3.0, 3.0, probed=gauge(0.9))
     assert run.changes == []
@@ -265,7 +268,7 @@ def test_fracture_warms_the_rate_up_again_a_bounded_number_of_times() -> None:
     ],
 )
 def test_an_output_that_collapses_goes_back(healthy: Probed, collapsed: Probed, cause: str) -> None:
-    run = Run(replace(CONFIG, output=True))
+    run = Run(changed(output=True))
     run.feed(3.0, probed=healthy)
     run.feed(3.0, 3.0, probed=collapsed)
     assert run.feed(3.0, probed=collapsed).action == "roll_back"
@@ -285,7 +288,7 @@ probes = st.builds(
 )
 losses = st.floats(0, 20) | st.sampled_from([math.nan, math.inf, 3.0, 3.0, 3.0, 3.0])
 steps = st.lists(st.tuples(losses, st.floats(0, 1e6), st.none() | probes), max_size=120)
-EVERYTHING = replace(CONFIG, phi=True, output=True, calm_steps=2, recover_steps=4, tries_max=2)
+EVERYTHING = changed(phi=True, output=True, calm_steps=2, recover_steps=4, tries_max=2)
 
 
 @given(steps, st.integers(1, 30))
@@ -344,5 +347,5 @@ def test_a_guard_goes_on_from_its_state(
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, float]) -> None:
-    with pytest.raises(ConfigError):
-        replace(CONFIG, **change)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError):
+        GuardConfig(**{**CONFIG.model_dump(), **change})

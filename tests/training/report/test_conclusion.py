@@ -1,5 +1,6 @@
 """Conclusions follow from the numbers, nulls included."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from training.report.verdicts import Finding
 def concluded(facts: RunFacts, samples: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
     """Return the findings by name."""
     found = summarise_run(facts, samples)["findings"]
-    return {finding["name"]: Finding(**finding).to_dict() for finding in found}
+    return {finding["name"]: asdict(Finding(**finding)) for finding in found}
 
 
 def with_held_out(tmp_path: Path, **changes: object) -> RunFacts:

@@ -153,7 +153,7 @@ def test_a_kernel_writes_texts(folder: Path, coordizer: Coordizer, tmp_path: Pat
     assert texts[0] != texts[1]
     assert texts == write_texts(writer, ["the sea", "the sea"], sampling)
     with pytest.raises(InvalidPrompt, match="the prompt has"):
-        writer.write("stars " * 30, sampling)
+        writer("stars " * 30, sampling)
     with pytest.raises(ConfigError, match="give the coordizer"):
         load_writer(folder)
     save_kernel(tmp_path / "mute", tiny.decoder(), tokenizer_hash="00" * 32, facts={})

@@ -95,4 +95,4 @@ def test_a_model_writes_the_same_text_for_the_same_seed(folder: Path) -> None:
     assert texts[0] != texts[1]
     assert texts == write_texts(writer, ["the ships", "the ships"], sampling)
     greedy = Sampling(tokens_max=4, temperature=0.0)
-    assert writer.write("the sea", greedy) == writer.write("the sea", greedy)
+    assert writer("the sea", greedy) == writer("the sea", greedy)

@@ -2,7 +2,7 @@
 
 import { askRoute } from "./client.js";
 import { sayChange, sayDecision, sayDomain, showChoices } from "./decision.js";
-import { byId, el, keyed, set, setText } from "./dom.js";
+import { byId, el, keyed, set, setText, shown } from "./dom.js";
 import { radians } from "./format.js";
 import { shade, splitWords, without, wordShifts, WORDS_MAX } from "./words.js";
 
@@ -127,7 +127,7 @@ export class Ask {
   }
 
   async askAnswer() {
-    if (byId("question").value !== this.text || !this.route) await this.now();
+    await this.now();
     if (!this.route) return;
     const prompt = without(this.text, this.words, this.struck);
     // A request for text cannot leave out kernels, so the kernel of the new route is named.
@@ -147,7 +147,7 @@ export class Ask {
     byId("invitation").hidden = Boolean(route);
     byId("reset").hidden = !this.isChanged();
     this.map.setRoute(route, base);
-    set(byId("map"), "aria-label", route ? `Map of the kernels; the query goes to ${route.kernel}` : "Map of the kernels");
+    set(byId("map"), "aria-label", route ? `Map of the kernels; the query goes to ${shown(route.kernel)}` : "Map of the kernels");
     if (!route) return;
     sayDecision(byId("chosen"), route);
     sayDomain(byId("domain"), route);

@@ -17,8 +17,11 @@ export function percent(value) {
   return `${(100 * value).toFixed(0)} %`;
 }
 
-/** Return a number of a rate, with one digit where the number is small. */
-export const rate = (value) => (value >= 10 ? count(Math.round(value)) : value.toFixed(1));
+/** Return a rate; the smaller the rate, the more digits. */
+export function rate(value) {
+  if (value >= 10) return count(Math.round(value));
+  return value === 0 ? "0" : value.toFixed(value >= 1 ? 1 : 2);
+}
 
 /** Return a duration of an answer; "–" without answers. */
 export function duration(seconds) {

@@ -11,10 +11,14 @@ const ALL_UP_TO = 12; // with more kernels, a name that finds no free place is l
 export class Labels {
   constructor(layer) {
     this.layer = layer;
+    this.drawn = "";
   }
 
   /** Place the labels of all marks; the kernels of the route come first. */
   draw(marks, unit, width, height, centre) {
+    const wanted = JSON.stringify([unit, height, centre, marks.map(identity)]);
+    if (wanted === this.drawn) return; // the status comes every second and seldom moves a mark
+    this.drawn = wanted;
     const font = FONT_PX * unit;
     const taken = marks.map(({ x, y, size }) => box(x - size, y - size, 2 * size, 2 * size));
     if (centre !== null) taken.push(box(centre - font, centre - font, 2 * font, 2 * font));
@@ -41,6 +45,10 @@ export class Labels {
       setText(distance, distanceOf(mark));
     });
   }
+}
+
+function identity({ kernel, x, y, size, chosen, was, place, distance }) {
+  return [kernel.name, kernel.up, x, y, size, chosen, was, place, distance];
 }
 
 function rank(mark) {

@@ -57,7 +57,8 @@ function sayConnection(stream) {
 function connectionWords(stream, isOld) {
   if (stream.state === "live" && !isOld) return "live";
   const old = stream.status ? `data are ${age(stream.silence())} old; ` : "";
-  if (stream.state === "lost") return `${old}${stream.problem}; next try in ${age(Math.ceil(stream.retryIn()))}`;
+  if (stream.isRefused) return `${old}no token was given`;
+  if (stream.state === "lost") return `${old}${stream.problem}; next try in ${age(Math.ceil(stream.secondsToRetry()))}`;
   return `${old}${stream.state === "live" ? "the router is silent" : stream.state}`;
 }
 

@@ -101,7 +101,7 @@ export class SeatMap {
   markOf(kernel, below) {
     const [x, y] = below ?? this.seats[kernel.seat];
     const load = kernel.num_running + kernel.queue_depth;
-    const base = this.kernels.length > 60 ? 5 : 9;
+    const base = this.kernels.length > 120 ? 4 : this.kernels.length > 40 ? 6 : 9;
     const size = base * this.unit * (1 + 0.7 * (1 - 1 / (1 + load / 3)));
     const place = this.route ? this.route.choices.findIndex((each) => each.kernel === kernel.name) : -1;
     const chosen = this.route?.kernel === kernel.name;

@@ -18,7 +18,7 @@ export class Panels {
     showHead(status);
     showProblems(status);
     this.showTraffic(status);
-    showKernels(status.kernels);
+    showKernels(status);
     showRecent(status.recent);
     showProcesses(status);
     showNodes(status.nodes);
@@ -71,7 +71,8 @@ function showProblems(status) {
   keyed(byId("problem-list"), problems, (text) => text, () => el("li"), setText);
 }
 
-function showKernels(kernels) {
+function showKernels({ kernels, nodes }) {
+  const addresses = new Map(nodes.map((node) => [node.id, node.address]));
   const up = kernels.filter((kernel) => kernel.up).length;
   setText(byId("kernel-count"), `${up} of ${plural(kernels.length, "kernel")} up`);
   const total = kernels.reduce((sum, kernel) => sum + kernel.num_routed, 0);
@@ -90,7 +91,7 @@ function showKernels(kernels) {
     setText(phi.lastChild, kernel.phi_gauge === null ? "–" : kernel.phi_gauge.toFixed(2));
     setText(phase, kernel.phase ? kernel.phase.toLowerCase() : "–");
     setText(seat, kernel.seat === null ? "–" : kernel.seat);
-    setText(place, kernel.node ? shown(kernel.node) : "–");
+    setText(place, kernel.node ? shown(addresses.get(kernel.node) ?? kernel.node) : "–");
   });
 }
 
@@ -141,11 +142,11 @@ function showProcesses({ registry, routers, router }) {
 
 function showNodes(nodes) {
   byId("nodes-panel").hidden = nodes.length === 0;
-  keyed(byId("nodes").tBodies[0], nodes, (node) => node.id, () => row(["", "number", "number", "number", "number wide"]), (node, each) => {
+  keyed(byId("nodes").tBodies[0], nodes, (node) => node.id, () => row(["", "number wide", "number", "number", "number wide"]), (node, each) => {
     const [address, processes, load, memory, disk] = node.children;
     setText(address, shown(each.address || each.id));
     setText(processes, count(each.processes));
-    setText(load, each.load_ratio === null ? "–" : percent(each.load_ratio));
+    setText(load, each.load_ratio === null ? "–" : rate(each.load_ratio));
     setText(memory, `${bytes(each.memory_free_bytes)} of ${bytes(each.memory_bytes)}`);
     setText(disk, bytes(each.disk_free_bytes));
   });
@@ -175,7 +176,7 @@ function showTraining(training) {
     set(progress.firstChild, "max", each.num_steps || 1);
     set(progress.firstChild, "value", each.step ?? 0);
     set(progress.firstChild, "aria-label", `Steps of ${shown(each.kernel)}`);
-    setText(progress.lastChild, each.num_steps ? ` ${count(each.step ?? 0)} of ${count(each.num_steps)}` : " –");
+    setText(progress.lastChild, each.num_steps ? ` ${count(each.step ?? 0)}/${count(each.num_steps)}` : " –");
     setText(bits, (each.dev_bits_per_byte ?? each.bits_per_byte)?.toFixed(2) ?? "–");
     setText(speed, each.tokens_per_second ? count(Math.round(each.tokens_per_second)) : "–");
     setText(left, each.eta_s ? age(each.eta_s) : "–");
@@ -183,7 +184,7 @@ function showTraining(training) {
 }
 
 function newTrainingRow() {
-  const node = row(["", "", "", "number", "number wide", "number wide"]);
+  const node = row(["", "", "steps", "number", "number wide", "number wide"]);
   node.children[0].append(el("bdi", { class: "name" }));
   node.children[2].append(el("progress"), el("span"));
   return node;

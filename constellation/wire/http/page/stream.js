@@ -15,6 +15,7 @@ export class StatusStream {
     this.heardAt = 0;
     this.state = "connecting";
     this.problem = "";
+    this.isRefused = false;
     this.retryAt = 0;
     this.failures = 0;
     this.wake = null;
@@ -51,18 +52,20 @@ export class StatusStream {
   }
 
   /** Seconds until the next attempt to connect. */
-  retryIn() {
+  secondsToRetry() {
     return Math.max(0, (this.retryAt - performance.now()) / 1000);
   }
 
   async follow() {
     this.abort = new AbortController();
     this.state = this.status ? "connecting again" : "connecting";
+    this.isRefused = false;
     try {
       for await (const parts of statusParts(this.abort.signal)) this.take(parts);
       this.problem = "the router ended the stream";
     } catch (error) {
       this.problem = error instanceof Refused ? error.message : "the router does not answer";
+      this.isRefused = error.status === 401; // the user gave no token, and is not asked again
     }
     this.state = "lost";
     this.abort.abort();
@@ -83,7 +86,7 @@ export class StatusStream {
     this.failures += 1;
     this.retryAt = performance.now() + 1000 * delay;
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, 1000 * delay);
+      const timer = this.isRefused ? 0 : setTimeout(resolve, 1000 * delay);
       this.wake = () => {
         clearTimeout(timer);
         resolve();
