@@ -126,6 +126,8 @@ def prometheus(base: Path, metrics: str, factor: float) -> Iterator[PrometheusSe
     configuration = yaml.safe_load(configuration_text(metrics))
     folder = base / "prometheus"
     with PrometheusServer(folder, configuration, rules=rules, interval_s=INTERVAL_S) as server:
+        server.wait_until(lambda: server.query('up{job="constellation"} == 1'))
+        server.wait_until(lambda: not firing(server))
         yield server
 
 

@@ -2,7 +2,7 @@
 
 The guard of the recipe is set so tight that the ordinary noise of the loss is a spike: each kernel
 goes back to its last good checkpoint twice and then fails, as an unstable run does, within minutes.
-The common seed is shorter than the steps that a guard needs before it judges.
+In mode per-actor the status of the run names each kernel that has failed.
 """
 
 import json
@@ -22,6 +22,7 @@ _WORDS = {
 }
 _RECIPE = """
 name = "unstable"
+mode = "per-actor"
 [corpus]
 paths = ["text"]
 [coordizer]
@@ -32,10 +33,6 @@ num_layers = 1
 num_heads = 2
 mlp_width = 32
 context = 128
-[seed_stage]
-steps = 12
-batch_size = 4
-learning_rate = 1e-2
 [branch_stage]
 steps = 3000
 batch_size = 16
@@ -78,7 +75,9 @@ def _write_text(folder: Path) -> None:
         (folder / domain).mkdir(parents=True)
         for number in range(24):
             lines = (" ".join(source.choices(words, k=9)) for _ in range(30))
-            (folder / domain / f"{number}.txt").write_text("\n".join(lines) + "\n")
+            (folder / domain / f"{number}.txt").write_text(
+                "\n".join(lines) + "\n", encoding="utf-8"
+            )
 
 
 def _keep_all(folder: Path, ended: threading.Event) -> None:
@@ -89,5 +88,5 @@ def _keep_all(folder: Path, ended: threading.Event) -> None:
         is_last_look = ended.wait(_LOOK_S)
         text = path.read_text("utf-8") if path.exists() else ""
         if text and text != last and "kernels" in json.loads(text):
-            (folder / f"status-{number:04}.json").write_text(text)
+            (folder / f"status-{number:04}.json").write_text(text, encoding="utf-8")
             last, number = text, number + 1

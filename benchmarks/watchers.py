@@ -93,7 +93,7 @@ class EventListener(threading.Thread):
         assert parts.hostname is not None
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=READY_S)
         self.num_events = 0
-        self._stop = threading.Event()
+        self._closing = threading.Event()
 
     def __enter__(self) -> Self:
         """Connect; raise SystemExit if the router refuses the stream."""
@@ -106,7 +106,7 @@ class EventListener(threading.Thread):
 
     def run(self) -> None:
         """Read lines until the end; an event is a line of data."""
-        while not self._stop.is_set() and (line := self._reply.readline()):
+        while not self._closing.is_set() and (line := self._reply.readline()):
             self.num_events += line.startswith(b"data:")
 
     def check(self, seconds: float) -> None:
@@ -120,6 +120,6 @@ class EventListener(threading.Thread):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stop.set()
+        self._closing.set()
         self.join(READY_S)
         self._connection.close()

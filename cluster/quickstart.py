@@ -76,6 +76,7 @@ def _start(settings: Settings, console: Console) -> RunState:
     console.print(f"\n[bold]{len(state.kernels)} kernels serve at {state.endpoint}[/]")
     if state.http is not None:
         console.print(f"OpenAI's clients: {state.http}")
+        console.print(f"page, where one sees routes: {state.http.removesuffix('v1')}")
     return state
 
 

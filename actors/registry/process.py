@@ -130,6 +130,7 @@ class RegistryProcess:
                 raise DeploymentError(f"{name} did not start: {reason}")
             self._publisher.published.clear()
             await self._publisher.published.wait()
+        await self._look()  # now that all processes are there to be counted
         return await self.state()
 
     @property

@@ -96,8 +96,9 @@ def up(
     suffix = _flag(settings)
     if state.http is not None:
         console.print(f"OpenAI's clients: {state.http} (model: constellation, or a kernel's name)")
+        console.print(f"page:  {state.http.removesuffix('v1')}")
     console.print(f"ask:   constellation ask 'import asyncio'{suffix}")
-    console.print(f"watch: constellation status{suffix}")
+    console.print(f"watch: constellation status --watch{suffix}")
     console.print(f"stop:  constellation down{suffix}")
 
 

@@ -34,6 +34,7 @@ class TrafficWindow:
     def __init__(self) -> None:
         # One more than the whole seconds of the window, for the second that is not over.
         self._buckets = [_Bucket() for _ in range(WINDOW_S + 1)]
+        self._read: tuple[int, Traffic] | None = None
 
     def answered(self, seconds: float, *, now_s: float) -> None:
         """Count a request that was answered after so many seconds."""
@@ -68,8 +69,13 @@ class TrafficWindow:
         self._bucket(now_s).tokens += num_tokens
 
     def traffic(self, *, now_s: float) -> Traffic:
-        """Return the counts of the last 60 whole seconds."""
+        """Return the counts of the last 60 whole seconds; they are added up once a second."""
         end = int(now_s)
+        if self._read is None or self._read[0] != end:
+            self._read = end, self._added_up(end)
+        return self._read[1]
+
+    def _added_up(self, end: int) -> Traffic:
         found = [self._known(second) for second in range(end - WINDOW_S, end)]
         latency: Counter[int] = Counter()
         first_token: Counter[int] = Counter()

@@ -20,6 +20,8 @@ from tests.wire.fakes import Served
 from tests.wire.test_status_document import full
 
 ROOT = str(Path(__file__).parents[2])
+PROGRESS = "constellation status"
+"""How a progress line begins."""
 
 
 def router(name: str, endpoint: str) -> RouterStatus:
@@ -125,7 +127,8 @@ def test_watching_prints_line_after_line_and_ends_on_ctrl_c_without_a_stack_trac
     finally:
         program.kill()
     assert program.returncode == 0
-    assert complaints == ""
+    # On a busy machine the start takes so long that a progress line says so.
+    assert [each for each in complaints.splitlines() if not each.startswith(PROGRESS)] == []
     if flags:
         assert {json.loads(line)["state"] for line in lines} == {"degraded"}
     else:
@@ -144,7 +147,8 @@ def test_watching_goes_on_when_the_constellation_is_gone_and_comes_back(
     try:
         assert "degraded" in program.stdout.readline()
         served.stop()
-        assert program.stderr.readline().startswith("down: ")
+        while not program.stderr.readline().startswith("down: "):  # gRPC may say so, too
+            assert program.poll() is None
         served.start_again()
         while " degraded: " not in program.stdout.readline():
             assert program.poll() is None

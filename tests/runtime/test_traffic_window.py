@@ -60,6 +60,14 @@ def test_exactly_the_requests_of_the_last_whole_seconds_are_counted(
     assert window.traffic(now_s=float(now_s)).requests == expected
 
 
+def test_what_was_read_within_a_second_does_not_hide_what_ends_in_it() -> None:
+    window = TrafficWindow()
+    for number in range(1, 5):
+        assert window.traffic(now_s=float(number)).requests == number - 1
+        window.failed(now_s=number + 0.5)
+        assert window.traffic(now_s=number + 0.75).requests == number - 1
+
+
 def test_memory_stays_the_same_however_many_requests_come() -> None:
     window, draw = TrafficWindow(), random.Random(0)
     for number in range(20_000):

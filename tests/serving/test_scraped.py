@@ -79,7 +79,7 @@ def ask_everything(constellation: RunState) -> None:
             for prompt in PROMPTS.values():
                 stars.ask(prompt, tokens_max=4)
                 list(stars.stream(prompt, tokens_max=4))
-            stars.score("nothing", "of note")
+            stars.score("nothing of note")
 
 
 @pytest.mark.usefixtures("trained")
@@ -124,7 +124,8 @@ def test_a_listener_to_events_of_the_status_is_counted_while_it_listens(
     constellation: RunState,
 ) -> None:
     router = endpoints(str(constellation.metrics))["router"]
-    with urllib.request.urlopen(f"{constellation.http}/status/events", timeout=20) as events:
+    host = str(constellation.http).removesuffix("/v1")
+    with urllib.request.urlopen(f"{host}/status/events", timeout=20) as events:
         assert events.readline()
         assert "constellation_event_streams 1.0" in scrape(router)
 

@@ -114,14 +114,14 @@ _REFUSAL: Final = (
     ),
     bars(
         "Is the radius right? Measured share for each promised share",
-        "A kernel's radius promises how far its own texts lie: of the queries inside the domain, a "
-        "share x should lie as far out as the farthest share x of the kernel's own texts. A "
-        "bar as long as its name says is good. Shorter: queries resemble the texts more than the "
-        "texts resemble each other. Longer: queries crowd at the edge, and refusing at that share "
-        "refuses too much.",
+        "A kernel's radius promises how far out its own texts lie: of the queries inside the "
+        "domain, a share x should lie as far out as the farthest share x of the kernel's own "
+        "texts. A bar as long as its name says is good. Shorter: queries resemble the texts more "
+        "than the texts resemble each other. Longer: queries of other subjects arrive, and "
+        "refusing at that share refuses as many of them.",
         {
             "farthest {{le}}": "sum by (le) "
-            f'(increase({_BEYOND_OWN}_bucket{{le!="+Inf"}}[$__range]))'
+            f'(increase({_BEYOND_OWN}_bucket{{le=~"0.0.*|0.1|0.2"}}[$__range]))'
             f" / ignoring (le) group_left () sum(increase({_BEYOND_OWN}_count[$__range]))"
         },
         unit="percentunit",

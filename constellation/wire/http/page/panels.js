@@ -18,7 +18,7 @@ export class Panels {
     showHead(status);
     showProblems(status);
     this.showTraffic(status);
-    showKernels(status.kernels);
+    showKernels(status);
     showRecent(status.recent);
     showProcesses(status);
     showNodes(status.nodes);
@@ -71,7 +71,8 @@ function showProblems(status) {
   keyed(byId("problem-list"), problems, (text) => text, () => el("li"), setText);
 }
 
-function showKernels(kernels) {
+function showKernels({ kernels, nodes }) {
+  const addresses = new Map(nodes.map((node) => [node.id, node.address]));
   const up = kernels.filter((kernel) => kernel.up).length;
   setText(byId("kernel-count"), `${up} of ${plural(kernels.length, "kernel")} up`);
   const total = kernels.reduce((sum, kernel) => sum + kernel.num_routed, 0);
@@ -90,7 +91,7 @@ function showKernels(kernels) {
     setText(phi.lastChild, kernel.phi_gauge === null ? "–" : kernel.phi_gauge.toFixed(2));
     setText(phase, kernel.phase ? kernel.phase.toLowerCase() : "–");
     setText(seat, kernel.seat === null ? "–" : kernel.seat);
-    setText(place, kernel.node ? shown(kernel.node) : "–");
+    setText(place, kernel.node ? shown(addresses.get(kernel.node) ?? kernel.node) : "–");
   });
 }
 
@@ -145,7 +146,7 @@ function showNodes(nodes) {
     const [address, processes, load, memory, disk] = node.children;
     setText(address, shown(each.address || each.id));
     setText(processes, count(each.processes));
-    setText(load, each.load_ratio === null ? "–" : percent(each.load_ratio));
+    setText(load, each.load_ratio === null ? "–" : rate(each.load_ratio));
     setText(memory, `${bytes(each.memory_free_bytes)} of ${bytes(each.memory_bytes)}`);
     setText(disk, bytes(each.disk_free_bytes));
   });
