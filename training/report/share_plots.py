@@ -117,7 +117,7 @@ def beta_plot(beta: Json) -> Figure:
 def _beta_title(beta: Json) -> str:
     fit = beta["beta_fit"]
     if fit["value"] is None:
-        return "beta is undefined: the coupling cannot be is_significant from 0"
+        return "beta is undefined: the coupling cannot be distinguished from 0"
     low, high = fit["ci95"]
     found = {"above": "coupling grows with length", "below": "coupling falls with length"}
     words = found.get(side((low, high)), "no running of the coupling is shown")
