@@ -70,14 +70,11 @@ class Blobs:
 class BlobWriter(Blobs):
     """Adds blobs to a folder; `ReleaseStore.adding` is the way to get a writer."""
 
-    def put_file(self, source: Path, *, verify: bool = False) -> Blob:
-        """Copy a file into the folder as a blob, unless the blob exists.
-
-        An existing blob with a wrong size is written again.
+    def put_file(self, source: Path) -> Blob:
+        """Copy a file into the folder as a blob, unless the blob exists undamaged.
 
         Args:
             source: The file; no process may change it during the copy.
-            verify: Whether to read an existing blob, and to write it again when it is damaged.
 
         Returns:
             The blob's sha256 and size; its content is on disk (fsync).
@@ -89,24 +86,23 @@ class BlobWriter(Blobs):
         with _reading(source) as file:
             digest, size_bytes = _copy(file, None)
             blob = Blob(sha256=digest, size_bytes=size_bytes)
-            if not self._has(blob, verify=verify):
+            if not self._has(blob):
                 file.seek(0)
                 self._write(blob, file, source)
         return blob
 
-    def put_bytes(self, content: bytes, *, verify: bool = False) -> Blob:
+    def put_bytes(self, content: bytes) -> Blob:
         """Write content into the folder as a blob, as `put_file` does with a file."""
         blob = Blob(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
-        if not self._has(blob, verify=verify):
+        if not self._has(blob):
             with replaced_whole(self.folder / blob.sha256, mode=MODE) as target:
                 target.write(content)
         return blob
 
-    def _has(self, blob: Blob, *, verify: bool) -> bool:
+    def _has(self, blob: Blob) -> bool:
+        """Read an existing blob: one that a disk has damaged must not enter another release."""
         path = self.folder / blob.sha256
-        if size_of(path) != blob.size_bytes:
-            return False
-        return not verify or sha256_of(path) == blob.sha256
+        return size_of(path) == blob.size_bytes and sha256_of(path) == blob.sha256
 
     def _write(self, blob: Blob, file: BinaryIO, source: Path) -> None:
         with replaced_whole(self.folder / blob.sha256, mode=MODE) as target:

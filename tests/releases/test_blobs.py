@@ -40,8 +40,8 @@ def test_a_file_is_found_by_its_hash_and_cannot_be_written_to(
 def test_bytes_and_a_file_of_the_same_content_are_one_blob(blobs: BlobWriter, source: Path) -> None:
     first = blobs.put_bytes(CONTENT)
     before = blobs.path(first).stat().st_ino
-    assert blobs.put_file(source, verify=True) == first
-    assert blobs.put_bytes(CONTENT, verify=True) == first
+    assert blobs.put_file(source) == first
+    assert blobs.put_bytes(CONTENT) == first
     assert blobs.path(first).stat().st_ino == before, "what is there is not written again"
 
 
@@ -80,12 +80,9 @@ def test_a_blob_of_the_right_size_with_another_content_is_refused_when_it_is_rea
         with pytest.raises(ArtifactError, match=rf"{blob.sha256}: is damaged: its sha256"):
             refused(blob)
     blobs.put_file(source)
-    with pytest.raises(ArtifactError):
-        blobs.verify(blob)  # nobody asked to look
-    blobs.put_file(source, verify=True)
     blobs.verify(blob)
     _damage(blobs.path(blob), SAME_SIZE)
-    blobs.put_bytes(CONTENT, verify=True)
+    blobs.put_bytes(CONTENT)
     blobs.verify(blob)
 
 
