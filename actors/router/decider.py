@@ -5,7 +5,6 @@ kernels, and at the options of a query, and returns a decision. Both the router'
 dispatch of answers ask it.
 """
 
-import math
 import time
 from collections import Counter
 from dataclasses import replace
@@ -67,13 +66,17 @@ class Decider:
         """Keep the recent queries of those kernels only that the new table has."""
         self._recent.follow(self._served.now.snapshot.table)
 
-    def decide(self, query: Query, options: RoutingOptions, excluded: set[str]) -> Route:
+    def decide(
+        self, query: Query, options: RoutingOptions, excluded: set[str], *, counts: bool = True
+    ) -> Route:
         """Return the route of a query.
 
         Args:
             query: Read under any coordinates; read again when they are not the served ones.
             options: Of the query.
             excluded: Kernels that cannot answer this query, beside those that are down.
+            counts: Whether a caller waits for an answer: only then a refusal is counted. A route
+                that is answered is counted by `count`.
 
         Raises:
             OutOfDomain: The query is out of every domain, and such queries are to be refused.
@@ -93,8 +96,13 @@ class Decider:
             refuse=options.refuse,
             without=options.without,
         )
-        if route.out_of_domain:
-            self._count_out_of_domain(route, options)
+        if route.out_of_domain and options.refuses:
+            if counts:
+                self._count_domain(route)
+            raise OutOfDomain(
+                {choice.kernel: choice.distance for choice in route.choices},
+                {choice.kernel: choice.radius for choice in route.choices},
+            )
         return replace(route, influences=query.influences) if options.explain else route
 
     def nearest_to_answer(
@@ -151,11 +159,14 @@ class Decider:
         chosen = (choice.distance for choice in route.choices if choice.kernel == route.kernel)
         distance = next(chosen, None)
         self.latest.note(route, distance, at_s=time.time())
-        self._metrics.distance.observe(math.nan if distance is None else distance)
+        if distance is not None:
+            self._metrics.distance.observe(distance)
         self._metrics.margin.observe(route.margin)
-        self._observe_beyond_own(route)
+        self._count_domain(route)
 
-    def _observe_beyond_own(self, route: Route) -> None:
+    def _count_domain(self, route: Route) -> None:
+        """Count whether a query is out of domain, and how far out among in-domain queries."""
+        self._metrics.out_of_domain.inc(route.out_of_domain)
         if route.beyond_own is not None and route.reason != "pinned":
             self._metrics.beyond_own.observe(route.beyond_own)
 
@@ -167,12 +178,3 @@ class Decider:
         """Return how evenly queries went to the kernels of the table, in [0, 1]; 1 is evenly."""
         names = [site.name for site in self._served.sites]
         return load_entropy_ratio({name: self.num_routed[name] for name in names}) or 0.0
-
-    def _count_out_of_domain(self, route: Route, options: RoutingOptions) -> None:
-        self._metrics.out_of_domain.inc()
-        if options.refuses:
-            self._observe_beyond_own(route)
-            raise OutOfDomain(
-                {choice.kernel: choice.distance for choice in route.choices},
-                {choice.kernel: choice.radius for choice in route.choices},
-            )

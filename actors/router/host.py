@@ -226,7 +226,7 @@ class RouterHost:
         """Return the route that a text would take, and the basin of the text."""
         query = await self._query(text, options, timeout_s=self._options.timeout_s)
         query = query.under(self._served.now.coordizer, options)
-        return self._decider.decide(query, options, set()), query.basin_K
+        return self._decider.decide(query, options, set(), counts=False), query.basin_K
 
     async def basin(self, text: str) -> tuple[FloatArray, TokenArray]:
         """Return a text's basin and tokens."""

@@ -321,8 +321,15 @@ def test_a_score_is_of_the_text_and_routed_by_its_context() -> None:
 def test_out_of_domain_is_refused_only_when_asked() -> None:
     async def story(sky: Sky) -> None:
         assert (await sky.ask("z"))[0].out_of_domain
+        strict = RoutingOptions(refuse_out_of_domain=True)
         with pytest.raises(OutOfDomain):
-            await sky.ask("z", RoutingOptions(refuse_out_of_domain=True))
+            await sky.ask("z", strict)
+        counted = sky.router.metrics.registry.get_sample_value
+        assert counted("constellation_out_of_domain_total") == 2
+        await sky.router.route("z", PLAIN)
+        with pytest.raises(OutOfDomain):
+            await sky.router.route("z", strict)
+        assert counted("constellation_out_of_domain_total") == 2, "nobody waited for an answer"
 
     run(story)
 
