@@ -7,6 +7,7 @@ training and how to check that trainings can continue.
 
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from multiprocessing.pool import AsyncResult, ThreadPool
 from typing import Final
 
@@ -91,6 +92,7 @@ class _Driver:
         self._running: dict[str, AsyncResult[None]] = {}
         self._causes: dict[str, ConstellationError] = {}
         self._failures: dict[str, ConstellationError] = {}
+        self._begun: set[str] = set()
 
     def run(self, pressed: threading.Event, check: Callable[[], None]) -> None:
         """Carry out the schedule until it is done."""
@@ -126,6 +128,8 @@ class _Driver:
     def _read_events(self) -> None:
         for event in self._tail.read():
             self._on_event(event)
+            if isinstance(event, KernelProgress):
+                self._begun.add(event.kernel)
             if isinstance(event, KernelProgress) and event.kernel in self._schedule:
                 measured = Measured(
                     kernel=event.kernel,
@@ -155,8 +159,16 @@ class _Driver:
         for change in changes:
             if change.kernel in self._plan.names:
                 self._on_event(change)
+            elif change.state == "FAILED":
+                self._report_failed(change)
             if change.state == "FAILED":
                 self._failures[change.kernel] = self._causes[change.kernel]
             elif change.state == "RUNNING":
                 self._plan.failure_file(change.kernel).unlink(missing_ok=True)
                 self._running[change.kernel] = self._submit(change.kernel)
+
+    def _report_failed(self, change: KernelStateChanged) -> None:
+        """Report the failure of a training of several kernels for each one that had begun."""
+        for kernel in self._plan.trained_by(change.kernel):
+            if kernel in self._begun and not is_finished(self._plan, kernel):
+                self._on_event(replace(change, kernel=kernel))

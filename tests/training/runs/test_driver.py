@@ -14,8 +14,8 @@ from training.progress.events import Event, KernelProgress, KernelStateChanged
 from training.runs.driver import drive
 from training.runs.event_files import Tail, event_writer
 from training.runs.failures import read_failure, record_failure
-from training.runs.schedule import Room
-from training.runs.training_plan import TrainingPlan
+from training.runs.schedule import Demand, Room
+from training.runs.training_plan import SHARES, TrainingPlan
 from training.runs.worker import is_finished, train_kernel
 from training.runs.worker_memory import demand
 
@@ -94,6 +94,26 @@ def test_one_that_fails_too_often_is_named_and_the_others_are_finished(tmp_path:
         drive(plan, demands, room(max_failures=1), launch, lambda _: None)
     assert is_finished(plan, "a")
     assert sorted(calls) == ["a", "b", "c", "c"], "b would fail in the same way again"
+
+
+def test_a_training_of_several_kernels_names_those_that_had_begun_when_it_fails(
+    tmp_path: Path,
+) -> None:
+    plan = ray_runs.plan(tmp_path, "branch-train", KERNELS, steps=20)
+    events: list[Event] = []
+
+    def launch(name: str) -> None:
+        trains(plan)("a")
+        with event_writer(plan.checkpoints, "b-0") as tell:
+            train_kernel(plan, "b", Alone(), on_progress=tell, should_stop=lambda: True)
+        raise TrainingError("the guard gave up")
+
+    with pytest.raises(TrainingError, match="the guard gave up"):
+        shares = Demand(kernel=SHARES, workers=1, memory_bytes=0)
+        drive(plan, [shares], room(), launch, events.append)
+    assert states(events, "b") == ["FAILED"]
+    assert not states(events, "a"), "finished"
+    assert not states(events, "c"), "never begun"
 
 
 @pytest.mark.slow
