@@ -31,17 +31,6 @@ def rebuild(
     return error
 
 
-def how_to_install(extra: str) -> str:
-    """Return instructions to install optional dependencies (an "extra") of this project.
-
-    The package is not in a registry, so the instructions name the checkout and the wheel.
-    """
-    return (
-        f"in the checkout: .venv/bin/python -m pip install -e '.[{extra}]'; with a wheel from "
-        f"`make wheel`: pip install 'dist/WHEEL[{extra}]'"
-    )
-
-
 class ConfigError(ConstellationError):
     """A setting, flag, recipe or constructor argument is wrong."""
 
@@ -111,6 +100,26 @@ class BudgetUsedUp(TrainingError):
         self.budget = budget
         self.used = used
         self.limit = limit
+
+
+class HlxError(ConstellationError):
+    """A value, text or byte string is no valid HLX data.
+
+    Attributes:
+        code: Kind of mistake, such as "E_OVERLONG"; docs/hlx.md lists all codes.
+        position: Place in the input, in `unit`s ("byte" or "character") from 0; None without input.
+        expected: Description of what is valid there.
+    """
+
+    def __init__(
+        self, code: str, expected: str, *, position: int | None = None, unit: str = "character"
+    ) -> None:
+        place = "" if position is None else f" at {unit} {position}"
+        super().__init__(f"{code}{place}: expected {expected}")
+        self.code = code
+        self.position = position
+        self.unit = unit
+        self.expected = expected
 
 
 class DeploymentError(ConstellationError):

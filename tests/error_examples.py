@@ -22,6 +22,9 @@ EXAMPLES: dict[type[errors.ConstellationError], st.SearchStrategy[errors.Constel
     errors.ConfigError: st.builds(errors.ConfigError, texts),
     errors.ArtifactError: st.builds(errors.ArtifactError, names, texts),
     errors.CorpusError: st.builds(errors.CorpusError, names, texts),
+    errors.HlxError: st.builds(
+        errors.HlxError, names, texts, position=st.none() | counts, unit=names
+    ),
     errors.TrainingError: st.builds(errors.TrainingError, texts),
     errors.DoesNotFit: st.builds(errors.DoesNotFit, names, needed_bytes=counts, limit_bytes=counts),
     errors.BudgetUsedUp: st.builds(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from constellation.errors import ConfigError, how_to_install
+from constellation.errors import ConfigError
+from constellation.extras import how_to_install
 
 if TYPE_CHECKING:
     from constellation.telemetry.spans import OpenTelemetryTracing

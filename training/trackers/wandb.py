@@ -7,7 +7,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from constellation.errors import ConfigError, how_to_install
+from constellation.errors import ConfigError
+from constellation.extras import how_to_install
 from training.progress.events import Event, KernelProgress
 from training.trackers.scalars import scalars
 

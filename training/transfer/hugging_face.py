@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from constellation.errors import ArtifactError, ConfigError, how_to_install
+from constellation.errors import ArtifactError, ConfigError
+from constellation.extras import how_to_install
 
 
 def load_model(folder: Path | str, *, dtype: torch.dtype = torch.float32) -> Any:

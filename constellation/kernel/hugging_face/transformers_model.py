@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from constellation.errors import ArtifactError, ConfigError, how_to_install
+from constellation.errors import ArtifactError, ConfigError
+from constellation.extras import how_to_install
 from constellation.kernel.files.transformers_folder import (
     CONFIG_FILE,
     ModelFiles,
