@@ -249,7 +249,8 @@ def _read_entry(data: bytes, position: int, levels: int, body: dict[int, Any]) -
     else:
         position += 1
     if data[position] == 8:
-        return {2: body}, position + 1
+        entry: dict[int, Any] = {2: body}
+        return entry, position + 1
     return _read_fields(data, position, levels - 1, {2: body}, 2)
 
 
