@@ -15,6 +15,7 @@ from cluster.cli import (
     chat,
     coordize,
     data,
+    hlx,
     inspect,
     kernel_commands,
     measure,
@@ -90,6 +91,7 @@ for command in (
 app.add_typer(basin.app, name="basin")
 app.add_typer(coordize.app, name="coordize")
 app.add_typer(data.app, name="data")
+app.add_typer(hlx.app, name="hlx")
 app.add_typer(releases.app, name="releases")
 
 

@@ -56,6 +56,13 @@ class Handle:
         return self.text[3:]
 
 
+def unchecked_handle(text: str) -> Handle:
+    """Return a handle of a text that was checked already; twice as fast as `Handle(text)`."""
+    handle = object.__new__(Handle)
+    object.__setattr__(handle, "text", text)
+    return handle
+
+
 Value = (
     None
     | bool
@@ -131,8 +138,10 @@ def raised(fields: dict[int, Any]) -> Value:
     A named object is stored as contract 3 with @0 = 0 and @1 = an array of contracts 2, one for
     each key: @0 = the key's rank, @1 = the key, @2 = the value.
     """
-    body = fields.get(3)
-    if len(fields) != 1 or type(body) is not dict or len(body) != 2 or 0 not in body:
+    if len(fields) != 1 or 3 not in fields:
+        return fields
+    body = fields[3]
+    if type(body) is not dict or len(body) != 2 or 0 not in body:
         return fields
     rank, entries = body[0], body.get(1)
     if type(rank) is not int or rank != 0 or type(entries) is not tuple or not entries:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from constellation.curricula.hlx.lc_binary import canonical, decode, encode, same_value, uleb
+from constellation.curricula.hlx.lc_binary import canonical, decode, encode, same_value
+from constellation.curricula.hlx.lc_binary_encoder import uleb
 from constellation.curricula.hlx.values import DEPTH_MAX, SIZE_MAX, Handle, contract_view
 from constellation.errors import HlxError
 from tests.curricula.hlx.random_values import values
