@@ -95,7 +95,7 @@ def _read_named(data: bytes, position: int, levels: int) -> tuple[Value, int]:
     return _read_rest(data, position, levels, _lowered(named))
 
 
-def _lowered(named: dict[str, Value]) -> list[Value]:
+def _lowered(named: dict[str, Value]) -> list[Any]:
     return [{2: {0: rank, 1: key, 2: value}} for rank, (key, value) in enumerate(named.items())]
 
 
