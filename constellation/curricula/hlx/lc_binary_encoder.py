@@ -1,6 +1,8 @@
 """The encoder of LC-B, written for speed: one recursion that appends to one buffer."""
 
 import struct
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from constellation.curricula.hlx.values import (
@@ -18,6 +20,7 @@ from constellation.curricula.hlx.values import (
 from constellation.errors import HlxError
 
 _SMALL_INTS = [bytes((1, number)) for number in range(128)]
+_SMALL_ULEBS = [bytes((number,)) for number in range(128)]
 _TEXT_HEADS = [bytes((3, length)) for length in range(128)]
 _CONSTANTS = {None: b"\x00", True: b"\x0a", False: b"\x0b"}
 _MOD_64 = 2**64
@@ -40,63 +43,100 @@ def encode(value: object) -> bytes:
     return bytes(out)
 
 
+# Each writer appends the bytes of a value of one type; `levels` is how many containers may open.
+
+
 def _write(value: Any, out: bytearray, levels: int) -> None:
-    kind = type(value)
-    if kind is str:
-        data = value.encode() if value.isascii() and "\r" not in value else _text_bytes(value)
-        length = len(data)
-        out += _TEXT_HEADS[length] if length < 128 else b"\x03" + uleb(length)
-        out += data
-    elif kind is int:
-        out += _SMALL_INTS[value] if 0 <= value < 128 else _int(value)
-    elif kind is dict:
-        _write_object(value, out, levels)
-    elif value is None or kind is bool:
-        out += _CONSTANTS[value]
-    elif kind is tuple or kind is list:
-        _check_room(out, levels - 1)
-        out.append(5)
-        for item in value:
-            _write(item, out, levels - 1)
-        out.append(6)
-    elif kind is float:
-        out += _float(value)
+    _WRITERS.get(type(value), _write_unknown)(value, out, levels)
+
+
+def _write_constant(value: bool | None, out: bytearray, levels: int) -> None:
+    out += _CONSTANTS[value]
+
+
+def _write_int(value: int, out: bytearray, levels: int) -> None:
+    if 0 <= value < 128:
+        out += _SMALL_INTS[value]
+    elif INT_MIN <= value <= INT_MAX:
+        out += b"\x01" + uleb(value % _MOD_64)
     else:
-        out += _other_atom(value)
+        raise HlxError("E_LC_ENCODE", "an integer from -2^63 to 2^63-1")
+
+
+def _write_float(value: float, out: bytearray, levels: int) -> None:
+    if value - value != 0:
+        raise HlxError("E_FLOAT_SPECIAL", "a finite number")
+    out += b"\x02" + _pack_float(value + 0.0)
+
+
+def _write_text(value: str, out: bytearray, levels: int) -> None:
+    data = value.encode() if value.isascii() and "\r" not in value else _text_bytes(value)
+    length = len(data)
+    out += _TEXT_HEADS[length] if length < 128 else b"\x03" + uleb(length)
+    out += data
+
+
+def _write_bytes(value: bytes, out: bytearray, levels: int) -> None:
+    out += b"\x04" + uleb(len(value)) + value
+
+
+def _write_handle(value: Handle, out: bytearray, levels: int) -> None:
+    out += b"\x09" + uleb(len(value.text)) + value.text.encode()
+
+
+def _write_array(value: Iterable[Any], out: bytearray, levels: int) -> None:
+    levels -= 1
+    _check_room(out, levels)
+    out.append(5)
+    for item in value:
+        _WRITERS.get(type(item), _write_unknown)(item, out, levels)
+    out.append(6)
 
 
 def _write_object(value: dict[Any, Any], out: bytearray, levels: int) -> None:
-    if not value:
-        _check_room(out, levels - 1)
-        out += b"\x07\x08"
-    elif type(next(iter(value))) is str:
+    if value and type(next(iter(value))) is str:
         _write_named(value, out, levels - NAMED_LEVELS)
-    else:
-        _check_room(out, levels - 1)
-        out.append(7)
-        for index in _indices(value):
-            if index < 128:
-                out.append(index)
-            else:
-                out += uleb(index)
-            _write(value[index], out, levels - 1)
-        out.append(8)
+        return
+    levels -= 1
+    _check_room(out, levels)
+    out.append(7)
+    for index in _indices(value):
+        if index < 128:
+            out.append(index)
+        else:
+            out += uleb(index)
+        item = value[index]
+        _WRITERS.get(type(item), _write_unknown)(item, out, levels)
+    out.append(8)
 
 
 def _write_named(value: dict[Any, Any], out: bytearray, levels: int) -> None:
     _check_room(out, levels)
     out += b"\x07\x03\x07\x00\x01\x00\x01\x05"
     for rank, key in enumerate(_keys(value)):
-        name = key.encode("ascii")
-        length = len(name)
-        if rank < 128 and length < 128:
-            out += b"\x07\x02\x07\x00\x01%c\x01\x03%c%b\x02" % (rank, length, name)
-        else:
-            out += b"\x07\x02\x07\x00\x01" + uleb(rank) + b"\x01\x03" + uleb(length) + name
-            out.append(2)
-        _write(value[key], out, levels)
+        out += b"\x07\x02\x07\x00\x01" + uleb(rank)
+        out += _short_key(key) if len(key) < 64 else _key(key)
+        item = value[key]
+        _WRITERS.get(type(item), _write_unknown)(item, out, levels)
         out += b"\x08\x08"
     out += b"\x06\x08\x08"
+
+
+def _keys(value: dict[Any, Any]) -> list[str]:
+    for key in value:
+        if type(key) is not str:
+            raise HlxError("E_LC_ENCODE", "either texts or integers as keys, not both")
+    return sorted(value)
+
+
+def _key(key: str) -> bytes:
+    """Return the bytes of an entry between its rank and its value."""
+    if not KEY.fullmatch(key):
+        raise HlxError("E_LC_ENCODE", "keys of letters, digits and _ that begin with no digit")
+    return b"\x01\x03" + uleb(len(key)) + key.encode() + b"\x02"
+
+
+_short_key = lru_cache(maxsize=4_096)(_key)
 
 
 def _check_room(out: bytearray, levels: int) -> None:
@@ -105,13 +145,6 @@ def _check_room(out: bytearray, levels: int) -> None:
         raise HlxError("E_DEPTH_EXCEEDED", f"at most {DEPTH_MAX} levels of LC-B")
     if len(out) > SIZE_MAX:
         raise HlxError("E_SIZE_EXCEEDED", f"at most {SIZE_MAX} bytes of LC-B")
-
-
-def _keys(value: dict[Any, Any]) -> list[str]:
-    for key in value:
-        if type(key) is not str or not KEY.fullmatch(key):
-            raise HlxError("E_LC_ENCODE", "keys of letters, digits and _ that begin with no digit")
-    return sorted(value)
 
 
 def _indices(value: dict[Any, Any]) -> list[int]:
@@ -132,29 +165,29 @@ def _text_bytes(text: str) -> bytes:
         raise HlxError("E_LC_ENCODE", "a text without lone surrogates") from error
 
 
-def _int(number: int) -> bytes:
-    if not INT_MIN <= number <= INT_MAX:
-        raise HlxError("E_LC_ENCODE", "an integer from -2^63 to 2^63-1")
-    return b"\x01" + uleb(number % _MOD_64)
-
-
-def _float(number: float) -> bytes:
-    if number - number != 0:
-        raise HlxError("E_FLOAT_SPECIAL", "a finite number")
-    return b"\x02" + _pack_float(number + 0.0)
-
-
-def _other_atom(value: object) -> bytes:
-    if type(value) is bytes:
-        return b"\x04" + uleb(len(value)) + value
-    if type(value) is Handle:
-        return b"\x09" + uleb(len(value.text)) + value.text.encode()
+def _write_unknown(value: object, out: bytearray, levels: int) -> None:
     kind = type(value).__name__
     raise HlxError("E_LC_ENCODE", f"a value of the model (docs/hlx.md), not Python's {kind}")
 
 
+_WRITERS: dict[type, Callable[[Any, bytearray, int], None]] = {
+    type(None): _write_constant,
+    bool: _write_constant,
+    int: _write_int,
+    float: _write_float,
+    str: _write_text,
+    bytes: _write_bytes,
+    Handle: _write_handle,
+    tuple: _write_array,
+    list: _write_array,
+    dict: _write_object,
+}
+
+
 def uleb(number: int) -> bytes:
     """Return the shortest ULEB128 form of a number that is 0 or more."""
+    if number < 128:
+        return _SMALL_ULEBS[number]
     found = bytearray()
     while number > 127:
         found.append(number & 127 | 128)
