@@ -14,7 +14,7 @@ from constellation.curricula.hlx.text_scanner import TextScanner
 from constellation.curricula.hlx.values import KEY, NAMED_LEVELS, Handle, contract_view
 from constellation.errors import HlxError
 
-_WORDS = re.compile(r"[a-z]+(?:[ -][a-z]+)*")
+_WORDS = re.compile(r"[a-z]++(?:[ -][a-z]++)*+")
 _PLAIN_BYTES = re.compile(r"[ -&(-\[\]-~]*")
 
 

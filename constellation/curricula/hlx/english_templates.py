@@ -16,6 +16,8 @@ _INTEGER = r"(?:0|-?[1-9][0-9]{0,18})"
 _FLOAT = r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17}(?:e[+-][0-9]{1,3})?|e[+-][0-9]{1,3})"
 _ITEM = rf"(?:nothing|true|false|{_FLOAT}|{_INTEGER}|'[A-Za-z0-9 _-]*')"
 _NAME = r"[A-Za-z0-9_]+"
+_LENGTH_MAX = 10_000
+"""Most characters of a sentence by a template; a longer value has a sentence without one."""
 _STAGES = {"vert": "vertex", "frag": "fragment", "comp": "compute"}
 _HANDLES = {stage: Handle(f"&h_{name}") for name, stage in _STAGES.items()}
 _STAGE = rf"a (?:{'|'.join(_HANDLES)})"
@@ -33,14 +35,14 @@ def write(value: Any) -> str | None:
     for template in _TEMPLATES:
         text = template.write(value)
         # A sentence is used only if its pattern accepts it: handles, say, may have any length.
-        if text is not None and template.pattern.fullmatch(text):
+        if text is not None and len(text) <= _LENGTH_MAX and template.pattern.fullmatch(text):
             return text
     return None
 
 
 def read(text: str) -> Any:
     """Return the value of a sentence that follows a template, or None."""
-    for template in _TEMPLATES:
+    for template in _TEMPLATES if len(text) <= _LENGTH_MAX else ():
         if match := template.pattern.fullmatch(text):
             return template.read(match)
     return None

@@ -39,6 +39,7 @@ def decode(data: bytes) -> Value:
     """
     if len(data) > SIZE_MAX:
         _fail("E_SIZE_EXCEEDED", f"at most {SIZE_MAX} bytes", SIZE_MAX)
+    data = bytes(data)
     try:
         value, position = _READERS[data[0]](data, 1, DEPTH_MAX)
     except IndexError:

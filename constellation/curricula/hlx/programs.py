@@ -21,7 +21,7 @@ from constellation.curricula.hlx.notation_text import NotationReader
 from constellation.curricula.hlx.notations import HLX, HLXL
 from constellation.curricula.hlx.values import KEY, Handle, Value
 
-_SPACES_AND_COMMENTS = re.compile(r"(?:[ \t\n]|//[^\n]*)*")
+_SPACES_AND_COMMENTS = re.compile(r"(?:[ \t\n]++|//[^\n]*+)*+")
 _WORD_END = r"(?![A-Za-z0-9_])"
 _VARIABLE = re.compile(rf'(?!(?:null|true|false){_WORD_END}|x")[A-Za-z_][A-Za-z0-9_]*')
 _CONTRACT = re.compile(rf"contract{_WORD_END}")

@@ -23,7 +23,7 @@ from constellation.curricula.hlx.stream_text import read_stream, write_stream
 from constellation.curricula.hlx.values import SIZE_MAX, Value
 from constellation.errors import ConfigError, HlxError
 
-_HEX_PAIRS = re.compile(r"(?:[0-9a-f]{2}(?: (?=[0-9a-f]))?)*")
+_HEX_PAIRS = re.compile(r"(?:[0-9a-f]{2}(?: (?=[0-9a-f]))?)*+")
 
 
 @dataclass(frozen=True)

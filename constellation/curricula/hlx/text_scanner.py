@@ -26,10 +26,11 @@ from constellation.errors import HlxError
 Key = TypeVar("Key", int, str)
 """Index of a field, or key of a named object."""
 
+# Possessive (`*+`): a greedy group would remember each repetition, 60 bytes for each character.
 _STRING = re.compile(
-    r'"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"',
+    r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"',
 )
-_HEX = re.compile(r"(?:[0-9a-f]{2})*")
+_HEX = re.compile(r"(?:[0-9a-f]{2})*+")
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _INDEX = re.compile(r"(?:0|[1-9][0-9]{0,18})(?![0-9])")
 # Numbers of over 400 digits have no use, and Python reads them in quadratic time.
@@ -203,5 +204,5 @@ class TextScanner:
         if before is not None and key == before:
             self.fail("a key that the object does not have yet", "E_DUPLICATE_KEY", start)
         if before is not None and key < before:
-            self.fail(f"a key after {before!r}: keys ascend", "E_FIELD_ORDER", start)
+            self.fail(f"a key after {before!r:.40}: keys ascend", "E_FIELD_ORDER", start)
         return key
