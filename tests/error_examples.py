@@ -22,6 +22,11 @@ EXAMPLES: dict[type[errors.ConstellationError], st.SearchStrategy[errors.Constel
     errors.ConfigError: st.builds(errors.ConfigError, texts),
     errors.ArtifactError: st.builds(errors.ArtifactError, names, texts),
     errors.CorpusError: st.builds(errors.CorpusError, names, texts),
+    errors.PuzzleError: st.builds(errors.PuzzleError, texts),
+    errors.PuzzleSyntaxError: st.builds(
+        errors.PuzzleSyntaxError, counts, found=texts, expected=texts
+    ),
+    errors.PuzzleTooLarge: st.builds(errors.PuzzleTooLarge, names, value=counts, limit=counts),
     errors.TrainingError: st.builds(errors.TrainingError, texts),
     errors.DoesNotFit: st.builds(errors.DoesNotFit, names, needed_bytes=counts, limit_bytes=counts),
     errors.BudgetUsedUp: st.builds(
