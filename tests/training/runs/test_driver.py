@@ -108,8 +108,8 @@ def test_a_training_of_several_kernels_names_those_that_had_begun_when_it_fails(
             train_kernel(plan, "b", Alone(), on_progress=tell, should_stop=lambda: True)
         raise TrainingError("the guard gave up")
 
+    shares = Demand(kernel=SHARES, workers=1, memory_bytes=0)
     with pytest.raises(TrainingError, match="the guard gave up"):
-        shares = Demand(kernel=SHARES, workers=1, memory_bytes=0)
         drive(plan, [shares], room(), launch, events.append)
     assert states(events, "b") == ["FAILED"]
     assert not states(events, "a"), "finished"
