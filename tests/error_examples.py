@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from hypothesis import strategies as st
 
 from constellation import errors
+from constellation.curricula.logic import puzzle_errors
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_.", min_size=1, max_size=24)
 texts = st.text(max_size=200)
@@ -22,11 +23,13 @@ EXAMPLES: dict[type[errors.ConstellationError], st.SearchStrategy[errors.Constel
     errors.ConfigError: st.builds(errors.ConfigError, texts),
     errors.ArtifactError: st.builds(errors.ArtifactError, names, texts),
     errors.CorpusError: st.builds(errors.CorpusError, names, texts),
-    errors.PuzzleError: st.builds(errors.PuzzleError, texts),
-    errors.PuzzleSyntaxError: st.builds(
-        errors.PuzzleSyntaxError, counts, found=texts, expected=texts
+    puzzle_errors.PuzzleError: st.builds(puzzle_errors.PuzzleError, texts),
+    puzzle_errors.PuzzleSyntaxError: st.builds(
+        puzzle_errors.PuzzleSyntaxError, counts, found=texts, expected=texts
     ),
-    errors.PuzzleTooLarge: st.builds(errors.PuzzleTooLarge, names, value=counts, limit=counts),
+    puzzle_errors.PuzzleTooLarge: st.builds(
+        puzzle_errors.PuzzleTooLarge, names, value=counts, limit=counts
+    ),
     errors.TrainingError: st.builds(errors.TrainingError, texts),
     errors.DoesNotFit: st.builds(errors.DoesNotFit, names, needed_bytes=counts, limit_bytes=counts),
     errors.BudgetUsedUp: st.builds(

@@ -17,6 +17,7 @@ from cluster.cli import (
     data,
     inspect,
     kernel_commands,
+    logic,
     measure,
     merge,
     releases,
@@ -90,6 +91,7 @@ for command in (
 app.add_typer(basin.app, name="basin")
 app.add_typer(coordize.app, name="coordize")
 app.add_typer(data.app, name="data")
+app.add_typer(logic.app, name="logic")
 app.add_typer(releases.app, name="releases")
 
 

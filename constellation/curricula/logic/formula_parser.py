@@ -25,7 +25,7 @@ from constellation.curricula.logic.formula_tree import (
     Total,
     depth,
 )
-from constellation.errors import PuzzleSyntaxError, PuzzleTooLarge
+from constellation.curricula.logic.puzzle_errors import PuzzleSyntaxError, PuzzleTooLarge
 
 RESERVED = ("consistent", "valid")
 """Words of queries, which are no names."""

@@ -13,7 +13,7 @@ from constellation.curricula.logic.formula_tree import (
     NAME_MAX,
     TEXT_MAX,
 )
-from constellation.errors import PuzzleSyntaxError, PuzzleTooLarge
+from constellation.curricula.logic.puzzle_errors import PuzzleSyntaxError, PuzzleTooLarge
 
 END: Final = "end"
 """Kind of the token after the last character."""

@@ -29,10 +29,10 @@ from constellation.curricula.logic.formula_tree import (
     formulas_of,
     is_integer,
 )
-from constellation.errors import PuzzleError, PuzzleTooLarge
+from constellation.curricula.logic.puzzle_errors import PuzzleError, PuzzleTooLarge
 
 GROUND_NODES_MAX: Final = 20_000
-"""Most nodes of all formulas together after quantifiers are written out."""
+"""Most nodes and elements of literal sets, together, after quantifiers are written out."""
 
 Leaf = Atom | Predicate | Member | Comparison
 Bindings = Mapping[str, str]
@@ -127,6 +127,8 @@ def _num_nodes(formula: Formula, vocabulary: Vocabulary) -> int:
             return 1 + _num_nodes(left, vocabulary) + _num_nodes(right, vocabulary)
         case Quantified(_, _, _, body):
             return 1 + len(vocabulary.range_of(formula)) * (1 + _num_nodes(body, vocabulary))
+        case Member(_, collection) if isinstance(collection, tuple):
+            return 1 + len(collection)
     return 1
 
 

@@ -36,11 +36,14 @@ from constellation.curricula.logic.grounding import (
     value_of,
     vocabulary_of,
 )
+from constellation.curricula.logic.puzzle_errors import PuzzleTooLarge
 from constellation.curricula.logic.truth_table import ATOMS_MAX, TruthTable, Variable, name_key
-from constellation.errors import PuzzleTooLarge
 
 SQUARE = re.compile(r"[a-h][1-8]")
 """A square of the chess board."""
+
+NAMES_MAX = 6
+"""Most names of unknown integers: seven names have over 65,536 candidate models."""
 
 Model = dict[str, bool | int]
 """Atom or name -> its value."""
@@ -165,7 +168,8 @@ def _name_variables(comparisons: Iterable[Comparison]) -> list[Variable]:
         names.update((name_key(end), None) for end in unknown)
         if unknown:
             numbers |= {value_of(end) for end in ends if not isinstance(end, Name)}
-    count = len(names)
+    if (count := len(names)) > NAMES_MAX:
+        raise PuzzleTooLarge("names of unknown integers", value=count, limit=NAMES_MAX)
     values = set(range(count)) if not numbers else set(range(min(numbers) - count, min(numbers)))
     for number in numbers:
         values |= set(range(number, number + count + 1))

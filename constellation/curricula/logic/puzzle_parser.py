@@ -25,7 +25,7 @@ from constellation.curricula.logic.formula_tree import (
     SetDefinition,
     ValidSquare,
 )
-from constellation.errors import PuzzleSyntaxError
+from constellation.curricula.logic.puzzle_errors import PuzzleSyntaxError
 
 SQUARE_TEXT = "[A-Za-z0-9]{1,8}"
 """Pattern of the texts that the query `?valid:` accepts, valid squares or not."""

@@ -28,7 +28,7 @@ from constellation.curricula.logic.grounding import (
     instances,
     value_of,
 )
-from constellation.errors import PuzzleTooLarge
+from constellation.curricula.logic.puzzle_errors import PuzzleTooLarge
 
 ATOMS_MAX: Final = 16
 """Most atoms of a puzzle, with quantifiers written out."""

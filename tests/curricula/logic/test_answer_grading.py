@@ -14,11 +14,10 @@ from constellation.curricula.logic.answer_grading import (
     Question,
     grade_output,
     grade_report,
-    read_outputs,
-    read_questions,
 )
 from constellation.curricula.logic.family_catalog import FAMILIES
 from constellation.curricula.logic.formula_tree import ANSWERS
+from constellation.curricula.logic.grading_files import read_outputs, read_questions
 from constellation.curricula.logic.logic_corpus import CorpusPlan, write_corpus
 from constellation.curricula.logic.puzzle_generator import generate_items
 from constellation.curricula.logic.puzzle_pairs import Form, Rendering, make_pair

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from constellation.curricula.logic import formula_tree as tree
 from constellation.curricula.logic.prover import prove
+from constellation.curricula.logic.puzzle_errors import PuzzleError, PuzzleTooLarge
 from constellation.curricula.logic.puzzle_parser import parse_puzzle
-from constellation.errors import PuzzleError, PuzzleTooLarge
 from tests.curricula.logic.puzzle_strategies import Oracle, comparisons, puzzles
 
 
@@ -118,7 +118,7 @@ def test_the_values_that_names_are_tried_with_are_enough(some: list[tree.Compari
     ("text", "quantity"),
     [
         (",".join("ABCDEFGHIJKLMNOPQ") + "?A", "atoms"),
-        (",".join(f"{a}>{b}" for a, b in zip("abcdefg", "bcdefgh", strict=True)) + "?a>b", "candi"),
+        (",".join(f"{a}>{b}" for a, b in zip("abcdefg", "bcdefgh", strict=True)) + "?a>b", "names"),
         (
             "a∈{1,"
             + ",".join(map(str, range(2, 99)))
@@ -133,6 +133,15 @@ def test_what_would_cost_too_much_is_refused_before_the_cost(text: str, quantity
     with pytest.raises(PuzzleTooLarge) as caught:
         prove(parse_puzzle(text))
     assert caught.value.quantity.startswith(quantity)
+
+
+def test_many_names_and_numbers_are_refused_before_their_values_are_listed() -> None:
+    premises = [tree.Comparison(">", tree.Name(f"a{n}"), tree.Total((n,))) for n in range(900)]
+    puzzle = tree.Puzzle(tuple(map(tree.Asserted, premises)), tree.Consistent())
+    with pytest.raises(PuzzleTooLarge, match="900 names"):
+        prove(puzzle)
+    with pytest.raises(PuzzleTooLarge, match="candidate models"):
+        prove(tree.Puzzle(puzzle.premises[:6], tree.Consistent()))
 
 
 def test_sixteen_atoms_are_proved() -> None:

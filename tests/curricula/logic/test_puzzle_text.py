@@ -6,13 +6,17 @@ from hypothesis import strategies as st
 
 from constellation.curricula.logic import formula_tree as tree
 from constellation.curricula.logic.formula_printer import print_compact, print_formula, print_lines
+from constellation.curricula.logic.puzzle_errors import (
+    PuzzleError,
+    PuzzleSyntaxError,
+    PuzzleTooLarge,
+)
 from constellation.curricula.logic.puzzle_parser import (
     parse_compact,
     parse_formula,
     parse_lines,
     parse_puzzle,
 )
-from constellation.errors import PuzzleError, PuzzleSyntaxError, PuzzleTooLarge
 from tests.curricula.logic.puzzle_strategies import formulas, puzzles
 
 
