@@ -65,14 +65,18 @@ class TruthTable:
             )
         stride = 1
         for variable in self.variables:
+            period = stride * len(variable.values)
             for place, value in enumerate(variable.values):
-                mask = self._repeated(((1 << stride) - 1) << (stride * place), stride, variable)
-                self._masks[variable.text, int(value)] = mask
-            stride *= len(variable.values)
+                block = ((1 << stride) - 1) << (stride * place)
+                self._masks[variable.text, int(value)] = self._repeated(block, period)
+            stride = period
 
-    def _repeated(self, block: int, stride: int, variable: Variable) -> int:
-        """Return a block of bits, repeated over all candidates."""
-        return block * (self.full // ((1 << (stride * len(variable.values))) - 1))
+    def _repeated(self, block: int, width: int) -> int:
+        """Return a block of `width` bits, repeated over all candidates."""
+        while width < self.num_candidates:
+            block |= block << width
+            width *= 2
+        return block & self.full
 
     @property
     def full(self) -> int:

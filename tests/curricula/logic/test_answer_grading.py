@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from constellation.errors import ConfigError, CorpusError
 REASONED = Rendering(form=Form.SCAFFOLDED, with_reason=True)
 
 
+@cache
 def questions_of(rendering: Rendering) -> list[tuple[Question, str]]:
     """Return questions of every family, each with the right text."""
     pairs = [

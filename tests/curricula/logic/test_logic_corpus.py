@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.curricula.logic.family_catalog import FAMILIES
+from constellation.curricula.logic.formula_printer import print_compact
 from constellation.curricula.logic.formula_tree import Formula, Puzzle
 from constellation.curricula.logic.legacy_puzzles import LEGACY, legacy_items, overlaps
 from constellation.curricula.logic.logic_corpus import CorpusPlan, write_corpus
 from constellation.curricula.logic.prover import prove
-from constellation.curricula.logic.puzzle_generator import Item
+from constellation.curricula.logic.puzzle_generator import Item, generate_items
 from constellation.curricula.logic.puzzle_pairs import (
     Form,
     Rendering,
@@ -23,8 +24,8 @@ from constellation.curricula.logic.puzzle_pairs import (
     mix_pairs,
 )
 from constellation.curricula.logic.puzzle_parser import parse_compact, parse_puzzle
-from constellation.curricula.logic.puzzle_splits import generate_splits, split_key
-from constellation.curricula.logic.renaming import identity
+from constellation.curricula.logic.puzzle_splits import generate_splits, is_held_out, split_key
+from constellation.curricula.logic.renaming import identity, rename
 from constellation.curricula.logic.scaffolded_english import formula_words, scaffolded_english
 from constellation.errors import ConfigError
 from constellation.kernel.files.symbol_vocabulary import read_symbols
@@ -80,6 +81,20 @@ def test_no_glyph_pair_and_no_square_is_on_both_sides(splits: dict[str, list[Ite
         assert train
         assert held_out
         assert not train & held_out
+
+
+def test_a_renamed_or_reordered_puzzle_is_on_the_same_side_which_its_text_does_not_decide() -> None:
+    items = generate_items(FAMILIES["disjunction"], 60, seed=9)
+    by_text = 0
+    for item in items:
+        letters = [chr(code) for code in range(ord("A"), ord("Z") + 1)]
+        names = dict(zip(letters, letters[::-1], strict=True))
+        other = rename(Puzzle(item.puzzle.premises[::-1], item.puzzle.query), names)
+        texts = (print_compact(item.puzzle), print_compact(other))
+        one, two = (is_held_out(split_key(each), share=0.5) for each in (item.puzzle, other))
+        assert one == two
+        by_text += is_held_out(texts[0], share=0.5) != is_held_out(texts[1], share=0.5)
+    assert by_text > 10  # a split by text would leak
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ def filled(oracle: Oracle, world: dict[object, object]) -> dict[object, object]:
     return {**first, **world}
 
 
+@pytest.mark.slow
 @given(puzzles)
 @settings(max_examples=300)
 def test_the_prover_agrees_with_the_oracle_on_random_puzzles(puzzle: tree.Puzzle) -> None:

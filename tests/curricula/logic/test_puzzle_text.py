@@ -20,6 +20,7 @@ from constellation.curricula.logic.puzzle_parser import (
 from tests.curricula.logic.puzzle_strategies import formulas, puzzles
 
 
+@pytest.mark.slow
 @given(puzzles)
 @settings(max_examples=300)
 def test_what_is_printed_is_parsed_to_the_same_tree(puzzle: tree.Puzzle) -> None:
@@ -130,6 +131,7 @@ def test_the_deepest_tree_within_the_limit_is_printed_and_parsed() -> None:
 PIECES = [*"PQSab?,:(){}¬∀∃∈→∧∨↔⊕●◑⊥=<≠★3- \n", "valid:e4", "consistent", "∀x:", "\r", "◐", "é"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join) | st.text(max_size=60))
 @settings(max_examples=1500)
 def test_no_text_crashes_the_parser_and_what_it_accepts_is_printed_back(text: str) -> None:

@@ -18,6 +18,7 @@ CAPITALS = ["P", "Q", "F", "S", "T"]
 SMALLS = ["a", "b", "c", "m", "n"]
 
 
+@pytest.mark.slow
 @given(puzzles, st.permutations(CAPITALS), st.permutations(SMALLS))
 @settings(max_examples=300)
 def test_a_renaming_keeps_the_identity(
