@@ -122,7 +122,12 @@ def _judge(table: TruthTable, models: int, true: int, kind: str) -> Proof:
 
 
 def _readable(model: Model) -> Model:
-    return {text.removeprefix("value of "): value for text, value in model.items()}
+    """Return a model with names as keys, where no proposition has the same letters."""
+    short = {text: text.removeprefix("value of ") for text in model}
+    return {
+        text if text != name and name in model else name: model[text]
+        for text, name in short.items()
+    }
 
 
 def _premise_table(table: TruthTable, premise: Premise) -> int:

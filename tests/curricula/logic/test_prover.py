@@ -159,6 +159,11 @@ def test_a_tree_that_was_built_too_deep_is_refused() -> None:
         prove(tree.Puzzle((), formula))
 
 
+def test_a_name_with_the_letters_of_a_proposition_has_a_value_of_its_own() -> None:
+    proof = prove(parse_puzzle("A,A>3,A<5?A∧A=4"))
+    assert (proof.answer, proof.models) == ("●", ({"A": True, "value of A": 4},))
+
+
 def test_a_variable_without_a_constant_to_range_over_is_refused() -> None:
     with pytest.raises(PuzzleError, match="no constant to range over"):
         prove(parse_puzzle("∀x:P(x)?Q"))
