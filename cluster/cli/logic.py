@@ -93,7 +93,7 @@ def generate(
     reason: Reason = False,
     as_json: Annotated[bool, options.json_flag("the manifest")] = False,
 ) -> None:
-    """Generate logic puzzles as pairs of prompt and answer, which `train` reads as `[pairs]`.
+    """Generate logic puzzles as pairs of prompt and answer, for training on pairs.
 
     The prover labels every puzzle; the answers of a family occur equally often. No puzzle of
     one file occurs in another with other letters; legacy.jsonl, a fixed set, marks such puzzles.
@@ -153,7 +153,7 @@ def prove(
         output_format.print_json(asdict(proof))
         return
     print(proof.answer)
-    print(f"{proof.reason} ({proof.num_models} models of {proof.num_candidates} candidates)")
+    print(f"{proof.reason} (models: {proof.num_models} of {proof.num_candidates} candidates)")
     for model in proof.models:
         values = ", ".join(_value(name, value) for name, value in model.items())
         print(f"model: {values or 'nothing to choose'}")

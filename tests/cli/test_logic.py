@@ -16,7 +16,7 @@ def test_prove_prints_the_answer_and_a_model(run: Run) -> None:
     result = run("logic", "prove", "P→Q,P?Q")
     assert result.stdout.splitlines() == [
         "●",
-        "the query is true in every model of the premises (1 models of 4 candidates)",
+        "the query is true in every model of the premises (models: 1 of 4 candidates)",
         "model: P: ●, Q: ●",
     ]
 
