@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from hypothesis import strategies as st
 
 from constellation import errors
+from constellation.curricula.logic import puzzle_errors
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_.", min_size=1, max_size=24)
 texts = st.text(max_size=200)
@@ -24,6 +25,13 @@ EXAMPLES: dict[type[errors.ConstellationError], st.SearchStrategy[errors.Constel
     errors.CorpusError: st.builds(errors.CorpusError, names, texts),
     errors.HlxError: st.builds(
         errors.HlxError, names, texts, position=st.none() | counts, unit=names
+    ),
+    puzzle_errors.PuzzleError: st.builds(puzzle_errors.PuzzleError, texts),
+    puzzle_errors.PuzzleSyntaxError: st.builds(
+        puzzle_errors.PuzzleSyntaxError, counts, found=texts, expected=texts
+    ),
+    puzzle_errors.PuzzleTooLarge: st.builds(
+        puzzle_errors.PuzzleTooLarge, names, value=counts, limit=counts
     ),
     errors.TrainingError: st.builds(errors.TrainingError, texts),
     errors.DoesNotFit: st.builds(errors.DoesNotFit, names, needed_bytes=counts, limit_bytes=counts),

@@ -18,6 +18,7 @@ from cluster.cli import (
     hlx,
     inspect,
     kernel_commands,
+    logic,
     measure,
     merge,
     releases,
@@ -92,6 +93,7 @@ app.add_typer(basin.app, name="basin")
 app.add_typer(coordize.app, name="coordize")
 app.add_typer(data.app, name="data")
 app.add_typer(hlx.app, name="hlx")
+app.add_typer(logic.app, name="logic")
 app.add_typer(releases.app, name="releases")
 
 

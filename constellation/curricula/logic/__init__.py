@@ -1,0 +1,1 @@
+"""Logic puzzles: syntax, prover, generated corpora and graders of answers. No network, no torch."""
