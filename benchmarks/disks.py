@@ -255,9 +255,18 @@ class Stage:
             self._watch(_LOOK_S, found)
         status = self._status()
         if status is not None and before is not None and not found.lacking:
-            metrics = registry_metrics(str(self.state.metrics)) if self.state else {}
-            found.untrue += contradictions(status, metrics)
+            found.untrue += contradictions(status, self._registry_metrics())
             found.untrue += _uncounted(before, status)
+
+    def _registry_metrics(self) -> dict[str, dict[str, float]]:
+        """Return what the registry's metrics say; the launcher finds a new registry in a second."""
+        assert self.state is not None
+        started_s = time.monotonic()
+        while not (found := registry_metrics(str(self.state.metrics))):
+            if time.monotonic() - started_s > TRUE_MAX_S:
+                break
+            self._pause.wait(_LOOK_S)
+        return found
 
     def _lacking(self, replaced: dict[str, int]) -> list[str]:
         status = self._status()
