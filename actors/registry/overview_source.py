@@ -5,14 +5,11 @@ when it changed. A file that cannot be read is logged and counted, and leaves ou
 """
 
 import logging
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
-import psutil
-
 from actors import _ray
+from actors.node_readings import read_live_training, read_node
 from actors.spec import DeploymentSpec
 from constellation.errors import ArtifactError
 from constellation.records import (
@@ -21,12 +18,9 @@ from constellation.records import (
     NodeState,
     Overview,
     ReleaseSummary,
-    TrainingStatus,
 )
 from constellation.releases.store import ReleaseStore
 from constellation.telemetry.process_metrics import READ_FAILURES
-from constellation.telemetry.training_status import STATUS_FILE, read_training, stopped
-from constellation.wire.run_lock import owner_of
 
 logger = logging.getLogger(__name__)
 FoundT = TypeVar("FoundT")
@@ -65,7 +59,7 @@ class OverviewSource:
             release_since_s=release_since_s,
             releases=self._found("releases", self._latest_releases) or (),
             nodes=(self._own_node(num_processes),),
-            training=self._found("status", self._training),
+            training=self._found("status", lambda: read_live_training(self._artifacts)),
         )
 
     def _latest_releases(self) -> tuple[ReleaseSummary, ...]:
@@ -91,21 +85,14 @@ class OverviewSource:
 
         return self._found("manifest", read)
 
-    def _training(self) -> TrainingStatus | None:
-        found = read_training(self._artifacts / STATUS_FILE)
-        if found is not None and found.state == "RUNNING" and owner_of(self._artifacts) is None:
-            # Who wrote this was killed: no process holds the folder any more.
-            return stopped(found)
-        return found
-
     def _own_node(self, num_processes: int) -> NodeState:
-        memory = psutil.virtual_memory()
+        found = read_node(self._run_dir)
         return NodeState(
-            node=Node(id=self._node, address=self._address, memory_bytes=memory.total),
+            node=Node(id=self._node, address=self._address, memory_bytes=found.memory_bytes),
             num_processes=num_processes,
-            memory_free_bytes=_rounded(memory.available),
-            load_ratio=round(os.getloadavg()[0] / (os.cpu_count() or 1), 2),
-            disk_free_bytes=_rounded(_free_bytes(self._run_dir)),
+            memory_free_bytes=_rounded(found.memory_free_bytes),
+            load_ratio=round(found.load_ratio, 2),
+            disk_free_bytes=_rounded(found.disk_free_bytes),
         )
 
     def _found(self, what: str, read: Callable[[], FoundT]) -> FoundT | None:
@@ -129,10 +116,3 @@ def own_processes(nodes: list[str]) -> int:
 
 def _rounded(size_bytes: int) -> int:
     return size_bytes // STEP_BYTES * STEP_BYTES
-
-
-def _free_bytes(folder: Path) -> int:
-    try:
-        return int(psutil.disk_usage(str(folder)).free)
-    except OSError:  # the run folder was removed
-        return 0

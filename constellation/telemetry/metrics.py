@@ -9,7 +9,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from math import nan
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
+from prometheus_client import CollectorRegistry, Counter, Summary
 
 from constellation.telemetry.process_metrics import PREFIX, ProcessMetrics
 
@@ -249,7 +249,7 @@ _NAMES = frozenset({"kernel", "member"})
 """Labels that name a kernel or a member."""
 
 
-def _remove_others(metric: Counter | Gauge | Histogram | Summary, names: Collection[str]) -> None:
+def _remove_others(metric: Counter | Summary, names: Collection[str]) -> None:
     """Remove the series of a metric that name another kernel or member than `names`."""
     found = {tuple(each.labels.items()) for family in metric.collect() for each in family.samples}
     for labels in found:

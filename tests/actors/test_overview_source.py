@@ -4,10 +4,11 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from actors.registry.overview_source import STATUS_FILE, OverviewSource
+from actors.registry.overview_source import OverviewSource
 from constellation.errors import DeploymentError
 from constellation.releases.store import ReleaseStore
 from constellation.telemetry.process_metrics import READ_FAILURES
+from constellation.telemetry.training_status import STATUS_FILE
 from constellation.wire.run_lock import owned
 from tests.actors.test_placement_file import spec
 from tests.releases.drafts import write
