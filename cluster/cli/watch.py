@@ -68,7 +68,10 @@ def watch(
     """
     from cluster.prometheus_configuration import write_configuration
     from cluster.prometheus_process import PrometheusOptions, find_prometheus
+    from constellation.client.session import check_endpoint
 
+    if alertmanager is not None:
+        check_endpoint(alertmanager, "--alertmanager")
     program = None if write is not None else find_prometheus()
     folder = configuration(run_dir=run_dir).run_dir
     own = write or folder.resolve() / "prometheus"

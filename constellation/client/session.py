@@ -116,7 +116,7 @@ def open_session(
     if not endpoints:
         raise ConfigError("no endpoint was given; give host:port, such as 'localhost:50051'")
     for each in endpoints:
-        _check_endpoint(each)
+        check_endpoint(each)
     token = settings.read_token(None) if token is None else token
     if token is not None:
         channel.check_token(token)
@@ -131,15 +131,22 @@ def open_session(
     )
 
 
-def _check_endpoint(endpoint: str) -> None:
+def check_endpoint(endpoint: str, what: str = "the endpoint") -> None:
+    """Check that a text is host:port.
+
+    Args:
+        endpoint: The text.
+        what: Name of the text, for the error.
+
+    Raises:
+        ConfigError: It is not.
+    """
     host, _, port = endpoint.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if (
         not host
         or (":" in host and not bracketed)
-        or any(character in "/, \t\r\n" for character in host)
+        or any(character in "/, \"'\t\r\n" for character in host)
         or not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= 65_535)
     ):
-        raise ConfigError(
-            f"the endpoint is {endpoint!r}; give host:port, such as 'localhost:50051'"
-        )
+        raise ConfigError(f"{what} is {endpoint!r}; give host:port, such as 'localhost:50051'")

@@ -132,6 +132,15 @@ def test_the_written_configuration_is_one_for_this_constellation_and_is_valid(
     assert "SUCCESS" in promtool("check", "config", tmp_path / "own" / "prometheus.yml")
 
 
+@pytest.mark.parametrize("address", ["nowhere", 'x":9093', "localhost:99999"])
+def test_an_alertmanager_without_an_address_is_refused_before_anything_else(
+    run: Run, address: str
+) -> None:
+    result = run("watch", "--alertmanager", address)
+    assert result.exit_code == 2
+    assert f"--alertmanager is {address!r}; give host:port" in result.stderr
+
+
 def test_a_folder_that_cannot_be_written_to_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with launcher(tmp_path / "run"):
