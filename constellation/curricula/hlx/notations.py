@@ -5,7 +5,7 @@ writes all of them by these tables.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,24 +127,7 @@ HLXL = Notation(
 )
 """Data form of HLXL: `{14: {@0: 42}}`."""
 
-HLX = Notation(
-    code="E_SYNTAX_ERROR",
-    free_spaces=True,
-    null="null",
-    true="true",
-    false="false",
-    bytes_open='x"',
-    bytes_close='"',
-    handle=None,
-    separator=", ",
-    key=('"', '": '),
-    field=('"@', '": '),
-    field_separator=", ",
-    record_start=re.compile('"?@'),
-    contract=("", ": {"),
-    contract_start=re.compile("[0-9]"),
-    contract_close="}}",
-)
+HLX = replace(HLXL, handle=None, key=('"', '": '), field=('"@', '": '))
 """HLX: `{14: {"@0": 42}}`."""
 
 SPACES = re.compile(r"[ \t\n]*")
