@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from constellation.machine_limits import usable_memory
 from constellation.records import TrainingStatus
 from constellation.telemetry.training_status import STATUS_FILE, read_training, stopped
 from constellation.wire.run_lock import owner_of
@@ -22,7 +23,7 @@ class NodeReadings:
     load_ratio: float
     """Load average of one minute over the number of cores; above 1 processes wait for a core."""
     memory_bytes: int
-    """All main memory."""
+    """Main memory that processes of this node may use, limits of its container included."""
     memory_free_bytes: int
     """Main memory that programs can still get; high is good."""
     disk_bytes: int
@@ -33,16 +34,17 @@ class NodeReadings:
 
 def read_node(run_dir: Path) -> NodeReadings:
     """Return the load, the memory, and the disk of the run folder."""
-    memory = psutil.virtual_memory()
+    memory = usable_memory()
     try:
         disk = psutil.disk_usage(str(run_dir))
         total, free = disk.total, disk.free
     except OSError:  # the run folder was removed
         total = free = 0
     return NodeReadings(
+        # The system knows no load of a container: all processes over all cores of the machine.
         load_ratio=os.getloadavg()[0] / (os.cpu_count() or 1),
-        memory_bytes=memory.total,
-        memory_free_bytes=memory.available,
+        memory_bytes=memory.total_bytes,
+        memory_free_bytes=memory.available_bytes,
         disk_bytes=total,
         disk_free_bytes=free,
     )

@@ -22,8 +22,8 @@ from cluster.bootstrap import local_ray
 from cluster.private_folder import private_folder
 from cluster.subprocesses import keep_others_from_writing, module_command
 from constellation.errors import ConstellationError, DeploymentError, TrainingError
+from constellation.machine_limits import usable_cores
 from constellation.wire.run_lock import held_descriptors
-from training.machine_limits import usable_cores
 from training.progress.events import OnEvent, from_json, to_json
 from training.recipe_running import WorkersSection
 from training.runs.failures import from_values, to_values

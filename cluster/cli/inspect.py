@@ -108,7 +108,7 @@ def plan(
     from cluster.cli import machine
     from cluster.cli.plan_training import plan_training
     from constellation.kernel.network.config import PRESETS
-    from training.machine_limits import usable_cores, usable_memory
+    from constellation.machine_limits import usable_cores, usable_memory
 
     if changes and train is None:
         raise ConfigError("--set changes the recipe of --train; give both")

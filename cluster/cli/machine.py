@@ -21,7 +21,7 @@ from cluster.diagnosis import (
 )
 from cluster.open_files import open_files_limit
 from constellation.errors import ArtifactError, ConstellationError
-from training.machine_limits import usable_cores, usable_memory
+from constellation.machine_limits import usable_cores, usable_memory
 
 if TYPE_CHECKING:
     from constellation.kernel.network.config import KernelConfig

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from training.machine_limits import usable_cores
+from constellation.machine_limits import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

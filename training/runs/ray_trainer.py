@@ -27,7 +27,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from torch import Tensor
 
 from constellation.errors import ConstellationError, TrainingError
-from training.machine_limits import usable_cores, usable_memory
+from constellation.machine_limits import usable_cores, usable_memory
 from training.progress.events import OnEvent
 from training.recipe_running import WorkersSection
 from training.runs.driver import Launch, drive

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from training.machine_limits import usable_cores, usable_memory
+from constellation.machine_limits import usable_cores, usable_memory
 
 MB = 2**20
 CORES = len(os.sched_getaffinity(0))
