@@ -40,8 +40,9 @@ class KernelProcess:
                 instance=member,
                 count=lambda outcome, num: server.metrics.spans.labels(outcome).inc(num),
             )
-        self._endpoint = await server.open(spec.internal_bind, stall_s=spec.kernel.stall_s)
-        self._metrics_endpoint, _ = serve_metrics(server.metrics.registry, spec.host)
+        bind = spec.internal_bind(_ray.node_address(spec))
+        self._endpoint = await server.open(bind, stall_s=spec.kernel.stall_s)
+        self._metrics_endpoint, _ = serve_metrics(server.metrics.registry, bind.host)
         told = _ray.announce(spec, await self.where())
         logger.info(
             "kernels serve",

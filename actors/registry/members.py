@@ -14,7 +14,7 @@ import grpc
 import ray
 
 from actors import _ray
-from actors.actor_calls import KernelCalls, MemberCalls
+from actors.actor_calls import KernelCalls, MemberCalls, RouterCalls
 from actors.background_tasks import begin
 from actors.kernel.process import KernelActor
 from actors.registry.heartbeat import ANSWER_S, Heartbeats
@@ -44,7 +44,7 @@ class Members:
         self._spec = spec
         self._on_change = on_change
         self._supervisor = Supervisor(SupervisorConfig())
-        self._heartbeats = Heartbeats(spec.token)
+        self._heartbeats = Heartbeats(spec.token, spec.client_tls)
         self._health: dict[str, KernelHealth] = {}
         self.announcements: dict[str, Announcement] = {}
         """Member -> its last announcement."""
@@ -53,7 +53,7 @@ class Members:
         self.placement = placement
         """Which members serve which kernels."""
         names = [doors.member for doors in spec.routers]
-        self.routers = {name: RouterActor.create(name, spec, name) for name in names}
+        self.routers = {name: self._start_router(name) for name in names}
         """Member -> calls of a router."""
         self.processes = {
             name: KernelActor.create(name, spec, name) for name in placement.processes
@@ -62,6 +62,10 @@ class Members:
         self._remembered = read_members(spec.run_folder.members_path)
         for member in self.all:
             self._expect(member)
+
+    def _start_router(self, name: str) -> RouterCalls:
+        """Return the actor of a router, created on its node if the actor does not exist."""
+        return RouterActor.create(name, self._spec, name, node=self._spec.doors(name).node)
 
     @property
     def all(self) -> dict[str, MemberCalls]:
@@ -358,7 +362,7 @@ class Members:
         if _ray.restart(name, spec.namespace, pid=pid, node=node):
             return
         if name in self.routers:
-            self.routers[name] = RouterActor.create(name, spec, name)
+            self.routers[name] = self._start_router(name)
         else:
             self.processes[name] = KernelActor.create(name, spec, name)
 
