@@ -184,6 +184,8 @@ class Announcement:
     """Names of the kernels that the process serves; empty for a router."""
     release: int = 0
     """Number of the release of these kernels; 0 for a process that serves none."""
+    deployment: str = ""
+    """Id of the deployment that started the process."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,7 @@ class KernelProcess:
         # Ray awaits this on the actor's event loop, also after a restart.
         set_up_logging(spec.node_folder.log_path(member))
         self._member = member
+        self._deployment = spec.id
         self._group = KernelGroup(spec)
         placed = read_placement(spec)
         kernels = placed.placement.processes.get(member, ())
@@ -63,6 +64,7 @@ class KernelProcess:
             node=_ray.node_name(),
             kernels=self._group.names,
             release=self._group.release,
+            deployment=self._deployment,
         )
 
     async def join(self, kernel: str, release: int) -> Announcement:

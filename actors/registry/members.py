@@ -59,7 +59,7 @@ class Members:
             name: KernelActor.create(name, spec, name) for name in placement.processes
         }
         """Member -> calls of a process of kernels."""
-        self._remembered = read_members(spec.run_folder.members_path)
+        self._remembered = read_members(spec.run_folder.members_path, spec.id)
         for member in self.all:
             self._expect(member)
 
@@ -133,6 +133,10 @@ class Members:
         member = announcement.member
         if member not in self.all:
             return False  # the member is joining, and will be asked; or it has left
+        if announcement.deployment != self._spec.id:
+            facts = {"member": member, "deployment": announcement.deployment}
+            logger.error("process of another deployment is ignored", extra=facts)
+            return False
         news = self._supervisor.announced(
             member,
             endpoint=announcement.endpoint,

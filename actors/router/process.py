@@ -55,7 +55,7 @@ class RouterProcess:
             name=name,
             tls=spec.client_tls,
         )
-        table = last_table(spec.run_folder.table_path)
+        table = last_table(spec.run_folder.table_path, spec.id)
         if table is not None:
             # A router that restarts answers at once, from the last table, also without a registry.
             await self._host.update(Snapshot(table=table, health={}, registry_pid=0))
@@ -69,6 +69,7 @@ class RouterProcess:
             metrics_endpoint=metrics_endpoint,
             pid=os.getpid(),
             node=_ray.node_name(),
+            deployment=spec.id,
         )
         told = _ray.announce(spec, self._announcement)
         logger.info("router serves", extra={"endpoint": endpoint, "registry_told": told})
