@@ -51,6 +51,7 @@ _ENVIRONMENT = {
     "PATH": f"{ROOT}/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN_PATH": "/root/.constellation/secrets/ray_token",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
