@@ -74,6 +74,11 @@ class Load:
         return len(self._asked)
 
     @property
+    def num_failed(self) -> int:
+        """Requests that ended in an error; after `DEADLINE_S` a request is one of them."""
+        return self.errors.total()
+
+    @property
     def errors(self) -> Counter[str]:
         """Errors of failed requests, and how often each was seen."""
         return Counter(each.error for each in self._asked if each.error is not None)
