@@ -46,6 +46,7 @@ class KernelOptions:
     slots: int = 4
     queue_max: int = 64
     stall_s: float = 20.0
+    stuck_s: float = 30.0
     num_threads: int = 1
     prefill_tokens: int = 128
     prefix_mib: int = 16
