@@ -16,6 +16,7 @@ from constellation.kernel.files.prompt_format import PromptFormat
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.observables.kappa import kappa_learned
 from constellation.kernel.writing.batch import PREFILL_TOKENS, Batch, Prediction, Writing, Written
+from constellation.kernel.writing.batched_sampling import with_logprobs
 from constellation.kernel.writing.fast_products import Weights, prepare
 from constellation.kernel.writing.network_interface import Network
 from constellation.kernel.writing.prefix_cache import PrefixStore
@@ -106,7 +107,8 @@ class LedAnswer(KernelAnswer):
         logits = torch.from_numpy(logits_V).float()
         sampler = self.writing.sampler
         token = int(logits.argmax()) if sampler.is_greedy else sampler.pick(logits)
-        taken = self.writing.accept(token, logits, end_id=END_ID, context=self._context)
+        drawn = with_logprobs(token, logits, sampler)
+        taken = self.writing.accept(drawn, end_id=END_ID, context=self._context)
         return token, self.take(taken)
 
 

@@ -5,10 +5,9 @@ Models of conversations have one such token for a turn and one for a document.
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from constellation.kernel.hugging_face.transformers_network import HuggingFaceNetwork
 from constellation.kernel.writing.batch import PREFILL_TOKENS, Batch, Writing, Written
+from constellation.kernel.writing.batched_sampling import Drawn
 from constellation.kernel.writing.prefix_cache import PrefixStore
 from constellation.kernel.writing.sampling import Sampler, check_prompt
 from constellation.records import Sampling
@@ -39,7 +38,7 @@ class HuggingFaceBatch(Batch):
         ends = self._other_ends
         return prompt, Sampler(sampling, prompt, self._end_id, config.vocab_size, other_ends=ends)
 
-    def _accept(self, writing: Writing, token: int, logits_V: Tensor) -> Written:
-        if token in self._other_ends and self._end_id is not None:
-            token = self._end_id
-        return super()._accept(writing, token, logits_V)
+    def _accept(self, writing: Writing, drawn: Drawn) -> Written:
+        if drawn.token in self._other_ends and self._end_id is not None:
+            drawn = Drawn(self._end_id)
+        return super()._accept(writing, drawn)
