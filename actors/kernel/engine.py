@@ -157,6 +157,7 @@ class KernelEngine(BatchEngine):
         stacked: Where it writes together with other kernels, whose options these are; None: by
             itself.
         prompt_format: How conversations are written; None: plainly, roles leave no mark.
+        planned_rows: As for `Batch`.
     """
 
     def __init__(
@@ -170,6 +171,7 @@ class KernelEngine(BatchEngine):
         compiled: bool = False,
         stacked: StackedBatch | None = None,
         prompt_format: PromptFormat | None = None,
+        planned_rows: int | None = None,
     ) -> None:
         self.capabilities = replace(EVERYTHING, reads_roles=prompt_format is not None)
         self._prompt_format = prompt_format
@@ -184,6 +186,7 @@ class KernelEngine(BatchEngine):
                 end_id=END_ID,
                 prefill_tokens=prefill_tokens,
                 prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,
+                planned_rows=planned_rows,
             )
         else:
             self._kernel = stacked.stack.put(loaded.decoder)

@@ -26,9 +26,15 @@ class HuggingFaceBatch(Batch):
         end_ids: Sequence[int],
         prefill_tokens: int = PREFILL_TOKENS,
         prefixes: PrefixStore | None = None,
+        planned_rows: int | None = None,
     ) -> None:
-        end_id = end_ids[0] if end_ids else None
-        super().__init__(network, end_id=end_id, prefill_tokens=prefill_tokens, prefixes=prefixes)
+        super().__init__(
+            network,
+            end_id=end_ids[0] if end_ids else None,
+            prefill_tokens=prefill_tokens,
+            prefixes=prefixes,
+            planned_rows=planned_rows,
+        )
         self._other_ends = tuple(end_ids[1:])
 
     def _checked(self, prompt_ids: Sequence[int], sampling: Sampling) -> tuple[list[int], Sampler]:

@@ -112,6 +112,8 @@ class Batch:
         end_id: The token that ends a text; None without such a token.
         prefill_tokens: Prompt tokens read in one step, at least 1.
         prefixes: Cache of prompts that were read; None caches none.
+        planned_rows: Texts whose keys and values get their memory with the first text, for the
+            whole context; None lets the memory grow with the texts.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Batch:
         end_id: int | None,
         prefill_tokens: int = PREFILL_TOKENS,
         prefixes: PrefixStore | None = None,
+        planned_rows: int | None = None,
     ) -> None:
         if prefill_tokens < 1:
             raise ConfigError(f"prefill_tokens is {prefill_tokens}; allowed: from 1")
@@ -130,10 +133,20 @@ class Batch:
         self._prefixes = prefixes
         self._writings: list[Writing] = []
         weight = decoder.embedding
-        self._slots = SlotCache(decoder.config, dtype=weight.dtype, device=weight.device)
+        self._slots = SlotCache(
+            decoder.config,
+            dtype=weight.dtype,
+            device=weight.device,
+            planned_rows=planned_rows,
+        )
 
     def __len__(self) -> int:
         return len(self._writings)
+
+    def plan_rows(self, num_more: int) -> None:
+        """Plan memory for more texts, when the memory is planned."""
+        if self._slots.planned_rows is not None:
+            self._slots.planned_rows += num_more
 
     @property
     def cache_bytes(self) -> int:

@@ -5,8 +5,8 @@ order, and the same random numbers, which the processor draws by the seed and th
 and sends to the device. So a text does not depend on the device, nor on which process goes on with
 the text. On a processor `pick` itself is called, row by row.
 
-Shapes: R rows, S rows that are drawn at random, C of
-these that top-k or top-p cut, V tokens, N numbers that are changed.
+Shapes: R rows, S rows that are drawn at random, C of these that top-k or top-p cut, V tokens, N
+numbers that are changed.
 """
 
 import math
@@ -143,7 +143,9 @@ def _drawn(logits_SV: Tensor, samplers: Sequence[Sampler]) -> Tensor:
     """
     vocab_size = logits_SV.shape[1]
     sent = torch.empty(len(samplers), vocab_size + 4, dtype=torch.float64)
-    sent[:, vocab_size:] = torch.tensor([_limits(each, vocab_size) for each in samplers])
+    sent[:, vocab_size:] = torch.tensor(
+        [_limits(each, vocab_size) for each in samplers], dtype=torch.float64
+    )
     rows = [row[:vocab_size] for row in sent]
     # Meanwhile the device computes the logits; drawing lets other threads of Python run.
     draws = _threads().map(lambda sampler, row: sampler.fill_noise(row), samplers, rows)
