@@ -165,29 +165,6 @@ class NotEnoughMemory(DeploymentError):
         self.num_nodes = num_nodes
 
 
-class NotEnoughDeviceMemory(DeploymentError):
-    """Kernels do not fit into the device memory of a process beside what is served.
-
-    Attributes:
-        what: Description of what was to be loaded.
-        needed_bytes: Memory that it needs.
-        free_bytes: Memory of the process's part that is free.
-        limit_bytes: Memory of the device that the process may use.
-    """
-
-    def __init__(self, what: str, *, needed_bytes: int, free_bytes: int, limit_bytes: int) -> None:
-        super().__init__(
-            f"{what} needs {needed_bytes / 1e9:.2f} GB on the device, and {free_bytes / 1e9:.2f} "
-            f"GB of the process's {limit_bytes / 1e9:.2f} GB are free; lower kernel.slots or "
-            "kernel.per_gpu, store weights in fewer bits (kernel.weights), or stop and start the "
-            "constellation with the new release"
-        )
-        self.what = what
-        self.needed_bytes = needed_bytes
-        self.free_bytes = free_bytes
-        self.limit_bytes = limit_bytes
-
-
 class RequestError(ConstellationError):
     """Base class of errors of one request; the service itself keeps running."""
 

@@ -42,13 +42,6 @@ EXAMPLES: dict[type[errors.ConstellationError], st.SearchStrategy[errors.Constel
         limit=seconds,
     ),
     errors.DeploymentError: st.builds(errors.DeploymentError, texts),
-    errors.NotEnoughDeviceMemory: st.builds(
-        errors.NotEnoughDeviceMemory,
-        what=names,
-        needed_bytes=counts,
-        free_bytes=counts,
-        limit_bytes=counts,
-    ),
     errors.NotEnoughMemory: st.builds(
         errors.NotEnoughMemory,
         names,

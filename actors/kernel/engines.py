@@ -3,7 +3,7 @@
 Whole kernels stack with those of their architecture, adapters with those over the same base.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from constellation.kernel.writing.fast_products import Weights
 from constellation.kernel.writing.kernel_stack import KernelStack, can_stack
 from constellation.kernel.writing.prefix_cache import PrefixStore
 from constellation.kernel.writing.stacked_batch import Stack, StackedBatch
+from constellation.runtime.capacity import CONTEXT_BYTES
 
 if TYPE_CHECKING:
     from actors.kernel.adapted_model_engine import SharedModel
@@ -82,7 +83,10 @@ class Engines:
         torch.set_num_threads(spec.kernel.num_threads)
         if where is None:
             where = open_device(
-                spec.kernel.device, per_gpu=spec.kernel.per_gpu, weights=spec.kernel.weights
+                spec.kernel.device,
+                per_gpu=spec.kernel.per_gpu,
+                weights=spec.kernel.weights,
+                context_bytes=CONTEXT_BYTES,
             )
         self.where = where
         self._products: Weights = spec.kernel.weights if where.is_cpu else "float32"
@@ -95,13 +99,39 @@ class Engines:
         self._models: dict[str, SharedModel] = {}
         self._stacks: list[StackedBatch] = []
 
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of the keys and values of stacked kernels."""
+        return sum(batch.cache_bytes for batch in self._stacks)
+
+    def check_room(self, folders: Sequence[Path], *, cache_bytes: int = 0) -> None:
+        """Refuse kernels whose weights do not fit on the device beside what is there.
+
+        Args:
+            folders: Of the kernels, at least one; those of shared bases are not counted.
+            cache_bytes: Memory that they need for keys and values.
+
+        Raises:
+            NotEnoughMemory: They do not fit.
+        """
+        if self.where.limit_bytes is None:
+            return
+        stored = sum(
+            path.stat().st_size for folder in folders for path in folder.glob("*.safetensors")
+        )
+        shrunk = 2 if self.where.dtype is torch.bfloat16 else 1
+        more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+        self.where.check_room(folders[0].name + more, stored // shrunk + cache_bytes)
+
     def read(self, folder: Path) -> ReadKernel:
         """Read a kernel's files; any thread may do that.
 
         Raises:
             ArtifactError: A file is damaged, or of another vocabulary; or the library that reads
                 it is not installed.
+            NotEnoughMemory: The weights do not fit on the device.
         """
+        self.check_room([folder])
         if is_imported(folder):
             return self._read_foreign(folder)
         if is_peft(folder):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from constellation.errors import ConfigError, NotEnoughDeviceMemory
+from constellation.errors import ConfigError, NotEnoughMemory
 
 logger = logging.getLogger(__name__)
 
@@ -37,34 +37,34 @@ class ServingDevice:
         """Memory of the device that tensors of this process take; 0 where it is not counted."""
         return torch.cuda.memory_allocated(self.device) if self.device.type == "cuda" else 0
 
-    def check_room(self, what: str, needed_bytes: int) -> None:
-        """Refuse what does not fit beside what is there.
+    def check_room(self, kernels: str, needed_bytes: int) -> None:
+        """Refuse kernels, named for the error, that do not fit beside what is there.
 
         Raises:
-            NotEnoughDeviceMemory: It needs more memory than is left of the limit.
+            NotEnoughMemory: They need more memory than is left of the limit.
         """
         if self.limit_bytes is None:
             return
         free_bytes = max(0, self.limit_bytes - self.used_bytes)
         if needed_bytes > free_bytes:
-            raise NotEnoughDeviceMemory(
-                what,
-                needed_bytes=needed_bytes,
-                free_bytes=free_bytes,
-                limit_bytes=self.limit_bytes,
+            raise NotEnoughMemory(
+                kernels, needed_bytes=needed_bytes, free_bytes=free_bytes, num_nodes=1
             )
 
 
 ON_CPU = ServingDevice(device=CPU)
 
 
-def open_device(name: str, *, per_gpu: int = 1, weights: str = "float32") -> ServingDevice:
+def open_device(
+    name: str, *, per_gpu: int = 1, weights: str = "float32", context_bytes: int = 0
+) -> ServingDevice:
     """Return the device of this process, and hold the process to its part of the memory.
 
     Args:
         name: "cpu" or "cuda", the GPU that Ray gave this process.
         per_gpu: Processes that share a GPU, each with an equal part of its memory.
         weights: How kernels are held: "float32" or "bfloat16"; other formats only on the CPU.
+        context_bytes: Memory that CUDA itself takes for every process.
 
     Raises:
         ConfigError: torch finds no GPU, or weights cannot be held so there.
@@ -78,8 +78,10 @@ def open_device(name: str, *, per_gpu: int = 1, weights: str = "float32") -> Ser
             "with CUDA, or set kernel.device to 'cpu'"
         )
     device = torch.device("cuda", 0)
-    torch.cuda.set_per_process_memory_fraction(1 / per_gpu, device)
-    limit_bytes = torch.cuda.get_device_properties(device).total_memory // per_gpu
+    memory_bytes = torch.cuda.get_device_properties(device).total_memory
+    # CUDA's own memory is not counted by torch.
+    limit_bytes = max(0, memory_bytes // per_gpu - context_bytes)
+    torch.cuda.set_per_process_memory_fraction(limit_bytes / memory_bytes, device)
     logger.info("kernels run on a GPU", extra={"gpu": torch.cuda.get_device_name(device)})
     return ServingDevice(
         device=device,
