@@ -132,7 +132,7 @@ class BlobCache:
             if self.has(blob):
                 await asyncio.to_thread(part.unlink, missing_ok=True)
                 return
-            await asyncio.to_thread(self._make_room, blob)
+            await asyncio.to_thread(self._make_room, blob, part)
             arrived = await asyncio.to_thread(PartialBlob, blob, file)
             await complete(arrived, sources, limits=self._limits, note=self._note)
             await asyncio.to_thread(self._finish, file, part, blob)
@@ -148,13 +148,14 @@ class BlobCache:
         part.rename(self.folder / blob.sha256)
         sync_folder(self.folder)
 
-    def _make_room(self, blob: Blob) -> None:
+    def _make_room(self, blob: Blob, part: Path) -> None:
         """Evict blobs until a blob fits.
 
         Raises:
             ArtifactError: It does not fit beside the blobs in use.
         """
-        kept = sorted(self._kept(), key=lambda each: each.used_ns)
+        others = [each for each in self._kept() if each.path != part]
+        kept = sorted(others, key=lambda each: each.used_ns)
         over = sum(each.size_bytes for each in kept) + blob.size_bytes - self._bytes_max
         for each in kept:
             if over > 0 and _evict(each):
