@@ -1,4 +1,4 @@
-"""Ask a router's HTTP server whether at least one kernel can answer; for health checks of containers.
+"""Ask a router over HTTP whether at least one kernel can answer; for health checks of containers.
 
     python -m cluster.health_check [http://127.0.0.1:50052/health]
 

@@ -1,4 +1,4 @@
-"""The cluster files are valid for `ray up`, keep to the rules of security, and agree with each other.
+"""The cluster files are valid for `ray up`, keep to the rules of security, and agree.
 
 No cloud and no other machine is reached: Ray itself fills in the defaults and checks the result
 against its schema, in a process of its own, because importing Ray changes a process.

@@ -106,7 +106,7 @@ def test_a_shell_finds_the_programs_and_variables_however_often_the_script_ran(
     assert home.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_variables_for_memory_and_priority_are_those_of_a_constellation_on_one_machine() -> None:
+def test_variables_of_memory_and_priority_are_those_of_a_private_ray() -> None:
     alone = _environment("t")
     script = (ROOT / SCRIPT).read_text()
     for name in (
