@@ -1,10 +1,11 @@
 """Ask a router over HTTP whether at least one kernel can answer; for health checks of containers.
 
-    python -m cluster.health_check [http://127.0.0.1:50052/health]
+    python -m cluster.health_check [https://HOST:50052/health]
 
-Exit code 0 means yes; 1 means no, with the reason on standard error. Standard library only, since
-the check runs every few seconds. The certificate of a server with TLS is not verified: the check
-sends no secret, and `/health` asks for none.
+Without an address, the default port on loopback is asked. Exit code 0 means yes; 1 means no, with
+the reason on standard error. Only the standard library is imported, since the check runs every few
+seconds. The certificate of a server with TLS is not verified: the check sends no secret, and
+`/health` asks for none.
 """
 
 import ssl
@@ -14,7 +15,9 @@ import urllib.request
 from typing import Final
 from urllib.parse import urlsplit
 
-URL: Final = "http://127.0.0.1:50052/health"
+from constellation.loopback import LOOPBACK_ADDRESS
+
+URL: Final = f"http://{LOOPBACK_ADDRESS}:50052/health"
 TIMEOUT_S: Final = 4.0
 
 

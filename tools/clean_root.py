@@ -34,6 +34,8 @@ BUILD_S: Final = 540
 """Seconds that one step may take."""
 READY_S: Final = 180
 """Seconds from the start until the health check passes."""
+DEVICES: Final = ("null", "zero", "full", "random", "urandom")
+"""Devices that the image may use."""
 _NEW_NETWORK: Final = 0x40000000  # CLONE_NEWNET of <sched.h>
 
 
@@ -138,11 +140,16 @@ def _empty_root(folder: Path) -> Path:
     for each in (upper, work, root):
         each.mkdir(parents=True)
     _mount("overlay", "overlay", root, f"lowerdir=/,upperdir={upper},workdir={work}")
-    for name in ("proc", "sys", "dev"):
-        subprocess.run(["mount", "--rbind", f"/{name}", root / name], check=True, timeout=30)
-    hidden = [ROOT.relative_to("/"), Path("tmp"), Path("dev/shm"), Path("run")]
-    for path in hidden:
+    _mount("proc", "proc", root / "proc", "nosuid,nodev,noexec")
+    _mount("sysfs", "sysfs", root / "sys", "ro,nosuid,nodev,noexec")
+    for path in (ROOT.relative_to("/"), Path("tmp"), Path("run"), Path("dev")):
         _mount("tmpfs", "tmpfs", root / path, "mode=1777,size=2g")
+    (root / "dev" / "shm").mkdir(mode=0o1777)
+    (root / "dev" / "shm").chmod(0o1777)
+    for name in DEVICES:  # the rest of /dev is this machine's and stays out of reach
+        (root / "dev" / name).touch()
+        _mount("none", f"/dev/{name}", root / "dev" / name, "bind")
+    (root / "dev" / "fd").symlink_to("/proc/self/fd")
     for parent in Path(sys.executable).resolve().parents[:-1]:  # the image's user runs this Python
         (root / parent.relative_to("/")).chmod(0o755)
     return root
@@ -193,24 +200,31 @@ def _leave_the_network() -> None:
 
 
 def main() -> None:
-    """Build and run; the first call starts this program again with mounts of its own."""
-    file, artifacts, question = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    if len(sys.argv) == 4:
-        own = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
-        command = ["unshare", *own, "--mount-proc", sys.executable, "-m", "tools.clean_root"]
-        again = subprocess.run([*command, *sys.argv[1:], "inside"], check=False, cwd=ROOT)
-        raise SystemExit(again.returncode)
-    with tempfile.TemporaryDirectory(dir="/run") as work:
-        _mount("tmpfs", "tmpfs", Path(work), "size=8g")
-        began = time.monotonic()
-        stage = build(file.read_text(encoding="utf-8"), Path(work))
-        built_s = time.monotonic() - began
-        sized = subprocess.run(
-            ["du", "-sm", stage.root.parent / "upper"], capture_output=True, text=True, check=True
-        )
-        found = {"built_s": round(built_s, 1), "image_mb": int(sized.stdout.split()[0])}
-        found |= run_image(stage, artifacts, question)
-        subprocess.run(["umount", "--recursive", "--lazy", work], check=True, timeout=60)
+    """Start this program again with mounts and processes of its own, which end with it."""
+    if len(sys.argv) == 5:
+        _inside(*sys.argv[1:])
+        return
+    work = tempfile.mkdtemp(dir="/run")
+    own = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
+    command = ["unshare", *own, "--mount-proc", sys.executable, "-m", "tools.clean_root"]
+    try:
+        again = subprocess.run([*command, *sys.argv[1:], work], check=False, cwd=ROOT)
+    finally:
+        os.rmdir(work)  # empty: all mounts ended with the processes that had made them
+    raise SystemExit(again.returncode)
+
+
+def _inside(file: str, artifacts: str, question: str, work: str) -> None:
+    """Build and run the image below `work`, which is an empty folder."""
+    _mount("tmpfs", "tmpfs", Path(work), "size=8g")
+    began = time.monotonic()
+    stage = build(Path(file).read_text(encoding="utf-8"), Path(work))
+    built_s = time.monotonic() - began
+    sized = subprocess.run(
+        ["du", "-sm", stage.root.parent / "upper"], capture_output=True, text=True, check=True
+    )
+    found = {"built_s": round(built_s, 1), "image_mb": int(sized.stdout.split()[0])}
+    found |= run_image(stage, Path(artifacts), question)
     sys.stdout.write(json.dumps(found) + "\n")
 
 
