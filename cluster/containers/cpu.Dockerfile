@@ -19,14 +19,14 @@ COPY cluster ./cluster
 RUN /opt/constellation/bin/pip install --no-cache-dir -c constraints.txt .
 
 FROM python:3.11.11-slim-bookworm
-RUN useradd --uid 1000 --create-home constellation \
-    && install --directory --owner=1000 --group=1000 --mode=700 /artifacts /run/constellation
+RUN useradd --uid 10001 --create-home constellation \
+    && install --directory --owner=10001 --group=10001 --mode=700 /artifacts /run/constellation
 COPY --from=build /opt/constellation /opt/constellation
 COPY --chmod=755 cluster/containers/serve.sh /usr/local/bin/constellation-serve
 ENV PATH=/opt/constellation/bin:/usr/local/bin:/usr/bin:/bin \
     CONSTELLATION_ARTIFACTS=/artifacts \
     CONSTELLATION_RUN_DIR=/run/constellation
-USER 1000:1000
+USER 10001:10001
 WORKDIR /home/constellation
 EXPOSE 50051 50052
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \

@@ -58,7 +58,7 @@ def test_every_package_has_the_version_of_the_constraints(image: list[Step]) -> 
 @each_image
 def test_the_image_runs_as_a_user_without_rights(image: list[Step]) -> None:
     final = last_stage(image)
-    assert [step.value for step in of(final, "USER")] == ["1000:1000"]
+    assert [step.value for step in of(final, "USER")] == ["10001:10001"]
     after = final[final.index(of(final, "USER")[0]) :]
     assert of(after, "RUN") == of(after, "COPY") == []
 
