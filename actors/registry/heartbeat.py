@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from constellation.records import KernelDescription
 from constellation.wire import channel, services
 from constellation.wire.descriptions import description_from_message
+from constellation.wire.tls import ClientTls
 
 ANSWER_S = 1.0
 """Seconds a member may take to answer."""
@@ -16,7 +17,8 @@ ANSWER_S = 1.0
 class Heartbeats:
     """Sends heartbeats to members, over one connection to each."""
 
-    def __init__(self, token: str | None) -> None:
+    def __init__(self, token: str | None, tls: ClientTls | None = None) -> None:
+        self._tls = tls
         self._metadata = channel.credentials(token)
         self._channels: dict[str, tuple[str, grpc.aio.Channel]] = {}
 
@@ -49,6 +51,6 @@ class Heartbeats:
     def _channel(self, member: str, endpoint: str) -> grpc.aio.Channel:
         known = self._channels.get(member)
         if known is None or known[0] != endpoint:
-            opened = grpc.aio.insecure_channel(endpoint, options=channel.CHANNEL_OPTIONS)
+            opened = channel.open_async_channel(endpoint, self._tls)
             self._channels[member] = known = (endpoint, opened)
         return known[1]
