@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 import ray
 import ray.util
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.actor_calls import RegistryCalls
 from actors.spec import ROUTER, Announcement, DeploymentSpec, StartState
@@ -51,8 +52,16 @@ class ActorClass(Generic[CallsT]):
     def __init__(self, process: Callable[..., CallsT]) -> None:
         self._remote: Any = ray.remote(process)
 
-    def create(self, member: str, spec: DeploymentSpec, *arguments: Any) -> CallsT:
-        """Return the named actor, created if it does not exist; Ray restarts it when it dies."""
+    def create(self, member: str, spec: DeploymentSpec, *arguments: Any, node: str = "") -> CallsT:
+        """Return the named actor, created if it does not exist; Ray restarts it when it dies.
+
+        Args:
+            member: Name of the actor.
+            spec: Of the deployment.
+            arguments: Further arguments of the class.
+            node: Ray's id of the machine on which the actor runs and is restarted. While the
+                machine is gone the actor waits for it. Empty means that Ray chooses the machine.
+        """
         options = self._remote.options(
             name=member,
             namespace=spec.namespace,
@@ -60,8 +69,16 @@ class ActorClass(Generic[CallsT]):
             lifetime="detached",
             max_restarts=-1,
             num_cpus=0,
+            **_affinity(node),
         )
         return cast(CallsT, _Calls(options.remote(spec, *arguments)))
+
+
+def _affinity(node: str) -> dict[str, Any]:
+    """Return the option that places an actor on one node only; no option for an empty id."""
+    if not node:
+        return {}
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 class _Calls:
