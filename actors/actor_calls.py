@@ -103,6 +103,18 @@ class RegistryCalls(Protocol):
         ...
 
 
+class WatcherCalls(Protocol):
+    """What the process that watches the registry on a Ray cluster answers."""
+
+    def watched(self) -> Awaitable[None]:
+        """Return once the state file is written and the registry is watched."""
+        ...
+
+    def stop(self) -> Awaitable[None]:
+        """Stop watching, and remove the state file."""
+        ...
+
+
 class MakerCalls(Protocol):
     """What the process that makes a release answers to the registry."""
 

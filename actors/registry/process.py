@@ -154,6 +154,7 @@ class RegistryProcess:
             "node": _ray.node_name(),
             "metrics": self._exports.endpoints(self._members.announcements.values()),
             "members": self._members.described(),
+            "deployment": self._spec.summary(),
         }
 
     async def change(self, change: Change) -> Changed:

@@ -21,6 +21,7 @@ from constellation.client.local_routing import (
     ReaderSource,
     check_reachable,
     kernel_lost,
+    kernel_tls,
 )
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
@@ -38,7 +39,6 @@ from constellation.records import Route
 from constellation.v1 import constellation_pb2
 from constellation.wire import convert
 from constellation.wire.channel import open_channel
-from constellation.wire.tls import client_tls
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
@@ -94,7 +94,7 @@ class DirectClient(Closing):
         kernel_key: str | Path | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
-        tls = client_tls(kernel_ca, kernel_certificate, kernel_key)
+        tls = kernel_tls(kernel_ca, kernel_certificate, kernel_key)
         self._routers = Client(endpoint, **options)
         self._session = self._routers._session
         check_reachable(self._session.endpoints, tls)
