@@ -1,4 +1,4 @@
-"""Start a constellation on a Ray cluster, where its actors outlive the process that started them."""
+"""Start a constellation on a Ray cluster, where its actors outlive the starting process."""
 
 import logging
 import socket

@@ -12,6 +12,7 @@ import typer
 from cluster.cli import (
     ask,
     basin,
+    certificates,
     chat,
     coordize,
     data,
@@ -85,6 +86,7 @@ for command in (
     validate.validate,
     merge.merge,
     measure.measure_beta,
+    certificates.certificates,
     inspect.plan,
     inspect.doctor,
 ):

@@ -174,8 +174,9 @@ RayAddress = Annotated[
     typer.Option(
         "--address",
         metavar="HOST:PORT",
-        help="Ray cluster on which the constellation runs, such as 10.0.0.1:6379; the command works "
-        "on every machine that can join the cluster. (default: the constellation of --run-dir)",
+        help="Ray cluster on which the constellation runs, such as 10.0.0.1:6379; the command "
+        "works on every machine that can join the cluster. (default: the constellation of "
+        "--run-dir)",
     ),
 ]
 Name = Annotated[

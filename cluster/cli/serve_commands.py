@@ -66,8 +66,8 @@ def up(
         bool,
         typer.Option(
             "--insecure-network",
-            help="Let processes on different machines of the cluster of --address talk unencrypted: "
-            "whoever sees the network can read texts and token.",
+            help="Let processes on different machines of the cluster of --address talk "
+            "unencrypted: whoever sees the network can read texts and token.",
         ),
     ] = False,
     token_file: Annotated[
