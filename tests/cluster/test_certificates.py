@@ -16,7 +16,7 @@ from actors.registry.heartbeat import Heartbeats
 from cluster.certificates import make_certificates
 from constellation.errors import ConfigError
 from constellation.wire.channel import Bind, serve
-from constellation.wire.tls import NODE_NAME, NodeTls, node_client
+from constellation.wire.tls import NODE_NAME, NodeTls
 
 TOKEN = "0123456789abcdef"
 
@@ -69,10 +69,7 @@ def test_processes_with_certificates_of_one_authority_call_each_other_whatever_t
     ours: Path,
 ) -> None:
     beat(identity(ours), identity(ours).client)
-    beat(
-        identity(ours),
-        node_client(ours / "authority.crt", ours / "client.crt", ours / "client.key"),
-    )
+    beat(identity(ours), identity(ours, "client").client)
 
 
 def test_a_caller_without_a_certificate_or_with_one_of_another_authority_is_refused(

@@ -42,7 +42,7 @@ def test_nothing_is_needed_on_loopback(host: str) -> None:
 def test_beyond_loopback_a_token_and_certificates_are_needed(host: str, secrets: Path) -> None:
     token = {"token_file": secrets / "token"}
     for insecure in (False, True):
-        with pytest.raises(ConfigError, match="there is no token.*--token-file"):
+        with pytest.raises(ConfigError, match=r"there is no token.*--token-file"):
             check_network(settings(internal(secrets)), host, insecure=insecure)
     with pytest.raises(ConfigError, match=r"constellation certificates.*--insecure-network"):
         check_network(settings(token), host, insecure=False)
@@ -109,7 +109,7 @@ def test_a_deployment_of_the_default_name_keeps_the_namespace_of_one_machine() -
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a_b", "x" * 41, "a/b"])
 def test_names_of_deployments_are_short_and_plain(name: str) -> None:
-    with pytest.raises(ValueError, match="pattern|name"):
+    with pytest.raises(ValueError, match=r"pattern|name"):
         Settings(cluster={"name": name})
 
 

@@ -46,7 +46,7 @@ def test_a_deployment_outlives_its_launcher_and_is_found_replaced_and_ended_by_n
         assert stars.ask("import os", tokens_max=4).text
 
     # Another run folder, as on another machine: the same name is refused, and then replaced.
-    with pytest.raises(DeploymentError, match=r"'default' exists .* down .* --replace .* --name"):
+    with pytest.raises(DeploymentError, match=r"'default' exists .* down .* --replace, .* --name"):
         launcher_process.start(settings(artifacts, tmp_path / "two"), address=address)
     second = launcher_process.start(
         settings(artifacts, tmp_path / "two"), address=address, replace=True
