@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.actor_calls import RegistryCalls
 from actors.spec import ROUTER, Announcement, DeploymentSpec, StartState
 from constellation.errors import ConstellationError, DeploymentError
+from constellation.loopback import LOOPBACK_ADDRESS
 from constellation.runtime.placement import is_kernel_member
 
 logger = logging.getLogger(__name__)
@@ -205,6 +206,14 @@ def announce(spec: DeploymentSpec, announcement: Announcement) -> bool:
 def node_name() -> str:
     """Return the id of the machine this process runs on."""
     return str(ray.get_runtime_context().get_node_id())
+
+
+def node_address(spec: DeploymentSpec) -> str:
+    """Return the IP address at which this process listens for others of the constellation."""
+    if spec.network == "loopback":
+        return LOOPBACK_ADDRESS
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return address
 
 
 def watch(

@@ -41,12 +41,13 @@ from constellation.errors import (
     ConstellationError,
     DeploymentError,
 )
+from constellation.loopback import is_loopback
 from constellation.releases.release_coordizers import ReleasedCoordizers
 from constellation.releases.store import ReleaseStore
 from constellation.settings import SecuritySettings, Settings, TracingSettings, read_token
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.tracing import TracingOptions, check_installed
-from constellation.wire.channel import LOOPBACK, authority
+from constellation.wire.channel import authority
 from constellation.wire.tls import ServerTls, server_tls
 
 if TYPE_CHECKING:  # actors import Ray, whose environment has to be set before
@@ -333,7 +334,7 @@ def _open_ports(spec: "DeploymentSpec") -> set[int]:
     doors = {
         each for router in spec.routers for each in (router.listen, router.http_listen) if each
     }
-    return {port for host, port in doors if host not in LOOPBACK}
+    return {port for host, port in doors if not is_loopback(host)}
 
 
 def stop_on_signals(stop: threading.Event) -> None:

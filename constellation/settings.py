@@ -93,6 +93,9 @@ class KernelSettings(_Section):
     Overloaded."""
     stall_s: float = Field(default=20.0, gt=0, le=600)
     """Seconds for which a client may leave its buffer full before its answer is cancelled."""
+    stuck_s: float = Field(default=30.0, gt=0, le=3600)
+    """Seconds without a step, although texts could be stepped, after which the process is
+    restarted; at least `stall_s` + 5 is waited. The longest single step must take less."""
     num_threads: int = Field(default=1, ge=1, le=256)
     """CPU threads of one kernel's process."""
     prefill_tokens: int = Field(default=128, ge=1, le=65_536)

@@ -43,7 +43,7 @@ class KernelGroup:
         self._spec = spec
         self._store = ReleaseStore(spec.artifacts)
         self._hosts: dict[str, KernelHost] = {}
-        self._partners = Partners(spec.token)
+        self._partners = Partners(spec.token, spec.client_tls)
         self._loops: dict[Batch, StepLoop] = {}
         self._loaded: _Loaded
         self._next: _Loaded | None = None
