@@ -34,14 +34,18 @@ logger = logging.getLogger(__name__)
 class KernelGroup:
     """Serves several kernels behind one server.
 
+    Args:
+        spec: Of the deployment.
+        releases: Where their files are read; None means in the artifacts.
+
     Attributes:
         server: What they have in common.
     """
 
-    def __init__(self, spec: DeploymentSpec) -> None:
+    def __init__(self, spec: DeploymentSpec, releases: ReleaseStore | None = None) -> None:
         self.server = KernelServer()
         self._spec = spec
-        self._store = ReleaseStore(spec.artifacts)
+        self._store = ReleaseStore(spec.artifacts) if releases is None else releases
         self._hosts: dict[str, KernelHost] = {}
         self._partners = Partners(spec.token, spec.client_tls)
         self._loops: dict[Batch, StepLoop] = {}
@@ -163,6 +167,8 @@ class KernelGroup:
         taken.engines = {
             name: taken.engines.get(name, each) for name, each in served.engines.items()
         }
+        if taken.files:  # else the files are still those of the release before
+            self._store.let_go(but=taken.release)
         taken.files = {name: taken.files.get(name, each) for name, each in served.files.items()}
         self._loaded = taken
 

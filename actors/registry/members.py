@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterable
 
 import grpc
-import ray
 
 from actors import _ray
 from actors.actor_calls import KernelCalls, MemberCalls, RouterCalls
 from actors.background_tasks import begin
 from actors.kernel.process import KernelActor
 from actors.registry.heartbeat import ANSWER_S, Heartbeats
+from actors.registry.member_questions import death_reason, where
+from actors.registry.nodes import Nodes
 from actors.registry.saved_members import Remembered, read_members
 from actors.router.process import RouterActor
 from actors.spec import Announcement, DeploymentSpec
@@ -32,16 +33,22 @@ class Members:
     """Creates the actors, sends them heartbeats, restarts those that hang."""
 
     def __init__(
-        self, spec: DeploymentSpec, placement: Placement, on_change: Callable[[], object]
+        self,
+        spec: DeploymentSpec,
+        placement: Placement,
+        nodes: Nodes,
+        on_change: Callable[[], object],
     ) -> None:
         """Create the actors that are not there yet.
 
         Args:
             spec: The deployment.
             placement: Which members serve which kernels.
+            nodes: Act on the processes of members.
             on_change: Called when a member was lost, or could not start.
         """
         self._spec = spec
+        self._nodes = nodes
         self._on_change = on_change
         self._supervisor = Supervisor(SupervisorConfig())
         self._heartbeats = Heartbeats(spec.token, spec.client_tls)
@@ -94,7 +101,7 @@ class Members:
             Whether any answered.
         """
         remembered = {name: each for name, each in self._remembered.items() if each.up}
-        asked = {begin("asking", _where(calls)): name for name, calls in self.all.items()}
+        asked = {begin("asking", where(calls)): name for name, calls in self.all.items()}
         answered, silent = await asyncio.wait(asked, timeout=ANSWER_S)
         for task in silent:
             task.cancel()
@@ -277,7 +284,7 @@ class Members:
         """Send every member a heartbeat; restart members that are silent or late for too long."""
         await asyncio.gather(*(self._check(member) for member in self.all))
         for command in self._supervisor.overdue(now_s=time.monotonic()):
-            self._restart(command)
+            await self._restart(command)
 
     async def check(self, kernels: Iterable[str]) -> None:
         """Send the processes of some kernels a heartbeat now, so that their health is known."""
@@ -308,7 +315,7 @@ class Members:
             await self._ask(member, endpoint)
         except grpc.aio.AioRpcError as error:
             if member in self.all:  # the member may have left meanwhile
-                self._note_silence(member, endpoint, error)
+                await self._note_silence(member, endpoint, error)
         else:
             if member in self.all:
                 self._supervisor.answered(member)
@@ -318,13 +325,13 @@ class Members:
         if _ray.exists(member, self._spec.namespace):
             return
         if member not in self.failures:
-            self.failures[member] = reason = await _death_reason(self.all[member])
+            self.failures[member] = reason = await death_reason(self.all[member])
             logger.error("member did not start", extra={"member": member, "reason": reason})
             self._on_change()
         if member in self.all:  # the member may have left meanwhile
             for command in self._supervisor.ended(member, now_s=time.monotonic()):
                 del self.failures[member]
-                self._restart(command)
+                await self._restart(command)
 
     async def _ask(self, member: str, endpoint: str) -> None:
         if member in self.routers:
@@ -346,45 +353,31 @@ class Members:
                     node=self._node_of(member),
                 )
 
-    def _note_silence(self, member: str, endpoint: str, error: grpc.aio.AioRpcError) -> None:
-        now_s = time.monotonic()
+    async def _note_silence(self, member: str, endpoint: str, error: grpc.aio.AioRpcError) -> None:
         at = self.announcements[member]
-        # A new connection to a process that hangs ends like a refused one.
-        gone = error.code() is grpc.StatusCode.UNAVAILABLE and not _ray.is_alive(at.pid, at.node)
+        # A new connection to a process that hangs ends like a refused one, and a machine that
+        # cannot be asked may be cut off: unknown is not gone.
+        refused = error.code() is grpc.StatusCode.UNAVAILABLE
+        gone = refused and await self._nodes.is_alive(at.pid, at.node) is False
+        if member not in self.all:  # the member has left meanwhile
+            return
+        now_s = time.monotonic()
         if gone:
             if self._supervisor.refused(member, endpoint, now_s=now_s):
                 logger.warning("member lost", extra={"member": member, "endpoint": endpoint})
                 self._on_change()
             return
         for command in self._supervisor.timed_out(member, now_s=now_s):
-            self._restart(command, pid=at.pid, node=at.node)
+            await self._restart(command, pid=at.pid, node=at.node)
             self._on_change()
 
-    def _restart(self, command: Restart, *, pid: int = 0, node: str = "") -> None:
+    async def _restart(self, command: Restart, *, pid: int = 0, node: str = "") -> None:
         name, spec = command.name, self._spec
         logger.warning("member restarted", extra={"member": name, "reason": command.reason})
-        if _ray.restart(name, spec.namespace, pid=pid, node=node):
+        killed = await self._nodes.kill(pid, node)
+        if killed or name not in self.all or _ray.restart(name, spec.namespace):
             return
         if name in self.routers:
             self.routers[name] = self._start_router(name)
         else:
             self.processes[name] = KernelActor.create(name, spec, name)
-
-
-async def _death_reason(member: MemberCalls) -> str:
-    """Return why an actor has ended, as far as Ray knows."""
-    try:
-        async with asyncio.timeout(ANSWER_S):
-            await member.where()
-    except ray.exceptions.RayActorError as error:
-        return _ray.reason_of(error)
-    except TimeoutError:
-        pass
-    return "Ray does not say why"
-
-
-async def _where(member: MemberCalls) -> Announcement | None:
-    try:
-        return await member.where()
-    except ray.exceptions.RayActorError:
-        return None  # the process died meanwhile; its successor will announce itself
