@@ -79,6 +79,14 @@ NODE = {
     "constellation_node_memory_bytes": ("gauge", ("node", "kind")),
     "constellation_node_disk_bytes": ("gauge", ("node", "kind")),
 }
+NODE_ACTOR = PROCESS | {
+    "constellation_rejected": ("counter", ("reason",)),
+    "constellation_blob_fetch_seconds": ("histogram", ("source",)),
+    "constellation_blob_fetched_bytes": ("counter", ("source",)),
+    "constellation_blob_fetch_failures": ("counter", ("source", "fault")),
+    "constellation_blob_sent_bytes": ("counter", ()),
+    "constellation_blob_cache_bytes": ("gauge", ()),
+}
 TRAINING = {
     "constellation_training_state": ("gauge", ("kernel", "state")),
     "constellation_training_step": ("gauge", ("kernel",)),
