@@ -30,7 +30,7 @@ class KernelProcess:
         set_up_logging(spec.node_folder.log_path(member))
         self._member = member
         self._deployment = spec.id
-        self._group = KernelGroup(spec, releases_here(spec))
+        self._group = KernelGroup(spec, releases=releases_here(spec))
         kernels, release = await _placed(spec, member)
         await self._group.load(kernels, release)
         server = self._group.server
@@ -120,4 +120,6 @@ async def _placed(spec: DeploymentSpec, member: str) -> tuple[tuple[str, ...], i
     return answer.kernels, answer.release
 
 
-KernelActor = _ray.ActorClass[KernelCalls](KernelProcess)
+KernelActor = _ray.ActorClass[KernelCalls](
+    KernelProcess, num_gpus=lambda spec: spec.kernel.num_gpus
+)

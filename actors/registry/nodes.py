@@ -96,6 +96,8 @@ class Nodes:
 
         A machine that does not answer may be cut off while its processes live.
         """
+        if not pid:
+            return None
         if node == self._here:
             return is_actor(pid)
         known = self._known.get(node)
