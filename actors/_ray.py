@@ -4,14 +4,11 @@ Actors are found by name in the deployment's namespace. They are detached, so th
 process that created them.
 """
 
-import asyncio
 import logging
 import re
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import ray
@@ -22,12 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.actor_calls import NodeCalls, RegistryCalls
 from actors.local_processes import is_actor, kill_actor
 from actors.spec import ROUTER, Announcement, DeploymentSpec, StartState
-from constellation.errors import (
-    ArtifactError,
-    ConstellationError,
-    DeploymentError,
-    ServiceUnavailable,
-)
+from constellation.errors import ConstellationError, DeploymentError
 from constellation.loopback import LOOPBACK_ADDRESS
 from constellation.runtime.placement import is_kernel_member
 
@@ -49,14 +41,6 @@ _START_ROUNDS = 10
 
 NODE_ANSWER_S = 1.0
 """Seconds that the actor of a machine may take to answer about a process."""
-REGISTRY_S = 60.0
-"""Seconds that the registry, or the actor of a machine, may take to be there."""
-PROVIDE_S = 600.0
-"""Seconds in which a machine must have fetched the files of a process; as long as loading them may
-take."""
-_ASK_AGAIN_S = 0.1
-
-ResultT = TypeVar("ResultT")
 CallsT = TypeVar("CallsT")
 """A protocol of `actors/actor_calls.py`."""
 
@@ -222,54 +206,6 @@ def alive_nodes() -> dict[str, float]:
         for each in ray.nodes()  # type: ignore[no-untyped-call]
         if each["Alive"]
     }
-
-
-async def ask_registry(
-    spec: DeploymentSpec, call: Callable[[RegistryCalls], Awaitable[ResultT]]
-) -> ResultT:
-    """Return what the registry answers; a registry that is restarting is waited for.
-
-    Raises:
-        ServiceUnavailable: The registry does not answer within `REGISTRY_S`.
-        ConstellationError: The call raised this error.
-    """
-    try:
-        async with asyncio.timeout(REGISTRY_S):
-            while True:
-                registry = find(RegistryCalls, REGISTRY, spec.namespace)
-                if registry is not None:
-                    with suppress(RayActorError):  # it died meanwhile
-                        return await call(registry)
-                await asyncio.sleep(_ASK_AGAIN_S)
-    except TimeoutError as error:
-        reason = f"it did not answer within {REGISTRY_S:.0f} s"
-        raise ServiceUnavailable("the registry", reason) from error
-    except RayTaskError as error:
-        if isinstance(error.cause, ConstellationError):
-            raise error.cause from error
-        raise
-
-
-def provide(spec: DeploymentSpec, release: int, folders: tuple[str, ...]) -> Path:
-    """Have this machine's actor make parts of a release readable; return the store's folder.
-
-    Waits, also for an actor that is being started; not for the event loop of an actor.
-
-    Raises:
-        ArtifactError: No source has a file undamaged, or the machine's actor does not answer.
-    """
-    member, started_s = node_member(node_name()), time.monotonic()
-    reason = "there is none"
-    while time.monotonic() - started_s < REGISTRY_S:
-        node = find(NodeCalls, member, spec.namespace)
-        try:
-            if node is not None:
-                answer = node.provide(release, folders)
-                return Path(wait_for(answer, timeout_s=PROVIDE_S, what="the actor of this node"))
-        except (DeploymentError, ServiceUnavailable) as error:
-            reason = str(error)
-        threading.Event().wait(_ASK_AGAIN_S)
-    raise ArtifactError(f"release {release}", f"this node's actor does not provide it: {reason}")
 
 
 def remove(member: str, namespace: str) -> None:

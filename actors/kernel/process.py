@@ -13,6 +13,7 @@ from actors import _ray
 from actors.actor_calls import KernelCalls
 from actors.kernel.kernel_group import KernelGroup
 from actors.placement_file import read_placement
+from actors.registry_questions import ask_registry
 from actors.release_files import releases_here
 from actors.spec import Announcement, DeploymentSpec
 from constellation.telemetry.logs import set_up_logging
@@ -116,7 +117,7 @@ async def _placed(spec: DeploymentSpec, member: str) -> tuple[tuple[str, ...], i
         kernels = placed.placement.processes.get(member, ())
         if kernels:
             return kernels, placed.release_of(member)
-    answer = await _ray.ask_registry(spec, lambda calls: calls.placed(member))
+    answer = await ask_registry(spec, lambda calls: calls.placed(member))
     return answer.kernels, answer.release
 
 

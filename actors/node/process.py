@@ -20,6 +20,7 @@ from actors.node.accelerators import accelerators
 from actors.node.host import NodeHost
 from actors.node.peer_source import PeerSource
 from actors.node_readings import read_node
+from actors.registry_questions import ask_registry
 from actors.spec import DeploymentSpec, NodeAnnouncement
 from constellation.machine_limits import usable_memory
 from constellation.records import Node, NodeState
@@ -39,7 +40,7 @@ class NodeProcess:
         self._member = _ray.node_member(node_id)
         set_up_logging(spec.node_folder.log_path(self._member))
         self._spec = spec
-        self._metrics = NodeActorMetrics(CollectorRegistry(), socket.gethostname())
+        self._metrics = NodeActorMetrics(CollectorRegistry())
         address = _ray.node_address(spec)
         self._host = await asyncio.to_thread(self._make_host, address, node_id)
         self._peers: dict[str, BlobClient] = {}
@@ -50,7 +51,9 @@ class NodeProcess:
         _, endpoint = await channel.serve(bind, [handler], [services.BLOBS.full_name])
         metrics_endpoint, _ = serve_metrics(self._metrics.registry, bind.host)
         folder = spec.node_folder.path
-        self._metrics.read_with(lambda: asdict(read_node(folder)), self._cache_bytes)
+        self._metrics.read_with(
+            socket.gethostname(), lambda: asdict(read_node(folder)), self._cache_bytes
+        )
         self._announcement = NodeAnnouncement(
             node=self._host.node,
             member=self._member,
@@ -92,12 +95,12 @@ class NodeProcess:
             ArtifactError: No source has a file undamaged.
             ServiceUnavailable: The registry does not answer.
         """
-        manifest = await _ray.ask_registry(self._spec, lambda calls: calls.manifest(release))
+        manifest = await ask_registry(self._spec, lambda calls: calls.manifest(release))
         return str(await self._host.provide(manifest, folders, self._sources))
 
     async def _sources(self) -> Sequence[PeerSource]:
         """Return the other nodes as sources of blobs, over connections that stay open."""
-        endpoints = await _ray.ask_registry(self._spec, lambda calls: calls.blob_endpoints())
+        endpoints = await ask_registry(self._spec, lambda calls: calls.blob_endpoints())
         for endpoint in self._peers.keys() - set(endpoints):
             await self._peers.pop(endpoint).close()
         for endpoint in endpoints:

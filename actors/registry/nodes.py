@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 """Seconds between two looks at Ray's list of machines."""
+START_S = 60.0
+"""Seconds that the actor of a machine may take to start."""
 REPORT_S = 5.0
 """Seconds between two reports of a machine."""
 ANSWER_S = 1.0
@@ -136,7 +138,7 @@ class Nodes:
             if known is None or (known.announcement is None and not self._exists(node)):
                 self._known[node] = _Known(self._create(node))
                 logger.info("node joined", extra={"node": node})
-                begin("node", self._hear(node, _ray.REGISTRY_S))
+                begin("node", self._hear(node, START_S))
 
     def _create(self, node: str) -> NodeCalls:
         return NodeActor.create(_ray.node_member(node), self._spec, node, node=node)

@@ -87,12 +87,10 @@ class NodeActorMetrics(ProcessMetrics):
 
     Args:
         registry: Registry of the actor's process.
-        node: Value of the label `node`: the host name of the machine.
     """
 
-    def __init__(self, registry: CollectorRegistry, node: str) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(registry)
-        self._node = node
         self.rejected = self._counter(
             "rejected_total",
             "Requests refused, by error class; InternalError is a mistake of the program.",
@@ -126,16 +124,20 @@ class NodeActorMetrics(ProcessMetrics):
             self.fetch_failures.labels(attempt.kind, attempt.outcome).inc()
 
     def read_with(
-        self, readings: Callable[[], Mapping[str, float]], cache_bytes: Callable[[], int]
+        self,
+        node: str,
+        readings: Callable[[], Mapping[str, float]],
+        cache_bytes: Callable[[], int],
     ) -> None:
         """Have every scrape read load, memory, disk and cache anew.
 
         Args:
+            node: Value of the label `node`: the host name of the machine.
             readings: Returns the arguments of `NodeMetrics.show`.
             cache_bytes: Returns the bytes of all blobs that this node keeps.
         """
         self.cache.set_function(cache_bytes)
-        self.registry.register(_ReadAtScrape(self._node, readings))
+        self.registry.register(_ReadAtScrape(node, readings))
 
 
 class _ReadAtScrape(Collector):

@@ -17,7 +17,7 @@ from constellation.telemetry.metrics import (
     RegistryMetrics,
     RouterMetrics,
 )
-from constellation.telemetry.node_metrics import NodeMetrics, TrainingMetrics
+from constellation.telemetry.node_metrics import NodeActorMetrics, NodeMetrics, TrainingMetrics
 from constellation.telemetry.process_metrics import serve_metrics
 
 PROCESS = {
@@ -97,13 +97,19 @@ TRAINING = {
     "constellation_training_updated_seconds": ("gauge", ()),
 }
 PROCESSES = [(RouterMetrics, ROUTER), (KernelMetrics, KERNEL), (RegistryMetrics, REGISTRY)]
-CATALOGUES = [*PROCESSES, (NodeMetrics, NODE), (TrainingMetrics, TRAINING)]
+CATALOGUES = [
+    *PROCESSES,
+    (NodeMetrics, NODE),
+    (NodeActorMetrics, NODE_ACTOR),
+    (TrainingMetrics, TRAINING),
+]
 
 Catalogue = (
     type[RouterMetrics]
     | type[KernelMetrics]
     | type[RegistryMetrics]
     | type[NodeMetrics]
+    | type[NodeActorMetrics]
     | type[TrainingMetrics]
 )
 Names = dict[str, tuple[str, tuple[str, ...]]]
