@@ -8,6 +8,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from actors import _ray
 from actors.actor_calls import RegistryCalls, RouterCalls
 from actors.registry_messages import HealthChange, Held, Snapshot
+from actors.release_files import releases_here
 from actors.router.host import RouterHost
 from actors.router.listeners import Doors
 from actors.run_folder import last_table
@@ -48,7 +49,7 @@ class RouterProcess:
     async def __init__(self, spec: DeploymentSpec, name: str) -> None:  # type: ignore[misc]
         set_up_logging(spec.node_folder.log_path(name))
         self._host = RouterHost(
-            ReleasedCoordizers(spec.artifacts),
+            ReleasedCoordizers(releases_here(spec)),
             spec.router,
             token=spec.token,
             administrator=RegistryLink(spec),
