@@ -287,10 +287,17 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 starts=starts,
                 start=lambda: RegistryActor.create(_ray.REGISTRY, spec),
                 meanwhile=meanwhile,
+                patience=registry_patience(settings),
             )
         finally:
             _ray.tear_down(spec, grace_s=GRACE_S)
             remove_state(settings.run_dir)
+
+
+def registry_patience(settings: Settings) -> Patience:
+    """Return how long the registry may be silent: longer on a cluster, whose network adds to it."""
+    base_s = SILENT_S if settings.cluster.address is None else CLUSTER_SILENT_S
+    return Patience(base_s=base_s, max_s=8 * base_s, start_s=START_S)
 
 
 def _clear(spec: "DeploymentSpec") -> None:
