@@ -23,6 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.actor_calls import RegistryCalls
 from actors.spec import ROUTER, Announcement, DeploymentSpec, StartState
 from constellation.errors import ConstellationError, DeploymentError
+from constellation.loopback import LOOPBACK_ADDRESS
 from constellation.runtime.patience import Patience
 from constellation.runtime.placement import is_kernel_member
 
@@ -47,10 +48,17 @@ class ActorClass(Generic[CallsT]):
 
     Args:
         process: The class itself, whose methods keep the protocol; the type checker compares them.
+        num_gpus: Share of a GPU that a process of a deployment claims; None claims none.
     """
 
-    def __init__(self, process: Callable[..., CallsT]) -> None:
+    def __init__(
+        self,
+        process: Callable[..., CallsT],
+        *,
+        num_gpus: Callable[[DeploymentSpec], float] | None = None,
+    ) -> None:
         self._remote: Any = ray.remote(process)
+        self._num_gpus = num_gpus
 
     def create(self, member: str, spec: DeploymentSpec, *arguments: Any, node: str = "") -> CallsT:
         """Return the named actor, created if it does not exist; Ray restarts it when it dies.
@@ -69,6 +77,7 @@ class ActorClass(Generic[CallsT]):
             lifetime="detached",
             max_restarts=-1,
             num_cpus=0,
+            num_gpus=0 if self._num_gpus is None else self._num_gpus(spec),
             **_affinity(node),
         )
         return cast(CallsT, _Calls(options.remote(spec, *arguments)))
@@ -205,6 +214,14 @@ def announce(spec: DeploymentSpec, announcement: Announcement) -> bool:
 def node_name() -> str:
     """Return the id of the machine this process runs on."""
     return str(ray.get_runtime_context().get_node_id())
+
+
+def node_address(spec: DeploymentSpec) -> str:
+    """Return the IP address at which this process listens for others of the constellation."""
+    if spec.network == "loopback":
+        return LOOPBACK_ADDRESS
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return address
 
 
 def watch(

@@ -19,6 +19,7 @@ from constellation.errors import (
 from constellation.records import FloatArray, Score, Table
 from constellation.wire import channel, error_status, services
 from constellation.wire.request_tracing import Span
+from constellation.wire.tls import ClientTls
 
 
 async def read(call: Any, kernel: str) -> Any:
@@ -90,9 +91,9 @@ class Replies:
 class KernelLink:
     """One connection to a process of kernels; every request names its kernel."""
 
-    def __init__(self, endpoint: str, token: str | None) -> None:
+    def __init__(self, endpoint: str, token: str | None, tls: ClientTls | None = None) -> None:
         self.endpoint = endpoint
-        self._channel = channel.open_internal_channel(endpoint)
+        self._channel = channel.open_internal_channel(endpoint, tls)
         self._metadata = channel.credentials(token)
         self._raw = services.Stub(self._channel, services.KERNEL, raw_replies=True)
         self._stub = services.Stub(self._channel, services.KERNEL)
@@ -158,14 +159,16 @@ class KernelLink:
 class KernelLinks:
     """Connections to all kernels of a table that are up."""
 
-    def __init__(self, token: str | None, *, grace_s: float) -> None:
+    def __init__(self, token: str | None, *, grace_s: float, tls: ClientTls | None = None) -> None:
         """Hold no connection yet.
 
         Args:
             token: Secret that every call carries; None sends no secret.
             grace_s: Seconds that calls may take to end after their kernel left or moved.
+            tls: Files for TLS with kernels; None means unencrypted connections, on loopback.
         """
         self._token = token
+        self._tls = tls
         self._grace_s = grace_s
         self._links: dict[str, KernelLink] = {}
         self.down: frozenset[str] = frozenset()
@@ -183,7 +186,7 @@ class KernelLinks:
         old = {link.endpoint: link for link in self._links.values()}
         endpoints = {site.name: site.endpoint for site in table.sites if site.endpoint is not None}
         links = {
-            endpoint: old.pop(endpoint) if endpoint in old else KernelLink(endpoint, self._token)
+            endpoint: old.pop(endpoint) if endpoint in old else self._open(endpoint)
             for endpoint in dict.fromkeys(endpoints.values())
         }
         self._links = {kernel: links[endpoint] for kernel, endpoint in endpoints.items()}
@@ -192,6 +195,9 @@ class KernelLinks:
         lost = {link.endpoint for kernel, link in before.items() if kernel in named}
         for endpoint, link in old.items():
             begin("closing", link.close(grace_s=None if endpoint in lost else self._grace_s))
+
+    def _open(self, endpoint: str) -> KernelLink:
+        return KernelLink(endpoint, self._token, self._tls)
 
     def get(self, kernel: str) -> KernelLink | None:
         """Return the connection to a kernel; None while the kernel is down."""

@@ -37,8 +37,13 @@ class Placed:
         return self.ahead.get(member, self.release)
 
 
-def pack_placement(placed: Placed) -> bytes:
-    """Return what the file of the placement holds."""
+def pack_placement(placed: Placed, deployment: str = "") -> bytes:
+    """Return what the file of the placement holds.
+
+    Args:
+        placed: The placement.
+        deployment: Id of the deployment that the placement is of; empty writes none.
+    """
     content: dict[str, object] = {
         "release": placed.release,
         "processes": placed.placement.processes,
@@ -49,17 +54,23 @@ def pack_placement(placed: Placed) -> bytes:
     if placed.placement.locations:  # none are written on one machine, as before there were nodes
         locations = placed.placement.locations.items()
         content["locations"] = {member: asdict(at) for member, at in locations}
+    if deployment:
+        content["deployment"] = deployment
     return as_json(content)
 
 
 def read_placement(spec: DeploymentSpec) -> Placed:
     """Return the placement as it was last written; an empty one when it cannot be read.
 
+    A placement of another deployment counts as absent.
     A registry then places the kernels anew, and has processes load the kernels that they lack.
     """
     path, per_process = spec.run_folder.placement_path, spec.kernel.per_actor
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if content.get("deployment", "") != spec.id:
+            logger.info("placement of another deployment is ignored", extra={"path": str(path)})
+            return _empty(per_process)
         placed = {member: tuple(kernels) for member, kernels in content["processes"].items()}
         found = content.get("locations", {}).items()
         locations = {member: Location(**at) for member, at in found}
@@ -73,6 +84,10 @@ def read_placement(spec: DeploymentSpec) -> Placed:
         pass
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         logger.error("placement is not read", extra={"path": str(path), "reason": str(error)})
+    return _empty(per_process)
+
+
+def _empty(per_process: int) -> Placed:
     return Placed(placement=Placement(per_process, {}), release=None)
 
 

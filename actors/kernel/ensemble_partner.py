@@ -23,6 +23,7 @@ from constellation.wire.ensembles import (
     Predicting,
     predicted_from_message,
 )
+from constellation.wire.tls import ClientTls
 
 
 class LocalText:
@@ -97,8 +98,9 @@ async def receive(call: Any, kernel: str) -> kernel_pb2.PredictReply:
 class Partners:
     """The ways to the kernels that one leads, opened when they are first needed."""
 
-    def __init__(self, token: str | None) -> None:
+    def __init__(self, token: str | None, tls: ClientTls | None = None) -> None:
         self._token = token
+        self._tls = tls
         self._links: dict[str, KernelLink] = {}
 
     async def to(self, member: Member) -> KernelLink:
@@ -109,7 +111,7 @@ class Partners:
             await link.close(grace_s=None)
             link = None
         if link is None:
-            link = KernelLink(member.endpoint, self._token)
+            link = KernelLink(member.endpoint, self._token, self._tls)
         self._links[member.kernel] = link  # the latest last
         if len(self._links) > MEMBERS_MAX:
             oldest = self._links.pop(next(iter(self._links)))

@@ -27,6 +27,7 @@ class KernelProcess:
         # Ray awaits this on the actor's event loop, also after a restart.
         set_up_logging(spec.node_folder.log_path(member))
         self._member = member
+        self._deployment = spec.id
         self._group = KernelGroup(spec)
         placed = read_placement(spec)
         kernels = placed.placement.processes.get(member, ())
@@ -40,8 +41,9 @@ class KernelProcess:
                 instance=member,
                 count=lambda outcome, num: server.metrics.spans.labels(outcome).inc(num),
             )
-        self._endpoint = await server.open(spec.internal_bind, stall_s=spec.kernel.stall_s)
-        self._metrics_endpoint, _ = serve_metrics(server.metrics.registry, spec.host)
+        bind = spec.internal_bind(_ray.node_address(spec))
+        self._endpoint = await server.open(bind, stall_s=spec.kernel.stall_s)
+        self._metrics_endpoint, _ = serve_metrics(server.metrics.registry, bind.host)
         told = _ray.announce(spec, await self.where())
         logger.info(
             "kernels serve",
@@ -62,6 +64,7 @@ class KernelProcess:
             node=_ray.node_name(),
             kernels=self._group.names,
             release=self._group.release,
+            deployment=self._deployment,
         )
 
     async def join(self, kernel: str, release: int) -> Announcement:
@@ -97,4 +100,6 @@ class KernelProcess:
             await asyncio.to_thread(self._tracing.close)
 
 
-KernelActor = _ray.ActorClass[KernelCalls](KernelProcess)
+KernelActor = _ray.ActorClass[KernelCalls](
+    KernelProcess, num_gpus=lambda spec: spec.kernel.num_gpus
+)

@@ -11,6 +11,7 @@ from actors.background_tasks import begin
 from constellation.records import KernelDescription, Progress
 from constellation.wire import channel, services
 from constellation.wire.descriptions import description_from_message, progress_from_message
+from constellation.wire.tls import ClientTls
 
 ANSWER_S = 1.0
 """Seconds a member may take to answer."""
@@ -22,7 +23,8 @@ PROBE_TEXT = "probe"
 class Heartbeats:
     """Sends heartbeats to members, over one connection to each."""
 
-    def __init__(self, token: str | None) -> None:
+    def __init__(self, token: str | None, tls: ClientTls | None = None) -> None:
+        self._tls = tls
         self._metadata = channel.credentials(token)
         self._channels: dict[str, tuple[str, grpc.aio.Channel]] = {}
 
@@ -87,6 +89,6 @@ class Heartbeats:
     def _channel(self, member: str, endpoint: str) -> grpc.aio.Channel:
         known = self._channels.get(member)
         if known is None or known[0] != endpoint:
-            opened = grpc.aio.insecure_channel(endpoint, options=channel.CHANNEL_OPTIONS)
+            opened = channel.open_async_channel(endpoint, self._tls)
             self._channels[member] = known = (endpoint, opened)
         return known[1]

@@ -35,7 +35,7 @@ def first_table(spec: DeploymentSpec, *, restarts: bool) -> Table:
     Raises:
         ArtifactError: There is no release, or a file of it is damaged.
     """
-    last = last_table(spec.run_folder.table_path)
+    last = last_table(spec.run_folder.table_path, spec.id)
     try:
         table = table_of(spec, served_release(spec) if restarts else current_release(spec))
     except ArtifactError as error:

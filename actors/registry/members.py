@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 import ray
 
 from actors import _ray
-from actors.actor_calls import KernelCalls, MemberCalls
+from actors.actor_calls import KernelCalls, MemberCalls, RouterCalls
 from actors.background_tasks import begin
 from actors.kernel.process import KernelActor
 from actors.registry.heartbeat import ANSWER_S, Heartbeats
@@ -43,7 +43,7 @@ class Members:
         """
         self._spec = spec
         self._supervisor = Supervisor(SupervisorConfig())
-        self._heartbeats = Heartbeats(spec.token)
+        self._heartbeats = Heartbeats(spec.token, spec.client_tls)
         self._checks = MemberChecks(spec, self, self._supervisor, self._heartbeats, on_change)
         self._health: dict[str, KernelHealth] = {}
         self.announcements: dict[str, Announcement] = {}
@@ -53,15 +53,19 @@ class Members:
         self.placement = placement
         """Which members serve which kernels."""
         names = [doors.member for doors in spec.routers]
-        self.routers = {name: RouterActor.create(name, spec, name) for name in names}
+        self.routers = {name: self._start_router(name) for name in names}
         """Member -> calls of a router."""
         self.processes = {
             name: KernelActor.create(name, spec, name) for name in placement.processes
         }
         """Member -> calls of a process of kernels."""
-        self._remembered = read_members(spec.run_folder.members_path)
+        self._remembered = read_members(spec.run_folder.members_path, spec.id)
         for member in self.all:
             self._expect(member)
+
+    def _start_router(self, name: str) -> RouterCalls:
+        """Return the actor of a router, created on its node if the actor does not exist."""
+        return RouterActor.create(name, self._spec, name, node=self._spec.doors(name).node)
 
     @property
     def all(self) -> dict[str, MemberCalls]:
@@ -129,6 +133,10 @@ class Members:
         member = announcement.member
         if member not in self.all:
             return False  # the member is joining, and will be asked; or it has left
+        if announcement.deployment != self._spec.id:
+            facts = {"member": member, "deployment": announcement.deployment}
+            logger.error("process of another deployment is ignored", extra=facts)
+            return False
         news = self._supervisor.announced(
             member,
             endpoint=announcement.endpoint,
@@ -306,7 +314,7 @@ class Members:
     def recreate(self, member: str) -> None:
         """Create the actor of a member that Ray no longer knows."""
         if member in self.routers:
-            self.routers[member] = RouterActor.create(member, self._spec, member)
+            self.routers[member] = self._start_router(member)
         else:
             self.processes[member] = KernelActor.create(member, self._spec, member)
 

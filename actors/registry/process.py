@@ -77,7 +77,8 @@ class RegistryProcess:
         restarts = Members.are_there(spec)
         table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
         current = await asyncio.to_thread(release_access.current_number, spec)
-        self._exports = Exports(spec)
+        address = _ray.node_address(spec)
+        self._exports = Exports(address)
         names = [site.name for site in table.sites]
         placed = read_placement(spec)
         placement = placed.placement.fitted(names)
@@ -91,7 +92,7 @@ class RegistryProcess:
         await self._files.write()
         self._members = Members(spec, placement, self._note_lost)
         self._publisher = Publisher(table, self._members, self._files, self._exports)
-        self._overviews = OverviewSource(spec, _ray.node_name())
+        self._overviews = OverviewSource(spec, _ray.node_name(), address)
         await self._look()
         for member, process in self._members.strays().items():
             self._draining.drain_process(member, process)

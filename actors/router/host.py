@@ -48,6 +48,7 @@ from constellation.wire.constellation_service import (
     RoutingTerms,
 )
 from constellation.wire.request_tracing import Span
+from constellation.wire.tls import ClientTls
 
 OURSELVES = Caller()
 UNUSED = Sampling()
@@ -67,11 +68,12 @@ class RouterHost:
         token: str | None,
         administrator: Administrator | None = None,
         name: str = ROUTER,
+        tls: ClientTls | None = None,
     ) -> None:
         self._administrator = administrator
         self._name = name
         self._options = options
-        self._links = KernelLinks(token, grace_s=options.timeout_s)
+        self._links = KernelLinks(token, grace_s=options.timeout_s, tls=tls)
         self._started_s = time.monotonic()
         self.metrics = RouterMetrics(CollectorRegistry())
         self._window = TrafficWindow()

@@ -53,20 +53,23 @@ class RouterProcess:
             token=spec.token,
             administrator=RegistryLink(spec),
             name=name,
+            tls=spec.client_tls,
         )
-        table = last_table(spec.run_folder.table_path)
+        table = last_table(spec.run_folder.table_path, spec.id)
         if table is not None:
             # A router that restarts answers at once, from the last table, also without a registry.
             await self._host.update(Snapshot(table=table, health={}, registry_pid=0))
-        self._doors = Doors(self._host, spec, name)
+        address = _ray.node_address(spec)
+        self._doors = Doors(self._host, spec, name, address)
         endpoint = await self._doors.open()
-        metrics_endpoint, _ = serve_metrics(self._host.metrics.registry, spec.host)
+        metrics_endpoint, _ = serve_metrics(self._host.metrics.registry, address)
         self._announcement = Announcement(
             member=name,
             endpoint=endpoint,
             metrics_endpoint=metrics_endpoint,
             pid=os.getpid(),
             node=_ray.node_name(),
+            deployment=spec.id,
         )
         told = _ray.announce(spec, self._announcement)
         logger.info("router serves", extra={"endpoint": endpoint, "registry_told": told})

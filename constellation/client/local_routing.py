@@ -23,6 +23,7 @@ from constellation.errors import (
     OutOfDomain,
     ServiceUnavailable,
 )
+from constellation.loopback import host_of, is_loopback
 from constellation.records import (
     FloatArray,
     Mode,
@@ -35,9 +36,9 @@ from constellation.records import (
 from constellation.routing.policy import RoutingPolicy
 from constellation.v1 import constellation_pb2, kernel_pb2
 from constellation.wire import convert
-from constellation.wire.channel import LOOPBACK
 from constellation.wire.record_messages import from_message
 from constellation.wire.table_file import unpack_table
+from constellation.wire.tls import ClientTls
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
@@ -107,9 +108,16 @@ class LocalRouter:
         reader: Reads texts before the first table.
         source: Gives the coordizer of a table with other coordinates; without a source, such a
             table raises `ArtifactError`.
+        tls: Files for calls of kernels; None means unencrypted calls, on loopback only.
     """
 
-    def __init__(self, reader: "Coordizer", source: ReaderSource | None = None) -> None:
+    def __init__(
+        self,
+        reader: "Coordizer",
+        source: ReaderSource | None = None,
+        tls: ClientTls | None = None,
+    ) -> None:
+        self._tls = tls
         self._first_reader = reader
         self._source = source
         self._held: _Held | None = None
@@ -133,6 +141,7 @@ class LocalRouter:
 
         Raises:
             ArtifactError: The table belongs to another coordizer, or is damaged.
+            ConfigError: A kernel is on another machine, and calls are not encrypted.
         """
         if not reply.snapshot or reply.version < self.version:
             return
@@ -145,6 +154,7 @@ class LocalRouter:
             phi_weighting=reply.phi_weighting,
         )
         endpoints = {site.name: site.endpoint for site in table.sites if site.endpoint is not None}
+        check_reachable(endpoints.values(), self._tls)
         down = frozenset(site.name for site in table.sites if site.endpoint is None)
         self._held = _Held(policy, endpoints, down, reader)
 
@@ -284,19 +294,22 @@ def kernel_lost(error: ConstellationError, route: Route) -> bool:
     return True
 
 
-def check_same_machine(endpoints: Collection[str]) -> None:
-    """Raise `ConfigError` for routers on other machines, whose kernels cannot be reached from here.
+def check_reachable(endpoints: Collection[str], tls: ClientTls | None) -> None:
+    """Raise `ConfigError` for routers or kernels on other machines, if calls are not encrypted.
 
-    Kernels listen on the loopback of their machine. Calls to the same ports of this machine would
-    send the token to another program.
+    Such calls would send the token and the text in clear.
+
+    Args:
+        endpoints: host:port of routers or kernels.
+        tls: Files for calls of kernels; None means unencrypted calls.
 
     Raises:
         ConfigError: An endpoint is not on loopback.
     """
     for endpoint in endpoints:
-        host = endpoint.rpartition(":")[0].strip("[]")
-        if host not in LOOPBACK:
+        if tls is None and not is_loopback(host_of(endpoint)):
             raise ConfigError(
-                f"the router at {endpoint} is not on this machine's loopback, and neither are its "
-                "kernels; use Client"
+                f"{endpoint} is not on this machine's loopback; give the files kernel_ca, "
+                "kernel_certificate and kernel_key, from `constellation certificates`, or use "
+                "Client"
             )

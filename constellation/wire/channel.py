@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from constellation.errors import ConfigError, DeploymentError, Unauthenticated
+from constellation.loopback import LOOPBACK_ADDRESS, is_loopback
 from constellation.wire import error_status
 from constellation.wire.tls import ClientTls, ServerTls
 
@@ -26,8 +27,6 @@ error is typed and gives the time to retry after.
 
 TOKEN_LENGTH_MIN = 16
 """Least number of characters of a server's secret token."""
-
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 _SIZES = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -85,7 +84,7 @@ INTERNAL_SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 class Bind:
     """Address, token and TLS files of a server."""
 
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK_ADDRESS
     """Address to listen on; any address except loopback needs a token."""
     port: int = 0
     """TCP port, 0 to 65535; 0 lets the system choose a free port."""
@@ -97,10 +96,10 @@ class Bind:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"port is {self.port}; allowed: 0 to 65535")
-        if self.host not in LOOPBACK and not self.token:
+        if not is_loopback(self.host) and not self.token:
             raise ConfigError(
                 f"refusing to listen on {self.host!r} without a token; set security.token_file "
-                "or listen on 127.0.0.1"
+                f"or listen on {LOOPBACK_ADDRESS}"
             )
         if self.token is not None:
             check_token(self.token)
@@ -266,12 +265,14 @@ def open_async_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Channel
     return grpc.aio.secure_channel(endpoint, tls.credentials(), options=CHANNEL_OPTIONS)
 
 
-def open_internal_channel(endpoint: str) -> grpc.aio.Channel:
-    """Open an asynchronous channel between two processes of the constellation."""
+def open_internal_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Channel:
+    """Open a channel between two processes of the constellation, with TLS unless `tls` is None."""
     options = NETWORK_OPTIONS if crosses_network(endpoint) else CHANNEL_OPTIONS
-    return grpc.aio.insecure_channel(endpoint, options=options)
+    if tls is None:
+        return grpc.aio.insecure_channel(endpoint, options=options)
+    return grpc.aio.secure_channel(endpoint, tls.credentials(), options=options)
 
 
 def crosses_network(endpoint: str) -> bool:
     """Return whether an endpoint is on another machine, or may be."""
-    return endpoint.rpartition(":")[0].strip("[]") not in LOOPBACK
+    return not is_loopback(endpoint.rpartition(":")[0].strip("[]"))

@@ -2,6 +2,8 @@
 
     {"schema": 1, "sha256": digest of content, "content": msgpack of the table}
 
+A table in a run folder also has "deployment", the id of the deployment that published the table.
+
 The digest is needed because a damaged basin would still be numbers, and would change routes without
 an error.
 """
@@ -34,8 +36,13 @@ TABLE_BYTES_MAX = 16 * 1024 * 1024
 """Largest table in bytes, for writing and reading: about 9,000 kernels of one basin."""
 
 
-def pack_table(table: Table) -> bytes:
-    """Return a table as msgpack; points are little-endian float64 bytes."""
+def pack_table(table: Table, *, deployment: str = "") -> bytes:
+    """Return a table as msgpack; points are little-endian float64 bytes.
+
+    Args:
+        table: The table.
+        deployment: Id of the deployment that publishes the table; empty writes none.
+    """
     table_map = {
         "fisher_rao_radius": FISHER_RAO_RADIUS,
         "version": table.version,
@@ -48,7 +55,18 @@ def pack_table(table: Table) -> bytes:
     }
     content = bytes(msgpack.packb(table_map))
     envelope = {"schema": SCHEMA_VERSION, "sha256": _digest(content), "content": content}
+    if deployment:
+        envelope["deployment"] = deployment
     return bytes(msgpack.packb(envelope))
+
+
+def deployment_of(data: bytes) -> str:
+    """Return the id of the deployment in the bytes of a table; empty when there is none."""
+    try:
+        found = msgpack.unpackb(data, max_bin_len=TABLE_BYTES_MAX)["deployment"]
+    except (ValueError, KeyError, TypeError, msgpack.UnpackException):
+        return ""
+    return str(found)
 
 
 def unpack_table(data: bytes, *, source: object = "table") -> Table:

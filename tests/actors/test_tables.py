@@ -58,6 +58,17 @@ def test_versions_only_ever_rise(spec: DeploymentSpec) -> None:
     assert first_table(spec, restarts=True).version == 10
 
 
+def test_a_table_of_another_deployment_counts_as_absent(spec: DeploymentSpec) -> None:
+    write(spec, "first")
+    other = replace(spec, id="d2")
+    write_whole(spec.run_folder.table_path, pack_table(replace(make_table(), version=9)))
+    assert first_table(other, restarts=False).version == 4
+    of_its_own = pack_table(replace(make_table(), version=9), deployment="d2")
+    write_whole(spec.run_folder.table_path, of_its_own)
+    assert first_table(other, restarts=False).version == 10
+    assert first_table(spec, restarts=False).version == 4
+
+
 def test_the_table_is_that_of_the_release_and_says_so(spec: DeploymentSpec) -> None:
     """Whatever the last table was: its kernels may listen elsewhere now."""
     version = write(spec, "first")
