@@ -255,7 +255,8 @@ def watch(
         meanwhile: Called before every question with the latest answer, which is empty at first.
         patience: Says how long the registry may be silent.
     """
-    pid, node, reference = 0, "", None
+    pid, node = 0, ""
+    reference: Any = None
     down: list[str] = []
     state: dict[str, Any] = {}
     while not stop.wait(interval_s):
