@@ -205,6 +205,10 @@ class Announcement:
     """Number of the release of these kernels; 0 for a process that serves none."""
     deployment: str = ""
     """Id of the deployment that started the process."""
+    table_version: int = 0
+    """Version of the table that a router routes by; 0 for a process of kernels."""
+    table_release: int = 0
+    """Number of the release of that table."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -85,6 +85,12 @@ class Members:
         """Return whether an earlier registry has started members."""
         return bool(set(_ray.members(spec.namespace)) - {_ray.REGISTRY, _ray.MAKER})
 
+    @staticmethod
+    def routers_of(spec: DeploymentSpec) -> list[RouterCalls]:
+        """Return the calls of the routers that an earlier registry has started."""
+        found = [_ray.find(RouterCalls, doors.member, spec.namespace) for doors in spec.routers]
+        return [router for router in found if router is not None]
+
     def strays(self) -> dict[str, MemberCalls]:
         """Return actors that were joining or leaving when an earlier registry died."""
         known = {_ray.REGISTRY, _ray.MAKER, *self.all}

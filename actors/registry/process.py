@@ -32,7 +32,7 @@ from actors.background_tasks import begin, repeat
 from actors.placement_file import Placed, read_placement
 from actors.registry import actor_lifecycle, release_access
 from actors.registry.drain import Draining
-from actors.registry.initial_table import first_table, table_of
+from actors.registry.initial_table import NO_TABLE, first_table, newest_held, table_of
 from actors.registry.members import Members
 from actors.registry.metrics_exports import Exports
 from actors.registry.node_answers import NodeAnswers
@@ -77,7 +77,8 @@ class RegistryProcess(NodeAnswers):
         self._files = Persistence(spec)
         self._ahead: dict[str, int] = {}
         restarts = Members.are_there(spec)
-        table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
+        held = await newest_held(Members.routers_of(spec)) if restarts else NO_TABLE
+        table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts, held=held))
         current = await asyncio.to_thread(release_access.current_number, spec)
         address = _ray.node_address(spec)
         self._exports = Exports(address)
