@@ -52,6 +52,7 @@ class KernelOptions:
     prefix_mib: int = 16
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
     per_actor: int = 1
+    replicas: int = 1
     compile: bool = False
 
 
