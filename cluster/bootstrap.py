@@ -214,6 +214,14 @@ def raylet() -> psutil.Process:
     raise DeploymentError("no raylet runs below this process: it has no Ray, or that has ended")
 
 
+def num_gpus() -> float:
+    """Return the GPUs of the Ray that this process started or joined."""
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("GPU", 0.0)
+
+
 @contextmanager
 def joined_ray(address: str) -> Iterator[None]:
     """Join a running Ray cluster, and disconnect from it when the block ends.

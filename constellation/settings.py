@@ -104,6 +104,12 @@ class KernelSettings(_Section):
     prefix_mib: int = Field(default=16, ge=0, le=65_536)
     """Memory in MiB for the cached beginnings of prompts, which need not be read again; the kernels
     of a stack share it; 0 turns the cache off."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where kernels run: `cuda` on GPUs, which Ray gives to their processes; `auto` on GPUs if Ray
+    finds any, else on CPUs."""
+    per_gpu: int = Field(default=1, ge=1, le=64)
+    """Processes that share one GPU, each with an equal part of its memory. One process that stacks
+    its kernels is the fastest; more are for kernels that must not end together."""
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
     """Number format of weight matrices while generating. With less than float32 an answer may
     depend on the other answers of its batch where two tokens are nearly equally likely."""

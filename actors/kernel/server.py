@@ -68,7 +68,12 @@ class KernelServer:
         """Start the gRPC server; return its host:port."""
         servicer = KernelServicer(self, stall_s=stall_s)
         handler = services.handlers(services.KERNEL, servicer, self.guard)
-        self._server, endpoint = await channel.serve(bind, [handler], [services.KERNEL.full_name])
+        self._server, endpoint = await channel.serve(
+            bind,
+            [handler],
+            [services.KERNEL.full_name],
+            options=channel.INTERNAL_SERVER_OPTIONS,
+        )
         return endpoint
 
     async def stop(self, *, grace_s: float) -> None:
