@@ -44,5 +44,5 @@ def first_table(spec: DeploymentSpec, *, restarts: bool) -> Table:
         logger.error("artifacts are not read", extra={"reason": str(error)})
         table = last
     version = table.version if last is None else max(table.version, last.version)
-    sites = tuple(replace(site, endpoint=None) for site in table.sites)
+    sites = tuple(replace(site, endpoint=None, more_endpoints=()) for site in table.sites)
     return replace(table, version=version + 1, sites=sites)

@@ -87,6 +87,13 @@ class Placement:
                 return self._with(member, (*kernels, kernel), at)
         return self._with(self._new_member(kernel), (kernel,), at)
 
+    def admitted(self, kernel: str) -> "Placement":
+        """Return the placement on one machine in which a kernel has all of its processes."""
+        placement = self
+        while len(placement.members_of(kernel)) < self.replicas:
+            placement = placement.joined(kernel)
+        return placement
+
     def left(self, kernel: str) -> "Placement":
         """Return the placement without a kernel.
 
