@@ -55,6 +55,7 @@ class KernelOptions:
     per_gpu: int = 1
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
     per_actor: int = 1
+    replicas: int = 1
     compile: bool = False
 
     @property

@@ -93,5 +93,5 @@ def first_table(spec: DeploymentSpec, *, restarts: bool, held: HeldTable = NO_TA
         logger.error("artifacts are not read", extra={"reason": str(error)})
         table = last
     version = max(table.version, last_version, held.version)
-    sites = tuple(replace(site, endpoint=None) for site in table.sites)
+    sites = tuple(replace(site, endpoint=None, more_endpoints=()) for site in table.sites)
     return replace(table, version=version + 1, sites=sites)
