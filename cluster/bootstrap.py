@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 import psutil
 
@@ -218,7 +218,8 @@ def num_gpus() -> float:
     """Return the GPUs of the Ray that this process started or joined."""
     import ray
 
-    return float(ray.cluster_resources().get("GPU", 0.0))
+    resources = cast(Any, ray).cluster_resources()
+    return float(resources.get("GPU", 0.0))
 
 
 @contextmanager
