@@ -96,9 +96,7 @@ def strict(schema: Any) -> Any:
     return found
 
 
-@pytest.mark.skipif(
-    SCHEMAS is None, reason="KUBERAY_SCHEMAS names no folder"
-)
+@pytest.mark.skipif(SCHEMAS is None, reason="KUBERAY_SCHEMAS names no folder")
 def test_the_cluster_follows_the_schema_of_kuberay_and_a_mistake_is_found() -> None:
     definition = yaml.load(
         (Path(str(SCHEMAS)) / "ray.io_rayclusters.yaml").read_text(), yaml.CSafeLoader
