@@ -48,10 +48,17 @@ class ActorClass(Generic[CallsT]):
 
     Args:
         process: The class itself, whose methods keep the protocol; the type checker compares them.
+        num_gpus: Share of a GPU that a process of a deployment claims; None claims none.
     """
 
-    def __init__(self, process: Callable[..., CallsT]) -> None:
+    def __init__(
+        self,
+        process: Callable[..., CallsT],
+        *,
+        num_gpus: Callable[[DeploymentSpec], float] | None = None,
+    ) -> None:
         self._remote: Any = ray.remote(process)
+        self._num_gpus = num_gpus
 
     def create(self, member: str, spec: DeploymentSpec, *arguments: Any, node: str = "") -> CallsT:
         """Return the named actor, created if it does not exist; Ray restarts it when it dies.
@@ -70,6 +77,7 @@ class ActorClass(Generic[CallsT]):
             lifetime="detached",
             max_restarts=-1,
             num_cpus=0,
+            num_gpus=0 if self._num_gpus is None else self._num_gpus(spec),
             **_affinity(node),
         )
         return cast(CallsT, _Calls(options.remote(spec, *arguments)))

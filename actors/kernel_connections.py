@@ -22,19 +22,43 @@ from constellation.wire.request_tracing import Span
 from constellation.wire.tls import ClientTls
 
 
-async def read(call: Any) -> Any:
+async def read(call: Any, kernel: str) -> Any:
     """Return the next reply of a stream, or grpc's EOF; the waiting task may be cancelled.
 
     When a read itself is cancelled, grpc never frees what the read holds, such as the block of 8 KB
     of a reply that has just come. So the call is cancelled instead, which ends the read.
+
+    Raises:
+        KernelUnavailable: The connection to `kernel` was closed under the call.
+        grpc.aio.AioRpcError: The call failed.
     """
     reading = asyncio.ensure_future(call.read())
     try:
-        return await asyncio.shield(reading)
+        with _closing_is_loss(kernel):
+            return await asyncio.shield(reading)
     except asyncio.CancelledError:
         call.cancel()
         reading.add_done_callback(_consume_error)
         raise
+
+
+@contextmanager
+def _closing_is_loss(kernel: str) -> Iterator[None]:
+    """Turn a cancellation that is not one of the waiting task into the loss of a kernel.
+
+    grpc cancels the calls of a channel that is closed, and raises in their callers what looks as if
+    the callers were cancelled.
+
+    Raises:
+        KernelUnavailable: The call was cancelled, and its caller was not.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        waiting = asyncio.current_task()
+        if waiting is None or waiting.cancelling():
+            raise
+        raise KernelUnavailable(kernel, "its process was lost") from error
 
 
 def _consume_error(task: asyncio.Task[Any]) -> None:
@@ -46,14 +70,15 @@ def _consume_error(task: asyncio.Task[Any]) -> None:
 class Replies:
     """Iterates over the replies of one stream, in order."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, kernel: str) -> None:
         self._call = call
+        self._kernel = kernel
 
     def __aiter__(self) -> "Replies":
         return self
 
     async def __anext__(self) -> bytes:
-        reply: bytes = await read(self._call)
+        reply: bytes = await read(self._call, self._kernel)
         if reply is grpc.aio.EOF:
             raise StopAsyncIteration
         return reply
@@ -68,25 +93,39 @@ class KernelLink:
 
     def __init__(self, endpoint: str, token: str | None, tls: ClientTls | None = None) -> None:
         self.endpoint = endpoint
-        self._channel = channel.open_async_channel(endpoint, tls)
+        self._channel = channel.open_internal_channel(endpoint, tls)
         self._metadata = channel.credentials(token)
         self._raw = services.Stub(self._channel, services.KERNEL, raw_replies=True)
         self._stub = services.Stub(self._channel, services.KERNEL)
+        self._reconnecting: asyncio.Task[None] | None = None
+        if channel.crosses_network(endpoint):
+            self._reconnecting = begin("reconnecting", self._reconnect())
+
+    async def _reconnect(self) -> None:
+        """Connect again and again while the connection is lost.
+
+        A channel that tries to connect only when it is called makes every call wait for the try; a
+        channel whose last try failed fails calls at once.
+        """
+        while True:
+            state = self._channel.get_state(try_to_connect=True)
+            await self._channel.wait_for_state_change(state)
 
     def generate(self, request: Any, timeout_s: float, span: Span | None = None) -> Replies:
         """Start an answer; replies come as bytes. The call becomes a child of `span`."""
         call = self._raw.Generate(request, timeout=timeout_s, metadata=self._with(span))
-        return Replies(call)
+        return Replies(call, request.kernel)
 
     async def ask(self, request: Any, timeout_s: float, span: Span | None = None) -> bytes:
         """Return a whole answer, as bytes."""
         call = self._raw.Ask(request, timeout=timeout_s, metadata=self._with(span))
-        reply: bytes = await call
+        with _closing_is_loss(request.kernel):
+            reply: bytes = await call
         return reply
 
     async def score(self, request: Any, timeout_s: float, span: Span | None = None) -> Score:
         """Return how likely a text is."""
-        reply = await self._stub.Score(request, timeout=timeout_s, metadata=self._with(span))
+        reply = await self._score(request, timeout_s, span)
         return Score(nats=reply.nats, num_tokens=reply.num_tokens)
 
     def predict(self, timeout_s: float, span: Span | None = None) -> Any:
@@ -97,14 +136,23 @@ class KernelLink:
         self, request: Any, timeout_s: float, span: Span | None = None
     ) -> FloatArray:
         """Return the nats of each scored token of a text, shape (T,)."""
-        reply = await self._stub.Score(request, timeout=timeout_s, metadata=self._with(span))
+        reply = await self._score(request, timeout_s, span)
         return np.array(reply.token_nats, dtype=np.float64)
+
+    async def _score(self, request: Any, timeout_s: float, span: Span | None) -> Any:
+        with _closing_is_loss(request.kernel):
+            return await self._stub.Score(request, timeout=timeout_s, metadata=self._with(span))
 
     def _with(self, span: Span | None) -> tuple[tuple[str, str], ...]:
         return self._metadata if span is None else (*self._metadata, *span.headers)
 
     async def close(self, *, grace_s: float | None) -> None:
-        """Close the connection when its calls have ended, at the latest after `grace_s` seconds."""
+        """Close the connection when its calls have ended, at the latest after `grace_s` seconds.
+
+        Calls that have not ended then fail with `KernelUnavailable`; at once if `grace_s` is None.
+        """
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
         await self._channel.close(grace_s)
 
 
@@ -128,7 +176,13 @@ class KernelLinks:
         self._num_under_way: Counter[str] = Counter()
 
     def follow(self, table: Table) -> None:
-        """Open connections to new endpoints, and close connections to endpoints that are gone."""
+        """Open connections to new endpoints, and close connections to endpoints that are gone.
+
+        Calls to kernels that have left the table are finished. Calls to kernels that moved, or are
+        down, fail at once, and are continued elsewhere: the machine may have vanished, and then no
+        other sign of it would come.
+        """
+        before = self._links
         old = {link.endpoint: link for link in self._links.values()}
         endpoints = {site.name: site.endpoint for site in table.sites if site.endpoint is not None}
         links = {
@@ -137,9 +191,10 @@ class KernelLinks:
         }
         self._links = {kernel: links[endpoint] for kernel, endpoint in endpoints.items()}
         self.down = frozenset(site.name for site in table.sites if site.endpoint is None)
-        for link in old.values():
-            # Calls under way finish, or fail by themselves when the process is gone.
-            begin("closing", link.close(grace_s=self._grace_s))
+        named = {site.name for site in table.sites}
+        lost = {link.endpoint for kernel, link in before.items() if kernel in named}
+        for endpoint, link in old.items():
+            begin("closing", link.close(grace_s=None if endpoint in lost else self._grace_s))
 
     def _open(self, endpoint: str) -> KernelLink:
         return KernelLink(endpoint, self._token, self._tls)

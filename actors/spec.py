@@ -46,12 +46,21 @@ class KernelOptions:
     slots: int = 4
     queue_max: int = 64
     stall_s: float = 20.0
+    stuck_s: float = 30.0
     num_threads: int = 1
     prefill_tokens: int = 128
     prefix_mib: int = 16
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    """`auto` only until the launcher has looked for GPUs."""
+    per_gpu: int = 1
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
     per_actor: int = 1
     compile: bool = False
+
+    @property
+    def num_gpus(self) -> float:
+        """GPUs that one process claims of Ray; 0 for a process that must not see any."""
+        return 1 / self.per_gpu if self.device == "cuda" else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

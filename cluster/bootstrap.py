@@ -214,6 +214,13 @@ def raylet() -> psutil.Process:
     raise DeploymentError("no raylet runs below this process: it has no Ray, or that has ended")
 
 
+def num_gpus() -> float:
+    """Return the GPUs of the Ray that this process started or joined."""
+    import ray
+
+    return float(ray.cluster_resources().get("GPU", 0.0))
+
+
 @contextmanager
 def joined_ray(address: str) -> Iterator[None]:
     """Join a running Ray cluster, and disconnect from it when the block ends.

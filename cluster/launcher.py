@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from cluster.bootstrap import ADVICE, NAMESPACE, OwnRay, joined_ray, local_ray, raylet
+from cluster.bootstrap import ADVICE, NAMESPACE, OwnRay, joined_ray, local_ray, num_gpus, raylet
 from cluster.listening_check import check_loopback
 from cluster.metrics_server import MetricsServer
 from cluster.open_files import raise_open_files
@@ -236,6 +236,8 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
         else joined_ray(address)
     )
     # Everything that can be wrong with the configuration is found before Ray starts.
+    from cluster.gpu_assignment import on_devices
+
     kernels = kernels_of(settings.artifacts)
     spec = _spec(settings)
     metrics = MetricsServer(settings)
@@ -243,6 +245,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
         # Ray has replaced our signal handlers by handlers that write a trace of the crash into the
         # log and do not end the process.
         stop_on_signals(stop)
+        spec = on_devices(spec, num_gpus=num_gpus, num_kernels=len(kernels))
         from actors import _ray
         from actors.registry.process import RegistryActor
         from actors.run_folder import KeptFiles

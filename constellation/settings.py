@@ -93,6 +93,9 @@ class KernelSettings(_Section):
     Overloaded."""
     stall_s: float = Field(default=20.0, gt=0, le=600)
     """Seconds for which a client may leave its buffer full before its answer is cancelled."""
+    stuck_s: float = Field(default=30.0, gt=0, le=3600)
+    """Seconds without a step, although texts could be stepped, after which the process is
+    restarted; at least `stall_s` + 5 is waited. The longest single step must take less."""
     num_threads: int = Field(default=1, ge=1, le=256)
     """CPU threads of one kernel's process."""
     prefill_tokens: int = Field(default=128, ge=1, le=65_536)
@@ -101,6 +104,12 @@ class KernelSettings(_Section):
     prefix_mib: int = Field(default=16, ge=0, le=65_536)
     """Memory in MiB for the cached beginnings of prompts, which need not be read again; the kernels
     of a stack share it; 0 turns the cache off."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where kernels run: `cuda` on GPUs, which Ray gives to their processes; `auto` on GPUs if Ray
+    finds any, else on CPUs."""
+    per_gpu: int = Field(default=1, ge=1, le=64)
+    """Processes that share one GPU, each with an equal part of its memory. One process that stacks
+    its kernels is the fastest; more are for kernels that must not end together."""
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
     """Number format of weight matrices while generating. With less than float32 an answer may
     depend on the other answers of its batch where two tokens are nearly equally likely."""

@@ -80,8 +80,9 @@ def test_only_the_settings_read_the_environment() -> None:
 
 
 @pytest.mark.slow
-def test_only_one_file_waits_for_ray_and_kills_its_actors() -> None:
-    assert found_by(scans.ray_calls, sources(*PACKAGES)) == {"actors/_ray.py"}
+def test_one_file_of_serving_and_one_of_training_wait_for_ray_and_kill_its_actors() -> None:
+    waits = {"actors/_ray.py", "training/runs/ray_run_folder.py"}
+    assert found_by(scans.ray_calls, sources(*PACKAGES)) == waits
 
 
 @pytest.mark.slow

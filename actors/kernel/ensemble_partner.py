@@ -86,7 +86,7 @@ async def send(call: Any, request: kernel_pb2.PredictRequest) -> None:
 async def receive(call: Any, kernel: str) -> kernel_pb2.PredictReply:
     """Return the next reply, or raise the error of ours that stands for its loss."""
     try:
-        reply = await read(call)
+        reply = await read(call, kernel)
     except grpc.aio.AioRpcError as error:
         raise typed_loss(error, kernel) from error
     if reply is grpc.aio.EOF:

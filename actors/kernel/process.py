@@ -100,4 +100,6 @@ class KernelProcess:
             await asyncio.to_thread(self._tracing.close)
 
 
-KernelActor = _ray.ActorClass[KernelCalls](KernelProcess)
+KernelActor = _ray.ActorClass[KernelCalls](
+    KernelProcess, num_gpus=lambda spec: spec.kernel.num_gpus
+)

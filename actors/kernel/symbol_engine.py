@@ -23,6 +23,7 @@ class SymbolEngine(OwnVocabularyEngine):
         prefill_tokens: int = PREFILL_TOKENS,
         prefix_bytes: int = 0,
         prompt_format: PromptFormat | None = None,
+        planned_rows: int | None = None,
         weights: Weights = "float32",
     ) -> None:
         kernel = loaded.kernel
@@ -31,6 +32,7 @@ class SymbolEngine(OwnVocabularyEngine):
             end_id=loaded.tokens.end_id,
             prefill_tokens=prefill_tokens,
             prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,
+            planned_rows=planned_rows,
         )
         identity = Identity(
             capabilities=OWN_VOCABULARY,

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
-import grpc
 import ray
 
 from actors import _ray
@@ -18,12 +17,13 @@ from actors.actor_calls import KernelCalls, MemberCalls, RouterCalls
 from actors.background_tasks import begin
 from actors.kernel.process import KernelActor
 from actors.registry.heartbeat import ANSWER_S, Heartbeats
+from actors.registry.member_checks import MemberChecks
 from actors.registry.saved_members import Remembered, read_members
 from actors.router.process import RouterActor
 from actors.spec import Announcement, DeploymentSpec
-from constellation.records import KernelHealth, RouterStatus
+from constellation.records import KernelDescription, KernelHealth, RouterStatus
 from constellation.runtime.placement import Placement
-from constellation.runtime.supervisor import Member, Restart, State, Supervisor, SupervisorConfig
+from constellation.runtime.supervisor import Member, State, Supervisor, SupervisorConfig
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +42,9 @@ class Members:
             on_change: Called when a member was lost, or could not start.
         """
         self._spec = spec
-        self._on_change = on_change
         self._supervisor = Supervisor(SupervisorConfig())
         self._heartbeats = Heartbeats(spec.token, spec.client_tls)
+        self._checks = MemberChecks(spec, self, self._supervisor, self._heartbeats, on_change)
         self._health: dict[str, KernelHealth] = {}
         self.announcements: dict[str, Announcement] = {}
         """Member -> its last announcement."""
@@ -275,14 +275,12 @@ class Members:
 
     async def check_all(self) -> None:
         """Send every member a heartbeat; restart members that are silent or late for too long."""
-        await asyncio.gather(*(self._check(member) for member in self.all))
-        for command in self._supervisor.overdue(now_s=time.monotonic()):
-            self._restart(command)
+        await self._checks.check_all()
 
     async def check(self, kernels: Iterable[str]) -> None:
         """Send the processes of some kernels a heartbeat now, so that their health is known."""
         members = {self.placement.of(kernel) for kernel in kernels}
-        await asyncio.gather(*(self._check(member) for member in sorted(members)))
+        await self._checks.check(sorted(members))
 
     async def drain(self, grace_s: float) -> None:
         """Drain all members: the routers first, whose requests still need the kernels."""
@@ -296,41 +294,8 @@ class Members:
             calls = [member.drain(left_s) for member in group]
             await asyncio.gather(*calls, return_exceptions=True)
 
-    async def _check(self, member: str) -> None:
-        if member not in self.all:
-            return
-        state = self.state(member)
-        if state.state is not State.UP or state.endpoint is None:
-            await self._check_start(member)
-            return
-        endpoint = state.endpoint
-        try:
-            await self._ask(member, endpoint)
-        except grpc.aio.AioRpcError as error:
-            if member in self.all:  # the member may have left meanwhile
-                self._note_silence(member, endpoint, error)
-        else:
-            if member in self.all:
-                self._supervisor.answered(member)
-
-    async def _check_start(self, member: str) -> None:
-        """Restart a member whose start raised: Ray restarts only processes that died later."""
-        if _ray.exists(member, self._spec.namespace):
-            return
-        if member not in self.failures:
-            self.failures[member] = reason = await _death_reason(self.all[member])
-            logger.error("member did not start", extra={"member": member, "reason": reason})
-            self._on_change()
-        if member in self.all:  # the member may have left meanwhile
-            for command in self._supervisor.ended(member, now_s=time.monotonic()):
-                del self.failures[member]
-                self._restart(command)
-
-    async def _ask(self, member: str, endpoint: str) -> None:
-        if member in self.routers:
-            await self._heartbeats.router(member, endpoint)
-            return
-        described = await self._heartbeats.kernels(member, endpoint)
+    def note_described(self, member: str, described: Iterable[KernelDescription]) -> None:
+        """Note what a process said of its kernels."""
         placed = self.placement.processes.get(member, ())
         for each in described:
             if each.name in placed:  # the member may have left meanwhile
@@ -346,41 +311,12 @@ class Members:
                     node=self._node_of(member),
                 )
 
-    def _note_silence(self, member: str, endpoint: str, error: grpc.aio.AioRpcError) -> None:
-        now_s = time.monotonic()
-        at = self.announcements[member]
-        # A new connection to a process that hangs ends like a refused one.
-        gone = error.code() is grpc.StatusCode.UNAVAILABLE and not _ray.is_alive(at.pid, at.node)
-        if gone:
-            if self._supervisor.refused(member, endpoint, now_s=now_s):
-                logger.warning("member lost", extra={"member": member, "endpoint": endpoint})
-                self._on_change()
-            return
-        for command in self._supervisor.timed_out(member, now_s=now_s):
-            self._restart(command, pid=at.pid, node=at.node)
-            self._on_change()
-
-    def _restart(self, command: Restart, *, pid: int = 0, node: str = "") -> None:
-        name, spec = command.name, self._spec
-        logger.warning("member restarted", extra={"member": name, "reason": command.reason})
-        if _ray.restart(name, spec.namespace, pid=pid, node=node):
-            return
-        if name in self.routers:
-            self.routers[name] = self._start_router(name)
+    def recreate(self, member: str) -> None:
+        """Create the actor of a member that Ray no longer knows."""
+        if member in self.routers:
+            self.routers[member] = self._start_router(member)
         else:
-            self.processes[name] = KernelActor.create(name, spec, name)
-
-
-async def _death_reason(member: MemberCalls) -> str:
-    """Return why an actor has ended, as far as Ray knows."""
-    try:
-        async with asyncio.timeout(ANSWER_S):
-            await member.where()
-    except ray.exceptions.RayActorError as error:
-        return _ray.reason_of(error)
-    except TimeoutError:
-        pass
-    return "Ray does not say why"
+            self.processes[member] = KernelActor.create(member, self._spec, member)
 
 
 async def _where(member: MemberCalls) -> Announcement | None:

@@ -43,6 +43,20 @@ class KernelDescription:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How the steps of a process with kernels progress: of the kernel that is worst off."""
+
+    kernel: str = ""
+    """Name of the kernel; empty when all are well."""
+    stalled_s: float = 0.0
+    """Seconds for which texts could have been stepped and were not; 0 when none could."""
+    num_failed_probes: int = 0
+    """Tokens in a row that the kernel could not write when it was asked to."""
+    reason: str = ""
+    """Why the last of these could not be written."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class KernelHealth:
     """The registry's view of a kernel's process: up or down, restarts, queue."""
 

@@ -237,6 +237,9 @@ class ReleaseStore:
         wanted = {path: blob for path, blob in files.items() if path.startswith(starts)}
         return view if release_folder.has_files(view, wanted, self.blobs) else self.folder(version)
 
+    def let_go(self, *, but: int) -> None:
+        """Use no release but one any more; a store keeps all releases until they are pruned."""
+
     def previous(self, version: int) -> int | None:
         """Return the parent of a release; None for the first release.
 

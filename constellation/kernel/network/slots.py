@@ -2,7 +2,8 @@
 
 Sequences are rows 0 to n - 1, without gaps: when one leaves, the last takes its place, so that a
 forward pass over some rows reads one block of memory. The storage grows with the sequences, up to
-the context, and is kept for the next ones.
+the context, and is kept for the next ones. A storage of planned size is made at once for so many
+rows and the whole context, and stays at its address.
 
 Shapes: P passes of layers, S rows of the storage, B neighbouring rows of one forward pass, H heads,
 T new positions, L visible positions, D channels of a head.
@@ -25,6 +26,14 @@ class SlotCache:
 
     Attributes:
         lengths: Number of positions stored of every row.
+        planned_rows: Rows that get their room, for the whole context, when the first row is
+            opened; more rows copy the storage. None lets the storage grow with the rows.
+
+    Args:
+        config: Sizes of the network.
+        dtype: Of keys and values.
+        device: Where they are.
+        planned_rows: As the attribute.
     """
 
     def __init__(
@@ -33,7 +42,9 @@ class SlotCache:
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        planned_rows: int | None = None,
     ) -> None:
+        self.planned_rows = planned_rows
         self.lengths: list[int] = []
         self.context = config.context
         self.first_pass_N = first_passes(config)
@@ -70,7 +81,10 @@ class SlotCache:
         rows, room = self._store.shape[2], self._store.shape[4]
         if len(self.lengths) <= rows and length <= room:
             return
-        rows = rows if len(self.lengths) <= rows else max(len(self.lengths), 2 * rows)
+        if self.planned_rows is not None:
+            rows, room = max(len(self.lengths), self.planned_rows), self.context
+        elif len(self.lengths) > rows:
+            rows = max(len(self.lengths), 2 * rows)
         if length > room:
             room = min(self.context, max(length, 2 * room, ROOM_LEAST))
         # Zeros: what no sequence has written is multiplied by a weight of 0, and must be a number.

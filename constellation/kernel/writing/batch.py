@@ -23,9 +23,10 @@ from torch.nn import functional
 
 from constellation.errors import ConfigError
 from constellation.kernel.network.slots import SlotCache, SlotRows
+from constellation.kernel.writing.batched_sampling import Drawn, draw
 from constellation.kernel.writing.network_interface import Network
 from constellation.kernel.writing.prefix_cache import PrefixStore
-from constellation.kernel.writing.sampling import Sampler, check_prompt, likeliest, logprobs_of
+from constellation.kernel.writing.sampling import Sampler, check_prompt
 from constellation.records import FinishReason, Sampling
 
 PREFILL_TOKENS = 128
@@ -49,17 +50,15 @@ class Writing:
     kernel: int = 0
     """Index of the kernel that writes the text, in a batch of several kernels."""
 
-    def accept(
-        self, token: int, logits_V: Tensor, *, end_id: int | None, context: int
-    ) -> "Written":
+    def accept(self, drawn: Drawn, *, end_id: int | None, context: int) -> "Written":
         """Append the chosen token; sets `finish_reason` when it is the last.
 
         Args:
-            token: The choice, `end_id` included.
-            logits_V: Logits from which it was chosen.
+            drawn: The choice, which may be `end_id`.
             end_id: The token that ends a text; None without such a token.
             context: Tokens that can be read and written together, but for the last one written.
         """
+        token = drawn.token
         if token == end_id:
             self.finish_reason = FinishReason.END
             return Written(self, None)
@@ -71,10 +70,7 @@ class Writing:
             self.finish_reason = FinishReason.LENGTH
         elif len(self.prompt_ids) + len(self.produced) > context:
             self.finish_reason = FinishReason.CONTEXT
-        if sampling.logprobs is None:
-            return Written(self, token)
-        logprob, top = logprobs_of(logits_V, token, sampling.logprobs)
-        return Written(self, token, logprob, tuple(top))
+        return Written(self, token, drawn.logprob, drawn.top)
 
 
 @dataclass(slots=True, eq=False)
@@ -116,6 +112,8 @@ class Batch:
         end_id: The token that ends a text; None without such a token.
         prefill_tokens: Prompt tokens read in one step, at least 1.
         prefixes: Cache of prompts that were read; None caches none.
+        planned_rows: Texts whose keys and values get their memory with the first text, for the
+            whole context; None lets the memory grow with the texts.
     """
 
     def __init__(
@@ -125,6 +123,7 @@ class Batch:
         end_id: int | None,
         prefill_tokens: int = PREFILL_TOKENS,
         prefixes: PrefixStore | None = None,
+        planned_rows: int | None = None,
     ) -> None:
         if prefill_tokens < 1:
             raise ConfigError(f"prefill_tokens is {prefill_tokens}; allowed: from 1")
@@ -134,10 +133,20 @@ class Batch:
         self._prefixes = prefixes
         self._writings: list[Writing] = []
         weight = decoder.embedding
-        self._slots = SlotCache(decoder.config, dtype=weight.dtype, device=weight.device)
+        self._slots = SlotCache(
+            decoder.config,
+            dtype=weight.dtype,
+            device=weight.device,
+            planned_rows=planned_rows,
+        )
 
     def __len__(self) -> int:
         return len(self._writings)
+
+    def plan_rows(self, num_more: int) -> None:
+        """Plan memory for more texts, when the memory is planned."""
+        if self._slots.planned_rows is not None:
+            self._slots.planned_rows += num_more
 
     @property
     def cache_bytes(self) -> int:
@@ -329,19 +338,17 @@ class Batch:
     def _draw(self, ready: list[Writing], hidden_RC: Tensor) -> list[Written]:
         """Draw the next token of every text."""
         logits_RV = self._logits(hidden_RC, [writing.kernel for writing in ready]).float()
-        greedy_R = likeliest(logits_RV)
-        written = []
-        for index, writing in enumerate(ready):
-            sampler = writing.sampler
-            logits_V = logits_RV[index]
-            if isinstance(writing, Prediction):
-                writing.unread = []  # pauses until `Prediction.tell`
-                written.append(Written(writing, None, logits_V=logits_V))
-                self._remove_full(writing)
-                continue
-            token = greedy_R[index] if sampler.is_greedy else sampler.pick(logits_V)
-            written.append(self._accept(writing, token, logits_V))
-        return written
+        samplers = [None if isinstance(each, Prediction) else each.sampler for each in ready]
+        drawn = draw(logits_RV, samplers)
+        return [self._taken(writing, each) for writing, each in zip(ready, drawn, strict=True)]
+
+    def _taken(self, writing: Writing, drawn: Drawn | Tensor) -> Written:
+        if isinstance(drawn, Drawn):
+            return self._accept(writing, drawn)
+        assert isinstance(writing, Prediction)
+        writing.unread = []  # pauses until `Prediction.tell`
+        self._remove_full(writing)
+        return Written(writing, None, logits_V=drawn)
 
     def _remove_full(self, prediction: Prediction) -> None:
         """Remove a prediction that has filled the context; it would leave other texts no room."""
@@ -349,9 +356,8 @@ class Batch:
         if row is not None and self._slots.lengths[row] == self._slots.context:
             self.remove(prediction)
 
-    def _accept(self, writing: Writing, token: int, logits_V: Tensor) -> Written:
-        context = self._slots.context
-        taken = writing.accept(token, logits_V, end_id=self._end_id, context=context)
+    def _accept(self, writing: Writing, drawn: Drawn) -> Written:
+        taken = writing.accept(drawn, end_id=self._end_id, context=self._slots.context)
         if writing.finish_reason is not None:
             self.remove(writing)
         return taken
