@@ -218,7 +218,8 @@ def num_gpus() -> float:
     """Return the GPUs of the Ray that this process started or joined."""
     import ray
 
-    return float(ray.cluster_resources().get("GPU", 0.0))
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("GPU", 0.0)
 
 
 @contextmanager
