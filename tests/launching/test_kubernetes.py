@@ -213,7 +213,7 @@ def test_the_head_waits_for_the_machines_that_the_manifest_asks_for() -> None:
     (waits,) = [
         int(each["value"])
         for each in container(GROUPS["head"])["env"]
-        if each["name"] == "CONSTELLATION_MACHINES"
+        if each["name"] == "MACHINES"
     ]
     assert waits == 1 + sum(group.get("replicas", 0) for group in GROUPS.values())
 

@@ -46,9 +46,7 @@ async def served(
     servicer = BlobServicer(only(path), count_sent=lambda n: sent is None or sent.append(n))
     guard = services.Guard(lambda reason: None)
     handler = services.handlers(services.BLOBS, servicer, guard)
-    server, endpoint = await channel.serve(
-        bind or Bind(), [handler], [services.BLOBS.full_name]
-    )
+    server, endpoint = await channel.serve(bind or Bind(), [handler], [services.BLOBS.full_name])
     try:
         yield endpoint
     finally:
@@ -97,7 +95,9 @@ def test_a_blob_that_is_not_here_is_named(blob: Path) -> None:
     failing(blob, UnknownBlob, sha256="0" * 64)
 
 
-@pytest.mark.parametrize("name", ["", "../../etc/passwd", SHA256.upper(), SHA256 + "0", "x" * 10**6])
+@pytest.mark.parametrize(
+    "name", ["", "../../etc/passwd", SHA256.upper(), SHA256 + "0", "x" * 10**6]
+)
 def test_nothing_but_a_hash_can_be_asked_for(blob: Path, name: str) -> None:
     failing(blob, InvalidRequest, sha256=name)
 
