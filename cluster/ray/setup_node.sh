@@ -78,6 +78,8 @@ export RAY_AUTH_MODE=token
 export RAY_AUTH_TOKEN_PATH="$HOME/.constellation/secrets/ray_token"
 export RAY_USAGE_STATS_ENABLED=0
 export RAY_worker_niceness=0
+# Sockets and logs of Ray lie where nobody else may enter: Ray opens its own folder to everybody.
+export RAY_TMPDIR="$HOME/.constellation"
 # Memory of Ray's and torch's processes, as in cluster/bootstrap.py.
 export MALLOC_ARENA_MAX=1
 export LRU_CACHE_CAPACITY=64
