@@ -199,6 +199,14 @@ def test_the_head_is_ready_when_a_kernel_answers_and_shows_its_dashboard_to_nobo
     }
 
 
+@each_group
+def test_the_commands_of_the_containers_are_in_the_images(group: dict[str, Any]) -> None:
+    (command,) = container(group)["command"]
+    for image in ("cpu", "gpu"):
+        text = (ROOT / "cluster" / "containers" / f"{image}.Dockerfile").read_text()
+        assert f"/usr/local/bin/{command}\n" in text
+
+
 def test_clients_reach_the_router_alone() -> None:
     inside, clients = of_kind("NetworkPolicy")
     (peer,) = inside["spec"]["ingress"][0]["from"]
