@@ -5,14 +5,11 @@ process that created them.
 """
 
 import logging
-import os
 import re
-import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import ray
@@ -20,10 +17,12 @@ import ray.util
 from ray.exceptions import ActorAlreadyExistsError, GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.actor_calls import RegistryCalls, WatcherCalls
+from actors.actor_calls import NodeCalls, RegistryCalls, WatcherCalls
+from actors.local_processes import is_actor, kill_actor
 from actors.spec import ROUTER, Announcement, DeploymentSpec, StartState
 from constellation.errors import ConstellationError, DeploymentError
 from constellation.loopback import LOOPBACK_ADDRESS
+from constellation.runtime.patience import Patience
 from constellation.runtime.placement import is_kernel_member
 
 logger = logging.getLogger(__name__)
@@ -43,12 +42,13 @@ ASIDE = frozenset({REGISTRY, MAKER, WATCHER})
 REASON_CHARACTERS_MAX = 300
 """Characters of Ray's reason for a death that are kept: Ray writes at length."""
 _OUR_ERROR = re.compile(r"^constellation\.errors\.\w+: ")
-_HEAD = "node:__internal_head__"
-"""Resource that only the head node of a Ray cluster has."""
-_LOOK_S = 0.1
-_MISSES_MAX = 3
-_START_ROUNDS = 10
+NODE = "node-"
+"""Begin of the actor name of a machine; Ray's id of the machine follows."""
 
+_LOOK_S = 0.1
+
+NODE_ANSWER_S = 1.0
+"""Seconds that the actor of a machine may take to answer about a process."""
 CallsT = TypeVar("CallsT")
 """A protocol of `actors/actor_calls.py`."""
 
@@ -139,6 +139,18 @@ def members(namespace: str) -> list[str]:
     return sorted(ours & fixed | routers | kernels)
 
 
+def actors_of(namespace: str) -> list[str]:
+    """Return the names of all actors of a deployment: members, their helpers and machines."""
+    return [*members(namespace), *node_members(namespace)]
+
+
+def node_members(namespace: str) -> list[str]:
+    """Return the actor names of all machines that have an actor, sorted."""
+    named = ray.util.list_named_actors(all_namespaces=True)
+    ours = [each["name"] for each in named if each["namespace"] == namespace]
+    return sorted(name for name in ours if name.startswith(NODE))
+
+
 def exists(member: str, namespace: str) -> bool:
     """Return whether there is an actor of this name, also one that is starting or restarting."""
     return _handle(member, namespace) is not None
@@ -163,16 +175,12 @@ def _handle(member: str, namespace: str) -> Any | None:
         return None
 
 
-def restart(member: str, namespace: str, *, pid: int = 0, node: str = "") -> bool:
+def restart(member: str, namespace: str) -> bool:
     """Kill an actor's process so that Ray starts it again; False when there is no such actor.
 
-    Ray asks a process to end and kills the process five seconds later. A process that is known and
-    runs on this machine is killed at once, since a process that hangs does not end when asked.
+    Ray asks a process to end and kills the process five seconds later, since a process that hangs
+    does not end when asked. `kill` is quicker where the process is known.
     """
-    if is_alive(pid, node):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        return True
     handle = _handle(member, namespace)
     if handle is None:
         return False
@@ -180,14 +188,45 @@ def restart(member: str, namespace: str, *, pid: int = 0, node: str = "") -> boo
     return True
 
 
-def is_alive(pid: int, node: str) -> bool:
-    """Return whether a process id is that of an actor on this machine: ids are used again."""
-    if not pid or node != node_name():
+def is_alive(pid: int, node: str, namespace: str) -> bool | None:
+    """Return whether a process id is that of an actor on a machine; None when that is unknown.
+
+    Waits for the machine's actor, for `NODE_ANSWER_S` at most.
+    """
+    if not pid:
+        return None
+    if node == node_name():
+        return is_actor(pid)
+    return _ask_node(node, namespace, lambda calls: calls.is_alive(pid))
+
+
+def kill(pid: int, node: str, namespace: str) -> bool:
+    """Kill the process of an actor on a machine; return whether it was killed.
+
+    Waits for the machine's actor, for `NODE_ANSWER_S` at most.
+    """
+    if not pid:
         return False
+    if node == node_name():
+        return kill_actor(pid)
+    return _ask_node(node, namespace, lambda calls: calls.kill(pid)) is True
+
+
+def _ask_node(
+    node: str, namespace: str, call: Callable[[NodeCalls], Awaitable[bool]]
+) -> bool | None:
+    calls = find(NodeCalls, node_member(node), namespace)
+    if calls is None:
+        return None
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::")
-    except OSError:
-        return False
+        return bool(wait_for(call(calls), timeout_s=NODE_ANSWER_S, what=f"the actor of {node}"))
+    except DeploymentError:
+        return None
+
+
+def node_member(node: str) -> str:
+    """Return the actor name of a machine."""
+    return f"{NODE}{node}"
 
 
 def remove(member: str, namespace: str) -> None:
@@ -261,11 +300,13 @@ def watch(
     starts: Callable[[], StartState],
     start: Callable[[], object],
     meanwhile: Callable[[dict[str, Any]], object],
+    patience: Patience,
 ) -> None:
     """Ask the registry for its state until `stop` is set; restart it when it no longer answers.
 
     Ray restarts an actor whose process dies, but not one that hangs, and the registry supervises
-    all other actors.
+    all other actors. A question that was not answered in time is not asked again but waited for: a
+    busy registry answers late, and is not restarted.
 
     Args:
         member: The registry's actor name.
@@ -278,8 +319,10 @@ def watch(
             constellation can start it anew.
         start: Starts the registry when there is none: Ray restarts none that could not start.
         meanwhile: Called before every question with the latest answer, which is empty at first.
+        patience: Says how long the registry may be silent.
     """
-    misses, pid, node = 0, 0, ""
+    pid, node = 0, ""
+    reference: Any = None
     down: list[str] = []
     state: dict[str, Any] = {}
     while not stop.wait(interval_s):
@@ -288,28 +331,36 @@ def watch(
             logger.error("Ray has ended, and all members with it")
             return
         now = starts()
-        if (down or misses >= _MISSES_MAX) and not now.can_start:
+        is_late = patience.is_over(now_s=time.monotonic())
+        if (down or is_late) and not now.can_start:
             facts = {"down": down or [member]}
             logger.error("Ray's folder was removed and members are down: ending", extra=facts)
             return
         registry = find(RegistryCalls, member, namespace)
-        reference: Any = None if registry is None else registry.state(now)
+        if registry is None:
+            reference = None
+        elif reference is None:
+            reference = registry.state(now)
         answered, _ = ray.wait([reference], timeout=interval_s) if reference else ([], [])
-        misses = 0 if answered else misses + 1
-        if misses == 1 and pid and not is_alive(pid, node):  # Ray is starting it again
-            misses, pid = -_START_ROUNDS, 0
+        now_s = time.monotonic()
         if answered:
+            patience.answered()
             with suppress(RayActorError, RayTaskError):  # it died meanwhile
                 state = ray.get(reference)
                 pid, node = state["registry_pid"], state["node"]
                 members = state["members"].items()
                 down = [name for name, each in members if each["state"] != "up"]
-        elif misses >= _MISSES_MAX and now.can_start:
+            reference = None
+        elif patience.silent(now_s=now_s) and pid and is_alive(pid, node, namespace) is False:
+            patience.starts(now_s=now_s)  # Ray is starting it again
+            pid = 0
+        elif patience.is_over(now_s=now_s) and now.can_start:
             reason = "hangs" if registry is not None else "could not start"
             logger.warning("member restarted", extra={"member": member, "reason": reason})
-            if not restart(member, namespace, pid=pid, node=node):
+            if not kill(pid, node, namespace) and not restart(member, namespace):
                 start()
-            misses, pid = -_START_ROUNDS, 0  # it may take its time to start
+            pid, reference = 0, None
+            patience.restarted(now_s=now_s)
 
 
 def tear_down(namespace: str, *, grace_s: float) -> None:
@@ -322,31 +373,13 @@ def tear_down(namespace: str, *, grace_s: float) -> None:
     if registry is not None:
         ray.wait([registry.drain(grace_s)], timeout=grace_s + 2)
         remove(REGISTRY, namespace)  # before the members, or it would start them again
-    for member in members(namespace):
+    for member in actors_of(namespace):
         remove(member, namespace)
 
 
 def wait_gone(namespace: str, *, timeout_s: float) -> list[str]:
     """Wait until the names of a deployment's actors are free; return the names that are not."""
     end_s, pause = time.monotonic() + timeout_s, threading.Event()
-    while (left := members(namespace)) and time.monotonic() < end_s:
+    while (left := actors_of(namespace)) and time.monotonic() < end_s:
         pause.wait(_LOOK_S)
     return left
-
-
-def head() -> tuple[str, str]:
-    """Return Ray's id and the IP address of the cluster's head node.
-
-    Raises:
-        DeploymentError: The cluster has no head that lives.
-    """
-    for node in nodes():
-        if _HEAD in node["Resources"]:
-            return node["NodeID"], node["NodeManagerAddress"]
-    raise DeploymentError("the Ray cluster has no head; start it with: ray start --head")
-
-
-def nodes() -> list[dict[str, Any]]:
-    """Return what Ray says of the nodes that live."""
-    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node for node in listed if node["Alive"]]

@@ -49,13 +49,13 @@ def deploy(
 
     kernels = kernels_of(settings.artifacts)
     with joined_ray(address, settings.cluster.ray_token_file):
-        from actors import _ray
+        from actors import _ray, ray_nodes
         from actors.registry.process import RegistryActor
         from cluster.watcher import WatcherActor
 
-        for node in _ray.nodes():
-            check_network(settings, node["NodeManagerAddress"], insecure=insecure)
-        head, head_address = _ray.head()
+        for node in ray_nodes.addresses():
+            check_network(settings, node, insecure=insecure)
+        head, head_address = ray_nodes.head()
         _check_on_head(head_address)
         deployments.make_room(settings.cluster.name, address, replace=replace)
         spec = spec_of(settings, Site(network="nodes", head=head, address=head_address))

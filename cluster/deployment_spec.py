@@ -91,6 +91,9 @@ def spec_of(settings: Settings, site: Site) -> "DeploymentSpec":
         access_log=settings.log.access,
         log_prompts=settings.log.prompts,
         tracing=tracing_of(settings.tracing),
+        node_dir=settings.cluster.node_dir,
+        storage=settings.cluster.storage,
+        cache_bytes=round(settings.cluster.cache_gb * 1e9),
     )
 
 

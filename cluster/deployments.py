@@ -30,7 +30,7 @@ def make_room(name: str, address: str, *, replace: bool) -> None:
         DeploymentError: A deployment of this name exists, also one of which only some actors are
             left, or it could not be ended.
     """
-    found = _ray.members(namespace_of(name))
+    found = _ray.actors_of(namespace_of(name))
     if found and not replace:
         raise DeploymentError(
             f"a deployment named {name!r} exists on the Ray cluster at {address}, with the actors "
@@ -48,7 +48,7 @@ def end(name: str) -> None:
         DeploymentError: There is no deployment of this name, or actors are left.
     """
     namespace = namespace_of(name)
-    if not _ray.members(namespace):
+    if not _ray.actors_of(namespace):
         raise DeploymentError(_missing(name))
     _ray.tear_down(namespace, grace_s=GRACE_S)
     left = _ray.wait_gone(namespace, timeout_s=GONE_S)

@@ -36,6 +36,7 @@ from cluster.subprocesses import keep_others_from_writing
 from cluster.worker_errors import last_error_lines
 from constellation.errors import ConstellationError, DeploymentError
 from constellation.loopback import is_loopback
+from constellation.runtime.patience import Patience
 from constellation.settings import Settings
 from constellation.telemetry.logs import set_up_logging
 
@@ -50,7 +51,13 @@ READY_S = 120.0
 GRACE_S = 5.0
 """Seconds that running requests may take to finish when the constellation stops."""
 WATCH_S = 1.0
-"""Seconds between two calls to the registry, and seconds that an answer may take."""
+"""Seconds between two looks at the registry."""
+SILENT_S = 6.0
+"""Seconds without an answer after which the registry is restarted."""
+SILENT_MAX_S = 60.0
+"""Longest such time; the time doubles with every restart after which no answer came."""
+START_S = 20.0
+"""Seconds that a registry which was restarted may take in addition."""
 PRELOADED = (
     "actors.kernel.kernel_group",
     "actors.kernel.engines",
@@ -129,6 +136,11 @@ def hold(settings: Settings, report: Any, stop: threading.Event) -> None:
                 starts=own.check,
                 start=lambda: RegistryActor.create(_ray.REGISTRY, spec),
                 meanwhile=meanwhile,
+                patience=Patience(
+                    base_s=SILENT_S,
+                    max_s=SILENT_MAX_S,
+                    start_s=START_S,
+                ),
             )
         finally:
             _ray.tear_down(spec.namespace, grace_s=GRACE_S)

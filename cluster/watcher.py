@@ -17,12 +17,19 @@ from actors.run_folder import KeptFiles
 from actors.spec import DeploymentSpec, StartState
 from cluster.metrics_server import MetricsServer
 from cluster.state_file import STATE_FILE, RunState, own_start_mark, pack_state, remove_state
+from constellation.runtime.patience import Patience
 from constellation.settings import Settings
 from constellation.telemetry.logs import set_up_logging
 
-WATCH_S = 2.0
-"""Seconds between two calls to the registry, and seconds that an answer may take."""
-END_S = 2 * WATCH_S + 1
+WATCH_S = 1.0
+"""Seconds between two looks at the registry."""
+SILENT_S = 10.0
+"""Seconds without an answer after which the registry is restarted."""
+SILENT_MAX_S = 60.0
+"""Longest such time; the time doubles with every restart after which no answer came."""
+START_S = 20.0
+"""Seconds that a registry which was restarted may take in addition."""
+END_S = 4 * WATCH_S
 """Seconds that the watcher may take to stop."""
 
 
@@ -81,6 +88,7 @@ class WatcherProcess:
             starts=StartState,
             start=lambda: RegistryActor.create(_ray.REGISTRY, spec, node=spec.head),
             meanwhile=self._meanwhile,
+            patience=Patience(base_s=SILENT_S, max_s=SILENT_MAX_S, start_s=START_S),
         )
 
     def _meanwhile(self, latest: dict[str, Any]) -> None:

@@ -232,18 +232,6 @@ class UnknownKernel(RequestError):
         self.known = list(known)
 
 
-class UnknownBlob(RequestError):
-    """A node does not have a file of a release.
-
-    Attributes:
-        sha256: sha256 of the file.
-    """
-
-    def __init__(self, sha256: str) -> None:
-        super().__init__(f"this node does not have blob {sha256}; ask another node")
-        self.sha256 = sha256
-
-
 class MessageTooLarge(RequestError):
     """A message is over the size limit.
 

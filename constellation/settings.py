@@ -119,6 +119,9 @@ class KernelSettings(_Section):
     per_actor: int = Field(default=1, ge=1, le=240)
     """Most kernels in one process. Kernels of one architecture are stacked and run in one batch, in
     float32; adapters over one base are stacked in any number format."""
+    replicas: int = Field(default=1, ge=1, le=16)
+    """Processes that serve each kernel, all with the same weights. When one of them is lost, the
+    others continue its answers. On several nodes they run on different nodes."""
     compile: bool = False
     """Whether to compile the generation of new tokens by `torch.compile`, in the background of
     the first answers; only for kernels that are neither stacked nor recurrent nor Hugging Face
@@ -156,7 +159,7 @@ class SecuritySettings(_Section):
 
 
 class ClusterSettings(_Section):
-    """How the processes of a constellation are started, in a Ray of its own or on a cluster."""
+    """How processes are started, and what the machines of a joined Ray cluster keep."""
 
     name: str = Field(default="default", pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
     """Name of the deployment, by which commands find the constellation on a Ray cluster: 1 to 40
@@ -169,6 +172,15 @@ class ClusterSettings(_Section):
     """Whether to fork the processes of kernels, routers and registry from one process that has
     imported all modules: they start sooner and share memory. Where forking does not work, processes
     start normally."""
+    node_dir: Path | None = None
+    """Folder that every machine of a joined Ray cluster keeps for logs, weights and blobs; a folder
+    that begins with `~` lies in the home of the machine's user. None: the path of `run_dir`."""
+    storage: str | None = None
+    """URI of the store of releases for machines that do not see the folder `artifacts`: file, s3 or
+    gs, opened by `pyarrow`. None: they fetch files from other machines."""
+    cache_gb: float = Field(default=20.0, gt=0, le=1e6)
+    """Most GB of files that a machine keeps which does not see the folder `artifacts`; the file
+    that was not used for the longest time goes first, and never one in use."""
 
 
 class LogSettings(_Section):
