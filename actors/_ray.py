@@ -7,6 +7,7 @@ process that created them.
 import logging
 import re
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
@@ -21,6 +22,7 @@ from actors.local_processes import is_actor, kill_actor
 from actors.spec import ROUTER, Announcement, DeploymentSpec, StartState
 from constellation.errors import ConstellationError, DeploymentError
 from constellation.loopback import LOOPBACK_ADDRESS
+from constellation.runtime.patience import Patience
 from constellation.runtime.placement import is_kernel_member
 
 logger = logging.getLogger(__name__)
@@ -36,8 +38,6 @@ REASON_CHARACTERS_MAX = 300
 _OUR_ERROR = re.compile(r"^constellation\.errors\.\w+: ")
 NODE = "node-"
 """Begin of the actor name of a machine; Ray's id of the machine follows."""
-_MISSES_MAX = 3
-_START_ROUNDS = 10
 
 NODE_ANSWER_S = 1.0
 """Seconds that the actor of a machine may take to answer about a process."""
@@ -279,11 +279,13 @@ def watch(
     starts: Callable[[], StartState],
     start: Callable[[], object],
     meanwhile: Callable[[dict[str, Any]], object],
+    patience: Patience,
 ) -> None:
     """Ask the registry for its state until `stop` is set; restart it when it no longer answers.
 
     Ray restarts an actor whose process dies, but not one that hangs, and the registry supervises
-    all other actors.
+    all other actors. A question that was not answered in time is not asked again but waited for: a
+    busy registry answers late, and is not restarted.
 
     Args:
         member: The registry's actor name.
@@ -296,8 +298,10 @@ def watch(
             constellation can start it anew.
         start: Starts the registry when there is none: Ray restarts none that could not start.
         meanwhile: Called before every question with the latest answer, which is empty at first.
+        patience: Says how long the registry may be silent.
     """
-    misses, pid, node = 0, 0, ""
+    pid, node = 0, ""
+    reference: Any = None
     down: list[str] = []
     state: dict[str, Any] = {}
     while not stop.wait(interval_s):
@@ -306,29 +310,36 @@ def watch(
             logger.error("Ray has ended, and all members with it")
             return
         now = starts()
-        if (down or misses >= _MISSES_MAX) and not now.can_start:
+        is_late = patience.is_over(now_s=time.monotonic())
+        if (down or is_late) and not now.can_start:
             facts = {"down": down or [member]}
             logger.error("Ray's folder was removed and members are down: ending", extra=facts)
             return
         registry = find(RegistryCalls, member, namespace)
-        reference: Any = None if registry is None else registry.state(now)
+        if registry is None:
+            reference = None
+        elif reference is None:
+            reference = registry.state(now)
         answered, _ = ray.wait([reference], timeout=interval_s) if reference else ([], [])
-        misses = 0 if answered else misses + 1
-        # Ray is starting it again.
-        if misses == 1 and is_alive(pid, node, namespace) is False:
-            misses, pid = -_START_ROUNDS, 0
+        now_s = time.monotonic()
         if answered:
+            patience.answered()
             with suppress(RayActorError, RayTaskError):  # it died meanwhile
                 state = ray.get(reference)
                 pid, node = state["registry_pid"], state["node"]
                 members = state["members"].items()
                 down = [name for name, each in members if each["state"] != "up"]
-        elif misses >= _MISSES_MAX and now.can_start:
+            reference = None
+        elif patience.silent(now_s=now_s) and pid and is_alive(pid, node, namespace) is False:
+            patience.starts(now_s=now_s)  # Ray is starting it again
+            pid = 0
+        elif patience.is_over(now_s=now_s) and now.can_start:
             reason = "hangs" if registry is not None else "could not start"
             logger.warning("member restarted", extra={"member": member, "reason": reason})
             if not kill(pid, node, namespace) and not restart(member, namespace):
                 start()
-            misses, pid = -_START_ROUNDS, 0  # it may take its time to start
+            pid, reference = 0, None
+            patience.restarted(now_s=now_s)
 
 
 def tear_down(spec: DeploymentSpec, *, grace_s: float) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import grpc
@@ -16,7 +17,8 @@ from constellation.errors import (
     KernelUnavailable,
     ServiceUnavailable,
 )
-from constellation.records import FloatArray, Score, Table
+from constellation.records import FloatArray, KernelHealth, Score, Table
+from constellation.runtime.replica_choice import ReplicaLoads
 from constellation.wire import channel, error_status, services
 from constellation.wire.request_tracing import Span
 from constellation.wire.tls import ClientTls
@@ -170,56 +172,85 @@ class KernelLinks:
         self._token = token
         self._tls = tls
         self._grace_s = grace_s
-        self._links: dict[str, KernelLink] = {}
+        self._links: dict[str, tuple[KernelLink, ...]] = {}
         self.down: frozenset[str] = frozenset()
         """Kernels of the table that have no endpoint now."""
         self._num_under_way: Counter[str] = Counter()
+        self._loads = ReplicaLoads()
 
     def follow(self, table: Table) -> None:
         """Open connections to new endpoints, and close connections to endpoints that are gone.
 
         Calls to kernels that have left the table are finished. Calls to kernels that moved, or are
         down, fail at once, and are continued elsewhere: the machine may have vanished, and then no
-        other sign of it would come.
+        other sign of it would come. So do calls to a process of a kernel that other processes
+        serve; one of these continues the answer.
         """
         before = self._links
-        old = {link.endpoint: link for link in self._links.values()}
-        endpoints = {site.name: site.endpoint for site in table.sites if site.endpoint is not None}
+        old = {link.endpoint: link for links in before.values() for link in links}
+        endpoints = {site.name: site.endpoints for site in table.sites if site.endpoints}
         links = {
             endpoint: old.pop(endpoint) if endpoint in old else self._open(endpoint)
-            for endpoint in dict.fromkeys(endpoints.values())
+            for endpoint in dict.fromkeys(chain.from_iterable(endpoints.values()))
         }
-        self._links = {kernel: links[endpoint] for kernel, endpoint in endpoints.items()}
+        self._links = {
+            kernel: tuple(links[each] for each in several) for kernel, several in endpoints.items()
+        }
         self.down = frozenset(site.name for site in table.sites if site.endpoint is None)
+        self._loads.keep_only(
+            {(name, each) for name, several in endpoints.items() for each in several}
+        )
         named = {site.name for site in table.sites}
-        lost = {link.endpoint for kernel, link in before.items() if kernel in named}
+        lost = {
+            link.endpoint for kernel, links in before.items() if kernel in named for link in links
+        }
         for endpoint, link in old.items():
             begin("closing", link.close(grace_s=None if endpoint in lost else self._grace_s))
+
+    def note_health(self, health: Iterable[KernelHealth]) -> None:
+        """Note how many requests the processes of kernels with several processes have."""
+        for kernel in health:
+            for each in kernel.replicas:
+                if each.endpoint is not None:
+                    num_requests = each.queue_depth + each.num_running
+                    self._loads.reported(kernel.name, each.endpoint, num_requests)
 
     def _open(self, endpoint: str) -> KernelLink:
         return KernelLink(endpoint, self._token, self._tls)
 
-    def get(self, kernel: str) -> KernelLink | None:
-        """Return the connection to a kernel; None while the kernel is down."""
-        return self._links.get(kernel)
+    def left(self, kernel: str, lost: Collection["KernelLink | None"]) -> tuple[KernelLink, ...]:
+        """Return the connections to a kernel that are not among the lost ones."""
+        links = self._links.get(kernel, ())
+        return tuple(link for link in links if link not in lost) if lost else links
 
-    def to(self, kernel: str) -> KernelLink:
-        """Return the connection to a kernel.
+    def to(self, kernel: str, lost: Collection["KernelLink | None"] = ()) -> KernelLink:
+        """Return the connection to a kernel: of several processes, that with the fewest requests.
+
+        Args:
+            kernel: Name of the kernel.
+            lost: Connections that are not to be used.
 
         Raises:
-            KernelUnavailable: The kernel is down.
+            KernelUnavailable: The kernel is down, or every connection to the kernel is lost.
         """
-        if kernel not in self._links:
+        links = self.left(kernel, lost)
+        if not links:
             raise KernelUnavailable(kernel, "its process is restarting")
-        return self._links[kernel]
+        if len(links) == 1:
+            return links[0]
+        chosen = self._loads.choose(kernel, [link.endpoint for link in links])
+        return next(link for link in links if link.endpoint == chosen)
 
     @contextmanager
-    def counted(self, kernel: str) -> Iterator[None]:
+    def counted(self, kernel: str, link: KernelLink | None = None) -> Iterator[None]:
         """Count a call to a kernel for as long as it lasts."""
+        endpoint = "" if link is None else link.endpoint
         self._num_under_way[kernel] += 1
+        self._loads.began(kernel, endpoint)
         try:
             yield
         finally:
+            self._loads.ended(kernel, endpoint)
             self._num_under_way[kernel] -= 1
             if not self._num_under_way[kernel]:
                 del self._num_under_way[kernel]
@@ -230,14 +261,28 @@ class KernelLinks:
         return not self._num_under_way
 
     def crowded(self, depth: int | None) -> frozenset[str]:
-        """Return the kernels with at least `depth` calls under way; none if `depth` is None."""
+        """Return the kernels with at least `depth` calls under way to each of their processes.
+
+        None if `depth` is None.
+        """
         if depth is None:
             return frozenset()
-        return frozenset(name for name, num in self._num_under_way.items() if num >= depth)
+        return frozenset(
+            name
+            for name, num in self._num_under_way.items()
+            if num >= depth and self._fewest(name, num) >= depth
+        )
+
+    def _fewest(self, kernel: str, num_under_way: int) -> int:
+        """Return the calls under way to the process of a kernel that has the fewest."""
+        links = self._links.get(kernel, ())
+        if len(links) < 2:
+            return num_under_way
+        return self._loads.fewest_own(kernel, [link.endpoint for link in links])
 
     async def close(self) -> None:
         """Close all connections at once, without waiting for calls."""
-        for link in set(self._links.values()):
+        for link in {link for links in self._links.values() for link in links}:
             await link.close(grace_s=None)
 
 

@@ -55,6 +55,7 @@ class KernelOptions:
     per_gpu: int = 1
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
     per_actor: int = 1
+    replicas: int = 1
     compile: bool = False
 
     @property
@@ -205,6 +206,10 @@ class Announcement:
     """Number of the release of these kernels; 0 for a process that serves none."""
     deployment: str = ""
     """Id of the deployment that started the process."""
+    table_version: int = 0
+    """Version of the table that a router routes by; 0 for a process of kernels."""
+    table_release: int = 0
+    """Number of the release of that table."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -116,6 +116,9 @@ class KernelSettings(_Section):
     per_actor: int = Field(default=1, ge=1, le=240)
     """Most kernels in one process. Kernels of one architecture are stacked and run in one batch, in
     float32; adapters over one base are stacked in any number format."""
+    replicas: int = Field(default=1, ge=1, le=16)
+    """Processes that serve each kernel, all with the same weights. When one of them is lost, the
+    others continue its answers. On several nodes they run on different nodes."""
     compile: bool = False
     """Whether to compile the generation of new tokens by `torch.compile`, in the background of
     the first answers; only for kernels that are neither stacked nor recurrent nor Hugging Face

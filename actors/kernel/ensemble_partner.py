@@ -104,15 +104,11 @@ class Partners:
         self._links: dict[str, KernelLink] = {}
 
     async def to(self, member: Member) -> KernelLink:
-        """Return the way to a member; one that has moved gets a new one."""
-        link = self._links.pop(member.kernel, None)
-        if link is not None and link.endpoint != member.endpoint:
-            # Nobody listens there any more: what is under way on it has failed or will.
-            await link.close(grace_s=None)
-            link = None
+        """Return the way to a member's process; a process serves the members that name it."""
+        link = self._links.pop(member.endpoint, None)
         if link is None:
             link = KernelLink(member.endpoint, self._token, self._tls)
-        self._links[member.kernel] = link  # the latest last
+        self._links[member.endpoint] = link  # the latest last
         if len(self._links) > MEMBERS_MAX:
             oldest = self._links.pop(next(iter(self._links)))
             await oldest.close(grace_s=None)

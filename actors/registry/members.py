@@ -17,6 +17,7 @@ from actors.actor_calls import KernelCalls, MemberCalls, RouterCalls
 from actors.background_tasks import begin
 from actors.kernel.process import KernelActor
 from actors.registry.heartbeat import ANSWER_S, Heartbeats
+from actors.registry.kernel_reports import KernelReports, joint_health
 from actors.registry.member_checks import MemberChecks
 from actors.registry.process_control import ProcessControl
 from actors.registry.saved_members import Remembered, read_members
@@ -53,7 +54,7 @@ class Members:
         self._checks = MemberChecks(
             spec, self, self._supervisor, self._heartbeats, on_change, processes
         )
-        self._health: dict[str, KernelHealth] = {}
+        self._reports = KernelReports()
         self.announcements: dict[str, Announcement] = {}
         """Member -> its last announcement."""
         self.failures: dict[str, str] = {}
@@ -63,9 +64,7 @@ class Members:
         names = [doors.member for doors in spec.routers]
         self.routers = {name: self._start_router(name) for name in names}
         """Member -> calls of a router."""
-        self.processes = {
-            name: KernelActor.create(name, spec, name) for name in placement.processes
-        }
+        self.processes = {name: self._start_process(name) for name in placement.processes}
         """Member -> calls of a process of kernels."""
         self._remembered = read_members(spec.run_folder.members_path, spec.id)
         for member in self.all:
@@ -74,6 +73,11 @@ class Members:
     def _start_router(self, name: str) -> RouterCalls:
         """Return the actor of a router, created on its node if the actor does not exist."""
         return RouterActor.create(name, self._spec, name, node=self._spec.doors(name).node)
+
+    def _start_process(self, name: str) -> KernelCalls:
+        """Return the actor of a process of kernels, created where it is placed if need be."""
+        node = self.placement.location_of(name).node
+        return KernelActor.create(name, self._spec, name, node=node)
 
     @property
     def all(self) -> dict[str, MemberCalls]:
@@ -84,6 +88,12 @@ class Members:
     def are_there(spec: DeploymentSpec) -> bool:
         """Return whether an earlier registry has started members."""
         return bool(set(_ray.members(spec.namespace)) - {_ray.REGISTRY, _ray.MAKER})
+
+    @staticmethod
+    def routers_of(spec: DeploymentSpec) -> list[RouterCalls]:
+        """Return the calls of the routers that an earlier registry has started."""
+        found = [_ray.find(RouterCalls, doors.member, spec.namespace) for doors in spec.routers]
+        return [router for router in found if router is not None]
 
     def strays(self) -> dict[str, MemberCalls]:
         """Return actors that were joining or leaving when an earlier registry died."""
@@ -166,23 +176,27 @@ class Members:
             self.note(announcement)
         self.announcements[member] = announcement
 
-    def forget(self, kernel: str) -> tuple[str, KernelCalls, bool]:
+    def forget(self, kernel: str) -> list[tuple[str, KernelCalls, bool]]:
         """Remove a kernel from the placement.
 
         Returns:
-            The member that serves the kernel, its calls, and whether it serves other kernels.
+            For each member that serves the kernel: its name, its calls, and whether it serves other
+            kernels.
         """
-        member = self.placement.of(kernel)
+        members = self.placement.members_of(kernel)
         self.placement = self.placement.left(kernel)
-        self._health.pop(kernel, None)
-        if member in self.placement.processes:
-            return member, self.processes[member], True
-        self._supervisor.forget(member)
-        self.announcements.pop(member, None)
-        return member, self.processes.pop(member), False
+        return [self._leave(kernel, member) for member in members]
+
+    def _leave(self, kernel: str, member: str) -> tuple[str, KernelCalls, bool]:
+        self._reports.forget(kernel, member)
+        process = self.processes[member]
+        others_stay = member in self.placement.processes
+        if not others_stay:
+            self.drop(member)
+        return member, process, others_stay
 
     def drop(self, member: str) -> None:
-        """Stop supervising a process that was started for a release that is not served."""
+        """Stop supervising a process that leaves."""
         self._supervisor.forget(member)
         self.announcements.pop(member, None)
         self.processes.pop(member, None)
@@ -203,17 +217,22 @@ class Members:
         placed = self.placement.processes.get(member, ())
         return tuple(kernel for kernel in placed if kernel not in served)
 
-    def endpoint_of(self, kernel: str) -> str | None:
-        """Return where a kernel is served; None while the kernel is down."""
-        member = self.placement.of(kernel)
-        state, announcement = self.state(member), self.announcements.get(member)
+    def endpoints_of(self, kernel: str) -> tuple[str, ...]:
+        """Return where a kernel is served; empty while the kernel is down."""
+        members = self.placement.members_of(kernel)
+        served = (self._served_at(kernel, member) for member in members)
+        return tuple(endpoint for endpoint in served if endpoint is not None)
+
+    def _served_at(self, kernel: str, member: str) -> str | None:
+        """Return where a member serves a kernel; None while it does not."""
+        announcement = self.announcements.get(member)
         served = announcement is not None and kernel in announcement.kernels
-        return state.endpoint if served else None
+        return self.state(member).endpoint if served else None
 
     @property
     def kernels(self) -> tuple[str, ...]:
-        """Names of the kernels."""
-        return tuple(name for names in self.placement.processes.values() for name in names)
+        """Names of the kernels that processes serve."""
+        return self.placement.kernels
 
     def state(self, member: str) -> Member:
         """Return the state of a member."""
@@ -242,8 +261,11 @@ class Members:
 
     def processes_of(self, kernels: Iterable[str]) -> dict[str, KernelCalls]:
         """Return the processes that serve kernels: member -> calls."""
-        members = {self.placement.of(name) for name in kernels}
+        members = self._members_of(kernels)
         return {member: self.processes[member] for member in sorted(members)}
+
+    def _members_of(self, kernels: Iterable[str]) -> set[str]:
+        return {member for name in kernels for member in self.placement.members_of(name)}
 
     def router_health(self) -> tuple[RouterStatus, ...]:
         """Return where every router serves clients, and whether it is up."""
@@ -264,17 +286,33 @@ class Members:
 
         A kernel whose process is being started for the next release is left out.
         """
-        known = [name for name in self.kernels if self.placement.of(name) in self.processes]
-        return {name: self._health_of(name) for name in known}
+        pending = self.placement.pending
+        health = {
+            name: KernelHealth(name=name, up=False, pid=0, num_restarts=0, problem=problem)
+            for name, problem in pending.items()
+        }
+        for name in self.kernels:
+            members = [each for each in self.placement.members_of(name) if each in self.processes]
+            if members:
+                health[name] = self._health_of(name, members, pending.get(name, ""))
+        return health
 
-    def _health_of(self, name: str) -> KernelHealth:
-        state, known = self.state(self.placement.of(name)), self._health.get(name)
-        up = self.endpoint_of(name) is not None
-        if known is not None and (known.pid, known.up) == (state.pid, up):
-            return known
-        pid = state.pid if up else 0
-        node = self._node_of(self.placement.of(name))
-        return KernelHealth(name=name, up=up, pid=pid, num_restarts=state.num_restarts, node=node)
+    def _health_of(self, name: str, members: list[str], problem: str) -> KernelHealth:
+        found = [
+            (
+                self.state(member),
+                self._reports.health(
+                    name,
+                    self.state(member),
+                    up=self._served_at(name, member) is not None,
+                    node=self._node_of(member),
+                ),
+            )
+            for member in members
+        ]
+        if len(found) == self.placement.replicas == 1:
+            return found[0][1]
+        return joint_health(found, problem)
 
     def _node_of(self, member: str) -> str:
         """Return the id of a member's node, as one object for all: pickled once for a message."""
@@ -287,8 +325,7 @@ class Members:
 
     async def check(self, kernels: Iterable[str]) -> None:
         """Send the processes of some kernels a heartbeat now, so that their health is known."""
-        members = {self.placement.of(kernel) for kernel in kernels}
-        await self._checks.check(sorted(members))
+        await self._checks.check(sorted(self._members_of(kernels)))
 
     async def drain(self, grace_s: float) -> None:
         """Drain all members: the routers first, whose requests still need the kernels."""
@@ -307,24 +344,14 @@ class Members:
         placed = self.placement.processes.get(member, ())
         for each in described:
             if each.name in placed:  # the member may have left meanwhile
-                self._health[each.name] = KernelHealth(
-                    name=each.name,
-                    up=True,
-                    pid=each.pid,
-                    num_restarts=self.state(member).num_restarts,
-                    queue_depth=each.queue_depth,
-                    num_running=each.num_running,
-                    capabilities=each.capabilities,
-                    vocabulary=each.vocabulary,
-                    node=self._node_of(member),
-                )
+                self._reports.note(each, self.state(member), self._node_of(member))
 
     def recreate(self, member: str) -> None:
         """Create the actor of a member that Ray no longer knows."""
         if member in self.routers:
             self.routers[member] = self._start_router(member)
         else:
-            self.processes[member] = KernelActor.create(member, self._spec, member)
+            self.processes[member] = self._start_process(member)
 
 
 async def _where(member: MemberCalls) -> Announcement | None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from dataclasses import replace
 
 from ray.exceptions import RayActorError, RayTaskError
 
@@ -76,8 +77,9 @@ class RouterProcess:
         logger.info("router serves", extra={"endpoint": endpoint, "registry_told": told})
 
     async def where(self) -> Announcement:
-        """Return where this router listens."""
-        return self._announcement
+        """Return where this router listens, and the table that it holds now."""
+        version, release = self._host.table_held
+        return replace(self._announcement, table_version=version, table_release=release)
 
     async def prepare(self, table: Table) -> None:
         """Read the coordizer of a table that is to come, so that `update` need not wait for it.

@@ -19,8 +19,10 @@ from constellation.client.local_routing import (
     KernelCall,
     LocalRouter,
     ReaderSource,
+    Target,
+    check_may_move,
     check_reachable,
-    kernel_lost,
+    process_lost,
 )
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
@@ -186,9 +188,9 @@ class AsyncDirectClient(AsyncClosing):
         )
 
     async def _perform(self, call: KernelCall[ResultT], attempts: Attempts) -> ResultT:
-        lost: set[str] = set()
+        lost: set[Target] = set()
         while True:
-            route = None
+            route, endpoint = None, ""
             try:
                 await self._follow(attempts)
                 route, endpoint = self._local.decide(call.question, lost)
@@ -197,18 +199,24 @@ class AsyncDirectClient(AsyncClosing):
                 with _lost_kernel_named(route):
                     return call.read(route, await self._routers._waiting.result(start, endpoint))
             except ConstellationError as error:
-                await self._recover(attempts, error, route, lost)
+                await self._recover(attempts, error, route, endpoint, lost)
 
     def _start(self, endpoint: str, call: KernelCall[Any], route: Route, attempts: Attempts) -> Any:
         connection = self._kernels.open(endpoint)
         return self._routers._start(connection, call.method, call.request(route.kernel), attempts)
 
     async def _recover(
-        self, attempts: Attempts, error: ConstellationError, route: Route | None, lost: set[str]
+        self,
+        attempts: Attempts,
+        error: ConstellationError,
+        route: Route | None,
+        endpoint: str,
+        lost: set[Target],
     ) -> None:
-        """Return when another kernel may be asked, or the same after a pause; else raise."""
-        if route is not None and kernel_lost(error, route):
-            lost.add(route.kernel)
+        """Return when another process may be asked, or the same after a pause; else raise."""
+        if route is not None and process_lost(error):
+            lost.add((route.kernel, endpoint))
+            check_may_move(error, route, self._local.left(route.kernel, lost))
         else:
             await self._routers._pause(attempts, error)
             lost.clear()
@@ -270,7 +278,8 @@ class _Answer:
         self._call: KernelCall[Reply] | None = None
         self._route: Route | None = None
         self._messages: AsyncMessages | None = None
-        self._lost: set[str] = set()
+        self._endpoint = ""
+        self._lost: set[Target] = set()
         self._cancelled = False
 
     def open(self) -> Self:
@@ -298,7 +307,8 @@ class _Answer:
 
     async def pause(self, error: ConstellationError) -> None:
         """Wait before another try, or raise."""
-        await self._client._recover(self._attempts, error, self._route, self._lost)
+        route, endpoint = self._route, self._endpoint
+        await self._client._recover(self._attempts, error, route, endpoint, self._lost)
 
     async def _decide(self) -> AsyncMessages:
         client = self._client
@@ -306,6 +316,7 @@ class _Answer:
         await client._follow(self._attempts)
         call = self._call = self._call or await self._read()
         self._route, endpoint = client._local.decide(call.question, self._lost)
+        self._endpoint = endpoint
         if self._cancelled:
             raise Cancelled("the stream is closed")
         start = partial(client._start, endpoint, call, self._route, self._attempts)

@@ -4,9 +4,11 @@ The decision and its reason are those of a router with the same table; the resul
 to send to which kernel.
 """
 
+import itertools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, Unpack
 
 from google.protobuf.message import Message
 
@@ -57,6 +59,10 @@ class ReaderSource(Protocol):
         """
 
 
+Target: TypeAlias = tuple[str, str]
+"""A kernel, and host:port of the process that was called."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
     """A text as a router would read it, under the coordinates of one table."""
@@ -95,7 +101,8 @@ class KernelCall(Generic[ResultT]):
 @dataclass(frozen=True, slots=True)
 class _Held:
     policy: RoutingPolicy
-    endpoints: dict[str, str]
+    endpoints: dict[str, tuple[str, ...]]
+    """Kernel -> host:port of the processes that serve it."""
     down: frozenset[str]
     reader: "Coordizer"
     """Whose basins the table holds."""
@@ -120,6 +127,7 @@ class LocalRouter:
         self._tls = tls
         self._first_reader = reader
         self._source = source
+        self._turns = itertools.count()
         self._held: _Held | None = None
 
     @property
@@ -134,7 +142,7 @@ class LocalRouter:
     @property
     def endpoints(self) -> set[str]:
         """host:port of the kernels that are up."""
-        return set() if self._held is None else set(self._held.endpoints.values())
+        return set() if self._held is None else set(chain(*self._held.endpoints.values()))
 
     def take(self, reply: constellation_pb2.TableReply) -> None:
         """Route by the table in a router's reply, unless that table is not newer.
@@ -153,8 +161,8 @@ class LocalRouter:
             top_k=min(reply.top_k, len(table.sites)),
             phi_weighting=reply.phi_weighting,
         )
-        endpoints = {site.name: site.endpoint for site in table.sites if site.endpoint is not None}
-        check_reachable(endpoints.values(), self._tls)
+        endpoints = {site.name: site.endpoints for site in table.sites if site.endpoints}
+        check_reachable([*chain(*endpoints.values())], self._tls)
         down = frozenset(site.name for site in table.sites if site.endpoint is None)
         self._held = _Held(policy, endpoints, down, reader)
 
@@ -219,10 +227,11 @@ class LocalRouter:
 
         return KernelCall(question, "Score", to, read)
 
-    def decide(self, question: Question, lost: Collection[str]) -> tuple[Route, str]:
-        """Return the route of a question, and host:port of its kernel.
+    def decide(self, question: Question, lost: Collection[Target]) -> tuple[Route, str]:
+        """Return the route of a question, and host:port of a process of its kernel.
 
-        `lost` are the kernels that were lost while they answered the question.
+        Processes of one kernel take turns. `lost` are the processes that were lost while they
+        answered the question.
 
         Raises:
             OutOfDomain: The question is out of every domain, and its options ask for this error.
@@ -239,7 +248,7 @@ class LocalRouter:
             rule=options.rule,
             top_k=options.top_k,
             pinned=options.kernel,
-            excluded=held.down.union(lost),
+            excluded=held.down.union(name for name, _ in lost if not self.left(name, lost)),
             refuse=options.refuse,
             without=options.without,
         )
@@ -250,7 +259,13 @@ class LocalRouter:
             )
         if options.explain:
             route = replace(route, influences=question.influences)
-        return route, held.endpoints[route.kernel]
+        left = self.left(route.kernel, lost)
+        return route, left[next(self._turns) % len(left)]
+
+    def left(self, kernel: str, lost: Collection[Target]) -> tuple[str, ...]:
+        """Return host:port of the processes of a kernel that were not lost."""
+        endpoints = () if self._held is None else self._held.endpoints.get(kernel, ())
+        return tuple(each for each in endpoints if (kernel, each) not in lost)
 
     def _read(self, text: str, options: RoutingOptions) -> Question:
         _check_supported(options)
@@ -281,17 +296,24 @@ def _check_supported(options: RoutingOptions) -> None:
         raise InvalidRequest("handoff", True, "False; handing over goes through a router")
 
 
-def kernel_lost(error: ConstellationError, route: Route) -> bool:
-    """Say whether another kernel is to be asked after `error` ended the call of a kernel.
+def process_lost(error: ConstellationError) -> bool:
+    """Say whether `error` ended the call of a kernel because its process was lost."""
+    return isinstance(error, ServiceUnavailable | KernelUnavailable)
+
+
+def check_may_move(error: ConstellationError, route: Route, left: Collection[str]) -> None:
+    """Check that another process may answer after a process was lost.
+
+    Args:
+        error: Of the lost process.
+        route: Of the question.
+        left: Further processes of the kernel.
 
     Raises:
-        KernelUnavailable: The kernel is lost, and the question asks for that kernel.
+        KernelUnavailable: None is left, and the question asks for that kernel.
     """
-    if not isinstance(error, ServiceUnavailable | KernelUnavailable):
-        return False
-    if route.reason == "pinned":
+    if route.reason == "pinned" and not left:
         raise KernelUnavailable(route.kernel, "its process was lost") from error
-    return True
 
 
 def check_reachable(endpoints: Collection[str], tls: ClientTls | None) -> None:

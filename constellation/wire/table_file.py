@@ -149,11 +149,13 @@ def _pack_site(site: KernelSite) -> dict[str, Any]:
     # bearings of several basins are omitted: they follow from the basins and the background.
     several = {"basins": _floats(site.basins_BK)} if len(site.basins_BK) > 1 else {}
     share = {} if site.share is None else {"share": packed(site.share)}
+    replicas = {"more_endpoints": list(site.more_endpoints)} if site.more_endpoints else {}
     measured = {} if site.arrived is None else {"arrived": [site.arrived, site.num_held_out]}
     return {
         **several,
         **share,
         **measured,
+        **replicas,
         "name": site.name,
         "basin": _floats(site.basin_K),
         "bearing": _floats(site.bearing_K),
@@ -218,6 +220,7 @@ def _unpack_site(content: dict[str, Any], background_K: FloatArray) -> KernelSit
         seat=content["seat"],
         phi_gauge=content["phi_gauge"],
         endpoint=content["endpoint"],
+        more_endpoints=tuple(map(str, content.get("more_endpoints", ()))),
         basins_BK=basins_BK,
         bearings_BK=bearing(basins_BK, background_K),
         share=None if share is None else _unpack_share(share),

@@ -199,6 +199,14 @@ def test_the_head_is_ready_when_a_kernel_answers_and_shows_its_dashboard_to_nobo
     }
 
 
+@each_group
+def test_the_commands_of_the_containers_are_in_the_images(group: dict[str, Any]) -> None:
+    (command,) = container(group)["command"]
+    for image in ("cpu", "gpu"):
+        text = (ROOT / "cluster" / "containers" / f"{image}.Dockerfile").read_text()
+        assert f"/usr/local/bin/{command}\n" in text
+
+
 def test_clients_reach_the_router_alone() -> None:
     inside, clients = of_kind("NetworkPolicy")
     (peer,) = inside["spec"]["ingress"][0]["from"]
@@ -213,7 +221,7 @@ def test_the_head_waits_for_the_machines_that_the_manifest_asks_for() -> None:
     (waits,) = [
         int(each["value"])
         for each in container(GROUPS["head"])["env"]
-        if each["name"] == "CONSTELLATION_MACHINES"
+        if each["name"] == "MACHINES"
     ]
     assert waits == 1 + sum(group.get("replicas", 0) for group in GROUPS.values())
 
