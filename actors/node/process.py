@@ -48,7 +48,8 @@ class NodeProcess:
         guard = services.Guard(lambda reason: self._metrics.rejected.labels(reason).inc())
         servicer = BlobServicer(self._host.find_blob, count_sent=self._metrics.sent.inc)
         handler = services.handlers(services.BLOBS, servicer, guard)
-        _, endpoint = await channel.serve(bind, [handler], [services.BLOBS.full_name])
+        # Kept: a server without a reference ends.
+        self._server, endpoint = await channel.serve(bind, [handler], [services.BLOBS.full_name])
         metrics_endpoint, _ = serve_metrics(self._metrics.registry, bind.host)
         folder = spec.node_folder.path
         self._metrics.read_with(
