@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from actors.folders import NodeFolder, RunFolder
-from constellation.records import Rule
+from constellation.records import Node, Rule
 from constellation.telemetry.tracing import TracingOptions
 from constellation.wire.channel import Bind, authority
 from constellation.wire.tls import ClientTls, NodeTls, ServerTls
@@ -130,6 +130,16 @@ class DeploymentSpec:
     """Where spans of requests are sent; None turns tracing off."""
     node_dir: Path | None = None
     """Folder of each machine for logs and weights; None means `run_dir`, as on one machine."""
+    storage: str | None = None
+    """URI of the store for machines that do not see `artifacts`, such as s3://BUCKET/STORE; None:
+    they fetch from other machines."""
+    cache_bytes: int = 20 * 2**30
+    """Most bytes of blobs that a machine keeps which does not see `artifacts`."""
+
+    @property
+    def spans_nodes(self) -> bool:
+        """Whether processes may run on several machines, each with a folder of its own."""
+        return self.network == "nodes"
 
     def doors(self, member: str) -> RouterDoors:
         """Return where a router listens."""
@@ -170,7 +180,7 @@ class DeploymentSpec:
     @property
     def node_folder(self) -> NodeFolder:
         """Files of this machine's processes."""
-        return NodeFolder(self.run_dir if self.node_dir is None else self.node_dir)
+        return NodeFolder(self.run_dir if self.node_dir is None else self.node_dir.expanduser())
 
     def access_log_path(self, router: str) -> Path:
         """Return a router's access log: access.jsonl of the first, access-2.jsonl of the second."""
@@ -194,6 +204,26 @@ class Announcement:
     """Names of the kernels that the process serves; empty for a router."""
     release: int = 0
     """Number of the release of these kernels; 0 for a process that serves none."""
+    deployment: str = ""
+    """Id of the deployment that started the process."""
+    table_version: int = 0
+    """Version of the table that a router routes by; 0 for a process of kernels."""
+    table_release: int = 0
+    """Number of the release of that table."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeAnnouncement:
+    """What a machine is, and where its actor listens, as the actor says itself."""
+
+    node: Node
+    member: str
+    """Actor name."""
+    endpoint: str
+    """host:port at which it delivers blobs to other machines."""
+    metrics_endpoint: str
+    """host:port of its /metrics."""
+    pid: int
     deployment: str = ""
     """Id of the deployment that started the process."""
 

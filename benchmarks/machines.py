@@ -34,8 +34,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.machines_load import Load, Watcher
-from benchmarks.machines_stages import LoopbackStage, Stage
-from constellation.settings import Settings, load_settings
+from benchmarks.machines_stages import HostsStage, LoopbackStage, Stage
+from constellation.settings import load_settings
+from tests.machines.namespaces import missing
 
 PARTITION_S = 20.0
 CALM_S = 10.0
@@ -52,10 +53,8 @@ def main() -> None:
     runs: dict[str, list[dict[str, float]]] = {event: [] for event in arguments.events}
     for number in range(arguments.runs):
         for event in arguments.events:
-            with tempfile.TemporaryDirectory() as folder:
-                settings = _settings(arguments, Path(folder))
-                with LoopbackStage(settings, num_machines=arguments.machines) as stage:
-                    figures = lose(stage, event, num_requests=arguments.requests)
+            with tempfile.TemporaryDirectory() as folder, _stage(arguments, Path(folder)) as stage:
+                figures = lose(stage, event, num_requests=arguments.requests)
             _say(f"run {number + 1}, {event}: {figures}")
             runs[event].append(figures)
     report = {event: _summary(figures) for event, figures in runs.items()}
@@ -63,13 +62,13 @@ def main() -> None:
         _say(f"{event}: " + ", ".join(_line(key, summary) for key in KEYS))
     # The power cut's figures are those that are compared over time.
     first = report.get("power_cut") or next(iter(report.values()))
-    print(json.dumps({**{key: first[key] for key in KEYS}, **report, "where": "loopback"}))
+    print(json.dumps({**{key: first[key] for key in KEYS}, **report, "where": _where(arguments)}))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--artifacts", type=Path, help="what training left")
-    parser.add_argument("--loopback", action="store_true", required=True, help="raylets, no root")
+    parser.add_argument("--loopback", action="store_true", help="raylets: needs no root")
     parser.add_argument("--events", nargs="+", choices=EVENTS, default=EVENTS)
     parser.add_argument("--machines", type=int, default=3)
     parser.add_argument("--requests", type=int, default=2000, help="fewest requests of one event")
@@ -78,8 +77,17 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _settings(arguments: argparse.Namespace, run_dir: Path) -> Settings:
-    return load_settings(artifacts=arguments.artifacts, run_dir=run_dir, serve={"port": 0})
+def _stage(arguments: argparse.Namespace, folder: Path) -> LoopbackStage | HostsStage:
+    settings = load_settings(artifacts=arguments.artifacts, run_dir=folder, serve={"port": 0})
+    if arguments.loopback:
+        return LoopbackStage(settings, num_machines=arguments.machines)
+    if (reason := missing()) is not None:
+        raise SystemExit(f"{reason}; or add --loopback")
+    return HostsStage(settings.artifacts, folder, num_machines=arguments.machines)
+
+
+def _where(arguments: argparse.Namespace) -> str:
+    return "loopback" if arguments.loopback else "hosts"
 
 
 def lose(stage: Stage, event: str, *, num_requests: int) -> dict[str, float]:

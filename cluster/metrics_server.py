@@ -106,7 +106,7 @@ class MetricsServer:
         """Return the metrics of all processes, of the node and of the training."""
         texts, node = collect(dict(self.targets)), self._node.text()
         own = generate_latest(self._process.registry).decode()
-        return merge({LAUNCHER: own, **texts}) + node
+        return merge({LAUNCHER: own, **texts}, node)
 
     def _answer(self, request: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         """Answer one request, as WSGI defines."""

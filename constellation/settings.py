@@ -148,12 +148,21 @@ class SecuritySettings(_Section):
 
 
 class ClusterSettings(_Section):
-    """How the processes of a constellation are started, in a Ray of its own."""
+    """How processes are started, and what the machines of a joined Ray cluster keep."""
 
     fork_workers: bool = True
     """Whether to fork the processes of kernels, routers and registry from one process that has
     imported all modules: they start sooner and share memory. Where forking does not work, processes
     start normally."""
+    node_dir: Path | None = None
+    """Folder that every machine of a joined Ray cluster keeps for logs, weights and blobs; a folder
+    that begins with `~` lies in the home of the machine's user. None: the path of `run_dir`."""
+    storage: str | None = None
+    """URI of the store of releases for machines that do not see the folder `artifacts`: file, s3 or
+    gs, opened by `pyarrow`. None: they fetch files from other machines."""
+    cache_gb: float = Field(default=20.0, gt=0, le=1e6)
+    """Most GB of files that a machine keeps which does not see the folder `artifacts`; the file
+    that was not used for the longest time goes first, and never one in use."""
 
 
 class LogSettings(_Section):

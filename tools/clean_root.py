@@ -34,6 +34,9 @@ BUILD_S: Final = 540
 """Seconds that one step may take."""
 READY_S: Final = 180
 """Seconds from the start until the health check passes."""
+ENDPOINT: Final = ("--endpoint", "127.0.0.1:50051")
+"""Where the image's router listens; the commands' own way to find the router is the state file,
+which is written when all processes are up, shortly after the health check passes."""
 DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 """Devices that the image may use."""
 _NEW_NETWORK: Final = 0x40000000  # CLONE_NEWNET of <sched.h>
@@ -170,7 +173,9 @@ def run_image(stage: Stage, artifacts: Path, question: str) -> dict[str, Any]:
         try:
             _await_health(stage, running)
             ready_s = time.monotonic() - began
-            answer = stage.run(["constellation", "ask", "--json", question], timeout_s=60)
+            answer = stage.run(
+                ["constellation", "ask", "--json", *ENDPOINT, question], timeout_s=60
+            )
             owner = stage.run(["/usr/bin/id", "-u"], timeout_s=30).strip()
         finally:
             running.send_signal(signal.SIGTERM)

@@ -20,6 +20,7 @@ from constellation.kernel.writing.batched_sampling import with_logprobs
 from constellation.kernel.writing.fast_products import Weights, prepare
 from constellation.kernel.writing.network_interface import Network
 from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.recorded_steps import Record
 from constellation.kernel.writing.sampling import Sampler
 from constellation.kernel.writing.scoring import token_nats
 from constellation.kernel.writing.stacked_batch import StackedBatch
@@ -158,6 +159,7 @@ class KernelEngine(BatchEngine):
             itself.
         prompt_format: How conversations are written; None: plainly, roles leave no mark.
         planned_rows: As for `Batch`.
+        record: As for `Batch`.
     """
 
     def __init__(
@@ -172,6 +174,7 @@ class KernelEngine(BatchEngine):
         stacked: StackedBatch | None = None,
         prompt_format: PromptFormat | None = None,
         planned_rows: int | None = None,
+        record: Record | None = None,
     ) -> None:
         self.capabilities = replace(EVERYTHING, reads_roles=prompt_format is not None)
         self._prompt_format = prompt_format
@@ -187,6 +190,7 @@ class KernelEngine(BatchEngine):
                 prefill_tokens=prefill_tokens,
                 prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,
                 planned_rows=planned_rows,
+                record=record,
             )
         else:
             self._kernel = stacked.stack.put(loaded.decoder)

@@ -36,6 +36,7 @@ from constellation.kernel.network.devices import ServingDevice, open_device
 from constellation.kernel.writing.fast_products import Weights
 from constellation.kernel.writing.kernel_stack import KernelStack, can_stack
 from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.recorded_steps import record_cuda
 from constellation.kernel.writing.stacked_batch import Stack, StackedBatch
 from constellation.runtime.capacity import CONTEXT_BYTES
 
@@ -65,7 +66,8 @@ class Engines:
     once for all adapters over them; the library is imported with the first of them.
 
     On a GPU weights are the process's own. There they are stacked in any precision, no product is
-    replaced, and the memory of keys and values is planned: `slots` texts of every kernel.
+    replaced, the memory of keys and values is planned (`slots` texts of every kernel), and steps
+    of kernels that stand alone are recorded as CUDA graphs.
 
     Args:
         spec: The deployment.
@@ -89,6 +91,7 @@ class Engines:
                 context_bytes=CONTEXT_BYTES,
             )
         self.where = where
+        self._record = record_cuda if where.device.type == "cuda" else None
         self._products: Weights = spec.kernel.weights if where.is_cpu else "float32"
         self._spec = spec
         self._options = spec.kernel
@@ -198,6 +201,7 @@ class Engines:
             stacked=self._stack_for(loaded, base),
             prompt_format=prompt_format,
             planned_rows=self._planned_rows,
+            record=self._record,
         )
 
     def _read_symbols(self, folder: Path) -> ReadKernel:
@@ -217,6 +221,7 @@ class Engines:
                 weights=self._products,
                 prompt_format=prompt_format,
                 planned_rows=self._planned_rows,
+                record=self._record,
             )
         )
 

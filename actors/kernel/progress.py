@@ -113,9 +113,7 @@ class ProgressWatch:
         return min(idle, key=lambda each: each.moved_s, default=None)
 
     async def _probe(self, kernel: Watched) -> None:
-        probing = asyncio.ensure_future(kernel.probe())
-        await asyncio.wait([probing])
-        error = None if probing.cancelled() else probing.exception()
+        (error,) = await asyncio.gather(kernel.probe(), return_exceptions=True)
         if error is None or isinstance(error, _REFUSALS):
             self._failures.pop(kernel.name, None)
             return

@@ -12,17 +12,15 @@ from constellation.errors import (
     RequestError,
     ServiceUnavailable,
     Unauthenticated,
-    UnknownBlob,
 )
 from constellation.releases.blob_sources import Fault, SourceFailed
 from constellation.releases.manifest import Blob
-from constellation.wire.blob_service import BlobClient
+from constellation.wire.blob_service import BlobAbsent, BlobClient
 
 CALL_S: Final = 3600.0
 """Seconds that one call may take at most; stalls are noticed by the receiver much earlier."""
 
 _FAULTS: Final[dict[type[ConstellationError], Fault]] = {
-    UnknownBlob: Fault.ABSENT,
     Unauthenticated: Fault.REFUSED,
     Overloaded: Fault.REFUSED,
     InvalidRequest: Fault.REFUSED,
@@ -55,6 +53,8 @@ class PeerSource:
                 async for chunk in chunks:
                     begun = True
                     yield chunk
+        except BlobAbsent as error:
+            raise SourceFailed(Fault.ABSENT, str(error)) from error
         except RequestError as error:
             raise SourceFailed(_fault(error, begun=begun), str(error)) from error
 

@@ -65,9 +65,9 @@ class Heartbeats:
 
     async def forget(self, member: str) -> None:
         """Close the connection to a member that has left, after the member's last answer."""
-        known = self._channels.pop(member, None)
-        if known is not None:
-            await known[1].close(ANSWER_S)
+        _, left = self._channels.pop(member, ("", None))
+        if left is not None:
+            await left.close(ANSWER_S)
 
     @contextmanager
     def _dropped_when_silent(self, member: str, endpoint: str) -> Iterator[None]:
@@ -81,7 +81,9 @@ class Heartbeats:
         except grpc.aio.AioRpcError as error:
             is_silent = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             if is_silent and channel.crosses_network(endpoint):
-                begin("closing", self.forget(member))
+                _, silent = self._channels.pop(member, (endpoint, None))
+                if silent is not None:
+                    begin("closing", silent.close(None))
             raise
 
     def _channel(self, member: str, endpoint: str) -> grpc.aio.Channel:

@@ -17,7 +17,7 @@ import ray
 from actors import _ray
 from actors.actor_calls import MemberCalls
 from actors.registry.heartbeat import ANSWER_S, Heartbeats
-from actors.registry.process_control import OwnNode, ProcessControl
+from actors.registry.process_control import ProcessControl
 from actors.registry.route_checks import RouteChecks
 from actors.spec import DeploymentSpec
 from constellation.records import Progress
@@ -51,14 +51,14 @@ class MemberChecks:
         supervisor: Supervisor,
         heartbeats: Heartbeats,
         on_change: Callable[[], object],
-        processes: ProcessControl | None = None,
+        processes: ProcessControl,
     ) -> None:
         self._spec = spec
         self._members = members
         self._supervisor = supervisor
         self._heartbeats = heartbeats
         self._on_change = on_change
-        self._processes: ProcessControl = processes or OwnNode()
+        self._processes = processes
         self._routes = RouteChecks(heartbeats, time.monotonic)
         # A client that does not read is cut off first.
         self._stuck_s = max(spec.kernel.stuck_s, spec.kernel.stall_s + 5)

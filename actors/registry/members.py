@@ -19,6 +19,7 @@ from actors.kernel.process import KernelActor
 from actors.registry.heartbeat import ANSWER_S, Heartbeats
 from actors.registry.kernel_reports import KernelReports, joint_health
 from actors.registry.member_checks import MemberChecks
+from actors.registry.process_control import ProcessControl
 from actors.registry.saved_members import Remembered, read_members
 from actors.router.process import RouterActor
 from actors.spec import Announcement, DeploymentSpec
@@ -33,19 +34,26 @@ class Members:
     """Creates the actors, sends them heartbeats, restarts those that hang."""
 
     def __init__(
-        self, spec: DeploymentSpec, placement: Placement, on_change: Callable[[], object]
+        self,
+        spec: DeploymentSpec,
+        placement: Placement,
+        processes: ProcessControl,
+        on_change: Callable[[], object],
     ) -> None:
         """Create the actors that are not there yet.
 
         Args:
             spec: The deployment.
             placement: Which members serve which kernels.
+            processes: Says whether a member's process lives, and kills it.
             on_change: Called when a member was lost, or could not start.
         """
         self._spec = spec
         self._supervisor = Supervisor(SupervisorConfig())
         self._heartbeats = Heartbeats(spec.token, spec.client_tls)
-        self._checks = MemberChecks(spec, self, self._supervisor, self._heartbeats, on_change)
+        self._checks = MemberChecks(
+            spec, self, self._supervisor, self._heartbeats, on_change, processes
+        )
         self._reports = KernelReports()
         self.announcements: dict[str, Announcement] = {}
         """Member -> its last announcement."""
@@ -80,6 +88,12 @@ class Members:
     def are_there(spec: DeploymentSpec) -> bool:
         """Return whether an earlier registry has started members."""
         return bool(set(_ray.members(spec.namespace)) - {_ray.REGISTRY, _ray.MAKER})
+
+    @staticmethod
+    def routers_of(spec: DeploymentSpec) -> list[RouterCalls]:
+        """Return the calls of the routers that an earlier registry has started."""
+        found = [_ray.find(RouterCalls, doors.member, spec.namespace) for doors in spec.routers]
+        return [router for router in found if router is not None]
 
     def strays(self) -> dict[str, MemberCalls]:
         """Return actors that were joining or leaving when an earlier registry died."""

@@ -32,10 +32,12 @@ from actors.background_tasks import begin, repeat
 from actors.placement_file import Placed, read_placement
 from actors.registry import actor_lifecycle, release_access
 from actors.registry.drain import Draining
-from actors.registry.initial_table import first_table, table_of
+from actors.registry.initial_table import NO_TABLE, first_table, newest_held, table_of
 from actors.registry.kernel_starts import KernelStarts
 from actors.registry.members import Members
 from actors.registry.metrics_exports import Exports
+from actors.registry.node_answers import NodeAnswers
+from actors.registry.nodes import Nodes
 from actors.registry.overview_source import OVERVIEW_S, OverviewSource, own_processes
 from actors.registry.persistence import Persistence
 from actors.registry.publisher import Publisher
@@ -65,7 +67,7 @@ FOLLOW_S = 60.0
 """Seconds during which a registry that starts tries to serve the current release."""
 
 
-class RegistryProcess:
+class RegistryProcess(NodeAnswers):
     """The registry inside a Ray actor."""
 
     async def __init__(self, spec: DeploymentSpec) -> None:  # type: ignore[misc]
@@ -75,7 +77,8 @@ class RegistryProcess:
         self._changing = asyncio.Lock()
         self._files = Persistence(spec)
         restarts = Members.are_there(spec)
-        table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
+        held = await newest_held(Members.routers_of(spec)) if restarts else NO_TABLE
+        table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts, held=held))
         current = await asyncio.to_thread(release_access.current_number, spec)
         address = _ray.node_address(spec)
         self._exports = Exports(address)
@@ -90,7 +93,8 @@ class RegistryProcess:
             Placed(placement=placement, release=table.release, since_s=self._since_s)
         )
         await self._files.write()
-        self._members = Members(spec, placement, self._note_lost)
+        self._nodes = await Nodes.started(spec)
+        self._members = Members(spec, placement, self._nodes, self._publish)
         self._starts = KernelStarts(spec, self._members, self._draining, self._place)
         self._publisher = Publisher(table, self._members, self._files, self._exports)
         self._overviews = OverviewSource(spec, _ray.node_name(), address)
@@ -154,7 +158,8 @@ class RegistryProcess:
             "table_version": self._publisher.table.version,
             "registry_pid": os.getpid(),
             "node": _ray.node_name(),
-            "metrics": self._exports.endpoints(self._members.announcements.values()),
+            "metrics": self._exports.endpoints(self._members.announcements.values())
+            | self._nodes.metrics_endpoints(),
             "members": self._members.described(),
         }
 
@@ -357,12 +362,10 @@ class RegistryProcess:
     async def _look(self) -> None:
         """Read what routers are to know of releases, nodes and training."""
         nodes = [each.node for each in self._members.announcements.values()]
-        self._publisher.overview = await asyncio.to_thread(
-            self._overviews.read, own_processes(nodes), self._since_s
-        )
+        own = await asyncio.to_thread(self._overviews.read, own_processes(nodes), self._since_s)
+        self._publisher.overview = self._nodes.overview(own, nodes)
 
-    def _note_lost(self) -> None:
-        """Publish that a member was lost, or could not start."""
+    def _publish(self) -> None:
         self._publisher.publish()
 
     async def _check_all(self) -> None:

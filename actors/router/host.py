@@ -124,6 +124,14 @@ class RouterHost:
         self._links.note_health(change.kernels)
         return self._served.held
 
+    @property
+    def table_held(self) -> tuple[int, int]:
+        """Version and release of the table that the router routes by; (0, 0) before the first."""
+        if not self._served.held.table_version:
+            return 0, 0
+        table = self._served.now.snapshot.table
+        return table.version, table.release
+
     async def prepare(self, table: Table) -> None:
         """Read the coordizer of a table that is to come, so that `update` need not wait for it.
 

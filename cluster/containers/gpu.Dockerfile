@@ -20,6 +20,8 @@ RUN useradd --uid 10001 --create-home constellation \
     && install --directory --owner=10001 --group=10001 --mode=700 /artifacts /run/constellation
 COPY --from=build /opt/constellation /opt/constellation
 COPY --chmod=755 cluster/containers/serve.sh /usr/local/bin/constellation-serve
+COPY --chmod=755 cluster/containers/head.sh /usr/local/bin/constellation-head
+COPY --chmod=755 cluster/containers/worker.sh /usr/local/bin/constellation-worker
 ENV PATH=/opt/constellation/bin:/usr/local/bin:/usr/bin:/bin \
     CONSTELLATION_ARTIFACTS=/artifacts \
     CONSTELLATION_RUN_DIR=/run/constellation \

@@ -126,8 +126,7 @@ class BlobCache:
         """Fetch a blob, or wait until another process has fetched it or given up."""
         await asyncio.to_thread(self._make_folder)
         part = self.folder / f".{blob.sha256}.part"
-        while (file := await asyncio.to_thread(_claimed, part)) is None:
-            await asyncio.sleep(_LOOK_S)
+        file = await _claim(part)
         try:
             if self.has(blob):
                 await asyncio.to_thread(part.unlink, missing_ok=True)
@@ -190,6 +189,15 @@ class BlobCache:
             raise damaged(path)
 
 
+async def _claim(path: Path) -> BinaryIO:
+    """Open a partial blob alone, once no other process or task has it."""
+    while True:
+        file = await asyncio.to_thread(_claimed, path)
+        if file is not None:
+            return file
+        await asyncio.sleep(_LOOK_S)
+
+
 def _claimed(path: Path) -> BinaryIO | None:
     """Open a partial blob alone; None while another process or task has it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -197,7 +205,7 @@ def _claimed(path: Path) -> BinaryIO | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(descriptor), path.lstat()):
-            return file  # type: ignore[return-value]
+            return file
     except (BlockingIOError, FileNotFoundError):  # it is fetched, or was just completed
         pass
     file.close()

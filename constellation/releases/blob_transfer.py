@@ -246,9 +246,7 @@ async def _next(chunks: AsyncGenerator[bytes, None], stall_s: float) -> bytes | 
     except StopAsyncIteration:
         return None
     except TimeoutError as error:
-        raise SourceFailed(
-            Fault.STALLED, f"it delivered nothing for {stall_s:g} s"
-        ) from error
+        raise SourceFailed(Fault.STALLED, f"it delivered nothing for {stall_s:g} s") from error
 
 
 def _described(attempts: Iterable[Attempt]) -> str:

@@ -54,9 +54,7 @@ class NodeStore:
         note: Note = lambda attempt: None,
     ) -> None:
         self.folder = folder
-        self.cache = BlobCache(
-            folder / BLOBS_PATH, bytes_max=bytes_max, limits=limits, note=note
-        )
+        self.cache = BlobCache(folder / BLOBS_PATH, bytes_max=bytes_max, limits=limits, note=note)
         self._releases = folder / "releases"
 
     def admit(self, manifest: bytes) -> Release:

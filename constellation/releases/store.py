@@ -95,6 +95,15 @@ class ReleaseStore:
             )
         return release
 
+    def manifest(self, version: int) -> bytes:
+        """Return the bytes of a release's manifest, as another machine keeps them.
+
+        Raises:
+            ArtifactError: As in `read`.
+        """
+        self.read(version)
+        return self._manifest(version).read_bytes()
+
     def current(self) -> int | None:
         """Return the version of the current release; None in a folder without a current release.
 

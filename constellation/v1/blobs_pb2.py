@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63onstellation/v1/blobs.proto\x12\x10\x63onstellation.v1\"0\n\x0e\x42lobGetRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"\x1c\n\x0c\x42lobGetReply\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32X\n\x0b\x42lobService\x12I\n\x03Get\x12 .constellation.v1.BlobGetRequest\x1a\x1e.constellation.v1.BlobGetReply0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63onstellation/v1/blobs.proto\x12\x10\x63onstellation.v1\"0\n\x0e\x42lobGetRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\",\n\x0c\x42lobGetReply\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06\x61\x62sent\x18\x02 \x01(\x08\x32X\n\x0b\x42lobService\x12I\n\x03Get\x12 .constellation.v1.BlobGetRequest\x1a\x1e.constellation.v1.BlobGetReply0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BLOBGETREQUEST']._serialized_start=50
   _globals['_BLOBGETREQUEST']._serialized_end=98
   _globals['_BLOBGETREPLY']._serialized_start=100
-  _globals['_BLOBGETREPLY']._serialized_end=128
-  _globals['_BLOBSERVICE']._serialized_start=130
-  _globals['_BLOBSERVICE']._serialized_end=218
+  _globals['_BLOBGETREPLY']._serialized_end=144
+  _globals['_BLOBSERVICE']._serialized_start=146
+  _globals['_BLOBSERVICE']._serialized_end=234
 # @@protoc_insertion_point(module_scope)

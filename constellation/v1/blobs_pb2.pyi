@@ -13,7 +13,9 @@ class BlobGetRequest(_message.Message):
     def __init__(self, sha256: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class BlobGetReply(_message.Message):
-    __slots__ = ("data",)
+    __slots__ = ("data", "absent")
     DATA_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_FIELD_NUMBER: _ClassVar[int]
     data: bytes
-    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+    absent: bool
+    def __init__(self, data: _Optional[bytes] = ..., absent: bool = ...) -> None: ...

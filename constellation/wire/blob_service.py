@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import grpc
 
-from constellation.errors import InvalidRequest, Overloaded, UnknownBlob
+from constellation.errors import InvalidRequest, Overloaded
 from constellation.v1 import blobs_pb2
 from constellation.wire import channel, error_status, services
 from constellation.wire.tls import ClientTls
@@ -25,6 +25,10 @@ STALL_S: Final = 20.0
 """Seconds after which a caller that reads nothing is given up."""
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _RETRY_S: Final = 0.5
+
+
+class BlobAbsent(Exception):
+    """A node does not have a blob; another node may."""
 
 
 class BlobServicer:
@@ -48,11 +52,10 @@ class BlobServicer:
     async def Get(  # noqa: N802 - the name of the RPC
         self, request: blobs_pb2.BlobGetRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        """Send a blob from an offset on.
+        """Send a blob from an offset on, or that this node does not have the blob.
 
         Raises:
             InvalidRequest: This is no sha256.
-            UnknownBlob: This node does not have the blob.
             Overloaded: This node delivers as many blobs as it may.
         """
         if _HASH.fullmatch(request.sha256) is None:
@@ -74,6 +77,9 @@ class BlobServicer:
         self, request: blobs_pb2.BlobGetRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         file = await asyncio.to_thread(self._open, request.sha256)
+        if file is None:
+            await services.write(context, blobs_pb2.BlobGetReply(absent=True), stall_s=STALL_S)
+            return
         try:
             offset = request.offset
             while data := await asyncio.to_thread(os.pread, file, CHUNK_BYTES, offset):
@@ -84,14 +90,14 @@ class BlobServicer:
         finally:
             os.close(file)
 
-    def _open(self, sha256: str) -> int:
+    def _open(self, sha256: str) -> int | None:
         path = self._find(sha256)
         try:
             if path is not None:
                 return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:  # it was removed meanwhile, or cannot be read
             pass
-        raise UnknownBlob(sha256)
+        return None
 
 
 class BlobClient:
@@ -113,6 +119,7 @@ class BlobClient:
         """Yield the bytes of a blob from `offset` on.
 
         Raises:
+            BlobAbsent: The node does not have the blob.
             RequestError: The node does not deliver; the class says why, as for every call.
         """
         if self._channel is None:
@@ -122,6 +129,8 @@ class BlobClient:
         call = stub.Get(request, timeout=timeout_s, metadata=self._metadata)
         try:
             async for reply in call:
+                if reply.absent:
+                    raise BlobAbsent(f"{self.endpoint} does not have blob {sha256}")
                 yield reply.data
         except grpc.aio.AioRpcError as error:
             raise error_status.from_rpc_error(

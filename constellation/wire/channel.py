@@ -10,7 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from constellation.errors import ConfigError, DeploymentError, Unauthenticated
-from constellation.loopback import LOOPBACK, LOOPBACK_ADDRESS, host_of, is_loopback
+from constellation.loopback import LOOPBACK_ADDRESS, host_of, is_loopback
 from constellation.wire import error_status
 from constellation.wire.tls import ClientTls, ServerTls
 
@@ -275,4 +275,4 @@ def open_internal_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Chan
 
 def crosses_network(endpoint: str) -> bool:
     """Return whether an endpoint is on another machine, or may be."""
-    return host_of(endpoint) not in LOOPBACK
+    return not is_loopback(host_of(endpoint))

@@ -28,7 +28,6 @@ STATUS_OF: dict[type[errors.ConstellationError], grpc.StatusCode] = {
     errors.UnknownSymbol: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidBasin: grpc.StatusCode.INVALID_ARGUMENT,
     errors.UnknownKernel: grpc.StatusCode.NOT_FOUND,
-    errors.UnknownBlob: grpc.StatusCode.NOT_FOUND,
     errors.MessageTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,

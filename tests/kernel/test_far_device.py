@@ -14,6 +14,7 @@ from constellation.kernel.adapters.attach import attach
 from constellation.kernel.adapters.coordinate import CoordinateConfig
 from constellation.kernel.adapters.lora import LoraConfig
 from constellation.kernel.network.decoder import Decoder
+from constellation.kernel.writing import recorded_steps
 from constellation.kernel.writing.batch import Batch, Prediction
 from constellation.kernel.writing.kernel_stack import KernelStack
 from constellation.kernel.writing.prefix_cache import PrefixStore
@@ -88,6 +89,26 @@ def test_texts_of_every_network_are_the_same_elsewhere(
         return Batch(decoder, end_id=0, prefixes=PrefixStore(2**20, tokens_min=2))
 
     both(make, samplings)
+
+
+@pytest.mark.parametrize("network", ["modern", "post_norm", "recurrent"])
+def test_texts_by_recorded_steps_are_the_same_elsewhere(
+    network: str, make_kernel: MakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded_steps, "VISIBLE_LEAST", 4)
+
+    def make(put: Put) -> Batch:
+        decoder = put(make_kernel(**NETWORKS[network]).eval())
+        record = None if put is not moved else recorded_steps.record_nothing
+        batch = Batch(decoder, end_id=0, planned_rows=3, record=record)
+        batches.append(batch)
+        return batch
+
+    batches: list[Batch] = []
+    both(make, SAMPLED)
+    steps = batches[1]._recorded
+    assert steps is not None
+    assert steps.sizes == [(3, 4), (3, 16), (3, 24)]
 
 
 @pytest.mark.parametrize("samplings", [GREEDY, SAMPLED], ids=["greedy", "sampled"])

@@ -96,9 +96,7 @@ def strict(schema: Any) -> Any:
     return found
 
 
-@pytest.mark.skipif(
-    SCHEMAS is None, reason="KUBERAY_SCHEMAS names no folder"
-)
+@pytest.mark.skipif(SCHEMAS is None, reason="KUBERAY_SCHEMAS names no folder")
 def test_the_cluster_follows_the_schema_of_kuberay_and_a_mistake_is_found() -> None:
     definition = yaml.load(
         (Path(str(SCHEMAS)) / "ray.io_rayclusters.yaml").read_text(), yaml.CSafeLoader
@@ -201,6 +199,14 @@ def test_the_head_is_ready_when_a_kernel_answers_and_shows_its_dashboard_to_nobo
     }
 
 
+@each_group
+def test_the_commands_of_the_containers_are_in_the_images(group: dict[str, Any]) -> None:
+    (command,) = container(group)["command"]
+    for image in ("cpu", "gpu"):
+        text = (ROOT / "cluster" / "containers" / f"{image}.Dockerfile").read_text()
+        assert f"/usr/local/bin/{command}\n" in text
+
+
 def test_clients_reach_the_router_alone() -> None:
     inside, clients = of_kind("NetworkPolicy")
     (peer,) = inside["spec"]["ingress"][0]["from"]
@@ -215,7 +221,7 @@ def test_the_head_waits_for_the_machines_that_the_manifest_asks_for() -> None:
     (waits,) = [
         int(each["value"])
         for each in container(GROUPS["head"])["env"]
-        if each["name"] == "CONSTELLATION_MACHINES"
+        if each["name"] == "MACHINES"
     ]
     assert waits == 1 + sum(group.get("replicas", 0) for group in GROUPS.values())
 

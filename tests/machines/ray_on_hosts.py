@@ -1,8 +1,8 @@
 """Ray on hosts in namespaces, started by `ray start` over SSH with fixed ports.
 
-    with Hosts(3) as hosts:
-        start_ray(hosts)
-        hosts.run(hosts[0], f"constellation up --address {address(hosts)} ...")
+with Hosts(3) as hosts:
+    start_ray(hosts)
+    hosts.run(hosts[0], f"constellation up --address {address(hosts)} ...")
 """
 
 import json

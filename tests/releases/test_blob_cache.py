@@ -99,7 +99,7 @@ def test_a_blob_that_is_held_is_not_evicted(tmp_path: Path) -> None:
 
     async def hold_one_and_fetch_the_other() -> None:
         async with cache.held(first, [source]):
-            with pytest.raises(ArtifactError, match="does not fit.*cluster.cache_gb"):
+            with pytest.raises(ArtifactError, match=r"does not fit.*cluster\.cache_gb"):
                 async with cache.held(second, [source]):
                     pass
             assert cache.has(first)

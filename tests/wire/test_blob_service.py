@@ -9,15 +9,13 @@ from pathlib import Path
 import pytest
 
 from constellation.errors import (
-    ConstellationError,
     InvalidRequest,
     Overloaded,
     ServiceUnavailable,
     Unauthenticated,
-    UnknownBlob,
 )
 from constellation.wire import blob_service, channel, services
-from constellation.wire.blob_service import BlobClient, BlobServicer
+from constellation.wire.blob_service import BlobAbsent, BlobClient, BlobServicer
 from constellation.wire.channel import Bind
 from constellation.wire.tls import ClientTls, ServerTls
 from tests.support.certificates import Authority
@@ -46,9 +44,7 @@ async def served(
     servicer = BlobServicer(only(path), count_sent=lambda n: sent is None or sent.append(n))
     guard = services.Guard(lambda reason: None)
     handler = services.handlers(services.BLOBS, servicer, guard)
-    server, endpoint = await channel.serve(
-        bind or Bind(), [handler], [services.BLOBS.full_name]
-    )
+    server, endpoint = await channel.serve(bind or Bind(), [handler], [services.BLOBS.full_name])
     try:
         yield endpoint
     finally:
@@ -71,7 +67,7 @@ async def read(
         await client.close()
 
 
-def failing(blob: Path, expected: type[ConstellationError], **asked: object) -> None:
+def failing(blob: Path, expected: type[Exception], **asked: object) -> None:
     async def ask() -> None:
         async with served(blob, Bind(token=TOKEN)) as endpoint:
             await read(endpoint, **{"token": TOKEN, **asked})  # type: ignore[arg-type]
@@ -94,10 +90,12 @@ def test_a_blob_arrives_from_every_offset(blob: Path, offset: int) -> None:
 
 
 def test_a_blob_that_is_not_here_is_named(blob: Path) -> None:
-    failing(blob, UnknownBlob, sha256="0" * 64)
+    failing(blob, BlobAbsent, sha256="0" * 64)
 
 
-@pytest.mark.parametrize("name", ["", "../../etc/passwd", SHA256.upper(), SHA256 + "0", "x" * 10**6])
+@pytest.mark.parametrize(
+    "name", ["", "../../etc/passwd", SHA256.upper(), SHA256 + "0", "x" * 10**6]
+)
 def test_nothing_but_a_hash_can_be_asked_for(blob: Path, name: str) -> None:
     failing(blob, InvalidRequest, sha256=name)
 
@@ -110,7 +108,7 @@ def test_without_the_right_token_nothing_is_delivered(blob: Path, token: str | N
 def test_a_link_in_place_of_the_blob_is_not_followed(blob: Path, tmp_path: Path) -> None:
     secret = blob.rename(tmp_path / "secret")
     blob.symlink_to(secret)
-    failing(blob, UnknownBlob)
+    failing(blob, BlobAbsent)
 
 
 def test_a_node_that_is_gone_is_unavailable(blob: Path) -> None:

@@ -28,6 +28,7 @@ class SlotCache:
         lengths: Number of positions stored of every row.
         planned_rows: Rows that get their room, for the whole context, when the first row is
             opened; more rows copy the storage. None lets the storage grow with the rows.
+        num_moves: How often the storage was made anew, at another address.
 
     Args:
         config: Sizes of the network.
@@ -45,6 +46,7 @@ class SlotCache:
         planned_rows: int | None = None,
     ) -> None:
         self.planned_rows = planned_rows
+        self.num_moves = 0
         self.lengths: list[int] = []
         self.context = config.context
         self.first_pass_N = first_passes(config)
@@ -55,6 +57,11 @@ class SlotCache:
     def size_bytes(self) -> int:
         """Present size of the storage in bytes."""
         return self._store.numel() * self._store.element_size()
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that the storage has room for at present."""
+        return self._store.shape[2]
 
     def open(self) -> int:
         """Add an empty row at the end; return its number."""
@@ -92,6 +99,7 @@ class SlotCache:
         old_rows, old_room = self._store.shape[2], self._store.shape[4]
         grown[:, :, :old_rows, :, :old_room] = self._store
         self._store = grown
+        self.num_moves += 1
 
     def copy_out(self, row: int) -> Tensor:
         """Return a copy of a row's keys and values, shape (P, 2, H, L, D)."""

@@ -13,6 +13,7 @@ Shapes: B rows of a forward pass, T tokens, C channels, V tokens of the vocabula
 for.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,12 +23,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from constellation.errors import ConfigError
+from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.network.slots import SlotCache, SlotRows
 from constellation.kernel.writing.batched_sampling import Drawn, draw
 from constellation.kernel.writing.network_interface import Network
 from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.recorded_steps import Record, RecordedSteps, can_record
 from constellation.kernel.writing.sampling import Sampler, check_prompt
 from constellation.records import FinishReason, Sampling
+
+logger = logging.getLogger(__name__)
 
 PREFILL_TOKENS = 128
 """Prompt tokens read in one step in addition to the tokens that are written."""
@@ -114,6 +119,8 @@ class Batch:
         prefixes: Cache of prompts that were read; None caches none.
         planned_rows: Texts whose keys and values get their memory with the first text, for the
             whole context; None lets the memory grow with the texts.
+        record: Records the steps of new tokens, for a decoder that `can_record`; None records
+            none. The memory must be planned.
     """
 
     def __init__(
@@ -124,6 +131,7 @@ class Batch:
         prefill_tokens: int = PREFILL_TOKENS,
         prefixes: PrefixStore | None = None,
         planned_rows: int | None = None,
+        record: Record | None = None,
     ) -> None:
         if prefill_tokens < 1:
             raise ConfigError(f"prefill_tokens is {prefill_tokens}; allowed: from 1")
@@ -139,6 +147,9 @@ class Batch:
             device=weight.device,
             planned_rows=planned_rows,
         )
+        self._recorded: RecordedSteps | None = None
+        if record is not None and isinstance(decoder, Decoder) and can_record(decoder):
+            self._recorded = RecordedSteps(decoder, self._slots, record)
 
     def __len__(self) -> int:
         return len(self._writings)
@@ -249,16 +260,31 @@ class Batch:
     def _read_one_each(self, ready: list[Writing]) -> tuple[list[Writing], list[Tensor]]:
         """Read the newest token of every text in one forward pass."""
         rows = {writing.row: writing for writing in ready if writing.row is not None}
+        hidden = self._replayed(rows) or self._computed(rows)
+        for writing in ready:
+            if not writing.produced:
+                self._keep_prompt(writing)
+        return list(rows.values()), hidden
+
+    def _replayed(self, rows: dict[int, Writing]) -> list[Tensor]:
+        """Read by recorded steps; return nothing when there are none."""
+        if self._recorded is None:
+            return []
+        try:
+            return self._recorded.read({row: each.unread[0] for row, each in rows.items()})
+        except RuntimeError:  # whatever an operator says that cannot be recorded
+            logger.exception("steps are not recorded")
+            self._recorded = None
+            return []
+
+    def _computed(self, rows: dict[int, Writing]) -> list[Tensor]:
         first, stop = min(rows), max(rows) + 1
         # Rows between them that do not take part read a token that is not kept.
         tokens_BT = [rows[row].unread if row in rows else [0] for row in range(first, stop)]
         view = self._slots.rows(first, stop, frozenset(rows))
         kernels = [rows.get(row, rows[first]).kernel for row in range(first, stop)]
         hidden_BTC = self._hidden(self._tensor(tokens_BT), view, kernels)
-        for writing in ready:
-            if not writing.produced:
-                self._keep_prompt(writing)
-        return list(rows.values()), [hidden_BTC[row - first, 0] for row in rows]
+        return [hidden_BTC[row - first, 0] for row in rows]
 
     def _read_prompts(self, unread: list[Writing]) -> list[tuple[Writing, Tensor]]:
         """Read the next part of the prompts; return those read to the end with their last state."""

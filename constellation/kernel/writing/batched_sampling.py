@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 import torch
@@ -152,7 +152,7 @@ def _drawn(logits_SV: Tensor, samplers: Sequence[Sampler]) -> Tensor:
     assert len(list(draws)) == len(rows)
     sent = sent.to(logits_SV.device)
     noise_SV, limits = sent[:, :vocab_size], sent[:, vocab_size:]
-    temperature_S1, top_k_S1, top_p_S1, min_p_S1 = limits.split(1, 1)
+    temperature_S1, top_k_S1, top_p_S1, min_p_S1 = torch.split(limits, 1, 1)
     x_SV = (logits_SV - logits_SV.amax(-1, keepdim=True)).double() / temperature_S1
     cut = [row for row, sampler in enumerate(samplers) if _is_cut(sampler, vocab_size)]
     if cut:
@@ -216,7 +216,7 @@ def _changed(logits_RV: Tensor, samplers: Sequence[Sampler]) -> Tensor:
     blocks = [block for blocks in kinds for block in blocks]
     sent_3N = torch.from_numpy(np.concatenate(blocks, 1)).to(logits_RV.device)
     changed_RV = logits_RV.clone()
-    bias, penalty, lowering, barred = sent_3N.split(sizes, 1)
+    bias, penalty, lowering, barred = torch.split(sent_3N, sizes, 1)
     if sizes[0]:
         changed_RV.index_put_(_places(bias), bias[2].float(), accumulate=True)
     if sizes[1]:
@@ -291,8 +291,7 @@ def _brought(parts: Sequence[Tensor]) -> list[Tensor]:
         return [parts[0].cpu()]
     raw = [part.contiguous().view(-1).view(torch.uint8) for part in parts]
     whole = torch.cat(raw).cpu()
-    pieces = whole.split([len(piece) for piece in raw])
+    pieces = torch.split(whole, [len(piece) for piece in raw])
     return [
-        cast(Tensor, piece.view(part.dtype)).view(part.shape)
-        for piece, part in zip(pieces, parts, strict=True)
+        piece.view(part.dtype).view(part.shape) for piece, part in zip(pieces, parts, strict=True)
     ]
