@@ -64,13 +64,8 @@ GRACE_S = 5.0
 WATCH_S = 1.0
 """Seconds between two looks at the registry."""
 SILENT_S = 6.0
-"""Seconds without an answer after which the registry is restarted."""
-CLUSTER_SILENT_S = 10.0
-"""The same where the network and other programs of the machines add to it."""
-SILENT_MAX_S = 60.0
-"""Longest such time; the time doubles with every restart after which no answer came."""
-START_S = 20.0
-"""Seconds that a registry which was restarted may take in addition."""
+"""Seconds without an answer after which the registry is restarted; less than on a cluster, where
+the network and other programs of the machines add to it."""
 _PORT_MAX = 65_535
 _NOT_OUR_ADDRESS = frozenset({errno.EADDRNOTAVAIL, socket.EAI_NONAME, socket.EAI_AGAIN})
 """Error numbers of the system for an address that is not of this machine."""
@@ -303,11 +298,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 starts=starts,
                 start=lambda: RegistryActor.create(_ray.REGISTRY, spec),
                 meanwhile=meanwhile,
-                patience=Patience(
-                    base_s=SILENT_S if address is None else CLUSTER_SILENT_S,
-                    max_s=SILENT_MAX_S,
-                    start_s=START_S,
-                ),
+                patience=None if address else Patience(base_s=SILENT_S, max_s=60.0, start_s=20.0),
             )
         finally:
             _ray.tear_down(spec, grace_s=GRACE_S)
