@@ -39,19 +39,26 @@ class KernelGroup:
         server: What they have in common.
     """
 
-    def __init__(self, spec: DeploymentSpec, where: "ServingDevice | None" = None) -> None:
+    def __init__(
+        self,
+        spec: DeploymentSpec,
+        where: "ServingDevice | None" = None,
+        *,
+        releases: ReleaseStore | None = None,
+    ) -> None:
         """Prepare a group without kernels.
 
         Args:
             spec: The deployment.
             where: Device of the kernels; None opens the one that the deployment names.
+            releases: Where the files of kernels are read; None means in the artifacts.
         """
         self.server = KernelServer()
         self._spec = spec
         self._where = where
-        self._store = ReleaseStore(spec.artifacts)
+        self._store = ReleaseStore(spec.artifacts) if releases is None else releases
         self._hosts: dict[str, KernelHost] = {}
-        self._partners = Partners(spec.token)
+        self._partners = Partners(spec.token, spec.client_tls)
         self._loops: dict[Batch, StepLoop] = {}
         self._loaded: _Loaded
         self._next: _Loaded | None = None
@@ -174,6 +181,8 @@ class KernelGroup:
         taken.engines = {
             name: taken.engines.get(name, each) for name, each in served.engines.items()
         }
+        if taken.files:  # else the files are still those of the release before
+            self._store.let_go(but=taken.release)
         taken.files = {name: taken.files.get(name, each) for name, each in served.files.items()}
         self._loaded = taken
 
