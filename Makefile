@@ -15,14 +15,14 @@ done; wait $$pid
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system-packages run down test test-fast check lint types imports proto proto-fresh clients clients-fresh boards boards-fresh bench wheel clean
+.PHONY: help setup system-packages run down test test-fast test-cluster check lint types imports proto proto-fresh clients clients-fresh boards boards-fresh bench wheel clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
 setup: .venv/.dev  ## Make .venv with everything for development
 
-system-packages:  ## Install Debian's Chromium and Prometheus, which tests of watching start
+system-packages:  ## Install what tests start: Debian's Chromium, Prometheus, iproute2, OpenSSH, rsync
 	@tools/system_packages.sh
 
 run: .venv/.run  ## Train eight small kernels if need be, start them, ask them three questions
@@ -33,11 +33,14 @@ down: .venv/.run  ## Stop what `make run` left running
 	@$(BIN)/constellation down
 
 test: .venv/.dev  ## Run all tests: first those without Ray, two files at a time, then those with
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not gpu" --durations=5
-	$(BIN)/python -m pytest -m "ray and not gpu" --durations=5
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not gpu and not cluster" --durations=5
+	$(BIN)/python -m pytest -m "ray and not gpu and not cluster" --durations=5
 
 test-fast: .venv/.dev  ## Run the tests that start no Ray and train nothing, on two cores (about a minute)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not gpu and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not gpu and not slow and not cluster"
+
+test-cluster: .venv/.dev  ## Run the tests on three hosts in namespaces: power cuts, partitions, TLS (needs root)
+	$(BIN)/python -m pytest -m cluster --durations=5
 
 check: lint types imports proto-fresh clients-fresh boards-fresh  ## Lint, types, layers, generated code
 

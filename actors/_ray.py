@@ -5,22 +5,24 @@ process that created them.
 """
 
 import logging
-import os
 import re
-import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import ray
 import ray.util
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.actor_calls import RegistryCalls
+from actors.actor_calls import NodeCalls, RegistryCalls
+from actors.local_processes import is_actor, kill_actor
 from actors.spec import ROUTER, Announcement, DeploymentSpec, StartState
 from constellation.errors import ConstellationError, DeploymentError
+from constellation.loopback import LOOPBACK_ADDRESS
+from constellation.runtime.patience import Patience
 from constellation.runtime.placement import is_kernel_member
 
 logger = logging.getLogger(__name__)
@@ -34,9 +36,11 @@ MAKER = "maker"
 REASON_CHARACTERS_MAX = 300
 """Characters of Ray's reason for a death that are kept: Ray writes at length."""
 _OUR_ERROR = re.compile(r"^constellation\.errors\.\w+: ")
-_MISSES_MAX = 3
-_START_ROUNDS = 10
+NODE = "node-"
+"""Begin of the actor name of a machine; Ray's id of the machine follows."""
 
+NODE_ANSWER_S = 1.0
+"""Seconds that the actor of a machine may take to answer about a process."""
 CallsT = TypeVar("CallsT")
 """A protocol of `actors/actor_calls.py`."""
 
@@ -46,13 +50,28 @@ class ActorClass(Generic[CallsT]):
 
     Args:
         process: The class itself, whose methods keep the protocol; the type checker compares them.
+        num_gpus: Share of a GPU that a process of a deployment claims; None claims none.
     """
 
-    def __init__(self, process: Callable[..., CallsT]) -> None:
+    def __init__(
+        self,
+        process: Callable[..., CallsT],
+        *,
+        num_gpus: Callable[[DeploymentSpec], float] | None = None,
+    ) -> None:
         self._remote: Any = ray.remote(process)
+        self._num_gpus = num_gpus
 
-    def create(self, member: str, spec: DeploymentSpec, *arguments: Any) -> CallsT:
-        """Return the named actor, created if it does not exist; Ray restarts it when it dies."""
+    def create(self, member: str, spec: DeploymentSpec, *arguments: Any, node: str = "") -> CallsT:
+        """Return the named actor, created if it does not exist; Ray restarts it when it dies.
+
+        Args:
+            member: Name of the actor.
+            spec: Of the deployment.
+            arguments: Further arguments of the class.
+            node: Ray's id of the machine on which the actor runs and is restarted. While the
+                machine is gone the actor waits for it. Empty means that Ray chooses the machine.
+        """
         options = self._remote.options(
             name=member,
             namespace=spec.namespace,
@@ -60,8 +79,17 @@ class ActorClass(Generic[CallsT]):
             lifetime="detached",
             max_restarts=-1,
             num_cpus=0,
+            num_gpus=0 if self._num_gpus is None else self._num_gpus(spec),
+            **_affinity(node),
         )
         return cast(CallsT, _Calls(options.remote(spec, *arguments)))
+
+
+def _affinity(node: str) -> dict[str, Any]:
+    """Return the option that places an actor on one node only; no option for an empty id."""
+    if not node:
+        return {}
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 class _Calls:
@@ -84,6 +112,13 @@ def members(namespace: str) -> list[str]:
     routers = {name for name in ours if name.startswith(f"{ROUTER}-")}
     kernels = {name for name in ours if is_kernel_member(name)}
     return sorted(ours & fixed | routers | kernels)
+
+
+def node_members(namespace: str) -> list[str]:
+    """Return the actor names of all machines that have an actor, sorted."""
+    named = ray.util.list_named_actors(all_namespaces=True)
+    ours = [each["name"] for each in named if each["namespace"] == namespace]
+    return sorted(name for name in ours if name.startswith(NODE))
 
 
 def exists(member: str, namespace: str) -> bool:
@@ -110,16 +145,12 @@ def _handle(member: str, namespace: str) -> Any | None:
         return None
 
 
-def restart(member: str, namespace: str, *, pid: int = 0, node: str = "") -> bool:
+def restart(member: str, namespace: str) -> bool:
     """Kill an actor's process so that Ray starts it again; False when there is no such actor.
 
-    Ray asks a process to end and kills the process five seconds later. A process that is known and
-    runs on this machine is killed at once, since a process that hangs does not end when asked.
+    Ray asks a process to end and kills the process five seconds later, since a process that hangs
+    does not end when asked. `kill` is quicker where the process is known.
     """
-    if is_alive(pid, node):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        return True
     handle = _handle(member, namespace)
     if handle is None:
         return False
@@ -127,14 +158,54 @@ def restart(member: str, namespace: str, *, pid: int = 0, node: str = "") -> boo
     return True
 
 
-def is_alive(pid: int, node: str) -> bool:
-    """Return whether a process id is that of an actor on this machine: ids are used again."""
-    if not pid or node != node_name():
+def is_alive(pid: int, node: str, namespace: str) -> bool | None:
+    """Return whether a process id is that of an actor on a machine; None when that is unknown.
+
+    Waits for the machine's actor, for `NODE_ANSWER_S` at most.
+    """
+    if not pid:
+        return None
+    if node == node_name():
+        return is_actor(pid)
+    return _ask_node(node, namespace, lambda calls: calls.is_alive(pid))
+
+
+def kill(pid: int, node: str, namespace: str) -> bool:
+    """Kill the process of an actor on a machine; return whether it was killed.
+
+    Waits for the machine's actor, for `NODE_ANSWER_S` at most.
+    """
+    if not pid:
         return False
+    if node == node_name():
+        return kill_actor(pid)
+    return _ask_node(node, namespace, lambda calls: calls.kill(pid)) is True
+
+
+def _ask_node(
+    node: str, namespace: str, call: Callable[[NodeCalls], Awaitable[bool]]
+) -> bool | None:
+    calls = find(NodeCalls, node_member(node), namespace)
+    if calls is None:
+        return None
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::")
-    except OSError:
-        return False
+        return bool(wait_for(call(calls), timeout_s=NODE_ANSWER_S, what=f"the actor of {node}"))
+    except DeploymentError:
+        return None
+
+
+def node_member(node: str) -> str:
+    """Return the actor name of a machine."""
+    return f"{NODE}{node}"
+
+
+def alive_nodes() -> dict[str, float]:
+    """Return the machines of the Ray cluster: Ray's id -> number of GPUs. Waits for Ray."""
+    return {
+        str(each["NodeID"]): float(each["Resources"].get("GPU", 0.0))
+        for each in ray.nodes()  # type: ignore[no-untyped-call]
+        if each["Alive"]
+    }
 
 
 def remove(member: str, namespace: str) -> None:
@@ -190,6 +261,14 @@ def node_name() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
+def node_address(spec: DeploymentSpec) -> str:
+    """Return the IP address at which this process listens for others of the constellation."""
+    if spec.network == "loopback":
+        return LOOPBACK_ADDRESS
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return address
+
+
 def watch(
     member: str,
     namespace: str,
@@ -200,11 +279,13 @@ def watch(
     starts: Callable[[], StartState],
     start: Callable[[], object],
     meanwhile: Callable[[dict[str, Any]], object],
+    patience: Patience,
 ) -> None:
     """Ask the registry for its state until `stop` is set; restart it when it no longer answers.
 
     Ray restarts an actor whose process dies, but not one that hangs, and the registry supervises
-    all other actors.
+    all other actors. A question that was not answered in time is not asked again but waited for: a
+    busy registry answers late, and is not restarted.
 
     Args:
         member: The registry's actor name.
@@ -217,8 +298,10 @@ def watch(
             constellation can start it anew.
         start: Starts the registry when there is none: Ray restarts none that could not start.
         meanwhile: Called before every question with the latest answer, which is empty at first.
+        patience: Says how long the registry may be silent.
     """
-    misses, pid, node = 0, 0, ""
+    pid, node = 0, ""
+    reference: Any = None
     down: list[str] = []
     state: dict[str, Any] = {}
     while not stop.wait(interval_s):
@@ -227,28 +310,36 @@ def watch(
             logger.error("Ray has ended, and all members with it")
             return
         now = starts()
-        if (down or misses >= _MISSES_MAX) and not now.can_start:
+        is_late = patience.is_over(now_s=time.monotonic())
+        if (down or is_late) and not now.can_start:
             facts = {"down": down or [member]}
             logger.error("Ray's folder was removed and members are down: ending", extra=facts)
             return
         registry = find(RegistryCalls, member, namespace)
-        reference: Any = None if registry is None else registry.state(now)
+        if registry is None:
+            reference = None
+        elif reference is None:
+            reference = registry.state(now)
         answered, _ = ray.wait([reference], timeout=interval_s) if reference else ([], [])
-        misses = 0 if answered else misses + 1
-        if misses == 1 and pid and not is_alive(pid, node):  # Ray is starting it again
-            misses, pid = -_START_ROUNDS, 0
+        now_s = time.monotonic()
         if answered:
+            patience.answered()
             with suppress(RayActorError, RayTaskError):  # it died meanwhile
                 state = ray.get(reference)
                 pid, node = state["registry_pid"], state["node"]
                 members = state["members"].items()
                 down = [name for name, each in members if each["state"] != "up"]
-        elif misses >= _MISSES_MAX and now.can_start:
+            reference = None
+        elif patience.silent(now_s=now_s) and pid and is_alive(pid, node, namespace) is False:
+            patience.starts(now_s=now_s)  # Ray is starting it again
+            pid = 0
+        elif patience.is_over(now_s=now_s) and now.can_start:
             reason = "hangs" if registry is not None else "could not start"
             logger.warning("member restarted", extra={"member": member, "reason": reason})
-            if not restart(member, namespace, pid=pid, node=node):
+            if not kill(pid, node, namespace) and not restart(member, namespace):
                 start()
-            misses, pid = -_START_ROUNDS, 0  # it may take its time to start
+            pid, reference = 0, None
+            patience.restarted(now_s=now_s)
 
 
 def tear_down(spec: DeploymentSpec, *, grace_s: float) -> None:
@@ -257,5 +348,5 @@ def tear_down(spec: DeploymentSpec, *, grace_s: float) -> None:
     if registry is not None:
         ray.wait([registry.drain(grace_s)], timeout=grace_s + 2)
         remove(REGISTRY, spec.namespace)  # first, or it would start others
-    for member in members(spec.namespace):
+    for member in [*members(spec.namespace), *node_members(spec.namespace)]:
         remove(member, spec.namespace)

@@ -10,9 +10,10 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from actors.registry_messages import HealthChange, Held, Snapshot
-    from actors.spec import Announcement, StartState
-    from constellation.records import Change, Changed, Table
+    from actors.log_reader import LogPart
+    from actors.registry_messages import HealthChange, Held, PlacedKernels, Snapshot
+    from actors.spec import Announcement, NodeAnnouncement, StartState
+    from constellation.records import Change, Changed, NodeState, Table
 
 
 class MemberCalls(Protocol):
@@ -98,8 +99,64 @@ class RegistryCalls(Protocol):
         """Change what is served."""
         ...
 
+    def placed(self, member: str) -> "Awaitable[PlacedKernels]":
+        """Return which kernels a process serves, and of which release.
+
+        Raises:
+            DeploymentError: No kernel is placed in the process.
+        """
+        ...
+
+    def manifest(self, release: int) -> Awaitable[bytes]:
+        """Return the manifest of a release; raises `ArtifactError` when it cannot be read."""
+        ...
+
+    def blob_endpoints(self) -> Awaitable[tuple[str, ...]]:
+        """Return where nodes deliver blobs, the node of the registry first."""
+        ...
+
     def drain(self, grace_s: float) -> Awaitable[None]:
         """Stop supervising, and have all members drain."""
+        ...
+
+
+class NodeCalls(Protocol):
+    """What the actor of a machine answers to the registry and to the processes of the machine."""
+
+    def where(self) -> "Awaitable[NodeAnnouncement]":
+        """Return what the machine is, and where the actor listens."""
+        ...
+
+    def provide(self, release: int, folders: tuple[str, ...]) -> Awaitable[str]:
+        """Make parts of a release readable on the machine; return the folder of the store.
+
+        Raises:
+            ArtifactError: No source has a file undamaged.
+        """
+        ...
+
+    def is_alive(self, pid: int) -> Awaitable[bool]:
+        """Return whether a process of the machine runs an actor."""
+        ...
+
+    def kill(self, pid: int) -> Awaitable[bool]:
+        """Kill a process of the machine that runs an actor; return whether there was one."""
+        ...
+
+    def read_log(self, member: str, offset: int | None, num_lines: int) -> "Awaitable[LogPart]":
+        """Return the last lines of a member's log, or what follows `offset`."""
+        ...
+
+    def prove_ports(self, addresses: tuple[tuple[str, int], ...]) -> Awaitable[None]:
+        """Check that servers can listen at addresses of the machine.
+
+        Raises:
+            DeploymentError: One is in use, or is no address of the machine.
+        """
+        ...
+
+    def report(self) -> "Awaitable[NodeState]":
+        """Return how loaded the machine is."""
         ...
 
 

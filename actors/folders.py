@@ -41,6 +41,11 @@ class NodeFolder:
         """Weights that processes map, under their hashes."""
         return self.path / "weights"
 
+    @property
+    def store_dir(self) -> Path:
+        """Parts of releases that the node keeps because it does not see the artifacts."""
+        return self.path / "store"
+
     def log_path(self, member: str) -> Path:
         """Return the log file of an actor."""
         return self.path / "logs" / f"{member}.jsonl"

@@ -9,7 +9,7 @@ knows which release that is. Locations are in the file when processes run on sev
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from actors.run_folder import as_json
 from actors.spec import DeploymentSpec
@@ -37,8 +37,13 @@ class Placed:
         return self.ahead.get(member, self.release)
 
 
-def pack_placement(placed: Placed) -> bytes:
-    """Return what the file of the placement holds."""
+def pack_placement(placed: Placed, deployment: str = "") -> bytes:
+    """Return what the file of the placement holds.
+
+    Args:
+        placed: The placement.
+        deployment: Id of the deployment that the placement is of; empty writes none.
+    """
     content: dict[str, object] = {
         "release": placed.release,
         "processes": placed.placement.processes,
@@ -49,22 +54,28 @@ def pack_placement(placed: Placed) -> bytes:
     if placed.placement.locations:  # none are written on one machine, as before there were nodes
         locations = placed.placement.locations.items()
         content["locations"] = {member: asdict(at) for member, at in locations}
+    if deployment:
+        content["deployment"] = deployment
     return as_json(content)
 
 
 def read_placement(spec: DeploymentSpec) -> Placed:
     """Return the placement as it was last written; an empty one when it cannot be read.
 
+    A placement of another deployment counts as absent.
     A registry then places the kernels anew, and has processes load the kernels that they lack.
     """
-    path, per_process = spec.run_folder.placement_path, spec.kernel.per_actor
+    path = spec.run_folder.placement_path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if content.get("deployment", "") != spec.id:
+            logger.info("placement of another deployment is ignored", extra={"path": str(path)})
+            return _empty(spec)
         placed = {member: tuple(kernels) for member, kernels in content["processes"].items()}
         found = content.get("locations", {}).items()
         locations = {member: Location(**at) for member, at in found}
         return Placed(
-            placement=Placement(per_process, placed, locations),
+            placement=replace(_empty(spec).placement, processes=placed, locations=locations),
             release=int(content["release"]),
             since_s=_since(content.get("since")),
             ahead={member: int(release) for member, release in content["ahead"].items()},
@@ -73,7 +84,12 @@ def read_placement(spec: DeploymentSpec) -> Placed:
         pass
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         logger.error("placement is not read", extra={"path": str(path), "reason": str(error)})
-    return Placed(placement=Placement(per_process, {}), release=None)
+    return _empty(spec)
+
+
+def _empty(spec: DeploymentSpec) -> Placed:
+    kernel = spec.kernel
+    return Placed(placement=Placement(kernel.per_actor, {}, replicas=kernel.replicas), release=None)
 
 
 def _since(value: object) -> float | None:

@@ -82,3 +82,13 @@ class HealthChange:
         return Held(
             table_version=self.table_version, registry_pid=self.registry_pid, revision=self.base
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlacedKernels:
+    """What a process that starts is to serve."""
+
+    kernels: tuple[str, ...]
+    """Names of the kernels."""
+    release: int
+    """Number of the release that they are of."""

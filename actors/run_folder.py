@@ -12,7 +12,7 @@ from constellation.atomic_files import write_whole
 from constellation.errors import ArtifactError
 from constellation.records import Table
 from constellation.telemetry.process_metrics import WRITE_FAILURES
-from constellation.wire.table_file import load_table
+from constellation.wire.table_file import deployment_of, unpack_table
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +62,26 @@ def as_json(value: object) -> bytes:
     return json.dumps(value, indent=1).encode() + b"\n"
 
 
-def last_table(path: Path) -> Table | None:
-    """Return the table that a registry published last; None when the file cannot be read."""
-    if not path.exists():
+def last_table(path: Path, deployment: str | None = None) -> Table | None:
+    """Return the table that a registry published last; None when the file cannot be read.
+
+    Args:
+        path: The file.
+        deployment: Id of the deployment that published the table; a table of another deployment
+            counts as absent. None accepts every table.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        logger.error("last table is not read", extra={"reason": str(error)})
+        return None
+    if deployment is not None and deployment_of(data) != deployment:
+        logger.info("table of another deployment is ignored", extra={"path": str(path)})
         return None
     try:
-        return load_table(path)
+        return unpack_table(data, source=path)
     except ArtifactError as error:
         logger.error("last table is not read", extra={"reason": str(error)})
         return None

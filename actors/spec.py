@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from actors.folders import NodeFolder, RunFolder
-from constellation.records import Rule
+from constellation.records import Node, Rule
 from constellation.telemetry.tracing import TracingOptions
 from constellation.wire.channel import Bind, authority
-from constellation.wire.tls import ServerTls
+from constellation.wire.tls import ClientTls, NodeTls, ServerTls
 
 ROUTER = "router"
 """Actor name of the first router."""
@@ -46,12 +46,22 @@ class KernelOptions:
     slots: int = 4
     queue_max: int = 64
     stall_s: float = 20.0
+    stuck_s: float = 30.0
     num_threads: int = 1
     prefill_tokens: int = 128
     prefix_mib: int = 16
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    """`auto` only until the launcher has looked for GPUs."""
+    per_gpu: int = 1
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
     per_actor: int = 1
+    replicas: int = 1
     compile: bool = False
+
+    @property
+    def num_gpus(self) -> float:
+        """GPUs that one process claims of Ray; 0 for a process that must not see any."""
+        return 1 / self.per_gpu if self.device == "cuda" else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,17 +74,31 @@ class RouterDoors:
     """Address and port for gRPC."""
     http_listen: tuple[str, int] | None = None
     """Address and port for HTTP; None means that the router serves gRPC only."""
+    advertise: str = ""
+    """Host by which clients reach the router; empty means the address of `listen`."""
+    node: str = ""
+    """Ray's id of the node on which the router runs; empty lets Ray choose the node."""
 
     @property
     def endpoint(self) -> str:
         """host:port for clients."""
-        return authority(*self.listen)
+        return authority(self.advertise or self.listen[0], self.listen[1])
+
+    @property
+    def http_endpoint(self) -> str | None:
+        """host:port for clients over HTTP; None when the router serves gRPC only."""
+        if self.http_listen is None:
+            return None
+        return authority(self.advertise or self.http_listen[0], self.http_listen[1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeploymentSpec:
     """One constellation on one Ray cluster."""
 
+    id: str = ""
+    """Random id of this deployment. Files and announcements that carry another id are of an earlier
+    deployment and count as absent."""
     namespace: str
     """Ray namespace of its actors."""
     artifacts: Path
@@ -90,7 +114,14 @@ class DeploymentSpec:
     token: str | None = None
     """Secret of every call, by clients and between processes; None asks for no secret."""
     tls: ServerTls | None = None
-    """TLS for clients; calls between processes of the constellation are plain, on loopback."""
+    """TLS for clients."""
+    node_tls: NodeTls | None = None
+    """Mutual TLS between processes of the constellation; None means unencrypted calls."""
+    network: Literal["loopback", "nodes"] = "loopback"
+    """Where processes listen for each other: on loopback, when all run on one machine, or at the
+    address of the node of each process."""
+    head: str = ""
+    """Ray's id of the node of the registry; empty lets Ray choose the node."""
     access_log: bool = False
     """Write a line for every request."""
     log_prompts: bool = False
@@ -99,8 +130,16 @@ class DeploymentSpec:
     """Where spans of requests are sent; None turns tracing off."""
     node_dir: Path | None = None
     """Folder of each machine for logs and weights; None means `run_dir`, as on one machine."""
-    host: str = "127.0.0.1"
-    """Address on which kernels and metrics listen."""
+    storage: str | None = None
+    """URI of the store for machines that do not see `artifacts`, such as s3://BUCKET/STORE; None:
+    they fetch from other machines."""
+    cache_bytes: int = 20 * 2**30
+    """Most bytes of blobs that a machine keeps which does not see `artifacts`."""
+
+    @property
+    def spans_nodes(self) -> bool:
+        """Whether processes may run on several machines, each with a folder of its own."""
+        return self.network == "nodes"
 
     def doors(self, member: str) -> RouterDoors:
         """Return where a router listens."""
@@ -113,16 +152,25 @@ class DeploymentSpec:
     @property
     def http_url(self) -> str | None:
         """Base URL for OpenAI's clients: that of the first router; None without HTTP."""
-        listen = self.routers[0].http_listen
-        if listen is None:
+        endpoint = self.routers[0].http_endpoint
+        if endpoint is None:
             return None
         scheme = "http" if self.tls is None else "https"
-        return f"{scheme}://{authority(*listen)}/v1"
+        return f"{scheme}://{endpoint}/v1"
+
+    def internal_bind(self, address: str) -> Bind:
+        """Return where a process listens for other processes of the constellation.
+
+        Args:
+            address: IP address of the process (`_ray.node_address`).
+        """
+        tls = None if self.node_tls is None else self.node_tls.server
+        return Bind(host=address, port=0, token=self.token, tls=tls)
 
     @property
-    def internal_bind(self) -> Bind:
-        """Address at which a process of kernels listens for routers."""
-        return Bind(host=self.host, port=0, token=self.token)
+    def client_tls(self) -> ClientTls | None:
+        """TLS of calls to other processes of the constellation; None for unencrypted calls."""
+        return None if self.node_tls is None else self.node_tls.client
 
     @property
     def run_folder(self) -> RunFolder:
@@ -132,7 +180,7 @@ class DeploymentSpec:
     @property
     def node_folder(self) -> NodeFolder:
         """Files of this machine's processes."""
-        return NodeFolder(self.run_dir if self.node_dir is None else self.node_dir)
+        return NodeFolder(self.run_dir if self.node_dir is None else self.node_dir.expanduser())
 
     def access_log_path(self, router: str) -> Path:
         """Return a router's access log: access.jsonl of the first, access-2.jsonl of the second."""
@@ -156,6 +204,28 @@ class Announcement:
     """Names of the kernels that the process serves; empty for a router."""
     release: int = 0
     """Number of the release of these kernels; 0 for a process that serves none."""
+    deployment: str = ""
+    """Id of the deployment that started the process."""
+    table_version: int = 0
+    """Version of the table that a router routes by; 0 for a process of kernels."""
+    table_release: int = 0
+    """Number of the release of that table."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeAnnouncement:
+    """What a machine is, and where its actor listens, as the actor says itself."""
+
+    node: Node
+    member: str
+    """Actor name."""
+    endpoint: str
+    """host:port at which it delivers blobs to other machines."""
+    metrics_endpoint: str
+    """host:port of its /metrics."""
+    pid: int
+    deployment: str = ""
+    """Id of the deployment that started the process."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -89,7 +89,7 @@ def missing_from(run_dir: Path, state: RunState, status: ConstellationStatus) ->
     remembered = json.loads((run_dir / "members.json").read_text(encoding="utf-8"))
     members = {
         each["announcement"]["member"]: each["announcement"]["pid"]
-        for each in remembered
+        for each in remembered["members"]
         if each["up"]
     }
     if sorted(members.values()) != sorted(pids_of(status)):

@@ -104,7 +104,7 @@ def _round(folder: Path, number: int, steps: int, at_once: int) -> dict[str, Mea
         ("ray", _with_ray),
         ("plain", _with_plain_processes),
     ]
-    plans = {name: _plan(folder / name, steps) for name, _ in sides}
+    plans = {name: plan_of(folder / name, steps) for name, _ in sides}
     measured = {}
     for name, measure in sides if number % 2 == 0 else reversed(sides):
         measured[name] = measure(plans[name], at_once)
@@ -114,7 +114,7 @@ def _round(folder: Path, number: int, steps: int, at_once: int) -> dict[str, Mea
     return measured
 
 
-def _plan(out: Path, steps: int) -> TrainingPlan:
+def plan_of(out: Path, steps: int) -> TrainingPlan:
     """Write token files of streams that repeat themselves, and return the plan for them."""
     (out / "tokens").mkdir(parents=True)
     jobs = []
@@ -144,7 +144,7 @@ def _plan(out: Path, steps: int) -> TrainingPlan:
     )
 
 
-class _Stopwatch:
+class Stopwatch:
     """Notes when the first and the last step of all kernels were told."""
 
     def __init__(self) -> None:
@@ -173,7 +173,7 @@ class _Stopwatch:
 
 
 def _with_ray(plan: TrainingPlan, at_once: int) -> Measured:
-    watch = _Stopwatch()
+    watch = Stopwatch()
     with local_ray(num_cpus=at_once, dashboard=True):
         from training.runs.ray_trainer import train_with_ray
 
@@ -183,7 +183,7 @@ def _with_ray(plan: TrainingPlan, at_once: int) -> Measured:
 
 
 def _with_plain_processes(plan: TrainingPlan, at_once: int) -> Measured:
-    watch = _Stopwatch()
+    watch = Stopwatch()
     path = Path(plan.out) / "plan.json"
     path.write_text(json.dumps(plan.to_dict()), encoding="utf-8")
 
@@ -211,7 +211,7 @@ def _steps_for(seconds: float, at_once: int) -> int:
     torch.set_num_threads(1)
     trial = 40
     with tempfile.TemporaryDirectory() as folder:
-        plan = _plan(Path(folder) / "trial", trial)
+        plan = plan_of(Path(folder) / "trial", trial)
         plan.checkpoints.mkdir(parents=True)
         times: list[float] = []
         tell: OnEvent = lambda _: times.append(time.perf_counter())  # noqa: E731

@@ -19,8 +19,8 @@ from cluster.fork_server.supervision import ForkServer, worker_command
 from cluster.listening_check import check_loopback
 from cluster.private_folder import held, private_folder, ray_part
 from constellation.errors import DeploymentError
+from constellation.loopback import LOOPBACK_ADDRESS, host_of, is_loopback
 from constellation.settings import absolute_module_paths, apply_environment, clear_environment
-from constellation.wire.channel import LOOPBACK
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _RAY_WORKER = "ray._private.workers.default_worker"
 _PRODUCTS_MAX = "64"
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # requests and weights never pass through it
 
-# Named for other systems, but on every one it keeps the node's address 127.0.0.1; without it Ray
+# Named for other systems, but on every one it keeps the node on loopback; without it Ray
 # replaces loopback by the machine's address and all its servers listen everywhere.
 _LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
@@ -178,7 +178,7 @@ def _start(private: Path, command: str | None, *, num_cpus: int, dashboard: bool
                 configure_logging=True,
                 runtime_env={"py_executable": command} if command else None,
                 _temp_dir=str(ray_part(private)),
-                _node_ip_address="127.0.0.1",
+                _node_ip_address=LOOPBACK_ADDRESS,
             )
     except Exception as error:  # Ray raises Exception itself when a process of its own is late
         raise DeploymentError(f"Ray did not start: {error}{_hint(error)}") from error
@@ -214,6 +214,14 @@ def raylet() -> psutil.Process:
     raise DeploymentError("no raylet runs below this process: it has no Ray, or that has ended")
 
 
+def num_gpus() -> float:
+    """Return the GPUs of the Ray that this process started or joined."""
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("GPU", 0.0)
+
+
 @contextmanager
 def joined_ray(address: str) -> Iterator[None]:
     """Join a running Ray cluster, and disconnect from it when the block ends.
@@ -221,7 +229,7 @@ def joined_ray(address: str) -> Iterator[None]:
     Raises:
         DeploymentError: No cluster answers at `address`, or the cluster refuses to be joined.
     """
-    if address.partition(":")[0] in LOOPBACK:
+    if is_loopback(host_of(address)):
         apply_environment(_LOOPBACK_ONLY)
     import ray
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster.added_path import Arrival, arrival_at, check_text
-from cluster.training_run import with_own_ray
+from cluster.training_run import trainer_on
 from constellation.client import Client
 from constellation.curricula.corpus import Document
 from constellation.curricula.corpus_store import MANIFEST, load_prepared
@@ -59,7 +59,13 @@ class Added:
 
 
 def make_kernel(
-    artifacts: Path, name: str, path: Path, text: Path | None, on_event: OnEvent
+    artifacts: Path,
+    name: str,
+    path: Path,
+    text: Path | None,
+    on_event: OnEvent,
+    *,
+    address: str | None = None,
 ) -> NewKernel:
     """Train a kernel on text, or import a finished one, so that `join` can add it.
 
@@ -71,6 +77,7 @@ def make_kernel(
             brings it back as it was.
         text: Text of the finished kernel's domain; None when it is trained or taken back.
         on_event: Called with the progress of training.
+        address: host:port of the Ray cluster whose nodes train; None trains on this machine.
 
     Raises:
         ConfigError: A finished kernel came without text, or text twice.
@@ -86,7 +93,7 @@ def make_kernel(
             "config.json with a model's weights; if it is the text, leave --text out"
         )
     if arrival is Arrival.TEXT:
-        return train_new(artifacts, name, path, on_event, trainer=with_own_ray)
+        return train_new(artifacts, name, path, on_event, trainer=trainer_on(address))
     its_place = path.resolve() == (artifacts / "kernels" / name).resolve()
     if its_place and (text is None or is_kept(text, artifacts, name)):
         return take_back(artifacts, name)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from cluster.bootstrap import ADVICE, NAMESPACE, OwnRay, joined_ray, local_ray, raylet
+from cluster.bootstrap import ADVICE, NAMESPACE, OwnRay, joined_ray, local_ray, num_gpus, raylet
 from cluster.listening_check import check_loopback
 from cluster.metrics_server import MetricsServer
 from cluster.open_files import raise_open_files
@@ -41,12 +41,14 @@ from constellation.errors import (
     ConstellationError,
     DeploymentError,
 )
+from constellation.loopback import is_loopback
 from constellation.releases.release_coordizers import ReleasedCoordizers
 from constellation.releases.store import ReleaseStore
+from constellation.runtime.patience import Patience
 from constellation.settings import SecuritySettings, Settings, TracingSettings, read_token
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.tracing import TracingOptions, check_installed
-from constellation.wire.channel import LOOPBACK, authority
+from constellation.wire.channel import authority
 from constellation.wire.tls import ServerTls, server_tls
 
 if TYPE_CHECKING:  # actors import Ray, whose environment has to be set before
@@ -60,7 +62,15 @@ READY_S = 120.0
 GRACE_S = 5.0
 """Seconds that running requests may take to finish when the constellation stops."""
 WATCH_S = 1.0
-"""Seconds between two calls to the registry, and seconds that an answer may take."""
+"""Seconds between two looks at the registry."""
+SILENT_S = 6.0
+"""Seconds without an answer after which the registry is restarted."""
+CLUSTER_SILENT_S = 10.0
+"""The same where the network and other programs of the machines add to it."""
+SILENT_MAX_S = 60.0
+"""Longest such time; the time doubles with every restart after which no answer came."""
+START_S = 20.0
+"""Seconds that a registry which was restarted may take in addition."""
 _PORT_MAX = 65_535
 _NOT_OUR_ADDRESS = frozenset({errno.EADDRNOTAVAIL, socket.EAI_NONAME, socket.EAI_AGAIN})
 """Error numbers of the system for an address that is not of this machine."""
@@ -120,6 +130,9 @@ def _spec(settings: Settings) -> "DeploymentSpec":
         access_log=settings.log.access,
         log_prompts=settings.log.prompts,
         tracing=tracing_of(settings.tracing),
+        node_dir=settings.cluster.node_dir,
+        storage=settings.cluster.storage,
+        cache_bytes=round(settings.cluster.cache_gb * 1e9),
     )
 
 
@@ -235,6 +248,8 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
         else joined_ray(address)
     )
     # Everything that can be wrong with the configuration is found before Ray starts.
+    from cluster.gpu_assignment import on_devices
+
     kernels = kernels_of(settings.artifacts)
     spec = _spec(settings)
     metrics = MetricsServer(settings)
@@ -242,6 +257,7 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
         # Ray has replaced our signal handlers by handlers that write a trace of the crash into the
         # log and do not end the process.
         stop_on_signals(stop)
+        spec = on_devices(spec, num_gpus=num_gpus, num_kernels=len(kernels))
         from actors import _ray
         from actors.registry.process import RegistryActor
         from actors.run_folder import KeptFiles
@@ -287,6 +303,11 @@ def hold(settings: Settings, address: str | None, report: Any, stop: threading.E
                 starts=starts,
                 start=lambda: RegistryActor.create(_ray.REGISTRY, spec),
                 meanwhile=meanwhile,
+                patience=Patience(
+                    base_s=SILENT_S if address is None else CLUSTER_SILENT_S,
+                    max_s=SILENT_MAX_S,
+                    start_s=START_S,
+                ),
             )
         finally:
             _ray.tear_down(spec, grace_s=GRACE_S)
@@ -333,7 +354,7 @@ def _open_ports(spec: "DeploymentSpec") -> set[int]:
     doors = {
         each for router in spec.routers for each in (router.listen, router.http_listen) if each
     }
-    return {port for host, port in doors if host not in LOOPBACK}
+    return {port for host, port in doors if not is_loopback(host)}
 
 
 def stop_on_signals(stop: threading.Event) -> None:

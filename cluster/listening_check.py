@@ -41,7 +41,7 @@ def listening() -> Iterator[tuple[psutil.Process, str, int]]:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches an address: 127.0.0.0/8 (also as IPv6) or ::1."""
+    """Return whether only this machine reaches an IP address, also an IPv4 one in IPv6 form."""
     address = ipaddress.ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback

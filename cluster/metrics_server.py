@@ -20,11 +20,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from cluster.bounded_http_server import serving
 from cluster.node_collector import NodeCollector, node_name
 from constellation.errors import ConfigError, DeploymentError
+from constellation.loopback import LOOPBACK_ADDRESS
 from constellation.settings import Settings
 from constellation.telemetry.aggregate import SCRAPE_S, collect, merge
 from constellation.telemetry.process_metrics import ProcessMetrics
 
-HOST: Final = "127.0.0.1"
+HOST: Final = LOOPBACK_ADDRESS
 """Address of the metrics port; requests carry no token, so only this machine can reach it."""
 OFFSET: Final = 200
 """Default distance from `serve.port`; greater than the ports of 64 routers with two each."""
@@ -105,7 +106,7 @@ class MetricsServer:
         """Return the metrics of all processes, of the node and of the training."""
         texts, node = collect(dict(self.targets)), self._node.text()
         own = generate_latest(self._process.registry).decode()
-        return merge({LAUNCHER: own, **texts}) + node
+        return merge({LAUNCHER: own, **texts}, node)
 
     def _answer(self, request: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         """Answer one request, as WSGI defines."""

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from dataclasses import asdict
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -43,15 +44,7 @@ class NodeCollector:
         return generate_latest(self._registry).decode()
 
     def _measure_node(self) -> None:
-        name, node, found = node_name(), self._node, read_node(self._run_dir)
-        node.up.labels(name).set(1)
-        node.load.labels(name).set(found.load_ratio)
-        node.memory.labels(name, "total").set(found.memory_bytes)
-        node.memory.labels(name, "available").set(found.memory_free_bytes)
-        node.disk.clear()
-        if found.disk_bytes:  # else the run folder was removed
-            node.disk.labels(name, "total").set(found.disk_bytes)
-            node.disk.labels(name, "free").set(found.disk_free_bytes)
+        self._node.show(node_name(), **asdict(read_node(self._run_dir)))
 
     def _read_training(self) -> TrainingStatus | None:
         """Return the status of the training; None when there is none or its file is damaged."""

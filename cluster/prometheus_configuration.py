@@ -9,10 +9,11 @@ from typing import Final
 
 from constellation.atomic_files import write_whole
 from constellation.errors import DeploymentError
+from constellation.loopback import LOOPBACK_ADDRESS
 
 FILES: Final = ("prometheus.yml", "recording.yml", "alerts.yml")
 """Files that Prometheus needs; `prometheus.yml` names the two others."""
-DEFAULT_METRICS: Final = "127.0.0.1:50251"
+DEFAULT_METRICS: Final = f"{LOOPBACK_ADDRESS}:50251"
 """Address of the launcher's metrics in the file as shipped: the one that no setting changes."""
 _ALERTING: Final = """
 alerting:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from constellation.errors import DeploymentError
+from constellation.loopback import LOOPBACK_ADDRESS
 
-HOST: Final = "127.0.0.1"
+HOST: Final = LOOPBACK_ADDRESS
 """Prometheus asks nobody for a password, so that only this machine may reach it."""
 READY_S: Final = 60.0
 """Most seconds from the start until Prometheus answers; reading many old samples takes some."""

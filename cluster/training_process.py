@@ -1,4 +1,4 @@
-"""Run a training, with its Ray, in a child process, so that a crash of Ray becomes an error here.
+"""Run a training, and drive its Ray, in a child process: a crash of Ray becomes an error here.
 
 Ray ends its driver process when its head or its node dies, either by exit(1) without a message or
 by a crash. The caller must receive an error and survive, so the driver is a child process.
@@ -14,11 +14,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
-from cluster.bootstrap import local_ray
+from cluster.bootstrap import joined_ray, local_ray
 from cluster.private_folder import private_folder
 from cluster.subprocesses import keep_others_from_writing, module_command
 from constellation.errors import ConstellationError, DeploymentError, TrainingError
@@ -36,16 +36,20 @@ ENDED: Final = "ended"
 """Key of the last line of events; its value is null, or the error that ended the training."""
 
 
-def train_in_process(plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent) -> None:
-    """Train all kernels of a plan in a child process with a private Ray, started and stopped here.
+def train_in_process(
+    plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent, *, address: str | None = None
+) -> None:
+    """Train all kernels of a plan in a child process that drives Ray.
 
     Args:
         plan: What to train; when its stop file appears, the trainings stop and this returns.
         workers: How many workers train, and with which resources.
         on_event: Called in this thread with every event of the workers.
+        address: host:port of the Ray cluster whose nodes train, and of which this machine is one;
+            None starts a private Ray and stops it again.
 
     Raises:
-        DeploymentError: Ray does not start.
+        DeploymentError: Ray does not start, or no cluster answers at `address`.
         DoesNotFit: A kernel's training takes more memory than there is.
         TrainingError: Training failed, or Ray or the process that drives it died; checkpoints are
             intact.
@@ -55,7 +59,12 @@ def train_in_process(plan: TrainingPlan, workers: WorkersSection, on_event: OnEv
     with private_folder() as folder:
         process, lines = _start()
         try:
-            order = {"plan": plan.to_dict(), "workers": workers.model_dump(), "folder": str(folder)}
+            order = {
+                "plan": plan.to_dict(),
+                "workers": workers.model_dump(),
+                "folder": str(folder),
+                "address": address,
+            }
             with ctrl_c_noted(lambda: process.send_signal(signal.SIGINT)) as pressed, lines:
                 _send_order(process, order)
                 error = _listen(lines, process, on_event)
@@ -134,27 +143,33 @@ def main() -> None:
             pipe.flush()
 
         try:
-            _train(plan, workers, Path(order["folder"]), send)
+            with _ray(Path(order["folder"]), order["address"]):
+                _train(plan, workers, send, own_ray=order["address"] is None)
         except DeploymentError as error:
             send(_last(error))
 
 
-def _train(
-    plan: TrainingPlan, workers: WorkersSection, folder: Path, send: Callable[[str], None]
-) -> None:
+def _ray(folder: Path, address: str | None) -> AbstractContextManager[object]:
+    if address is not None:
+        return joined_ray(address)
     # Ray Train fills its log with errors when there is no dashboard.
-    with local_ray(num_cpus=usable_cores(), dashboard=True, folder=folder):
-        from training.runs.ray_trainer import train_with_ray
+    return local_ray(num_cpus=usable_cores(), dashboard=True, folder=folder)
 
-        outcome: ConstellationError | None = None
-        try:
-            train_with_ray(plan, workers, lambda event: send(to_json(event)), own_ray=True)
-        except KeyboardInterrupt:
-            pass  # whoever sent it knows
-        except ConstellationError as error:
-            outcome = error
-        # Said before Ray stops: without its head it may take this process along.
-        send(_last(outcome))
+
+def _train(
+    plan: TrainingPlan, workers: WorkersSection, send: Callable[[str], None], *, own_ray: bool
+) -> None:
+    from training.runs.ray_trainer import train_with_ray
+
+    outcome: ConstellationError | None = None
+    try:
+        train_with_ray(plan, workers, lambda event: send(to_json(event)), own_ray=own_ray)
+    except KeyboardInterrupt:
+        pass  # whoever sent it knows
+    except ConstellationError as error:
+        outcome = error
+    # Said before Ray stops: without its head it may take this process along.
+    send(_last(outcome))
 
 
 def _last(error: ConstellationError | None) -> str:

@@ -35,28 +35,19 @@ class ConfigError(ConstellationError):
     """A setting, flag, recipe or constructor argument is wrong."""
 
 
-class ArtifactError(ConstellationError):
-    """A file the project wrote is missing, damaged, or does not belong with the other files.
-
-    Attributes:
-        path: The file or folder.
-    """
-
+class _FileError(ConstellationError):
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = str(path)
+        """The file or folder."""
 
 
-class CorpusError(ConstellationError):
-    """A corpus is missing, empty or too damaged to use.
+class ArtifactError(_FileError):
+    """A file the project wrote is missing, damaged, or does not belong with the other files."""
 
-    Attributes:
-        path: The file or folder.
-    """
 
-    def __init__(self, path: object, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = str(path)
+class CorpusError(_FileError):
+    """A corpus is missing, empty or too damaged to use."""
 
 
 class TrainingError(ConstellationError):
@@ -266,12 +257,7 @@ class Overloaded(RequestError):
     retryable = True
 
     def __init__(
-        self,
-        what: str,
-        *,
-        depth: int,
-        retry_after_s: float,
-        counted: str = "requests waiting",
+        self, what: str, *, depth: int, retry_after_s: float, counted: str = "requests waiting"
     ) -> None:
         super().__init__(f"{what} has {depth} {counted}; retry in {retry_after_s:.2f} s")
         self.what = what

@@ -93,6 +93,9 @@ class KernelSettings(_Section):
     Overloaded."""
     stall_s: float = Field(default=20.0, gt=0, le=600)
     """Seconds for which a client may leave its buffer full before its answer is cancelled."""
+    stuck_s: float = Field(default=30.0, gt=0, le=3600)
+    """Seconds without a step, although texts could be stepped, after which the process is
+    restarted; at least `stall_s` + 5 is waited. The longest single step must take less."""
     num_threads: int = Field(default=1, ge=1, le=256)
     """CPU threads of one kernel's process."""
     prefill_tokens: int = Field(default=128, ge=1, le=65_536)
@@ -101,12 +104,21 @@ class KernelSettings(_Section):
     prefix_mib: int = Field(default=16, ge=0, le=65_536)
     """Memory in MiB for the cached beginnings of prompts, which need not be read again; the kernels
     of a stack share it; 0 turns the cache off."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where kernels run: `cuda` on GPUs, which Ray gives to their processes; `auto` on GPUs if Ray
+    finds any, else on CPUs."""
+    per_gpu: int = Field(default=1, ge=1, le=64)
+    """Processes that share one GPU, each with an equal part of its memory. One process that stacks
+    its kernels is the fastest; more are for kernels that must not end together."""
     weights: Literal["float32", "bfloat16", "int8"] = "float32"
     """Number format of weight matrices while generating. With less than float32 an answer may
     depend on the other answers of its batch where two tokens are nearly equally likely."""
     per_actor: int = Field(default=1, ge=1, le=240)
     """Most kernels in one process. Kernels of one architecture are stacked and run in one batch, in
     float32; adapters over one base are stacked in any number format."""
+    replicas: int = Field(default=1, ge=1, le=16)
+    """Processes that serve each kernel, all with the same weights. When one of them is lost, the
+    others continue its answers. On several nodes they run on different nodes."""
     compile: bool = False
     """Whether to compile the generation of new tokens by `torch.compile`, in the background of
     the first answers; only for kernels that are neither stacked nor recurrent nor Hugging Face
@@ -136,12 +148,21 @@ class SecuritySettings(_Section):
 
 
 class ClusterSettings(_Section):
-    """How the processes of a constellation are started, in a Ray of its own."""
+    """How processes are started, and what the machines of a joined Ray cluster keep."""
 
     fork_workers: bool = True
     """Whether to fork the processes of kernels, routers and registry from one process that has
     imported all modules: they start sooner and share memory. Where forking does not work, processes
     start normally."""
+    node_dir: Path | None = None
+    """Folder that every machine of a joined Ray cluster keeps for logs, weights and blobs; a folder
+    that begins with `~` lies in the home of the machine's user. None: the path of `run_dir`."""
+    storage: str | None = None
+    """URI of the store of releases for machines that do not see the folder `artifacts`: file, s3 or
+    gs, opened by `pyarrow`. None: they fetch files from other machines."""
+    cache_gb: float = Field(default=20.0, gt=0, le=1e6)
+    """Most GB of files that a machine keeps which does not see the folder `artifacts`; the file
+    that was not used for the longest time goes first, and never one in use."""
 
 
 class LogSettings(_Section):

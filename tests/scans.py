@@ -137,6 +137,11 @@ def modules_run_with_the_working_directory(source: str) -> list[int]:
     )
 
 
+def loopback_addresses(source: str) -> list[int]:
+    """Find text that names an IPv4 address of loopback."""
+    return [number for number, line in enumerate(source.splitlines(), 1) if "127.0.0" in line]
+
+
 def _handles_text(call: ast.Call) -> bool:
     name = _last_name(call.func)
     if name in {"read_text", "write_text"}:

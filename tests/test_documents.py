@@ -13,8 +13,17 @@ from cluster.cli.main import app
 from constellation.settings import Settings
 from constellation.telemetry.aggregate import MEMBER_UP
 from constellation.telemetry.metrics import KernelMetrics, RegistryMetrics, RouterMetrics
-from constellation.telemetry.node_metrics import NodeMetrics, TrainingMetrics
+from constellation.telemetry.node_metrics import NodeActorMetrics, NodeMetrics, TrainingMetrics
 from constellation.wire.services import CONSTELLATION, request_class
+
+CATALOGUES = (
+    RouterMetrics,
+    KernelMetrics,
+    RegistryMetrics,
+    NodeMetrics,
+    NodeActorMetrics,
+    TrainingMetrics,
+)
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -32,7 +41,7 @@ def test_the_change_log_begins_with_the_version_of_the_package() -> None:
 def test_every_metric_is_in_the_table_of_metrics_and_no_other() -> None:
     declared = {
         metric._name + ("_total" if metric._type == "counter" else "")
-        for kind in (RouterMetrics, KernelMetrics, RegistryMetrics, NodeMetrics, TrainingMetrics)
+        for kind in CATALOGUES
         for name, metric in vars(kind(CollectorRegistry())).items()
         if name != "registry"
     } | {MEMBER_UP}

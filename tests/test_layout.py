@@ -80,8 +80,9 @@ def test_only_the_settings_read_the_environment() -> None:
 
 
 @pytest.mark.slow
-def test_only_one_file_waits_for_ray_and_kills_its_actors() -> None:
-    assert found_by(scans.ray_calls, sources(*PACKAGES)) == {"actors/_ray.py"}
+def test_one_file_of_serving_and_one_of_training_wait_for_ray_and_kill_its_actors() -> None:
+    waits = {"actors/_ray.py", "training/runs/ray_run_folder.py"}
+    assert found_by(scans.ray_calls, sources(*PACKAGES)) == waits
 
 
 @pytest.mark.slow
@@ -138,6 +139,12 @@ def test_no_module_is_run_with_the_working_directory_on_its_path() -> None:
     assert found == set()
 
 
+def test_only_one_file_and_the_settings_name_a_loopback_address() -> None:
+    """Whoever assumes loopback elsewhere cannot be reached from another machine."""
+    found = found_by(scans.loopback_addresses, sources("constellation", "actors", "cluster"))
+    assert found == {"constellation/loopback.py", "constellation/settings.py"}
+
+
 PLANTED: list[tuple[Scan, str]] = [
     (scans.environment_reads, "import os\nos.environ['HOME']"),
     (scans.environment_reads, "import os as system\nsystem.getenv('HOME')"),
@@ -167,6 +174,7 @@ PLANTED: list[tuple[Scan, str]] = [
     (scans.background_tasks, "loop = get_running_loop()\nloop.create_task(work())"),
     (scans.background_tasks, "from asyncio import ensure_future"),
     (scans.unbounded_queues, "from queue import SimpleQueue\nwaiting = SimpleQueue()"),
+    (scans.loopback_addresses, "listen('127.0.0.1', 80)"),
 ]
 
 
@@ -191,6 +199,7 @@ INNOCENT: list[tuple[Scan, str]] = [
         "os.open(path, flags)\nread_text(argument)\nsubprocess.run(command)",
     ),
     (scans.modules_run_with_the_working_directory, "[sys.executable, '-P', '-m', 'x']"),
+    (scans.loopback_addresses, "listen(LOOPBACK_ADDRESS, '127.1')"),
     (scans.unbounded_queues, "asyncio.Queue(maxsize=8)\nqueue.Queue(8)"),
     (scans.background_tasks, "async with TaskGroup() as group:\n    group.create_task(work())"),
 ]

@@ -52,7 +52,7 @@ SENTENCES = {
             " `direct.py` is\ngenerated from this file (`make clients`).",
             "\n\nGenerated from `async_direct.py` by `make clients`: edit that file.",
         ),
-        (" on this machine, from asyncio code.", " on this machine."),
+        (" without a router between, from asyncio code.", " without a router between."),
         ("use `async with`", "use `with`"),
         (
             "    The event loop reads short texts itself, some tenths of a millisecond for 64"

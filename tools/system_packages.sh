@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install the Debian packages whose programs the tests of watching start: Chromium and Prometheus.
+# Install the Debian packages whose programs tests start: Chromium and Prometheus for the tests of
+# watching; iproute2, OpenSSH and rsync for `make test-cluster`.
 #
 # Only missing packages are installed, without recommended packages, and no service is started.
 # Status 0: all programs are there. Status 1: a program is missing; the last line says why, and the
@@ -7,15 +8,19 @@
 set -uo pipefail
 
 # Package: the programs that the tests start.
-declare -A PROGRAMS=([chromium]="chromium" [prometheus]="prometheus promtool")
+declare -A PROGRAMS=(
+  [chromium]="chromium" [prometheus]="prometheus promtool"
+  [iproute2]="ip" [openssh-client]="ssh ssh-keygen" [openssh-server]="sshd" [rsync]="rsync"
+)
 LIMIT_S=180  # seconds for each of: list, download, install
+SBIN=${SYSTEM_SBIN:-/usr/sbin}  # programs of the system, which are not on every user's PATH
 POLICY=${POLICY_RC_D:-/usr/sbin/policy-rc.d}  # Debian asks this program before it starts a service
 
 missing() {
   local package program
   for package in "${!PROGRAMS[@]}"; do
     for program in ${PROGRAMS[$package]}; do
-      command -v "$program" > /dev/null || { echo "$package"; break; }
+      command -v "$program" "$SBIN/$program" > /dev/null || { echo "$package"; break; }
     done
   done | sort
 }

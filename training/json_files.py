@@ -9,4 +9,9 @@ from constellation.atomic_files import write_whole
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write JSON atomically."""
-    write_whole(path, json.dumps(value, indent=2, sort_keys=True).encode() + b"\n")
+    write_whole(path, json_bytes(value))
+
+
+def json_bytes(value: Mapping[str, object]) -> bytes:
+    """Return what `write_json` writes."""
+    return json.dumps(value, indent=2, sort_keys=True).encode() + b"\n"

@@ -21,14 +21,22 @@ class SharedModel:
     batch: ModelStackBatch
 
     @classmethod
-    def of(cls, loaded: LoadedModel, *, prefill_tokens: int, prefix_bytes: int) -> "SharedModel":
-        """Make a base ready for adapters."""
+    def of(
+        cls,
+        loaded: LoadedModel,
+        *,
+        prefill_tokens: int,
+        prefix_bytes: int,
+        planned_rows: int | None = None,
+    ) -> "SharedModel":
+        """Make a base ready for adapters; arguments as for `Batch`."""
         batch = ModelStackBatch(
             ModelStack(loaded.network),
             loaded.network,
             end_ids=loaded.end_ids,
             prefill_tokens=prefill_tokens,
             prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,
+            planned_rows=planned_rows,
         )
         return cls(loaded=loaded, batch=batch)
 

@@ -16,9 +16,11 @@ from constellation.kernel.files.prompt_format import PromptFormat
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.observables.kappa import kappa_learned
 from constellation.kernel.writing.batch import PREFILL_TOKENS, Batch, Prediction, Writing, Written
+from constellation.kernel.writing.batched_sampling import with_logprobs
 from constellation.kernel.writing.fast_products import Weights, prepare
 from constellation.kernel.writing.network_interface import Network
 from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.recorded_steps import Record
 from constellation.kernel.writing.sampling import Sampler
 from constellation.kernel.writing.scoring import token_nats
 from constellation.kernel.writing.stacked_batch import StackedBatch
@@ -106,7 +108,8 @@ class LedAnswer(KernelAnswer):
         logits = torch.from_numpy(logits_V).float()
         sampler = self.writing.sampler
         token = int(logits.argmax()) if sampler.is_greedy else sampler.pick(logits)
-        taken = self.writing.accept(token, logits, end_id=END_ID, context=self._context)
+        drawn = with_logprobs(token, logits, sampler)
+        taken = self.writing.accept(drawn, end_id=END_ID, context=self._context)
         return token, self.take(taken)
 
 
@@ -155,6 +158,8 @@ class KernelEngine(BatchEngine):
         stacked: Where it writes together with other kernels, whose options these are; None: by
             itself.
         prompt_format: How conversations are written; None: plainly, roles leave no mark.
+        planned_rows: As for `Batch`.
+        record: As for `Batch`.
     """
 
     def __init__(
@@ -168,6 +173,8 @@ class KernelEngine(BatchEngine):
         compiled: bool = False,
         stacked: StackedBatch | None = None,
         prompt_format: PromptFormat | None = None,
+        planned_rows: int | None = None,
+        record: Record | None = None,
     ) -> None:
         self.capabilities = replace(EVERYTHING, reads_roles=prompt_format is not None)
         self._prompt_format = prompt_format
@@ -182,6 +189,8 @@ class KernelEngine(BatchEngine):
                 end_id=END_ID,
                 prefill_tokens=prefill_tokens,
                 prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,
+                planned_rows=planned_rows,
+                record=record,
             )
         else:
             self._kernel = stacked.stack.put(loaded.decoder)

@@ -3,7 +3,7 @@
 Whole kernels stack with those of their architecture, adapters with those over the same base.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,9 +32,13 @@ from constellation.kernel.files.prompt_format import PromptFormat, read_prompt_f
 from constellation.kernel.files.symbol_kernel import load_symbol_kernel
 from constellation.kernel.files.symbol_vocabulary import has_symbols
 from constellation.kernel.files.transformers_folder import check_model, is_imported
+from constellation.kernel.network.devices import ServingDevice, open_device
+from constellation.kernel.writing.fast_products import Weights
 from constellation.kernel.writing.kernel_stack import KernelStack, can_stack
 from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.recorded_steps import record_cuda
 from constellation.kernel.writing.stacked_batch import Stack, StackedBatch
+from constellation.runtime.capacity import CONTEXT_BYTES
 
 if TYPE_CHECKING:
     from actors.kernel.adapted_model_engine import SharedModel
@@ -61,14 +65,34 @@ class Engines:
     process too and comes after the first of them. Models of `transformers` are each process's own,
     once for all adapters over them; the library is imported with the first of them.
 
-    `coordizer` is the folder of the coordizer whose tokens the kernels speak.
+    On a GPU weights are the process's own. There they are stacked in any precision, no product is
+    replaced, the memory of keys and values is planned (`slots` texts of every kernel), and steps
+    of kernels that stand alone are recorded as CUDA graphs.
+
+    Args:
+        spec: The deployment.
+        coordizer: Folder of the coordizer whose tokens the kernels speak.
+        where: The device; None opens the one that the deployment names.
 
     Raises:
         ArtifactError: The vocabulary is damaged.
+        ConfigError: There is no such device.
     """
 
-    def __init__(self, spec: DeploymentSpec, coordizer: Path) -> None:
+    def __init__(
+        self, spec: DeploymentSpec, coordizer: Path, *, where: ServingDevice | None = None
+    ) -> None:
         torch.set_num_threads(spec.kernel.num_threads)
+        if where is None:
+            where = open_device(
+                spec.kernel.device,
+                per_gpu=spec.kernel.per_gpu,
+                weights=spec.kernel.weights,
+                context_bytes=CONTEXT_BYTES,
+            )
+        self.where = where
+        self._record = record_cuda if where.device.type == "cuda" else None
+        self._products: Weights = spec.kernel.weights if where.is_cpu else "float32"
         self._spec = spec
         self._options = spec.kernel
         self._coordizer_folder = coordizer
@@ -78,13 +102,39 @@ class Engines:
         self._models: dict[str, SharedModel] = {}
         self._stacks: list[StackedBatch] = []
 
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of the keys and values of stacked kernels."""
+        return sum(batch.cache_bytes for batch in self._stacks)
+
+    def check_room(self, folders: Sequence[Path], *, cache_bytes: int = 0) -> None:
+        """Refuse kernels whose weights do not fit on the device beside what is there.
+
+        Args:
+            folders: Of the kernels, at least one; those of shared bases are not counted.
+            cache_bytes: Memory that they need for keys and values.
+
+        Raises:
+            NotEnoughMemory: They do not fit.
+        """
+        if self.where.limit_bytes is None:
+            return
+        stored = sum(
+            path.stat().st_size for folder in folders for path in folder.glob("*.safetensors")
+        )
+        shrunk = 2 if self.where.dtype is torch.bfloat16 else 1
+        more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+        self.where.check_room(folders[0].name + more, stored // shrunk + cache_bytes)
+
     def read(self, folder: Path) -> ReadKernel:
         """Read a kernel's files; any thread may do that.
 
         Raises:
             ArtifactError: A file is damaged, or of another vocabulary; or the library that reads
                 it is not installed.
+            NotEnoughMemory: The weights do not fit on the device.
         """
+        self.check_room([folder])
         if is_imported(folder):
             return self._read_foreign(folder)
         if is_peft(folder):
@@ -108,21 +158,29 @@ class Engines:
         return loaded
 
     def _read_whole(self, folder: Path) -> LoadedKernel:
-        shared = self._spec.node_folder.weights_dir
-        loaded = load_kernel(folder, shared=None if self._stacks_whole else shared)
+        loaded = self._load(folder, is_shared=not self._stacks_whole)
         base = self._bases.get(loaded.weights_hash)
         if base is not None and self._stacks_over(base):
             return replace(loaded, decoder=base.decoder)
         if self._stacks_whole and not can_stack(loaded.decoder):
-            return load_kernel(folder, shared=shared)
+            return self._load(folder, is_shared=True)
         return loaded
+
+    def _load(self, folder: Path, *, is_shared: bool) -> LoadedKernel:
+        shared = self._spec.node_folder.weights_dir if is_shared else None
+        return load_kernel(folder, shared=shared, dtype=self.where.dtype, device=self.where.device)
 
     def _read_adapter(self, folder: Path) -> AdaptedKernel:
         """Read an adapter, and its base unless another adapter's is the same."""
         wanted = read_adapter(folder).base_hash
         base = self._bases.get(wanted)
         if base is None:
-            base = load_base(folder, shared=self._spec.node_folder.weights_dir)
+            base = load_base(
+                folder,
+                shared=self._spec.node_folder.weights_dir,
+                dtype=self.where.dtype,
+                device=self.where.device,
+            )
             base = self._bases.setdefault(base.weights_hash, base)  # another thread may have
         return load_adapted(folder, base=base)
 
@@ -138,14 +196,21 @@ class Engines:
             self._vocabulary,
             prefill_tokens=options.prefill_tokens,
             prefix_bytes=self._prefix_bytes,
-            weights=options.weights,
+            weights=self._products,
             compiled=options.compile,
             stacked=self._stack_for(loaded, base),
             prompt_format=prompt_format,
+            planned_rows=self._planned_rows,
+            record=self._record,
         )
 
     def _read_symbols(self, folder: Path) -> ReadKernel:
-        loaded = load_symbol_kernel(folder, shared=self._spec.node_folder.weights_dir)
+        loaded = load_symbol_kernel(
+            folder,
+            shared=self._spec.node_folder.weights_dir,
+            dtype=self.where.dtype,
+            device=self.where.device,
+        )
         options, prompt_format = self._options, read_prompt_format(folder)
         return ReadKernel(
             lambda: SymbolEngine(
@@ -153,8 +218,10 @@ class Engines:
                 token_bytes_of(self._vocabulary),
                 prefill_tokens=options.prefill_tokens,
                 prefix_bytes=self._prefix_bytes,
-                weights=options.weights,
+                weights=self._products,
                 prompt_format=prompt_format,
+                planned_rows=self._planned_rows,
+                record=self._record,
             )
         )
 
@@ -171,7 +238,7 @@ class Engines:
                 hashes = (files.tokenizer_hash, files.weights_hash)
                 return self._over(folder.name, shared, None, hashes, prompt_format)
         with _library_needed(folder):
-            loaded, files = load_imported(folder, weights=self._options.weights)
+            loaded, files = load_imported(folder, weights=self._options.weights, where=self.where)
         return ReadKernel(
             lambda: HuggingFaceEngine(
                 loaded,
@@ -180,6 +247,7 @@ class Engines:
                 prefill_tokens=self._options.prefill_tokens,
                 prefix_bytes=self._prefix_bytes,
                 prompt_format=prompt_format,
+                planned_rows=self._planned_rows,
             )
         )
 
@@ -202,9 +270,10 @@ class Engines:
 
         if base_hash not in self._models:
             made = SharedModel.of(
-                open_model(folder, weights=self._options.weights),
+                open_model(folder, weights=self._options.weights, where=self.where),
                 prefill_tokens=self._options.prefill_tokens,
                 prefix_bytes=self._prefix_bytes,
+                planned_rows=self._planned_at_first,
             )
             self._models.setdefault(base_hash, made)  # another thread may have
         return self._models[base_hash]
@@ -221,6 +290,7 @@ class Engines:
         from actors.kernel.adapted_model_engine import AdaptedModelEngine
 
         def place() -> PlacedEngine:
+            shared.batch.plan_rows(self._options.slots)
             with _library_needed(Path(name)):
                 return AdaptedModelEngine(
                     name,
@@ -240,15 +310,33 @@ class Engines:
 
     @property
     def _stacks_whole(self) -> bool:
-        return self._options.per_actor > 1 and self._options.weights == "float32"
+        return self._options.per_actor > 1 and self._products == "float32"
 
     def _stacks_over(self, base: LoadedKernel) -> bool:
         return self._options.per_actor > 1 and can_stack_adapters(base.decoder)
 
+    @property
+    def _planned_rows(self) -> int | None:
+        """Texts of one kernel whose keys and values get their memory at once; None on a CPU."""
+        return None if self.where.is_cpu else self._options.slots
+
+    @property
+    def _planned_at_first(self) -> int | None:
+        """Texts of a stack before its first kernel; None on a CPU."""
+        return None if self.where.is_cpu else 0
+
     def _stack_for(self, loaded: LoadedKernel, base: LoadedKernel | None) -> StackedBatch | None:
-        for batch in self._stacks:
-            if batch.stack.fits(loaded.decoder):
-                return batch
+        batch = self._fitting(loaded)
+        if batch is None:
+            batch = self._new_batch(loaded, base)
+        if batch is not None:
+            batch.plan_rows(self._options.slots)
+        return batch
+
+    def _fitting(self, loaded: LoadedKernel) -> StackedBatch | None:
+        return next((batch for batch in self._stacks if batch.stack.fits(loaded.decoder)), None)
+
+    def _new_batch(self, loaded: LoadedKernel, base: LoadedKernel | None) -> StackedBatch | None:
         stack = self._new_stack(loaded, base)
         if stack is None:
             return None
@@ -257,6 +345,7 @@ class Engines:
             end_id=END_ID,
             prefill_tokens=self._options.prefill_tokens,
             prefixes=PrefixStore(self._prefix_bytes) if self._prefix_bytes else None,
+            planned_rows=self._planned_at_first,
         )
         # Adapters' come first: a base that is a kernel too belongs with them.
         self._stacks.insert(len(self._stacks) if base is None else 0, batch)
@@ -264,8 +353,9 @@ class Engines:
 
     def _new_stack(self, loaded: LoadedKernel, base: LoadedKernel | None) -> Stack | None:
         if base is not None:
-            weights = self._options.weights
-            return AdapterStack(base.decoder, weights=weights) if self._stacks_over(base) else None
+            if not self._stacks_over(base):
+                return None
+            return AdapterStack(base.decoder, weights=self._products)
         can = self._stacks_whole and can_stack(loaded.decoder)
         return KernelStack(loaded.decoder) if can else None
 

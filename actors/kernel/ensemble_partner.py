@@ -23,6 +23,7 @@ from constellation.wire.ensembles import (
     Predicting,
     predicted_from_message,
 )
+from constellation.wire.tls import ClientTls
 
 
 class LocalText:
@@ -85,7 +86,7 @@ async def send(call: Any, request: kernel_pb2.PredictRequest) -> None:
 async def receive(call: Any, kernel: str) -> kernel_pb2.PredictReply:
     """Return the next reply, or raise the error of ours that stands for its loss."""
     try:
-        reply = await read(call)
+        reply = await read(call, kernel)
     except grpc.aio.AioRpcError as error:
         raise typed_loss(error, kernel) from error
     if reply is grpc.aio.EOF:
@@ -97,20 +98,17 @@ async def receive(call: Any, kernel: str) -> kernel_pb2.PredictReply:
 class Partners:
     """The ways to the kernels that one leads, opened when they are first needed."""
 
-    def __init__(self, token: str | None) -> None:
+    def __init__(self, token: str | None, tls: ClientTls | None = None) -> None:
         self._token = token
+        self._tls = tls
         self._links: dict[str, KernelLink] = {}
 
     async def to(self, member: Member) -> KernelLink:
-        """Return the way to a member; one that has moved gets a new one."""
-        link = self._links.pop(member.kernel, None)
-        if link is not None and link.endpoint != member.endpoint:
-            # Nobody listens there any more: what is under way on it has failed or will.
-            await link.close(grace_s=None)
-            link = None
+        """Return the way to a member's process; a process serves the members that name it."""
+        link = self._links.pop(member.endpoint, None)
         if link is None:
-            link = KernelLink(member.endpoint, self._token)
-        self._links[member.kernel] = link  # the latest last
+            link = KernelLink(member.endpoint, self._token, self._tls)
+        self._links[member.endpoint] = link  # the latest last
         if len(self._links) > MEMBERS_MAX:
             oldest = self._links.pop(next(iter(self._links)))
             await oldest.close(grace_s=None)

@@ -32,6 +32,8 @@ from constellation.runtime.admission import Admission
 from constellation.telemetry.metrics import TOKEN_KINDS
 from constellation.wire import request_tracing
 
+_ONE_TOKEN = Sampling(tokens_max=1, temperature=0.0)
+
 
 class KernelHost:
     """Serves one kernel. A plain class: tests build it without Ray.
@@ -64,7 +66,7 @@ class KernelHost:
         self._has_ended = False
         # Tokens in the cache of each answer under way.
         self._cached: dict[Reading, int] = {}
-        self._started_s = time.monotonic()
+        self._started_s = self._moved_s = time.monotonic()
         self.server = server or KernelServer()
         self._thread = self.server.thread
         self.metrics = self.server.metrics
@@ -106,6 +108,7 @@ class KernelHost:
             try:
                 while telling.reason is None:
                     telling.add(await stepping.next(reading))
+                    self._moved_s = time.monotonic()
                     if unread is not None:
                         unread.event("prompt read", {"tokens": num_read})
                         unread = None
@@ -146,6 +149,7 @@ class KernelHost:
 
     def _cache_one_more(self, reading: Reading) -> None:
         self._cached[reading] += 1
+        self._moved_s = time.monotonic()
 
     async def token_nats(self, tokens: Sequence[int], *, client: str) -> FloatArray:
         """Return -ln p of each token after those before it.
@@ -207,6 +211,47 @@ class KernelHost:
             vocabulary=self._stepping.engine.vocabulary,
         )
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is served or waits."""
+        return not (self._admission.num_running or self._admission.depth)
+
+    @property
+    def moved_s(self) -> float:
+        """When a token was last written, or a request ended, on the clock of `time.monotonic`."""
+        return self._moved_s
+
+    @property
+    def num_failed_steps(self) -> int:
+        """Steps in a row that ended by an error which nobody intended."""
+        return self._stepping.loop.num_failed
+
+    def stalled_s(self, now_s: float) -> float:
+        """Return the seconds for which a text could have been stepped and was not.
+
+        Or for which requests waited although no text could be stepped: the queue is not drained.
+        Texts that wait for their next token from elsewhere keep others waiting rightly.
+        """
+        stepping_s = self._stepping.loop.stalled_s(now_s)
+        if not self._admission.depth or any(each.is_ready or each.rests for each in self._cached):
+            return stepping_s
+        return max(stepping_s, now_s - self._moved_s)
+
+    async def probe(self) -> None:
+        """Write one token as for a request, through the queue; in no figure of the kernel.
+
+        Raises:
+            Exception: What the engine raises.
+        """
+        async with self._slot(""):
+            stepping = self._stepping
+            tokens = [stepping.engine.vocab_size // 2]
+            reading = await stepping.start(tokens, _ONE_TOKEN, is_observed=False)
+            try:
+                await stepping.next(reading)
+            finally:
+                stepping.leave(reading)
+
     async def end(self) -> None:
         """Return when all who wait or are answered have their answers; refuse everybody then."""
         while self._admission.num_running:
@@ -223,13 +268,17 @@ class KernelHost:
         displaced = self._admission.make_room(client)
         if isinstance(displaced, asyncio.Future) and not displaced.done():
             displaced.set_exception(self._admission.refusal())
-        started = self._admission.arrive(ticket, now_s=time.monotonic(), client=client)
+        runs = self._admission.arrive(ticket, now_s=time.monotonic(), client=client)
         try:
-            if not started:
+            if not runs:
                 await ticket
+            runs, self._moved_s = True, time.monotonic()
             yield
         finally:
-            successor = self._admission.leave(ticket, now_s=time.monotonic())
+            now_s = time.monotonic()
+            if runs:  # a request that goes while it waits moves nothing
+                self._moved_s = now_s
+            successor = self._admission.leave(ticket, now_s=now_s)
             self._left.set()
             if isinstance(successor, asyncio.Future) and not successor.done():
                 successor.set_result(None)

@@ -25,6 +25,7 @@ class HuggingFaceEngine(OwnVocabularyEngine):
         prefill_tokens: int = PREFILL_TOKENS,
         prefix_bytes: int = 0,
         prompt_format: PromptFormat | None = None,
+        planned_rows: int | None = None,
     ) -> None:
         self._loaded = loaded
         batch = HuggingFaceBatch(
@@ -32,6 +33,7 @@ class HuggingFaceEngine(OwnVocabularyEngine):
             end_ids=loaded.end_ids,
             prefill_tokens=prefill_tokens,
             prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,
+            planned_rows=planned_rows,
         )
         identity = Identity(
             capabilities=FOREIGN_NETWORK,

@@ -7,7 +7,7 @@ import asyncio
 import ctypes
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from constellation.releases.switch_plan import have_same_files
 if TYPE_CHECKING:
     from actors.kernel.engine_interface import PlacedEngine
     from actors.kernel.engines import Engines
+    from constellation.kernel.network.devices import ServingDevice
     from constellation.kernel.writing.batch import Batch
 
 logger = logging.getLogger(__name__)
@@ -38,12 +39,26 @@ class KernelGroup:
         server: What they have in common.
     """
 
-    def __init__(self, spec: DeploymentSpec) -> None:
+    def __init__(
+        self,
+        spec: DeploymentSpec,
+        where: "ServingDevice | None" = None,
+        *,
+        releases: ReleaseStore | None = None,
+    ) -> None:
+        """Prepare a group without kernels.
+
+        Args:
+            spec: The deployment.
+            where: Device of the kernels; None opens the one that the deployment names.
+            releases: Where the files of kernels are read; None means in the artifacts.
+        """
         self.server = KernelServer()
         self._spec = spec
-        self._store = ReleaseStore(spec.artifacts)
+        self._where = where
+        self._store = ReleaseStore(spec.artifacts) if releases is None else releases
         self._hosts: dict[str, KernelHost] = {}
-        self._partners = Partners(spec.token)
+        self._partners = Partners(spec.token, spec.client_tls)
         self._loops: dict[Batch, StepLoop] = {}
         self._loaded: _Loaded
         self._next: _Loaded | None = None
@@ -118,6 +133,7 @@ class KernelGroup:
 
         Raises:
             ArtifactError: A file is damaged, or of another vocabulary than what is served.
+            NotEnoughMemory: The device has no room for both releases.
         """
         async with self._changing:
             await self._load_next(release)
@@ -129,6 +145,8 @@ class KernelGroup:
         if all(have_same_files(served.files[name], files[name]) for name in names):
             self._next = _Loaded(served.maker, release)  # nothing to replace
             return
+        changed = [files[name] for name in names]
+        await asyncio.to_thread(self._check_room, changed, release)
         loaded = await asyncio.to_thread(self._read, names, release)
         for name, engine in loaded.engines.items():
             known = served.engines.get(name, engine)  # it may have left meanwhile
@@ -163,8 +181,16 @@ class KernelGroup:
         taken.engines = {
             name: taken.engines.get(name, each) for name, each in served.engines.items()
         }
+        if taken.files:  # else the files are still those of the release before
+            self._store.let_go(but=taken.release)
         taken.files = {name: taken.files.get(name, each) for name, each in served.files.items()}
         self._loaded = taken
+
+    def _check_room(self, files: Sequence[KernelFiles], release: int) -> None:
+        """Refuse a release that does not fit beside the one that is served."""
+        maker = self._loaded.maker
+        folders = [folder_of(self._store, release, each) for each in files]
+        maker.check_room(folders, cache_bytes=maker.cache_bytes)
 
     def forget_next(self) -> None:
         """Drop what `load_next` loaded."""
@@ -202,7 +228,9 @@ class KernelGroup:
         from actors.kernel.engines import Engines
 
         coordizer = self._store.part(release, COORDIZER) / COORDIZER
-        loaded = _Loaded(Engines(self._spec, coordizer), release)
+        maker = Engines(self._spec, coordizer, where=self._where)
+        self._where = maker.where  # opened once for the process
+        loaded = _Loaded(maker, release)
         damage: ArtifactError | None = None
         files = _files_of(self._store, release)
         # Adapters first: a kernel that may be their base is best placed after them.

@@ -1,7 +1,8 @@
 """KernelProcess: the Ray actor that loads, serves and announces the kernels placed in a process.
 
 A process that restarts reads the names of its kernels in the run folder, where the registry writes
-the placement before a kernel joins and after a kernel has left.
+the placement before a kernel joins and after a kernel has left. Where this says nothing, the
+registry is asked: a process never serves nothing.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ from actors import _ray
 from actors.actor_calls import KernelCalls
 from actors.kernel.kernel_group import KernelGroup
 from actors.placement_file import read_placement
+from actors.registry_questions import ask_registry
+from actors.release_files import releases_here
 from actors.spec import Announcement, DeploymentSpec
 from constellation.telemetry.logs import set_up_logging
 from constellation.telemetry.process_metrics import serve_metrics
@@ -27,10 +30,10 @@ class KernelProcess:
         # Ray awaits this on the actor's event loop, also after a restart.
         set_up_logging(spec.node_folder.log_path(member))
         self._member = member
-        self._group = KernelGroup(spec)
-        placed = read_placement(spec)
-        kernels = placed.placement.processes.get(member, ())
-        await self._group.load(kernels, placed.release_of(member))
+        self._deployment = spec.id
+        self._group = KernelGroup(spec, releases=releases_here(spec))
+        kernels, release = await _placed(spec, member)
+        await self._group.load(kernels, release)
         server = self._group.server
         self._tracing = None
         if spec.tracing is not None:
@@ -40,8 +43,9 @@ class KernelProcess:
                 instance=member,
                 count=lambda outcome, num: server.metrics.spans.labels(outcome).inc(num),
             )
-        self._endpoint = await server.open(spec.internal_bind, stall_s=spec.kernel.stall_s)
-        self._metrics_endpoint, _ = serve_metrics(server.metrics.registry, spec.host)
+        bind = spec.internal_bind(_ray.node_address(spec))
+        self._endpoint = await server.open(bind, stall_s=spec.kernel.stall_s)
+        self._metrics_endpoint, _ = serve_metrics(server.metrics.registry, bind.host)
         told = _ray.announce(spec, await self.where())
         logger.info(
             "kernels serve",
@@ -62,6 +66,7 @@ class KernelProcess:
             node=_ray.node_name(),
             kernels=self._group.names,
             release=self._group.release,
+            deployment=self._deployment,
         )
 
     async def join(self, kernel: str, release: int) -> Announcement:
@@ -97,4 +102,25 @@ class KernelProcess:
             await asyncio.to_thread(self._tracing.close)
 
 
-KernelActor = _ray.ActorClass[KernelCalls](KernelProcess)
+async def _placed(spec: DeploymentSpec, member: str) -> tuple[tuple[str, ...], int | None]:
+    """Return the kernels of a process, and their release; None means the current one.
+
+    The registry is asked where this machine does not see the run folder, and when the placement
+    there cannot be read or does not know the process.
+
+    Raises:
+        DeploymentError: No kernel is placed in the process.
+        ServiceUnavailable: The registry does not answer.
+    """
+    if not spec.spans_nodes:
+        placed = read_placement(spec)
+        kernels = placed.placement.processes.get(member, ())
+        if kernels:
+            return kernels, placed.release_of(member)
+    answer = await ask_registry(spec, lambda calls: calls.placed(member))
+    return answer.kernels, answer.release
+
+
+KernelActor = _ray.ActorClass[KernelCalls](
+    KernelProcess, num_gpus=lambda spec: spec.kernel.num_gpus
+)

@@ -1,13 +1,16 @@
 """KernelServer: the kernels of one process behind one gRPC server, on one thread for models."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
+from actors.kernel.progress import ProgressWatch
 from actors.kernel.step_loop import ModelThread
 from constellation.errors import KernelUnavailable
+from constellation.records import Progress
 from constellation.telemetry.metrics import KernelMetrics
 from constellation.wire import channel, services
 from constellation.wire.kernel_service import KernelServicer
@@ -31,6 +34,7 @@ class KernelServer:
         self.thread = ModelThread()
         self.metrics = KernelMetrics(CollectorRegistry())
         self.guard = services.Guard(lambda reason: self.metrics.rejected.labels(reason).inc())
+        self._watch = ProgressWatch(self.thread, self.every, time.monotonic)
         self._server: Any = None
         self._stopping = asyncio.Lock()
 
@@ -51,6 +55,10 @@ class KernelServer:
         """Return all kernels."""
         return tuple(self.kernels.values())
 
+    def progress(self) -> Progress:
+        """Return how the steps progress; have a kernel write a token when it wrote none lately."""
+        return self._watch.look()
+
     def remove(self, kernel: str) -> None:
         """Answer for a kernel no more, and export nothing of it."""
         del self.kernels[kernel]
@@ -60,7 +68,12 @@ class KernelServer:
         """Start the gRPC server; return its host:port."""
         servicer = KernelServicer(self, stall_s=stall_s)
         handler = services.handlers(services.KERNEL, servicer, self.guard)
-        self._server, endpoint = await channel.serve(bind, [handler], [services.KERNEL.full_name])
+        self._server, endpoint = await channel.serve(
+            bind,
+            [handler],
+            [services.KERNEL.full_name],
+            options=channel.INTERNAL_SERVER_OPTIONS,
+        )
         return endpoint
 
     async def stop(self, *, grace_s: float) -> None:

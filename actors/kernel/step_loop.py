@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from actors.background_tasks import begin
 from actors.kernel.engine_interface import Answer, Engine, Step
-from constellation.errors import Cancelled
+from constellation.errors import Cancelled, ConstellationError
 from constellation.records import Message, Sampling
 
 ResultT = TypeVar("ResultT")
@@ -28,6 +28,8 @@ class ModelThread:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._closed = False
+        self._num_submitted = 0
+        self._moved_s = 0.0
 
     def submit(self, work: Callable[[], ResultT]) -> "asyncio.Future[ResultT]":
         """Have `work` done when it is its turn.
@@ -37,7 +39,20 @@ class ModelThread:
         """
         if self._closed:
             raise Cancelled("the kernel has stopped")
-        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+        submitted = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        if not self._num_submitted:
+            self._moved_s = time.monotonic()
+        self._num_submitted += 1
+        submitted.add_done_callback(self._count_done)
+        return submitted
+
+    def _count_done(self, work: "asyncio.Future[Any]") -> None:
+        self._num_submitted -= 1
+        self._moved_s = time.monotonic()
+
+    def stalled_s(self, now_s: float) -> float:
+        """Return the seconds since work was last finished; 0 when no work was submitted."""
+        return now_s - self._moved_s if self._num_submitted else 0.0
 
     @property
     def closed(self) -> bool:
@@ -75,6 +90,11 @@ class Reading:
     def is_ahead(self) -> bool:
         """Whether the reader has to catch up first."""
         return len(self._steps) == AHEAD_MAX
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the answer can be stepped."""
+        return not (self.is_ahead or self.is_over or self.rests)
 
     def put(self, step: Step, now_s: float) -> None:
         """Hand over a step that was taken at `now_s`."""
@@ -120,6 +140,18 @@ class StepLoop:
         self._readings: list[Reading] = []
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._stepped_s = 0.0
+        self.num_failed = 0
+        """Steps and starts in a row that ended by an error which nobody intended."""
+
+    def stalled_s(self, now_s: float) -> float:
+        """Return the seconds for which an answer could have been stepped and was not."""
+        waiting = [reading.since_s for reading in self._readings if reading.is_ready]
+        return now_s - max(self._stepped_s, min(waiting)) if waiting else 0.0
+
+    def note_failure(self, error: BaseException) -> None:
+        """Count an error of the engine, unless it is a refusal."""
+        self.num_failed += not isinstance(error, ConstellationError)
 
     def join(self, reading: Reading) -> None:
         """Let an answer take part from the next step on."""
@@ -151,7 +183,7 @@ class StepLoop:
 
     async def _step_all(self) -> None:
         while self._readings:
-            ready = [r for r in self._readings if not (r.is_ahead or r.is_over or r.rests)]
+            ready = [reading for reading in self._readings if reading.is_ready]
             if ready:
                 await self._step_together(ready)
             else:
@@ -169,13 +201,19 @@ class StepLoop:
                 error = working.exception()
                 steps = () if error is not None else working.result()
         if error is not None:
+            self.note_failure(error)
             for reading in ready:
                 reading.fail(error)
             return
-        now_s = time.monotonic()
+        self._stepped_s = now_s = time.monotonic()
+        self.num_failed = 0
         for reading, step in zip(ready, steps, strict=True):
             if step is not None:
                 reading.put(step, now_s)
+
+
+def _ignore(_: float) -> None:
+    """Observe nothing."""
 
 
 class Stepping:
@@ -197,7 +235,7 @@ class Stepping:
         self.engine = engine
         self._thread = thread
         self._observe = observe
-        self._loop = loop or StepLoop(engine.step, thread)
+        self.loop = loop or StepLoop(engine.step, thread)
 
     async def start(
         self,
@@ -205,40 +243,48 @@ class Stepping:
         sampling: Sampling,
         produced: Sequence[int] = (),
         messages: Sequence[Message] = (),
+        *,
+        is_observed: bool = True,
     ) -> Reading:
         """Let an answer join; raises what the engine raises.
 
-        Messages are read in place of `tokens` by an engine with a prompt format of its own.
+        Messages are read in place of `tokens` by an engine with a prompt format of its own. An
+        answer that is not observed takes no part in the figures of the kernel.
         """
-        engine = self.engine
+        engine, observe = self.engine, self._observe if is_observed else _ignore
 
         def begun() -> Answer:
             if messages and engine.capabilities.reads_roles:
                 return engine.start_chat(messages, sampling, produced)
             return engine.start(tokens, sampling, produced)
 
-        return await self._join(begun) if engine.blocking else Reading(begun(), self._observe)
+        return await self._join(begun, observe) if engine.blocking else Reading(begun(), observe)
 
     async def predict(self, tokens: Sequence[int], *, is_scored: bool) -> Reading:
         """Let a text join whose tokens are chosen elsewhere; raises what the engine raises."""
-        return await self._join(lambda: self.engine.predict(tokens, is_scored=is_scored))
+        return await self._join(
+            lambda: self.engine.predict(tokens, is_scored=is_scored), self._observe
+        )
 
     def tell(self, reading: Reading, token: int) -> None:
         """Go on with such a text, whose last step was taken; raises what the engine raises."""
         self.engine.tell(reading.answer, token)  # it rests, so no step is looking at it
         reading.rests = False
         reading.since_s = time.monotonic()
-        self._loop.wake()
+        self.loop.wake()
 
-    async def _join(self, start: Callable[[], Answer]) -> Reading:
+    async def _join(self, start: Callable[[], Answer], observe: Callable[[float], None]) -> Reading:
         joining = self._thread.submit(start)
         try:
             answer = await asyncio.shield(joining)
         except asyncio.CancelledError:
             joining.add_done_callback(self._send_away)
             raise
-        reading = Reading(answer, self._observe)
-        self._loop.join(reading)
+        except Exception as error:
+            self.loop.note_failure(error)
+            raise
+        reading = Reading(answer, observe)
+        self.loop.join(reading)
         return reading
 
     async def next(self, reading: Reading) -> Step:
@@ -249,7 +295,7 @@ class Stepping:
         step = await reading.take()
         if was_ahead:
             reading.since_s = time.monotonic()
-            self._loop.wake()
+            self.loop.wake()
         return step
 
     def leave(self, reading: Reading) -> None:
@@ -257,7 +303,7 @@ class Stepping:
         if not self.engine.blocking:
             self.engine.leave(reading.answer)
             return
-        self._loop.leave(reading)
+        self.loop.leave(reading)
         if not self._thread.closed:
             self._thread.submit(lambda: self.engine.leave(reading.answer))
 

@@ -9,6 +9,7 @@ from constellation.kernel.observables.kappa import kappa_learned
 from constellation.kernel.writing.batch import PREFILL_TOKENS, Batch
 from constellation.kernel.writing.fast_products import Weights, prepare
 from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.recorded_steps import Record
 from constellation.records import OWN_VOCABULARY
 
 
@@ -23,6 +24,8 @@ class SymbolEngine(OwnVocabularyEngine):
         prefill_tokens: int = PREFILL_TOKENS,
         prefix_bytes: int = 0,
         prompt_format: PromptFormat | None = None,
+        planned_rows: int | None = None,
+        record: Record | None = None,
         weights: Weights = "float32",
     ) -> None:
         kernel = loaded.kernel
@@ -31,6 +34,8 @@ class SymbolEngine(OwnVocabularyEngine):
             end_id=loaded.tokens.end_id,
             prefill_tokens=prefill_tokens,
             prefixes=PrefixStore(prefix_bytes) if prefix_bytes else None,
+            planned_rows=planned_rows,
+            record=record,
         )
         identity = Identity(
             capabilities=OWN_VOCABULARY,

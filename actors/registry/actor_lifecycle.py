@@ -21,7 +21,12 @@ GONE_S = 10.0
 
 
 async def start_kernel(
-    spec: DeploymentSpec, member: str, process: KernelCalls | None, name: str, release: int
+    spec: DeploymentSpec,
+    member: str,
+    process: KernelCalls | None,
+    name: str,
+    release: int,
+    node: str = "",
 ) -> tuple[KernelCalls, Announcement]:
     """Have a process serve a kernel that was placed there; no table names the kernel yet.
 
@@ -31,6 +36,7 @@ async def start_kernel(
         process: Its calls; None starts it.
         name: Name of the kernel.
         release: Number of the release that the kernel is loaded from.
+        node: Ray's id of the node on which the process is started; empty lets Ray choose.
 
     Returns:
         The calls of the process, and where it listens and what it serves now.
@@ -41,7 +47,7 @@ async def start_kernel(
     try:
         async with asyncio.timeout(START_S):
             if process is None:
-                process = KernelActor.create(member, spec, member)
+                process = KernelActor.create(member, spec, member, node=node)
                 announcement = await process.where()
             else:
                 announcement = await process.join(name, release)

@@ -15,7 +15,7 @@ class Draining:
 
     def __init__(self, spec: DeploymentSpec) -> None:
         self._spec = spec
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[asyncio.Task[None], str] = {}
 
     def drain_process(self, member: str, process: MemberCalls) -> None:
         """Have a process finish its requests, then end it."""
@@ -27,11 +27,11 @@ class Draining:
 
     async def wait_for(self, *names: str) -> None:
         """Return when no kernel or process of these names is draining any more."""
-        namesakes = [task for name, task in self._tasks.items() if name in names]
+        namesakes = [task for task, name in self._tasks.items() if name in names]
         if namesakes:
             await asyncio.wait(namesakes)
 
     def _begin(self, name: str, draining: Coroutine[Any, Any, None]) -> None:
         task = begin("leaving", draining)
-        self._tasks[name] = task
-        task.add_done_callback(lambda _: self._tasks.pop(name, None))
+        self._tasks[task] = name
+        task.add_done_callback(self._tasks.pop)

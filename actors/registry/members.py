@@ -10,20 +10,22 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
-import grpc
 import ray
 
 from actors import _ray
-from actors.actor_calls import KernelCalls, MemberCalls
+from actors.actor_calls import KernelCalls, MemberCalls, RouterCalls
 from actors.background_tasks import begin
 from actors.kernel.process import KernelActor
 from actors.registry.heartbeat import ANSWER_S, Heartbeats
+from actors.registry.kernel_reports import KernelReports, joint_health
+from actors.registry.member_checks import MemberChecks
+from actors.registry.process_control import ProcessControl
 from actors.registry.saved_members import Remembered, read_members
 from actors.router.process import RouterActor
 from actors.spec import Announcement, DeploymentSpec
-from constellation.records import KernelHealth, RouterStatus
+from constellation.records import KernelDescription, KernelHealth, RouterStatus
 from constellation.runtime.placement import Placement
-from constellation.runtime.supervisor import Member, Restart, State, Supervisor, SupervisorConfig
+from constellation.runtime.supervisor import Member, State, Supervisor, SupervisorConfig
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +34,27 @@ class Members:
     """Creates the actors, sends them heartbeats, restarts those that hang."""
 
     def __init__(
-        self, spec: DeploymentSpec, placement: Placement, on_change: Callable[[], object]
+        self,
+        spec: DeploymentSpec,
+        placement: Placement,
+        processes: ProcessControl,
+        on_change: Callable[[], object],
     ) -> None:
         """Create the actors that are not there yet.
 
         Args:
             spec: The deployment.
             placement: Which members serve which kernels.
+            processes: Says whether a member's process lives, and kills it.
             on_change: Called when a member was lost, or could not start.
         """
         self._spec = spec
-        self._on_change = on_change
         self._supervisor = Supervisor(SupervisorConfig())
-        self._heartbeats = Heartbeats(spec.token)
-        self._health: dict[str, KernelHealth] = {}
+        self._heartbeats = Heartbeats(spec.token, spec.client_tls)
+        self._checks = MemberChecks(
+            spec, self, self._supervisor, self._heartbeats, on_change, processes
+        )
+        self._reports = KernelReports()
         self.announcements: dict[str, Announcement] = {}
         """Member -> its last announcement."""
         self.failures: dict[str, str] = {}
@@ -53,15 +62,22 @@ class Members:
         self.placement = placement
         """Which members serve which kernels."""
         names = [doors.member for doors in spec.routers]
-        self.routers = {name: RouterActor.create(name, spec, name) for name in names}
+        self.routers = {name: self._start_router(name) for name in names}
         """Member -> calls of a router."""
-        self.processes = {
-            name: KernelActor.create(name, spec, name) for name in placement.processes
-        }
+        self.processes = {name: self._start_process(name) for name in placement.processes}
         """Member -> calls of a process of kernels."""
-        self._remembered = read_members(spec.run_folder.members_path)
+        self._remembered = read_members(spec.run_folder.members_path, spec.id)
         for member in self.all:
             self._expect(member)
+
+    def _start_router(self, name: str) -> RouterCalls:
+        """Return the actor of a router, created on its node if the actor does not exist."""
+        return RouterActor.create(name, self._spec, name, node=self._spec.doors(name).node)
+
+    def _start_process(self, name: str) -> KernelCalls:
+        """Return the actor of a process of kernels, created where it is placed if need be."""
+        node = self.placement.location_of(name).node
+        return KernelActor.create(name, self._spec, name, node=node)
 
     @property
     def all(self) -> dict[str, MemberCalls]:
@@ -72,6 +88,12 @@ class Members:
     def are_there(spec: DeploymentSpec) -> bool:
         """Return whether an earlier registry has started members."""
         return bool(set(_ray.members(spec.namespace)) - {_ray.REGISTRY, _ray.MAKER})
+
+    @staticmethod
+    def routers_of(spec: DeploymentSpec) -> list[RouterCalls]:
+        """Return the calls of the routers that an earlier registry has started."""
+        found = [_ray.find(RouterCalls, doors.member, spec.namespace) for doors in spec.routers]
+        return [router for router in found if router is not None]
 
     def strays(self) -> dict[str, MemberCalls]:
         """Return actors that were joining or leaving when an earlier registry died."""
@@ -129,6 +151,10 @@ class Members:
         member = announcement.member
         if member not in self.all:
             return False  # the member is joining, and will be asked; or it has left
+        if announcement.deployment != self._spec.id:
+            facts = {"member": member, "deployment": announcement.deployment}
+            logger.error("process of another deployment is ignored", extra=facts)
+            return False
         news = self._supervisor.announced(
             member,
             endpoint=announcement.endpoint,
@@ -150,23 +176,27 @@ class Members:
             self.note(announcement)
         self.announcements[member] = announcement
 
-    def forget(self, kernel: str) -> tuple[str, KernelCalls, bool]:
+    def forget(self, kernel: str) -> list[tuple[str, KernelCalls, bool]]:
         """Remove a kernel from the placement.
 
         Returns:
-            The member that serves the kernel, its calls, and whether it serves other kernels.
+            For each member that serves the kernel: its name, its calls, and whether it serves other
+            kernels.
         """
-        member = self.placement.of(kernel)
+        members = self.placement.members_of(kernel)
         self.placement = self.placement.left(kernel)
-        self._health.pop(kernel, None)
-        if member in self.placement.processes:
-            return member, self.processes[member], True
-        self._supervisor.forget(member)
-        self.announcements.pop(member, None)
-        return member, self.processes.pop(member), False
+        return [self._leave(kernel, member) for member in members]
+
+    def _leave(self, kernel: str, member: str) -> tuple[str, KernelCalls, bool]:
+        self._reports.forget(kernel, member)
+        process = self.processes[member]
+        others_stay = member in self.placement.processes
+        if not others_stay:
+            self.drop(member)
+        return member, process, others_stay
 
     def drop(self, member: str) -> None:
-        """Stop supervising a process that was started for a release that is not served."""
+        """Stop supervising a process that leaves."""
         self._supervisor.forget(member)
         self.announcements.pop(member, None)
         self.processes.pop(member, None)
@@ -187,17 +217,22 @@ class Members:
         placed = self.placement.processes.get(member, ())
         return tuple(kernel for kernel in placed if kernel not in served)
 
-    def endpoint_of(self, kernel: str) -> str | None:
-        """Return where a kernel is served; None while the kernel is down."""
-        member = self.placement.of(kernel)
-        state, announcement = self.state(member), self.announcements.get(member)
+    def endpoints_of(self, kernel: str) -> tuple[str, ...]:
+        """Return where a kernel is served; empty while the kernel is down."""
+        members = self.placement.members_of(kernel)
+        served = (self._served_at(kernel, member) for member in members)
+        return tuple(endpoint for endpoint in served if endpoint is not None)
+
+    def _served_at(self, kernel: str, member: str) -> str | None:
+        """Return where a member serves a kernel; None while it does not."""
+        announcement = self.announcements.get(member)
         served = announcement is not None and kernel in announcement.kernels
-        return state.endpoint if served else None
+        return self.state(member).endpoint if served else None
 
     @property
     def kernels(self) -> tuple[str, ...]:
-        """Names of the kernels."""
-        return tuple(name for names in self.placement.processes.values() for name in names)
+        """Names of the kernels that processes serve."""
+        return self.placement.kernels
 
     def state(self, member: str) -> Member:
         """Return the state of a member."""
@@ -226,8 +261,11 @@ class Members:
 
     def processes_of(self, kernels: Iterable[str]) -> dict[str, KernelCalls]:
         """Return the processes that serve kernels: member -> calls."""
-        members = {self.placement.of(name) for name in kernels}
+        members = self._members_of(kernels)
         return {member: self.processes[member] for member in sorted(members)}
+
+    def _members_of(self, kernels: Iterable[str]) -> set[str]:
+        return {member for name in kernels for member in self.placement.members_of(name)}
 
     def router_health(self) -> tuple[RouterStatus, ...]:
         """Return where every router serves clients, and whether it is up."""
@@ -248,17 +286,33 @@ class Members:
 
         A kernel whose process is being started for the next release is left out.
         """
-        known = [name for name in self.kernels if self.placement.of(name) in self.processes]
-        return {name: self._health_of(name) for name in known}
+        pending = self.placement.pending
+        health = {
+            name: KernelHealth(name=name, up=False, pid=0, num_restarts=0, problem=problem)
+            for name, problem in pending.items()
+        }
+        for name in self.kernels:
+            members = [each for each in self.placement.members_of(name) if each in self.processes]
+            if members:
+                health[name] = self._health_of(name, members, pending.get(name, ""))
+        return health
 
-    def _health_of(self, name: str) -> KernelHealth:
-        state, known = self.state(self.placement.of(name)), self._health.get(name)
-        up = self.endpoint_of(name) is not None
-        if known is not None and (known.pid, known.up) == (state.pid, up):
-            return known
-        pid = state.pid if up else 0
-        node = self._node_of(self.placement.of(name))
-        return KernelHealth(name=name, up=up, pid=pid, num_restarts=state.num_restarts, node=node)
+    def _health_of(self, name: str, members: list[str], problem: str) -> KernelHealth:
+        found = [
+            (
+                self.state(member),
+                self._reports.health(
+                    name,
+                    self.state(member),
+                    up=self._served_at(name, member) is not None,
+                    node=self._node_of(member),
+                ),
+            )
+            for member in members
+        ]
+        if len(found) == self.placement.replicas == 1:
+            return found[0][1]
+        return joint_health(found, problem)
 
     def _node_of(self, member: str) -> str:
         """Return the id of a member's node, as one object for all: pickled once for a message."""
@@ -267,14 +321,11 @@ class Members:
 
     async def check_all(self) -> None:
         """Send every member a heartbeat; restart members that are silent or late for too long."""
-        await asyncio.gather(*(self._check(member) for member in self.all))
-        for command in self._supervisor.overdue(now_s=time.monotonic()):
-            self._restart(command)
+        await self._checks.check_all()
 
     async def check(self, kernels: Iterable[str]) -> None:
         """Send the processes of some kernels a heartbeat now, so that their health is known."""
-        members = {self.placement.of(kernel) for kernel in kernels}
-        await asyncio.gather(*(self._check(member) for member in sorted(members)))
+        await self._checks.check(sorted(self._members_of(kernels)))
 
     async def drain(self, grace_s: float) -> None:
         """Drain all members: the routers first, whose requests still need the kernels."""
@@ -288,91 +339,19 @@ class Members:
             calls = [member.drain(left_s) for member in group]
             await asyncio.gather(*calls, return_exceptions=True)
 
-    async def _check(self, member: str) -> None:
-        if member not in self.all:
-            return
-        state = self.state(member)
-        if state.state is not State.UP or state.endpoint is None:
-            await self._check_start(member)
-            return
-        endpoint = state.endpoint
-        try:
-            await self._ask(member, endpoint)
-        except grpc.aio.AioRpcError as error:
-            if member in self.all:  # the member may have left meanwhile
-                self._note_silence(member, endpoint, error)
-        else:
-            if member in self.all:
-                self._supervisor.answered(member)
-
-    async def _check_start(self, member: str) -> None:
-        """Restart a member whose start raised: Ray restarts only processes that died later."""
-        if _ray.exists(member, self._spec.namespace):
-            return
-        if member not in self.failures:
-            self.failures[member] = reason = await _death_reason(self.all[member])
-            logger.error("member did not start", extra={"member": member, "reason": reason})
-            self._on_change()
-        if member in self.all:  # the member may have left meanwhile
-            for command in self._supervisor.ended(member, now_s=time.monotonic()):
-                del self.failures[member]
-                self._restart(command)
-
-    async def _ask(self, member: str, endpoint: str) -> None:
-        if member in self.routers:
-            await self._heartbeats.router(member, endpoint)
-            return
-        described = await self._heartbeats.kernels(member, endpoint)
+    def note_described(self, member: str, described: Iterable[KernelDescription]) -> None:
+        """Note what a process said of its kernels."""
         placed = self.placement.processes.get(member, ())
         for each in described:
             if each.name in placed:  # the member may have left meanwhile
-                self._health[each.name] = KernelHealth(
-                    name=each.name,
-                    up=True,
-                    pid=each.pid,
-                    num_restarts=self.state(member).num_restarts,
-                    queue_depth=each.queue_depth,
-                    num_running=each.num_running,
-                    capabilities=each.capabilities,
-                    vocabulary=each.vocabulary,
-                    node=self._node_of(member),
-                )
+                self._reports.note(each, self.state(member), self._node_of(member))
 
-    def _note_silence(self, member: str, endpoint: str, error: grpc.aio.AioRpcError) -> None:
-        now_s = time.monotonic()
-        at = self.announcements[member]
-        # A new connection to a process that hangs ends like a refused one.
-        gone = error.code() is grpc.StatusCode.UNAVAILABLE and not _ray.is_alive(at.pid, at.node)
-        if gone:
-            if self._supervisor.refused(member, endpoint, now_s=now_s):
-                logger.warning("member lost", extra={"member": member, "endpoint": endpoint})
-                self._on_change()
-            return
-        for command in self._supervisor.timed_out(member, now_s=now_s):
-            self._restart(command, pid=at.pid, node=at.node)
-            self._on_change()
-
-    def _restart(self, command: Restart, *, pid: int = 0, node: str = "") -> None:
-        name, spec = command.name, self._spec
-        logger.warning("member restarted", extra={"member": name, "reason": command.reason})
-        if _ray.restart(name, spec.namespace, pid=pid, node=node):
-            return
-        if name in self.routers:
-            self.routers[name] = RouterActor.create(name, spec, name)
+    def recreate(self, member: str) -> None:
+        """Create the actor of a member that Ray no longer knows."""
+        if member in self.routers:
+            self.routers[member] = self._start_router(member)
         else:
-            self.processes[name] = KernelActor.create(name, spec, name)
-
-
-async def _death_reason(member: MemberCalls) -> str:
-    """Return why an actor has ended, as far as Ray knows."""
-    try:
-        async with asyncio.timeout(ANSWER_S):
-            await member.where()
-    except ray.exceptions.RayActorError as error:
-        return _ray.reason_of(error)
-    except TimeoutError:
-        pass
-    return "Ray does not say why"
+            self.processes[member] = self._start_process(member)
 
 
 async def _where(member: MemberCalls) -> Announcement | None:

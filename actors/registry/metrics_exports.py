@@ -7,7 +7,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter
 
 from actors import _ray
-from actors.spec import Announcement, DeploymentSpec, StartState
+from actors.spec import Announcement, StartState
 from constellation.geometry import pairwise_distances
 from constellation.records import Change, KernelHealth, Table
 from constellation.telemetry.metrics import RegistryMetrics
@@ -15,11 +15,15 @@ from constellation.telemetry.process_metrics import serve_metrics
 
 
 class Exports:
-    """Sets the registry's metrics, and lists where the processes serve their metrics."""
+    """Sets the registry's metrics, and lists where the processes serve their metrics.
 
-    def __init__(self, spec: DeploymentSpec) -> None:
+    Args:
+        address: IP address at which the registry's metrics are served.
+    """
+
+    def __init__(self, address: str) -> None:
         self._metrics = RegistryMetrics(CollectorRegistry())
-        self._endpoint, _ = serve_metrics(self._metrics.registry, spec.host)
+        self._endpoint, _ = serve_metrics(self._metrics.registry, address)
         self._counted: dict[tuple[Counter, str], int] = {}  # restarts already in a metric
 
     def describe(self, table: Table, since_s: float) -> None:

@@ -37,12 +37,13 @@ class OverviewSource:
     Args:
         spec: Of the deployment.
         node: Ray's id of this node.
+        address: IP address of this node.
     """
 
-    def __init__(self, spec: DeploymentSpec, node: str) -> None:
+    def __init__(self, spec: DeploymentSpec, node: str, address: str) -> None:
         self._artifacts = spec.artifacts
         self._run_dir = spec.run_dir
-        self._address = spec.host
+        self._address = address
         self._node = node
         self._store = ReleaseStore(spec.artifacts)
         self._releases: dict[int, ReleaseSummary | None] = {}

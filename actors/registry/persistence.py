@@ -31,7 +31,9 @@ class Persistence:
 
     def keep_placement(self, placed: Placed) -> None:
         """Have the placement written: a process that starts reads which kernels to serve."""
-        self._files.keep(self._spec.run_folder.placement_path, pack_placement(placed))
+        self._files.keep(
+            self._spec.run_folder.placement_path, pack_placement(placed, self._spec.id)
+        )
         self._changed.set()
 
     def keep(
@@ -40,8 +42,9 @@ class Persistence:
         members: Iterable[Remembered],
     ) -> None:
         """Have the table and the members written."""
-        self._files.keep(self._spec.run_folder.table_path, pack_table(table))
-        self._files.keep(self._spec.run_folder.members_path, pack_members(members))
+        folder, deployment = self._spec.run_folder, self._spec.id
+        self._files.keep(folder.table_path, pack_table(table, deployment=deployment))
+        self._files.keep(folder.members_path, pack_members(members, deployment))
         self._changed.set()
 
     async def write(self) -> None:

@@ -21,7 +21,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
@@ -32,9 +32,12 @@ from actors.background_tasks import begin, repeat
 from actors.placement_file import Placed, read_placement
 from actors.registry import actor_lifecycle, release_access
 from actors.registry.drain import Draining
-from actors.registry.initial_table import first_table, table_of
+from actors.registry.initial_table import NO_TABLE, first_table, newest_held, table_of
+from actors.registry.kernel_starts import KernelStarts
 from actors.registry.members import Members
 from actors.registry.metrics_exports import Exports
+from actors.registry.node_answers import NodeAnswers
+from actors.registry.nodes import Nodes
 from actors.registry.overview_source import OVERVIEW_S, OverviewSource, own_processes
 from actors.registry.persistence import Persistence
 from actors.registry.publisher import Publisher
@@ -64,7 +67,7 @@ FOLLOW_S = 60.0
 """Seconds during which a registry that starts tries to serve the current release."""
 
 
-class RegistryProcess:
+class RegistryProcess(NodeAnswers):
     """The registry inside a Ray actor."""
 
     async def __init__(self, spec: DeploymentSpec) -> None:  # type: ignore[misc]
@@ -73,11 +76,12 @@ class RegistryProcess:
         self._draining = Draining(spec)
         self._changing = asyncio.Lock()
         self._files = Persistence(spec)
-        self._ahead: dict[str, int] = {}
         restarts = Members.are_there(spec)
-        table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts))
+        held = await newest_held(Members.routers_of(spec)) if restarts else NO_TABLE
+        table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts, held=held))
         current = await asyncio.to_thread(release_access.current_number, spec)
-        self._exports = Exports(spec)
+        address = _ray.node_address(spec)
+        self._exports = Exports(address)
         names = [site.name for site in table.sites]
         placed = read_placement(spec)
         placement = placed.placement.fitted(names)
@@ -89,9 +93,11 @@ class RegistryProcess:
             Placed(placement=placement, release=table.release, since_s=self._since_s)
         )
         await self._files.write()
-        self._members = Members(spec, placement, self._note_lost)
+        self._nodes = await Nodes.started(spec)
+        self._members = Members(spec, placement, self._nodes, self._publish)
+        self._starts = KernelStarts(spec, self._members, self._draining, self._place)
         self._publisher = Publisher(table, self._members, self._files, self._exports)
-        self._overviews = OverviewSource(spec, _ray.node_name())
+        self._overviews = OverviewSource(spec, _ray.node_name(), address)
         await self._look()
         for member, process in self._members.strays().items():
             self._draining.drain_process(member, process)
@@ -135,7 +141,8 @@ class RegistryProcess:
 
     @property
     def _is_whole(self) -> bool:
-        served = all(site.endpoint is not None for site in self._publisher.table.sites)
+        pending, sites = self._members.placement.pending, self._publisher.table.sites
+        served = all(site.endpoint is not None or site.name in pending for site in sites)
         return served and all(m.state is State.UP for m in self._members.states)
 
     async def state(self, starts: StartState | None = None) -> dict[str, Any]:
@@ -151,7 +158,8 @@ class RegistryProcess:
             "table_version": self._publisher.table.version,
             "registry_pid": os.getpid(),
             "node": _ray.node_name(),
-            "metrics": self._exports.endpoints(self._members.announcements.values()),
+            "metrics": self._exports.endpoints(self._members.announcements.values())
+            | self._nodes.metrics_endpoints(),
             "members": self._members.described(),
         }
 
@@ -232,7 +240,7 @@ class RegistryProcess:
             self._members.adopt(reloading[member], announcement)
         self._publisher.table = replace(table, version=self._publisher.table.version)
         leaving = [self._forget(name) for name in steps.left]
-        self._ahead.clear()
+        self._starts.ahead.clear()
         await self._place(self._members.placement)
         self._exports.describe(self._publisher.table, self._since_s)
         await self._look()
@@ -265,45 +273,17 @@ class RegistryProcess:
             await prepare_routers(self._members.routers, table)
             await load_beside(reloading, release.version)
             for name in steps.joined:
-                await self._start(name, release.version)
+                after = self._members.placement.admitted(name)
+                await self._starts.start(name, after, release.version)
             await asyncio.to_thread(release_access.make_current, self._spec, release)
         except Exception:
             await forget(reloading)
-            await self._withdraw(steps.joined, before)
+            await self._starts.withdraw(steps.joined, before)
             with suppress(ConstellationError):
                 # Routers drop the coordizer of the other release.
                 await prepare_routers(self._members.routers, self._publisher.table)
             raise
         return table
-
-    async def _start(self, name: str, release: int) -> None:
-        """Place a kernel and have a process serve it; no table names the kernel yet."""
-        after = self._members.placement.joined(name)
-        member = after.of(name)
-        await self._draining.wait_for(name, member)  # a namesake finishes its last answers
-        if member not in self._members.processes:
-            self._ahead[member] = release
-        # Written first: a process that dies meanwhile restarts with its kernels.
-        await self._place(after)
-        process, announcement = await actor_lifecycle.start_kernel(
-            self._spec, member, self._members.processes.get(member), name, release
-        )
-        self._members.adopt(process, announcement)
-
-    async def _withdraw(self, names: Iterable[str], before: Placement) -> None:
-        """Undo `_start` for kernels, whether they were started or not."""
-        placed, started = self._members.placement, self._members.kernels
-        self._ahead.clear()
-        await self._place(before)
-        for name in names:
-            if name not in started:
-                continue
-            member = placed.of(name)
-            stays = member in before.processes
-            process = self._members.processes.get(member) if stays else None
-            if not stays:
-                self._members.drop(member)
-            await actor_lifecycle.withdraw(self._spec, member, process, name)
 
     async def _place(self, placement: Placement) -> None:
         """Write the placement, by which processes that start choose their kernels."""
@@ -312,22 +292,23 @@ class RegistryProcess:
             placement=placement,
             release=self._served,
             since_s=self._since_s,
-            ahead=dict(self._ahead),
+            ahead=dict(self._starts.ahead),
         )
         self._files.keep_placement(placed)
         await self._files.write()
 
     def _forget(self, name: str) -> Callable[[], Awaitable[None]]:
         """Remove a kernel from the placement; return what drains it once no table names it."""
-        member, process, others_stay = self._members.forget(name)
+        left = self._members.forget(name)
         self._exports.forget(name)
 
         async def leave() -> None:
-            if others_stay:
-                self._draining.drain_kernel(name, process)
-            else:
-                await self._members.close_connection(member)
-                self._draining.drain_process(member, process)
+            for member, process, others_stay in left:
+                if others_stay:
+                    self._draining.drain_kernel(name, process)
+                else:
+                    await self._members.close_connection(member)
+                    self._draining.drain_process(member, process)
 
         return leave
 
@@ -381,12 +362,10 @@ class RegistryProcess:
     async def _look(self) -> None:
         """Read what routers are to know of releases, nodes and training."""
         nodes = [each.node for each in self._members.announcements.values()]
-        self._publisher.overview = await asyncio.to_thread(
-            self._overviews.read, own_processes(nodes), self._since_s
-        )
+        own = await asyncio.to_thread(self._overviews.read, own_processes(nodes), self._since_s)
+        self._publisher.overview = self._nodes.overview(own, nodes)
 
-    def _note_lost(self) -> None:
-        """Publish that a member was lost, or could not start."""
+    def _publish(self) -> None:
         self._publisher.publish()
 
     async def _check_all(self) -> None:

@@ -11,7 +11,7 @@ from actors.registry.metrics_exports import Exports
 from actors.registry.persistence import Persistence
 from actors.registry.table_broadcast import TableBroadcast
 from actors.registry_messages import Snapshot
-from constellation.records import Overview, Table
+from constellation.records import KernelSite, Overview, Table
 
 
 class Publisher:
@@ -53,7 +53,7 @@ class Publisher:
             self.table,
             version=self.table.version + 1,
             sites=tuple(
-                replace(site, endpoint=members.endpoint_of(site.name)) for site in self.table.sites
+                _served(site, members.endpoints_of(site.name)) for site in self.table.sites
             ),
         )
         sent = self.send()
@@ -88,3 +88,9 @@ class Publisher:
         if newest > self.table.version:
             self.table = replace(self.table, version=newest)
             self.publish()
+
+
+def _served(site: KernelSite, endpoints: tuple[str, ...]) -> KernelSite:
+    """Return the row of a kernel with the addresses of the processes that serve the kernel now."""
+    first, more = (endpoints[0], endpoints[1:]) if endpoints else (None, ())
+    return replace(site, endpoint=first, more_endpoints=more)

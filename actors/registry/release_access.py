@@ -35,16 +35,21 @@ def current_number(spec: DeploymentSpec) -> int | None:
         return None
 
 
-def served_release(spec: DeploymentSpec) -> Release:
+def served_release(spec: DeploymentSpec, by_routers: int | None = None) -> Release:
     """Return the release that processes serve which an earlier registry has started.
 
-    The current release is returned where the run folder names no release, or one that cannot be
-    read.
+    The current release is returned where neither routers nor the run folder name a release that can
+    be read.
+
+    Args:
+        spec: Of the deployment.
+        by_routers: The release of the routers' table, where the run folder is out of date.
 
     Raises:
         ArtifactError: As `current_release`.
     """
-    store, served = ReleaseStore(spec.artifacts), read_placement(spec).release
+    store = ReleaseStore(spec.artifacts)
+    served = by_routers or read_placement(spec).release
     if served is not None:
         try:
             return store.read(served)

@@ -25,15 +25,21 @@ class Remembered:
     """Whether the member answered its last heartbeat."""
 
 
-def pack_members(members: Iterable[Remembered]) -> bytes:
-    """Return the content of the file of members."""
-    return as_json([asdict(each) for each in members])
+def pack_members(members: Iterable[Remembered], deployment: str = "") -> bytes:
+    """Return the content of the file of members of the deployment with this id."""
+    return as_json({"deployment": deployment, "members": [asdict(each) for each in members]})
 
 
-def read_members(path: Path) -> dict[str, Remembered]:
-    """Read the file of members; empty when there is no such file or the file is damaged."""
+def read_members(path: Path, deployment: str = "") -> dict[str, Remembered]:
+    """Read the file of members of the deployment with this id.
+
+    Returns:
+        Member -> what is remembered of it; empty when there is no such file, or the file is damaged
+        or of another deployment.
+    """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        entries = content["members"] if content["deployment"] == deployment else []
         found = [Remembered(**{**each, "announcement": _read(**each)}) for each in entries]
     except (OSError, ValueError, TypeError, KeyError):
         return {}  # all members are asked and waited for instead

@@ -1,39 +1,36 @@
 """Dispatch of one request: choose a kernel, call it, and fail over to the next when it is lost.
 
-Kernels are called over gRPC and their replies are forwarded as bytes. A kernel that is lost before
-it wrote anything is replaced by the next nearest kernel. When a kernel is lost later, the next
-nearest continues after the tokens that arrived (`constellation/runtime/continuation.py`). In the
-same way an answer that has moved into another kernel's domain is handed over, where the request
-allows it.
+Kernels are called over gRPC and their replies are forwarded as bytes. A process that is lost before
+it wrote anything is replaced by another process of the same kernel, or else by the next nearest
+kernel. When a process is lost later, its successor continues after the tokens that arrived
+(`constellation/runtime/continuation.py`); another process of the same kernel writes exactly what
+the lost one would have written. In the same way an answer that has moved into another kernel's
+domain is handed over, where the request allows it.
 """
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import replace
 from types import TracebackType
 from typing import TypeVar
 
 import grpc
 
 from actors.kernel_connections import KernelLink, KernelLinks, typed_loss
+from actors.router.answer_request import AnswerRequest, Progress
 from actors.router.decider import Decider
-from actors.router.query_reader import Query
 from constellation.errors import InvalidPrompt, KernelUnavailable, Overloaded, UnknownSymbol
 from constellation.records import (
-    Message,
-    Mode,
     Route,
-    RoutingOptions,
-    Sampling,
     Score,
 )
 from constellation.routing.handoff import HandoffRule, HandoffWatch
 from constellation.runtime.continuation import Relay
 from constellation.runtime.traffic_window import TrafficWindow
 from constellation.telemetry.metrics import RouterMetrics
-from constellation.v1 import common_pb2, kernel_pb2
+from constellation.v1 import kernel_pb2
 from constellation.wire import convert, request_tracing
 from constellation.wire.ensembles import Ensemble, ensemble_to_message
 from constellation.wire.request_tracing import Span
@@ -44,80 +41,6 @@ ResultT = TypeVar("ResultT")
 _CANNOT_GO_ON = (KernelUnavailable, Overloaded, InvalidPrompt, UnknownSymbol)
 """A kernel is lost, has no slot free, has a context too short for the tokens so far, or has a
 vocabulary that lacks a symbol of the text so far."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AnswerRequest:
-    """A request to kernels: a query that was read, with sampling, options and deadline."""
-
-    query: Query
-    options: RoutingOptions
-    deadline_s: float
-    """When the answer must be complete, on the clock of `time.monotonic`."""
-    sampling: Sampling = field(default_factory=Sampling)
-    client: str = ""
-    """Who sent the request: kernels serve waiting clients in turns."""
-    span: Span | None = None
-    """Span of the request; None without tracing."""
-    messages: Sequence[Message] = ()
-    """The conversation that the prompt was made of; empty for other prompts."""
-
-    @property
-    def is_pinned(self) -> bool:
-        """Whether the request names the one kernel that may answer."""
-        return self.options.kernel is not None
-
-    @property
-    def may_move(self) -> bool:
-        """Whether the answer may be handed over while its kernel is well."""
-        options = self.options
-        return options.handoff and options.mode is Mode.NEAREST and not self.is_pinned
-
-    def message(
-        self,
-        kernel: str,
-        produced: Collection[int],
-        ensemble: Ensemble | None,
-        num_produced: int | None = None,
-    ) -> kernel_pb2.KernelGenerateRequest:
-        """Return the message by which a kernel is asked to write the rest of the answer.
-
-        Args:
-            kernel: Name of the kernel.
-            produced: What is written already, in the coordizer's tokens.
-            ensemble: The kernels that write together; None when one kernel writes.
-            num_produced: Tokens of the answer so far, as the kernels that wrote them counted them;
-                None means the length of `produced`.
-        """
-        return kernel_pb2.KernelGenerateRequest(
-            kernel=kernel,
-            tokens=self.query.tokens.tolist(),
-            sampling=convert.sampling_to_message(self.sampling),
-            produced=produced,
-            num_produced=num_produced,
-            client=self.client,
-            ensemble=None if ensemble is None else ensemble_to_message(ensemble),
-            messages=[
-                common_pb2.RoleMessage(role=each.role, content=each.content)
-                for each in self.messages
-            ],
-        )
-
-
-@dataclass(slots=True)
-class _Progress:
-    """State of one answer under way."""
-
-    request: AnswerRequest
-    watch: HandoffWatch | None = None
-    route: Route | None = None
-    """The latest decision; None before the first."""
-    relay: Relay = field(default_factory=Relay)
-    lost: dict[str, KernelLink | None] = field(default_factory=dict)
-    """Kernel that cannot go on -> the link by which it was called; None without a link."""
-    target: str | None = None
-    """The kernel that the answer is being handed to."""
-    is_over: bool = False
 
 
 class _TracedCall:
@@ -189,7 +112,7 @@ class Dispatcher:
             Pairs of the route, None in all pairs but the first, and a serialised
             KernelGenerateReply.
         """
-        progress = _Progress(request, HandoffWatch(self._handoff) if request.may_move else None)
+        progress = Progress(request, HandoffWatch(self._handoff) if request.may_move else None)
         while not progress.is_over:
             kernel = self._choose_kernel(progress)
             async with aclosing(self._forward(progress, kernel)) as replies:
@@ -207,8 +130,8 @@ class Dispatcher:
             return await self._generate_whole(request)
         route, reply = await self._call_with_failover(
             request,
-            lambda route, link, span: link.ask(
-                request.message(route.kernel, (), self._decider.ensemble(route, request.options)),
+            lambda kernel, link, ensemble, span: link.ask(
+                request.message(kernel, (), ensemble),
                 request.deadline_s - time.monotonic(),
                 span,
             ),
@@ -221,10 +144,9 @@ class Dispatcher:
     ) -> tuple[Route, Score]:
         """Return the route, and how likely `tokens` are after `context`."""
 
-        def message(route: Route) -> kernel_pb2.KernelScoreRequest:
-            ensemble = self._decider.ensemble(route, request.options)
+        def message(kernel: str, ensemble: Ensemble | None) -> kernel_pb2.KernelScoreRequest:
             return kernel_pb2.KernelScoreRequest(
-                kernel=route.kernel,
+                kernel=kernel,
                 ensemble=None if ensemble is None else ensemble_to_message(ensemble),
                 tokens=[*context, *tokens],
                 num_context=len(context),
@@ -233,8 +155,8 @@ class Dispatcher:
 
         return await self._call_with_failover(
             request,
-            lambda route, link, span: link.score(
-                message(route), request.deadline_s - time.monotonic(), span
+            lambda kernel, link, ensemble, span: link.score(
+                message(kernel, ensemble), request.deadline_s - time.monotonic(), span
             ),
         )
 
@@ -250,18 +172,19 @@ class Dispatcher:
     async def _call_with_failover(
         self,
         request: AnswerRequest,
-        call: Callable[[Route, KernelLink, Span | None], Awaitable[ResultT]],
+        call: Callable[[str, KernelLink, Ensemble | None, Span | None], Awaitable[ResultT]],
     ) -> tuple[Route, ResultT]:
         """Call the nearest kernel, and the next nearest when a kernel is lost before it answers."""
-        progress = _Progress(request)
+        progress = Progress(request)
         while True:
             kernel, link = self._choose_kernel(progress), None
             assert progress.route is not None
             try:
-                link = self._links.to(kernel)
+                link = self._links.to(kernel, progress.lost.get(kernel, ()))
+                ensemble = self._ensemble(progress)
                 called_s = time.monotonic()
-                with self._links.counted(kernel), _traced_call(request.span, kernel) as span:
-                    result = await call(progress.route, link, span)
+                with self._links.counted(kernel, link), _traced_call(request.span, kernel) as span:
+                    result = await call(kernel, link, ensemble, span)
                 self._observe_answer(kernel, called_s)
             except (grpc.aio.AioRpcError, KernelUnavailable) as error:
                 self._fail_over_or_raise(error, progress, kernel, link)
@@ -269,9 +192,12 @@ class Dispatcher:
                 self._decider.count(progress.route, request.query)
                 return progress.route, result
 
-    def _choose_kernel(self, progress: _Progress) -> str:
+    def _choose_kernel(self, progress: Progress) -> str:
         """Return the kernel that writes from here on, and note why."""
         request, relay = progress.request, progress.relay
+        if progress.again is not None:
+            kernel, progress.again = progress.again, None
+            return kernel
         if progress.target is not None:
             kernel, reason, progress.target = progress.target, "handoff", None
         else:
@@ -290,23 +216,39 @@ class Dispatcher:
         relay.begin(kernel, reason, None if ensemble is None else ensemble.weights)
         return kernel
 
-    def _excluded(self, progress: _Progress) -> set[str]:
+    def _excluded(self, progress: Progress) -> set[str]:
         """Return the kernels that were lost and have not come back since."""
-        return {name for name, link in progress.lost.items() if self._links.get(name) is link}
+        return {name for name, lost in progress.lost.items() if not self._links.left(name, lost)}
 
-    async def _forward(self, progress: _Progress, kernel: str) -> AsyncGenerator[bytes, None]:
+    def _ensemble(self, progress: Progress) -> Ensemble | None:
+        """Return the kernels that answer together, each by the process with the fewest requests."""
+        assert progress.route is not None
+        ensemble = self._decider.ensemble(progress.route, progress.request.options)
+        if ensemble is None:
+            return None
+        names = [member.kernel for member in ensemble.members]
+        lost = {name: progress.lost.get(name, ()) for name in names}
+        up = [name for name in names if self._links.left(name, lost[name])]
+        progress.partners = links = {name: self._links.to(name, lost[name]) for name in up}
+        members = tuple(
+            replace(member, endpoint=links[member.kernel].endpoint)
+            if member.kernel in links
+            else member
+            for member in ensemble.members
+        )
+        return replace(ensemble, members=members)
+
+    async def _forward(self, progress: Progress, kernel: str) -> AsyncGenerator[bytes, None]:
         """Yield a kernel's replies; end early when another kernel should go on."""
         link, call = None, None
         try:
-            link = self._links.to(kernel)
-            request = progress.request
-            assert progress.route is not None
-            ensemble = self._decider.ensemble(progress.route, request.options)
-            relay = progress.relay
+            link = self._links.to(kernel, progress.lost.get(kernel, ()))
+            request, relay = progress.request, progress.relay
+            ensemble = self._ensemble(progress)
             counted = None if relay.has_ids else relay.num_tokens
             message = request.message(kernel, self._written_tokens(relay), ensemble, counted)
             called_s = time.monotonic()
-            with self._links.counted(kernel), _traced_call(request.span, kernel) as span:
+            with self._links.counted(kernel, link), _traced_call(request.span, kernel) as span:
                 call = link.generate(message, request.deadline_s - time.monotonic(), span)
                 async for reply in call:
                     yield reply
@@ -323,7 +265,7 @@ class Dispatcher:
     def _observe_answer(self, kernel: str, called_s: float) -> None:
         self._metrics.answer_seconds.labels(kernel).observe(time.monotonic() - called_s)
 
-    def _record(self, progress: _Progress, reply: bytes) -> bytes:
+    def _record(self, progress: Progress, reply: bytes) -> bytes:
         """Record a reply; return the reply, the last one with the segments of all kernels."""
         message = kernel_pb2.KernelGenerateReply.FromString(reply)
         self._count_tokens(message)
@@ -340,7 +282,7 @@ class Dispatcher:
         """Return the answer so far, in the coordizer's tokens."""
         return relay.produced if relay.has_ids else self._decider.encode(relay.text).tolist()
 
-    def _should_hand_over(self, progress: _Progress, kernel: str) -> bool:
+    def _should_hand_over(self, progress: Progress, kernel: str) -> bool:
         """Return whether the answer is to be handed over to a kernel that has become nearer."""
         watch, relay, request = progress.watch, progress.relay, progress.request
         num_written = relay.num_tokens
@@ -369,23 +311,39 @@ class Dispatcher:
         return True
 
     def _fail_over_or_raise(
-        self, error: Exception, progress: _Progress, kernel: str, link: KernelLink | None
+        self, error: Exception, progress: Progress, kernel: str, link: KernelLink | None
     ) -> None:
-        """Raise the error of a call, unless another kernel may go on with the answer."""
+        """Raise the error of a call, unless another process may go on with the answer.
+
+        A process of the same kernel goes on with any answer, processes of other kernels only where
+        the request does not name its kernel.
+        """
         typed, relay = typed_loss(error, kernel), progress.relay
+        is_lost = isinstance(typed, KernelUnavailable)
+        failed = self._note_failed(typed, progress, kernel, link)
+        if is_lost or isinstance(typed, Overloaded):
+            if self._links.left(failed, progress.lost[failed]):
+                progress.again = kernel
+        else:  # the other processes of the kernel have the same limits
+            progress.lost[failed].update(self._links.left(failed, ()))
         # An answer under way is worth more than one that has not begun: it goes on where it can.
         passing = _CANNOT_GO_ON if relay.started else KernelUnavailable
-        if not isinstance(typed, passing):
+        if progress.again is None and not isinstance(typed, passing):
             raise typed from error
-        facts = {"kernel": kernel, "tokens": relay.num_tokens, "why": str(typed)}
-        logger.warning("kernel lost", extra=facts)
-        if progress.request.is_pinned:
+        facts = {"kernel": failed, "tokens": relay.num_tokens, "why": str(typed)}
+        logger.warning("kernel lost", extra={**facts, "same_kernel": progress.again is not None})
+        if progress.again is None and progress.request.is_pinned:
             raise typed from error
-        partner = getattr(typed, "kernel", kernel)
-        if partner != kernel and progress.route is not None and partner in progress.route.kernels:
-            kernel, link = partner, self._links.get(partner)
-        progress.lost[kernel] = link
-        self._metrics.failovers.labels(kernel).inc()
+        self._metrics.failovers.labels(failed).inc(is_lost or progress.again is None)
         if progress.request.span is not None:
-            tokens = relay.num_tokens
-            progress.request.span.event("failover", {"kernel": kernel, "tokens": tokens})
+            progress.request.span.event("failover", {"kernel": failed, "tokens": relay.num_tokens})
+
+    def _note_failed(
+        self, error: Exception, progress: Progress, kernel: str, link: KernelLink | None
+    ) -> str:
+        """Note the process that failed, and return its kernel: the one called, or a partner."""
+        partner = getattr(error, "kernel", kernel)
+        if partner != kernel and progress.route is not None and partner in progress.route.kernels:
+            kernel, link = partner, progress.partners.get(partner)
+        progress.lost.setdefault(kernel, set()).add(link)
+        return kernel

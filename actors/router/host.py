@@ -16,9 +16,10 @@ from prometheus_client import CollectorRegistry
 from actors.kernel_connections import KernelLinks
 from actors.registry_messages import HealthChange, Held, Snapshot
 from actors.router.admission_control import AdmissionControl
+from actors.router.answer_request import AnswerRequest
 from actors.router.collective_phi import CollectiveSampler
 from actors.router.decider import Decider
-from actors.router.dispatch import AnswerRequest, Dispatcher
+from actors.router.dispatch import Dispatcher
 from actors.router.interfaces import Administrator, CoordizerSource
 from actors.router.query_reader import Query, Reader
 from actors.router.served_release import ServedRelease
@@ -48,6 +49,7 @@ from constellation.wire.constellation_service import (
     RoutingTerms,
 )
 from constellation.wire.request_tracing import Span
+from constellation.wire.tls import ClientTls
 
 OURSELVES = Caller()
 UNUSED = Sampling()
@@ -67,11 +69,12 @@ class RouterHost:
         token: str | None,
         administrator: Administrator | None = None,
         name: str = ROUTER,
+        tls: ClientTls | None = None,
     ) -> None:
         self._administrator = administrator
         self._name = name
         self._options = options
-        self._links = KernelLinks(token, grace_s=options.timeout_s)
+        self._links = KernelLinks(token, grace_s=options.timeout_s, tls=tls)
         self._started_s = time.monotonic()
         self.metrics = RouterMetrics(CollectorRegistry())
         self._window = TrafficWindow()
@@ -112,12 +115,22 @@ class RouterHost:
         """
         if await self._served.update(snapshot):
             self._follow_table()
+        self._links.note_health(self._served.now.snapshot.health.values())
         return self._served.held
 
     def update_health(self, change: HealthChange) -> Held:
         """Note what changed in the health of members; return what the router holds."""
         self._served.update_health(change)
+        self._links.note_health(change.kernels)
         return self._served.held
+
+    @property
+    def table_held(self) -> tuple[int, int]:
+        """Version and release of the table that the router routes by; (0, 0) before the first."""
+        if not self._served.held.table_version:
+            return 0, 0
+        table = self._served.now.snapshot.table
+        return table.version, table.release
 
     async def prepare(self, table: Table) -> None:
         """Read the coordizer of a table that is to come, so that `update` need not wait for it.

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 class Doors:
     """Opens what the deployment asks for, and closes it again."""
 
-    def __init__(self, host: RouterHost, spec: DeploymentSpec, router: str) -> None:
+    def __init__(self, host: RouterHost, spec: DeploymentSpec, router: str, address: str) -> None:
+        self._address = address
         self._host = host
         self._spec = spec
         self._router = router
@@ -49,10 +50,11 @@ class Doors:
         bind = spec.bind(spec.doors(self._router).listen)
         endpoint = await host.serve(bind, stall_s=spec.kernel.stall_s)
         await self._open_http()
-        if spec.tls is None:
+        if spec.tls is None and spec.network == "loopback" and spec.node_tls is None:
             return endpoint
-        # The registry has no certificate to show; it asks on loopback, where there is only this.
-        self._pulse, pulse_endpoint = await channel.serve(spec.internal_bind, [], [])
+        # The registry has no certificate for clients to show, and may run on another node.
+        bind = spec.internal_bind(self._address)
+        self._pulse, pulse_endpoint = await channel.serve(bind, [], [])
         return pulse_endpoint
 
     async def _open_http(self) -> None:

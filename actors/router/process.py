@@ -2,12 +2,14 @@
 
 import logging
 import os
+from dataclasses import replace
 
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors import _ray
 from actors.actor_calls import RegistryCalls, RouterCalls
 from actors.registry_messages import HealthChange, Held, Snapshot
+from actors.release_files import releases_here
 from actors.router.host import RouterHost
 from actors.router.listeners import Doors
 from actors.run_folder import last_table
@@ -48,32 +50,36 @@ class RouterProcess:
     async def __init__(self, spec: DeploymentSpec, name: str) -> None:  # type: ignore[misc]
         set_up_logging(spec.node_folder.log_path(name))
         self._host = RouterHost(
-            ReleasedCoordizers(spec.artifacts),
+            ReleasedCoordizers(releases_here(spec)),
             spec.router,
             token=spec.token,
             administrator=RegistryLink(spec),
             name=name,
+            tls=spec.client_tls,
         )
-        table = last_table(spec.run_folder.table_path)
+        table = last_table(spec.run_folder.table_path, spec.id)
         if table is not None:
             # A router that restarts answers at once, from the last table, also without a registry.
             await self._host.update(Snapshot(table=table, health={}, registry_pid=0))
-        self._doors = Doors(self._host, spec, name)
+        address = _ray.node_address(spec)
+        self._doors = Doors(self._host, spec, name, address)
         endpoint = await self._doors.open()
-        metrics_endpoint, _ = serve_metrics(self._host.metrics.registry, spec.host)
+        metrics_endpoint, _ = serve_metrics(self._host.metrics.registry, address)
         self._announcement = Announcement(
             member=name,
             endpoint=endpoint,
             metrics_endpoint=metrics_endpoint,
             pid=os.getpid(),
             node=_ray.node_name(),
+            deployment=spec.id,
         )
         told = _ray.announce(spec, self._announcement)
         logger.info("router serves", extra={"endpoint": endpoint, "registry_told": told})
 
     async def where(self) -> Announcement:
-        """Return where this router listens."""
-        return self._announcement
+        """Return where this router listens, and the table that it holds now."""
+        version, release = self._host.table_held
+        return replace(self._announcement, table_version=version, table_release=release)
 
     async def prepare(self, table: Table) -> None:
         """Read the coordizer of a table that is to come, so that `update` need not wait for it.

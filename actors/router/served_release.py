@@ -48,7 +48,7 @@ def routes_equally(before: Table, after: Table) -> bool:
         before.release > 0
         and _identity(before) == _identity(after)
         and all(
-            (old.name, old.endpoint) == (new.name, new.endpoint)
+            (old.name, old.endpoints) == (new.name, new.endpoints)
             for old, new in zip(before.sites, after.sites, strict=True)
         )
     )

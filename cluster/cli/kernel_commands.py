@@ -42,6 +42,7 @@ def add(
             "learns which texts the kernel should answer.",
         ),
     ] = None,
+    address: options.TrainingAddress = None,
     artifacts: options.ServedArtifacts = None,
     run_dir: options.RunDir = None,
     token_file: options.TokenFile = None,
@@ -72,7 +73,7 @@ def add(
     try:
         with LiveTable(console) as progress:
             progress_lines.doing(progress.in_words)
-            new = make_kernel(folder, name, path, text, progress)
+            new = make_kernel(folder, name, path, text, progress, address=address)
     except KeyboardInterrupt:
         console.print("stopped; checkpoints are written, the same command resumes from them")
         raise

@@ -168,3 +168,13 @@ Seed = Annotated[
         "draws the same way again. (default: a new random seed)",
     ),
 ]
+
+TrainingAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Ray cluster whose nodes train, such as 10.0.0.1:6379; run the command on one of its "
+        "nodes. (default: this machine trains, with a Ray of its own)",
+    ),
+]

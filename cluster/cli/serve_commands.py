@@ -21,7 +21,7 @@ def up(
         str | None,
         typer.Option(
             help="Network address on which clients reach the constellation; an address other "
-            "than loopback needs a token (see --token-file). (default: 127.0.0.1)",
+            "than loopback needs a token (see --token-file). (default: loopback)",
             show_default=False,
         ),
     ] = None,

@@ -44,6 +44,10 @@ def problems(sums: Sums) -> list[str]:
     lost = [kernel.name for kernel in status.kernels if not kernel.up]
     if lost:
         found.append(f"{_names('kernel', lost)} down")
+    fewer = [each.name for each in status.kernels if each.up and _num_up(each) < _num_wanted(each)]
+    if fewer:
+        found.append(f"{_names('kernel', fewer)} served by too few processes")
+    found += sorted({kernel.problem for kernel in status.kernels if kernel.problem})[:_NAMED]
     silent = {each.name for each in status.routers if not each.up} | set(sums.unanswered)
     if silent:
         found.append(f"{_names('router', sorted(silent))} down or not answering")
@@ -152,8 +156,7 @@ _HEADER = (
 
 def _kernel(kernel: KernelStatus, total: int) -> Text:
     line = Text(f"{_cut(kernel.name, _NAME):<{_NAME}} ", style="bold")
-    state = "up" if kernel.up else "down"
-    line.append(f"{state:<5}", style="not bold green" if kernel.up else "bold red")
+    line.append(f"{_state(kernel):<5}", style=_state_style(kernel))
     arrived = "-" if kernel.arrived is None else f"{100 * kernel.arrived:.0f} %"
     line.append(
         f" {kernel.num_running:>7} {kernel.queue_depth:>5} {_count(kernel.num_routed):>10} "
@@ -163,6 +166,27 @@ def _kernel(kernel: KernelStatus, total: int) -> Text:
     restarts = "yellow" if kernel.num_restarts else "not bold"
     line.append(f"{kernel.num_restarts:>8}", style=restarts)
     return line
+
+
+def _state(kernel: KernelStatus) -> str:
+    """Return "up" or "down"; of a kernel of several processes, how many of them are up."""
+    if not kernel.replicas:
+        return "up" if kernel.up else "down"
+    return f"{_num_up(kernel)}/{_num_wanted(kernel)}"
+
+
+def _state_style(kernel: KernelStatus) -> str:
+    if not kernel.up:
+        return "bold red"
+    return "not bold green" if _num_up(kernel) == _num_wanted(kernel) else "not bold yellow"
+
+
+def _num_up(kernel: KernelStatus) -> int:
+    return sum(each.up for each in kernel.replicas)
+
+
+def _num_wanted(kernel: KernelStatus) -> int:
+    return len(kernel.replicas)
 
 
 def _urgency(kernel: KernelStatus) -> tuple[bool, int, bool, int, int, str]:

@@ -65,6 +65,7 @@ def train(
             "with the strength of the recipe's objective.lambda_basin.",
         ),
     ] = None,
+    address: options.TrainingAddress = None,
     as_json: Annotated[
         bool, options.json_flag("the output folder, the seconds taken and the held-out report")
     ] = False,
@@ -76,11 +77,14 @@ def train(
     stops; the same command resumes from them and repeats no finished and unchanged step. A
     constellation that runs from the folder loads the new weights when they are ready, without
     dropping a request. When a budget of the recipe is used up, training stops as after Ctrl-C, with
-    exit code 1; the same command resumes once the recipe allows more.
+    exit code 1; the same command resumes once the recipe allows more. With --address the nodes of a
+    Ray cluster train; they need no shared disk, and a lost node costs the steps since its last
+    checkpoint.
 
     Example: constellation train starter --out artifacts/starter
     """
     from cluster.training_run import train_pairs_recipe, train_recipe
+    from constellation.errors import ConfigError
     from training.progress.live_table import LiveTable
     from training.recipe_file import load_recipe
 
@@ -93,10 +97,15 @@ def train(
         with LiveTable(console) as progress:
             progress_lines.doing(progress.in_words)
             if wanted.pairs is not None:
+                if address is not None:
+                    raise ConfigError(
+                        f"recipe {wanted.name!r} has [pairs], whose kernel trains in this process; "
+                        "leave out --address"
+                    )
                 learned = train_pairs_recipe(wanted, folder, progress)
                 _print_pairs(learned, as_json=as_json)
                 return
-            result = train_recipe(wanted, folder, progress)
+            result = train_recipe(wanted, folder, progress, address=address)
     except KeyboardInterrupt:
         console.print("stopped; checkpoints are written, the same command resumes from them")
         raise

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from constellation.client import requests
@@ -18,8 +19,10 @@ from constellation.client.local_routing import (
     KernelCall,
     LocalRouter,
     ReaderSource,
-    check_same_machine,
-    kernel_lost,
+    Target,
+    check_may_move,
+    check_reachable,
+    process_lost,
 )
 from constellation.client.replies import Reply, TextScore
 from constellation.client.requests import AskOptions, RouteOptions
@@ -37,6 +40,7 @@ from constellation.records import Route
 from constellation.v1 import constellation_pb2
 from constellation.wire import convert
 from constellation.wire.channel import open_channel
+from constellation.wire.tls import client_tls
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
@@ -55,26 +59,30 @@ TEXTS_MAX = 1024
 
 
 class DirectClient(Closing):
-    """Sends texts to the kernels of a constellation on this machine.
+    """Sends texts to the kernels of a constellation without a router between.
 
     Close the client, or use `with`. Replies, routes and errors are those of `Client`.
     Routers hand out the first table and every changed table; while no router answers, the last
-    table is used. Kernels listen on loopback, so the client works on the machine of the
-    constellation only. No router counts its requests, and `request_id` has no effect. Modes other
-    than "nearest", and handoff, need a router.
+    table is used. Kernels on other machines accept only clients with a certificate of the
+    deployment's authority. No router counts its requests, and `request_id` has no effect. Modes
+    other than "nearest", and handoff, need a router.
 
     Args:
-        endpoint: host:port of a router, or of several, on this machine.
+        endpoint: host:port of a router, or of several.
         coordizer: The coordizer that the constellation routes by: `Coordizer.load(...)` of the
             folder `coordizer` of the release that is served.
         coordizers: Gives the coordizer of a table with other coordinates, which follow when
             kernels join or leave: `ReleasedCoordizers` of the artifacts that are served. Without
             it, such a table raises `ArtifactError`.
-        options: As for `Client`. TLS is for calls of routers; calls of kernels stay on
-            loopback and are plain text.
+        kernel_ca: PEM file with the deployment's authority, for calls of kernels. Without this
+            file calls of kernels are plain text, and kernels beyond loopback are refused.
+        kernel_certificate: PEM file with a certificate that this authority signed.
+        kernel_key: PEM file with the private key of `kernel_certificate`.
+        options: As for `Client`. The TLS files among them are for calls of routers.
 
     Raises:
-        ConfigError: As for `Client`, or the endpoint is not on loopback.
+        ConfigError: As for `Client`, or an endpoint is not on loopback and there is no
+            `kernel_ca`.
     """
 
     def __init__(
@@ -83,14 +91,18 @@ class DirectClient(Closing):
         coordizer: "Coordizer",
         *,
         coordizers: ReaderSource | None = None,
+        kernel_ca: str | Path | None = None,
+        kernel_certificate: str | Path | None = None,
+        kernel_key: str | Path | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
+        tls = client_tls(kernel_ca, kernel_certificate, kernel_key)
         self._routers = Client(endpoint, **options)
         self._session = self._routers._session
-        check_same_machine(self._session.endpoints)
-        self._local = LocalRouter(coordizer, coordizers)
+        check_reachable(self._session.endpoints, tls)
+        self._local = LocalRouter(coordizer, coordizers, tls)
         self._texts = SyncTexts("this client", waiting_max=TEXTS_MAX)
-        self._kernels = KernelConnections(lambda each: open_channel(each, None))
+        self._kernels = KernelConnections(lambda each: open_channel(each, tls))
         self._asked_s = -TABLE_AGE_S
 
     def ask(
@@ -173,9 +185,9 @@ class DirectClient(Closing):
         )
 
     def _perform(self, call: KernelCall[ResultT], attempts: Attempts) -> ResultT:
-        lost: set[str] = set()
+        lost: set[Target] = set()
         while True:
-            route = None
+            route, endpoint = None, ""
             try:
                 self._follow(attempts)
                 route, endpoint = self._local.decide(call.question, lost)
@@ -184,18 +196,24 @@ class DirectClient(Closing):
                 with _lost_kernel_named(route):
                     return call.read(route, self._routers._waiting.result(start, endpoint))
             except ConstellationError as error:
-                self._recover(attempts, error, route, lost)
+                self._recover(attempts, error, route, endpoint, lost)
 
     def _start(self, endpoint: str, call: KernelCall[Any], route: Route, attempts: Attempts) -> Any:
         connection = self._kernels.open(endpoint)
         return self._routers._start(connection, call.method, call.request(route.kernel), attempts)
 
     def _recover(
-        self, attempts: Attempts, error: ConstellationError, route: Route | None, lost: set[str]
+        self,
+        attempts: Attempts,
+        error: ConstellationError,
+        route: Route | None,
+        endpoint: str,
+        lost: set[Target],
     ) -> None:
-        """Return when another kernel may be asked, or the same after a pause; else raise."""
-        if route is not None and kernel_lost(error, route):
-            lost.add(route.kernel)
+        """Return when another process may be asked, or the same after a pause; else raise."""
+        if route is not None and process_lost(error):
+            lost.add((route.kernel, endpoint))
+            check_may_move(error, route, self._local.left(route.kernel, lost))
         else:
             self._routers._pause(attempts, error)
             lost.clear()
@@ -257,7 +275,8 @@ class _Answer:
         self._call: KernelCall[Reply] | None = None
         self._route: Route | None = None
         self._messages: SyncMessages | None = None
-        self._lost: set[str] = set()
+        self._endpoint = ""
+        self._lost: set[Target] = set()
         self._cancelled = False
 
     def open(self) -> Self:
@@ -285,7 +304,8 @@ class _Answer:
 
     def pause(self, error: ConstellationError) -> None:
         """Wait before another try, or raise."""
-        self._client._recover(self._attempts, error, self._route, self._lost)
+        route, endpoint = self._route, self._endpoint
+        self._client._recover(self._attempts, error, route, endpoint, self._lost)
 
     def _decide(self) -> SyncMessages:
         client = self._client
@@ -293,6 +313,7 @@ class _Answer:
         client._follow(self._attempts)
         call = self._call = self._call or self._read()
         self._route, endpoint = client._local.decide(call.question, self._lost)
+        self._endpoint = endpoint
         if self._cancelled:
             raise Cancelled("the stream is closed")
         start = partial(client._start, endpoint, call, self._route, self._attempts)

@@ -4,9 +4,11 @@ The decision and its reason are those of a router with the same table; the resul
 to send to which kernel.
 """
 
+import itertools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, Unpack
 
 from google.protobuf.message import Message
 
@@ -23,6 +25,7 @@ from constellation.errors import (
     OutOfDomain,
     ServiceUnavailable,
 )
+from constellation.loopback import host_of, is_loopback
 from constellation.records import (
     FloatArray,
     Mode,
@@ -35,9 +38,9 @@ from constellation.records import (
 from constellation.routing.policy import RoutingPolicy
 from constellation.v1 import constellation_pb2, kernel_pb2
 from constellation.wire import convert
-from constellation.wire.channel import LOOPBACK
 from constellation.wire.record_messages import from_message
 from constellation.wire.table_file import unpack_table
+from constellation.wire.tls import ClientTls
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
@@ -54,6 +57,10 @@ class ReaderSource(Protocol):
         Raises:
             ArtifactError: The coordizer is missing, damaged, or not that of the table.
         """
+
+
+Target: TypeAlias = tuple[str, str]
+"""A kernel, and host:port of the process that was called."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +101,8 @@ class KernelCall(Generic[ResultT]):
 @dataclass(frozen=True, slots=True)
 class _Held:
     policy: RoutingPolicy
-    endpoints: dict[str, str]
+    endpoints: dict[str, tuple[str, ...]]
+    """Kernel -> host:port of the processes that serve it."""
     down: frozenset[str]
     reader: "Coordizer"
     """Whose basins the table holds."""
@@ -107,11 +115,19 @@ class LocalRouter:
         reader: Reads texts before the first table.
         source: Gives the coordizer of a table with other coordinates; without a source, such a
             table raises `ArtifactError`.
+        tls: Files for calls of kernels; None means unencrypted calls, on loopback only.
     """
 
-    def __init__(self, reader: "Coordizer", source: ReaderSource | None = None) -> None:
+    def __init__(
+        self,
+        reader: "Coordizer",
+        source: ReaderSource | None = None,
+        tls: ClientTls | None = None,
+    ) -> None:
+        self._tls = tls
         self._first_reader = reader
         self._source = source
+        self._turns = itertools.count()
         self._held: _Held | None = None
 
     @property
@@ -126,13 +142,14 @@ class LocalRouter:
     @property
     def endpoints(self) -> set[str]:
         """host:port of the kernels that are up."""
-        return set() if self._held is None else set(self._held.endpoints.values())
+        return set() if self._held is None else set(chain(*self._held.endpoints.values()))
 
     def take(self, reply: constellation_pb2.TableReply) -> None:
         """Route by the table in a router's reply, unless that table is not newer.
 
         Raises:
             ArtifactError: The table belongs to another coordizer, or is damaged.
+            ConfigError: A kernel is on another machine, and calls are not encrypted.
         """
         if not reply.snapshot or reply.version < self.version:
             return
@@ -144,7 +161,8 @@ class LocalRouter:
             top_k=min(reply.top_k, len(table.sites)),
             phi_weighting=reply.phi_weighting,
         )
-        endpoints = {site.name: site.endpoint for site in table.sites if site.endpoint is not None}
+        endpoints = {site.name: site.endpoints for site in table.sites if site.endpoints}
+        check_reachable([*chain(*endpoints.values())], self._tls)
         down = frozenset(site.name for site in table.sites if site.endpoint is None)
         self._held = _Held(policy, endpoints, down, reader)
 
@@ -209,10 +227,11 @@ class LocalRouter:
 
         return KernelCall(question, "Score", to, read)
 
-    def decide(self, question: Question, lost: Collection[str]) -> tuple[Route, str]:
-        """Return the route of a question, and host:port of its kernel.
+    def decide(self, question: Question, lost: Collection[Target]) -> tuple[Route, str]:
+        """Return the route of a question, and host:port of a process of its kernel.
 
-        `lost` are the kernels that were lost while they answered the question.
+        Processes of one kernel take turns. `lost` are the processes that were lost while they
+        answered the question.
 
         Raises:
             OutOfDomain: The question is out of every domain, and its options ask for this error.
@@ -229,7 +248,7 @@ class LocalRouter:
             rule=options.rule,
             top_k=options.top_k,
             pinned=options.kernel,
-            excluded=held.down.union(lost),
+            excluded=held.down.union(name for name, _ in lost if not self.left(name, lost)),
             refuse=options.refuse,
             without=options.without,
         )
@@ -240,7 +259,13 @@ class LocalRouter:
             )
         if options.explain:
             route = replace(route, influences=question.influences)
-        return route, held.endpoints[route.kernel]
+        left = self.left(route.kernel, lost)
+        return route, left[next(self._turns) % len(left)]
+
+    def left(self, kernel: str, lost: Collection[Target]) -> tuple[str, ...]:
+        """Return host:port of the processes of a kernel that were not lost."""
+        endpoints = () if self._held is None else self._held.endpoints.get(kernel, ())
+        return tuple(each for each in endpoints if (kernel, each) not in lost)
 
     def _read(self, text: str, options: RoutingOptions) -> Question:
         _check_supported(options)
@@ -271,32 +296,42 @@ def _check_supported(options: RoutingOptions) -> None:
         raise InvalidRequest("handoff", True, "False; handing over goes through a router")
 
 
-def kernel_lost(error: ConstellationError, route: Route) -> bool:
-    """Say whether another kernel is to be asked after `error` ended the call of a kernel.
+def process_lost(error: ConstellationError) -> bool:
+    """Say whether `error` ended the call of a kernel because its process was lost."""
+    return isinstance(error, ServiceUnavailable | KernelUnavailable)
+
+
+def check_may_move(error: ConstellationError, route: Route, left: Collection[str]) -> None:
+    """Check that another process may answer after a process was lost.
+
+    Args:
+        error: Of the lost process.
+        route: Of the question.
+        left: Further processes of the kernel.
 
     Raises:
-        KernelUnavailable: The kernel is lost, and the question asks for that kernel.
+        KernelUnavailable: None is left, and the question asks for that kernel.
     """
-    if not isinstance(error, ServiceUnavailable | KernelUnavailable):
-        return False
-    if route.reason == "pinned":
+    if route.reason == "pinned" and not left:
         raise KernelUnavailable(route.kernel, "its process was lost") from error
-    return True
 
 
-def check_same_machine(endpoints: Collection[str]) -> None:
-    """Raise `ConfigError` for routers on other machines, whose kernels cannot be reached from here.
+def check_reachable(endpoints: Collection[str], tls: ClientTls | None) -> None:
+    """Raise `ConfigError` for routers or kernels on other machines, if calls are not encrypted.
 
-    Kernels listen on the loopback of their machine. Calls to the same ports of this machine would
-    send the token to another program.
+    Such calls would send the token and the text in clear.
+
+    Args:
+        endpoints: host:port of routers or kernels.
+        tls: Files for calls of kernels; None means unencrypted calls.
 
     Raises:
         ConfigError: An endpoint is not on loopback.
     """
     for endpoint in endpoints:
-        host = endpoint.rpartition(":")[0].strip("[]")
-        if host not in LOOPBACK:
+        if tls is None and not is_loopback(host_of(endpoint)):
             raise ConfigError(
-                f"the router at {endpoint} is not on this machine's loopback, and neither are its "
-                "kernels; use Client"
+                f"{endpoint} is not on this machine's loopback; give the files kernel_ca, "
+                "kernel_certificate and kernel_key, from `constellation certificates`, or use "
+                "Client"
             )

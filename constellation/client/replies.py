@@ -19,6 +19,7 @@ from constellation.records import (
     LiveCollectivePhi,
     Overview,
     Piece,
+    ReplicaHealth,
     Route,
     RouterStatus,
     TokenArray,
@@ -114,6 +115,11 @@ class KernelStatus:
     """Name of the vocabulary that the kernel writes in."""
     node: str = ""
     """Id of the node on which its process runs; empty while that is not known."""
+    replicas: tuple[ReplicaHealth, ...] = ()
+    """Its processes, when several are to serve it; then the fields above are the sums of their
+    requests and restarts, and endpoint, process and node of the first that is up."""
+    problem: str = ""
+    """Why fewer processes serve it than are wanted; empty when nothing is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -244,6 +250,10 @@ def _kernel(message: constellation_pb2.KernelStatus) -> KernelStatus:
         basin_K=_point(message.basin),
         basins_BK=np.stack([_point(basin) for basin in message.basins or [message.basin]]),
         family=message.family or None,
+        replicas=tuple(
+            from_message(each, ReplicaHealth, endpoint=each.endpoint or None)
+            for each in message.replicas
+        ),
         **declared(message),
     )
 

@@ -35,6 +35,8 @@ from constellation.records.durations import bin_of as bin_of
 from constellation.records.kernels import KernelDescription as KernelDescription
 from constellation.records.kernels import KernelHealth as KernelHealth
 from constellation.records.kernels import KernelSite as KernelSite
+from constellation.records.kernels import Progress as Progress
+from constellation.records.kernels import ReplicaHealth as ReplicaHealth
 from constellation.records.kernels import RouterStatus as RouterStatus
 from constellation.records.kernels import Share as Share
 from constellation.records.kernels import Table as Table

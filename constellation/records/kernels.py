@@ -43,8 +43,48 @@ class KernelDescription:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How the steps of a process with kernels progress: of the kernel that is worst off."""
+
+    kernel: str = ""
+    """Name of the kernel; empty when all are well."""
+    stalled_s: float = 0.0
+    """Seconds for which texts could have been stepped and were not; 0 when none could."""
+    num_failed_probes: int = 0
+    """Tokens in a row that the kernel could not write when it was asked to."""
+    reason: str = ""
+    """Why the last of these could not be written."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaHealth:
+    """The registry's view of one of the processes that serve a kernel."""
+
+    member: str
+    """Actor name of the process."""
+    endpoint: str | None
+    """host:port of its gRPC server; None while it is down."""
+    pid: int
+    """Process id; 0 while it is down."""
+    num_restarts: int
+    queue_depth: int = 0
+    num_running: int = 0
+    node: str = ""
+    """Id of the node on which it runs; empty while that is not known."""
+
+    @property
+    def up(self) -> bool:
+        """Whether it answers."""
+        return self.endpoint is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class KernelHealth:
-    """The registry's view of a kernel's process: up or down, restarts, queue."""
+    """The registry's view of a kernel: up or down, restarts, queue.
+
+    Of a kernel that several processes serve: up while one of them is, their restarts, waiting and
+    running requests together, and process id and node of the first that is up.
+    """
 
     name: str
     up: bool
@@ -59,6 +99,10 @@ class KernelHealth:
     """What the tokens are that it writes, as it last said."""
     node: str = ""
     """Id of the node on which its process runs; empty while that is not known."""
+    replicas: tuple[ReplicaHealth, ...] = ()
+    """Its processes, when it is served by several; empty for a kernel of one process."""
+    problem: str = ""
+    """Why fewer processes serve it than are wanted; empty when nothing is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +156,8 @@ class KernelSite:
     """Integration on the robust scale of a reference checkpoint, [0, 1]; None when not measured."""
     endpoint: str | None = None
     """host:port of the kernel's gRPC server; None while the kernel is down."""
+    more_endpoints: tuple[str, ...] = ()
+    """host:port of further processes that serve the kernel now, beside that at `endpoint`."""
     # Not compared: for a kernel of one basin the view is a new array in each copy of the record.
     basins_BK: FloatArray = field(default_factory=_none_given, compare=False)
     """Basins that rule `geodesic` compares a query with, shape (B, K), B >= 1; the nearest basin
@@ -126,6 +172,11 @@ class KernelSite:
     measured."""
     num_held_out: int = 0
     """Number of held-out passages behind `arrived`."""
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """host:port of all processes that serve the kernel now; empty while it is down."""
+        return () if self.endpoint is None else (self.endpoint, *self.more_endpoints)
 
     def __post_init__(self) -> None:
         """Set `basins_BK` and `bearings_BK` of a kernel with one basin from its mean basin.

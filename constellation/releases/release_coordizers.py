@@ -13,10 +13,14 @@ from constellation.releases.store import ReleaseStore
 
 
 class ReleasedCoordizers:
-    """Loads the coordizers of releases from an artifacts folder."""
+    """Loads the coordizers of releases.
 
-    def __init__(self, artifacts: Path) -> None:
-        self._store = ReleaseStore(artifacts)
+    Args:
+        releases: The artifacts folder, or whatever else the releases are read from.
+    """
+
+    def __init__(self, releases: Path | ReleaseStore) -> None:
+        self._store = ReleaseStore(releases) if isinstance(releases, Path) else releases
 
     def current(self) -> Coordizer:
         """Return the coordizer of the current release.
@@ -42,4 +46,5 @@ class ReleasedCoordizers:
             raise ArtifactError(
                 folder, "is not the coordizer of the table; roll back to another release"
             )
+        self._store.let_go(but=table.release)
         return coordizer

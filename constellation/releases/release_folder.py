@@ -51,6 +51,27 @@ def make_view(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
             _build_view(view, files, blobs)
 
 
+def add_files(view: Path, files: Mapping[str, Blob], blobs: Blobs) -> None:
+    """Link files into a view that need not have all files of its release; readers may be there.
+
+    The caller has verified the blobs. Every file appears whole or not at all.
+
+    Raises:
+        ArtifactError: A blob is missing.
+        OSError: The folder cannot be written to.
+    """
+    view.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _exclusive_lock(view.parent / LOCK_FILE):
+        for path, blob in files.items():
+            if not _has_content(view / path, blob, blobs):
+                fresh = (view / path).with_name(f".{(view / path).name}.part")
+                fresh.unlink(missing_ok=True)
+                _link_or_copy(blobs.path(blob), fresh)
+                # A link is not renamed over a link to the same file: the system leaves both.
+                (view / path).unlink(missing_ok=True)
+                fresh.rename(view / path)
+
+
 @contextmanager
 def _exclusive_lock(path: Path) -> Iterator[None]:
     """Hold a lock exclusively; the system releases it when the holding process ends."""

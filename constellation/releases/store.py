@@ -95,6 +95,15 @@ class ReleaseStore:
             )
         return release
 
+    def manifest(self, version: int) -> bytes:
+        """Return the bytes of a release's manifest, as another machine keeps them.
+
+        Raises:
+            ArtifactError: As in `read`.
+        """
+        self.read(version)
+        return self._manifest(version).read_bytes()
+
     def current(self) -> int | None:
         """Return the version of the current release; None in a folder without a current release.
 
@@ -236,6 +245,9 @@ class ReleaseStore:
         starts = tuple(f"{folder}/" for folder in folders)
         wanted = {path: blob for path, blob in files.items() if path.startswith(starts)}
         return view if release_folder.has_files(view, wanted, self.blobs) else self.folder(version)
+
+    def let_go(self, *, but: int) -> None:
+        """Use no release but one any more; a store keeps all releases until they are pruned."""
 
     def previous(self, version: int) -> int | None:
         """Return the parent of a release; None for the first release.

@@ -7,7 +7,7 @@ writing the numbers again.
 
 import http.client
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 
 MEMBER_UP = "constellation_member_up"
@@ -21,6 +21,9 @@ _AT_ONCE = 8
 _CONTENT_TYPE = "text/plain; version=0.0.4"
 _LABELLED = re.compile(r"^(\w+)\{(?!member=)", re.MULTILINE)
 """Begin of a sample with labels; a sample that is about a member keeps the name of that member."""
+_ABOUT_NODE = "constellation_node_"
+"""Begin of the names of metrics about a node."""
+_NODE = re.compile(r'^constellation_node_\w+\{node="([^"]*)"', re.MULTILINE)
 _UNLABELLED = re.compile(r"^(\w+) ", re.MULTILINE)
 
 
@@ -43,13 +46,16 @@ def collect(targets: Mapping[str, str]) -> dict[str, str | None]:
     }
 
 
-def merge(texts: Mapping[str, str | None]) -> str:
+def merge(texts: Mapping[str, str | None], own_node: str = "") -> str:
     """Merge the metrics of processes; return one text in Prometheus' text format 0.0.4.
 
     Every sample gets the label `member`, and `constellation_member_up` says whose text is there.
+    Samples about a node keep the label of the node only, and every node is in the text once.
 
     Args:
         texts: Process -> text as `prometheus_client` writes it; None counts as down.
+        own_node: Text about this node and its training; what processes say about this node is left
+            out.
     """
     up = "".join(
         f'{MEMBER_UP}{{member="{name}"}} {int(text is not None)}\n' for name, text in texts.items()
@@ -59,15 +65,43 @@ def merge(texts: Mapping[str, str | None]) -> str:
     for member, text in texts.items():
         if text is not None:
             _add(families, text, member)
-    return "".join(part for parts in families.values() for part in parts)
+    about_nodes = _about_nodes([own_node, *(text for text in texts.values() if text)])
+    return "".join(part for parts in families.values() for part in parts) + about_nodes
 
 
 _HELP = "# HELP "
 
 
+def _about_nodes(texts: Iterable[str]) -> str:
+    """Return the samples about nodes; the first text is returned whole, even beside those."""
+    first, *others = texts
+    families = {family.split(" ", 1)[0]: [family] for family in _families(first)}
+    known = set(_NODE.findall(first))
+    for text in others:
+        nodes = set()
+        for family in _families(text):
+            if not family.startswith(_ABOUT_NODE):
+                continue
+            about, kind, samples = f"{family}\n".split("\n", 2)
+            lines = [line for line in samples.splitlines() if set(_NODE.findall(line)) - known]
+            nodes.update(_NODE.findall("\n".join(lines)))
+            name = about.split(" ", 1)[0]
+            parts = families.setdefault(name, [f"{about}\n{kind}"])
+            parts.extend(lines)
+        known |= nodes
+    written = ("\n".join(part.rstrip("\n") for part in parts) for parts in families.values())
+    return "".join(f"{_HELP}{family}\n" for family in written)
+
+
+def _families(text: str) -> list[str]:
+    return f"\n{text}".split(f"\n{_HELP}")[1:]
+
+
 def _add(families: dict[str, list[str]], text: str, member: str) -> None:
     """Add a process's samples to the families, each of which begins with its help and type."""
-    for family in f"\n{text}".split(f"\n{_HELP}")[1:]:
+    for family in _families(text):
+        if family.startswith(_ABOUT_NODE):
+            continue
         about, kind, samples = f"{family}\n".split("\n", 2)
         samples = samples.strip("\n")
         if not samples:  # a metric with labels that has counted nothing

@@ -1,9 +1,13 @@
-"""Metrics of a node and of the training in its artifacts folder."""
+"""Metrics of a node, of its blobs, and of the training in its artifacts folder."""
 
-from prometheus_client import CollectorRegistry, Gauge
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Gauge, Metric
+from prometheus_client.registry import Collector
 
 from constellation.records import KernelTraining, TrainingStatus
-from constellation.telemetry.process_metrics import PREFIX
+from constellation.telemetry.process_metrics import PREFIX, ProcessMetrics
 
 KINDS = ("total", "available", "free")
 """Values of the label `kind`: `total` and `available` of memory, `total` and `free` of a disk."""
@@ -29,9 +33,126 @@ class NodeMetrics:
             "disk_bytes", "File system of the run folder: total, and free (high is good).", "kind"
         )
 
+    def show(
+        self,
+        node: str,
+        *,
+        load_ratio: float,
+        memory_bytes: float,
+        memory_free_bytes: float,
+        disk_bytes: float,
+        disk_free_bytes: float,
+    ) -> None:
+        """Set the metrics of a node; sizes are in bytes, and a disk of 0 bytes is not shown."""
+        self.up.labels(node).set(1)
+        self.load.labels(node).set(load_ratio)
+        self.memory.labels(node, "total").set(memory_bytes)
+        self.memory.labels(node, "available").set(memory_free_bytes)
+        self.disk.clear()
+        if disk_bytes:  # else the folder was removed
+            self.disk.labels(node, "total").set(disk_bytes)
+            self.disk.labels(node, "free").set(disk_free_bytes)
+
     def _gauge(self, name: str, what: str, *labels: str) -> Gauge:
         name = f"{PREFIX}node_{name}"
         return Gauge(name, what, ["node", *labels], registry=self.registry)
+
+
+class BlobAttempt(Protocol):
+    """One question to one source of blobs."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the source."""
+        ...
+
+    @property
+    def outcome(self) -> str:
+        """A fault, or "ok"."""
+        ...
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the source delivered."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the source took."""
+        ...
+
+
+class NodeActorMetrics(ProcessMetrics):
+    """Blobs, load, memory and disk of a node that has an actor of its own.
+
+    Args:
+        registry: Registry of the actor's process.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        self.rejected = self._counter(
+            "rejected_total",
+            "Requests refused, by error class; InternalError is a mistake of the program.",
+            "reason",
+        )
+        self.fetch_seconds = self._histogram(
+            "blob_fetch_seconds",
+            "Seconds in which a source completed a blob (low is good), by kind of source.",
+            "source",
+        )
+        self.fetched = self._counter(
+            "blob_fetched_bytes_total", "Bytes of blobs that sources delivered.", "source"
+        )
+        self.fetch_failures = self._counter(
+            "blob_fetch_failures_total",
+            "Sources that did not deliver a blob, by kind of source and fault.",
+            "source",
+            "fault",
+        )
+        self.sent = self._counter(
+            "blob_sent_bytes_total", "Bytes of blobs that this node delivered to other nodes."
+        )
+        self.cache = self._gauge("blob_cache_bytes", "Bytes of all blobs that this node keeps.")
+
+    def note_attempt(self, attempt: BlobAttempt) -> None:
+        """Count a question to a source of blobs."""
+        self.fetched.labels(attempt.kind).inc(attempt.num_bytes)
+        if attempt.outcome == "ok":
+            self.fetch_seconds.labels(attempt.kind).observe(attempt.seconds)
+        else:
+            self.fetch_failures.labels(attempt.kind, attempt.outcome).inc()
+
+    def read_with(
+        self,
+        node: str,
+        readings: Callable[[], Mapping[str, float]],
+        cache_bytes: Callable[[], int],
+    ) -> None:
+        """Have every scrape read load, memory, disk and cache anew.
+
+        Args:
+            node: Value of the label `node`: the host name of the machine.
+            readings: Returns the arguments of `NodeMetrics.show`.
+            cache_bytes: Returns the bytes of all blobs that this node keeps.
+        """
+        self.cache.set_function(cache_bytes)
+        self.registry.register(_ReadAtScrape(node, readings))
+
+
+class _ReadAtScrape(Collector):
+    """Metrics of a node that are read when they are asked for."""
+
+    def __init__(self, node: str, readings: Callable[[], Mapping[str, float]]) -> None:
+        self._node = node
+        self._readings = readings
+        self._shown = CollectorRegistry()
+        self._metrics = NodeMetrics(self._shown)
+
+    def collect(self) -> Iterable[Metric]:
+        """Read, and return all metrics."""
+        self._metrics.show(self._node, **self._readings())
+        return self._shown.collect()
 
 
 class TrainingMetrics:

@@ -367,8 +367,26 @@ class RouterStatus(_message.Message):
     num_restarts: int
     def __init__(self, name: _Optional[str] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ...) -> None: ...
 
+class ReplicaStatus(_message.Message):
+    __slots__ = ("member", "endpoint", "pid", "num_restarts", "queue_depth", "num_running", "node")
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    NUM_RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    NUM_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    member: str
+    endpoint: str
+    pid: int
+    num_restarts: int
+    queue_depth: int
+    num_running: int
+    node: str
+    def __init__(self, member: _Optional[str] = ..., endpoint: _Optional[str] = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ..., node: _Optional[str] = ...) -> None: ...
+
 class KernelStatus(_message.Message):
-    __slots__ = ("name", "seat", "endpoint", "up", "pid", "num_restarts", "num_routed", "phi_gauge", "basin", "queue_depth", "num_running", "basins", "arrived", "num_held_out", "family", "capabilities", "vocabulary", "node")
+    __slots__ = ("name", "seat", "endpoint", "up", "pid", "num_restarts", "num_routed", "phi_gauge", "basin", "queue_depth", "num_running", "basins", "arrived", "num_held_out", "family", "capabilities", "vocabulary", "node", "replicas", "problem")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEAT_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -387,6 +405,8 @@ class KernelStatus(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     VOCABULARY_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     name: str
     seat: int
     endpoint: str
@@ -405,7 +425,9 @@ class KernelStatus(_message.Message):
     capabilities: _common_pb2.Capabilities
     vocabulary: str
     node: str
-    def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ..., basins: _Optional[_Iterable[_Union[_common_pb2.Point, _Mapping]]] = ..., arrived: _Optional[float] = ..., num_held_out: _Optional[int] = ..., family: _Optional[str] = ..., capabilities: _Optional[_Union[_common_pb2.Capabilities, _Mapping]] = ..., vocabulary: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
+    replicas: _containers.RepeatedCompositeFieldContainer[ReplicaStatus]
+    problem: str
+    def __init__(self, name: _Optional[str] = ..., seat: _Optional[int] = ..., endpoint: _Optional[str] = ..., up: bool = ..., pid: _Optional[int] = ..., num_restarts: _Optional[int] = ..., num_routed: _Optional[int] = ..., phi_gauge: _Optional[float] = ..., basin: _Optional[_Union[_common_pb2.Point, _Mapping]] = ..., queue_depth: _Optional[int] = ..., num_running: _Optional[int] = ..., basins: _Optional[_Iterable[_Union[_common_pb2.Point, _Mapping]]] = ..., arrived: _Optional[float] = ..., num_held_out: _Optional[int] = ..., family: _Optional[str] = ..., capabilities: _Optional[_Union[_common_pb2.Capabilities, _Mapping]] = ..., vocabulary: _Optional[str] = ..., node: _Optional[str] = ..., replicas: _Optional[_Iterable[_Union[ReplicaStatus, _Mapping]]] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class TableRequest(_message.Message):
     __slots__ = ("known_version",)

@@ -166,7 +166,21 @@ class DescribeAllRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DescribeAllReply(_message.Message):
-    __slots__ = ("kernels",)
+    __slots__ = ("kernels", "progress")
     KERNELS_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     kernels: _containers.RepeatedCompositeFieldContainer[DescribeReply]
-    def __init__(self, kernels: _Optional[_Iterable[_Union[DescribeReply, _Mapping]]] = ...) -> None: ...
+    progress: Progress
+    def __init__(self, kernels: _Optional[_Iterable[_Union[DescribeReply, _Mapping]]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("kernel", "stalled", "num_failed_probes", "reason")
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    STALLED_FIELD_NUMBER: _ClassVar[int]
+    NUM_FAILED_PROBES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    kernel: str
+    stalled: _duration_pb2.Duration
+    num_failed_probes: int
+    reason: str
+    def __init__(self, kernel: _Optional[str] = ..., stalled: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., num_failed_probes: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...

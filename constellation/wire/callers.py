@@ -36,7 +36,7 @@ def client_of(context: Any) -> str:
     names = context.auth_context().get("x509_common_name", ())
     if names:
         return f"CN={names[0].decode(errors='replace')}"[:CLIENT_MAX]
-    # "ipv4:127.0.0.1:40000", "ipv6:[::1]:40000" with the brackets as percent signs: every
+    # "ipv4:10.0.0.1:40000", "ipv6:[::1]:40000" with the brackets as percent signs: every
     # connection has a port of its own, which does not identify a client.
     address = unquote(str(context.peer())).partition(":")[2].rpartition(":")[0]
     return address.strip("[]")[:CLIENT_MAX] or "unknown"

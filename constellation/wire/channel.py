@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from constellation.errors import ConfigError, DeploymentError, Unauthenticated
+from constellation.loopback import LOOPBACK_ADDRESS, host_of, is_loopback
 from constellation.wire import error_status
 from constellation.wire.tls import ClientTls, ServerTls
 
@@ -26,8 +27,6 @@ error is typed and gives the time to retry after.
 
 TOKEN_LENGTH_MIN = 16
 """Least number of characters of a server's secret token."""
-
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 _SIZES = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -48,6 +47,19 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_http_proxy", 0),
 )
 
+NETWORK_OPTIONS: tuple[tuple[str, int], ...] = (
+    *(each for each in CHANNEL_OPTIONS if not each[0].startswith("grpc.keepalive")),
+    # Another machine may vanish without closing its connections: this is seen within 2.5 s, also by
+    # connections without calls, so that a call that fails over does not wait once more.
+    ("grpc.keepalive_time_ms", 1_000),
+    ("grpc.keepalive_timeout_ms", 1_500),
+    # Another ping may be under way when the machine vanishes, and holds the next one back.
+    ("grpc.http2.ping_timeout_ms", 1_500),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+"""Options of a channel between processes of the constellation on two machines."""
+
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     *_SIZES,
     # Two servers on one port would share its connections silently.
@@ -59,12 +71,20 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.server.max_pending_requests_hard_limit", CALLS_WAITING_MAX),
 )
 
+INTERNAL_SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    *(each for each in SERVER_OPTIONS if "ping" not in each[0]),
+    # Clients of other machines may send a ping a second, as `NETWORK_OPTIONS` say.
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+"""Options of a server that only processes of the constellation call."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bind:
     """Address, token and TLS files of a server."""
 
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK_ADDRESS
     """Address to listen on; any address except loopback needs a token."""
     port: int = 0
     """TCP port, 0 to 65535; 0 lets the system choose a free port."""
@@ -76,10 +96,10 @@ class Bind:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"port is {self.port}; allowed: 0 to 65535")
-        if self.host not in LOOPBACK and not self.token:
+        if not is_loopback(self.host) and not self.token:
             raise ConfigError(
                 f"refusing to listen on {self.host!r} without a token; set security.token_file "
-                "or listen on 127.0.0.1"
+                f"or listen on {LOOPBACK_ADDRESS}"
             )
         if self.token is not None:
             check_token(self.token)
@@ -186,6 +206,7 @@ async def serve(
     service_names: Sequence[str],
     *,
     note_refused: Callable[[str], None] = lambda path: None,
+    options: Sequence[tuple[str, int]] = SERVER_OPTIONS,
 ) -> tuple[grpc.aio.Server, str]:
     """Start a gRPC server with the handlers of services, health checks and reflection.
 
@@ -198,7 +219,7 @@ async def serve(
         ConfigError: A TLS file is missing or has the wrong content.
         DeploymentError: The port is in use or the address is not this machine's.
     """
-    server = grpc.aio.server(options=SERVER_OPTIONS)
+    server = grpc.aio.server(options=options)
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)  # probes carry no token
     names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -242,3 +263,16 @@ def open_async_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Channel
     if tls is None:
         return grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
     return grpc.aio.secure_channel(endpoint, tls.credentials(), options=CHANNEL_OPTIONS)
+
+
+def open_internal_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Channel:
+    """Open a channel between two processes of the constellation, with TLS unless `tls` is None."""
+    options = NETWORK_OPTIONS if crosses_network(endpoint) else CHANNEL_OPTIONS
+    if tls is None:
+        return grpc.aio.insecure_channel(endpoint, options=options)
+    return grpc.aio.secure_channel(endpoint, tls.credentials(), options=options)
+
+
+def crosses_network(endpoint: str) -> bool:
+    """Return whether an endpoint is on another machine, or may be."""
+    return not is_loopback(host_of(endpoint))

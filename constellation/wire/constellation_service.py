@@ -325,6 +325,10 @@ def _kernel_message(state: RouterState, site: KernelSite) -> constellation_pb2.K
         basin=convert.point_to_message(site.basin_K),
         basins=convert.points_to_messages(site.basins_BK),
         family="" if site.share is None else site.share.family,
+        replicas=[
+            to_message(constellation_pb2.ReplicaStatus, each)
+            for each in (() if health is None else health.replicas)
+        ],
         **declarations(
             EVERYTHING if health is None else health.capabilities,
             COORDIZER_TOKENS if health is None else health.vocabulary,

@@ -6,7 +6,13 @@ the messages of such kernels are those of versions that had no capabilities.
 
 from typing import Any
 
-from constellation.records import COORDIZER_TOKENS, EVERYTHING, Capabilities, KernelDescription
+from constellation.records import (
+    COORDIZER_TOKENS,
+    EVERYTHING,
+    Capabilities,
+    KernelDescription,
+    Progress,
+)
 from constellation.v1 import common_pb2, constellation_pb2, kernel_pb2
 from constellation.wire.record_messages import from_message, to_message
 
@@ -26,6 +32,18 @@ def description_from_message(message: kernel_pb2.DescribeReply) -> KernelDescrip
     """Return a kernel's description as a record."""
     uptime_s = message.uptime.ToNanoseconds() / 1e9
     return from_message(message, KernelDescription, uptime_s=uptime_s, **declared(message))
+
+
+def progress_to_message(progress: Progress) -> kernel_pb2.Progress:
+    """Return the progress of a process as a message."""
+    message = to_message(kernel_pb2.Progress, progress)
+    message.stalled.FromNanoseconds(round(progress.stalled_s * 1e9))
+    return message
+
+
+def progress_from_message(message: kernel_pb2.Progress) -> Progress:
+    """Return the progress of a process as a record."""
+    return from_message(message, Progress, stalled_s=message.stalled.ToNanoseconds() / 1e9)
 
 
 def declarations(capabilities: Capabilities, vocabulary: str) -> dict[str, Any]:

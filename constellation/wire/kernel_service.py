@@ -10,13 +10,14 @@ from constellation.records import (
     KernelDescription,
     Message,
     Piece,
+    Progress,
     Sampling,
     Score,
 )
 from constellation.v1 import kernel_pb2
 from constellation.wire import convert
 from constellation.wire.callers import CLIENT_MAX, client_of
-from constellation.wire.descriptions import description_to_message
+from constellation.wire.descriptions import description_to_message, progress_to_message
 from constellation.wire.ensembles import (
     Ensemble,
     Predicting,
@@ -108,6 +109,9 @@ class KernelsPort(Protocol):
 
     def every(self) -> Iterable[KernelPort]:
         """Return all kernels of the process."""
+
+    def progress(self) -> Progress:
+        """Return how the steps progress; has a kernel write a token when it wrote none lately."""
 
 
 class KernelServicer:
@@ -218,10 +222,11 @@ class KernelServicer:
     async def DescribeAll(  # noqa: N802
         self, request: kernel_pb2.DescribeAllRequest, context: Any
     ) -> kernel_pb2.DescribeAllReply:
-        """Say what all kernels of this process are."""
+        """Say what all kernels of this process are, and whether they write tokens."""
         described = (kernel.describe() for kernel in self._kernels.every())
         return kernel_pb2.DescribeAllReply(
-            kernels=[description_to_message(each) for each in described]
+            kernels=[description_to_message(each) for each in described],
+            progress=progress_to_message(self._kernels.progress()),
         )
 
 

@@ -23,7 +23,7 @@ from constellation.errors import (
     InvalidRequest,
     Unauthenticated,
 )
-from constellation.v1 import constellation_pb2, kernel_pb2
+from constellation.v1 import blobs_pb2, constellation_pb2, kernel_pb2
 from constellation.wire import access_log, error_status, request_tracing
 from constellation.wire.access_log import AccessLog
 
@@ -34,6 +34,7 @@ CONSTELLATION: ServiceDescriptor = constellation_pb2.DESCRIPTOR.services_by_name
     "ConstellationService"
 ]
 KERNEL: ServiceDescriptor = kernel_pb2.DESCRIPTOR.services_by_name["KernelService"]
+BLOBS: ServiceDescriptor = blobs_pb2.DESCRIPTOR.services_by_name["BlobService"]
 
 
 @dataclass(frozen=True, slots=True)

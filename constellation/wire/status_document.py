@@ -14,6 +14,7 @@ from constellation.records import (
     COORDIZER_TOKENS,
     WINDOW_S,
     Durations,
+    KernelHealth,
     KernelSite,
     NodeState,
     Overview,
@@ -117,6 +118,19 @@ def _kernel(
         "num_held_out": site.num_held_out,
         "family": None if site.share is None else site.share.family,
         "vocabulary": COORDIZER_TOKENS if health is None else health.vocabulary,
+        **({} if health is None else _processes(health)),
+    }
+
+
+def _processes(health: KernelHealth) -> dict[str, Any]:
+    """Return the processes of a kernel that several serve, and why there are too few of them.
+
+    Nothing is returned for a kernel that one process serves, as is usual.
+    """
+    replicas = [{**asdict(each), "up": each.up} for each in health.replicas]
+    return {
+        **({"replicas": replicas} if replicas else {}),
+        **({"problem": health.problem} if health.problem else {}),
     }
 
 

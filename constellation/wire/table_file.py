@@ -2,6 +2,8 @@
 
     {"schema": 1, "sha256": digest of content, "content": msgpack of the table}
 
+A table in a run folder also has "deployment", the id of the deployment that published the table.
+
 The digest is needed because a damaged basin would still be numbers, and would change routes without
 an error.
 """
@@ -34,8 +36,13 @@ TABLE_BYTES_MAX = 16 * 1024 * 1024
 """Largest table in bytes, for writing and reading: about 9,000 kernels of one basin."""
 
 
-def pack_table(table: Table) -> bytes:
-    """Return a table as msgpack; points are little-endian float64 bytes."""
+def pack_table(table: Table, *, deployment: str = "") -> bytes:
+    """Return a table as msgpack; points are little-endian float64 bytes.
+
+    Args:
+        table: The table.
+        deployment: Id of the deployment that publishes the table; empty writes none.
+    """
     table_map = {
         "fisher_rao_radius": FISHER_RAO_RADIUS,
         "version": table.version,
@@ -48,7 +55,18 @@ def pack_table(table: Table) -> bytes:
     }
     content = bytes(msgpack.packb(table_map))
     envelope = {"schema": SCHEMA_VERSION, "sha256": _digest(content), "content": content}
+    if deployment:
+        envelope["deployment"] = deployment
     return bytes(msgpack.packb(envelope))
+
+
+def deployment_of(data: bytes) -> str:
+    """Return the id of the deployment in the bytes of a table; empty when there is none."""
+    try:
+        found = msgpack.unpackb(data, max_bin_len=TABLE_BYTES_MAX)["deployment"]
+    except (ValueError, KeyError, TypeError, msgpack.UnpackException):
+        return ""
+    return str(found)
 
 
 def unpack_table(data: bytes, *, source: object = "table") -> Table:
@@ -131,11 +149,13 @@ def _pack_site(site: KernelSite) -> dict[str, Any]:
     # bearings of several basins are omitted: they follow from the basins and the background.
     several = {"basins": _floats(site.basins_BK)} if len(site.basins_BK) > 1 else {}
     share = {} if site.share is None else {"share": packed(site.share)}
+    replicas = {"more_endpoints": list(site.more_endpoints)} if site.more_endpoints else {}
     measured = {} if site.arrived is None else {"arrived": [site.arrived, site.num_held_out]}
     return {
         **several,
         **share,
         **measured,
+        **replicas,
         "name": site.name,
         "basin": _floats(site.basin_K),
         "bearing": _floats(site.bearing_K),
@@ -200,6 +220,7 @@ def _unpack_site(content: dict[str, Any], background_K: FloatArray) -> KernelSit
         seat=content["seat"],
         phi_gauge=content["phi_gauge"],
         endpoint=content["endpoint"],
+        more_endpoints=tuple(map(str, content.get("more_endpoints", ()))),
         basins_BK=basins_BK,
         bearings_BK=bearing(basins_BK, background_K),
         share=None if share is None else _unpack_share(share),

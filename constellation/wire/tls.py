@@ -98,6 +98,49 @@ class ClientTls:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeTls:
+    """Certificate of a node, which its processes show to those of other nodes (mutual TLS).
+
+    Every node has its own files, under the same paths.
+    """
+
+    certificate: Path
+    """PEM file with the node's certificate, whose names include the node's address."""
+    key: Path
+    """PEM file with the private key of `certificate`, without a passphrase."""
+    ca: Path
+    """PEM file with the authority of the deployment; certificates of others are refused."""
+
+    @property
+    def server(self) -> ServerTls:
+        """TLS of a server, which accepts only clients with a certificate of the authority."""
+        return ServerTls(certificate=self.certificate, key=self.key, client_ca=self.ca)
+
+    @property
+    def client(self) -> ClientTls:
+        """TLS of a client, which accepts only servers with a certificate of the authority."""
+        return ClientTls(ca=self.ca, certificate=self.certificate, key=self.key)
+
+
+def node_tls(certificate: Path | None, key: Path | None, ca: Path | None) -> NodeTls | None:
+    """Return the TLS of calls between processes; None for unencrypted calls when no file is given.
+
+    Raises:
+        ConfigError: A file is given without the others, cannot be read, or has the wrong content.
+    """
+    if certificate is not None and key is not None and ca is not None:
+        files = NodeTls(certificate=certificate, key=key, ca=ca)
+        files.server.context()
+        return files
+    if (certificate, key, ca) != (None, None, None):
+        raise ConfigError(
+            "TLS between processes needs three files; give security.internal_certificate, "
+            "security.internal_key and security.internal_ca all"
+        )
+    return None
+
+
 def client_tls(
     ca: str | Path | None, certificate: str | Path | None, key: str | Path | None
 ) -> ClientTls | None:

@@ -29,7 +29,7 @@ class Call:
 def test_when_the_reader_goes_the_call_ends_and_its_read_is_not_torn_out() -> None:
     async def story() -> None:
         call = Call()
-        reader = asyncio.create_task(read(call))
+        reader = asyncio.create_task(read(call, "k"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         reader.cancel()
@@ -49,7 +49,7 @@ def test_replies_come_in_order_until_the_end() -> None:
         heard = []
         call = Call()
         call.reply.set_result(b"one")
-        async for reply in Replies(call):
+        async for reply in Replies(call, "k"):
             heard.append(reply)
             call.reply = asyncio.get_running_loop().create_future()
             call.reply.set_result(b"two" if len(heard) == 1 else grpc.aio.EOF)

@@ -17,7 +17,7 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def source(folder: Path) -> OverviewSource:
-    return OverviewSource(spec(folder), "n1")
+    return OverviewSource(spec(folder), "n1", "127.0.0.1")
 
 
 def write_status(folder: Path, state: str) -> None:

@@ -1,6 +1,7 @@
 """The placement on disk: also one that was written before there were nodes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from actors.placement_file import Placed, pack_placement, read_placement
@@ -44,6 +45,17 @@ def test_on_one_machine_the_file_holds_what_it_held_before_there_were_nodes(
     assert content == {"release": 3, "processes": {"kernels-1": ["a"]}, "ahead": {}}
     spec(tmp_path).run_folder.placement_path.write_text(json.dumps(content), encoding="utf-8")
     assert read_placement(spec(tmp_path)) == placed
+
+
+def test_a_placement_of_another_deployment_counts_as_absent(tmp_path: Path) -> None:
+    placed = Placed(placement=Placement(2, {"kernels-1": ("a",)}), release=3)
+    path = spec(tmp_path).run_folder.placement_path
+    path.write_bytes(pack_placement(placed, "d1"))
+    assert read_placement(replace(spec(tmp_path), id="d1")) == placed
+    assert read_placement(replace(spec(tmp_path), id="d2")).release is None
+    assert read_placement(spec(tmp_path)).release is None
+    path.write_bytes(pack_placement(placed))
+    assert read_placement(replace(spec(tmp_path), id="d1")).release is None
 
 
 def test_a_placement_with_a_damaged_location_is_not_used(tmp_path: Path) -> None:

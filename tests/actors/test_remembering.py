@@ -30,8 +30,26 @@ def test_members_are_remembered_as_they_announced_themselves(tmp_path: Path) -> 
     assert list(read_members(tmp_path / "members.json")) == ["router"]
 
 
+def test_members_of_another_deployment_are_not_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "members.json"
+    path.write_bytes(pack_members([remembered("router", pid=1)], "d1"))
+    assert list(read_members(path, "d1")) == ["router"]
+    assert read_members(path, "d2") == {}
+    path.write_bytes(pack_members([remembered("router", pid=1)]))
+    assert read_members(path, "d1") == {}
+
+
 @pytest.mark.parametrize(
-    "content", [None, "", "{", "7", "[7]", '[{"member": "router"}]', '[{"announcement": 7}]']
+    "content",
+    [
+        None,
+        "",
+        "{",
+        "7",
+        "[7]",
+        '[{"member": "router"}]',
+        '{"deployment": "", "members": [{"announcement": 7}]}',
+    ],
 )
 def test_nobody_is_remembered_from_a_file_that_is_missing_or_damaged(
     tmp_path: Path, content: str | None

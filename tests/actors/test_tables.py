@@ -1,14 +1,15 @@
 """The release and the table that a registry begins with."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from actors.placement_file import Placed, pack_placement
-from actors.registry.initial_table import first_table
+from actors.registry.initial_table import NO_TABLE, HeldTable, first_table, newest_held
 from actors.registry.release_access import current_release, served_release, steps_to
-from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions
+from actors.spec import Announcement, DeploymentSpec, KernelOptions, RouterDoors, RouterOptions
 from constellation.atomic_files import write_whole
 from constellation.errors import ArtifactError
 from constellation.records import Table
@@ -56,6 +57,17 @@ def test_versions_only_ever_rise(spec: DeploymentSpec) -> None:
     save_table(spec.run_folder.table_path, replace(make_table(), version=9))
     assert first_table(spec, restarts=False).version == 10
     assert first_table(spec, restarts=True).version == 10
+
+
+def test_a_table_of_another_deployment_counts_as_absent(spec: DeploymentSpec) -> None:
+    write(spec, "first")
+    other = replace(spec, id="d2")
+    write_whole(spec.run_folder.table_path, pack_table(replace(make_table(), version=9)))
+    assert first_table(other, restarts=False).version == 4
+    of_its_own = pack_table(replace(make_table(), version=9), deployment="d2")
+    write_whole(spec.run_folder.table_path, of_its_own)
+    assert first_table(other, restarts=False).version == 10
+    assert first_table(spec, restarts=False).version == 4
 
 
 def test_the_table_is_that_of_the_release_and_says_so(spec: DeploymentSpec) -> None:
@@ -124,3 +136,61 @@ def test_a_damaged_last_table_is_passed_over(spec: DeploymentSpec) -> None:
     spec.run_folder.table_path.parent.mkdir()
     spec.run_folder.table_path.write_bytes(b"half of")
     assert first_table(spec, restarts=True).version == 4
+
+
+def test_versions_rise_above_those_of_the_routers_when_the_run_folder_is_lost_or_old(
+    spec: DeploymentSpec,
+) -> None:
+    """The registry was moved to another node, or its disk was full: routers know better."""
+    first = write(spec, "first")
+    place(spec, first)
+    second = write(spec, "second")
+    third = write(spec, "third")
+    held = HeldTable(version=40, release=second)
+    save_table(spec.run_folder.table_path, replace(make_table(), version=9))
+    found = first_table(spec, restarts=True, held=held)
+    assert (found.version, found.release) == (41, second)
+    spec.run_folder.table_path.unlink()
+    spec.run_folder.placement_path.unlink()
+    assert first_table(spec, restarts=True, held=held).release == second
+    assert first_table(spec, restarts=True).release == third, "no router answered"
+
+
+def test_a_run_folder_that_is_as_new_as_the_routers_says_what_is_served(
+    spec: DeploymentSpec,
+) -> None:
+    """All processes have taken the release; its table was about to be published."""
+    first = write(spec, "first")
+    second = write(spec, "second")
+    place(spec, second)
+    save_table(spec.run_folder.table_path, replace(make_table(), version=9, release=first))
+    found = first_table(spec, restarts=True, held=HeldTable(version=9, release=first))
+    assert (found.version, found.release) == (10, second)
+
+
+class Router:
+    """A router as the registry calls it."""
+
+    def __init__(self, version: int, *, answers: bool = True) -> None:
+        self._version = version
+        self._answers = answers
+
+    async def where(self) -> Announcement:
+        if not self._answers:
+            await asyncio.Event().wait()
+        return Announcement(
+            member="router",
+            endpoint="127.0.0.1:1",
+            metrics_endpoint="127.0.0.1:2",
+            pid=1,
+            node="here",
+            table_version=self._version,
+            table_release=self._version // 10,
+        )
+
+
+def test_the_newest_table_counts_of_the_routers_that_answer() -> None:
+    routers = [Router(31), Router(45), Router(99, answers=False), Router(12)]
+    found = asyncio.run(newest_held(routers))  # type: ignore[arg-type]
+    assert found == HeldTable(version=45, release=4)
+    assert asyncio.run(newest_held([])) == NO_TABLE

@@ -369,7 +369,7 @@ def test_a_router_traces_where_its_deployment_says_so_and_sends_the_rest_when_it
                 kernel=KernelOptions(),
                 tracing=None if endpoint is None else TracingOptions(endpoint=endpoint),
             )
-            doors = Doors(choir.router, spec, "router-2")
+            doors = Doors(choir.router, spec, "router-2", "127.0.0.1")
             async with AsyncClient(await doors.open()) as client:
                 trace_id = (await client.ask(PROMPT, tokens_max=2)).trace_id
             await doors.close(grace_s=1)

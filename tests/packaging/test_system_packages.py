@@ -12,6 +12,9 @@ from constellation.settings import child_environment
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tools" / "system_packages.sh"
 COMMANDS = ("bash", "chmod", "env", "id", "paste", "rm", "sort", "sudo", "tee", "timeout", "true")
+WATCHING = ("chromium", "prometheus", "promtool")
+HOSTS = ("ip", "ssh", "ssh-keygen", "sshd", "rsync")
+"""Programs for hosts in namespaces."""
 APT_GET = """#!/bin/sh
 "$POLICY_RC_D"; echo "policy $? $DEBIAN_FRONTEND" "$@" >> {log}
 case "$*" in *{fails}*) exit 100;; esac
@@ -42,7 +45,8 @@ class Machine:
     def run(self) -> subprocess.CompletedProcess[str]:
         """Run the script with the programs of this machine."""
         bash = shutil.which("bash") or "bash"
-        changed = {"PATH": str(self.folder), "POLICY_RC_D": str(self.policy)}
+        folder = str(self.folder)
+        changed = {"PATH": folder, "SYSTEM_SBIN": folder, "POLICY_RC_D": str(self.policy)}
         return subprocess.run(
             [bash, SCRIPT],
             env=child_environment(changed),
@@ -70,14 +74,14 @@ as_root = pytest.mark.skipif(os.getuid() != 0, reason="apt-get needs root")
 
 
 def test_nothing_is_installed_where_all_programs_are(machine: Machine) -> None:
-    machine.has("chromium", "prometheus", "promtool")
+    machine.has(*WATCHING, *HOSTS)
     machine.has_apt_get(brings="")
     assert machine.run().returncode == 0
     assert machine.asked() == []
 
 
 def test_without_apt_get_the_script_names_what_is_missing(machine: Machine) -> None:
-    machine.has("chromium", "prometheus")  # its package lacks one of two programs
+    machine.has("chromium", "prometheus", *HOSTS)  # its package lacks one of two programs
     ended = machine.run()
     assert ended.returncode == 1
     assert "there is no apt-get here; tests that need prometheus skip" in ended.stderr
@@ -85,7 +89,7 @@ def test_without_apt_get_the_script_names_what_is_missing(machine: Machine) -> N
 
 @as_root
 def test_only_a_missing_package_is_installed_and_no_recommended_one(machine: Machine) -> None:
-    machine.has("chromium")
+    machine.has("chromium", *HOSTS)
     machine.has_apt_get(brings="prometheus promtool")
     assert machine.run().returncode == 0
     update, download, install = machine.asked()
@@ -98,10 +102,20 @@ def test_only_a_missing_package_is_installed_and_no_recommended_one(machine: Mac
 
 
 @as_root
+def test_a_program_for_hosts_brings_the_package_that_it_is_in(machine: Machine) -> None:
+    machine.has(*WATCHING, *HOSTS)
+    for program in ("sshd", "ip"):
+        (machine.folder / program).unlink()
+    machine.has_apt_get(brings="sshd ip")
+    assert machine.run().returncode == 0
+    assert machine.asked()[-1].endswith("--no-download iproute2 openssh-server")
+
+
+@as_root
 def test_the_policy_for_services_of_a_machine_stays(machine: Machine) -> None:
     machine.policy.write_text("#!/bin/sh\nexit 104\n", encoding="utf-8")
     machine.policy.chmod(0o755)
-    machine.has_apt_get(brings="chromium prometheus promtool")
+    machine.has_apt_get(brings=" ".join((*WATCHING, *HOSTS)))
     assert machine.run().returncode == 0
     assert machine.asked()[-1].startswith("policy 104 ")
     assert machine.policy.read_text(encoding="utf-8") == "#!/bin/sh\nexit 104\n"
@@ -119,6 +133,7 @@ def test_the_policy_for_services_of_a_machine_stays(machine: Machine) -> None:
 def test_a_failed_install_says_why_and_which_tests_skip(
     machine: Machine, fails: str, brings: str, reason: str
 ) -> None:
+    machine.has(*HOSTS)
     machine.has_apt_get(fails=fails, brings=brings)
     ended = machine.run()
     assert ended.returncode == 1

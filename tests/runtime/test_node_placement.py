@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation.errors import ConfigError, NotEnoughMemory
+from constellation.errors import ConfigError
 from constellation.records import CPU, Device, KernelNeed, Location, Node
-from constellation.runtime.placement import Placement, is_kernel_member, place
+from constellation.runtime.node_placement import place
+from constellation.runtime.placement import Placement, is_kernel_member
 
 GB = 10**9
 EMPTY = Placement(1, {})
@@ -227,16 +228,17 @@ def test_one_node_is_the_placement_of_one_machine(
     assert local.located == dict.fromkeys(earlier, Location())
 
 
-def test_a_kernel_for_which_no_memory_is_left_is_refused_by_name_and_size() -> None:
+def test_a_kernel_for_which_no_memory_is_left_is_pending_with_name_and_size() -> None:
     kernels = [*seated(3, memory_gb=30), KernelNeed(name="big", memory_bytes=50 * GB)]
-    with pytest.raises(NotEnoughMemory, match=r"'k002'.*30\.00 GB.*14\.00 GB.*2 nodes") as caught:
-        place(kernels, [node(1), node(2)], EMPTY)
-    error = caught.value
-    assert (error.kernel, error.num_nodes) == ("k002", 2)
-    assert (error.needed_bytes, error.free_bytes) == (30 * GB, 14 * GB)
-    with pytest.raises(NotEnoughMemory, match="0 nodes"):
-        place(seated(1), [], EMPTY)
+    placement = place(kernels, [node(1), node(2)], EMPTY)
+    assert placement.located.keys() == {"k000", "k001", "k002"}
+    assert placement.pending.keys() == {"big"}
+    assert "needs 50.00 GB on one device, and at most 34.00 GB" in placement.pending["big"]
+    assert "2 nodes" in placement.pending["big"]
+    assert "0 nodes" in place(seated(1), [], EMPTY).pending["k000"]
     assert place([], [], EMPTY) == EMPTY
+    joined = place(kernels, [node(1), node(2), node(3)], placement)
+    assert (joined.pending, joined.located["big"].node) == ({}, "node-3")
 
 
 def test_what_fits_by_size_is_not_refused_because_of_seats() -> None:

@@ -17,7 +17,7 @@ from constellation.telemetry.metrics import (
     RegistryMetrics,
     RouterMetrics,
 )
-from constellation.telemetry.node_metrics import NodeMetrics, TrainingMetrics
+from constellation.telemetry.node_metrics import NodeActorMetrics, NodeMetrics, TrainingMetrics
 from constellation.telemetry.process_metrics import serve_metrics
 
 PROCESS = {
@@ -79,6 +79,14 @@ NODE = {
     "constellation_node_memory_bytes": ("gauge", ("node", "kind")),
     "constellation_node_disk_bytes": ("gauge", ("node", "kind")),
 }
+NODE_ACTOR = PROCESS | {
+    "constellation_rejected": ("counter", ("reason",)),
+    "constellation_blob_fetch_seconds": ("histogram", ("source",)),
+    "constellation_blob_fetched_bytes": ("counter", ("source",)),
+    "constellation_blob_fetch_failures": ("counter", ("source", "fault")),
+    "constellation_blob_sent_bytes": ("counter", ()),
+    "constellation_blob_cache_bytes": ("gauge", ()),
+}
 TRAINING = {
     "constellation_training_state": ("gauge", ("kernel", "state")),
     "constellation_training_step": ("gauge", ("kernel",)),
@@ -89,13 +97,19 @@ TRAINING = {
     "constellation_training_updated_seconds": ("gauge", ()),
 }
 PROCESSES = [(RouterMetrics, ROUTER), (KernelMetrics, KERNEL), (RegistryMetrics, REGISTRY)]
-CATALOGUES = [*PROCESSES, (NodeMetrics, NODE), (TrainingMetrics, TRAINING)]
+CATALOGUES = [
+    *PROCESSES,
+    (NodeMetrics, NODE),
+    (NodeActorMetrics, NODE_ACTOR),
+    (TrainingMetrics, TRAINING),
+]
 
 Catalogue = (
     type[RouterMetrics]
     | type[KernelMetrics]
     | type[RegistryMetrics]
     | type[NodeMetrics]
+    | type[NodeActorMetrics]
     | type[TrainingMetrics]
 )
 Names = dict[str, tuple[str, tuple[str, ...]]]

@@ -16,6 +16,7 @@ from cluster.prometheus_configuration import FILES, shipped
 
 FILE = Path(__file__).parents[2] / "cluster" / "compose" / "compose.yaml"
 SERVICES: dict[str, Any] = yaml.safe_load(FILE.read_text())["services"]
+WATCHING = {name: SERVICES[name] for name in ("prometheus", "grafana")}
 PROVISIONING = FILE.parents[1] / "grafana" / "provisioning"
 
 
@@ -35,7 +36,7 @@ def test_a_mistake_in_the_file_would_be_found(right: str, wrong: str) -> None:
         PyCompose.from_yaml(FILE.read_text().replace(right, wrong))
 
 
-@pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+@pytest.mark.parametrize("service", WATCHING.values(), ids=WATCHING)
 def test_images_are_pinned_and_everything_mounted_is_there_and_only_read(
     service: dict[str, Any],
 ) -> None:
@@ -46,7 +47,18 @@ def test_images_are_pinned_and_everything_mounted_is_there_and_only_read(
     assert all(volume.endswith(":ro") for volume in service["volumes"] if volume[0] == ".")
 
 
-def test_both_listen_on_loopback_only() -> None:
+def test_the_constellation_is_built_here_and_started_on_request_only_without_rights() -> None:
+    assert set(SERVICES) - set(WATCHING) == {"constellation"}
+    service = SERVICES["constellation"]
+    context = FILE.parent / service["build"]["context"]
+    assert (context / service["build"]["dockerfile"]).is_file()
+    assert service["profiles"] == ["constellation"]
+    assert service["cap_drop"] == ["ALL"]
+    assert "privileged" not in service
+    assert "command" not in service, "the image listens on loopback unless a command says otherwise"
+
+
+def test_every_service_listens_on_loopback_only() -> None:
     assert "--web.listen-address=127.0.0.1:9090" in SERVICES["prometheus"]["command"]
     assert SERVICES["grafana"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
     assert all("ports" not in service for service in SERVICES.values())

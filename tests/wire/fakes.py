@@ -27,6 +27,7 @@ from constellation.records import (
     Message,
     Mode,
     Piece,
+    Progress,
     Route,
     RoutingOptions,
     Rule,
@@ -312,6 +313,9 @@ class FakeKernels:
 
     def every(self) -> list[FakeKernel]:
         return [FakeKernel()]
+
+    def progress(self) -> Progress:
+        return Progress()
 
 
 class Served:

@@ -20,6 +20,7 @@ from torch import Tensor
 from constellation.atomic_files import write_whole
 from constellation.errors import TrainingError
 from constellation.kernel.network.decoder import Decoder
+from training.run_files.shared_files import SHARED, RunFiles
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +45,17 @@ class Checkpoint:
 class CheckpointFolder:
     """The checkpoints of one kernel's run."""
 
-    def __init__(self, folder: Path, *, keep_last: int = 2) -> None:
-        """Use `folder`, which need not exist, and keep `keep_last` files beside the best."""
+    def __init__(self, folder: Path, *, keep_last: int = 2, files: RunFiles = SHARED) -> None:
+        """Use `folder`, which need not exist.
+
+        Args:
+            folder: Of the checkpoints, in the folder of the run or a copy of it.
+            keep_last: Checkpoints to keep beside the best and the newest good one.
+            files: Copies checkpoints from and to the folder of the run.
+        """
         self.folder = folder
         self._keep_last = keep_last
+        self._files = files
 
     def save(
         self,
@@ -90,6 +98,7 @@ class CheckpointFolder:
                 "free some space or mend the permissions and run again to resume"
             ) from error
         self._prune()
+        self._files.push(self.folder)
         return Checkpoint(
             path=path, step=step, dev_nats=dev_nats, good=good, state=dict(state or {})
         )
@@ -101,6 +110,7 @@ class CheckpointFolder:
 
     def best(self) -> Checkpoint | None:
         """Return the checkpoint with the lowest held-out loss, the earlier one of equals."""
+        self._files.pull(self.folder)
         return _best(self.all())
 
     def resume(
@@ -113,6 +123,7 @@ class CheckpointFolder:
             optimiser: Takes its state.
             good: Take only one that a guard may go back to.
         """
+        self._files.pull(self.folder)
         for checkpoint in reversed(self.all()):
             if good and not checkpoint.good:
                 continue
@@ -132,6 +143,7 @@ class CheckpointFolder:
         for path in sorted(self.folder.glob(_PATTERN), reverse=True):
             if int(path.stem.removeprefix("step-")) > step:
                 path.unlink(missing_ok=True)
+        self._files.push(self.folder)
 
     def _prune(self) -> None:
         checkpoints = self.all()

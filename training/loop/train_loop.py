@@ -42,6 +42,7 @@ from training.loop.step import (
     use_bfloat16,
 )
 from training.progress.events import OnEvent, ignore
+from training.run_files.shared_files import SHARED, RunFiles
 from training.transfer.distil import load_soft_targets
 
 __all__ = ["Job", "JobResult", "held_out_nats", "run_job"]
@@ -54,6 +55,7 @@ def run_job(
     dev: Batches,
     folder: Path,
     *,
+    files: RunFiles = SHARED,
     peers: Peers | None = None,
     on_progress: OnEvent = ignore,
     should_stop: Callable[[], bool] = lambda: False,
@@ -67,7 +69,8 @@ def run_job(
             device.
         train: What it learns from: windows of a stream, or pairs.
         dev: The same of held-out text, to choose the best checkpoint.
-        folder: For checkpoints; shared by all workers of this kernel.
+        folder: For checkpoints; the same to all workers of this kernel.
+        files: Copies checkpoints from and to the folder of the run, where workers do not see it.
         peers: The workers that train this kernel together; alone when left out.
         on_progress: Called by the first worker with progress now and then, and with every change
             of guard and phase.
@@ -80,7 +83,10 @@ def run_job(
             checkpoint is intact.
         ConfigError: The job asks for what the network or the machine does not have.
     """
-    training = _Training(job, decoder, train, dev, folder, peers or Alone(), on_progress, clock)
+    checkpoints = CheckpointFolder(folder, keep_last=job.keep_last, files=files)
+    training = _Training(
+        job, decoder, train, dev, checkpoints, peers or Alone(), on_progress, clock
+    )
     return training.run(should_stop)
 
 
@@ -107,7 +113,7 @@ class _Training:
         decoder: Decoder,
         train: Batches,
         dev: Batches,
-        folder: Path,
+        checkpoints: CheckpointFolder,
         peers: Peers,
         tell: OnEvent,
         clock: Clock,
@@ -117,7 +123,7 @@ class _Training:
         self._train, self._dev = train, dev
         self._peers = peers
         self._tell = tell if peers.rank == 0 else ignore
-        self._checkpoints = CheckpointFolder(folder, keep_last=job.keep_last)
+        self._checkpoints = checkpoints
         target = _target(job)
         soft = None if job.distil is None else load_soft_targets(job.distil, job.coordizer_folder)
         self._objective = Objective(

@@ -5,23 +5,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.progress.events import Event, OnEvent, from_json, to_json
+from training.run_files.shared_files import SHARED, RunFiles
 
 _PATTERN = "events-*.jsonl"
 
 
 @contextmanager
-def event_writer(folder: Path, name: str) -> Iterator[OnEvent]:
+def event_writer(folder: Path, name: str, files: RunFiles = SHARED) -> Iterator[OnEvent]:
     """Open a worker's file and yield a function that appends an event to it.
 
     Args:
         folder: Folder of the run's checkpoints, which the driver reads.
         name: Name of this worker, different for all that run at the same time.
+        files: Appends to files of the run's folder.
     """
-    with (folder / _PATTERN.replace("*", name)).open("a", encoding="utf-8") as file:
+    with files.appending(folder / _PATTERN.replace("*", name)) as append:
 
         def tell(event: Event) -> None:
-            file.write(to_json(event) + "\n")
-            file.flush()
+            append(to_json(event).encode() + b"\n")
 
         yield tell
 

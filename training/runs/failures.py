@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from constellation import errors
-from training.json_files import write_json
+from training.json_files import json_bytes
+from training.run_files.shared_files import SHARED, RunFiles
 
 
-def record_failure(path: Path, error: errors.ConstellationError) -> None:
+def record_failure(path: Path, error: errors.ConstellationError, files: RunFiles = SHARED) -> None:
     """Store an error; on a disk that cannot be written the error is not stored."""
     with suppress(OSError):
-        write_json(path, to_values(error))
+        files.write(path, json_bytes(to_values(error)))
 
 
-def read_failure(path: Path) -> errors.ConstellationError | None:
+def read_failure(path: Path, files: RunFiles = SHARED) -> errors.ConstellationError | None:
     """Return the stored error, or None."""
     try:
-        return from_values(json.loads(path.read_text(encoding="utf-8")))
+        return from_values(json.loads(files.read(path)))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None
 

@@ -2,9 +2,13 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+
+from training.run_files.shared_files import RunFiles
 
 
 @contextmanager
@@ -30,3 +34,23 @@ def ctrl_c_noted(then: Callable[[], None] = lambda: None) -> Iterator[threading.
         yield pressed
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class StopFile:
+    """Says whether the file that stops a run exists; a worker asks before every step."""
+
+    def __init__(self, path: Path, files: RunFiles, *, every_s: float) -> None:
+        """Ask `files` for `path`, at most once in `every_s` seconds."""
+        self._path = path
+        self._files = files
+        self._every_s = every_s
+        self._asked_s = -every_s
+        self._found = False
+
+    def __call__(self) -> bool:
+        """Return whether the file existed when it was last looked for."""
+        now_s = time.monotonic()
+        if not self._found and now_s - self._asked_s >= self._every_s:
+            self._asked_s = now_s
+            self._found = self._files.exists(self._path)
+        return self._found

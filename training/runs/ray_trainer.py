@@ -1,7 +1,5 @@
 """Run trainings by Ray Train, in the order that the recipe's mode asks for.
 
-The only file of `training` that imports Ray.
-
 branch-train is one `fit()` in which every worker does its share; synchronized is one for the one
 kernel; per-actor is one for the seed, if there is one, and one for every lane, several at a time
 in threads of the driver, each with a storage folder of its own. A lane trains one kernel after the
@@ -13,6 +11,7 @@ Workers report to the driver by event files, because `ray.train.report` may bloc
 import logging
 import shutil
 import socket
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,23 +19,20 @@ from typing import Any, Final
 import ray
 import ray.exceptions
 import ray.train
-import torch
-import torch.distributed
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from torch import Tensor
 
-from constellation.errors import ConstellationError, TrainingError
-from constellation.machine_limits import usable_cores, usable_memory
+from constellation.errors import TrainingError
+from constellation.machine_limits import usable_memory
 from training.progress.events import OnEvent
 from training.recipe_running import WorkersSection
 from training.runs.driver import Launch, drive
-from training.runs.event_files import event_writer
-from training.runs.failures import read_failure, record_failure
+from training.runs.ray_run_folder import nodes, served_folder
+from training.runs.ray_worker import train_worker
 from training.runs.schedule import Demand, Room
 from training.runs.training_plan import SEED, SHARES, TrainingPlan
-from training.runs.worker import is_finished, train_kernel, train_share
-from training.runs.worker_lanes import Lanes, orders
+from training.runs.worker import is_finished
+from training.runs.worker_lanes import Lanes
 from training.runs.worker_memory import demand, on_gpu, workers_that_fit
 
 logger = logging.getLogger(__name__)
@@ -51,35 +47,23 @@ SPARED_IN_OWN_RAY: Final = SPARED | {"PlacementGroupCleanerCallback"}
 """Callbacks left out in a private Ray, where nobody needs to clean up after a dead controller."""
 
 
-class RayPeers:
-    """The workers of one Ray Train group, joined by torch.distributed."""
-
-    def __init__(self) -> None:
-        """Read rank and size of the group that Ray Train has set up."""
-        self.rank = torch.distributed.get_rank()
-        self.world = torch.distributed.get_world_size()
-
-    def sum(self, tensor: Tensor) -> None:
-        """Replace `tensor` by its sum over all workers."""
-        if self.world > 1:
-            torch.distributed.all_reduce(tensor)
-
-    def wait(self) -> None:
-        """Return when all workers have called this method."""
-        if self.world > 1:
-            torch.distributed.barrier()
-
-
 def train_with_ray(
     plan: TrainingPlan, workers: WorkersSection, on_event: OnEvent, *, own_ray: bool = False
 ) -> None:
     """Train all kernels of a plan under Ray Train; finished kernels are skipped.
 
-    Ray must have been started by the caller. Workers need a shared file system for `plan.out`.
-    When the plan's stop file appears, the trainings stop and this returns: not all is finished.
+    Ray must have been started by the caller. Workers on other nodes copy what they need of the
+    folder `plan.out` from this node, and copy checkpoints and kernels back. When the plan's stop
+    file appears, the trainings stop and this returns: not all is finished.
 
-    Events of the workers are passed on in this thread. `own_ray` says that Ray ends with this
-    training, so that no clean-up is needed in it.
+    Events of the workers are passed on in this thread.
+
+    Args:
+        plan: What to train.
+        workers: How many workers train, and with which resources.
+        on_event: Called in this thread with every event of the workers.
+        own_ray: Whether Ray runs on this machine only and ends with this training: workers use
+            `plan.out` itself, and nothing has to be cleaned up in Ray.
 
     Raises:
         DoesNotFit: A kernel's training takes more memory than there is.
@@ -90,14 +74,15 @@ def train_with_ray(
     shutil.rmtree(_storage(plan), ignore_errors=True)  # or Ray Train takes up its own stale state
     plan.checkpoints.mkdir(parents=True, exist_ok=True)
     plan.stop_file.unlink(missing_ok=True)
-    run = _RayRun(plan, workers, on_event, spared=SPARED_IN_OWN_RAY if own_ray else SPARED)
-    if plan.mode == "per-actor":
-        if plan.seed_job is not None and not is_finished(plan, SEED):
-            run.together(SEED)
-        if not plan.stop_file.exists():
-            run.apart()
-    else:
-        run.together(SHARES if plan.mode == "branch-train" else plan.kernels[0])
+    with nullcontext() if own_ray else served_folder(Path(plan.out)) as server:
+        run = _RayRun(plan, workers, on_event, server=server)
+        if plan.mode == "per-actor":
+            if plan.seed_job is not None and not is_finished(plan, SEED):
+                run.together(SEED)
+            if not plan.stop_file.exists():
+                run.apart()
+        else:
+            run.together(SHARES if plan.mode == "branch-train" else plan.kernels[0])
     shutil.rmtree(_storage(plan), ignore_errors=True)
     unfinished = [name for name in plan.kernels if not is_finished(plan, name)]
     if unfinished and not plan.stop_file.exists():
@@ -126,20 +111,20 @@ class _RayRun:
         workers: WorkersSection,
         on_event: OnEvent,
         *,
-        spared: frozenset[str],
+        server: Any,
     ) -> None:
         self._plan = plan
-        self._spared = spared
+        self._server = server
         self._workers = workers
         self._on_event = on_event
         self._gpu = on_gpu(plan)
+        self._nodes = 1 if server is None else len(nodes())
         self._head = _HeadWatch(ray.get_runtime_context().gcs_address)
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._places = max(1, int(resources.get("GPU" if self._gpu else "CPU", 1)))
+        there = usable_memory().available_bytes if server is None else int(resources["memory"])
         limit_gb = workers.memory_limit_gb
-        self._memory_bytes = (
-            usable_memory().available_bytes if limit_gb is None else round(limit_gb * 1e9)
-        )
+        self._memory_bytes = there if limit_gb is None else round(limit_gb * 1e9)
 
     def together(self, name: str) -> None:
         """Run one training with all workers; Ray Train itself restarts lost workers."""
@@ -182,7 +167,7 @@ class _RayRun:
             memory_bytes=self._memory_bytes,
             max_failures=self._workers.max_failures,
         )
-        group = _Group(num_workers=each, sharers=places)
+        group = _Group(num_workers=each, sharers=-(-places // self._nodes))
         lanes = Lanes(
             _storage(self._plan) / "orders",
             lambda number, folder: self._fit(f"lane {number}", group, {"orders": str(folder)}),
@@ -200,12 +185,18 @@ class _RayRun:
         least, most = group.least, group.num_workers
         trainer = _SparingTrainer(
             train_worker,
-            train_loop_config={"plan": self._plan.to_dict(), "sharers": group.sharers, **work},
+            train_loop_config={
+                "plan": self._plan.to_dict(),
+                "sharers": group.sharers,
+                "server": self._server,
+                **work,
+            },
             torch_config=TorchConfig(backend="nccl" if self._gpu else "gloo"),
             scaling_config=ScalingConfig(
                 # Ray's annotation leaves out the pair that its documentation asks for.
                 num_workers=most if least is None else (least, most),  # type: ignore[arg-type]
                 use_gpu=self._gpu,
+                placement_strategy="PACK" if self._server is None else "SPREAD",
             ),
             run_config=RunConfig(
                 name=self._plan.key[:16],
@@ -213,7 +204,7 @@ class _RayRun:
                 failure_config=FailureConfig(max_failures=group.max_failures),
             ),
         )
-        trainer.spared = self._spared
+        trainer.spared = SPARED_IN_OWN_RAY if self._server is None else SPARED
         try:
             trainer.fit()
         except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
@@ -261,43 +252,6 @@ class _HeadWatch:
                 "checkpoints are intact, run the same command to resume from them"
             ) from error
         self._missed = 0
-
-
-def train_worker(config: dict[str, Any]) -> None:
-    """Run one worker's part of a run or lane; the function that Ray Train calls."""
-    plan = TrainingPlan.from_dict(config["plan"])
-    _set_threads(plan, config["sharers"])
-    peers = RayPeers()
-    if "run" in config:
-        _train(plan, config["run"], peers)
-        return
-    folder, should_stop = Path(config["orders"]), plan.stop_file.exists
-    for kernel in orders(folder, rank=peers.rank, should_stop=should_stop):
-        if not _train(plan, kernel, peers):
-            return
-
-
-def _train(plan: TrainingPlan, run: str, peers: RayPeers) -> bool:
-    """Run one worker's part of a training; return whether the training is finished."""
-    failure = plan.failure_file(run)
-    if read_failure(failure) is not None:
-        return False  # it would only come again; all workers of the group see this alike
-    with event_writer(plan.checkpoints, f"{run.replace(' ', '-')}-{peers.rank}") as tell:
-        try:
-            if run == SHARES:
-                return train_share(plan, peers, on_progress=tell, should_stop=plan.stop_file.exists)
-            return train_kernel(
-                plan, run, peers, on_progress=tell, should_stop=plan.stop_file.exists
-            )
-        except ConstellationError as error:
-            record_failure(failure, error)
-            raise
-
-
-def _set_threads(plan: TrainingPlan, sharers: int) -> None:
-    """Divide this machine's CPUs among the workers that run at the same time."""
-    beside = max(sharers, ray.train.get_context().get_local_world_size())
-    torch.set_num_threads(plan.threads or max(1, usable_cores() // beside))
 
 
 def _storage(plan: TrainingPlan) -> Path:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
@@ -61,6 +61,22 @@ class TrainingPlan:
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingPlan":
         """Build a plan from `to_dict`'s values, also after a way through JSON."""
         return _adapter().validate_python(values)
+
+    def moved_to(self, folder: Path) -> "TrainingPlan":
+        """Return the same plan for a copy of the run's folder, on another node's disk."""
+
+        def moved(job: Job) -> Job:
+            home = Path(job.coordizer_folder) if job.coordizer_folder else None
+            if home is None or not home.is_relative_to(self.out):
+                return job
+            return replace(job, coordizer_folder=str(folder / home.relative_to(self.out)))
+
+        return replace(
+            self,
+            out=str(folder),
+            seed_job=None if self.seed_job is None else moved(self.seed_job),
+            branch_jobs=tuple(moved(job) for job in self.branch_jobs),
+        )
 
     def job(self, name: str) -> Job:
         """Return the job of a kernel, or of the seed.

@@ -21,6 +21,7 @@ from training.loop.job import JobResult
 from training.loop.step import Alone, Peers
 from training.loop.train_loop import run_job
 from training.progress.events import OnEvent, ignore
+from training.run_files.shared_files import SHARED, RunFiles
 from training.runs.adapter_branches import save_branch, start_adapter
 from training.runs.seed import load_seed
 from training.runs.training_plan import SEED, TrainingPlan
@@ -34,6 +35,7 @@ def train_share(
     plan: TrainingPlan,
     peers: Peers,
     *,
+    files: RunFiles = SHARED,
     on_progress: OnEvent = ignore,
     should_stop: ShouldStop = lambda: False,
 ) -> bool:
@@ -49,11 +51,13 @@ def train_share(
         TrainingError: A checkpoint or token file cannot be used, or a guard ended the run.
     """
     if plan.seed_job is not None and not train_kernel(
-        plan, SEED, peers, on_progress=on_progress, should_stop=should_stop
+        plan, SEED, peers, files=files, on_progress=on_progress, should_stop=should_stop
     ):
         return False
     return all(
-        train_kernel(plan, name, Alone(), on_progress=on_progress, should_stop=should_stop)
+        train_kernel(
+            plan, name, Alone(), files=files, on_progress=on_progress, should_stop=should_stop
+        )
         for name in plan.kernels[peers.rank :: peers.world]
     )
 
@@ -63,6 +67,7 @@ def train_kernel(
     name: str,
     peers: Peers,
     *,
+    files: RunFiles = SHARED,
     on_progress: OnEvent = ignore,
     should_stop: ShouldStop = lambda: False,
 ) -> bool:
@@ -74,7 +79,11 @@ def train_kernel(
     Raises:
         TrainingError: See `train_share`.
     """
+    for path in _results_before(plan, name):
+        files.pull(path)
     if not is_finished(plan, name):
+        for path in _inputs(plan, name):
+            files.pull(path)
         adapted = None if name == SEED else start_adapter(plan, name)
         decoder = _start(plan, name) if adapted is None else adapted.decoder
         job = plan.job(name)
@@ -84,6 +93,7 @@ def train_kernel(
             _windows(plan, name, "train", decoder.config),
             _windows(plan, name, "dev", decoder.config),
             plan.checkpoints_of(name),
+            files=files,
             peers=peers,
             on_progress=on_progress,
             should_stop=should_stop,
@@ -92,8 +102,22 @@ def train_kernel(
             return False
         if peers.rank == 0:
             _save(plan, name, decoder, result, adapted)
+            files.push(plan.kernel_folder(name))
     peers.wait()
     return True
+
+
+def _results_before(plan: TrainingPlan, name: str) -> list[Path]:
+    """Return the folders by which `is_finished` judges a kernel."""
+    names = {name} if plan.seed_job is None else {name, SEED}
+    return [plan.kernel_folder(each) for each in sorted(names)]
+
+
+def _inputs(plan: TrainingPlan, name: str) -> list[Path]:
+    """Return the files and folders of the run that the training of a kernel reads."""
+    replay = plan.replay(name)
+    tokens = [plan.tokens(name, split) for split in ("train", "dev")]
+    return [*tokens, *([] if replay is None else [replay]), Path(plan.out) / "coordizer"]
 
 
 def is_finished(plan: TrainingPlan, name: str) -> bool:

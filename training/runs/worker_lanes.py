@@ -22,6 +22,7 @@ from typing import Final
 
 from constellation.errors import TrainingError
 from training.json_files import write_json
+from training.run_files.shared_files import SHARED, RunFiles
 
 POLL_S: Final = 0.1
 """Seconds between two reads of the other side's files."""
@@ -137,7 +138,9 @@ class _Lane:
         return self._running.ready()
 
 
-def orders(folder: Path, *, rank: int, should_stop: Callable[[], bool]) -> Iterator[str]:
+def orders(
+    folder: Path, *, rank: int, should_stop: Callable[[], bool], files: RunFiles = SHARED
+) -> Iterator[str]:
     """Yield the kernels that a lane's worker has to train, one after the other.
 
     Requesting the next kernel reports the previous one as trained.
@@ -146,22 +149,23 @@ def orders(folder: Path, *, rank: int, should_stop: Callable[[], bool]) -> Itera
         folder: Folder of the lane's orders.
         rank: Rank of the worker. The first worker decides, and all others follow.
         should_stop: Whether to end before the next order.
+        files: Reads and writes files of the run's folder.
     """
     pause = threading.Event()
     for number in itertools.count():
         order, go, end = (folder / name for name in (f"order-{number}", f"go-{number}", "end"))
-        while rank > 0 and not go.exists():
+        while rank > 0 and not files.exists(go):
             # Looked at again: the first worker may have gone on and left between the two looks.
-            if end.exists() and not go.exists():
+            if files.exists(end) and not files.exists(go):
                 return
             pause.wait(POLL_S)
-        while rank == 0 and not order.exists():
-            if should_stop() or (folder / "closed").exists():
-                end.touch()
+        while rank == 0 and not files.exists(order):
+            if should_stop() or files.exists(folder / "closed"):
+                files.write(end, b"")
                 return
             pause.wait(POLL_S)
         if rank == 0:
-            go.touch()
-        yield str(json.loads(order.read_text(encoding="utf-8"))["kernel"])
+            files.write(go, b"")
+        yield str(json.loads(files.read(order))["kernel"])
         if rank == 0:
-            (folder / f"done-{number}").touch()
+            files.write(folder / f"done-{number}", b"")

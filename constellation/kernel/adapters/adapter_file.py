@@ -197,15 +197,21 @@ def base_folder_of(path: Path | str) -> Path:
     return path.parent / stored.base
 
 
-def load_base(path: Path | str, *, shared: Path | None = None) -> LoadedKernel:
+def load_base(
+    path: Path | str,
+    *,
+    shared: Path | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> LoadedKernel:
     """Read the base that an adapter's file, or the one in a folder, names.
 
-    The weights are kept for all processes in the folder `shared`, as for `load_kernel`.
+    Other arguments are those of `load_kernel`.
 
     Raises:
         ArtifactError: As `base_folder_of`, and as `load_kernel`.
     """
-    return load_kernel(base_folder_of(path), shared=shared)
+    return load_kernel(base_folder_of(path), shared=shared, dtype=dtype, device=device)
 
 
 def copy_adapter(source: Path | str, folder: Path | str, *, base_folder: Path | str) -> Path:

@@ -93,7 +93,11 @@ def save_kernel(
 
 
 def load_kernel(
-    folder: Path | str, *, dtype: torch.dtype | None = None, shared: Path | None = None
+    folder: Path | str,
+    *,
+    dtype: torch.dtype | None = None,
+    shared: Path | None = None,
+    device: torch.device | str = "cpu",
 ) -> LoadedKernel:
     """Read a whole kernel; `constellation.kernel.adapters.kernel_folder` also reads adapters.
 
@@ -104,6 +108,9 @@ def load_kernel(
             (see `constellation.kernel.files.memory_map`): they take no gradients, and a process
             that writes to them dies. Where the folder cannot be written, they are the process's
             own, which is logged. None: they are the caller's own.
+        device: Where the weights are used. On another device than the CPU they are this process's
+            own and take no gradients, and `shared` has no meaning: they are copied from the file's
+            pages to the device, without a copy in this process's memory.
 
     Raises:
         ArtifactError: If a file is missing or damaged, the two do not belong together, or a weight
@@ -114,18 +121,23 @@ def load_kernel(
         raise IncompatibleKernels(Path(folder).name)
     description = _read_description(Path(folder) / KERNEL_FILE)
     path = Path(folder) / WEIGHTS_FILE
-    weights = _read(path)
+    device = torch.device(device)
+    is_near = device.type == "cpu"
+    weights = _read(path) if is_near else map_bytes(path)
     weights_hash = hashlib.sha256(weights).hexdigest()
     if weights_hash != description["weights_sha256"]:
         raise ArtifactError(path, f"its sha256 is not the one in {KERNEL_FILE}; copy both again")
     config = _config(Path(folder) / KERNEL_FILE, description["config"])
-    state = None if shared is None else _mapped(shared, weights_hash, weights)
-    if state is None:
-        state = _tensors(path, weights)
+    if isinstance(weights, bytes):
+        state = None if shared is None else _mapped(shared, weights_hash, weights)
+        if state is None:
+            state = _tensors(path, weights)
+    else:
+        state = mapped_tensors(path, weights)
     del weights
-    decoder = _assemble(path, config, state, dtype)
+    decoder = _assemble(path, config, state, dtype, device)
     return LoadedKernel(
-        decoder=decoder.requires_grad_(shared is None),
+        decoder=decoder.requires_grad_(shared is None and is_near),
         config=config,
         tokenizer_hash=description["tokenizer_hash"],
         weights_hash=weights_hash,
@@ -152,7 +164,11 @@ def _mapped(shared: Path, weights_hash: str, weights: bytes) -> dict[str, Tensor
 
 
 def _assemble(
-    path: Path, config: KernelConfig, state: dict[str, Tensor], dtype: torch.dtype | None
+    path: Path,
+    config: KernelConfig,
+    state: dict[str, Tensor],
+    dtype: torch.dtype | None,
+    device: torch.device,
 ) -> Decoder:
     # Unset memory plus `assign` is quick; torch's meta device costs 0.7 s and 60 MiB to import.
     decoder = Decoder(config, seed=None)
@@ -162,11 +178,10 @@ def _assemble(
         wrong = sorted(set(expected.items()) ^ set(found.items()))[:4]
         raise ArtifactError(path, f"its tensors do not fit the configuration: {wrong}")
     _check_finite(path, state)
-    if dtype is not None:
-        state = {
-            name: tensor if name.startswith("coupling.") else tensor.to(dtype)
-            for name, tensor in state.items()
-        }
+    state = {
+        name: tensor.to(device, None if name.startswith("coupling.") else dtype)
+        for name, tensor in state.items()
+    }
     decoder.load_state_dict(state, assign=True)
     return decoder.eval()
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from constellation.errors import ArtifactError
 from constellation.kernel.files.checkpoint import LoadedKernel, load_kernel
 from constellation.kernel.files.own_vocabulary import check_symbols
@@ -30,14 +32,20 @@ class SymbolKernel:
         return self.tokens.end_id
 
 
-def load_symbol_kernel(folder: Path, *, shared: Path | None = None) -> SymbolKernel:
-    """Read a kernel and its vocabulary; weights may be shared, as for `load_kernel`.
+def load_symbol_kernel(
+    folder: Path,
+    *,
+    shared: Path | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> SymbolKernel:
+    """Read a kernel and its vocabulary; other arguments are those of `load_kernel`.
 
     Raises:
         ArtifactError: A file is missing or damaged, or kernel and vocabulary do not belong
             together.
     """
-    kernel = load_kernel(folder, shared=shared)
+    kernel = load_kernel(folder, shared=shared, dtype=dtype, device=device)
     tokens = read_symbols(folder)
     check_symbols(folder, kernel.tokenizer_hash)
     if len(tokens) != kernel.config.vocab_size:

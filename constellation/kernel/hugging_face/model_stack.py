@@ -53,11 +53,14 @@ class ModelStack:
     def put(self, adapter: PeftAdapter | None) -> int:
         """Let an adapter take part, or the base by itself; return its place.
 
+        Its matrices are moved to the device of the base, once.
+
         Raises:
             ConfigError: The model has no such matrix, or one of another size.
         """
         for path, pair in (adapter or {}).items():
             self._check(path, pair)
+        adapter = {path: pair.like(self.embedding) for path, pair in (adapter or {}).items()}
         for path in (adapter or {}).keys() - self._hooked:
             matrix = self._network.matrix(path)
             matrix.register_forward_hook(partial(self._after_matrix, path))
@@ -161,8 +164,15 @@ class ModelStackBatch(OfManyKernels, HuggingFaceBatch):
         end_ids: Sequence[int],
         prefill_tokens: int = PREFILL_TOKENS,
         prefixes: PrefixStore | None = None,
+        planned_rows: int | None = None,
     ) -> None:
-        super().__init__(network, end_ids=end_ids, prefill_tokens=prefill_tokens, prefixes=prefixes)
+        super().__init__(
+            network,
+            end_ids=end_ids,
+            prefill_tokens=prefill_tokens,
+            prefixes=prefixes,
+            planned_rows=planned_rows,
+        )
         self.stack: ModelStack = stack
 
 

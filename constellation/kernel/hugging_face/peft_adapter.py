@@ -48,6 +48,10 @@ class LowRankPair:
         """Return what is added, shape (..., O)."""
         return functional.linear(functional.linear(x, self.a_RI), self.b_OR) * self.scale
 
+    def like(self, tensor: Tensor) -> "LowRankPair":
+        """Return the pair on the device and in the data type of a tensor."""
+        return LowRankPair(self.a_RI.to(tensor), self.b_OR.to(tensor), self.scale)
+
     @property
     def size_bytes(self) -> int:
         """Bytes of both matrices."""

@@ -5,10 +5,9 @@ Models of conversations have one such token for a turn and one for a document.
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from constellation.kernel.hugging_face.transformers_network import HuggingFaceNetwork
 from constellation.kernel.writing.batch import PREFILL_TOKENS, Batch, Writing, Written
+from constellation.kernel.writing.batched_sampling import Drawn
 from constellation.kernel.writing.prefix_cache import PrefixStore
 from constellation.kernel.writing.sampling import Sampler, check_prompt
 from constellation.records import Sampling
@@ -27,9 +26,15 @@ class HuggingFaceBatch(Batch):
         end_ids: Sequence[int],
         prefill_tokens: int = PREFILL_TOKENS,
         prefixes: PrefixStore | None = None,
+        planned_rows: int | None = None,
     ) -> None:
-        end_id = end_ids[0] if end_ids else None
-        super().__init__(network, end_id=end_id, prefill_tokens=prefill_tokens, prefixes=prefixes)
+        super().__init__(
+            network,
+            end_id=end_ids[0] if end_ids else None,
+            prefill_tokens=prefill_tokens,
+            prefixes=prefixes,
+            planned_rows=planned_rows,
+        )
         self._other_ends = tuple(end_ids[1:])
 
     def _checked(self, prompt_ids: Sequence[int], sampling: Sampling) -> tuple[list[int], Sampler]:
@@ -39,7 +44,7 @@ class HuggingFaceBatch(Batch):
         ends = self._other_ends
         return prompt, Sampler(sampling, prompt, self._end_id, config.vocab_size, other_ends=ends)
 
-    def _accept(self, writing: Writing, token: int, logits_V: Tensor) -> Written:
-        if token in self._other_ends and self._end_id is not None:
-            token = self._end_id
-        return super()._accept(writing, token, logits_V)
+    def _accept(self, writing: Writing, drawn: Drawn) -> Written:
+        if drawn.token in self._other_ends and self._end_id is not None:
+            drawn = Drawn(self._end_id)
+        return super()._accept(writing, drawn)

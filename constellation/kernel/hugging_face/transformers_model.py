@@ -23,6 +23,7 @@ from constellation.kernel.files.transformers_folder import (
 from constellation.kernel.hugging_face.transformers_network import HuggingFaceNetwork, check_network
 from constellation.kernel.hugging_face.transformers_products import quicken
 from constellation.kernel.hugging_face.transformers_tokens import ModelTokens, read_tokens
+from constellation.kernel.network.devices import ON_CPU, ServingDevice, move
 from constellation.kernel.writing.fast_products import Weights
 
 _REFUSALS = (
@@ -55,19 +56,24 @@ class LoadedModel:
 
 
 def load_imported(
-    folder: Path, *, weights: Weights | None = None
+    folder: Path, *, weights: Weights | None = None, where: ServingDevice = ON_CPU
 ) -> tuple[LoadedModel, ModelFiles]:
     """Read a model that was imported as a kernel; arguments and errors as for `open_model`."""
     files = check_model(folder)
-    return open_model(folder, weights=weights), files
+    return open_model(folder, weights=weights, where=where), files
 
 
-def open_model(folder: Path, *, weights: Weights | None = None) -> LoadedModel:
+def open_model(
+    folder: Path, *, weights: Weights | None = None, where: ServingDevice = ON_CPU
+) -> LoadedModel:
     """Read a folder that `save_pretrained` wrote, and see that it computes here what it does there.
 
     Args:
         folder: With configuration, tokenizer and weights.
-        weights: How matrices are held, for faster products; None: as they were read, in float32.
+        weights: How matrices are held, for faster products on a CPU; None: as they were read, in
+            float32.
+        where: The device. Elsewhere than on a CPU the model is checked in float32 and then held in
+            the device's data type, by the products of torch.
 
     Raises:
         ArtifactError: A file is missing or damaged, or the model is not causal, of an architecture
@@ -77,10 +83,15 @@ def open_model(folder: Path, *, weights: Weights | None = None) -> LoadedModel:
     transformers = _library()
     needed_files(folder)
     _check_architecture(folder, transformers)
-    model = _read(folder, transformers)
+    model = _read(folder, transformers, torch.float32 if where.is_cpu else "auto")
+    if not where.is_cpu:
+        move(model, where.device, torch.float32)
     network = _network(folder, model)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    if weights is not None:
+    if not where.is_cpu and where.dtype is not None:
+        move(model, where.device, where.dtype)
+        network = HuggingFaceNetwork(model, context=network.config.context)
+    if where.is_cpu and weights is not None:
         quicken(model, weights)
     end_ids = _named(model, "eos_token_id")
     return LoadedModel(
@@ -123,14 +134,14 @@ def _check_architecture(folder: Path, transformers: Any) -> None:
         )
 
 
-def _read(folder: Path, transformers: Any) -> Any:
+def _read(folder: Path, transformers: Any, dtype: torch.dtype | str) -> Any:
     try:
         model, found = transformers.AutoModelForCausalLM.from_pretrained(
             str(folder.resolve()),
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
-            dtype=torch.float32,
+            dtype=dtype,
             output_loading_info=True,
         )
     except Exception as error:  # whatever a damaged file makes the libraries raise

@@ -61,7 +61,7 @@ class HuggingFaceNetwork:
         self._trunk = model.get_decoder()
         self._head = model.get_output_embeddings()
         self.embedding = cast(Tensor, model.get_input_embeddings().weight).detach()
-        num_layers, num_heads, head_dim = _kept_shape(self._trunk)
+        num_layers, num_heads, head_dim = _kept_shape(self._trunk, self.embedding)
         self.config = ModelShape(
             context=context,
             vocab_size=self._head.weight.shape[0],
@@ -153,13 +153,18 @@ def check_network(network: HuggingFaceNetwork, model: Any) -> None:
     ids = [(7 * place + 3) % config.vocab_size for place in range(length)]
     slots = SlotCache(config, dtype=network.embedding.dtype, device=network.embedding.device)
     texts = [ids, ids[1 : length - 2]]
-    wanted = [model(input_ids=torch.tensor([text]), use_cache=False).logits[0] for text in texts]
+    device = network.embedding.device
+    wanted = [
+        model(input_ids=torch.tensor([text], device=device), use_cache=False).logits[0]
+        for text in texts
+    ]
     for text in texts:
         row = slots.open()
         for piece in (text[:-1][:2], text[:-1][2:]):
             if piece:
-                network.hidden(torch.tensor([piece]), slots.rows(row, row + 1))
-    last_BT = torch.tensor([[text[-1]] for text in texts])
+                piece_BT = torch.tensor([piece], device=device)
+                network.hidden(piece_BT, slots.rows(row, row + 1))
+    last_BT = torch.tensor([[text[-1]] for text in texts], device=device)
     found_BV = network.logits(network.hidden(last_BT, slots.rows(0, len(texts))))[:, 0]
     for found_V, wanted_TV in zip(found_BV, wanted, strict=True):
         difference = float((found_V - wanted_TV[-1]).abs().max())
@@ -168,14 +173,14 @@ def check_network(network: HuggingFaceNetwork, model: Any) -> None:
 
 
 @torch.inference_mode()
-def _kept_shape(trunk: Any) -> tuple[int, int, int]:
+def _kept_shape(trunk: Any, embedding: Tensor) -> tuple[int, int, int]:
     """Return the numbers of layers, of key heads, and of channels of a head."""
     shapes = _Shapes()
-    bias_11TL = torch.zeros(1, 1, 1, 1)
+    zero_BT = torch.zeros(1, 1, dtype=torch.int64, device=embedding.device)
     trunk(
-        input_ids=torch.zeros(1, 1, dtype=torch.int64),
-        attention_mask=bias_11TL,
-        position_ids=torch.zeros(1, 1, dtype=torch.int64),
+        input_ids=zero_BT,
+        attention_mask=embedding.new_zeros(1, 1, 1, 1),
+        position_ids=zero_BT,
         past_key_values=shapes,
         use_cache=True,
     )

@@ -149,7 +149,8 @@ class RecurrentBlock(nn.Module):
             if not config.loops_min <= index + 1 < config.loops_max:
                 continue
             goes_on_BT = self._still_moving(before_BTC, x_BTC, goes_on_BT, readout)
-            if not goes_on_BT.any():
+            # Elsewhere than on a CPU, to ask would be to wait; further passes change nothing more.
+            if x_BTC.device.type == "cpu" and not goes_on_BT.any():
                 left = [cache for cache in per_pass[index + 1 :] if cache is not None]
                 if left:
                     self.block.remember(x_BTC, phases, scale, left)
@@ -164,6 +165,11 @@ class RecurrentBlock(nn.Module):
         threshold = self.config.depth_threshold
         assert threshold is not None
         rows = max(1, CHUNK_LOGITS // self.config.vocab_size)
+        if before_BTC.device.type != "cpu":  # to choose tokens by a mask would be to wait
+            before_RC, after_RC = before_BTC.flatten(0, 1), after_BTC.flatten(0, 1)
+            with torch.autocast(before_BTC.device.type, enabled=False):
+                steps_R = next_token_steps(before_RC, after_RC, readout, rows=rows)
+            return goes_on_BT & (steps_R.view_as(goes_on_BT) >= threshold)
         # In full precision: rounding of the logits alone would look like a step.
         with torch.autocast(before_BTC.device.type, enabled=False):
             steps_R = next_token_steps(

@@ -2,7 +2,8 @@
 
 Sequences are rows 0 to n - 1, without gaps: when one leaves, the last takes its place, so that a
 forward pass over some rows reads one block of memory. The storage grows with the sequences, up to
-the context, and is kept for the next ones.
+the context, and is kept for the next ones. A storage of planned size is made at once for so many
+rows and the whole context, and stays at its address.
 
 Shapes: P passes of layers, S rows of the storage, B neighbouring rows of one forward pass, H heads,
 T new positions, L visible positions, D channels of a head.
@@ -25,6 +26,15 @@ class SlotCache:
 
     Attributes:
         lengths: Number of positions stored of every row.
+        planned_rows: Rows that get their room, for the whole context, when the first row is
+            opened; more rows copy the storage. None lets the storage grow with the rows.
+        num_moves: How often the storage was made anew, at another address.
+
+    Args:
+        config: Sizes of the network.
+        dtype: Of keys and values.
+        device: Where they are.
+        planned_rows: As the attribute.
     """
 
     def __init__(
@@ -33,7 +43,10 @@ class SlotCache:
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        planned_rows: int | None = None,
     ) -> None:
+        self.planned_rows = planned_rows
+        self.num_moves = 0
         self.lengths: list[int] = []
         self.context = config.context
         self.first_pass_N = first_passes(config)
@@ -44,6 +57,11 @@ class SlotCache:
     def size_bytes(self) -> int:
         """Present size of the storage in bytes."""
         return self._store.numel() * self._store.element_size()
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that the storage has room for at present."""
+        return self._store.shape[2]
 
     def open(self) -> int:
         """Add an empty row at the end; return its number."""
@@ -70,7 +88,10 @@ class SlotCache:
         rows, room = self._store.shape[2], self._store.shape[4]
         if len(self.lengths) <= rows and length <= room:
             return
-        rows = rows if len(self.lengths) <= rows else max(len(self.lengths), 2 * rows)
+        if self.planned_rows is not None:
+            rows, room = max(len(self.lengths), self.planned_rows), self.context
+        elif len(self.lengths) > rows:
+            rows = max(len(self.lengths), 2 * rows)
         if length > room:
             room = min(self.context, max(length, 2 * room, ROOM_LEAST))
         # Zeros: what no sequence has written is multiplied by a weight of 0, and must be a number.
@@ -78,6 +99,7 @@ class SlotCache:
         old_rows, old_room = self._store.shape[2], self._store.shape[4]
         grown[:, :, :old_rows, :, :old_room] = self._store
         self._store = grown
+        self.num_moves += 1
 
     def copy_out(self, row: int) -> Tensor:
         """Return a copy of a row's keys and values, shape (P, 2, H, L, D)."""

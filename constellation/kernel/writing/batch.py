@@ -13,6 +13,7 @@ Shapes: B rows of a forward pass, T tokens, C channels, V tokens of the vocabula
 for.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,11 +23,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from constellation.errors import ConfigError
+from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.network.slots import SlotCache, SlotRows
+from constellation.kernel.writing.batched_sampling import Drawn, draw
 from constellation.kernel.writing.network_interface import Network
 from constellation.kernel.writing.prefix_cache import PrefixStore
-from constellation.kernel.writing.sampling import Sampler, check_prompt, likeliest, logprobs_of
+from constellation.kernel.writing.recorded_steps import Record, RecordedSteps, can_record
+from constellation.kernel.writing.sampling import Sampler, check_prompt
 from constellation.records import FinishReason, Sampling
+
+logger = logging.getLogger(__name__)
 
 PREFILL_TOKENS = 128
 """Prompt tokens read in one step in addition to the tokens that are written."""
@@ -49,17 +55,15 @@ class Writing:
     kernel: int = 0
     """Index of the kernel that writes the text, in a batch of several kernels."""
 
-    def accept(
-        self, token: int, logits_V: Tensor, *, end_id: int | None, context: int
-    ) -> "Written":
+    def accept(self, drawn: Drawn, *, end_id: int | None, context: int) -> "Written":
         """Append the chosen token; sets `finish_reason` when it is the last.
 
         Args:
-            token: The choice, `end_id` included.
-            logits_V: Logits from which it was chosen.
+            drawn: The choice, which may be `end_id`.
             end_id: The token that ends a text; None without such a token.
             context: Tokens that can be read and written together, but for the last one written.
         """
+        token = drawn.token
         if token == end_id:
             self.finish_reason = FinishReason.END
             return Written(self, None)
@@ -71,10 +75,7 @@ class Writing:
             self.finish_reason = FinishReason.LENGTH
         elif len(self.prompt_ids) + len(self.produced) > context:
             self.finish_reason = FinishReason.CONTEXT
-        if sampling.logprobs is None:
-            return Written(self, token)
-        logprob, top = logprobs_of(logits_V, token, sampling.logprobs)
-        return Written(self, token, logprob, tuple(top))
+        return Written(self, token, drawn.logprob, drawn.top)
 
 
 @dataclass(slots=True, eq=False)
@@ -116,6 +117,10 @@ class Batch:
         end_id: The token that ends a text; None without such a token.
         prefill_tokens: Prompt tokens read in one step, at least 1.
         prefixes: Cache of prompts that were read; None caches none.
+        planned_rows: Texts whose keys and values get their memory with the first text, for the
+            whole context; None lets the memory grow with the texts.
+        record: Records the steps of new tokens, for a decoder that `can_record`; None records
+            none. The memory must be planned.
     """
 
     def __init__(
@@ -125,6 +130,8 @@ class Batch:
         end_id: int | None,
         prefill_tokens: int = PREFILL_TOKENS,
         prefixes: PrefixStore | None = None,
+        planned_rows: int | None = None,
+        record: Record | None = None,
     ) -> None:
         if prefill_tokens < 1:
             raise ConfigError(f"prefill_tokens is {prefill_tokens}; allowed: from 1")
@@ -134,10 +141,23 @@ class Batch:
         self._prefixes = prefixes
         self._writings: list[Writing] = []
         weight = decoder.embedding
-        self._slots = SlotCache(decoder.config, dtype=weight.dtype, device=weight.device)
+        self._slots = SlotCache(
+            decoder.config,
+            dtype=weight.dtype,
+            device=weight.device,
+            planned_rows=planned_rows,
+        )
+        self._recorded: RecordedSteps | None = None
+        if record is not None and isinstance(decoder, Decoder) and can_record(decoder):
+            self._recorded = RecordedSteps(decoder, self._slots, record)
 
     def __len__(self) -> int:
         return len(self._writings)
+
+    def plan_rows(self, num_more: int) -> None:
+        """Plan memory for more texts, when the memory is planned."""
+        if self._slots.planned_rows is not None:
+            self._slots.planned_rows += num_more
 
     @property
     def cache_bytes(self) -> int:
@@ -240,16 +260,31 @@ class Batch:
     def _read_one_each(self, ready: list[Writing]) -> tuple[list[Writing], list[Tensor]]:
         """Read the newest token of every text in one forward pass."""
         rows = {writing.row: writing for writing in ready if writing.row is not None}
+        hidden = self._replayed(rows) or self._computed(rows)
+        for writing in ready:
+            if not writing.produced:
+                self._keep_prompt(writing)
+        return list(rows.values()), hidden
+
+    def _replayed(self, rows: dict[int, Writing]) -> list[Tensor]:
+        """Read by recorded steps; return nothing when there are none."""
+        if self._recorded is None:
+            return []
+        try:
+            return self._recorded.read({row: each.unread[0] for row, each in rows.items()})
+        except RuntimeError:  # whatever an operator says that cannot be recorded
+            logger.exception("steps are not recorded")
+            self._recorded = None
+            return []
+
+    def _computed(self, rows: dict[int, Writing]) -> list[Tensor]:
         first, stop = min(rows), max(rows) + 1
         # Rows between them that do not take part read a token that is not kept.
         tokens_BT = [rows[row].unread if row in rows else [0] for row in range(first, stop)]
         view = self._slots.rows(first, stop, frozenset(rows))
         kernels = [rows.get(row, rows[first]).kernel for row in range(first, stop)]
         hidden_BTC = self._hidden(self._tensor(tokens_BT), view, kernels)
-        for writing in ready:
-            if not writing.produced:
-                self._keep_prompt(writing)
-        return list(rows.values()), [hidden_BTC[row - first, 0] for row in rows]
+        return [hidden_BTC[row - first, 0] for row in rows]
 
     def _read_prompts(self, unread: list[Writing]) -> list[tuple[Writing, Tensor]]:
         """Read the next part of the prompts; return those read to the end with their last state."""
@@ -329,19 +364,17 @@ class Batch:
     def _draw(self, ready: list[Writing], hidden_RC: Tensor) -> list[Written]:
         """Draw the next token of every text."""
         logits_RV = self._logits(hidden_RC, [writing.kernel for writing in ready]).float()
-        greedy_R = likeliest(logits_RV)
-        written = []
-        for index, writing in enumerate(ready):
-            sampler = writing.sampler
-            logits_V = logits_RV[index]
-            if isinstance(writing, Prediction):
-                writing.unread = []  # pauses until `Prediction.tell`
-                written.append(Written(writing, None, logits_V=logits_V))
-                self._remove_full(writing)
-                continue
-            token = greedy_R[index] if sampler.is_greedy else sampler.pick(logits_V)
-            written.append(self._accept(writing, token, logits_V))
-        return written
+        samplers = [None if isinstance(each, Prediction) else each.sampler for each in ready]
+        drawn = draw(logits_RV, samplers)
+        return [self._taken(writing, each) for writing, each in zip(ready, drawn, strict=True)]
+
+    def _taken(self, writing: Writing, drawn: Drawn | Tensor) -> Written:
+        if isinstance(drawn, Drawn):
+            return self._accept(writing, drawn)
+        assert isinstance(writing, Prediction)
+        writing.unread = []  # pauses until `Prediction.tell`
+        self._remove_full(writing)
+        return Written(writing, None, logits_V=drawn)
 
     def _remove_full(self, prediction: Prediction) -> None:
         """Remove a prediction that has filled the context; it would leave other texts no room."""
@@ -349,9 +382,8 @@ class Batch:
         if row is not None and self._slots.lengths[row] == self._slots.context:
             self.remove(prediction)
 
-    def _accept(self, writing: Writing, token: int, logits_V: Tensor) -> Written:
-        context = self._slots.context
-        taken = writing.accept(token, logits_V, end_id=self._end_id, context=context)
+    def _accept(self, writing: Writing, drawn: Drawn) -> Written:
+        taken = writing.accept(drawn, end_id=self._end_id, context=self._slots.context)
         if writing.finish_reason is not None:
             self.remove(writing)
         return taken

@@ -63,10 +63,25 @@ class Sampler:
         """Whether the next token is always the one with the highest logit."""
         return self._is_plain and self.sampling.temperature == 0 and not self._holds_end()
 
+    @property
+    def seen(self) -> Collection[int]:
+        """Tokens that the repetition penalty weighs down."""
+        return self._seen
+
+    @property
+    def written(self) -> Mapping[int, int]:
+        """How often each token was written; counted only where an option needs the counts."""
+        return self._written
+
+    @property
+    def barred(self) -> Sequence[int]:
+        """Tokens that the next draw must not return."""
+        return self._ends if self._holds_end() else ()
+
     def pick(self, logits_V: Tensor) -> int:
         """Draw one token; the logits are not changed."""
         if self.sampling.temperature > 0:
-            self._generator.manual_seed(_mixed(self._seed, self._num_written))
+            self._begin_draw()
         if self._is_plain and not self._holds_end():
             return pick(logits_V, self.sampling, generator=self._generator)
         return pick(
@@ -75,8 +90,20 @@ class Sampler:
             generator=self._generator,
             seen=self._seen,
             written=self._written,
-            barred=self._ends if self._holds_end() else (),
+            barred=self.barred,
         )
+
+    def fill_noise(self, noise_V: Tensor) -> None:
+        """Fill a tensor on the CPU, float64, with the random numbers of the next draw.
+
+        `torch.multinomial` draws the same numbers from the same generator, and returns the index
+        of the greatest p / noise.
+        """
+        self._begin_draw()
+        noise_V.exponential_(1, generator=self._generator)
+
+    def _begin_draw(self) -> None:
+        self._generator.manual_seed(_mixed(self._seed, self._num_written))
 
     def note(self, token: int) -> None:
         """Record a token that was written."""

@@ -123,6 +123,13 @@ class StackedBatch(OfManyKernels, Batch):
         end_id: int | None,
         prefill_tokens: int = PREFILL_TOKENS,
         prefixes: PrefixStore | None = None,
+        planned_rows: int | None = None,
     ) -> None:
-        super().__init__(stack, end_id=end_id, prefill_tokens=prefill_tokens, prefixes=prefixes)
+        super().__init__(
+            stack,
+            end_id=end_id,
+            prefill_tokens=prefill_tokens,
+            prefixes=prefixes,
+            planned_rows=planned_rows,
+        )
         self.stack: Stack = stack

@@ -23,8 +23,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from constellation.errors import DeploymentError, InvalidRequest, Overloaded, Unauthenticated
+from constellation.loopback import LOOPBACK_ADDRESS, is_loopback
 from constellation.wire import access_log
-from constellation.wire.channel import LOOPBACK, Bind, authority, presented_token
+from constellation.wire.channel import Bind, authority, presented_token
 from constellation.wire.http.connection import Connection
 from constellation.wire.http.error_replies import http_problem, problem
 from constellation.wire.http.gateway import Gateway
@@ -202,9 +203,11 @@ class _Entrance:
         return None
 
     def _check_caller(self, path: str, headers: Headers) -> None:
-        if self._bind.host in LOOPBACK and _host_named(headers) not in LOOPBACK:
+        if is_loopback(self._bind.host) and not is_loopback(_host_named(headers)):
             named = headers["host"][:64]
-            raise InvalidRequest("the Host header", named, "localhost, 127.0.0.1 or [::1]")
+            raise InvalidRequest(
+                "the Host header", named, f"localhost, {LOOPBACK_ADDRESS} or [::1]"
+            )
         if self._bind.token is None or path in self._open_paths:
             return
         presented = presented_token(headers.get("authorization", ""))
@@ -247,7 +250,7 @@ class _Reply:
 
 def _host_named(headers: Headers) -> str:
     """Return the host that a caller means, without its port; loopback when none is named."""
-    host = headers.get("host", "127.0.0.1").lower()
+    host = headers.get("host", LOOPBACK_ADDRESS).lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]

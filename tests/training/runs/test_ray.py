@@ -57,11 +57,11 @@ def test_branch_train_survives_ctrl_c_and_a_killed_worker(
             ray_runs.kill_a_worker()
 
     with pytest.raises(KeyboardInterrupt):
-        train_with_ray(run, ray_runs.workers(max_failures=0), on_event)
+        train_with_ray(run, ray_runs.workers(max_failures=0), on_event, own_ray=True)
     stopped_at.append(CheckpointFolder(run.checkpoints / SEED).all()[-1].step)
     assert 150 <= stopped_at[0] < 1000
     seed_steps.clear()
-    train_with_ray(run, ray_runs.workers(max_failures=2), on_event)
+    train_with_ray(run, ray_runs.workers(max_failures=2), on_event, own_ray=True)
     assert disturbed == ["ctrl-c", "kill"]
     assert min(seed_steps) > stopped_at[0], "it must resume, not start over"
 
@@ -91,7 +91,7 @@ def test_per_actor_restarts_the_one_that_was_killed_and_goes_on_without_the_one_
                 kernels_after.append(event.kernel)
 
     with pytest.raises(TrainingError, match=r"token file .*b\.train\.npy cannot be used"):
-        train_with_ray(run, ray_runs.workers(max_failures=1), on_event)
+        train_with_ray(run, ray_runs.workers(max_failures=1), on_event, own_ray=True)
     assert killed
     of = {name: [state for kernel, state in states if kernel == name] for name in KERNELS}
     assert of["a"] == ["RUNNING", "STAGED", "RUNNING", "FINISHED"]
@@ -109,7 +109,9 @@ def test_synchronized_workers_have_the_loss_curve_of_one(ray_session: None, tmp_
     from training.runs.ray_trainer import train_with_ray
 
     run = ray_runs.plan(tmp_path / "ray", "synchronized", ("one",), steps=50, batch_size=6)
-    train_with_ray(run, ray_runs.workers(num_workers=4, elastic_min_workers=1), lambda _: None)
+    train_with_ray(
+        run, ray_runs.workers(num_workers=4, elastic_min_workers=1), lambda _: None, own_ray=True
+    )
     events = sorted(path.name for path in run.checkpoints.glob("events-*"))
     assert events == ["events-one-0.jsonl", "events-one-1.jsonl"]
 

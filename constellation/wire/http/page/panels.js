@@ -51,6 +51,7 @@ const since = (release) => (release.since ? ` since ${clock(release.since)}` : "
 /** Return what is wrong, in words, the worst first. */
 function problemsOf({ problem, registry, routers, kernels, router, training }) {
   const down = kernels.filter((kernel) => !kernel.up).map((kernel) => shown(kernel.name));
+  const fewer = kernels.filter((kernel) => kernel.up && upOf(kernel) < (kernel.replicas ?? []).length).map((kernel) => shown(kernel.name));
   const lost = routers.filter((each) => !each.up).map((each) => shown(each.name));
   const guarded = (training?.kernels ?? []).filter((each) => each.state === "RUNNING" && each.guard && each.guard !== "HEALTHY");
   return [
@@ -58,12 +59,20 @@ function problemsOf({ problem, registry, routers, kernels, router, training }) {
     !registry.up && "The registry is down or silent: queries are answered, changes wait.",
     kernels.length > 0 && down.length === kernels.length && "No kernel is up: queries cannot be answered.",
     down.length > 0 && down.length < kernels.length && `${plural(down.length, "kernel")} down: ${down.slice(0, 8).join(", ")}${down.length > 8 ? " and others" : ""}.`,
+    fewer.length > 0 && `${plural(fewer.length, "kernel")} served by too few processes: ${fewer.slice(0, 8).join(", ")}${fewer.length > 8 ? " and others" : ""}.`,
+    ...new Set(kernels.map((kernel) => kernel.problem).filter(Boolean)),
     lost.length > 0 && `${plural(lost.length, "router")} down: ${lost.join(", ")}.`,
     router.num_unexpected_errors > 0 && `${plural(router.num_unexpected_errors, "unexpected error")} in this router since its start; its log says more.`,
     training?.state === "FAILED" && "The training failed.",
     ...guarded.map((each) => `Training of ${shown(each.kernel)}: guard ${each.guard}.`),
   ].filter(Boolean);
 }
+
+/** Return how many processes of a kernel with several processes are up. */
+const upOf = (kernel) => (kernel.replicas ?? []).filter((each) => each.up).length;
+
+/** Return "up" or "down"; of a kernel with several processes, how many of them are up. */
+const stateOf = (kernel) => kernel.replicas ? `${upOf(kernel)} of ${kernel.replicas.length} up` : kernel.up ? "up" : "down";
 
 function showProblems(status) {
   const problems = problemsOf(status);
@@ -81,7 +90,7 @@ function showKernels({ kernels, nodes }) {
     const [name, state, running, queue, routed, arrived, restarts, phi, phase, seat, place] = node.children;
     setText(name.firstChild, shown(kernel.name));
     set(state.firstChild, "class", kernel.up ? "state up" : "state down");
-    setText(state.firstChild, kernel.up ? "up" : "down");
+    setText(state.firstChild, stateOf(kernel));
     setText(running, count(kernel.num_running));
     setText(queue, count(kernel.queue_depth));
     setText(routed, total ? `${count(kernel.num_routed)} (${percent(kernel.num_routed / total)})` : "0");
@@ -91,7 +100,8 @@ function showKernels({ kernels, nodes }) {
     setText(phi.lastChild, kernel.phi_gauge === null ? "–" : kernel.phi_gauge.toFixed(2));
     setText(phase, kernel.phase ? kernel.phase.toLowerCase() : "–");
     setText(seat, kernel.seat === null ? "–" : kernel.seat);
-    setText(place, kernel.node ? shown(addresses.get(kernel.node) ?? kernel.node) : "–");
+    const places = [...new Set((kernel.replicas ?? [kernel]).map((each) => each.node).filter(Boolean))];
+    setText(place, places.map((each) => shown(addresses.get(each) ?? each)).join(", ") || "–");
   });
 }
 

@@ -1,0 +1,1 @@
+"""The node actor: what is local to one machine of a constellation."""
