@@ -203,7 +203,7 @@ def make_tokens(corpus: PreparedCorpus, vocabulary: Vocabulary, folder: Path) ->
     """
     folder.mkdir(parents=True, exist_ok=True)
     encoder = Encoder(vocabulary, cache_bytes_max=_CACHE_BYTES_MAX)
-    written = []
+    written: list[Path] = []
     for split in ("train", "dev"):
         paths = {name: folder / f"{name}.{split}.npy" for name in (SEED, *corpus.domains)}
         with ExitStack() as stack:

@@ -117,4 +117,4 @@ def _slabs(documents: Iterable[NDArray[Any]]) -> Iterator[list[NDArray[Any]]]:
 
 
 def _temporary(folder: Path) -> BinaryIO:
-    return tempfile.TemporaryFile(dir=folder)  # type: ignore[return-value]
+    return tempfile.TemporaryFile(dir=folder)

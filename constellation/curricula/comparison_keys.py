@@ -146,7 +146,9 @@ def _mixed_codes(found: Sequence[str]) -> NDArray[np.uint64]:
     codes = np.fromiter(map(_known.__getitem__, found), dtype=np.uint64, count=len(found))
     if not (codes == _LONG).any():
         return codes
-    cut = [list(map(_code, units(found[place]))) for place in np.flatnonzero(codes == _LONG)]
+    cut = [
+        list(map(_code, units(found[place]))) for place in np.flatnonzero(codes == _LONG).tolist()
+    ]
     sizes = np.ones(len(codes), dtype=np.intp)
     sizes[codes == _LONG] = list(map(len, cut))
     repeated = np.repeat(codes, sizes)
