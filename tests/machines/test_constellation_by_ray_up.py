@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from cluster.certificates import make_certificates
+
 from constellation import Client
 from tests.machines.hosts import Hosts
 from tests.machines.ray_up import RayUp
@@ -23,6 +23,10 @@ for _ in $(seq 300); do
   sleep 1
 done
 cat {HOME}/up.log
+"""
+KEEP = f"""
+setsid nohup bash {HOME}/code/cluster/ray/keep_worker.sh > {HOME}/keep.log 2>&1 < /dev/null &
+echo $! > {HOME}/keep.pid
 """
 
 
@@ -85,7 +89,7 @@ def test_a_worker_that_lost_its_power_joins_again_by_the_script_of_its_service(
     hosts.run(lost, keep)
     said = cluster.shell(f"python -m cluster.await_nodes {hosts[0].address}:6379 --limit 100 2>&1")
     assert "3 of 3 machines are there" in said
-    hosts.run(lost, "pkill -f keep_worker.sh", check=False)
+    hosts.run(lost, f"kill $(cat {HOME}/keep.pid)")
 
 
 def test_the_steps_of_the_page_stop_ray_on_every_machine(cluster: RayUp, hosts: Hosts) -> None:
