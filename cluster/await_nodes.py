@@ -38,7 +38,7 @@ def machines_wanted(configuration: Mapping[str, Any]) -> int:
     kinds = configuration.get("available_node_types")
     if not isinstance(kinds, Mapping):
         raise ConfigError(f"{BOOTSTRAP_FILE} lists no node types; give --machines")
-    return 1 + sum(kind.get("min_workers", 0) for kind in kinds.values())
+    return 1 + sum(int(kind.get("min_workers", 0)) for kind in kinds.values())
 
 
 def await_count(wanted: int, count: Callable[[], int], *, limit_s: float) -> int:
@@ -52,7 +52,8 @@ def await_count(wanted: int, count: Callable[[], int], *, limit_s: float) -> int
 def _alive() -> int:
     import ray
 
-    return sum(bool(node["Alive"]) for node in ray.nodes())
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return sum(bool(node["Alive"]) for node in nodes)
 
 
 def _wanted(given: int | None) -> int:

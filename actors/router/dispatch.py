@@ -336,9 +336,7 @@ class Dispatcher:
             raise typed from error
         self._metrics.failovers.labels(failed).inc(is_lost or progress.again is None)
         if progress.request.span is not None:
-            progress.request.span.event(
-                "failover", {"kernel": failed, "tokens": relay.num_tokens}
-            )
+            progress.request.span.event("failover", {"kernel": failed, "tokens": relay.num_tokens})
 
     def _note_failed(
         self, error: Exception, progress: Progress, kernel: str, link: KernelLink | None

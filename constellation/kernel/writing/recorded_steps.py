@@ -154,7 +154,8 @@ def record_cuda(step: Step) -> Step:
     Raises:
         RuntimeError: An operator of the step cannot be recorded.
     """
-    present, beside = torch.cuda.current_stream(), torch.cuda.Stream()
+    present = torch.cuda.current_stream()
+    beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     beside.wait_stream(present)
     with torch.cuda.stream(beside):
         for _ in range(2):
