@@ -3,39 +3,17 @@
 The steps are those of docs/machines.md, with secrets made by `constellation certificates`.
 """
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster.certificates import make_certificates
 
 from constellation import Client
 from tests.machines.hosts import Hosts
+from tests.machines.how_to_steps import HOME, KEEP, STARTED, UNKEEP, write_secrets
 from tests.machines.ray_up import RayUp
 
 pytestmark = pytest.mark.cluster
-
-HOME = "/root/.constellation"
-STARTED = f"""
-for _ in $(seq 300); do
-  grep -q -e 'kernels answer' -e '^error' {HOME}/up.log && break
-  sleep 1
-done
-cat {HOME}/up.log
-"""
-KEEP = f"""
-setsid nohup bash {HOME}/code/cluster/ray/keep_worker.sh > {HOME}/keep.log 2>&1 < /dev/null &
-echo $! > {HOME}/keep.pid
-"""
-
-
-def write_secrets(folder: Path, hosts: Hosts) -> None:
-    """Make what the page's second step makes: certificates and two tokens."""
-    make_certificates(folder, [hosts[0].address])
-    for name in ("token", "ray_token"):
-        (folder / name).touch(mode=0o600)
-        (folder / name).write_text(secrets.token_hex(32))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +67,7 @@ def test_a_worker_that_lost_its_power_joins_again_by_the_script_of_its_service(
     hosts.run(lost, keep)
     said = cluster.shell(f"python -m cluster.await_nodes {hosts[0].address}:6379 --limit 100 2>&1")
     assert "3 of 3 machines are there" in said
-    hosts.run(lost, f"kill $(cat {HOME}/keep.pid)")
+    hosts.run(lost, UNKEEP)
 
 
 def test_the_steps_of_the_page_stop_ray_on_every_machine(cluster: RayUp, hosts: Hosts) -> None:
