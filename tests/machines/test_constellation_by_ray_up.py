@@ -61,10 +61,7 @@ def test_a_worker_that_lost_its_power_joins_again_by_the_script_of_its_service(
     lost = hosts[2]
     hosts.power_cut(lost)
     hosts.power_on(lost)
-    keep = (
-        f"setsid nohup bash {HOME}/code/cluster/ray/keep_worker.sh > /dev/null 2>&1 < /dev/null &"
-    )
-    hosts.run(lost, keep)
+    hosts.run(lost, KEEP)
     said = cluster.shell(f"python -m cluster.await_nodes {hosts[0].address}:6379 --limit 100 2>&1")
     assert "3 of 3 machines are there" in said
     hosts.run(lost, UNKEEP)
