@@ -61,14 +61,18 @@ def measure(hosts: Hosts, artifacts: Path, folder: Path) -> dict[str, float]:
             found["ask_s"] = seconds(lambda: stars.ask("import os", tokens_max=4))
             hosts.power_cut(hosts[2])
             found["lost_s"] = slowest_question(stars)
-        hosts.power_on(hosts[2])
-        hosts.run(hosts[2], KEEP)
-        joined = f"python -m cluster.await_nodes {hosts[0].address}:6379 --limit 100"
-        found["rejoined_s"] = seconds(lambda: cluster.shell(joined))
+        found["rejoined_s"] = seconds(lambda: bring_back(cluster, hosts))
         hosts.run(hosts[2], UNKEEP)
     finally:
         found["down_s"] = seconds(lambda: stop(cluster))
     return found
+
+
+def bring_back(cluster: RayUp, hosts: Hosts) -> None:
+    """Switch the lost machine on, start what its service would start, and wait for the head."""
+    hosts.power_on(hosts[2])
+    hosts.run(hosts[2], KEEP)
+    cluster.shell(f"python -m cluster.await_nodes {hosts[0].address}:6379 --limit 100")
 
 
 def stop(cluster: RayUp) -> None:

@@ -19,8 +19,13 @@ cat {HOME}/up.log
 KEEP: Final = f"""
 setsid nohup bash {HOME}/code/cluster/ray/keep_worker.sh > {HOME}/keep.log 2>&1 < /dev/null &
 echo $! > {HOME}/keep.pid
+for _ in $(seq 100); do
+  pgrep -x raylet > /dev/null && break
+  sleep 1
+done
 """
-"""Shell commands for a worker: what constellation-worker.service does, without systemd."""
+"""Shell commands for a worker: what constellation-worker.service does, without systemd; ends when
+Ray runs."""
 UNKEEP: Final = f"kill $(cat {HOME}/keep.pid)"
 
 
