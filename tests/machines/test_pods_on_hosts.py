@@ -6,7 +6,7 @@ commands that KubeRay would write for the groups of cluster/kubernetes/raycluste
 
 import secrets
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, hosts: Hosts) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pods(hosts: Hosts, artifacts: Path, made: Path) -> Iterator[Hosts]:
+def pods(hosts: Hosts, artifacts: Path, made: Path) -> Hosts:
     cluster = manifest("raycluster.yaml")["spec"]
     for host in hosts:
         for name in ("token", "ray_token", "authority.crt", "node.crt", "node.key"):
@@ -81,7 +81,7 @@ def pods(hosts: Hosts, artifacts: Path, made: Path) -> Iterator[Hosts]:
     for worker in workers:
         start(hosts, worker, "worker.sh", ray_command(cluster["workerGroupSpecs"][0], joins))
     assert "kernels answer" in hosts.run(head, STARTED, timeout_s=300)
-    yield hosts
+    return hosts
 
 
 def test_the_constellation_answers_clients_of_the_service(pods: Hosts, made: Path) -> None:
