@@ -1,6 +1,7 @@
 """Dashboard “machines”: are all machines of a cluster there, and do files of releases arrive?
 
-The panels on blobs have data in a joined Ray cluster only: on one machine no file is fetched.
+The panels on blobs have data in a joined Ray cluster only: on one machine no file is fetched. The
+panels on GPUs have data where there are GPUs.
 """
 
 from typing import Final
@@ -8,6 +9,13 @@ from typing import Final
 from tools.grafana_boards.board import Board, Section
 from tools.grafana_boards.expressions import NODE, quantile, rate, since_start
 from tools.grafana_boards.panels import figure, lines, states
+
+
+def _gpu_memory(kind: str) -> str:
+    """Return the PromQL of the bytes of each GPU's memory that are `kind`: total or free."""
+    metric = "constellation_node_gpu_memory_bytes"
+    return f'max by (node, gpu) ({metric}{{{NODE}, kind="{kind}"}})'
+
 
 _MACHINES: Final = (
     figure(
@@ -32,6 +40,27 @@ _MACHINES: Final = (
         {"{{node}}": f"max by (node) (constellation_node_up{{{NODE}}})"},
         {"1": ("answers", "green"), "0": ("lost", "red")},
         size=(16, 8),
+    ),
+)
+
+_GPUS: Final = (
+    lines(
+        "Free share of the memory of GPUs",
+        "Share of each GPU's memory that no process uses. Steady is good; kernels reserve what "
+        "they plan to use when they start.",
+        {"{{node}} {{gpu}}": f"{_gpu_memory('free')} / {_gpu_memory('total')}"},
+        unit="percentunit",
+        size=(12, 8),
+        top=1,
+    ),
+    lines(
+        "Load of GPUs",
+        "Share of the time in which each GPU computes. No direction is good or bad; at 100 % "
+        "answers wait for the GPU.",
+        {"{{node}} {{gpu}}": f"max by (node, gpu) (constellation_node_gpu_busy_ratio{{{NODE}}})"},
+        unit="percentunit",
+        size=(12, 8),
+        top=1,
     ),
 )
 
@@ -75,6 +104,7 @@ MACHINES: Final = Board(
     description="Are all machines of the cluster there? Do the files of releases arrive?",
     sections=[
         Section(title="Are all machines there?", panels=_MACHINES),
+        Section(title="Do the GPUs have room?", panels=_GPUS),
         Section(title="Do the files of releases arrive?", panels=_BLOBS),
     ],
     variables=["node"],
