@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry
 
-from actors import _ray
+from actors import _ray, ray_nodes
 from actors.actor_calls import NodeCalls
 from actors.gpu_readings import read_gpus
 from actors.local_processes import is_actor, kill_actor
@@ -73,7 +73,7 @@ class NodeProcess:
         node = Node(
             id=node_id,
             address=address,
-            devices=accelerators(_ray.alive_nodes().get(node_id, 0.0)),
+            devices=accelerators(ray_nodes.alive_nodes().get(node_id, 0.0)),
             memory_bytes=usable_memory().total_bytes,
         )
         return NodeHost(
