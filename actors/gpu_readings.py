@@ -37,7 +37,9 @@ def read_gpus() -> tuple[GpuReading, ...]:
         return ()
     command = [program, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=True)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", timeout=ANSWER_S, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ()
     found = map(_reading, done.stdout.splitlines())

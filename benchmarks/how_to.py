@@ -56,7 +56,7 @@ def measure(hosts: Hosts, artifacts: Path, folder: Path) -> dict[str, float]:
     found["up_s"] = seconds(cluster.__enter__)
     try:
         found["answers_s"] = seconds(lambda: hosts.run(hosts[0], STARTED, timeout_s=330))
-        where, token = f"{hosts[0].address}:50051", (made / "token").read_text()
+        where, token = f"{hosts[0].address}:50051", (made / "token").read_text(encoding="utf-8")
         with Client(where, token=token, ca=made / "authority.crt") as stars:
             found["ask_s"] = seconds(lambda: stars.ask("import os", tokens_max=4))
             hosts.power_cut(hosts[2])
