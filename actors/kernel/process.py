@@ -29,6 +29,7 @@ class KernelProcess:
     async def __init__(self, spec: DeploymentSpec, member: str) -> None:  # type: ignore[misc]
         # Ray awaits this on the actor's event loop, also after a restart.
         set_up_logging(spec.node_folder.log_path(member))
+        spec = spec.with_token()
         self._member = member
         self._deployment = spec.id
         self._group = KernelGroup(spec, releases=releases_here(spec))

@@ -40,6 +40,7 @@ class NodeProcess:
     async def __init__(self, spec: DeploymentSpec, node_id: str) -> None:  # type: ignore[misc]
         self._member = _ray.node_member(node_id)
         set_up_logging(spec.node_folder.log_path(self._member))
+        spec = spec.with_token()
         self._spec = spec
         self._metrics = NodeActorMetrics(CollectorRegistry())
         address = _ray.node_address(spec)

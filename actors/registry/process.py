@@ -72,6 +72,7 @@ class RegistryProcess(NodeAnswers):
 
     async def __init__(self, spec: DeploymentSpec) -> None:  # type: ignore[misc]
         set_up_logging(spec.node_folder.log_path(_ray.REGISTRY))
+        spec = spec.with_token()
         self._spec = spec
         self._draining = Draining(spec)
         self._changing = asyncio.Lock()

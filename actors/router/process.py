@@ -49,6 +49,7 @@ class RouterProcess:
 
     async def __init__(self, spec: DeploymentSpec, name: str) -> None:  # type: ignore[misc]
         set_up_logging(spec.node_folder.log_path(name))
+        spec = spec.with_token()
         self._host = RouterHost(
             ReleasedCoordizers(releases_here(spec)),
             spec.router,
