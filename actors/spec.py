@@ -1,5 +1,6 @@
 """The description of a deployment: plain values that every actor gets when it starts."""
 
+import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -194,6 +195,14 @@ class DeploymentSpec:
         """
         tls = None if self.node_tls is None else self.node_tls.server
         return Bind(host=address, port=0, token=self.token, tls=tls)
+
+    def metrics_context(self) -> ssl.SSLContext | None:
+        """Return the TLS of the processes' /metrics; None for unencrypted metrics.
+
+        Raises:
+            ConfigError: A file cannot be read or has the wrong content.
+        """
+        return None if self.node_tls is None else self.node_tls.server.context()
 
     @property
     def client_tls(self) -> ClientTls | None:

@@ -46,7 +46,9 @@ class KernelProcess:
             )
         bind = spec.internal_bind(_ray.node_address(spec))
         self._endpoint = await server.open(bind, stall_s=spec.kernel.stall_s)
-        self._metrics_endpoint, _ = serve_metrics(server.metrics.registry, bind.host)
+        self._metrics_endpoint, _ = serve_metrics(
+            server.metrics.registry, bind.host, context=spec.metrics_context()
+        )
         told = _ray.announce(spec, await self.where())
         logger.info(
             "kernels serve",

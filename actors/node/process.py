@@ -52,7 +52,9 @@ class NodeProcess:
         handler = services.handlers(services.BLOBS, servicer, guard)
         # Kept: a server without a reference ends.
         self._server, endpoint = await channel.serve(bind, [handler], [services.BLOBS.full_name])
-        metrics_endpoint, _ = serve_metrics(self._metrics.registry, bind.host)
+        metrics_endpoint, _ = serve_metrics(
+            self._metrics.registry, bind.host, context=spec.metrics_context()
+        )
         folder = spec.node_folder.path
         self._metrics.read_with(
             socket.gethostname(),

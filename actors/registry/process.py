@@ -82,7 +82,7 @@ class RegistryProcess(NodeAnswers):
         table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts, held=held))
         current = await asyncio.to_thread(release_access.current_number, spec)
         address = _ray.node_address(spec)
-        self._exports = Exports(address)
+        self._exports = Exports(address, spec.metrics_context())
         names = [site.name for site in table.sites]
         placed = read_placement(spec)
         placement = placed.placement.fitted(names)
