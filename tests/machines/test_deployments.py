@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 
@@ -97,6 +98,19 @@ def security(secrets: Path) -> dict[str, str]:
     return {name: str(secrets / file) for name, file in names.items()}
 
 
+def wait_for_metrics(endpoint: str) -> list[str]:
+    """Scrape all processes until every one answered in time; return those that did not."""
+    end_s = time.monotonic() + 60
+    while True:
+        with urllib.request.urlopen(f"http://{endpoint}/metrics", timeout=20) as reply:
+            text = reply.read().decode()
+        up = [line for line in text.splitlines() if line.startswith("constellation_member_up{")]
+        assert len(up) > 4
+        down = [line for line in up if not line.endswith(" 1")]
+        if not down or time.monotonic() > end_s:
+            return down
+
+
 def command(secrets: Path, *words: str) -> str:
     """Run a command as on another machine, which has the secrets and no run folder."""
     variables = {
@@ -158,14 +172,10 @@ def test_processes_on_several_nodes_talk_by_tls_and_nobody_else_is_answered(
         with pytest.raises(ConfigError, match="kernel_ca"):
             DirectClient("192.0.2.1:50051", coordizer, **options)
 
-        # The metrics of all processes reach the head by TLS; Ray carries no token.
+        # The metrics of all processes reach the head by TLS.
         state = running(tmp_path / "run")
         assert state is not None
-        with urllib.request.urlopen(f"http://{state.metrics}/metrics", timeout=20) as reply:
-            text = reply.read().decode()
-        up = [line for line in text.splitlines() if line.startswith("constellation_member_up{")]
-        assert len(up) > 4
-        assert [line for line in up if not line.endswith(" 1")] == []
+        assert wait_for_metrics(str(state.metrics)) == []
     finally:
         command(secrets, "down", *place)
     assert running(tmp_path / "run") is None
