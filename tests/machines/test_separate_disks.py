@@ -93,7 +93,7 @@ def apart(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         stack.callback(cluster.__exit__, None, None, None)
         stack.enter_context(joined_ray(cluster.address))
         spec = _spec(cluster.head)
-        stack.callback(_ray.tear_down, spec, grace_s=1.0)
+        stack.callback(_ray.tear_down, spec.namespace, grace_s=1.0)
         registry = RegistryActor.create(_ray.REGISTRY, spec, node=cluster.head.id)
         _ray.wait_for(registry.ready(), timeout_s=UP_S, what="the constellation")
         with contextlib.chdir(away):
