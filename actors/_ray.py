@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 import ray
@@ -199,10 +200,25 @@ def node_member(node: str) -> str:
     return f"{NODE}{node}"
 
 
-def alive_nodes() -> dict[str, float]:
-    """Return the machines of the Ray cluster: Ray's id -> number of GPUs. Waits for Ray."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AliveNode:
+    """A machine of the Ray cluster, as Ray lists it."""
+
+    address: str
+    """IP address."""
+    memory_bytes: int
+    """Main memory that Ray offers to actors; 0 when Ray offers none."""
+    num_gpus: float
+
+
+def alive_nodes() -> dict[str, AliveNode]:
+    """Return the machines of the Ray cluster that are alive, by Ray's id. Waits for Ray."""
     return {
-        str(each["NodeID"]): float(each["Resources"].get("GPU", 0.0))
+        str(each["NodeID"]): AliveNode(
+            address=str(each["NodeManagerAddress"]),
+            memory_bytes=int(each["Resources"].get("memory", 0)),
+            num_gpus=float(each["Resources"].get("GPU", 0.0)),
+        )
         for each in ray.nodes()  # type: ignore[no-untyped-call]
         if each["Alive"]
     }

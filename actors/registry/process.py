@@ -33,6 +33,8 @@ from actors.placement_file import Placed, read_placement
 from actors.registry import actor_lifecycle, release_access
 from actors.registry.drain import Draining
 from actors.registry.initial_table import NO_TABLE, first_table, newest_held, table_of
+from actors.registry.kernel_moves import KernelMoves, lost_members
+from actors.registry.kernel_placing import KernelPlacing
 from actors.registry.kernel_starts import KernelStarts
 from actors.registry.members import Members
 from actors.registry.metrics_exports import Exports
@@ -75,6 +77,7 @@ class RegistryProcess(NodeAnswers):
         self._spec = spec
         self._draining = Draining(spec)
         self._changing = asyncio.Lock()
+        self._moving = asyncio.Lock()  # held while processes join, leave and move
         self._files = Persistence(spec)
         restarts = Members.are_there(spec)
         held = await newest_held(Members.routers_of(spec)) if restarts else NO_TABLE
@@ -82,9 +85,12 @@ class RegistryProcess(NodeAnswers):
         current = await asyncio.to_thread(release_access.current_number, spec)
         address = _ray.node_address(spec)
         self._exports = Exports(address)
-        names = [site.name for site in table.sites]
+        self._nodes = await Nodes.started(spec)
+        self._placing = KernelPlacing(spec, self._nodes)
         placed = read_placement(spec)
-        placement = placed.placement.fitted(names)
+        placement = await self._placing.fitted(table, placed.placement)
+        for member in lost_members(placed.placement, placement):  # their nodes have gone
+            await actor_lifecycle.remove(spec, member)
         is_served_on = restarts and placed.release == table.release
         self._since_s = placed.since_s if is_served_on and placed.since_s else time.time()
         self._exports.describe(table, self._since_s)
@@ -93,10 +99,19 @@ class RegistryProcess(NodeAnswers):
             Placed(placement=placement, release=table.release, since_s=self._since_s)
         )
         await self._files.write()
-        self._nodes = await Nodes.started(spec)
         self._members = Members(spec, placement, self._nodes, self._publish)
         self._starts = KernelStarts(spec, self._members, self._draining, self._place)
         self._publisher = Publisher(table, self._members, self._files, self._exports)
+        self._moves = KernelMoves(
+            spec,
+            self._members,
+            self._publisher,
+            self._draining,
+            self._starts,
+            self._placing,
+            self._place,
+            self._agree,
+        )
         self._overviews = OverviewSource(spec, _ray.node_name(), address)
         await self._look()
         for member, process in self._members.strays().items():
@@ -112,6 +127,7 @@ class RegistryProcess(NodeAnswers):
             self._agree(announcement)
         self._watch = begin("supervision", repeat("heartbeats", self._check_all, HEARTBEAT_S))
         begin("overview", repeat("overview", self._look, OVERVIEW_S))
+        begin("placement", repeat("placement", self._follow_nodes, 0.0))
         begin("persistence", repeat("run folder", self._files.write_next, 0.0))
 
     @property
@@ -191,7 +207,8 @@ class RegistryProcess(NodeAnswers):
             release = await self._release_for(change)
         except ArtifactError as error:  # the store itself is damaged
             raise ReloadRefused(str(error)) from error
-        return await self._switch_to(release)
+        async with self._moving:
+            return await self._switch_to(release)
 
     async def _release_for(self, change: Change) -> Release:
         """Return the release that a change leads to; make the release if it does not exist."""
@@ -212,7 +229,8 @@ class RegistryProcess(NodeAnswers):
             try:
                 async with self._changing:
                     current = await asyncio.to_thread(release_access.current_release, self._spec)
-                    await self._switch_to(current)
+                    async with self._moving:
+                        await self._switch_to(current)
             except ConstellationError as error:
                 reason = str(error)
                 if not error.retryable:
@@ -273,7 +291,7 @@ class RegistryProcess(NodeAnswers):
             await prepare_routers(self._members.routers, table)
             await load_beside(reloading, release.version)
             for name in steps.joined:
-                after = self._members.placement.admitted(name)
+                after = await self._placing.admitted(name, table, self._members.placement)
                 await self._starts.start(name, after, release.version)
             await asyncio.to_thread(release_access.make_current, self._spec, release)
         except Exception:
@@ -284,6 +302,12 @@ class RegistryProcess(NodeAnswers):
                 await prepare_routers(self._members.routers, self._publisher.table)
             raise
         return table
+
+    async def _follow_nodes(self) -> None:
+        await self._nodes.changed.wait()
+        self._nodes.changed.clear()
+        async with self._moving:
+            await self._moves.follow_nodes()
 
     async def _place(self, placement: Placement) -> None:
         """Write the placement, by which processes that start choose their kernels."""
