@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from actors import _ray
+from actors.ray_nodes import AliveNode
 from actors.registry.nodes import Nodes
 from actors.spec import DeploymentSpec
 from constellation.errors import ArtifactError, GrowthRefused
@@ -107,7 +107,7 @@ def _sizes(release: Release) -> dict[str, int]:
     return {each.name: size(each.files) + bases[each.base] for each in release.kernels}
 
 
-def _node(name: str, alive: _ray.AliveNode, devices: tuple[Device, ...]) -> Node:
+def _node(name: str, alive: AliveNode, devices: tuple[Device, ...]) -> Node:
     return Node(
         id=name, address=alive.address, memory_bytes=max(1, alive.memory_bytes), devices=devices
     )
