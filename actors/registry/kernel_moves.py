@@ -6,16 +6,15 @@ new process before its old process is taken out of the table and drained.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from actors.registry import actor_lifecycle
-from actors.registry.drain import Draining
 from actors.registry.kernel_placing import KernelPlacing
 from actors.registry.kernel_starts import KernelStarts
 from actors.registry.members import Members
 from actors.registry.publisher import Publisher
-from actors.spec import Announcement, DeploymentSpec
+from actors.spec import Announcement
 from constellation.errors import GrowthRefused
 from constellation.runtime.placement import Placement
 
@@ -29,34 +28,25 @@ class KernelMoves:
     """Carries out changes of the placement that leave the kernels of the table as they are.
 
     Args:
-        spec: Of the deployment.
         members: Processes that are supervised.
         publisher: Publishes where kernels are served.
-        draining: Processes that finish their last answers.
         starts: Starts processes.
         placing: Decides where kernels are served.
-        write: Makes a placement the one in force and writes it.
         agree: Has a process serve what is placed there.
     """
 
     def __init__(
         self,
-        spec: DeploymentSpec,
         members: Members,
         publisher: Publisher,
-        draining: Draining,
         starts: KernelStarts,
         placing: KernelPlacing,
-        write: Callable[[Placement], Awaitable[None]],
         agree: Callable[[Announcement], object],
     ) -> None:
-        self._spec = spec
         self._members = members
         self._publisher = publisher
-        self._draining = draining
         self._starts = starts
         self._placing = placing
-        self._write = write
         self._agree = agree
 
     async def follow_nodes(self) -> None:
@@ -87,7 +77,7 @@ class KernelMoves:
         gone = lost_members(self._members.placement, after)
         if gone:
             await self._forget_lost(gone)
-        await self._write(after)
+        await self._starts.write(after)
         self._members.start_placed()
         for member, announcement in tuple(self._members.announcements.items()):
             if self._members.missing(member):
@@ -102,7 +92,9 @@ class KernelMoves:
         self._members.placement = self._members.placement.without_members(gone)
         self._publisher.publish()
         # Their names are used again, and are free as soon as Ray has forgotten the actors.
-        await asyncio.gather(*(actor_lifecycle.remove(self._spec, member) for member in gone))
+        await asyncio.gather(
+            *(actor_lifecycle.remove(self._starts.spec, member) for member in gone)
+        )
         for member in gone:
             await self._members.close_connection(member)
 
@@ -114,7 +106,7 @@ class KernelMoves:
         """
         before = self._members.placement
         joined, leaving = pairs(after) - pairs(before), pairs(before) - pairs(after)
-        await self._write(_union(before, after))
+        await self._starts.write(_union(before, after))
         late = {kernel for kernel, _ in await self._not_started(joined)}
         moved = {kernel for kernel, _ in leaving} - late
         ending = {each for each in leaving if each[0] in moved}
@@ -122,14 +114,14 @@ class KernelMoves:
         left = [
             (kernel, self._members.release(kernel, member)) for kernel, member in sorted(ending)
         ]
-        await self._write(replace(self._members.placement, pending=after.pending))
+        await self._starts.write(replace(self._members.placement, pending=after.pending))
         await self._publisher.publish_and_wait()
         for kernel, (member, process, others_stay) in left:
             if others_stay:
-                self._draining.drain_kernel(kernel, process)
+                self._starts.draining.drain_kernel(kernel, process)
             else:
                 await self._members.close_connection(member)
-                self._draining.drain_process(member, process)
+                self._starts.draining.drain_process(member, process)
         return tuple(sorted(moved))
 
     async def _not_started(self, wanted: Iterable[Served]) -> set[Served]:

@@ -103,14 +103,7 @@ class RegistryProcess(NodeAnswers):
         self._starts = KernelStarts(spec, self._members, self._draining, self._place)
         self._publisher = Publisher(table, self._members, self._files, self._exports)
         self._moves = KernelMoves(
-            spec,
-            self._members,
-            self._publisher,
-            self._draining,
-            self._starts,
-            self._placing,
-            self._place,
-            self._agree,
+            self._members, self._publisher, self._starts, self._placing, self._agree
         )
         self._overviews = OverviewSource(spec, _ray.node_name(), address)
         await self._look()
@@ -359,7 +352,7 @@ class RegistryProcess(NodeAnswers):
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _put_right(self, member: str) -> bool:
-        """Try `_complete` once; return whether the process answered, as it does once it started."""
+        """Try `_complete` once; return whether the process answered."""
         process, release = self._members.processes[member], self._served
         taken = await take({member: process}, release)
         for announcement in taken:
