@@ -110,7 +110,8 @@ class KernelMoves:
         late = {kernel for kernel, _ in await self._not_started(joined)}
         moved = {kernel for kernel, _ in leaving} - late
         ending = {each for each in leaving if each[0] in moved}
-        ending |= {each for each in joined if each[0] in late}
+        for kernel, member in sorted(each for each in joined if each[0] in late):
+            await self._withdraw(kernel, member)
         left = [
             (kernel, self._members.release(kernel, member)) for kernel, member in sorted(ending)
         ]
@@ -123,6 +124,16 @@ class KernelMoves:
                 await self._members.close_connection(member)
                 self._starts.draining.drain_process(member, process)
         return tuple(sorted(moved))
+
+    async def _withdraw(self, kernel: str, member: str) -> None:
+        """Undo the start of a kernel in a process that is to serve others or to end."""
+        members = self._members
+        members.placement = members.placement.dropped(kernel, member)
+        process = members.processes.get(member)
+        if member not in members.placement.processes:
+            members.drop(member)
+            process = None
+        await actor_lifecycle.withdraw(self._starts.spec, member, process, kernel)
 
     async def _not_started(self, wanted: Iterable[Served]) -> set[Served]:
         """Have processes serve kernels, all at once; return which kernels are not served where."""

@@ -65,6 +65,8 @@ class KernelPlacing:
 
     async def rebalanced(self, table: Table, before: Placement) -> Placement:
         """Return the placement in which the nodes are about equally full."""
+        if not self._spec.spans_nodes:
+            return before
         needs = await self._needs(table)
         return rebalanced(needs, self._rooms(needs), before)
 

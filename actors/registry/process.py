@@ -53,7 +53,7 @@ from constellation.errors import (
     GrowthRefused,
     ReloadRefused,
 )
-from constellation.records import Change, Changed, Reload, RollBack, Table
+from constellation.records import Change, Changed, Rebalance, Reload, RollBack, Table
 from constellation.releases.manifest import Release
 from constellation.releases.switch_plan import Steps
 from constellation.runtime.placement import Placement
@@ -196,7 +196,12 @@ class RegistryProcess(NodeAnswers):
         return changed
 
     async def _change(self, change: Change) -> Changed:
-        """Make the release that a change leads to, and switch to the release."""
+        """Make the release that a change leads to, and switch to the release; or move kernels."""
+        if isinstance(change, Rebalance):
+            async with self._moving:
+                moved = await self._moves.rebalance()
+            version = self._publisher.table.version
+            return Changed(release=self._served, table_version=version, moved=moved)
         try:
             release = await self._release_for(change)
         except ArtifactError as error:  # the store itself is damaged
