@@ -7,7 +7,6 @@ that are alive and the memory that kernels are predicted to need.
 import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from actors.ray_nodes import AliveNode
 from actors.registry.nodes import Nodes
@@ -53,10 +52,13 @@ class KernelPlacing:
             return before.admitted(kernel)
         wanted = {*before.kernels, kernel}
         needs = [need for need in await self._needs(table) if need.name in wanted]
-        after = place(needs, self._rooms(needs), before)
-        if kernel in after.pending:
-            raise GrowthRefused(kernel, after.pending[kernel])
-        return replace(after, pending={**before.pending, **after.pending})
+        found = place(needs, self._rooms(needs), before)
+        if kernel in found.pending:
+            raise GrowthRefused(kernel, found.pending[kernel])
+        after = before
+        for at in found.replicas_located()[kernel]:
+            after = after.joined(kernel, at)
+        return after
 
     async def spread(self, table: Table, before: Placement) -> Placement:
         """Return the placement in which replicas are on nodes of their own, if there are enough."""

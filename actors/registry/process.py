@@ -99,7 +99,7 @@ class RegistryProcess(NodeAnswers):
             Placed(placement=placement, release=table.release, since_s=self._since_s)
         )
         await self._files.write()
-        self._members = Members(spec, placement, self._nodes, self._publish)
+        self._members = Members(spec, placement, self._nodes, lambda: self._publisher.publish())
         self._starts = KernelStarts(spec, self._members, self._draining, self._place)
         self._publisher = Publisher(table, self._members, self._files, self._exports)
         self._moves = KernelMoves(
@@ -265,6 +265,8 @@ class RegistryProcess(NodeAnswers):
         await self._publisher.publish_and_wait()
         for leave in leaving:
             await leave()
+        if leaving and self._members.placement.pending:  # there may be room now
+            self._nodes.changed.set()
         for member, announcement in tuple(self._members.announcements.items()):
             is_late = member in reloading.keys() - taken.keys()
             if is_late or self._members.missing(member):  # what was damaged may be whole now
@@ -387,9 +389,6 @@ class RegistryProcess(NodeAnswers):
         nodes = [each.node for each in self._members.announcements.values()]
         own = await asyncio.to_thread(self._overviews.read, own_processes(nodes), self._since_s)
         self._publisher.overview = self._nodes.overview(own, nodes)
-
-    def _publish(self) -> None:
-        self._publisher.publish()
 
     async def _check_all(self) -> None:
         await self._members.check_all()

@@ -84,6 +84,14 @@ def test_the_kernels_of_a_dead_node_are_placed_on_the_others_and_no_request_fail
         raylets.add()
         joined = wait_until(stars, lambda status: len(status.overview.nodes) == 3)
         assert nodes_of(joined) == nodes_of(after)
+        with Load(state.endpoint, retries=None) as load:
+            (moved,) = stars.rebalance().moved
+            balanced = wait_until(stars, whole_without(lost, len(PROMPTS)))
+        assert load.outcomes.keys() == {"ok"}
+        assert not load.wrong
+        assert nodes_of(balanced) == nodes_of(after) | {moved: {raylets.nodes[-1].id}}
+        assert say(stars) == said
+        assert stars.rebalance().moved == ()
 
 
 def test_replicas_are_apart_and_those_that_shared_a_node_move_when_a_node_joins(
