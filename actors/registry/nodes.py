@@ -70,6 +70,11 @@ class Nodes:
             begin("node reports", repeat("node reports", nodes._hear_reports, REPORT_S))
         return nodes
 
+    async def wait_for_change(self) -> None:
+        """Return when a machine has joined or left since the last call returned."""
+        await self.changed.wait()
+        self.changed.clear()
+
     @property
     def announcements(self) -> tuple[NodeAnnouncement, ...]:
         """What machines said of themselves, the registry's machine first."""

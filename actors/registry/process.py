@@ -99,7 +99,7 @@ class RegistryProcess(NodeAnswers):
             Placed(placement=placement, release=table.release, since_s=self._since_s)
         )
         await self._files.write()
-        self._members = Members(spec, placement, self._nodes, lambda: self._publisher.publish())
+        self._members = Members(spec, placement, self._nodes, self._publish)
         self._starts = KernelStarts(spec, self._members, self._draining, self._place)
         self._publisher = Publisher(table, self._members, self._files, self._exports)
         self._moves = KernelMoves(
@@ -150,9 +150,9 @@ class RegistryProcess(NodeAnswers):
 
     @property
     def _is_whole(self) -> bool:
-        pending, sites = self._members.placement.pending, self._publisher.table.sites
-        served = all(site.endpoint is not None or site.name in pending for site in sites)
-        return served and all(m.state is State.UP for m in self._members.states)
+        pending = self._members.placement.pending
+        served = (site.endpoint or site.name in pending for site in self._publisher.table.sites)
+        return all(served) and all(m.state is State.UP for m in self._members.states)
 
     async def state(self, starts: StartState | None = None) -> dict[str, Any]:
         """Return endpoints and processes of all members.
@@ -265,8 +265,8 @@ class RegistryProcess(NodeAnswers):
         await self._publisher.publish_and_wait()
         for leave in leaving:
             await leave()
-        if leaving and self._members.placement.pending:  # there may be room now
-            self._nodes.changed.set()
+        if leaving and self._members.placement.pending:
+            self._nodes.changed.set()  # there may be room now
         for member, announcement in tuple(self._members.announcements.items()):
             is_late = member in reloading.keys() - taken.keys()
             if is_late or self._members.missing(member):  # what was damaged may be whole now
@@ -305,8 +305,7 @@ class RegistryProcess(NodeAnswers):
         return table
 
     async def _follow_nodes(self) -> None:
-        await self._nodes.changed.wait()
-        self._nodes.changed.clear()
+        await self._nodes.wait_for_change()
         async with self._moving:
             await self._moves.follow_nodes()
 
@@ -389,6 +388,9 @@ class RegistryProcess(NodeAnswers):
         nodes = [each.node for each in self._members.announcements.values()]
         own = await asyncio.to_thread(self._overviews.read, own_processes(nodes), self._since_s)
         self._publisher.overview = self._nodes.overview(own, nodes)
+
+    def _publish(self) -> None:
+        self._publisher.publish()
 
     async def _check_all(self) -> None:
         await self._members.check_all()
