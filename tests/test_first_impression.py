@@ -70,7 +70,9 @@ class Trained:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder, recipe = tmp_path_factory.mktemp("starter"), load_recipe("starter")
     corpus = make_corpus(recipe.corpus, folder / "corpus", seed=recipe.seed)
-    coordizer = make_coordizer(recipe.coordizer, corpus, folder / "coordizer", seed=recipe.seed)
+    coordizer, _ = make_coordizer(
+        recipe.coordizer, corpus, folder / "coordizer", folder / "tokens", seed=recipe.seed
+    )
     options = FitOptions(seed=recipe.seed, basins_max=recipe.routing.basins_max)
     fitted = fit_table(domain_records(corpus, coordizer, {}), coordizer, options)
     return Trained(corpus, coordizer, RoutingPolicy(fitted.table))

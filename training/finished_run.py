@@ -43,8 +43,8 @@ from training.recipe import Recipe
 from training.recipe_corpus import CorpusSection
 from training.runs.training_plan import SEED, TrainingPlan
 from training.text_amount import check_calibration_text
-from training.text_preparation import write_stream
 from training.text_replay import sample_replay
+from training.token_files import write_tokens
 
 RECORD: Final = "added.json"
 """Name of the record, beside an added kernel's text, of what its training was made from."""
@@ -228,13 +228,13 @@ class GrowingRun:
             tokens = self.coordizer.encode_batch(texts)
             own = own or sum(map(len, tokens))
             path = folder / f"{self.name}.{split}.npy"
-            written.append(write_stream(path, tokens, self.coordizer))
+            written.append(write_tokens(path, tokens, self.coordizer.end_id))
         if replay_share > 0:
             texts = [document.text for document in load_prepared(self.artifacts / CORPUS).train]
             others = self.coordizer.encode_batch(texts)
             replay = sample_replay(others, own_tokens=own, share=replay_share, name=self.name)
             path = folder / f"{self.name}.replay.npy"
-            written.append(write_stream(path, replay, self.coordizer))
+            written.append(write_tokens(path, replay, self.coordizer.end_id))
         return written
 
     def _forget_other_training(self, plan: TrainingPlan, made_from: str) -> None:

@@ -55,7 +55,6 @@ from training.text_preparation import (
     make_coordizer,
     make_corpus,
     make_replay,
-    make_tokens,
 )
 from training.trackers.open_trackers import open_trackers
 
@@ -209,10 +208,10 @@ class _Run:
         folder, tokens = self._out / "coordizer", self._out / "tokens"
 
         def work() -> list[Path]:
-            coordizer = make_coordizer(
-                self._recipe.coordizer, corpus, folder, seed=self._recipe.seed
+            _, written = make_coordizer(
+                self._recipe.coordizer, corpus, folder, tokens, seed=self._recipe.seed
             )
-            return [folder, *make_tokens(corpus, coordizer, tokens)]
+            return [folder, *written]
 
         inputs = {
             "corpus": self._ledger.output_hash("corpus"),
@@ -225,7 +224,7 @@ class _Run:
             self._ledger.run(
                 "replay",
                 {"tokens": self._ledger.output_hash("coordizer", under="tokens/"), "share": share},
-                lambda: make_replay(corpus, coordizer, tokens, share),
+                lambda: make_replay(corpus, tokens, share),
             )
         return coordizer
 
@@ -385,6 +384,6 @@ class _Run:
         return observe(
             {name: open_kernel(plan.kernel_folder(name)).decoder for name in plan.kernels},
             None if seed is None else seed.decoder,
-            {name: np.load(plan.tokens(name, "dev")) for name in plan.kernels},
+            {name: np.load(plan.tokens(name, "dev"), mmap_mode="r") for name in plan.kernels},
             seed_hash=None if seed is None else seed.weights_hash,
         )

@@ -59,7 +59,7 @@ class RunReport:
         }
 
     def _held_out(self) -> dict[str, object]:
-        stream_N = np.load(self.plan.tokens(SEED, "train"))
+        stream_N = np.load(self.plan.tokens(SEED, "train"), mmap_mode="r")
         scored = score_documents(
             self.corpus.test,
             coordizer=self.coordizer,

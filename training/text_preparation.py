@@ -1,28 +1,53 @@
 """Make the prepared corpus, the coordizer and the token files that a recipe asks for."""
 
+import shutil
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
+from constellation.coordizer.blocks import NUM_OUTCOMES, outcomes_for
+from constellation.coordizer.coordinates import fit_anchored_files
 from constellation.coordizer.coordizer import Coordizer
-from constellation.coordizer.training import train_coordizer
-from constellation.curricula.corpus import Document, read_corpus
-from constellation.curricula.corpus_store import save_prepared
+from constellation.coordizer.encoding import Encoder
+from constellation.coordizer.training import (
+    CorpusDigest,
+    assemble,
+    statistics_step,
+    train_vocabulary,
+    with_statistics,
+)
+from constellation.coordizer.vocabulary import END_ID, Vocabulary
+from constellation.curricula.corpus import CorpusFiles, Document
+from constellation.curricula.corpus_store import load_prepared, save_prepared
 from constellation.curricula.domain_discovery import discover_domains
 from constellation.curricula.file_search import find_files, readable
-from constellation.curricula.prepare import PrepareConfig, PreparedCorpus, prepare
+from constellation.curricula.prepare import PrepareConfig, prepare, prepare_files
+from constellation.curricula.prepared_corpus import OneDomain, PreparedCorpus
+from constellation.curricula.prepared_files import DocumentFile, describe
 from constellation.curricula.split import SPLITS, SplitConfig
 from constellation.curricula.starter import starter_corpus
 from constellation.errors import CorpusError
 from constellation.records import TokenArray
-from training.batches import join_documents
 from training.recipe import CoordizerSection
 from training.recipe_corpus import CorpusSection
 from training.runs.training_plan import SEED
 from training.text_replay import sample_replay
+from training.token_files import StreamDocuments, TokenFileWriter, read_documents, write_tokens
+
+MERGE_BYTES_MAX = 256 * 2**20
+"""Most bytes of text that merges are learned from; of more text, documents at even steps. The
+trainer of merges keeps all different words in memory."""
+
+_SLAB_DOCUMENTS = 256
+"""Documents encoded at once."""
+
+_CACHE_BYTES_MAX = 24 * 2**20
+"""Bytes of words whose tokens are remembered while a corpus is encoded; takes about 200 MB."""
 
 
 def corpus_inputs(section: CorpusSection, *, seed: int) -> dict[str, object]:
@@ -48,113 +73,183 @@ def make_corpus(
     seed: int,
     domains_min: int = 2,
     check: Callable[[PreparedCorpus], None] | None = None,
+    on_read: Callable[[int, int], None] | None = None,
 ) -> PreparedCorpus:
     """Read and prepare the corpus, and store it in `folder`.
 
-    `check` is called with the corpus before it is written, and raises when it cannot be used.
+    Args:
+        section: Which text.
+        folder: For the corpus; a corpus that is there is replaced at the end.
+        seed: Seed of the discovery of domains.
+        domains_min: Least domains.
+        check: Called with the corpus before it replaces another; raises when it cannot be used.
+        on_read: Called after each file with the bytes read so far, and the bytes of all files.
 
     Raises:
         CorpusError: The text is missing, empty, too damaged, or has too few domains.
     """
-    corpus = read_corpus(section.paths, section.limits) if section.paths else starter_corpus()
-    if section.merge:
-        corpus = corpus.merged(section.merge)
+    fresh = folder.with_name(f".{folder.name}-part")
+    shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed
+    try:
+        prepared = _prepared(section, fresh, seed=seed, on_read=on_read)
+        if len(prepared.domains) < domains_min:
+            raise CorpusError(
+                ", ".join(map(str, section.paths)) or "starter corpus",
+                f"a constellation needs two domains or more, found {list(prepared.domains)}; "
+                "put each domain's text in a sub-folder of its own",
+            )
+        if check is not None:
+            check(prepared)
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return load_prepared(folder)
+
+
+def _prepared(
+    section: CorpusSection,
+    folder: Path,
+    *,
+    seed: int,
+    on_read: Callable[[int, int], None] | None,
+) -> PreparedCorpus:
     config = PrepareConfig(
         domain_bytes_max=section.domain_bytes_max,
         split=SplitConfig(dev_share=section.dev_share, test_share=section.test_share),
     )
-    prepared = prepare(corpus, config)
+    if section.paths:
+        files = CorpusFiles(section.paths, section.limits, on_read=on_read)
+        prepare_files(files, folder, config, merge=section.merge)
+    else:
+        corpus = starter_corpus()
+        corpus = corpus.merged(section.merge) if section.merge else corpus
+        save_prepared(folder, prepare(corpus, config))
+    prepared = load_prepared(folder)
     if section.discover_domains is not None:
         prepared = discover_domains(prepared, num_domains=section.discover_domains, seed=seed)
-    if len(prepared.domains) < domains_min:
-        raise CorpusError(
-            ", ".join(map(str, section.paths)) or "starter corpus",
-            f"a constellation needs two domains or more, found {list(prepared.domains)}; "
-            "put each domain's text in a sub-folder of its own",
-        )
-    if check is not None:
-        check(prepared)
-    save_prepared(folder, prepared)
+        save_prepared(folder, prepared)
     return prepared
 
 
 def as_one_domain(corpus: PreparedCorpus, name: str) -> PreparedCorpus:
     """Return the corpus with all its text in one domain, from which a single kernel learns."""
-    splits = {
-        part: tuple(replace(document, domain=name) for document in corpus.of_split(part))
-        for part in SPLITS
-    }
+    splits = {part: OneDomain(corpus.of_split(part), name) for part in SPLITS}
     return PreparedCorpus(**splits, manifest=corpus.manifest)
 
 
 def make_coordizer(
-    section: CoordizerSection, corpus: PreparedCorpus, folder: Path, *, seed: int
-) -> Coordizer:
-    """Train the coordizer on the training text, anchored to the domains, and store it."""
-    coordizer = train_coordizer(
-        [document.text for document in corpus.train],
-        [document.domain for document in corpus.train],
+    section: CoordizerSection, corpus: PreparedCorpus, folder: Path, tokens: Path, *, seed: int
+) -> tuple[Coordizer, list[Path]]:
+    """Train the coordizer on the training text, anchored to the domains, and write token files.
+
+    The text is encoded once: the coordinates are fitted to the token files.
+
+    Args:
+        section: Size of the vocabulary, and how merges are chosen.
+        corpus: The text.
+        folder: For the coordizer.
+        tokens: Folder for the token files.
+        seed: Seed of the coordinates.
+
+    Returns:
+        The coordizer, and the token files as `make_tokens` names them.
+    """
+    start_s = perf_counter()
+    digest = CorpusDigest()
+    vocabulary = train_vocabulary(
+        _for_merges(corpus.train, digest),
         vocab_size=section.vocab_size,
         criterion=section.criterion,
-        anchored=True,
+    )
+    merged_s = perf_counter()
+    written = make_tokens(corpus, vocabulary, tokens)
+    coordinates = fit_anchored_files(
+        lambda name: read_documents(tokens / f"{name}.train.npy", END_ID),
+        corpus.domains,
+        vocab_size=len(vocabulary.tokens),
+        num_outcomes=outcomes_for(len(corpus.domains), NUM_OUTCOMES),
         seed=seed,
+        folder=tokens,
+    )
+    provenance = digest.provenance(
+        seed=seed, seconds_merges=merged_s - start_s, seconds_fit=perf_counter() - merged_s
+    )
+    sample = corpus.train[:: statistics_step(len(corpus.train))]
+    coordizer = with_statistics(
+        assemble(vocabulary, coordinates, provenance), [document.text for document in sample]
     )
     coordizer.save(folder)
-    return coordizer
+    return coordizer, written
 
 
-def make_tokens(corpus: PreparedCorpus, coordizer: Coordizer, folder: Path) -> list[Path]:
+def _for_merges(documents: Sequence[Document], digest: CorpusDigest) -> Iterator[str]:
+    """Yield the texts that merges are learned from, and add all documents to a digest."""
+    described = documents.described if isinstance(documents, DocumentFile) else describe(documents)
+    num_bytes = described["num_bytes"]
+    assert isinstance(num_bytes, int)
+    step = max(1, -(-num_bytes // MERGE_BYTES_MAX))
+    for number, document in enumerate(documents):
+        digest.add(document.text, document.domain)
+        if number % step == 0:
+            yield document.text
+
+
+def make_tokens(corpus: PreparedCorpus, vocabulary: Vocabulary, folder: Path) -> list[Path]:
     """Write one token stream per domain, and one of all domains for the seed, for train and dev.
 
     Returns:
         The files, named `DOMAIN.SPLIT.npy`, int32.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    encoder = Encoder(vocabulary, cache_bytes_max=_CACHE_BYTES_MAX)
+    written: list[Path] = []
     for split in ("train", "dev"):
-        documents = corpus.of_split(split)
-        tokens = coordizer.encode_batch([document.text for document in documents])
-        for name in (SEED, *corpus.domains):
-            chosen = (
-                ids
-                for ids, document in zip(tokens, documents, strict=True)
-                if name in (SEED, document.domain)
-            )
-            written.append(write_stream(folder / f"{name}.{split}.npy", chosen, coordizer))
+        paths = {name: folder / f"{name}.{split}.npy" for name in (SEED, *corpus.domains)}
+        with ExitStack() as stack:
+            writers = {
+                name: stack.enter_context(TokenFileWriter(path, END_ID))
+                for name, path in paths.items()
+            }
+            for domain, ids in _encoded(corpus.of_split(split), encoder):
+                for name in {SEED, domain} & writers.keys():
+                    writers[name].write(ids)
+        written += paths.values()
     return written
 
 
-def make_replay(
-    corpus: PreparedCorpus, coordizer: Coordizer, folder: Path, share: float
-) -> list[Path]:
+def _encoded(documents: Iterable[Document], encoder: Encoder) -> Iterator[tuple[str, TokenArray]]:
+    """Yield the domain and the tokens of each document, encoded a few hundred at a time."""
+    rest = iter(documents)
+    while slab := list(islice(rest, _SLAB_DOCUMENTS)):
+        tokens = encoder.encode_batch([document.text for document in slab])
+        yield from zip((document.domain for document in slab), tokens, strict=True)
+
+
+def make_replay(corpus: PreparedCorpus, folder: Path, share: float) -> list[Path]:
     """Write a token stream of other domains' training text for every domain.
 
     Args:
         corpus: Text with its domains.
-        coordizer: Encodes it.
-        folder: For the files.
+        folder: With the token files of the text; for the new files.
         share: Share of a branch's tokens that come from other domains, in (0, 1).
 
     Returns:
         The files, named `DOMAIN.replay.npy`, int32.
     """
-    documents = corpus.train
-    tokens = coordizer.encode_batch([document.text for document in documents])
+    documents = StreamDocuments.of(folder / f"{SEED}.train.npy", END_ID)
+    domains = np.asarray([document.domain for document in corpus.train])
     written = []
     for name in corpus.domains:
-        parts: tuple[list[TokenArray], list[TokenArray]] = ([], [])
-        for ids, document in zip(tokens, documents, strict=True):
-            parts[document.domain != name].append(ids)
-        own, others = parts
-        replay = sample_replay(others, own_tokens=sum(map(len, own)), share=share, name=name)
-        written.append(write_stream(folder / f"{name}.replay.npy", replay, coordizer))
+        own = documents.chosen(domains == name)
+        replay = sample_replay(
+            documents.chosen(domains != name),
+            own_tokens=sum(map(len, own)),
+            share=share,
+            name=name,
+        )
+        written.append(write_tokens(folder / f"{name}.replay.npy", replay, END_ID))
     return written
-
-
-def write_stream(path: Path, tokens: Iterable[TokenArray], coordizer: Coordizer) -> Path:
-    """Write documents as one stream of tokens, int32; return the file."""
-    np.save(path, join_documents(tokens, coordizer.end_id))
-    return path
 
 
 def bytes_per_token(documents: Iterable[Document], num_tokens: int) -> float:

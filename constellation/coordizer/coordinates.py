@@ -14,13 +14,13 @@ Source: Witten-Bell and Kneser-Ney smoothing, as compared by Chen and Goodman (1
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from constellation.coordizer.blocks import (
     Blocks,
@@ -29,7 +29,7 @@ from constellation.coordizer.blocks import (
     is_shared,
     relatives,
 )
-from constellation.coordizer.count_factorisation import count_windows, factorise
+from constellation.coordizer.count_factorisation import WindowCounts, count_windows, factorise
 from constellation.errors import ConfigError
 from constellation.records import FloatArray
 
@@ -215,6 +215,51 @@ def fit_anchored(
     )
 
 
+def fit_anchored_files(
+    documents_of: Callable[[str], Iterable[NDArray[Any]]],
+    domains: Iterable[str],
+    *,
+    vocab_size: int,
+    num_outcomes: int,
+    seed: int,
+    folder: Path,
+    iterations: int = 10,
+    smoothing: float = 1.0,
+) -> Coordinates:
+    """Fit the coordinates of `fit_anchored` to text that does not fit into memory.
+
+    Args:
+        documents_of: Function from a domain to the token ids of its documents, read once.
+        domains: Names of the domains.
+        vocab_size: V.
+        num_outcomes: K, more than 16.
+        seed: See `fit_anchored`.
+        folder: For temporary files of up to 8 bytes for each token of the largest domain.
+        iterations: See `fit_anchored`.
+        smoothing: See `fit_anchored`.
+
+    Raises:
+        ConfigError: A setting is out of range, or there are too many domains.
+    """
+    # Imported here: small text needs no files.
+    from constellation.coordizer.window_files import WindowFile
+
+    _check(vocab_size, num_outcomes, iterations)
+    blocks = allocate_blocks(sorted(domains), num_outcomes=num_outcomes)
+
+    def counts_of(name: str) -> FloatArray:
+        with WindowFile(documents_of(name), vocab_size=vocab_size, folder=folder) as windows_WV:
+            return block_counts(windows_WV, blocks, name, seed=seed, iterations=iterations)
+
+    return anchored(
+        blocks,
+        counts_of,
+        vocab_size=vocab_size,
+        num_outcomes=num_outcomes,
+        smoothing=smoothing,
+    )
+
+
 def anchored(
     blocks: Blocks,
     counts_of: Callable[[str], FloatArray],
@@ -245,7 +290,7 @@ def anchored(
 
 
 def block_counts(
-    windows_WV: sparse.csr_array,
+    windows_WV: WindowCounts,
     blocks: Blocks,
     domain: str,
     *,
@@ -279,7 +324,7 @@ def is_even(blocks: Blocks, domain: str) -> bool:
     return len(blocks[domain]) == 1 or is_shared(blocks, domain)
 
 
-def total_counts(windows_WV: sparse.csr_array) -> FloatArray:
+def total_counts(windows_WV: WindowCounts) -> FloatArray:
     """Return the count of every token over all windows, float64, shape (V,)."""
     total_V: FloatArray = np.asarray(windows_WV.sum(axis=0), dtype=np.float64).ravel()
     return total_V
@@ -291,7 +336,7 @@ def even_counts(total_V: FloatArray, size: int) -> FloatArray:
 
 
 def soft_counts(
-    windows_WV: sparse.csr_array, domain: str, *, size: int, seed: int, iterations: int = 10
+    windows_WV: WindowCounts, domain: str, *, size: int, seed: int, iterations: int = 10
 ) -> FloatArray:
     """Divide the token counts of a domain's text over the outcomes of its block by EM.
 

@@ -10,7 +10,7 @@ counts; damping of bursts after "Modeling word burstiness" (Madsen, Kauchak and 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +75,26 @@ def _checked(ids_T: NDArray[Any], vocab_size: int) -> NDArray[Any]:
     return ids_T
 
 
+class WindowCounts(Protocol):
+    """Counts of windows: a sparse array of scipy, or a `WindowFile`."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (W, V)."""
+
+    @property
+    def indptr(self) -> NDArray[Any]:
+        """Return where each window's counts begin, shape (W + 1,)."""
+
+    def __getitem__(self, rows: slice, /) -> sparse.csr_array:
+        """Return the counts of consecutive windows."""
+
+    def sum(self, axis: int) -> NDArray[np.float32]:
+        """Return the sums over the windows, for axis 0, shape (V,)."""
+
+
 def factorise(
-    windows_WV: sparse.csr_array,
+    windows_WV: WindowCounts,
     *,
     num_outcomes: int,
     iterations: int,
@@ -110,7 +128,7 @@ def factorise(
 
 
 def _em_step(
-    windows_WV: sparse.csr_array, theta_WK: NDArray[np.float32], phi_VK: NDArray[np.float32]
+    windows_WV: WindowCounts, theta_WK: NDArray[np.float32], phi_VK: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], FloatArray]:
     """Return the next theta, rows summing to 1, and the soft counts under the given parameters."""
     soft_VK = np.zeros(phi_VK.shape)

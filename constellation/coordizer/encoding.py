@@ -40,14 +40,16 @@ LONG_PIECE_CHARS = 4096
 pieces window by window; the tokens are the same."""
 
 _CACHE_BYTES_MAX = 4 * 2**20
-"""Most bytes of cached pieces and tokens; a larger cache is cleared down to the vocabulary's own
-pieces."""
+"""Most bytes of cached pieces and tokens by default; a larger cache is cleared down to the
+vocabulary's own pieces. Python takes about eight times the memory."""
 
 
 class Encoder:
     """Encode text or bytes to token ids by a vocabulary's merges; threads may share an encoder."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, *, cache_bytes_max: int | None = None) -> None:
+        """Build an encoder with a cache of so many bytes; None means the default, 4 MiB."""
+        self._cache_bytes_max = cache_bytes_max
         self._tokenizer = vocabulary.build()
         self._whole_strings = vocabulary.whole_strings
         self._model = self._tokenizer.model
@@ -122,7 +124,7 @@ class Encoder:
             ids = merge_piece(piece.translate(_TOKEN_CHARACTERS), self._model.tokenize)
             cache[piece] = array("i", ids).tobytes()
             self._cache_bytes += len(piece) + len(cache[piece])
-        if self._cache_bytes > _CACHE_BYTES_MAX:
+        if self._cache_bytes > (self._cache_bytes_max or _CACHE_BYTES_MAX):
             self._cache, self._cache_bytes = dict(self._common), 0
 
     def _ids_of_invalid(self, data: bytes) -> Iterator[int]:

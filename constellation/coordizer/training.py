@@ -4,8 +4,9 @@ Shapes: V tokens of the vocabulary, K outcomes.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
+from itertools import repeat
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -18,14 +19,14 @@ from constellation.coordizer.count_merges import train_count_merges
 from constellation.coordizer.encoding import Encoder
 from constellation.coordizer.phi_merges import train_phi_merges
 from constellation.coordizer.statistics import inspect
-from constellation.coordizer.vocabulary import from_tokenizer
+from constellation.coordizer.vocabulary import Vocabulary, from_tokenizer
 from constellation.errors import ConfigError
 from constellation.records import TokenArray
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordinates import Coordinates
 
-CRITERIA: dict[str, Callable[[Sequence[str], int], Tokenizer]] = {
+CRITERIA: dict[str, Callable[[Iterable[str], int], Tokenizer]] = {
     "count": train_count_merges,
     "phi": train_phi_merges,
 }
@@ -64,7 +65,7 @@ def train_coordizer(
     _check(documents, labels)
     _check_settings(criterion, anchored=anchored, labels=labels)
     start_s = perf_counter()
-    vocabulary = from_tokenizer(CRITERIA[criterion](documents, vocab_size), criterion=criterion)
+    vocabulary = train_vocabulary(documents, vocab_size=vocab_size, criterion=criterion)
     merged_s = perf_counter()
     coordinates = _fit(
         Encoder(vocabulary).encode_batch(documents),
@@ -73,6 +74,29 @@ def train_coordizer(
         num_outcomes=num_outcomes,
         seed=seed,
     )
+    provenance = _provenance(documents, labels, seed, start_s, merged_s)
+    coordizer = assemble(vocabulary, coordinates, provenance)
+    return with_statistics(coordizer, documents[:: statistics_step(len(documents))])
+
+
+def train_vocabulary(texts: Iterable[str], *, vocab_size: int, criterion: str) -> Vocabulary:
+    """Learn the tokens and merges of texts, which are read once.
+
+    Args:
+        texts: Training texts, proper UTF-8.
+        vocab_size: Most tokens, at least 257.
+        criterion: "count" or "phi".
+
+    Raises:
+        ConfigError: `vocab_size` is below 257.
+    """
+    return from_tokenizer(CRITERIA[criterion](texts, vocab_size), criterion=criterion)
+
+
+def assemble(
+    vocabulary: Vocabulary, coordinates: "Coordinates", provenance: Provenance
+) -> Coordizer:
+    """Return the coordizer of a vocabulary and of coordinates that were fitted to its tokens."""
     parts = CoordizerParts(
         vocabulary=vocabulary,
         conditional_VK=coordinates.conditional(),
@@ -80,9 +104,9 @@ def train_coordizer(
         counts_VK=coordinates.counts_VK,
         blocks=coordinates.blocks,
         smoothing=coordinates.smoothing,
-        provenance=_provenance(documents, labels, seed, start_s, merged_s),
+        provenance=provenance,
     )
-    return _with_statistics(Coordizer(parts), documents)
+    return Coordizer(parts)
 
 
 def refit(
@@ -112,7 +136,37 @@ def refit(
         seconds_merges=coordizer.provenance.seconds_merges,
     )
     refitted = coordizer.with_coordinates(coordinates).with_provenance(provenance)
-    return _with_statistics(refitted, documents)
+    return with_statistics(refitted, documents[:: statistics_step(len(documents))])
+
+
+class CorpusDigest:
+    """Size and sha256 of documents and labels that are added one by one."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self.num_documents = 0
+        self.num_bytes = 0
+        """UTF-8 bytes of the documents."""
+
+    def add(self, document: str, label: str = "") -> None:
+        """Add the next document; labels and documents are preceded by their length."""
+        data = document.encode()
+        for part in (label.encode(), data):
+            self._digest.update(len(part).to_bytes(8, "little"))
+            self._digest.update(part)
+        self.num_documents += 1
+        self.num_bytes += len(data)
+
+    def provenance(self, *, seed: int, seconds_merges: float, seconds_fit: float) -> Provenance:
+        """Return the origin of a coordizer of these documents."""
+        return Provenance(
+            seconds_merges=round(seconds_merges, 3),
+            seconds_coordinates=round(seconds_fit, 3),
+            corpus_bytes=self.num_bytes,
+            corpus_sha256=self._digest.hexdigest(),
+            num_documents=self.num_documents,
+            seed=seed,
+        )
 
 
 def _provenance(
@@ -122,14 +176,11 @@ def _provenance(
     start_s: float,
     merged_s: float,
 ) -> Provenance:
-    return Provenance(
-        seconds_merges=round(merged_s - start_s, 3),
-        seconds_coordinates=round(perf_counter() - merged_s, 3),
-        corpus_bytes=sum(len(document.encode()) for document in documents),
-        corpus_sha256=_corpus_sha256(documents, labels),
-        num_documents=len(documents),
-        seed=seed,
-    )
+    seconds_fit = perf_counter() - merged_s
+    digest = CorpusDigest()
+    for document, label in zip(documents, labels or repeat(""), strict=False):
+        digest.add(document, label)
+    return digest.provenance(seed=seed, seconds_merges=merged_s - start_s, seconds_fit=seconds_fit)
 
 
 def _check_settings(criterion: str, *, anchored: bool, labels: Sequence[str] | None) -> None:
@@ -168,19 +219,12 @@ def _fit(
     return fit_anchored(tokens, labels, vocab_size=vocab_size, num_outcomes=num_outcomes, seed=seed)
 
 
-def _with_statistics(coordizer: Coordizer, documents: Sequence[str]) -> Coordizer:
-    """Measure the coordizer on at most 200 documents, taken at even steps, and store the result."""
-    step = -(-len(documents) // STATISTICS_DOCUMENTS_MAX)
-    statistics = asdict(inspect(coordizer, documents[::step]))
+def statistics_step(num_documents: int) -> int:
+    """Return the step in which documents are taken to measure a coordizer: at most 200."""
+    return max(1, -(-num_documents // STATISTICS_DOCUMENTS_MAX))
+
+
+def with_statistics(coordizer: Coordizer, documents: Sequence[str]) -> Coordizer:
+    """Measure the coordizer on a few documents, and store the result."""
+    statistics = asdict(inspect(coordizer, documents))
     return coordizer.with_provenance(replace(coordizer.provenance, statistics=statistics))
-
-
-def _corpus_sha256(documents: Sequence[str], labels: Sequence[str] | None) -> str:
-    """Return the sha256 of labels and documents in order, each preceded by its length."""
-    digest = hashlib.sha256()
-    for index, document in enumerate(documents):
-        for part in (labels[index] if labels is not None else "", document):
-            data = part.encode()
-            digest.update(len(data).to_bytes(8, "little"))
-            digest.update(data)
-    return digest.hexdigest()

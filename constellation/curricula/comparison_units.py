@@ -30,7 +30,13 @@ _MARKS = (
 """Vowel signs and accents inside words (Indic scripts, Hebrew, Arabic) that `\\w` does not
 match."""
 
-_UNIT = re.compile(f"[{_BY_CHARACTER}]|(?:(?![{_BY_CHARACTER}])[\\w{_MARKS}])+")
+UNIT_PATTERN = f"[{_BY_CHARACTER}]|(?:(?![{_BY_CHARACTER}])[\\w{_MARKS}])+"
+"""Regular expression of a word, or of a character in a script without blanks."""
+
+NO_PLAIN_WORD = re.compile(f"[{_BY_CHARACTER}{_MARKS}]")
+"""Characters without which all words of a text are runs of letters, digits and underscores."""
+
+_UNIT = re.compile(UNIT_PATTERN)
 _NO_OPERATOR = re.compile(r"[^!%&*+/<=>@^|~-]+")
 
 

@@ -6,7 +6,7 @@ reason, and skipped. More skipped records than `ReadLimits.skips_max`, or more u
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,9 @@ from constellation.curricula.readers import (
     TooLarge,
     Unreadable,
     is_known,
+    is_lines,
     is_text,
+    read_lines,
     read_records,
     suffix_of,
     unpack,
@@ -30,6 +32,7 @@ from constellation.errors import ConfigError, CorpusError
 
 __all__ = [
     "Corpus",
+    "CorpusFiles",
     "Document",
     "ReadLimits",
     "Reading",
@@ -68,7 +71,7 @@ class ReadLimits:
 
 
 def read_corpus(paths: Path | Sequence[Path], limits: ReadLimits | None = None) -> Corpus:
-    """Read every text file under `paths`; docs/corpora.md lists what counts as text.
+    """Read every text file under `paths` into memory; docs/corpora.md lists what counts as text.
 
     The domain of a document is the first that exists of: the "domain" entry of its JSON-lines
     metadata; the first sub-folder below the given folder; the file's name without suffix. Domains
@@ -85,32 +88,87 @@ def read_corpus(paths: Path | Sequence[Path], limits: ReadLimits | None = None) 
         CorpusError: A path is missing, nothing readable is found, or more records than
             `limits.skips_max` or more bytes than `limits.unread_share_max` are skipped.
     """
-    limits = limits or ReadLimits()
-    roots = [paths] if isinstance(paths, Path) else list(paths)
-    found = find_files(roots)
-    where = ", ".join(readable(str(root)) for root in roots) or "no path"
-    reader = _Reader(where, limits)
-    reader.check_sizes(found.files)
-    for file in found.files:
-        reader.read(file)
-    reader.check_share(reader.num_bytes + sum(reader.unread.values()))
-    if not reader.documents:
-        raise CorpusError(where, f"no readable text ({reader.summary()})")
-    names = name_domains(document.domain for document in reader.documents)
-    return Corpus(
-        documents=tuple(replace(d, domain=names[d.domain]) for d in reader.documents),
-        skipped=tuple(reader.skipped),
-        reading=Reading(
-            num_files=reader.num_files,
-            num_bytes=reader.num_bytes,
-            unread=reader.unread,
-            not_text=dict(sorted(reader.not_text.items())),
-            passed_over=found.passed_over,
-            hidden=found.hidden,
-            renamed=tuple(file.name for file in found.files if file.is_renamed),
-            names={original: name for original, name in names.items() if original != name},
-        ),
-    )
+    files = CorpusFiles(paths, limits)
+    documents = list(files.documents())
+    names, corpus = files.account({document.domain for document in documents})
+    return replace(corpus, documents=tuple(replace(d, domain=names[d.domain]) for d in documents))
+
+
+class CorpusFiles:
+    """The text files under some paths, whose documents are read one after the other."""
+
+    def __init__(
+        self,
+        paths: Path | Sequence[Path],
+        limits: ReadLimits | None = None,
+        *,
+        on_read: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Find the files; nothing is read.
+
+        Args:
+            paths: A folder, a file, or several of them.
+            limits: Limits on unreadable files; None means the defaults.
+            on_read: Called after each file with the bytes read so far, and the bytes of all files.
+
+        Raises:
+            CorpusError: A path is missing.
+        """
+        roots = [paths] if isinstance(paths, Path) else list(paths)
+        self._found = find_files(roots)
+        self._where = ", ".join(readable(str(root)) for root in roots) or "no path"
+        self._reader = _Reader(self._where, limits or ReadLimits())
+        self._on_read = on_read or _ignore
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all files in bytes, of those that hold no text as well."""
+        return sum(file.size_bytes for file in self._found.files)
+
+    def documents(self) -> Iterator[Document]:
+        """Yield the documents, with the domains that folders and records name.
+
+        Raises:
+            CorpusError: Nothing readable is found, or too much cannot be read.
+        """
+        reader, files = self._reader, self._found.files
+        reader.check_sizes(files)
+        read, total, num_documents = 0, self.num_bytes, 0
+        for file in files:
+            for document in reader.read(file):
+                num_documents += 1
+                yield document
+            read += file.size_bytes
+            self._on_read(read, total)
+        reader.check_share(reader.num_bytes + sum(reader.unread.values()))
+        if not num_documents:
+            raise CorpusError(self._where, f"no readable text ({reader.summary()})")
+
+    def account(self, domains: Collection[str]) -> tuple[dict[str, str], Corpus]:
+        """Return names for the domains, and a corpus without documents that says what was read.
+
+        Args:
+            domains: Domains of the documents, as `documents` named them; all have been read.
+        """
+        reader, names = self._reader, name_domains(domains)
+        return names, Corpus(
+            documents=(),
+            skipped=tuple(reader.skipped),
+            reading=Reading(
+                num_files=reader.num_files,
+                num_bytes=reader.num_bytes,
+                unread=reader.unread,
+                not_text=dict(sorted(reader.not_text.items())),
+                passed_over=self._found.passed_over,
+                hidden=self._found.hidden,
+                renamed=tuple(file.name for file in self._found.files if file.is_renamed),
+                names={original: name for original, name in names.items() if original != name},
+            ),
+        )
+
+
+def _ignore(read: int, total: int) -> None:
+    """Do nothing."""
 
 
 def without_names(corpus: Corpus) -> Reading | None:
@@ -120,11 +178,10 @@ def without_names(corpus: Corpus) -> Reading | None:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads files one by one into documents, and counts what could not be read."""
+    """Reads files one by one, and counts what could not be read."""
 
     where: str
     limits: ReadLimits
-    documents: list[Document] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     unread: dict[str, int] = field(default_factory=dict)
     not_text: Counter[str] = field(default_factory=Counter)
@@ -144,15 +201,13 @@ class _Reader:
         reasons = {skip.source: skip.reason for skip in self.skipped}
         self._check_share(reasons, self.unread, num_bytes)
 
-    def read(self, file: FoundFile) -> None:
-        """Add the documents of one file."""
+    def read(self, file: FoundFile) -> Iterator[Document]:
+        """Yield the documents of one file; a damaged file has none."""
         try:
-            if file.size_bytes > self.limits.file_bytes_max:
-                if not _may_be_text(file):
-                    raise NotText
-                raise TooLarge
-            data = unpack(file.name, file.path.read_bytes(), bytes_max=self.limits.file_bytes_max)
-            records = list(read_records(file.name, data, text_column=self.limits.text_column))
+            for record in self._records(file):
+                document = self._document(file, record)
+                if document is not None:
+                    yield document
         except NotText:
             self.not_text[suffix_of(file.name) or "without suffix"] += 1
         except TooLarge:
@@ -161,11 +216,19 @@ class _Reader:
             self._skip_file(file, str(error))
         except OSError as error:
             self._skip_file(file, f"cannot be opened: {error.strerror}")
+
+    def _records(self, file: FoundFile) -> Iterable[Record]:
+        if file.size_bytes > self.limits.file_bytes_max:
+            raise TooLarge if _may_be_text(file) else NotText
+        if is_lines(file.name):  # whose lines are read one by one, whatever the size of the file
+            with file.path.open("rb") as lines:
+                yield from read_lines(lines)
         else:
-            self.num_files += 1
-            self.num_bytes += file.size_bytes
-            for record in records:
-                self._add_record(file, record)
+            data = unpack(file.name, file.path.read_bytes(), bytes_max=self.limits.file_bytes_max)
+            records = read_records(file.name, data, text_column=self.limits.text_column)
+            yield from list(records)  # all or none: a table may turn out damaged at its end
+        self.num_files += 1
+        self.num_bytes += file.size_bytes
 
     def summary(self) -> str:
         """Return a short reason why nothing could be read."""
@@ -176,21 +239,20 @@ class _Reader:
             parts.append(f"no text in {suffix_counts(self.not_text)}")
         return "; ".join(parts)
 
-    def _add_record(self, file: FoundFile, record: Record) -> None:
+    def _document(self, file: FoundFile, record: Record) -> Document | None:
         source = record.source or (f"{file.name}:{record.line}" if record.line else file.name)
         if record.problem:
             self._skip(source, record.problem)
-        elif not record.text.strip():
+            return None
+        if not record.text.strip():
             self._skip(source, "empty text")
-        else:
-            self.documents.append(
-                Document(
-                    text=record.text,
-                    domain=record.domain or file.domain,
-                    source=source,
-                    part=record.part,
-                )
-            )
+            return None
+        return Document(
+            text=record.text,
+            domain=record.domain or file.domain,
+            source=source,
+            part=record.part,
+        )
 
     def _skip_file(self, file: FoundFile, reason: str) -> None:
         self.unread[file.name] = file.size_bytes

@@ -1,7 +1,7 @@
 """Records of a corpus: documents with domain and source, and the report on reading them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from constellation.errors import CorpusError
@@ -82,11 +82,7 @@ class Corpus:
         Raises:
             CorpusError: A domain does not exist, or is named twice.
         """
-        becomes = {old: new for new, olds in domains.items() for old in olds}
-        if unknown := sorted(set(becomes) - set(self.domains)):
-            raise CorpusError("corpus", f"has no domain {unknown[0]!r}; it has {self.domains}")
-        if len(becomes) < sum(len(olds) for olds in domains.values()):
-            raise CorpusError("corpus", "a domain is merged into two; name each once")
+        becomes = merged_names(self.domains, domains)
         documents = tuple(
             replace(document, domain=becomes[document.domain])
             for document in self.documents
@@ -94,3 +90,21 @@ class Corpus:
         )
         left_out = Counter(d.domain for d in self.documents if d.domain not in becomes)
         return replace(self, documents=documents, unmerged=dict(sorted(left_out.items())))
+
+
+def merged_names(found: Collection[str], domains: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return old domain -> new domain, for the domains that are merged.
+
+    Args:
+        found: Domains of the text, sorted.
+        domains: New domain -> old domains that are merged into it.
+
+    Raises:
+        CorpusError: A domain does not exist, or is named twice.
+    """
+    becomes = {old: new for new, olds in domains.items() for old in olds}
+    if unknown := sorted(set(becomes) - set(found)):
+        raise CorpusError("corpus", f"has no domain {unknown[0]!r}; it has {tuple(found)}")
+    if len(becomes) < sum(len(olds) for olds in domains.values()):
+        raise CorpusError("corpus", "a domain is merged into two; name each once")
+    return becomes

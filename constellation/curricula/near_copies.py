@@ -8,18 +8,16 @@ to the number of documents.
 """
 
 import math
-import zlib
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from constellation.curricula.comparison_units import units, use_other_operators
+from constellation.curricula.comparison_keys import SKETCH_SIZE, Sketch, sketch
+from constellation.curricula.comparison_units import use_other_operators
 from constellation.curricula.documents import Document
-
-SHINGLE_WORDS = 5
-SKETCH_SIZE = 64
 
 HOLDERS_MAX = 64
 """Most documents stored under one value; a value of more documents does not discriminate."""
@@ -27,10 +25,16 @@ HOLDERS_MAX = 64
 COMPARISONS_MAX = 32
 """Most documents compared with a document; the documents that share most rare values come first."""
 
-_SLAB_WORDS = 65_536
-"""Most words hashed at once; bounds the memory and sorting of a long text."""
+_SLOTS_MAX = 2**27
+"""Most slots of the table of counts, which bounds its memory to 512 MiB."""
 
-Sketch = NDArray[np.uint64]
+
+class Sketches(Protocol):
+    """The sketches of documents, in memory or in a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Sketch: ...
 
 
 def drop_near_copies(
@@ -45,82 +49,80 @@ def drop_near_copies(
         similarity_max: Jaccard index of shingles in (0, 1] from which on two documents are copies.
     """
     sketches = [sketch(document.text) for document in documents]
+    texts = [document.text for document in documents]
+    numbers = without_near_copies(sketches, texts.__getitem__, similarity_max)
+    return [documents[number] for number in numbers], len(documents) - len(numbers)
+
+
+def without_near_copies(
+    sketches: Sketches, text_of: Callable[[int], str], similarity_max: float
+) -> list[int]:
+    """Return the numbers of the documents that are no near copy of an earlier one, ascending.
+
+    Args:
+        sketches: Sketch of every document.
+        text_of: Function from a document's number to its text.
+        similarity_max: As for `drop_near_copies`.
+    """
     index = NearIndex(sketches, similarity_max)
-    kept: list[Document] = []
-    numbers: list[int] = []  # of the kept, among all documents
-    for number, document in enumerate(documents):
-        copies = (documents[numbers[place]] for place in index.copies_of(sketches[number]))
-        if any(not use_other_operators(document.text, copy.text) for copy in copies):
+    kept: list[int] = []
+    for number in range(len(sketches)):
+        copies = index.copies_of(number)
+        if any(not use_other_operators(text_of(number), text_of(copy)) for copy in copies):
             continue
-        index.add(sketches[number])
-        numbers.append(number)
-        kept.append(document)
-    return kept, len(documents) - len(kept)
+        index.add(number)
+        kept.append(number)
+    return kept
 
 
 class NearIndex:
-    """Sketches of the documents kept so far, indexed by their rarest values."""
+    """Documents kept so far, found by the rarest values of their sketches.
 
-    def __init__(self, sketches: Sequence[Sketch], similarity_max: float) -> None:
-        """Count in how many sketches, of all documents to look up or add, each value occurs."""
+    The index is a few flat arrays, of about 16 bytes for each rare value that two documents share.
+    """
+
+    def __init__(self, sketches: Sketches, similarity_max: float) -> None:
+        """Find the rare values that documents share, of all documents to look up or add."""
+        self._sketches = sketches
         self._similarity_max = similarity_max
-        self._counts = _count_values(sketches)
-        self._added: list[Sketch] = []
-        self._holders: defaultdict[int, list[int]] = defaultdict(list)
+        self._groups, self._ends = _shared_values(sketches, similarity_max)
+        sizes = np.bincount(self._groups[self._groups >= 0])
+        self._starts = np.concatenate(([0], np.cumsum(np.minimum(sizes, HOLDERS_MAX))))
+        self._filled = np.zeros(len(sizes), dtype=np.int32)
+        self._holders = np.zeros(self._starts[-1], dtype=np.int32)
         self.num_comparisons = 0
         """Pairs of documents compared or looked up so far: the work that was done."""
 
-    def add(self, values: Sketch) -> None:
-        """Add the sketch of a document that is kept."""
-        for value in self._rarest(values):
-            if len(self._holders[value]) < HOLDERS_MAX:
-                self._holders[value].append(len(self._added))
-        self._added.append(values)
+    def add(self, number: int) -> None:
+        """Add a document that is kept."""
+        for group in self._groups_of(number):
+            place = self._starts[group] + self._filled[group]
+            if place < self._starts[group + 1]:
+                self._holders[place] = number
+                self._filled[group] += 1
 
-    def copies_of(self, values: Sketch) -> Iterator[int]:
-        """Yield the indices, in the order of adding, of documents that are similar enough."""
+    def copies_of(self, number: int) -> Iterator[int]:
+        """Yield the numbers of similar documents among those added, the most alike first."""
         shared = Counter(
-            place for value in self._rarest(values) for place in self._holders.get(value, ())
+            holder for group in self._groups_of(number) for holder in self._holders_of(group)
         )
         self.num_comparisons += shared.total()
-        for place, _ in shared.most_common(COMPARISONS_MAX):
-            if jaccard(values, self._added[place]) >= self._similarity_max:
-                yield place
+        if not shared:
+            return
+        values = self._sketches[number]
+        for holder, _ in shared.most_common(COMPARISONS_MAX):
+            if jaccard(values, self._sketches[holder]) >= self._similarity_max:
+                yield holder
 
-    def _rarest(self, values: Sketch) -> list[int]:
-        """Return the rarest values of a sketch; any near copy shares at least one of them.
+    def _groups_of(self, number: int) -> list[int]:
+        first = self._ends[number - 1] if number else 0
+        groups: list[int] = self._groups[first : self._ends[number]].tolist()
+        return [group for group in groups if group >= 0]
 
-        Copies share at least `similarity_max` of the larger sketch, so the rarest common value of
-        two copies is among this many rarest values of each. Values of no other document are
-        omitted.
-        """
-        num_shared_min = math.ceil(self._similarity_max * len(values) - 1e-9)
-        counts = self._counts[_slots(values, self._counts)]
-        order = np.lexsort((values, counts))[: len(values) - num_shared_min + 1]
-        rarest: list[int] = values[order][counts[order] > 1].tolist()
-        return rarest
-
-
-def sketch(text: str) -> Sketch:
-    """Return the smallest hashes of a text's shingles, sorted, at most `SKETCH_SIZE`."""
-    words = units(text) or [""]
-    smallest = np.empty(0, dtype=np.uint64)
-    for start in range(0, max(1, len(words) - SHINGLE_WORDS + 1), _SLAB_WORDS):
-        hashes = _shingles(words[start : start + _SLAB_WORDS + SHINGLE_WORDS - 1])
-        if len(smallest) == SKETCH_SIZE:  # most hashes are too large to be among the smallest
-            hashes = hashes[hashes < smallest[-1]]
-        smallest = np.unique(np.concatenate((smallest, hashes)))[:SKETCH_SIZE]
-    return smallest
-
-
-def _shingles(words: Sequence[str]) -> Sketch:
-    """Return a hash of every five consecutive words, or of all words if there are fewer."""
-    codes = np.asarray([zlib.crc32(word.encode()) for word in words], dtype=np.uint64)
-    num_shingles = max(1, len(codes) - SHINGLE_WORDS + 1)
-    mixed = np.zeros(num_shingles, dtype=np.uint64)
-    for offset in range(min(SHINGLE_WORDS, len(codes))):
-        mixed = _scramble(mixed ^ codes[offset : offset + num_shingles])
-    return mixed
+    def _holders_of(self, group: int) -> list[int]:
+        start = self._starts[group]
+        holders: list[int] = self._holders[start : start + self._filled[group]].tolist()
+        return holders
 
 
 def jaccard(a: Sketch, b: Sketch) -> float:
@@ -129,26 +131,48 @@ def jaccard(a: Sketch, b: Sketch) -> float:
     return float(np.count_nonzero(counts[:SKETCH_SIZE] == 2) / len(values[:SKETCH_SIZE]))
 
 
-def _count_values(sketches: Sequence[Sketch]) -> NDArray[np.uint32]:
+def _shared_values(
+    sketches: Sketches, similarity_max: float
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the rarest values of every sketch as numbers, and where each sketch's values end.
+
+    A value that no other sketch has among its rarest is -1.
+    """
+    counts = _count_values(sketches)
+    rarest = [_rarest(sketches[number], counts, similarity_max) for number in range(len(sketches))]
+    ends = np.cumsum([len(values) for values in rarest], dtype=np.int64)
+    values = np.concatenate(rarest) if rarest else np.empty(0, dtype=np.uint64)
+    del rarest
+    _, place, times = np.unique(values, return_inverse=True, return_counts=True)
+    number = np.where(times > 1, np.cumsum(times > 1) - 1, -1).astype(np.int32)
+    return number[place], ends
+
+
+def _rarest(values: Sketch, counts: NDArray[np.uint32], similarity_max: float) -> Sketch:
+    """Return the rarest values of a sketch; any near copy shares at least one of them.
+
+    Copies share at least `similarity_max` of the larger sketch, so the rarest common value of two
+    copies is among this many rarest values of each. Values of no other document are omitted.
+    """
+    num_shared_min = math.ceil(similarity_max * len(values) - 1e-9)
+    times = counts[_slots(values, counts)]
+    order = np.lexsort((values, times))[: len(values) - num_shared_min + 1]
+    return values[order][times[order] > 1]
+
+
+def _count_values(sketches: Sketches) -> NDArray[np.uint32]:
     """Return a table by slot of the number of sketches with each value (or more, on a collision).
 
     Prefix filtering works with any order of values that all documents share; a count that is too
     high only costs a lookup.
     """
-    num_values = sum(map(len, sketches))
-    counts = np.zeros(1 << max(10, num_values.bit_length()), dtype=np.uint32)
-    for values in sketches:
-        counts[_slots(values, counts)] += np.uint32(1)
+    num_values = sum(len(sketches[number]) for number in range(len(sketches)))
+    num_slots = min(_SLOTS_MAX, 1 << max(10, num_values.bit_length()))
+    counts = np.zeros(num_slots, dtype=np.uint32)
+    for number in range(len(sketches)):
+        counts[_slots(sketches[number], counts)] += np.uint32(1)
     return counts
 
 
 def _slots(values: Sketch, counts: NDArray[np.uint32]) -> NDArray[np.uint64]:
     return values & np.uint64(len(counts) - 1)
-
-
-def _scramble(values: Sketch) -> Sketch:
-    """Mix 64-bit integers bijectively (the finaliser of splitmix64)."""
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))

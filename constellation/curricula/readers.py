@@ -10,7 +10,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import PurePosixPath
@@ -35,6 +35,7 @@ HEAD_BYTES = 65_536
 _TAG = re.compile(r"<[^<>]*>?")
 
 _TABLE_SUFFIX = ".parquet"
+_LINES_SUFFIX = ".jsonl"
 
 # Bytes that text never holds; escape is allowed, since it colours the lines of logs.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
@@ -162,10 +163,20 @@ def _read_html(data: bytes) -> Iterator[Record]:
     yield Record(text="".join(parser.pieces))
 
 
-def _read_json_lines(data: bytes) -> Iterator[Record]:
-    for number, raw in enumerate(io.BytesIO(data), start=1):
+def is_lines(name: str) -> bool:
+    """Return whether a file is read line by line, without being unpacked first."""
+    return PurePosixPath(name.lower()).suffix == _LINES_SUFFIX
+
+
+def read_lines(lines: Iterable[bytes]) -> Iterator[Record]:
+    """Yield the records of a JSON-lines file, whose damaged lines are records with a problem."""
+    for number, raw in enumerate(lines, start=1):
         if raw.strip():
             yield _json_record(raw, number)
+
+
+def _read_json_lines(data: bytes) -> Iterator[Record]:
+    return read_lines(io.BytesIO(data))
 
 
 def _json_record(raw: bytes, line: int) -> Record:
@@ -277,6 +288,6 @@ _READERS: dict[str, Callable[[bytes], Iterator[Record]]] = {
     ".html": _read_html,
     ".htm": _read_html,
     ".ipynb": _read_notebook,
-    ".jsonl": _read_json_lines,
+    _LINES_SUFFIX: _read_json_lines,
     ".pdf": _read_pdf,
 }

@@ -28,11 +28,16 @@ def corpus_lines(manifest: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def account_of(corpus: Corpus) -> dict[str, Any]:
-    """Return the entry "reading" of a corpus's manifest: all files and records, as JSON values."""
+def account_of(corpus: Corpus, num_documents: int | None = None) -> dict[str, Any]:
+    """Return the entry "reading" of a corpus's manifest: all files and records, as JSON values.
+
+    `num_documents` is the number of documents of a corpus whose documents are not in memory.
+    """
+    if num_documents is None:
+        num_documents = len(corpus.documents)
     reading = corpus.reading or Reading(num_files=0, num_bytes=0)
     return {
-        "num_documents": len(corpus.documents) + sum(corpus.unmerged.values()),
+        "num_documents": num_documents + sum(corpus.unmerged.values()),
         "num_files": reading.num_files,
         "num_bytes": reading.num_bytes,
         "skipped": [[skip.source, skip.reason] for skip in corpus.skipped],

@@ -6,8 +6,9 @@ domain: then the source is cut into sections, and each section is assigned on it
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from constellation.curricula.chunks import chunk
 from constellation.curricula.documents import Document
@@ -37,6 +38,39 @@ class SplitConfig:
             )
 
 
+class SplitTexts(Protocol):
+    """Documents by number, as the split sees them."""
+
+    def num_chars_of(self, number: int) -> int:
+        """Return the characters of a document."""
+
+    def source_key(self, number: int) -> Hashable:
+        """Return a value that is equal for documents of the same source."""
+
+    def digest(self, number: int) -> bytes:
+        """Return the sha256 of a document's text."""
+
+    def text(self, number: int) -> str:
+        """Return the text of a document."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    """Documents that are assigned together: those of one source, or one section of it."""
+
+    numbers: tuple[int, ...]
+    """Numbers of the documents."""
+    num_chars: int
+    place: bytes
+    """Sort key that depends on the texts alone, not on names or order."""
+    section: int | None = None
+    """Number of the section within its source; None for a source that is not cut."""
+    start: int = 0
+    """First character of the only document that belongs to the section."""
+    end: int | None = None
+    """Character at which the section ends; None for the end of the document."""
+
+
 def split(documents: Sequence[Document], config: SplitConfig) -> dict[str, list[Document]]:
     """Return the documents of "train", "dev" and "test", each in the given order.
 
@@ -46,56 +80,107 @@ def split(documents: Sequence[Document], config: SplitConfig) -> dict[str, list[
     Raises:
         CorpusError: A domain has fewer than three documents even after cutting.
     """
-    by_domain: defaultdict[str, list[Document]] = defaultdict(list)
-    for document in documents:
-        by_domain[document.domain].append(document)
+    by_domain: defaultdict[str, list[int]] = defaultdict(list)
+    for number, document in enumerate(documents):
+        by_domain[document.domain].append(number)
     shares: dict[str, list[Document]] = {name: [] for name in SPLITS}
     for domain in sorted(by_domain):
-        units = list(_units(by_domain[domain], config.section_share_max))
-        if len(units) < len(SPLITS):
-            raise CorpusError(
-                f"domain {domain!r}",
-                f"{len(units)} documents, but train, dev and test need at least one each",
-            )
-        for unit, name in zip(units, _assign(units, config), strict=True):
-            shares[name] += unit
+        for unit, name in split_domain(domain, by_domain[domain], _Listed(documents), config):
+            shares[name] += _documents_of(unit, documents)
     return shares
 
 
-def _units(documents: list[Document], share_max: float) -> Iterable[list[Document]]:
-    """Yield groups of documents that are assigned together: one source, or one section of it."""
-    total = sum(len(document.text) for document in documents)
-    by_source: defaultdict[str, list[Document]] = defaultdict(list)
-    for document in documents:
-        by_source[document.source].append(document)
-    for source, group in by_source.items():
-        if len(group) > 1 and sum(len(one.text) for one in group) <= share_max * total:
-            yield group
-            continue
-        sections = list(_cut_into_sections(group, max(4000, int(share_max * total))))
-        for number, section in enumerate(sections):
-            alone = len(sections) == 1
-            yield [section if alone else replace(section, source=f"{source}#{number}")]
+def split_domain(
+    domain: str, numbers: Sequence[int], texts: SplitTexts, config: SplitConfig
+) -> list[tuple[Unit, str]]:
+    """Return the units of one domain, in the order of the documents, and the split of each.
+
+    Args:
+        domain: Name of the domain.
+        numbers: Numbers of its documents.
+        texts: The documents.
+        config: Shares of the splits.
+
+    Raises:
+        CorpusError: The domain has fewer than three documents even after cutting.
+    """
+    units = list(_units(numbers, texts, config.section_share_max))
+    if len(units) < len(SPLITS):
+        raise CorpusError(
+            f"domain {domain!r}",
+            f"{len(units)} documents, but train, dev and test need at least one each",
+        )
+    return list(zip(units, _assign(units, config), strict=True))
 
 
-def _cut_into_sections(documents: list[Document], chars_max: int) -> Iterable[Document]:
-    """Yield documents; documents over `chars_max` are cut into sections."""
-    for document in documents:
-        if len(document.text) <= chars_max:
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """Documents in memory."""
+
+    documents: Sequence[Document]
+
+    def num_chars_of(self, number: int) -> int:
+        return len(self.documents[number].text)
+
+    def source_key(self, number: int) -> Hashable:
+        return self.documents[number].source
+
+    def digest(self, number: int) -> bytes:
+        return hashlib.sha256(self.documents[number].text.encode()).digest()
+
+    def text(self, number: int) -> str:
+        return self.documents[number].text
+
+
+def _documents_of(unit: Unit, documents: Sequence[Document]) -> Iterator[Document]:
+    for number in unit.numbers:
+        document = documents[number]
+        if unit.section is None:
             yield document
+        else:
+            source = f"{document.source}#{unit.section}"
+            yield replace(document, text=document.text[unit.start : unit.end], source=source)
+
+
+def _units(numbers: Sequence[int], texts: SplitTexts, share_max: float) -> Iterator[Unit]:
+    total = sum(map(texts.num_chars_of, numbers))
+    by_source: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for number in numbers:
+        by_source[texts.source_key(number)].append(number)
+    for group in by_source.values():
+        size = sum(map(texts.num_chars_of, group))
+        if len(group) > 1 and size <= share_max * total:
+            yield Unit(numbers=tuple(group), num_chars=size, place=_place(group, texts))
             continue
-        for text in chunk(document.text, chars_min=max(1, chars_max // 2), chars_max=chars_max):
-            yield replace(document, text=text)
+        sections = list(_sections(group, texts, max(4000, int(share_max * total))))
+        alone = len(sections) == 1
+        for index, section in enumerate(sections):
+            yield section if alone else replace(section, section=index)
 
 
-def _assign(units: list[list[Document]], config: SplitConfig) -> list[str]:
+def _sections(group: Sequence[int], texts: SplitTexts, chars_max: int) -> Iterator[Unit]:
+    """Yield the documents one by one; a document over `chars_max` is cut."""
+    for number in group:
+        size = texts.num_chars_of(number)
+        if size <= chars_max:
+            yield Unit(numbers=(number,), num_chars=size, place=texts.digest(number))
+            continue
+        start = 0
+        whole = texts.text(number)
+        for text in chunk(whole, chars_min=max(1, chars_max // 2), chars_max=chars_max):
+            place, end = hashlib.sha256(text.encode()).digest(), start + len(text)
+            yield Unit(numbers=(number,), num_chars=len(text), place=place, start=start, end=end)
+            start = end
+
+
+def _assign(units: Sequence[Unit], config: SplitConfig) -> list[str]:
     """Return the split of each group of one domain; every split gets at least one group.
 
     In the order of their hashes, groups are assigned to test and dev until each has its share of
     the characters, rounded to whole groups; all other groups are training text.
     """
-    order = sorted(range(len(units)), key=lambda i: _place(units[i]))
-    sizes = [sum(len(document.text) for document in unit) for unit in units]
+    order = sorted(range(len(units)), key=lambda i: units[i].place)
+    sizes = [unit.num_chars for unit in units]
     total = sum(sizes)
     room = {"test": config.test_share * total, "dev": config.dev_share * total}
     names = ["train"] * len(units)
@@ -111,7 +196,7 @@ def _assign(units: list[list[Document]], config: SplitConfig) -> list[str]:
     return names
 
 
-def _place(unit: list[Document]) -> bytes:
-    """Return a sort key of a group that depends on its texts alone, not on names or order."""
-    digests = sorted(hashlib.sha256(document.text.encode()).digest() for document in unit)
+def _place(group: Sequence[int], texts: SplitTexts) -> bytes:
+    """Return a sort key of documents that depends on their texts alone, not on names or order."""
+    digests = sorted(map(texts.digest, group))
     return digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()

@@ -19,6 +19,9 @@ from constellation.routing import collective_phi as collective
 from constellation.routing.policy import RoutingPolicy
 from training.evaluation.parallel import side_by_side
 
+_SLAB_TOKENS = 2**22
+"""Tokens counted at once."""
+
 PREFIX_TOKENS = 32
 """Number of first tokens by which a document is routed; they are not scored."""
 
@@ -94,7 +97,9 @@ def score_documents(
 
 def unigram_nats(stream_N: TokenArray, vocab_size: int) -> FloatArray:
     """Return -ln((count + 1) / (N + V)) per token: the add-one unigram model of a stream."""
-    counts_V = np.bincount(stream_N, minlength=vocab_size).astype(np.float64)
+    counts_V = np.zeros(vocab_size)
+    for start in range(0, len(stream_N), _SLAB_TOKENS):  # a copy of a slab only, as int64
+        counts_V += np.bincount(stream_N[start : start + _SLAB_TOKENS], minlength=vocab_size)
     nats_V: FloatArray = np.log(counts_V.sum() + vocab_size) - np.log(counts_V + 1)
     return nats_V
 
