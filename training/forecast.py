@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from constellation.curricula.corpus import read_corpus
+from constellation.curricula.corpus import CorpusFiles
 from constellation.curricula.starter import starter_corpus
 from constellation.errors import DoesNotFit
 from constellation.kernel.network.config import KernelConfig
@@ -17,6 +17,7 @@ from training.cost import StepSpeed, job_flops, job_tokens, predicted_seconds
 from training.job_settings import fit_basin_head, objective_config, step_config
 from training.loop.job import Job
 from training.plan import kernel_config
+from training.preflight import check_num_domains
 from training.recipe import Recipe, StageSection
 from training.recipe_corpus import CorpusSection
 from training.runs.schedule import Room, Schedule
@@ -81,10 +82,13 @@ def kernel_names(recipe: Recipe) -> tuple[str, ...]:
 
     Raises:
         CorpusError: The text cannot be read.
+        ConfigError: There are more domains than a table holds kernels.
     """
     if recipe.mode == "synchronized":
         return (recipe.name,)
-    return _domains(recipe.corpus)
+    names = _domains(recipe.corpus)
+    check_num_domains(len(names))
+    return names
 
 
 def shape_of(recipe: Recipe) -> KernelConfig:
@@ -221,5 +225,9 @@ def _domains(section: CorpusSection) -> tuple[str, ...]:
         return tuple(f"domain-{number:0{width}d}" for number in numbers)
     if section.merge:
         return tuple(sorted(section.merge))
-    corpus = read_corpus(section.paths, section.limits) if section.paths else starter_corpus()
-    return tuple(corpus.domains)
+    if not section.paths:
+        return starter_corpus().domains
+    files = CorpusFiles(section.paths, section.limits)
+    found = {document.domain for document in files.documents()}  # no text stays in memory
+    names, _ = files.account(found)
+    return tuple(sorted(names.values()))

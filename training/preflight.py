@@ -6,7 +6,8 @@ Sections that are valid by themselves may still contradict each other, or name m
 from dataclasses import replace
 from pathlib import Path
 
-from constellation.curricula.prepare import PreparedCorpus
+from constellation.curricula.prepared_corpus import PreparedCorpus
+from constellation.domains.membership import KERNELS_MAX
 from constellation.errors import ConfigError, CorpusError
 from constellation.kernel.adapters.attach import attach
 from constellation.kernel.network.config import KernelConfig
@@ -73,9 +74,28 @@ def check_domains(names: tuple[str, ...]) -> None:
 
 
 def check_corpus(corpus: PreparedCorpus, recipe: Recipe) -> None:
-    """Check a corpus's domains by `check_domains`; mode synchronized has one domain of its own."""
+    """Check names and number of a corpus's domains; mode synchronized has one domain of its own.
+
+    Raises:
+        ConfigError: As `check_domains` and `check_num_domains`.
+    """
     if recipe.mode != "synchronized":
         check_domains(corpus.domains)
+        check_num_domains(len(corpus.domains))
+
+
+def check_num_domains(num_domains: int) -> None:
+    """Raise for more domains than a routing table has seats for kernels.
+
+    Raises:
+        ConfigError: There are too many; the error names the number, the limit and the ways out.
+    """
+    if num_domains > KERNELS_MAX:
+        raise ConfigError(
+            f"the text has {num_domains} domains, each of which gets a kernel, and a table holds "
+            f"{KERNELS_MAX}; merge domains by corpus.merge, or group the text into fewer by "
+            "corpus.discover_domains"
+        )
 
 
 def _check_places(recipe: Recipe, out: Path) -> None:

@@ -20,7 +20,7 @@ def check_calibration_text(corpus: PreparedCorpus, coordizer: Coordizer) -> None
     Raises:
         CorpusError: A domain has no held-out document with a token; names all such domains.
     """
-    longest = _longest(corpus.dev, corpus.domains, coordizer)
+    longest = _longest(corpus.dev, corpus.domains, coordizer, enough=1)
     empty = [name for name, length in longest.items() if length == 0]
     if empty:
         raise CorpusError(
@@ -35,12 +35,14 @@ def unscored_domains(
 ) -> dict[str, int]:
     """Return the domains that held-out figures leave out, with the tokens of their longest text.
 
+    No more text is encoded than shows that a domain is not left out.
+
     Args:
         corpus: Whose test documents are scored.
         coordizer: Counts tokens.
         context: Tokens that the kernels read at once; longer documents are cut to it.
     """
-    longest = _longest(corpus.test, corpus.domains, coordizer)
+    longest = _longest(corpus.test, corpus.domains, coordizer, enough=TOKENS_LEAST)
     return {name: n for name, n in longest.items() if min(n, context) < TOKENS_LEAST}
 
 
@@ -59,11 +61,16 @@ def in_words(unscored: dict[str, int], *, context: int) -> str:
 
 
 def _longest(
-    documents: Sequence[Document], domains: Sequence[str], coordizer: Coordizer
+    documents: Sequence[Document], domains: Sequence[str], coordizer: Coordizer, *, enough: int
 ) -> dict[str, int]:
-    """Return domain -> tokens of its longest document; 0 for a domain without one."""
+    """Return domain -> tokens of its longest document; 0 for a domain without one.
+
+    A domain with a document of `enough` tokens is not looked at further.
+    """
     longest = dict.fromkeys(domains, 0)
-    tokens = coordizer.encode_batch([document.text for document in documents])
-    for document, ids in zip(documents, tokens, strict=True):
-        longest[document.domain] = max(longest.get(document.domain, 0), len(ids))
+    for document in documents:
+        known = longest.get(document.domain, 0)
+        if known < enough:
+            num_tokens = len(coordizer.encode(document.text))
+            longest[document.domain] = max(known, num_tokens)
     return longest
