@@ -6,10 +6,12 @@ The process ends with the process that started it. Its errors are raised here; C
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from constellation.errors import ConstellationError, TrainingError
 
@@ -17,6 +19,11 @@ OnStep = Callable[[str, int, int], None]
 """Called with what is done, how much of it is done, and how much there is."""
 
 Result = TypeVar("Result")
+
+_PROGRAM: Final = (
+    "import sys; sys.path[:] = sys.argv[2:]; "
+    "from training.text_process import serve; serve(int(sys.argv[1]))"
+)
 
 _END_S = 10.0
 """Seconds in which the process must end when it is told to."""
@@ -39,24 +46,26 @@ def run_apart(work: Callable[..., Result], *arguments: object, on_step: OnStep) 
         OSError: As raised by `work`.
         TrainingError: The process was killed, such as for using too much memory.
     """
-    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of other threads
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(theirs, work, arguments), daemon=True)
-    process.start()
+    ours, theirs = multiprocessing.Pipe()
+    # Not by `multiprocessing`, which imports the caller's program again: a script that trains
+    # without a check of `__name__` would start itself.
+    command = [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), *sys.path]
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
     theirs.close()
     try:
+        ours.send((work, arguments))
         return _receive(ours, on_step)
-    except EOFError as error:
-        process.join(_END_S)
+    except (EOFError, ConnectionError) as error:
+        code = process.wait(_END_S)
         raise TrainingError(
-            f"the process that prepares the text has ended with code {process.exitcode}; a "
-            "negative code is a signal, and -9 mostly a lack of memory: `constellation plan "
-            "--train` says what the text takes"
+            f"the process that prepares the text has ended with code {code}; a negative code is a "
+            "signal, and -9 mostly a lack of memory: `constellation plan --train` says what the "
+            "text takes"
         ) from error
     finally:
         ours.close()
         process.terminate()
-        process.join(_END_S)
+        process.wait(_END_S)
 
 
 def _receive(connection: Connection, on_step: OnStep) -> Any:
@@ -70,11 +79,12 @@ def _receive(connection: Connection, on_step: OnStep) -> Any:
             return value
 
 
-def _run(
-    connection: Connection, work: Callable[..., object], arguments: tuple[object, ...]
-) -> None:
+def serve(descriptor: int) -> None:
+    """Do the work that is received over an open connection, in the new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    connection = Connection(descriptor)
+    work, arguments = connection.recv()
+    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
 
     def on_step(*step: object) -> None:
         connection.send(("step", step))
@@ -87,8 +97,7 @@ def _run(
         connection.send(("result", result))
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "this runs in a process that another started"
-    parent.join()
+def _end_with(connection: Connection) -> None:
+    """End this process when the other end of the connection is closed; nothing else is sent."""
+    connection.poll(None)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Small text with everything that preparing a corpus handles: copies, repeats, scripts, long files."""
+"""Small text with all that preparing handles: copies, repeats, scripts, long files and lines."""
 
 import random
 from pathlib import Path
