@@ -54,7 +54,8 @@ def run_apart(work: Callable[..., Result], *arguments: object, on_step: OnStep) 
     theirs.close()
     try:
         ours.send((work, arguments))
-        return _receive(ours, on_step)
+        result: Result = _receive(ours, on_step)
+        return result
     except (EOFError, ConnectionError) as error:
         code = process.wait(_END_S)
         raise TrainingError(
