@@ -14,10 +14,10 @@ from typing import Any, Generic, TypeVar, cast
 
 import ray
 import ray.util
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import ActorAlreadyExistsError, GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.actor_calls import NodeCalls, RegistryCalls
+from actors.actor_calls import NodeCalls, RegistryCalls, WatcherCalls
 from actors.local_processes import is_actor, kill_actor
 from actors.spec import ROUTER, Announcement, DeploymentSpec, StartState
 from constellation.errors import ConstellationError, DeploymentError
@@ -33,11 +33,19 @@ REGISTRY = "registry"
 MAKER = "maker"
 """Actor name of the process that makes a release."""
 
+WATCHER = "watcher"
+"""Actor name of the process that watches the registry on a Ray cluster."""
+
+ASIDE = frozenset({REGISTRY, MAKER, WATCHER})
+"""Actors of a deployment that are no members."""
+
 REASON_CHARACTERS_MAX = 300
 """Characters of Ray's reason for a death that are kept: Ray writes at length."""
 _OUR_ERROR = re.compile(r"^constellation\.errors\.\w+: ")
 NODE = "node-"
 """Begin of the actor name of a machine; Ray's id of the machine follows."""
+
+_LOOK_S = 0.1
 
 NODE_ANSWER_S = 1.0
 """Seconds that the actor of a machine may take to answer about a process."""
@@ -62,7 +70,14 @@ class ActorClass(Generic[CallsT]):
         self._remote: Any = ray.remote(process)
         self._num_gpus = num_gpus
 
-    def create(self, member: str, spec: DeploymentSpec, *arguments: Any, node: str = "") -> CallsT:
+    def create(
+        self,
+        member: str,
+        spec: DeploymentSpec,
+        *arguments: Any,
+        node: str = "",
+        is_new: bool = False,
+    ) -> CallsT:
         """Return the named actor, created if it does not exist; Ray restarts it when it dies.
 
         Args:
@@ -71,18 +86,28 @@ class ActorClass(Generic[CallsT]):
             arguments: Further arguments of the class.
             node: Ray's id of the machine on which the actor runs and is restarted. While the
                 machine is gone the actor waits for it. Empty means that Ray chooses the machine.
+            is_new: Whether an actor of this name that exists already is an error.
+
+        Raises:
+            DeploymentError: There is such an actor, which was to be new.
         """
         options = self._remote.options(
             name=member,
             namespace=spec.namespace,
-            get_if_exists=True,
+            get_if_exists=not is_new,
             lifetime="detached",
             max_restarts=-1,
             num_cpus=0,
             num_gpus=0 if self._num_gpus is None else self._num_gpus(spec),
             **_affinity(node),
         )
-        return cast(CallsT, _Calls(options.remote(spec, *arguments)))
+        try:
+            return cast(CallsT, _Calls(options.remote(spec, *arguments)))
+        except ActorAlreadyExistsError as error:
+            raise DeploymentError(
+                f"{member} of the deployment {spec.namespace!r} was started by somebody else at "
+                "the same time; look at it with: constellation status --address"
+            ) from error
 
 
 def _affinity(node: str) -> dict[str, Any]:
@@ -108,10 +133,15 @@ def members(namespace: str) -> list[str]:
     """Return the actor names of all members that live or are being started, sorted."""
     named = ray.util.list_named_actors(all_namespaces=True)
     ours = {each["name"] for each in named if each["namespace"] == namespace}
-    fixed = {REGISTRY, MAKER, ROUTER}
+    fixed = ASIDE | {ROUTER}
     routers = {name for name in ours if name.startswith(f"{ROUTER}-")}
     kernels = {name for name in ours if is_kernel_member(name)}
     return sorted(ours & fixed | routers | kernels)
+
+
+def actors_of(namespace: str) -> list[str]:
+    """Return the names of all actors of a deployment: members, their helpers and machines."""
+    return [*members(namespace), *node_members(namespace)]
 
 
 def node_members(namespace: str) -> list[str]:
@@ -197,15 +227,6 @@ def _ask_node(
 def node_member(node: str) -> str:
     """Return the actor name of a machine."""
     return f"{NODE}{node}"
-
-
-def alive_nodes() -> dict[str, float]:
-    """Return the machines of the Ray cluster: Ray's id -> number of GPUs. Waits for Ray."""
-    return {
-        str(each["NodeID"]): float(each["Resources"].get("GPU", 0.0))
-        for each in ray.nodes()  # type: ignore[no-untyped-call]
-        if each["Alive"]
-    }
 
 
 def remove(member: str, namespace: str) -> None:
@@ -342,11 +363,23 @@ def watch(
             patience.restarted(now_s=now_s)
 
 
-def tear_down(spec: DeploymentSpec, *, grace_s: float) -> None:
+def tear_down(namespace: str, *, grace_s: float) -> None:
     """Drain the actors, then remove them for good, those that joined since the start too."""
-    registry = find(RegistryCalls, REGISTRY, spec.namespace)
+    watcher = find(WatcherCalls, WATCHER, namespace)
+    if watcher is not None:
+        ray.wait([watcher.stop()], timeout=grace_s)
+        remove(WATCHER, namespace)  # first, or it would start the registry again
+    registry = find(RegistryCalls, REGISTRY, namespace)
     if registry is not None:
         ray.wait([registry.drain(grace_s)], timeout=grace_s + 2)
-        remove(REGISTRY, spec.namespace)  # first, or it would start others
-    for member in [*members(spec.namespace), *node_members(spec.namespace)]:
-        remove(member, spec.namespace)
+        remove(REGISTRY, namespace)  # before the members, or it would start them again
+    for member in actors_of(namespace):
+        remove(member, namespace)
+
+
+def wait_gone(namespace: str, *, timeout_s: float) -> list[str]:
+    """Wait until the names of a deployment's actors are free; return the names that are not."""
+    end_s, pause = time.monotonic() + timeout_s, threading.Event()
+    while (left := actors_of(namespace)) and time.monotonic() < end_s:
+        pause.wait(_LOOK_S)
+    return left

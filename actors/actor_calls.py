@@ -120,6 +120,18 @@ class RegistryCalls(Protocol):
         ...
 
 
+class WatcherCalls(Protocol):
+    """What the process that watches the registry on a Ray cluster answers."""
+
+    def watched(self) -> Awaitable[None]:
+        """Return once the state file is written and the registry is watched."""
+        ...
+
+    def stop(self) -> Awaitable[None]:
+        """Stop watching, and remove the state file."""
+        ...
+
+
 class NodeCalls(Protocol):
     """What the actor of a machine answers to the registry and to the processes of the machine."""
 

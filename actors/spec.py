@@ -158,6 +158,16 @@ class DeploymentSpec:
         scheme = "http" if self.tls is None else "https"
         return f"{scheme}://{endpoint}/v1"
 
+    def summary(self) -> dict[str, object]:
+        """Return what commands on other machines must know of the deployment, in plain values."""
+        return {
+            "id": self.id,
+            "endpoints": [doors.endpoint for doors in self.routers],
+            "http": self.http_url,
+            "artifacts": str(self.artifacts),
+            "run_dir": str(self.run_dir),
+        }
+
     def internal_bind(self, address: str) -> Bind:
         """Return where a process listens for other processes of the constellation.
 

@@ -20,7 +20,12 @@ from cluster.listening_check import check_loopback
 from cluster.private_folder import held, private_folder, ray_part
 from constellation.errors import DeploymentError
 from constellation.loopback import LOOPBACK_ADDRESS, host_of, is_loopback
-from constellation.settings import absolute_module_paths, apply_environment, clear_environment
+from constellation.settings import (
+    absolute_module_paths,
+    apply_environment,
+    clear_environment,
+    read_secret,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -223,14 +228,25 @@ def num_gpus() -> float:
 
 
 @contextmanager
-def joined_ray(address: str) -> Iterator[None]:
+def joined_ray(address: str, token_file: Path | None = None) -> Iterator[None]:
     """Join a running Ray cluster, and disconnect from it when the block ends.
 
+    Args:
+        address: host:port of the cluster's head.
+        token_file: File with the cluster's token; None leaves Ray's own environment variables in
+            force.
+
     Raises:
+        ConfigError: The token file cannot be read.
         DeploymentError: No cluster answers at `address`, or the cluster refuses to be joined.
     """
     if is_loopback(host_of(address)):
         apply_environment(_LOOPBACK_ONLY)
+    if token_file is not None:
+        # Said explicitly: with the mode unset Ray decides by files in the home directory.
+        clear_environment("RAY_AUTH_TOKEN")
+        token = read_secret(token_file, "token file of Ray")
+        apply_environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token})
     import ray
 
     try:

@@ -59,6 +59,8 @@ class Load:
     """Memory of one process for caching prompts that it has read, in bytes."""
     per_actor: int = 1
     """Kernels per process; several kernels of one process are stacked."""
+    replicas: int = 1
+    """Processes that serve each kernel."""
 
     def __post_init__(self) -> None:
         if self.slots < 1:
@@ -134,7 +136,7 @@ def make_plan(load: Load, machine: Machine, overheads: Overheads | None = None) 
 
         cache  = slots * context * bytes per cached token + prefixes
         own    = weights + layouts + cache
-        total  = fixed + num_kernels * own + num_processes * process overhead
+        total  = fixed + replicas * num_kernels * own + num_processes * process overhead
 
     Left out: the working memory of a prompt being read, and the page cache of the weight files.
     The speed of all kernels together assumes that kernels compete for cores only; large kernels
@@ -147,13 +149,14 @@ def make_plan(load: Load, machine: Machine, overheads: Overheads | None = None) 
     per_slot = config.context * config.kv_bytes_per_token(load.dtype)
     cache = load.slots * per_slot + load.prefix_bytes // load.per_actor
     own, process = weights + layouts + cache, overheads.kernel_bytes
+    copies = load.replicas
     free = max(0, machine.memory_bytes - overheads.fixed_bytes)
-    num_full, rest = divmod(free, load.per_actor * own + process)
+    num_full, rest = divmod(free // copies, load.per_actor * own + process)
     fitting = num_full * load.per_actor + max(0, rest - process) // own
     fitting = min(NUM_SEATS, fitting)
     planned = fitting if load.num_kernels is None else load.num_kernels
-    num_processes = -(-planned // load.per_actor)
-    total = overheads.fixed_bytes + planned * own + num_processes * process
+    num_processes = copies * -(-planned // load.per_actor)
+    total = overheads.fixed_bytes + copies * planned * own + num_processes * process
     speed = machine.decode_tokens_per_second
     return Plan(
         num_parameters=config.num_parameters(),

@@ -7,10 +7,15 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from cluster.deployment_process import Named, end_deployment
+from cluster.deployment_spec import kernels_of, node_tls_of, tls_of
 from cluster.disk_space import check_room
-from cluster.launcher import READY_S, kernels_of, ports_of, tls_of
+from cluster.launcher import READY_S
 from cluster.metrics_server import metrics_port_of
+from cluster.network_safety import check_network, host_of_ray
+from cluster.router_ports import ports_of
 from cluster.state_file import RunState, require_running, running
 from cluster.subprocesses import module_command
 from constellation.errors import DeploymentError
@@ -22,21 +27,34 @@ STOP_S = 30.0
 """Seconds that the launcher may take to stop before the launcher is killed."""
 
 
-def start(settings: Settings, *, address: str | None = None) -> RunState:
+def start(
+    settings: Settings,
+    *,
+    address: str | None = None,
+    replace: bool = False,
+    insecure: bool = False,
+) -> RunState:
     """Start a constellation in the background and wait until the constellation answers.
 
     Args:
         settings: The whole configuration.
         address: A running Ray cluster to join; None starts Ray on loopback.
+        replace: Whether to end a constellation that runs from the run folder, or on the cluster
+            under the same name.
+        insecure: Whether calls between machines may be unencrypted.
 
     Raises:
         DeploymentError: A constellation runs already, or did not come up; names the log.
-        ConfigError: The address to listen on needs a token, or `kernel.compile` is on and there is
-            no compiler.
+        ConfigError: The address to listen on needs a token, the cluster is beyond loopback and
+            token or certificates are missing, or `kernel.compile` is on and there is no compiler.
         ArtifactError: The artifacts hold no release, or a file is damaged.
     """
+    if address is not None:
+        check_network(settings, host_of_ray(address), insecure=insecure)
     already = running(settings.run_dir)
-    if already is not None:
+    if already is not None and replace:
+        stop(settings.run_dir, settings.cluster.ray_token_file)
+    elif already is not None:
         raise DeploymentError(
             f"a constellation runs already at {already.endpoint} (process {already.pid}); "
             "stop it with: constellation down"
@@ -49,12 +67,14 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
     if settings.kernel.compile:
         check_compiler()
     tls_of(settings.security)
+    node_tls_of(settings.security)
     check_room(settings)
     log_folder = settings.run_dir / "logs"
     try:
         # Only its user may read the logs; the mode of an existing folder is kept.
         log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        message = _spawn(settings, address, log_folder / "launcher.log")
+        request = {"address": address, "replace": replace, "insecure": insecure}
+        message = _spawn(settings, request, log_folder / "launcher.log")
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DeploymentError(f"the launcher did not start: {error}") from error
     if "error" in message:
@@ -62,8 +82,8 @@ def start(settings: Settings, *, address: str | None = None) -> RunState:
     return require_running(settings.run_dir)
 
 
-def _spawn(settings: Settings, address: str | None, log: Path) -> dict[str, str]:
-    request = {"settings": settings.model_dump(mode="json"), "address": address}
+def _spawn(settings: Settings, request: dict[str, Any], log: Path) -> dict[str, str]:
+    request = {"settings": settings.model_dump(mode="json"), **request}
     num_said = log.stat().st_size if log.exists() else 0
     reader, writer = os.pipe()
     with os.fdopen(reader, encoding="utf-8") as pipe:
@@ -122,13 +142,22 @@ def _said(log: Path, num_before: int) -> str:
     return f": {lines[-1]}" if lines else ""
 
 
-def stop(run_dir: Path) -> RunState:
+def stop(run_dir: Path, ray_token_file: Path | None = None) -> RunState:
     """Stop the constellation that runs from `run_dir`; return its last state.
+
+    Args:
+        run_dir: Run folder of the constellation.
+        ray_token_file: File with the token of the Ray cluster on which the constellation runs; None
+            leaves Ray's own environment variables in force.
 
     Raises:
         DeploymentError: No constellation runs there.
     """
     state = require_running(run_dir)
+    if state.address is not None:
+        named = Named(address=state.address, name=state.name, token_file=ray_token_file)
+        end_deployment(named)
+        return state
     process = os.pidfd_open(state.pid)
     try:
         signal.pidfd_send_signal(process, signal.SIGTERM)

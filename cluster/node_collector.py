@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from actors.gpu_readings import read_gpus
 from actors.node_readings import read_live_training, read_node
 from constellation.errors import ArtifactError
 from constellation.records import TrainingStatus
@@ -45,6 +46,7 @@ class NodeCollector:
 
     def _measure_node(self) -> None:
         self._node.show(node_name(), **asdict(read_node(self._run_dir)))
+        self._node.show_gpus(node_name(), read_gpus())
 
     def _read_training(self) -> TrainingStatus | None:
         """Return the status of the training; None when there is none or its file is damaged."""

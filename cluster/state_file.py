@@ -27,9 +27,10 @@ class RunState:
     """Process and addresses of one running constellation."""
 
     pid: int
-    """Process id of the launcher, from which all other processes descend."""
+    """Process id of the launcher, from which all other processes descend; on a Ray cluster, of the
+    process that watches the registry."""
     started: str
-    """Start mark of the launcher (see `start_mark`), since process ids are used again."""
+    """Start mark of this process (see `start_mark`), since process ids are used again."""
     endpoint: str
     """host:port of the first router, for clients."""
     artifacts: str
@@ -40,9 +41,13 @@ class RunState:
     """host:port of the metrics of all processes together."""
     endpoints: tuple[str, ...] = ()
     """host:port of every router, the first one's first; empty means `endpoint` alone."""
+    address: str | None = None
+    """host:port of the Ray cluster on which the constellation runs; None for a private Ray."""
+    name: str = "default"
+    """Name of the deployment on the cluster."""
 
     def alive(self) -> bool:
-        """Return True while the launcher that wrote this runs."""
+        """Return True while the process that wrote this runs."""
         return start_mark(self.pid) == self.started
 
 

@@ -41,6 +41,9 @@ class ServeSettings(_Section):
     """Address to listen on; any address except loopback needs `security.token_file`."""
     port: int = Field(default=50051, ge=0, le=65_535)
     """TCP port of gRPC for clients; 0 lets the system choose a free port."""
+    advertise: str | None = Field(default=None, min_length=1, max_length=253)
+    """Host name or address by which clients reach the routers; None means `host`, or on a Ray
+    cluster the address of the routers' node when `host` is a wildcard such as 0.0.0.0."""
     routers: int = Field(default=1, ge=1, le=64)
     """Number of router processes; they listen on consecutive ports from `port` upwards."""
     http: bool = True
@@ -145,10 +148,25 @@ class SecuritySettings(_Section):
     TLS."""
     client_key: Path | None = None
     """PEM file with the private key of `client_certificate`."""
+    internal_certificate: Path | None = None
+    """PEM file with the certificate of a node, for mutual TLS between the processes of a
+    constellation on a Ray cluster; `constellation certificates` makes the file, which lies on every
+    node under the same path."""
+    internal_key: Path | None = None
+    """PEM file with the private key of `internal_certificate`."""
+    internal_ca: Path | None = None
+    """PEM file with the authority of the deployment, which signed the certificates of all nodes."""
 
 
 class ClusterSettings(_Section):
     """How processes are started, and what the machines of a joined Ray cluster keep."""
+
+    name: str = Field(default="default", pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
+    """Name of the deployment, by which commands find the constellation on a Ray cluster: 1 to 40
+    lower-case letters, digits and hyphens. One deployment of a name runs on a cluster."""
+    ray_token_file: Path | None = None
+    """File with the token of the Ray cluster that `--address` names; None leaves Ray's own
+    environment variables in force."""
 
     fork_workers: bool = True
     """Whether to fork the processes of kernels, routers and registry from one process that has
@@ -269,16 +287,23 @@ def read_token(file: Path | None) -> str | None:
     from_environment = os.environ.get(TOKEN_VARIABLE)
     if from_environment:
         return from_environment
-    if file is None:
-        return None
+    return None if file is None else read_secret(file, "token file")
+
+
+def read_secret(file: Path, what: str) -> str:
+    """Return the first line of a file, which is a secret; `what` names the file in errors.
+
+    Raises:
+        ConfigError: The file cannot be read or is empty.
+    """
     try:
         token = file.read_text(encoding="utf-8").split("\n", 1)[0].strip()
     except OSError as error:
-        raise ConfigError(f"token file {file}: {error.strerror}") from error
+        raise ConfigError(f"{what} {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"token file {file} is not UTF-8 text") from error
+        raise ConfigError(f"{what} {file} is not UTF-8 text") from error
     if not token:
-        raise ConfigError(f"token file {file} is empty; write a secret in its first line")
+        raise ConfigError(f"{what} {file} is empty; write a secret in its first line")
     return token
 
 

@@ -67,7 +67,7 @@ class Engines:
 
     On a GPU weights are the process's own. There they are stacked in any precision, no product is
     replaced, the memory of keys and values is planned (`slots` texts of every kernel), and steps
-    of kernels that stand alone are recorded as CUDA graphs.
+    are recorded as CUDA graphs.
 
     Args:
         spec: The deployment.
@@ -346,6 +346,7 @@ class Engines:
             prefill_tokens=self._options.prefill_tokens,
             prefixes=PrefixStore(self._prefix_bytes) if self._prefix_bytes else None,
             planned_rows=self._planned_at_first,
+            record=self._record,
         )
         # Adapters' come first: a base that is a kernel too belongs with them.
         self._stacks.insert(len(self._stacks) if base is None else 0, batch)

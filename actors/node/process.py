@@ -12,8 +12,9 @@ from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry
 
-from actors import _ray
+from actors import _ray, ray_nodes
 from actors.actor_calls import NodeCalls
+from actors.gpu_readings import read_gpus
 from actors.local_processes import is_actor, kill_actor
 from actors.log_reader import LogPart
 from actors.node.accelerators import accelerators
@@ -48,11 +49,15 @@ class NodeProcess:
         guard = services.Guard(lambda reason: self._metrics.rejected.labels(reason).inc())
         servicer = BlobServicer(self._host.find_blob, count_sent=self._metrics.sent.inc)
         handler = services.handlers(services.BLOBS, servicer, guard)
-        _, endpoint = await channel.serve(bind, [handler], [services.BLOBS.full_name])
+        # Kept: a server without a reference ends.
+        self._server, endpoint = await channel.serve(bind, [handler], [services.BLOBS.full_name])
         metrics_endpoint, _ = serve_metrics(self._metrics.registry, bind.host)
         folder = spec.node_folder.path
         self._metrics.read_with(
-            socket.gethostname(), lambda: asdict(read_node(folder)), self._cache_bytes
+            socket.gethostname(),
+            lambda: asdict(read_node(folder)),
+            self._cache_bytes,
+            read_gpus,
         )
         self._announcement = NodeAnnouncement(
             node=self._host.node,
@@ -69,7 +74,7 @@ class NodeProcess:
         node = Node(
             id=node_id,
             address=address,
-            devices=accelerators(_ray.alive_nodes().get(node_id, 0.0)),
+            devices=accelerators(ray_nodes.alive_nodes().get(node_id, 0.0)),
             memory_bytes=usable_memory().total_bytes,
         )
         return NodeHost(

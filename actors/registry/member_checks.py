@@ -143,8 +143,8 @@ class MemberChecks:
 
     async def _note_silence(self, member: str, endpoint: str, error: grpc.aio.AioRpcError) -> None:
         at = self._members.announcements[member]
-        # A new connection to a process that hangs ends like a refused one.
-        alive = await self._processes.is_alive(at.pid, at.node)
+        is_asked = self._asks_for_process(member, error)
+        alive = await self._processes.is_alive(at.pid, at.node) if is_asked else None
         if not self._is_at(member, endpoint):
             return
         now_s, facts = time.monotonic(), {"member": member, "endpoint": endpoint}
@@ -162,6 +162,17 @@ class MemberChecks:
                 await self._restart(command)
             if was_up and self._members.state(member).state is not State.UP:
                 self._on_change()
+
+    def _asks_for_process(self, member: str, error: grpc.aio.AioRpcError) -> bool:
+        """Return whether to ask if the process of a silent member lives.
+
+        The question goes to the machine of the process, which may be silent for a second, too. So
+        it is asked when the answer counts, and now and then while the member is unreachable. A new
+        connection to a process that hangs ends like a refused one.
+        """
+        misses = self._members.state(member).misses + 1
+        is_refused = error.code() is grpc.StatusCode.UNAVAILABLE
+        return is_refused or misses == self._supervisor.config.misses_max or misses % 10 == 0
 
     async def _restart(self, command: Restart) -> None:
         name = command.name

@@ -87,7 +87,7 @@ class Members:
     @staticmethod
     def are_there(spec: DeploymentSpec) -> bool:
         """Return whether an earlier registry has started members."""
-        return bool(set(_ray.members(spec.namespace)) - {_ray.REGISTRY, _ray.MAKER})
+        return bool(set(_ray.members(spec.namespace)) - _ray.ASIDE)
 
     @staticmethod
     def routers_of(spec: DeploymentSpec) -> list[RouterCalls]:
@@ -97,7 +97,7 @@ class Members:
 
     def strays(self) -> dict[str, MemberCalls]:
         """Return actors that were joining or leaving when an earlier registry died."""
-        known = {_ray.REGISTRY, _ray.MAKER, *self.all}
+        known = {*_ray.ASIDE, *self.all}
         names = sorted(set(_ray.members(self._spec.namespace)) - known)
         found = {name: _ray.find(MemberCalls, name, self._spec.namespace) for name in names}
         return {name: calls for name, calls in found.items() if calls is not None}

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from actors.registry.kernel_starts import KernelStarts
 from actors.registry.members import Members
 from actors.registry.nodes import Nodes
 from actors.registry_messages import PlacedKernels
@@ -16,7 +17,7 @@ class NodeAnswers:
     _spec: DeploymentSpec
     _members: Members
     _nodes: Nodes
-    _ahead: dict[str, int]
+    _starts: KernelStarts
 
     @property
     def _served(self) -> int:
@@ -31,7 +32,7 @@ class NodeAnswers:
         kernels = self._members.placement.processes.get(member, ())
         if not kernels:
             raise DeploymentError(f"no kernel is placed in {member}; nothing is to be served there")
-        return PlacedKernels(kernels=kernels, release=self._ahead.get(member, self._served))
+        return PlacedKernels(kernels=kernels, release=self._starts.ahead.get(member, self._served))
 
     async def manifest(self, release: int) -> bytes:
         """Return the manifest of a release.

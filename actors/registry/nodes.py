@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import ray
 
-from actors import _ray
+from actors import _ray, ray_nodes
 from actors.actor_calls import NodeCalls
 from actors.background_tasks import begin, repeat
 from actors.local_processes import is_actor, kill_actor
@@ -129,7 +129,7 @@ class Nodes:
     async def _look(self) -> None:
         """Compare the machines with Ray's list: create the actors of those that joined."""
         async with asyncio.timeout(_LIST_S):
-            alive = await asyncio.to_thread(_ray.alive_nodes)
+            alive = await asyncio.to_thread(ray_nodes.alive_nodes)
         for node in self._known.keys() - alive.keys():
             del self._known[node]
             logger.warning("node left", extra={"node": node})

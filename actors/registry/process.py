@@ -161,6 +161,7 @@ class RegistryProcess(NodeAnswers):
             "metrics": self._exports.endpoints(self._members.announcements.values())
             | self._nodes.metrics_endpoints(),
             "members": self._members.described(),
+            "deployment": self._spec.summary(),
         }
 
     async def change(self, change: Change) -> Changed:

@@ -10,6 +10,7 @@ from constellation.errors import DeploymentError, InvalidRequest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cluster.deployment_process import Named
     from cluster.state_file import RunState
     from constellation.client import Client, RetryPolicy, Timeouts
     from constellation.settings import SecuritySettings, Settings
@@ -26,6 +27,7 @@ def configuration(
     host: str | None = None,
     port: int | None = None,
     http_port: int | None = None,
+    name: str | None = None,
 ) -> "Settings":
     """Return the settings: options, then environment variables, then `constellation.toml`.
 
@@ -41,6 +43,7 @@ def configuration(
         artifacts=artifacts,
         serve=serve or None,
         security=None if token_file is None else {"token_file": token_file},
+        cluster=None if name is None else {"name": name},
     )
 
 
@@ -107,6 +110,14 @@ def connect(
         file=sys.stderr,
     )
     return client
+
+
+def named_on(settings: "Settings", address: str) -> "Named":
+    """Return the deployment that the settings name, on a Ray cluster."""
+    from cluster.deployment_process import Named
+
+    cluster = settings.cluster
+    return Named(address=address, name=cluster.name, token_file=cluster.ray_token_file)
 
 
 def client_at(

@@ -138,6 +138,7 @@ def plan(
             num_kernels=kernels,
             prefix_bytes=settings.prefix_mib * 2**20,
             per_actor=settings.per_actor,
+            replicas=settings.replicas,
         ),
         Machine(
             memory_bytes=free,

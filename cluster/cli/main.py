@@ -12,6 +12,7 @@ import typer
 from cluster.cli import (
     ask,
     basin,
+    certificates,
     chat,
     coordize,
     data,
@@ -19,6 +20,7 @@ from cluster.cli import (
     inspect,
     kernel_commands,
     logic,
+    logs,
     measure,
     merge,
     releases,
@@ -70,6 +72,7 @@ for command in (
     serve_commands.up,
     serve_commands.down,
     status.status,
+    logs.logs,
     serve_commands.reload,
     watch.watch,
     ask.ask,
@@ -85,6 +88,7 @@ for command in (
     validate.validate,
     merge.merge,
     measure.measure_beta,
+    certificates.certificates,
     inspect.plan,
     inspect.doctor,
 ):

@@ -169,6 +169,23 @@ Seed = Annotated[
     ),
 ]
 
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Ray cluster on which the constellation runs, such as 10.0.0.1:6379; the command "
+        "works on every machine that can join the cluster. (default: the constellation of "
+        "--run-dir)",
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of the deployment on the Ray cluster of --address: 1 to 40 lower-case letters, "
+        "digits and hyphens. (default: the setting cluster.name, else default)",
+    ),
+]
 TrainingAddress = Annotated[
     str | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster.cli import options, output_format, progress_lines
-from cluster.cli.connection import configuration, connect
+from cluster.cli.connection import configuration, connect, named_on
 from cluster.cli.status import facts_of
 
 if TYPE_CHECKING:
@@ -53,6 +53,23 @@ def up(
             show_default=False,
         ),
     ] = None,
+    name: options.Name = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="End the constellation that runs from --run-dir, or on the cluster of --address "
+            "under the same name, before the new one is started.",
+        ),
+    ] = False,
+    insecure_network: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-network",
+            help="Let processes on different machines of the cluster of --address talk "
+            "unencrypted: whoever sees the network can read texts and token.",
+        ),
+    ] = False,
     token_file: Annotated[
         Path | None,
         typer.Option(
@@ -82,8 +99,9 @@ def up(
         host=host,
         port=port,
         http_port=http_port,
+        name=name,
     )
-    state = _start(settings, address)
+    state = _start(settings, address, replace=replace, insecure=insecure_network)
     with connect(settings, ",".join(state.endpoints)) as client:
         answer = client.status()
     if as_json:
@@ -102,7 +120,9 @@ def up(
     console.print(f"stop:  constellation down{suffix}")
 
 
-def _start(settings: "Settings", address: str | None) -> "RunState":
+def _start(
+    settings: "Settings", address: str | None, *, replace: bool, insecure: bool
+) -> "RunState":
     from cluster import launcher_process
     from cluster.ray_versions import untried
 
@@ -111,7 +131,9 @@ def _start(settings: "Settings", address: str | None) -> "RunState":
         console.print(f"warning: {note}", style="yellow", soft_wrap=True)
     try:
         with progress_lines.step("starting kernels, router and registry"):
-            return launcher_process.start(settings, address=address)
+            return launcher_process.start(
+                settings, address=address, replace=replace, insecure=insecure
+            )
     except KeyboardInterrupt:
         console.print("the processes started so far will end by themselves within a minute")
         raise
@@ -125,16 +147,27 @@ def _flag(settings: "Settings") -> str:
     return "" if settings.run_dir == default else f" --run-dir {settings.run_dir}"
 
 
-def down(run_dir: options.RunDir = None) -> None:
+def down(
+    run_dir: options.RunDir = None,
+    address: options.RayAddress = None,
+    name: options.Name = None,
+) -> None:
     """Stop the constellation that runs in the background; running requests get 5 s to finish.
 
-    Ends the processes that `constellation up` started with the same --run-dir. No file is deleted.
+    Ends the processes that `constellation up` started with the same --run-dir, or, with --address,
+    all processes of a deployment on a Ray cluster. No file is deleted.
 
     Example: constellation down
     """
     from cluster import launcher_process
+    from cluster.deployment_process import end_deployment
 
-    state = launcher_process.stop(configuration(run_dir=run_dir).run_dir)
+    settings = configuration(run_dir=run_dir, name=name)
+    if address is not None:
+        end_deployment(named_on(settings, address))
+        output_format.stdout().print(f"stopped the deployment {settings.cluster.name} at {address}")
+        return
+    state = launcher_process.stop(settings.run_dir, settings.cluster.ray_token_file)
     output_format.stdout().print(
         f"stopped the constellation at {state.endpoint} (process {state.pid})"
     )

@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from cluster.cli import options, output_format, progress_lines
-from cluster.cli.connection import client_at, configuration, connect
+from cluster.cli.connection import client_at, configuration, connect, named_on
 from constellation.errors import ConstellationError
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def status(
     ] = False,
     run_dir: options.RunDir = None,
     endpoint: options.Endpoint = None,
+    address: options.RayAddress = None,
+    name: options.Name = None,
     token_file: options.TokenFile = None,
     timeout: options.Timeout = None,
     as_json: Annotated[
@@ -66,7 +68,10 @@ def status(
 
     Example: constellation status --watch
     """
-    look = _Look(configuration(run_dir=run_dir, token_file=token_file), endpoint, timeout)
+    settings = configuration(run_dir=run_dir, token_file=token_file, name=name)
+    if endpoint is None and address is not None:
+        endpoint = _endpoints_on(settings, address)
+    look = _Look(settings, endpoint, timeout)
     printed = _print_json if as_json else _print_geometry if geometry else None
     if not watch:
         shown = look(memory=True)
@@ -77,6 +82,14 @@ def status(
         _keep_on_screen(look, every, everything=everything)
     else:
         _print_lines(look, every, everything=everything)
+
+
+def _endpoints_on(settings: "Settings", address: str) -> str:
+    """Return the routers of the deployment that the settings name on a Ray cluster."""
+    from cluster.deployment_process import describe_deployment
+
+    found = describe_deployment(named_on(settings, address))
+    return ",".join(found["deployment"]["endpoints"])
 
 
 class _Look:

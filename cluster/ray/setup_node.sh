@@ -4,8 +4,8 @@
 # * Makes the virtual environment ~/.constellation/venv with the versions of constraints.txt. Where
 #   this path is a symbolic link, as on a machine that was prepared with an environment, nothing is
 #   installed.
-# * Picks the certificate of this machine: the pair secrets/nodes/ADDRESS.pem and .key whose address
-#   this machine has becomes secrets/node.pem and secrets/node.key.
+# * Where `constellation certificates --per-node` made a certificate for this machine, that certificate
+#   becomes secrets/node.crt and secrets/node.key.
 # * Writes ~/.constellation/environment with the variables of all commands, for every shell.
 #
 # Running the file again without other code changes nothing and takes a second.
@@ -53,13 +53,11 @@ install_packages() {
 }
 
 pick_certificate() {
-  local address kind
-  for address in $(hostname -I 2> /dev/null); do
-    for kind in pem key; do
-      if [ -r "$home/secrets/nodes/$address.$kind" ]; then
-        cp "$home/secrets/nodes/$address.$kind" "$home/secrets/node.$kind"
-      fi
-    done
+  local host
+  for host in $(hostname) $(hostname -I 2> /dev/null); do
+    if [ -r "$home/secrets/$host/node.key" ]; then
+      cp "$home/secrets/$host/node.crt" "$home/secrets/$host/node.key" "$home/secrets/"
+    fi
   done
 }
 
@@ -88,6 +86,13 @@ export ONEDNN_PRIMITIVE_CACHE_CAPACITY=64
 export CONSTELLATION_ARTIFACTS="$HOME/.constellation/artifacts"
 export CONSTELLATION_RUN_DIR="$HOME/.constellation/run"
 export CONSTELLATION_SECURITY__TOKEN_FILE="$HOME/.constellation/secrets/token"
+# TLS for clients and, with the authority of the deployment, between machines.
+export CONSTELLATION_SECURITY__CERTIFICATE="$HOME/.constellation/secrets/node.crt"
+export CONSTELLATION_SECURITY__KEY="$HOME/.constellation/secrets/node.key"
+export CONSTELLATION_SECURITY__CA="$HOME/.constellation/secrets/authority.crt"
+export CONSTELLATION_SECURITY__INTERNAL_CERTIFICATE="$HOME/.constellation/secrets/node.crt"
+export CONSTELLATION_SECURITY__INTERNAL_KEY="$HOME/.constellation/secrets/node.key"
+export CONSTELLATION_SECURITY__INTERNAL_CA="$HOME/.constellation/secrets/authority.crt"
 VARIABLES
 
 line='[ -r ~/.constellation/environment ] && . ~/.constellation/environment'

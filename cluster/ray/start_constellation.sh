@@ -10,8 +10,7 @@ address=$(cat "$home/ray/ray_current_cluster")
 umask 077
 cd "$home"
 setsid nohup bash -c '
-  constellation down 2> /dev/null  # of an earlier Ray, which has ended
   python -m cluster.await_nodes "$0" || echo "starting with the machines that are there"
-  constellation up --address "$0" --host "${0%:*}"
+  constellation up --address "$0" --host "${0%:*}" --replace
 ' "$address" > "$home/up.log" 2>&1 < /dev/null &
 echo "the constellation starts when the machines are there; see ~/.constellation/up.log"

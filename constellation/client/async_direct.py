@@ -22,6 +22,7 @@ from constellation.client.local_routing import (
     Target,
     check_may_move,
     check_reachable,
+    kernel_tls,
     process_lost,
 )
 from constellation.client.replies import Reply, TextScore
@@ -40,7 +41,6 @@ from constellation.v1 import constellation_pb2
 from constellation.wire import convert
 from constellation.wire.channel import open_async_channel
 from constellation.wire.long_texts import LongTexts
-from constellation.wire.tls import client_tls
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
@@ -99,7 +99,7 @@ class AsyncDirectClient(AsyncClosing):
         kernel_key: str | Path | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
-        tls = client_tls(kernel_ca, kernel_certificate, kernel_key)
+        tls = kernel_tls(kernel_ca, kernel_certificate, kernel_key)
         self._routers = AsyncClient(endpoint, **options)
         self._session = self._routers._session
         check_reachable(self._session.endpoints, tls)

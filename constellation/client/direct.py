@@ -22,6 +22,7 @@ from constellation.client.local_routing import (
     Target,
     check_may_move,
     check_reachable,
+    kernel_tls,
     process_lost,
 )
 from constellation.client.replies import Reply, TextScore
@@ -40,7 +41,6 @@ from constellation.records import Route
 from constellation.v1 import constellation_pb2
 from constellation.wire import convert
 from constellation.wire.channel import open_channel
-from constellation.wire.tls import client_tls
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
@@ -96,7 +96,7 @@ class DirectClient(Closing):
         kernel_key: str | Path | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
-        tls = client_tls(kernel_ca, kernel_certificate, kernel_key)
+        tls = kernel_tls(kernel_ca, kernel_certificate, kernel_key)
         self._routers = Client(endpoint, **options)
         self._session = self._routers._session
         check_reachable(self._session.endpoints, tls)

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, Unpack
 
 from google.protobuf.message import Message
@@ -40,7 +41,7 @@ from constellation.v1 import constellation_pb2, kernel_pb2
 from constellation.wire import convert
 from constellation.wire.record_messages import from_message
 from constellation.wire.table_file import unpack_table
-from constellation.wire.tls import ClientTls
+from constellation.wire.tls import ClientTls, node_client
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
@@ -314,6 +315,24 @@ def check_may_move(error: ConstellationError, route: Route, left: Collection[str
     """
     if route.reason == "pinned" and not left:
         raise KernelUnavailable(route.kernel, "its process was lost") from error
+
+
+def kernel_tls(
+    ca: str | Path | None, certificate: str | Path | None, key: str | Path | None
+) -> ClientTls | None:
+    """Return the TLS of calls of kernels; None for unencrypted calls when no file is given.
+
+    Raises:
+        ConfigError: A file is given without the others.
+    """
+    if ca is not None and certificate is not None and key is not None:
+        return node_client(Path(ca), Path(certificate), Path(key))
+    if (ca, certificate, key) != (None, None, None):
+        raise ConfigError(
+            "calls of kernels by TLS need three files; give kernel_ca, kernel_certificate and "
+            "kernel_key all"
+        )
+    return None
 
 
 def check_reachable(endpoints: Collection[str], tls: ClientTls | None) -> None:

@@ -13,8 +13,32 @@ KINDS = ("total", "available", "free")
 """Values of the label `kind`: `total` and `available` of memory, `total` and `free` of a disk."""
 
 
+class Gpu(Protocol):
+    """One GPU of a node at one moment."""
+
+    @property
+    def name(self) -> str:
+        """Device as kernels name it, such as "cuda:0"."""
+        ...
+
+    @property
+    def memory_bytes(self) -> int:
+        """All memory."""
+        ...
+
+    @property
+    def memory_free_bytes(self) -> int:
+        """Memory that no process uses."""
+        ...
+
+    @property
+    def busy_ratio(self) -> float:
+        """Share of the last moments in which the GPU computed; NaN if unknown."""
+        ...
+
+
 class NodeMetrics:
-    """Memory, load and disk of one node.
+    """Memory, load, disk and GPUs of one node.
 
     Args:
         registry: Registry of the node, apart from that of the launcher's process.
@@ -31,6 +55,15 @@ class NodeMetrics:
         )
         self.disk = self._gauge(
             "disk_bytes", "File system of the run folder: total, and free (high is good).", "kind"
+        )
+        self.gpu_memory = self._gauge(
+            "gpu_memory_bytes",
+            "Memory of a GPU: total, and free of all processes (high is good).",
+            "gpu",
+            "kind",
+        )
+        self.gpu_busy = self._gauge(
+            "gpu_busy_ratio", "Share of the last moments in which a GPU computed.", "gpu"
         )
 
     def show(
@@ -52,6 +85,15 @@ class NodeMetrics:
         if disk_bytes:  # else the folder was removed
             self.disk.labels(node, "total").set(disk_bytes)
             self.disk.labels(node, "free").set(disk_free_bytes)
+
+    def show_gpus(self, node: str, gpus: Iterable[Gpu]) -> None:
+        """Set the metrics of the GPUs of a node; GPUs that are gone are shown no longer."""
+        self.gpu_memory.clear()
+        self.gpu_busy.clear()
+        for gpu in gpus:
+            self.gpu_memory.labels(node, gpu.name, "total").set(gpu.memory_bytes)
+            self.gpu_memory.labels(node, gpu.name, "free").set(gpu.memory_free_bytes)
+            self.gpu_busy.labels(node, gpu.name).set(gpu.busy_ratio)
 
     def _gauge(self, name: str, what: str, *labels: str) -> Gauge:
         name = f"{PREFIX}node_{name}"
@@ -128,30 +170,39 @@ class NodeActorMetrics(ProcessMetrics):
         node: str,
         readings: Callable[[], Mapping[str, float]],
         cache_bytes: Callable[[], int],
+        gpus: Callable[[], Iterable[Gpu]],
     ) -> None:
-        """Have every scrape read load, memory, disk and cache anew.
+        """Have every scrape read load, memory, disk, cache and GPUs anew.
 
         Args:
             node: Value of the label `node`: the host name of the machine.
             readings: Returns the arguments of `NodeMetrics.show`.
             cache_bytes: Returns the bytes of all blobs that this node keeps.
+            gpus: Returns the GPUs of the machine.
         """
         self.cache.set_function(cache_bytes)
-        self.registry.register(_ReadAtScrape(node, readings))
+        self.registry.register(_ReadAtScrape(node, readings, gpus))
 
 
 class _ReadAtScrape(Collector):
     """Metrics of a node that are read when they are asked for."""
 
-    def __init__(self, node: str, readings: Callable[[], Mapping[str, float]]) -> None:
+    def __init__(
+        self,
+        node: str,
+        readings: Callable[[], Mapping[str, float]],
+        gpus: Callable[[], Iterable[Gpu]],
+    ) -> None:
         self._node = node
         self._readings = readings
+        self._gpus = gpus
         self._shown = CollectorRegistry()
         self._metrics = NodeMetrics(self._shown)
 
     def collect(self) -> Iterable[Metric]:
         """Read, and return all metrics."""
         self._metrics.show(self._node, **self._readings())
+        self._metrics.show_gpus(self._node, self._gpus())
         return self._shown.collect()
 
 

@@ -255,14 +255,16 @@ def open_channel(endpoint: str, tls: ClientTls | None) -> grpc.Channel:
     """Open a synchronous channel to `endpoint`, with TLS unless `tls` is None."""
     if tls is None:
         return grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
-    return grpc.secure_channel(endpoint, tls.credentials(), options=CHANNEL_OPTIONS)
+    options = (*CHANNEL_OPTIONS, *tls.channel_options)
+    return grpc.secure_channel(endpoint, tls.credentials(), options=options)
 
 
 def open_async_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Channel:
     """Open an asynchronous channel to `endpoint`, with TLS unless `tls` is None."""
     if tls is None:
         return grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
-    return grpc.aio.secure_channel(endpoint, tls.credentials(), options=CHANNEL_OPTIONS)
+    options = (*CHANNEL_OPTIONS, *tls.channel_options)
+    return grpc.aio.secure_channel(endpoint, tls.credentials(), options=options)
 
 
 def open_internal_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Channel:
@@ -270,7 +272,8 @@ def open_internal_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Chan
     options = NETWORK_OPTIONS if crosses_network(endpoint) else CHANNEL_OPTIONS
     if tls is None:
         return grpc.aio.insecure_channel(endpoint, options=options)
-    return grpc.aio.secure_channel(endpoint, tls.credentials(), options=options)
+    with_tls = (*options, *tls.channel_options)
+    return grpc.aio.secure_channel(endpoint, tls.credentials(), options=with_tls)
 
 
 def crosses_network(endpoint: str) -> bool:

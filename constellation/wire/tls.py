@@ -6,6 +6,7 @@ gRPC and HTTP use the same files, and both refuse TLS versions below 1.2.
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import grpc
 
@@ -77,6 +78,14 @@ class ClientTls:
     """PEM file with the client's certificate, for servers that require one."""
     key: Path | None = None
     """PEM file with the private key of `certificate`, without a passphrase."""
+    server_name: str | None = None
+    """Name that the server's certificate must hold; None means the host of the endpoint."""
+
+    @property
+    def channel_options(self) -> tuple[tuple[str, str], ...]:
+        """Options of a gRPC channel with these files."""
+        name = self.server_name
+        return () if name is None else (("grpc.ssl_target_name_override", name),)
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
@@ -98,15 +107,20 @@ class ClientTls:
         )
 
 
+NODE_NAME: Final = "node.constellation.internal"
+"""Name in the certificate of every node. Processes check this name instead of an address: nodes
+join with addresses that nobody knew when the certificates were made."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeTls:
     """Certificate of a node, which its processes show to those of other nodes (mutual TLS).
 
-    Every node has its own files, under the same paths.
+    The files lie on every node under the same paths.
     """
 
     certificate: Path
-    """PEM file with the node's certificate, whose names include the node's address."""
+    """PEM file with a certificate for `NODE_NAME`, valid for servers and clients."""
     key: Path
     """PEM file with the private key of `certificate`, without a passphrase."""
     ca: Path
@@ -120,7 +134,12 @@ class NodeTls:
     @property
     def client(self) -> ClientTls:
         """TLS of a client, which accepts only servers with a certificate of the authority."""
-        return ClientTls(ca=self.ca, certificate=self.certificate, key=self.key)
+        return node_client(self.ca, self.certificate, self.key)
+
+
+def node_client(ca: Path, certificate: Path, key: Path) -> ClientTls:
+    """Return the TLS of a client that calls processes on nodes of a deployment."""
+    return ClientTls(ca=ca, certificate=certificate, key=key, server_name=NODE_NAME)
 
 
 def node_tls(certificate: Path | None, key: Path | None, ca: Path | None) -> NodeTls | None:

@@ -39,5 +39,10 @@ def test_prometheus_accepts_the_faster_rules(tmp_path: Path) -> None:
 
 def test_every_alert_has_a_cause_in_the_benchmark_and_only_one() -> None:
     groups = yaml.safe_load(shipped("alerts.yml"))["groups"]
-    alerts = sorted(rule["alert"] for group in groups for rule in group["rules"])
+    alerts = sorted(
+        rule["alert"]
+        for group in groups
+        if group["name"] != "constellation_machines"  # needs several: tests/machines
+        for rule in group["rules"]
+    )
     assert sorted(alert for cause in CAUSES for alert in cause.alerts) == alerts

@@ -23,6 +23,8 @@ COMMANDS = [
     ("up",),
     ("down",),
     ("status",),
+    ("logs",),
+    ("certificates",),
     ("watch",),
     ("ask",),
     ("chat",),

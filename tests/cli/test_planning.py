@@ -93,6 +93,19 @@ def test_kernels_of_one_process_share_its_overhead(wanted: int, memory: int, roo
     assert room == 1 or plan.layout_bytes == 0
 
 
+@given(st.integers(1, 40), st.integers(0, 2**36), st.integers(1, 4), st.sampled_from([1, 7]))
+def test_replicas_cost_as_much_as_so_many_kernels(
+    wanted: int, memory: int, replicas: int, room: int
+) -> None:
+    load = Load(config=PRESETS["spark"], slots=4, num_kernels=wanted, per_actor=room)
+    machine = Machine(memory_bytes=memory, num_cores=2)
+    one, several = make_plan(load, machine), make_plan(replace(load, replicas=replicas), machine)
+    assert several.num_actors - 2 == replicas * (one.num_actors - 2)
+    each = one.total_bytes - one.fixed_bytes
+    assert several.total_bytes == several.fixed_bytes + replicas * each
+    assert several.fits == (several.total_bytes <= memory)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"slots": 0}, {"num_kernels": 0}, {"num_kernels": 241}, {"per_actor": 0}]
 )

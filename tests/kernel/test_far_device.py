@@ -111,16 +111,20 @@ def test_texts_by_recorded_steps_are_the_same_elsewhere(
     assert steps.sizes == [(3, 4), (3, 16), (3, 24)]
 
 
+@pytest.mark.parametrize("records", [False, True], ids=["computed", "recorded"])
 @pytest.mark.parametrize("samplings", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 def test_texts_of_stacked_kernels_are_the_same_elsewhere(
-    samplings: list[Sampling], make_kernel: MakeKernel
+    samplings: list[Sampling], records: bool, make_kernel: MakeKernel
 ) -> None:
     def make(put: Put) -> Batch:
         kernels = [put(make_kernel(seed=seed).eval()) for seed in range(3)]
         stack = KernelStack(kernels[0], padded=True)
         for kernel in kernels:
             stack.put(kernel)
-        return StackedBatch(stack, end_id=0)
+        record = recorded_steps.record_nothing if put is moved and records else None
+        batch = StackedBatch(stack, end_id=0, planned_rows=6, record=record)
+        assert (batch._recorded is not None) == (put is moved and records)
+        return batch
 
     both(make, samplings, kernels=(0, 2))
 
@@ -141,9 +145,17 @@ def test_texts_of_adapters_are_the_same_elsewhere(
             adapted.load(numbers)
             stack.put(adapted.decoder)
         stack.put(base)
-        return StackedBatch(stack, end_id=0)
+        record = recorded_steps.record_nothing if put is moved else None
+        batches.append(StackedBatch(stack, end_id=0, planned_rows=12, record=record))
+        return batches[-1]
 
+    batches: list[StackedBatch] = []
     both(make, samplings, kernels=(0, 1, 2, 3))
+    assert batches[1]._recorded is not None
+    assert batches[1]._recorded.sizes == []  # adapters of several families in every step
+    both(make, samplings, kernels=(1,))
+    assert batches[3]._recorded is not None
+    assert batches[3]._recorded.sizes == [(4, 24, 1)]
 
 
 def test_predictions_leave_the_device_together_with_what_was_drawn(

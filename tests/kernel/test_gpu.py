@@ -21,7 +21,7 @@ from constellation.kernel.writing.stacked_batch import StackedBatch
 from constellation.records import Sampling
 from tests.kernel.conftest import NETWORKS, MakeKernel
 from tests.kernel.test_far_device import GREEDY, SAMPLED, write
-from tests.kernel.test_recorded_steps import PLAIN, stories
+from tests.kernel.text_stories import stories
 
 pytestmark = [
     pytest.mark.gpu,
@@ -87,13 +87,26 @@ def test_texts_of_adapters_are_the_same_on_a_gpu(
     both(make, samplings, kernels=(0, 1, 2))
 
 
-@pytest.mark.parametrize("network", PLAIN)
+@pytest.mark.parametrize("network", ["modern", "post_norm", "recurrent"])
 def test_cuda_graphs_write_what_computed_steps_write(network: str, make_kernel: MakeKernel) -> None:
     decoder = there(make_kernel(**NETWORKS[network]).eval())
     for seed in range(2):
         computed = Batch(decoder, end_id=0, planned_rows=6, record=record_nothing)
         recorded = Batch(decoder, end_id=0, planned_rows=6, record=record_cuda)
         assert stories(recorded, seed=seed) == stories(computed, seed=seed)
+        assert recorded._recorded is not None
+
+
+def test_cuda_graphs_of_a_stack_write_what_computed_steps_write(make_kernel: MakeKernel) -> None:
+    kernels = [there(make_kernel(seed=seed).eval()) for seed in range(7)]
+    stack = KernelStack(kernels[0])
+    for kernel in kernels:
+        stack.put(kernel)
+    for seed in range(2):
+        computed = StackedBatch(stack, end_id=0, planned_rows=6, record=record_nothing)
+        recorded = StackedBatch(stack, end_id=0, planned_rows=6, record=record_cuda)
+        wanted = stories(computed, seed=seed, num_kernels=7)
+        assert stories(recorded, seed=seed, num_kernels=7) == wanted
         assert recorded._recorded is not None
 
 

@@ -3,27 +3,31 @@
 The steps are computed anew at each replay, on the CPU; recording needs a GPU (`test_gpu.py`).
 """
 
-import random
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from constellation.kernel.adapters.adapter_stack import AdapterStack
+from constellation.kernel.adapters.attach import attach
+from constellation.kernel.adapters.lora import LoraConfig
 from constellation.kernel.network.slots import SlotCache
 from constellation.kernel.writing import recorded_steps
 from constellation.kernel.writing.batch import Batch
+from constellation.kernel.writing.grouped_products import bucket
 from constellation.kernel.writing.kernel_stack import KernelStack
 from constellation.kernel.writing.recorded_steps import (
     Step,
-    can_record,
     record_nothing,
-    row_bucket,
+    recordable,
     visible_bucket,
 )
+from constellation.kernel.writing.stacked_batch import StackedBatch
 from constellation.records import Sampling
 from tests.kernel.conftest import NETWORKS, MakeKernel
+from tests.kernel.test_adapters import disturbed
+from tests.kernel.text_stories import stories
 
 PLAIN = ["modern", "post_norm", "recurrent"]
 
@@ -33,9 +37,9 @@ def test_a_bucket_of_rows_holds_them_and_is_no_larger_than_needed(
     rows_max: int, data: st.DataObject
 ) -> None:
     num_rows = data.draw(st.integers(1, rows_max))
-    bucket = row_bucket(num_rows, rows_max)
-    assert num_rows <= bucket <= rows_max
-    assert bucket == rows_max or (bucket < 2 * num_rows and bucket.bit_count() == 1)
+    size = bucket(num_rows, rows_max)
+    assert num_rows <= size <= rows_max
+    assert size == rows_max or (size < 2 * num_rows and size.bit_count() == 1)
 
 
 @given(st.integers(1, 9000), st.data())
@@ -43,26 +47,9 @@ def test_a_bucket_of_positions_holds_them_within_the_context(
     context: int, data: st.DataObject
 ) -> None:
     num_visible = data.draw(st.integers(1, context))
-    bucket = visible_bucket(num_visible, context)
-    assert num_visible <= bucket <= context
-    assert bucket in (context, 256) or bucket < 2 * num_visible
-
-
-def stories(batch: Batch, *, seed: int) -> list[list[int]]:
-    """Return what texts write that come, pause, are removed and end in an order drawn at random."""
-    chance = random.Random(seed)
-    written, present = [], []
-    for number in range(30):
-        if number < 18 and len(present) < 6 and chance.random() < 0.5:
-            prompt = [chance.randrange(61) for _ in range(chance.randint(1, 14))]
-            sampling = Sampling(temperature=chance.choice([0.0, 1.0]), seed=number, tokens_max=9)
-            present.append(batch.add(prompt, sampling))
-            written.append(present[-1])
-        if present and chance.random() < 0.1:
-            batch.remove(present.pop(chance.randrange(len(present))))
-        batch.step([text for text in present if chance.random() < 0.8])
-        present = [text for text in present if text.finish_reason is None]
-    return [text.produced for text in written]
+    size = visible_bucket(num_visible, context)
+    assert num_visible <= size <= context
+    assert size in (context, 256) or size < 2 * num_visible
 
 
 @pytest.mark.parametrize("network", PLAIN)
@@ -79,6 +66,79 @@ def test_texts_that_come_and_go_are_what_computed_steps_write(
         assert steps is not None
         assert len({rows for rows, _ in steps.sizes}) > 1
         assert len({visible for _, visible in steps.sizes}) > 1
+
+
+@pytest.mark.parametrize("num_kernels", [2, 7])
+def test_texts_of_a_stack_are_what_computed_steps_write(
+    num_kernels: int, make_kernel: MakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded_steps, "VISIBLE_LEAST", 4)
+    stack = KernelStack(make_kernel().eval())
+    for seed in range(num_kernels):
+        stack.put(make_kernel(seed=seed).eval())
+    for seed in range(3):
+        computed = StackedBatch(stack, end_id=0)
+        recorded = StackedBatch(stack, end_id=0, planned_rows=6, record=record_nothing)
+        wanted = stories(computed, seed=seed, num_kernels=num_kernels)
+        assert stories(recorded, seed=seed, num_kernels=num_kernels) == wanted
+        steps = recorded._recorded
+        assert steps is not None
+        lanes = {lanes for _, _, lanes, _ in steps.sizes}
+        assert len(stack._lookup.values("embedding")) in lanes
+        assert num_kernels == 2 or lanes & {1, 2}  # few of many are gathered
+
+
+def test_steps_of_a_stack_are_recorded_anew_when_weights_moved(make_kernel: MakeKernel) -> None:
+    made: list[Step] = []
+
+    def record(step: Step) -> Step:
+        made.append(step)
+        return step
+
+    stack = KernelStack(make_kernel().eval())
+    stack.put(make_kernel().eval())
+    batch = StackedBatch(stack, end_id=None, planned_rows=2, record=record)
+    text = batch.add([1, 2, 3], Sampling(temperature=0, tokens_max=12))
+    for _ in range(4):
+        batch.step()
+    assert len(made) == 1
+    stack.put(make_kernel(seed=1).eval())
+    for _ in range(4):
+        batch.step()
+    assert len(made) == 2
+    alone = Batch(make_kernel().eval(), end_id=None)
+    wanted = alone.add([1, 2, 3], Sampling(temperature=0, tokens_max=12))
+    for _ in range(8):
+        alone.step()
+    assert text.produced == wanted.produced
+
+
+def test_texts_of_adapters_are_what_computed_steps_write(make_kernel: MakeKernel) -> None:
+    base = make_kernel().eval()
+    stack = AdapterStack(base)
+    for seed in range(5):
+        stack.put(disturbed(attach(base, LoraConfig(rank=2)), seed).decoder)
+    for seed in range(2):
+        computed = StackedBatch(stack, end_id=0)
+        recorded = StackedBatch(stack, end_id=0, planned_rows=6, record=record_nothing)
+        wanted = stories(computed, seed=seed, num_kernels=5)
+        assert stories(recorded, seed=seed, num_kernels=5) == wanted
+        assert recorded._recorded is not None
+        assert recorded._recorded.sizes
+
+
+def test_sizes_that_were_not_used_for_longest_are_forgotten(
+    make_kernel: MakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded_steps, "SIZES_MAX", 1)
+    batch = Batch(make_kernel().eval(), end_id=None, planned_rows=4, record=record_nothing)
+    sampling = Sampling(temperature=0, tokens_max=12)
+    for _ in range(3):
+        batch.add([1, 2, 3], sampling)
+        batch.step()
+        batch.step()
+    assert batch._recorded is not None
+    assert batch._recorded.sizes == [(4, 24)]
 
 
 def test_every_size_is_recorded_once_and_anew_when_the_storage_moved(
@@ -139,6 +199,6 @@ def kept(slots: SlotCache, row: int) -> Tensor:
 
 def test_only_kernels_whose_steps_have_one_shape_are_recorded(make_kernel: MakeKernel) -> None:
     kernels = {name: make_kernel(**changes).eval() for name, changes in NETWORKS.items()}
-    assert [name for name, decoder in kernels.items() if can_record(decoder)] == PLAIN
-    assert not can_record(KernelStack(kernels["modern"]))
+    assert [name for name, decoder in kernels.items() if recordable(decoder)] == PLAIN
+    assert recordable(KernelStack(kernels["modern"]))
     assert Batch(kernels["adaptive"], end_id=0, record=record_nothing)._recorded is None

@@ -231,3 +231,14 @@ def test_workers_with_gpus_ask_for_one_and_have_an_image_of_their_own() -> None:
         only = container(GROUPS[name])
         has_gpu = "nvidia.com/gpu" in only["resources"]["limits"]
         assert has_gpu == (name == "gpu") == only["image"].endswith(":gpu")
+
+
+def test_the_secret_of_the_how_to_holds_every_file_that_a_variable_names() -> None:
+    (variables,) = of_kind("ConfigMap")
+    named = {
+        value.removeprefix("/secrets/")
+        for value in variables["data"].values()
+        if value.startswith("/secrets/")
+    } | {"ray_token"}
+    page = (ROOT / "docs" / "machines.md").read_text()
+    assert set(re.findall(r"--from-file=secrets/([\w.]+)", page)) == named

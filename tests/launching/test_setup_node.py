@@ -5,6 +5,7 @@ installed: packages are downloaded by `tools/clean_root.py` only.
 """
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cluster.bootstrap import _environment
-from constellation.settings import child_environment
+from constellation.settings import Settings, child_environment
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path("cluster/ray/setup_node.sh")
@@ -118,6 +119,23 @@ def test_variables_of_memory_and_priority_are_those_of_a_private_ray() -> None:
         "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
     ):
         assert f"export {name}={alone[name]}\n" in script
+
+
+def unknown_settings(names: set[str]) -> set[str]:
+    """Return the variables for which there is no setting."""
+    known = set()
+    for name, field in Settings.model_fields.items():
+        section = getattr(field.annotation, "model_fields", None)
+        known |= {f"{name}__{key}" for key in section} if section else {name}
+    return {each for each in names if each.removeprefix("CONSTELLATION_").lower() not in known}
+
+
+def test_every_variable_for_our_own_commands_is_a_setting() -> None:
+    manifest = (ROOT / "cluster/kubernetes/environment.yaml").read_text()
+    names = set(re.findall(r"CONSTELLATION_\w+", (ROOT / SCRIPT).read_text() + manifest))
+    assert len(names) >= 9
+    assert unknown_settings(names) == set()
+    assert unknown_settings({"CONSTELLATION_SECURITY__TOKEN"}) == {"CONSTELLATION_SECURITY__TOKEN"}
 
 
 @pytest.mark.parametrize("has_old", [True, False])

@@ -1,57 +1,52 @@
-"""A Ray cluster on hosts in namespaces, started by `ray up` with cluster/ray/onprem.yaml.
+"""`ray up` and `ray down` with cluster/ray/onprem.yaml, on hosts in namespaces.
 
-    with Hosts(3) as hosts, RayUp(hosts, artifacts, tmp_path) as cluster:
-        cluster.execute("constellation status")         # on the head
-        with cluster.client() as stars: ...
+    with Hosts(3) as hosts, RayUp(hosts, tmp_path, mounts) as cluster:
+        cluster.shell("constellation status")       # in a login shell of the first host
 
-The file is used as users use it, with the values of its first part filled in. One thing is
-different: hosts have no packages to install from, so ~/.constellation/venv is a link to this
-checkout's environment, which the set-up then uses as it is.
+The file is used as it is, with the addresses, the key and the folders of the hosts put in.
 """
 
-import secrets
 import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import yaml
 
-from constellation import Client
 from constellation.settings import child_environment
-from tests.machines.hosts import ROOT, Hosts
-from tests.support.certificates import Authority
+from tests.machines.hosts import ROOT, Host, Hosts
 
-FILE: Final = ROOT / "cluster" / "ray" / "onprem.yaml"
-VENV: Final = ROOT / ".venv"
-HOME: Final = "/root/.constellation"
-PORT: Final = 50051
-_UP_S: Final = 400.0
+FILE = ROOT / "cluster/ray/onprem.yaml"
+_UP_S = 500.0
+_STAND_IN = f"""#!/bin/sh
+exec {ROOT}/.venv/bin/python -I {Path(__file__).with_name("offline_python.py")} "$@"
+"""
 
 
 class RayUp:
-    """A cluster that `ray up` starts when the context is entered, and `ray down` stops."""
+    """A Ray cluster that `ray up` started, until the context ends."""
 
-    def __init__(self, hosts: Hosts, artifacts: Path, folder: Path) -> None:
-        """Prepare secrets and the cluster file.
+    def __init__(self, hosts: Hosts, folder: Path, mounts: Mapping[str, Path]) -> None:
+        """Prepare the cluster file.
 
         Args:
-            hosts: Hosts; the first becomes the head.
-            artifacts: Folder with a release.
-            folder: An empty folder of this machine.
+            hosts: Hosts without Ray; the first becomes the head.
+            folder: An empty folder, home of the user who runs `ray up`.
+            mounts: Folder on every host -> folder of this machine that is copied there.
         """
         self._hosts = hosts
         self._folder = folder
-        self.token = secrets.token_hex(32)
-        self.secrets = folder / "secrets"
-        self._write_secrets()
-        self.file = folder / "machines.yaml"
-        self.file.write_text(yaml.safe_dump(self._filled_in(artifacts), sort_keys=False))
-        for host in hosts:
-            hosts.run(host, f"mkdir -p -m 700 {HOME} && ln -sfn {VENV} {HOME}/venv")
+        self._mounts = mounts
+        self.file = folder / "cluster.yaml"
 
     def __enter__(self) -> Self:
-        self.ray("up", "--yes", "--no-config-cache", timeout_s=_UP_S)
+        for host in self._hosts:
+            self._hosts.write(host, "/usr/local/bin/python3.12", _STAND_IN.encode())
+            self._hosts.run(host, "chmod 755 /usr/local/bin/python3.12")
+        self.file.write_text(yaml.safe_dump(self.configuration()))
+        self.said = self._ray("up", "--no-config-cache")
         return self
 
     def __exit__(
@@ -60,71 +55,46 @@ class RayUp:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._hosts.lives(self._hosts[0]):
-            self.ray("down", "--yes", check=False)
+        self._ray("down")
 
-    @property
-    def ca(self) -> Path:
-        """Certificate of the authority that signed those of the hosts."""
-        return self.secrets / "authority.pem"
+    def configuration(self) -> dict[str, Any]:
+        """Return the cluster file for these hosts."""
+        found: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+        addresses = [host.address for host in self._hosts]
+        found["provider"] |= {"head_ip": addresses[0], "worker_ips": addresses[1:]}
+        found["auth"] = {"ssh_user": "root", "ssh_private_key": str(self._hosts.key)}
+        found["file_mounts"] |= {to: str(path) for to, path in self._mounts.items()}
+        return found
 
-    def client(self, **options: Any) -> Client:
-        """Return a client outside of the hosts, with the token and by TLS."""
-        endpoint = f"{self._hosts[0].address}:{PORT}"
-        return Client(endpoint, token=self.token, ca=self.ca, **options)
-
-    def execute(self, command: str, *, timeout_s: float = 120.0) -> str:
-        """Run a command on the head by `ray exec`."""
-        return self.ray("exec", command, timeout_s=timeout_s)
-
-    def ray(
-        self, command: str, *arguments: str, timeout_s: float = 120.0, check: bool = True
-    ) -> str:
-        """Run `ray COMMAND machines.yaml ARGUMENTS`; return what the command wrote.
-
-        Raises:
-            RuntimeError: The command failed, and `check` is set.
-        """
+    def shell(self, command: str, *, host: Host | None = None, timeout_s: float = 300.0) -> str:
+        """Run a command in a login shell of a host, the first by default."""
+        chosen = host or self._hosts[0]
         done = subprocess.run(
-            [str(VENV / "bin" / "ray"), command, str(self.file), *arguments],
-            cwd=ROOT,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            [*self._hosts.ssh(chosen), "bash", "--login", "-i"],
+            input=f"{command}\nexit $?\n".encode(),
+            capture_output=True,
             timeout=timeout_s,
             check=False,
         )
-        if check and done.returncode:
-            raise RuntimeError(f"ray {command} failed ({done.returncode}): {done.stdout[-4000:]}")
-        return done.stdout
+        if done.returncode:
+            said = done.stderr.decode(errors="replace")
+            raise RuntimeError(f"{command!r} failed on {chosen.name}: {said}")
+        return done.stdout.decode(errors="replace")
 
-    def _environment(self) -> dict[str, str]:
-        own = {"HOME": str(self._folder), "RAY_TMPDIR": str(self._folder)}
-        return child_environment(
-            {**own, "RAY_UP_enable_autoscaler_v2": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    def _ray(self, verb: str, *options: str) -> str:
+        keep = {name: text for name, text in child_environment({}).items() if "RAY" not in name}
+        variables = {"HOME": str(self._folder), "RAY_UP_enable_autoscaler_v2": "0"}
+        done = subprocess.run(
+            [Path(sys.executable).with_name("ray"), verb, "--yes", *options, self.file],
+            cwd=ROOT,
+            env={**keep, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_UP_S,
+            check=False,
         )
-
-    def _filled_in(self, artifacts: Path) -> dict[str, Any]:
-        """Return the cluster file with the values that a user sets."""
-        found: dict[str, Any] = yaml.safe_load(FILE.read_text())
-        head, *workers = (host.address for host in self._hosts)
-        found["provider"] |= {"head_ip": head, "worker_ips": workers}
-        found["auth"] = {"ssh_user": "root", "ssh_private_key": str(self._hosts.key)}
-        local = {"secrets": self.secrets, "artifacts": artifacts, "code": ROOT}
-        found["file_mounts"] = {f"~/.constellation/{name}": str(at) for name, at in local.items()}
-        return found
-
-    def _write_secrets(self) -> None:
-        (self.secrets / "nodes").mkdir(parents=True, mode=0o700)
-        authority = Authority(self._folder, "authority")
-        contents = {"authority.pem": authority.file.read_bytes(), "token": self.token.encode()}
-        contents["ray_token"] = secrets.token_hex(32).encode()
-        for host in self._hosts:
-            identity = authority.sign(host.name, host=host.address)
-            contents[f"nodes/{host.address}.pem"] = identity.certificate.read_bytes()
-            contents[f"nodes/{host.address}.key"] = identity.key.read_bytes()
-        for name, content in contents.items():
-            (self.secrets / name).write_bytes(content)
-            (self.secrets / name).chmod(0o600)
+        said = done.stdout.decode(errors="replace")
+        if done.returncode:
+            raise RuntimeError(f"ray {verb} failed ({done.returncode}): {said[-4000:]}")
+        return said

@@ -78,6 +78,8 @@ NODE = {
     "constellation_node_load_ratio": ("gauge", ("node",)),
     "constellation_node_memory_bytes": ("gauge", ("node", "kind")),
     "constellation_node_disk_bytes": ("gauge", ("node", "kind")),
+    "constellation_node_gpu_memory_bytes": ("gauge", ("node", "gpu", "kind")),
+    "constellation_node_gpu_busy_ratio": ("gauge", ("node", "gpu")),
 }
 NODE_ACTOR = PROCESS | {
     "constellation_rejected": ("counter", ("reason",)),

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from cluster.launcher import tracing_of
+from cluster.deployment_spec import tracing_of
 from constellation.errors import ConfigError
 from constellation.settings import TracingSettings
 from constellation.telemetry.tracing import TracingOptions, check_installed, open_tracing

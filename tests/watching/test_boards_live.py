@@ -64,7 +64,9 @@ def _progress(step: int) -> KernelProgress:
 
 
 def test_every_query_of_every_dashboard_returns_data(watched: Operated) -> None:
-    queries = board_queries(read_boards())
+    boards = read_boards()
+    del boards["machines"]  # needs several: tests/machines/test_machines_watched.py
+    queries = board_queries(boards)
     assert len(queries) > 90
     prometheus = watched.prometheus
 

@@ -12,13 +12,14 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from tools.grafana_boards.board import Board, dashboard_of
 from tools.grafana_boards.kernels_board import KERNELS
+from tools.grafana_boards.machines_board import MACHINES
 from tools.grafana_boards.nodes_board import NODES
 from tools.grafana_boards.overview_board import OVERVIEW
 from tools.grafana_boards.routing_board import ROUTING
 from tools.grafana_boards.training_board import TRAINING
 
 FOLDER: Final = Path(__file__).parents[2] / "cluster" / "grafana" / "dashboards"
-BOARDS: Final = (OVERVIEW, ROUTING, KERNELS, TRAINING, NODES)
+BOARDS: Final = (OVERVIEW, ROUTING, KERNELS, TRAINING, NODES, MACHINES)
 
 
 def text_of(board: Board) -> str:

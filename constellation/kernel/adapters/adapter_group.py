@@ -39,6 +39,12 @@ class Family(ABC):
         self._lanes: set[int] = set()
         self._rows: Gathering | None = None
         self._scratch: Tensor | None = None
+        self._kept: list[Tensor] = []  # smaller ones, which recorded steps still write to
+
+    @property
+    def num_moves(self) -> int:
+        """How often the adapters' numbers were moved to larger memory."""
+        return sum(storage.num_moves for storage in self._storages.values())
 
     def put(self, decoder: Decoder) -> int:
         """Copy a decoder's adapter in; return its lane (index), the lowest that is free."""
@@ -80,6 +86,8 @@ class Family(ABC):
         shape = (len(rows.lane_M), *values.shape[1:])
         size = math.prod(shape)
         if self._scratch is None or self._scratch.numel() < size:
+            if self._scratch is not None and values.device.type != "cpu":
+                self._kept.append(self._scratch)
             self._scratch = values.new_empty(size)
         scratch = self._scratch[:size].view(shape)
         return torch.index_select(values, 0, rows.lane_M, out=scratch)
@@ -135,7 +143,7 @@ class CoordinateFamily(Family):
         if rows is None or axes_MCK is None:
             return
         along_MQK = torch.bmm(rows.taken(x_BTC), axes_MCK).float()
-        read_MQK = amplitudes(along_MQK, along_MQK.new_tensor(math.sqrt(along_MQK.shape[-1])))
+        read_MQK = amplitudes(along_MQK, along_MQK.new_full((), math.sqrt(along_MQK.shape[-1])))
         gates_MK = self._storages[_GATES].values[:, index].index_select(0, rows.lane_M)
         written_MQK = (gates_MK.unsqueeze(1) * read_MQK).to(x_BTC.dtype)
         rows.add_product(x_BTC, written_MQK, axes_MCK.transpose(1, 2))

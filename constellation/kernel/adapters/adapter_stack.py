@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from constellation.errors import ConfigError
 from constellation.kernel.adapters.adapter_group import Family, Key, family_of, key_of
-from constellation.kernel.adapters.adapter_rows import gather
+from constellation.kernel.adapters.adapter_rows import Gathering, gather
 from constellation.kernel.adapters.attach import frozen_view
 from constellation.kernel.network.attention import Linear
 from constellation.kernel.network.config import KernelConfig
@@ -134,6 +134,43 @@ class AdapterStack:
     def logits_of(self, hidden: Tensor, kernels: Sequence[int]) -> Tensor:
         """Return the logits of hidden states, shape (R, V): no adapter changes this product."""
         return self._base.logits(hidden)
+
+    @property
+    def num_moves(self) -> int:
+        """How often the numbers of adapters were moved to other memory, or got a new family."""
+        return sum(1 + family.num_moves for family in self._families.values())
+
+    def fixed_inputs(
+        self, kernels: Sequence[int | None]
+    ) -> tuple[tuple[int, ...], list[int]] | None:
+        """Return sizes and numbers of a pass over fixed rows, see `recorded_steps.py`.
+
+        Every row gets the adapter of its own lane, so that the shapes do not depend on the rows.
+        None unless all rows that take part have adapters of one family.
+        """
+        members = [None if kernel is None else self._members[kernel] for kernel in kernels]
+        families = [member.family for member in members if member is not None]
+        if families[0] is None or any(family is not families[0] for family in families):
+            return None
+        index = list(self._families.values()).index(families[0])
+        return (index,), [0 if member is None else member.lane for member in members]
+
+    @torch.inference_mode()
+    def hidden_fixed(
+        self, tokens_B1: Tensor, cache: Memory, sizes: tuple[int, ...], numbers: Tensor
+    ) -> Tensor:
+        """Return the final hidden states of fixed rows, (B, 1, C), given what `fixed_inputs` says.
+
+        Args:
+            tokens_B1: One token of every row.
+            cache: Of these rows.
+            sizes: As `fixed_inputs` returned.
+            numbers: As `fixed_inputs` returned, in a tensor.
+        """
+        for index, family in enumerate(self._families.values()):
+            is_used = index == sizes[0]
+            family.begin(Gathering(numbers, None, None, None) if is_used else None)
+        return self._base.hidden(tokens_B1, cache)
 
     def hidden(self, tokens_BT: Tensor, cache: Memory | None = None) -> Tensor:
         """Raise: every row of a stack needs its kernel; see `hidden_of`."""

@@ -23,12 +23,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from constellation.errors import ConfigError
-from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.network.slots import SlotCache, SlotRows
 from constellation.kernel.writing.batched_sampling import Drawn, draw
 from constellation.kernel.writing.network_interface import Network
 from constellation.kernel.writing.prefix_cache import PrefixStore
-from constellation.kernel.writing.recorded_steps import Record, RecordedSteps, can_record
+from constellation.kernel.writing.recorded_steps import Record, RecordedSteps, recordable
 from constellation.kernel.writing.sampling import Sampler, check_prompt
 from constellation.records import FinishReason, Sampling
 
@@ -119,7 +118,7 @@ class Batch:
         prefixes: Cache of prompts that were read; None caches none.
         planned_rows: Texts whose keys and values get their memory with the first text, for the
             whole context; None lets the memory grow with the texts.
-        record: Records the steps of new tokens, for a decoder that `can_record`; None records
+        record: Records the steps of new tokens, for a network that is `recordable`; None records
             none. The memory must be planned.
     """
 
@@ -141,15 +140,13 @@ class Batch:
         self._prefixes = prefixes
         self._writings: list[Writing] = []
         weight = decoder.embedding
+        dtype, device = weight.dtype, weight.device
         self._slots = SlotCache(
-            decoder.config,
-            dtype=weight.dtype,
-            device=weight.device,
-            planned_rows=planned_rows,
+            decoder.config, dtype=dtype, device=device, planned_rows=planned_rows
         )
         self._recorded: RecordedSteps | None = None
-        if record is not None and isinstance(decoder, Decoder) and can_record(decoder):
-            self._recorded = RecordedSteps(decoder, self._slots, record)
+        if record is not None and (fixed := recordable(decoder)) is not None:
+            self._recorded = RecordedSteps(fixed, self._slots, record)
 
     def __len__(self) -> int:
         return len(self._writings)
@@ -270,8 +267,9 @@ class Batch:
         """Read by recorded steps; return nothing when there are none."""
         if self._recorded is None:
             return []
+        reading = {row: (each.unread[0], each.kernel) for row, each in rows.items()}
         try:
-            return self._recorded.read({row: each.unread[0] for row, each in rows.items()})
+            return self._recorded.read(reading)
         except RuntimeError:  # whatever an operator says that cannot be recorded
             logger.exception("steps are not recorded")
             self._recorded = None

@@ -14,7 +14,7 @@ inputs, O outputs, V tokens, C channels.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -39,14 +39,20 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """All rows as one run, in which every kernel is padded to the largest number of rows."""
+    """All rows as one run, in which every kernel is padded to the largest number of rows.
+
+    Rows keep the order in which they came.
+    """
 
     kernels: slice | Tensor
     """A range of kernels, or the indices of the kernels that are needed."""
     num_kernels: int
     rows_max: int
     place_B: Tensor
-    """Place of every row, in the order of kernels, among `num_kernels` times `rows_max`."""
+    """Place of every row among `num_kernels` times `rows_max`; rows that mean nothing share the
+    place behind all others."""
+    read_B: Tensor
+    """Place at which the product of every row is found, which is among those."""
 
 
 class Rows:
@@ -54,7 +60,8 @@ class Rows:
 
     Attributes:
         kernel_B: In the order of the rows as they came.
-        sorted_B: In the order of kernels.
+        sorted_B: In the order in which rows are multiplied: that of kernels, unless rows are
+            padded.
 
     Args:
         kernels: Kernel of every row; at least one row.
@@ -68,15 +75,24 @@ class Rows:
         self.sorted_B = self.kernel_B
         self._order_B: Tensor | None = None
         self._back_B: Tensor | None = None
-        if order != list(range(len(kernels))):
-            self._order_B = torch.tensor(order, device=device)
-            self._back_B = self._order_B.argsort()
-            self.sorted_B = self.kernel_B[self._order_B]
         counts = sorted(Counter(kernels).items())
         self.runs = _runs(counts)
         self.padding: Padding | None = None
         if padded and len(self.runs) > 1:
-            self.padding = _padding(counts, device)
+            self.padding = _padding(kernels, counts, device)
+        elif order != list(range(len(kernels))):
+            self._order_B = torch.tensor(order, device=device)
+            self._back_B = self._order_B.argsort()
+            self.sorted_B = self.kernel_B[self._order_B]
+
+    @classmethod
+    def fixed(cls, kernel_B: Tensor, padding: Padding) -> "Rows":
+        """Return padded rows whose numbers are in tensors that the caller changes."""
+        rows = cls.__new__(cls)
+        rows.kernel_B = rows.sorted_B = kernel_B
+        rows._order_B = rows._back_B = None
+        rows.runs, rows.padding = [], padding
+        return rows
 
     def by_kernel(self, x: Tensor) -> Tensor:
         """Return rows sorted by kernel, given rows in their original order."""
@@ -87,8 +103,18 @@ class Rows:
         return x if self._back_B is None else x[self._back_B]
 
 
+def bucket(number: int, most: int) -> int:
+    """Return the smallest power of two that is not below a number, at most `most`.
+
+    Args:
+        number: From 1 to `most`.
+        most: Largest size.
+    """
+    return min(1 << (number - 1).bit_length(), most)
+
+
 def grouped_product(x_BTI: Tensor, weight_NOI: Tensor, rows: Rows) -> Tensor:
-    """Return rows, in the order of kernels, times their kernel's matrix, shape (B, T, O)."""
+    """Return rows, as `by_kernel` orders them, times their kernel's matrix, shape (B, T, O)."""
     if rows.padding is not None:
         return _padded_product(x_BTI, weight_NOI, rows.padding)
     parts = [
@@ -118,10 +144,10 @@ def _run_product(x_RTI: Tensor, weight_MOI: Tensor, num_kernels: int) -> Tensor:
 
 def _padded_product(x_BTI: Tensor, weight_NOI: Tensor, padding: Padding) -> Tensor:
     num_places = padding.num_kernels * padding.rows_max
-    padded = x_BTI.new_zeros(num_places, *x_BTI.shape[1:])
+    padded = x_BTI.new_zeros(num_places + 1, *x_BTI.shape[1:])
     padded[padding.place_B] = x_BTI
-    product = _run_product(padded, weight_NOI[padding.kernels], padding.num_kernels)
-    return product[padding.place_B]
+    product = _run_product(padded[:-1], weight_NOI[padding.kernels], padding.num_kernels)
+    return product[padding.read_B]
 
 
 def _runs(counts: Sequence[tuple[int, int]]) -> list[Run]:
@@ -137,18 +163,40 @@ def _runs(counts: Sequence[tuple[int, int]]) -> list[Run]:
     return runs
 
 
-def _padding(counts: Sequence[tuple[int, int]], device: torch.device) -> Padding:
-    kernels = [kernel for kernel, _ in counts]
-    first, stop = kernels[0], kernels[-1] + 1
+def _padding(
+    kernels: Sequence[int], counts: Sequence[tuple[int, int]], device: torch.device
+) -> Padding:
+    needed = [kernel for kernel, _ in counts]
+    first, stop = needed[0], needed[-1] + 1
     rows_max = max(num_rows for _, num_rows in counts)
     wanted: slice | Tensor = slice(first, stop)
-    lanes = {kernel: kernel - first for kernel in kernels}
+    lanes = {kernel: kernel - first for kernel in needed}
     num_kernels = stop - first
-    if GATHERED_SHARE * len(kernels) < num_kernels:
-        wanted = torch.tensor(kernels, device=device)
-        lanes = {kernel: lane for lane, kernel in enumerate(kernels)}
-        num_kernels = len(kernels)
-    places = [
-        lanes[kernel] * rows_max + row for kernel, num_rows in counts for row in range(num_rows)
-    ]
-    return Padding(wanted, num_kernels, rows_max, torch.tensor(places, device=device))
+    if GATHERED_SHARE * len(needed) < num_kernels:
+        wanted = torch.tensor(needed, device=device)
+        lanes = {kernel: lane for lane, kernel in enumerate(needed)}
+        num_kernels = len(needed)
+    places = [place for place in places_of(kernels, lanes, rows_max) if place is not None]
+    place_B = torch.tensor(places, device=device)
+    return Padding(wanted, num_kernels, rows_max, place_B, place_B)
+
+
+def places_of(
+    kernels: Sequence[int | None], lanes: Mapping[int, int], rows_max: int
+) -> list[int | None]:
+    """Return the place of every row among `rows_max` for each lane; None for rows without kernel.
+
+    Args:
+        kernels: Kernel of every row, or None.
+        lanes: Kernel -> its lane.
+        rows_max: Most rows of one kernel.
+    """
+    used: Counter[int] = Counter()
+    places: list[int | None] = []
+    for kernel in kernels:
+        if kernel is None:
+            places.append(None)
+            continue
+        places.append(lanes[kernel] * rows_max + used[kernel])
+        used[kernel] += 1
+    return places

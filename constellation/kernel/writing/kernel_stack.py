@@ -12,6 +12,7 @@ another kind (`constellation.kernel.adapters.adapter_stack`).
 Shapes: N kernels, B rows, T tokens, L layers, M norms of all layers, H heads, C channels, V tokens.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
@@ -33,7 +34,15 @@ from constellation.kernel.network.config import KernelConfig
 from constellation.kernel.network.decoder import Decoder, Memory
 from constellation.kernel.network.norm import RMSNorm, normalise
 from constellation.kernel.network.recursion import Depths
-from constellation.kernel.writing.grouped_products import Rows, grouped_embedding, grouped_product
+from constellation.kernel.writing.grouped_products import (
+    GATHERED_SHARE,
+    Padding,
+    Rows,
+    bucket,
+    grouped_embedding,
+    grouped_product,
+    places_of,
+)
 
 
 def can_stack(decoder: Decoder) -> bool:
@@ -48,6 +57,7 @@ class Storage:
 
     Attributes:
         values: Shape (N or more, ...).
+        num_moves: How often the values were moved to larger memory.
 
     Args:
         like: Values of one kernel, for shape, data type and device.
@@ -56,6 +66,7 @@ class Storage:
 
     def __init__(self, like: Tensor, *, spare: int) -> None:
         self.values = like.new_empty(0, *like.shape)
+        self.num_moves = 0
         self._spare = spare
 
     def put(self, kernel: int, value: Tensor) -> None:
@@ -65,6 +76,7 @@ class Storage:
             room = len(held) // self._spare
             self.values = held.new_empty(max(kernel + 1, len(held) + room), *held.shape[1:])
             self.values[: len(held)] = held
+            self.num_moves += 1
         self.values[kernel] = value
 
 
@@ -233,6 +245,51 @@ class KernelStack(Decoder):
         hidden_R1C = rows.by_kernel(hidden).unsqueeze(1)
         product_R1V = grouped_product(hidden_R1C, self._lookup.values("embedding"), rows)
         return rows.as_they_came(product_R1V.squeeze(1))
+
+    @property
+    def num_moves(self) -> int:
+        """How often the numbers of all kernels were moved to larger memory."""
+        return self._lookup.storages["embedding"].num_moves
+
+    def fixed_inputs(self, kernels: Sequence[int | None]) -> tuple[tuple[int, ...], list[int]]:
+        """Return sizes and numbers of a pass over fixed rows, see `recorded_steps.py`.
+
+        The sizes are lanes of kernels and rows of each; the numbers are the kernel, the place and
+        the place of the product of every row, and the kernel of every lane.
+        """
+        counts = Counter(kernel for kernel in kernels if kernel is not None)
+        num_stored = len(self._lookup.values("embedding"))
+        rows_max = bucket(max(counts.values()), len(kernels))
+        num_lanes = bucket(len(counts), num_stored)
+        lanes = {kernel: lane for lane, kernel in enumerate(sorted(counts))}
+        of_lane = sorted(counts) + [0] * (num_lanes - len(counts))
+        if GATHERED_SHARE * num_lanes >= num_stored:
+            num_lanes, lanes, of_lane = num_stored, {k: k for k in counts}, []
+        places = places_of(kernels, lanes, rows_max)
+        spare = num_lanes * rows_max
+        numbers = [0 if kernel is None else kernel for kernel in kernels]
+        numbers += [spare if place is None else place for place in places]
+        numbers += [0 if place is None else place for place in places]
+        return (num_lanes, rows_max), numbers + of_lane
+
+    def hidden_fixed(
+        self, tokens_B1: Tensor, cache: Memory, sizes: tuple[int, ...], numbers: Tensor
+    ) -> Tensor:
+        """Return the final hidden states of fixed rows, (B, 1, C), given what `fixed_inputs` says.
+
+        Args:
+            tokens_B1: One token of every row.
+            cache: Of these rows.
+            sizes: As `fixed_inputs` returned.
+            numbers: As `fixed_inputs` returned, in a tensor.
+        """
+        (num_lanes, rows_max), num_rows = sizes, len(tokens_B1)
+        kernel_B, place_B, read_B = numbers[: 3 * num_rows].view(3, num_rows).unbind()
+        of_lane = numbers[3 * num_rows :]
+        wanted = of_lane if len(of_lane) else slice(0, num_lanes)
+        padding = Padding(wanted, num_lanes, rows_max, place_B, read_B)
+        self._lookup.rows = Rows.fixed(kernel_B, padding)
+        return super().hidden(tokens_B1, cache)
 
     def hidden(
         self, tokens_BT: Tensor, cache: Memory | None = None, *, depths: Depths | None = None

@@ -2,30 +2,35 @@
 
 On a GPU a small kernel takes longer to be ordered than to be computed: a step is some hundred
 operators. A recorded step is one order. Sizes are buckets, of rows (1, 2, 4, 8 and so on) and of
-visible positions (256, 512 and so on, up to the context); a step is padded to the smallest that
-holds it. Each size is recorded when it is first needed, and recorded anew when the storage of keys
-and values has moved. Only `record_cuda` needs a GPU: `record_nothing` computes the same step again
-each time, on any device.
+visible positions (256, 512 and so on, up to the context), in a stack also of kernels and of rows
+of each; a step is padded to the smallest that holds it. Each size is recorded when it is first
+needed, and recorded anew when keys and values or weights were moved to other memory. Only
+`record_cuda` needs a GPU: `record_nothing` computes the same step again each time, on any device.
 
 Shapes: B rows of a bucket, R rows that take part, C channels.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from constellation.kernel.network.decoder import Decoder
 from constellation.kernel.network.fixed_rows import FixedRows
-from constellation.kernel.network.slots import SlotCache
+from constellation.kernel.network.slots import SlotCache, SlotRows
+from constellation.kernel.writing.grouped_products import bucket
 
 logger = logging.getLogger(__name__)
 
 VISIBLE_LEAST: Final = 256
 """Visible positions of the smallest bucket; less where the context is shorter."""
+
+SIZES_MAX: Final = 64
+"""Recorded sizes of one batch; each takes memory."""
 
 Step = Callable[[], Tensor]
 """Computes a step from tensors at fixed addresses; returns a tensor at a fixed address."""
@@ -33,19 +38,67 @@ Record = Callable[[Step], Step]
 """Records a step; the returned one replays it."""
 
 
-def can_record(decoder: object) -> bool:
-    """Return whether steps of a network have fixed shapes: of a kernel without adaptive depth."""
-    return type(decoder) is Decoder and not decoder.config.has_adaptive_depth
+class FixedNetwork(Protocol):
+    """A network whose pass over fixed rows has shapes that depend on a few sizes only."""
+
+    @property
+    def num_moves(self) -> int:
+        """How often its numbers were moved to other memory."""
+        ...
+
+    @property
+    def embedding(self) -> Tensor:
+        """As of `Network`."""
+        ...
+
+    def fixed_inputs(
+        self, kernels: Sequence[int | None]
+    ) -> tuple[tuple[int, ...], list[int]] | None:
+        """Return sizes and numbers that say which kernel reads each row.
+
+        Args:
+            kernels: Of every row; None for a row that takes no part.
+
+        Returns:
+            The numbers are as many for equal sizes and rows. None when the pass has no such shape.
+        """
+        ...
+
+    def hidden_fixed(
+        self, tokens_B1: Tensor, cache: SlotRows, sizes: tuple[int, ...], numbers: Tensor
+    ) -> Tensor:
+        """Return the final hidden states, (B, 1, C), given what `fixed_inputs` returned."""
+        ...
 
 
-def row_bucket(num_rows: int, rows_max: int) -> int:
-    """Return the smallest power of two that holds the rows, at most `rows_max`.
+class _Alone:
+    """A kernel that reads all rows."""
 
-    Args:
-        num_rows: From 1 to `rows_max`.
-        rows_max: Rows of the storage.
+    num_moves = 0
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self.embedding: Tensor = decoder.embedding
+
+    def fixed_inputs(self, kernels: Sequence[int | None]) -> tuple[tuple[int, ...], list[int]]:
+        return (), []
+
+    def hidden_fixed(
+        self, tokens_B1: Tensor, cache: SlotRows, sizes: tuple[int, ...], numbers: Tensor
+    ) -> Tensor:
+        return self._decoder.hidden(tokens_B1, cache)
+
+
+def recordable(network: object) -> FixedNetwork | None:
+    """Return a network as one with fixed shapes; None if it has none.
+
+    Those of kernels whose tokens decide their own depth are not fixed, nor are foreign ones.
     """
-    return min(1 << (num_rows - 1).bit_length(), rows_max)
+    if type(network) is Decoder and not network.config.has_adaptive_depth:
+        return _Alone(network)
+    if hasattr(network, "fixed_inputs"):
+        return cast(FixedNetwork, network)
+    return None
 
 
 def visible_bucket(num_visible: int, context: int) -> int:
@@ -62,75 +115,96 @@ class RecordedSteps:
     """Reads one token of each text by recorded steps.
 
     Args:
-        decoder: A kernel that `can_record`.
+        network: What `recordable` returned.
         slots: The cache of the texts, with planned storage.
         record: Records a step.
     """
 
-    def __init__(self, decoder: Decoder, slots: SlotCache, record: Record) -> None:
-        self._decoder, self._slots, self._record = decoder, slots, record
-        self._recorded: dict[tuple[int, int], _Recorded] = {}
-        self._num_moves = slots.num_moves
+    def __init__(self, network: FixedNetwork, slots: SlotCache, record: Record) -> None:
+        self._network, self._slots, self._record = network, slots, record
+        self._recorded: OrderedDict[tuple[int, ...], _Recorded] = OrderedDict()
+        self._num_moves = (0, 0)
 
     @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """Recorded sizes, as rows and visible positions, sorted."""
+    def sizes(self) -> list[tuple[int, ...]]:
+        """Recorded sizes, sorted: rows, visible positions, and those of the network."""
         return sorted(self._recorded)
 
-    def read(self, token_of: Mapping[int, int]) -> list[Tensor]:
+    def read(self, reading: Mapping[int, tuple[int, int]]) -> list[Tensor]:
         """Read the next token of some rows; return their final hidden states, each of shape (C,).
 
         Args:
-            token_of: Row -> token; at least one.
+            reading: Row -> token and kernel; at least one.
+
+        Returns:
+            Nothing when the network has no fixed shape for these kernels.
 
         Raises:
             RuntimeError: The step cannot be recorded; nothing was counted.
         """
         slots = self._slots
-        if slots.num_moves != self._num_moves:
-            self._recorded.clear()
-            self._num_moves = slots.num_moves
-        num_rows = row_bucket(max(token_of) + 1, slots.num_rows)
-        longest = max(slots.lengths[row] for row in token_of)
-        size = (num_rows, visible_bucket(longest + 1, slots.context))
-        if size not in self._recorded:
-            self._recorded[size] = _Recorded(self._decoder, slots, size)
-        hidden_BC = self._recorded[size].read(self._inputs(token_of, num_rows), self._record)
-        for row in token_of:
+        self._forget_moved()
+        num_rows = bucket(max(reading) + 1, slots.num_rows)
+        kernels = [reading[row][1] if row in reading else None for row in range(num_rows)]
+        inputs = self._network.fixed_inputs(kernels)
+        if inputs is None:
+            return []
+        sizes, numbers = inputs
+        longest = max(slots.lengths[row] for row in reading)
+        size = (num_rows, visible_bucket(longest + 1, slots.context), *sizes)
+        tokens = [reading[row][0] if row in reading else 0 for row in range(num_rows)]
+        lengths = slots.lengths[:num_rows]
+        lengths += [0] * (num_rows - len(lengths))
+        whole = torch.tensor([*tokens, *lengths, *numbers])
+        hidden = self._step_of(size, len(whole)).read(whole, self._record).unbind()
+        for row in reading:
             slots.lengths[row] += 1
-        rows = hidden_BC.unbind()
-        return [rows[row] for row in token_of]
+        return [hidden[row] for row in reading]
 
-    def _inputs(self, token_of: Mapping[int, int], num_rows: int) -> Tensor:
-        """Return tokens and positions of all rows of the bucket, int64, shape (2, B)."""
-        lengths = self._slots.lengths[:num_rows]
-        lengths = lengths + [0] * (num_rows - len(lengths))
-        return torch.tensor([[token_of.get(row, 0) for row in range(num_rows)], lengths])
+    def _forget_moved(self) -> None:
+        """Forget all steps when what they read lies elsewhere by now."""
+        num_moves = (self._slots.num_moves, self._network.num_moves)
+        if num_moves != self._num_moves:
+            self._recorded.clear()
+            self._num_moves = num_moves
+
+    def _step_of(self, size: tuple[int, ...], num_numbers: int) -> "_Recorded":
+        """Return the step of a size; the one that was not used for longest is forgotten."""
+        if size not in self._recorded:
+            while len(self._recorded) >= SIZES_MAX:
+                self._recorded.popitem(last=False)
+            self._recorded[size] = _Recorded(self._network, self._slots, size, num_numbers)
+        self._recorded.move_to_end(size)
+        return self._recorded[size]
 
 
 class _Recorded:
     """The step of one size, with the tensors that it reads and writes."""
 
-    def __init__(self, decoder: Decoder, slots: SlotCache, size: tuple[int, int]) -> None:
-        num_rows, num_visible = size
-        device = decoder.embedding.device
-        self._inputs_2B = torch.zeros(2, num_rows, dtype=torch.int64, device=device)
-        self._decoder = decoder
-        self._rows = FixedRows(slots, self._inputs_2B[1], num_visible)
-        self._size = size
+    def __init__(
+        self, network: FixedNetwork, slots: SlotCache, size: tuple[int, ...], num_numbers: int
+    ) -> None:
+        num_rows, num_visible, *sizes = size
+        device = network.embedding.device
+        self._numbers = torch.zeros(num_numbers, dtype=torch.int64, device=device)
+        self._tokens_B1 = self._numbers[:num_rows].unsqueeze(1)
+        self._rows = FixedRows(slots, self._numbers[num_rows : 2 * num_rows], num_visible)
+        self._more = self._numbers[2 * num_rows :]
+        self._network, self._sizes = network, tuple(sizes)
         self._replay: Step | None = None
 
-    def read(self, inputs_2B: Tensor, record: Record) -> Tensor:
+    def read(self, numbers: Tensor, record: Record) -> Tensor:
         """Return the final hidden states of all rows, valid until the next step, shape (B, C)."""
-        self._inputs_2B.copy_(inputs_2B)
+        self._numbers.copy_(numbers)
         if self._replay is None:
             self._replay = record(self._step)
-            rows, visible = self._size
-            logger.info("step recorded", extra={"rows": rows, "visible": visible})
+            facts = {"rows": len(self._tokens_B1), "visible": self._rows.length + 1}
+            logger.info("step recorded", extra=facts)
         return self._replay()
 
     def _step(self) -> Tensor:
-        hidden_B1C = self._decoder.hidden(self._inputs_2B[0].unsqueeze(1), self._rows)
+        network = self._network
+        hidden_B1C = network.hidden_fixed(self._tokens_B1, self._rows, self._sizes, self._more)
         return hidden_B1C[:, 0]
 
 

@@ -14,6 +14,7 @@ from constellation.kernel.network.slots import SlotRows
 from constellation.kernel.writing.batch import PREFILL_TOKENS, Batch
 from constellation.kernel.writing.network_interface import Network, NetworkShape
 from constellation.kernel.writing.prefix_cache import PrefixStore
+from constellation.kernel.writing.recorded_steps import Record
 
 
 class KernelRows(Protocol):
@@ -124,6 +125,7 @@ class StackedBatch(OfManyKernels, Batch):
         prefill_tokens: int = PREFILL_TOKENS,
         prefixes: PrefixStore | None = None,
         planned_rows: int | None = None,
+        record: Record | None = None,
     ) -> None:
         super().__init__(
             stack,
@@ -131,5 +133,6 @@ class StackedBatch(OfManyKernels, Batch):
             prefill_tokens=prefill_tokens,
             prefixes=prefixes,
             planned_rows=planned_rows,
+            record=record,
         )
         self.stack: Stack = stack
