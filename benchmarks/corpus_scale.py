@@ -91,7 +91,7 @@ def measure(
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         command = [sys.executable, "-m", "benchmarks.corpus_scale", "--one", str(text), str(out)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=True, capture_output=True, encoding="utf-8")
         found.append(json.loads(done.stdout.splitlines()[-1]))
     result: dict[str, float | bool] = {
         name: round(statistics.median(each[name] for each in found), 2) for name in found[0]

@@ -17,12 +17,12 @@ from training.cost import StepSpeed, job_flops, job_tokens, predicted_seconds
 from training.job_settings import fit_basin_head, objective_config, step_config
 from training.loop.job import Job
 from training.plan import kernel_config
-from training.preflight import check_num_domains
 from training.recipe import Recipe, StageSection
 from training.recipe_corpus import CorpusSection
 from training.runs.schedule import Room, Schedule
 from training.runs.training_plan import SEED, TrainingPlan
 from training.runs.worker_memory import demand, worker_bytes, workers_that_fit
+from training.text_amount import check_num_domains
 
 ForecastState = Literal["AT ONCE", "LATER", "TOO LARGE"]
 

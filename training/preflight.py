@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from constellation.curricula.prepared_corpus import PreparedCorpus
-from constellation.domains.membership import KERNELS_MAX
 from constellation.errors import ConfigError, CorpusError
 from constellation.kernel.adapters.attach import attach
 from constellation.kernel.network.config import KernelConfig
@@ -21,6 +20,7 @@ from training.plan import kernel_config
 from training.recipe import Recipe
 from training.runs.adapter_branches import adapter_config
 from training.runs.training_plan import SEED
+from training.text_amount import check_num_domains
 from training.transfer.teachers import folder_state
 
 _SMALLEST_VOCABULARY = 257
@@ -82,20 +82,6 @@ def check_corpus(corpus: PreparedCorpus, recipe: Recipe) -> None:
     if recipe.mode != "synchronized":
         check_domains(corpus.domains)
         check_num_domains(len(corpus.domains))
-
-
-def check_num_domains(num_domains: int) -> None:
-    """Raise for more domains than a routing table has seats for kernels.
-
-    Raises:
-        ConfigError: There are too many; the error names the number, the limit and the ways out.
-    """
-    if num_domains > KERNELS_MAX:
-        raise ConfigError(
-            f"the text has {num_domains} domains, each of which gets a kernel, and a table holds "
-            f"{KERNELS_MAX}; merge domains by corpus.merge, or group the text into fewer by "
-            "corpus.discover_domains"
-        )
 
 
 def _check_places(recipe: Recipe, out: Path) -> None:

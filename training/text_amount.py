@@ -1,4 +1,4 @@
-"""Check, before the first training step, that there is enough held-out text.
+"""Check, before the first training step, that there is enough text, and not too many domains.
 
 Calibration needs a held-out text in every domain, however short, and without one there is no
 routing table. Figures need documents of 64 tokens; a domain without such a document is left out of
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
 from constellation.curricula.prepare import PreparedCorpus
-from constellation.errors import CorpusError
+from constellation.domains.membership import KERNELS_MAX
+from constellation.errors import ConfigError, CorpusError
 from training.evaluation.held_out_figures import TOKENS_LEAST
 
 
@@ -44,6 +45,20 @@ def unscored_domains(
     """
     longest = _longest(corpus.test, corpus.domains, coordizer, enough=TOKENS_LEAST)
     return {name: n for name, n in longest.items() if min(n, context) < TOKENS_LEAST}
+
+
+def check_num_domains(num_domains: int) -> None:
+    """Raise for more domains than a routing table has seats for kernels.
+
+    Raises:
+        ConfigError: There are too many; the error names the number, the limit and the ways out.
+    """
+    if num_domains > KERNELS_MAX:
+        raise ConfigError(
+            f"the text has {num_domains} domains, each of which gets a kernel, and a table holds "
+            f"{KERNELS_MAX}; merge domains by corpus.merge, or group the text into fewer by "
+            "corpus.discover_domains"
+        )
 
 
 def in_words(unscored: dict[str, int], *, context: int) -> str:

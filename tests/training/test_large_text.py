@@ -18,11 +18,11 @@ from constellation.curricula.text_room import check_room, forecast_text
 from constellation.errors import ConfigError, CorpusError, TrainingError
 from tests.curricula.large_text import write_text
 from training import text_preparation
-from training.preflight import check_num_domains
 from training.progress.events import Event, Notice
 from training.progress.text_progress import TextProgress
 from training.recipe import CoordizerSection
 from training.recipe_corpus import CorpusSection
+from training.text_amount import check_num_domains
 from training.text_preparation import make_corpus, make_text_files, text_forecast
 from training.text_process import OnStep, run_apart
 from training.token_files import StreamDocuments, load_tokens, read_documents, write_tokens
