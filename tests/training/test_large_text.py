@@ -12,12 +12,14 @@ import pytest
 from constellation.coordizer.training import train_coordizer
 from constellation.curricula.corpus import read_corpus
 from constellation.curricula.corpus_store import load_prepared
+from constellation.curricula.documents import Document
 from constellation.curricula.prepare import prepare
 from constellation.curricula.prepared_corpus import documents_of
 from constellation.curricula.text_room import check_room, forecast_text
 from constellation.errors import ConfigError, CorpusError, TrainingError
 from tests.curricula.large_text import write_text
 from training import text_preparation
+from training.evaluation.held_out_sample import sample_evenly
 from training.progress.events import Event, Notice
 from training.progress.text_progress import TextProgress
 from training.recipe import CoordizerSection
@@ -186,3 +188,13 @@ def test_progress_is_reported_every_few_seconds_and_not_for_small_text() -> None
         Notice(text="read text: 10 of 100 MB"),
         Notice(text="read text: 20 of 100 MB"),
     ]
+
+
+def test_held_out_documents_are_sampled_evenly_where_a_domain_has_very_many() -> None:
+    documents = [Document(text=str(n), domain="ab"[n % 5 == 0], source="s") for n in range(1000)]
+    assert sample_evenly(documents) is documents
+    chosen = sample_evenly(documents, 300)
+    numbers = {name: [int(d.text) for d in chosen if d.domain == name] for name in "ab"}
+    assert len(numbers["a"]) == 300
+    assert numbers["b"] == list(range(0, 1000, 5))
+    assert max(np.diff(numbers["a"])) <= 5
