@@ -34,7 +34,7 @@ _SECURITY = {
     "CA": "authority.crt",
     "INTERNAL_CERTIFICATE": "node.crt",
     "INTERNAL_KEY": "node.key",
-    "INTERNAL_CA": "authority.pem",
+    "INTERNAL_CA": "authority.crt",
 }
 """Setting of section `security` -> file below `SECRETS`."""
 
