@@ -96,9 +96,8 @@ class RegistryProcess(NodeAnswers):
         self._since_s = placed.since_s if is_served_on and placed.since_s else time.time()
         self._exports.describe(table, self._since_s)
         # Written first: a process that starts reads its kernels there.
-        self._files.keep_placement(
-            Placed(placement=placement, release=table.release, since_s=self._since_s)
-        )
+        first = Placed(placement=placement, release=table.release, since_s=self._since_s)
+        self._files.keep_placement(first)
         await self._files.write()
         self._members = Members(spec, placement, self._nodes, self._publish)
         self._starts = KernelStarts(spec, self._members, self._draining, self._place)
