@@ -150,7 +150,7 @@ class RegistryProcess(NodeAnswers):
 
     @property
     def _is_whole(self) -> bool:
-        pending = self._members.placement.pending
+        pending = self._members.pending
         served = (site.endpoint or site.name in pending for site in self._publisher.table.sites)
         return all(served) and all(m.state is State.UP for m in self._members.states)
 
