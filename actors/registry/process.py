@@ -74,6 +74,7 @@ class RegistryProcess(NodeAnswers):
 
     async def __init__(self, spec: DeploymentSpec) -> None:  # type: ignore[misc]
         set_up_logging(spec.node_folder.log_path(_ray.REGISTRY))
+        spec = spec.with_token()
         self._spec = spec
         self._draining = Draining(spec)
         self._changing = asyncio.Lock()
@@ -84,7 +85,7 @@ class RegistryProcess(NodeAnswers):
         table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts, held=held))
         current = await asyncio.to_thread(release_access.current_number, spec)
         address = _ray.node_address(spec)
-        self._exports = Exports(address)
+        self._exports = Exports(address, spec.metrics_context())
         self._nodes = await Nodes.started(spec)
         self._placing = KernelPlacing(spec, self._nodes)
         placed = read_placement(spec)

@@ -35,18 +35,12 @@ def test_kernels_fit_into_the_processes_that_gpus_have_room_for(
     assert chosen.per_actor >= per_actor
 
 
-@given(st.integers(1, 8), st.integers(1, 4), st.integers(1, 240), st.integers(1, 4))
-def test_replicas_fit_into_the_processes_that_gpus_have_room_for(
-    num_gpus: int, per_gpu: int, num_kernels: int, replicas: int
-) -> None:
-    auto = KernelOptions(device="auto", per_gpu=per_gpu, replicas=replicas)
-    if num_gpus * per_gpu < replicas:
-        with pytest.raises(ConfigError, match=f"room for {num_gpus * per_gpu} processes"):
-            kernels_on(auto, num_gpus=num_gpus, has_cuda=True, num_kernels=num_kernels)
-        return
-    chosen = kernels_on(auto, num_gpus=num_gpus, has_cuda=True, num_kernels=num_kernels)
-    num_processes = replicas * -(-num_kernels // chosen.per_actor)
-    assert num_processes * chosen.num_gpus <= num_gpus + 1e-9
+def test_every_replica_has_a_process_of_its_own() -> None:
+    auto = KernelOptions(device="auto", replicas=2)
+    chosen = kernels_on(auto, num_gpus=5, has_cuda=True, num_kernels=8)
+    assert chosen.per_actor == 4
+    with pytest.raises(ConfigError, match=r"replicas is 2.*1 processes.*per_gpu"):
+        kernels_on(auto, num_gpus=1, has_cuda=True, num_kernels=8)
 
 
 def test_one_process_for_every_kernel_on_request() -> None:
