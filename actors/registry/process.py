@@ -21,7 +21,6 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
@@ -150,7 +149,7 @@ class RegistryProcess(NodeAnswers):
 
     @property
     def _is_whole(self) -> bool:
-        pending = self._members.placement.pending
+        pending = self._members.pending
         served = (site.endpoint or site.name in pending for site in self._publisher.table.sites)
         return all(served) and all(m.state is State.UP for m in self._members.states)
 
@@ -256,7 +255,9 @@ class RegistryProcess(NodeAnswers):
         for member, announcement in taken.items():
             self._members.adopt(reloading[member], announcement)
         self._publisher.table = replace(table, version=self._publisher.table.version)
-        leaving = [self._forget(name) for name in steps.left]
+        leaving = [self._moves.forget(name) for name in steps.left]
+        for name in steps.left:
+            self._exports.forget(name)
         self._starts.ahead.clear()
         await self._place(self._members.placement)
         self._exports.describe(self._publisher.table, self._since_s)
@@ -320,21 +321,6 @@ class RegistryProcess(NodeAnswers):
         )
         self._files.keep_placement(placed)
         await self._files.write()
-
-    def _forget(self, name: str) -> Callable[[], Awaitable[None]]:
-        """Remove a kernel from the placement; return what drains it once no table names it."""
-        left = self._members.forget(name)
-        self._exports.forget(name)
-
-        async def leave() -> None:
-            for member, process, others_stay in left:
-                if others_stay:
-                    self._draining.drain_kernel(name, process)
-                else:
-                    await self._members.close_connection(member)
-                    self._draining.drain_process(member, process)
-
-        return leave
 
     def _agree(self, announcement: Announcement) -> None:
         """Have a process serve exactly the kernels that are placed there, of the served release.
