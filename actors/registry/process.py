@@ -31,7 +31,7 @@ from actors.background_tasks import begin, repeat
 from actors.placement_file import Placed, read_placement
 from actors.registry import actor_lifecycle, release_access
 from actors.registry.drain import Draining
-from actors.registry.initial_table import NO_TABLE, first_table, newest_held, table_of
+from actors.registry.initial_table import table_of, table_to_begin_with
 from actors.registry.kernel_moves import KernelMoves, lost_members
 from actors.registry.kernel_placing import KernelPlacing
 from actors.registry.kernel_starts import KernelStarts
@@ -80,8 +80,7 @@ class RegistryProcess(NodeAnswers):
         self._moving = asyncio.Lock()  # held while processes join, leave and move
         self._files = Persistence(spec)
         restarts = Members.are_there(spec)
-        held = await newest_held(Members.routers_of(spec)) if restarts else NO_TABLE
-        table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts, held=held))
+        table = await table_to_begin_with(spec, Members.routers_of(spec), restarts=restarts)
         current = await asyncio.to_thread(release_access.current_number, spec)
         address = _ray.node_address(spec)
         self._exports = Exports(address, spec.metrics_context())
