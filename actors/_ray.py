@@ -102,7 +102,7 @@ class ActorClass(Generic[CallsT]):
             **_affinity(node),
         )
         try:
-            return cast(CallsT, _Calls(options.remote(spec, *arguments)))
+            return cast(CallsT, _Calls(options.remote(spec.without_token(), *arguments)))
         except ActorAlreadyExistsError as error:
             raise DeploymentError(
                 f"{member} of the deployment {spec.namespace!r} was started by somebody else at "

@@ -1,11 +1,13 @@
 """The description of a deployment: plain values that every actor gets when it starts."""
 
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from actors.folders import NodeFolder, RunFolder
 from constellation.records import Node, Rule
+from constellation.secret_files import read_secret
 from constellation.telemetry.tracing import TracingOptions
 from constellation.wire.channel import Bind, authority
 from constellation.wire.tls import ClientTls, NodeTls, ServerTls
@@ -113,6 +115,9 @@ class DeploymentSpec:
     """HTTP connections that one router holds open."""
     token: str | None = None
     """Secret of every call, by clients and between processes; None asks for no secret."""
+    token_file: Path | None = None
+    """File with the token on every machine, from which processes read the token instead of getting
+    the token through Ray, whose calls may be unencrypted; None sends the token through Ray."""
     tls: ServerTls | None = None
     """TLS for clients."""
     node_tls: NodeTls | None = None
@@ -140,6 +145,20 @@ class DeploymentSpec:
     def spans_nodes(self) -> bool:
         """Whether processes may run on several machines, each with a folder of its own."""
         return self.network == "nodes"
+
+    def without_token(self) -> "DeploymentSpec":
+        """Return the description as Ray transports it: without a token that lies in a file."""
+        return self if self.token_file is None else replace(self, token=None)
+
+    def with_token(self) -> "DeploymentSpec":
+        """Return the description with the token; reads the file if there is one.
+
+        Raises:
+            ConfigError: The file is missing on this machine, or is empty.
+        """
+        if self.token_file is None:
+            return self
+        return replace(self, token=read_secret(self.token_file, "token file"))
 
     def doors(self, member: str) -> RouterDoors:
         """Return where a router listens."""
@@ -176,6 +195,14 @@ class DeploymentSpec:
         """
         tls = None if self.node_tls is None else self.node_tls.server
         return Bind(host=address, port=0, token=self.token, tls=tls)
+
+    def metrics_context(self) -> ssl.SSLContext | None:
+        """Return the TLS of the processes' /metrics; None for unencrypted metrics.
+
+        Raises:
+            ConfigError: A file cannot be read or has the wrong content.
+        """
+        return None if self.node_tls is None else self.node_tls.server.context()
 
     @property
     def client_tls(self) -> ClientTls | None:

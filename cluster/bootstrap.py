@@ -20,11 +20,11 @@ from cluster.listening_check import check_loopback
 from cluster.private_folder import held, private_folder, ray_part
 from constellation.errors import DeploymentError
 from constellation.loopback import LOOPBACK_ADDRESS, host_of, is_loopback
+from constellation.secret_files import read_secret
 from constellation.settings import (
     absolute_module_paths,
     apply_environment,
     clear_environment,
-    read_secret,
 )
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from cluster.bootstrap import NAMESPACE
 from cluster.router_ports import free_ports
 from constellation.releases.release_coordizers import ReleasedCoordizers
 from constellation.releases.store import ReleaseStore
+from constellation.secret_files import read_secret
 from constellation.settings import SecuritySettings, Settings, TracingSettings, read_token
 from constellation.telemetry.tracing import TracingOptions, check_installed
 from constellation.wire.tls import NodeTls, ServerTls, node_tls, server_tls
@@ -62,6 +63,8 @@ def spec_of(settings: Settings, site: Site) -> "DeploymentSpec":
     from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions, router_member
 
     serve, security = settings.serve, settings.security
+    token = read_token(security.token_file)
+    token_file = _file_of(token, security.token_file) if site.network == "nodes" else None
     ports, http_ports = free_ports(settings)
     routers = tuple(
         RouterDoors(
@@ -83,7 +86,8 @@ def spec_of(settings: Settings, site: Site) -> "DeploymentSpec":
         router=RouterOptions(**router),
         kernel=KernelOptions(**settings.kernel.model_dump()),
         http_connections_max=serve.http_connections_max,
-        token=read_token(security.token_file),
+        token=token,
+        token_file=token_file,
         tls=tls_of(security),
         node_tls=node_tls_of(security),
         network=site.network,
@@ -95,6 +99,13 @@ def spec_of(settings: Settings, site: Site) -> "DeploymentSpec":
         storage=settings.cluster.storage,
         cache_bytes=round(settings.cluster.cache_gb * 1e9),
     )
+
+
+def _file_of(token: str | None, file: Path | None) -> Path | None:
+    """Return the file that holds a token; None if the token is from the environment."""
+    if file is None or read_secret(file, "token file") != token:
+        return None
+    return file.absolute()  # links may lead elsewhere on another machine
 
 
 def tls_of(security: SecuritySettings) -> ServerTls | None:
@@ -118,7 +129,8 @@ def node_tls_of(security: SecuritySettings) -> NodeTls | None:
         ConfigError: A file is not named, is missing, or is no certificate or key.
     """
     files = (security.internal_certificate, security.internal_key, security.internal_ca)
-    return node_tls(*(None if path is None else path.resolve() for path in files))
+    # Links are kept: they may lead elsewhere on another machine.
+    return node_tls(*(None if path is None else path.absolute() for path in files))
 
 
 def advertised(settings: Settings, node_address: str) -> str:

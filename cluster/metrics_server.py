@@ -22,7 +22,7 @@ from cluster.node_collector import NodeCollector, node_name
 from constellation.errors import ConfigError, DeploymentError
 from constellation.loopback import LOOPBACK_ADDRESS
 from constellation.settings import Settings
-from constellation.telemetry.aggregate import SCRAPE_S, collect, merge
+from constellation.telemetry.aggregate import SCRAPE_S, ReaderTls, collect, merge
 from constellation.telemetry.process_metrics import ProcessMetrics
 
 HOST: Final = LOOPBACK_ADDRESS
@@ -65,6 +65,7 @@ class MetricsServer:
 
     Args:
         settings: Of the constellation: port, artifacts and run folder.
+        tls: For reading the metrics of processes; None means unencrypted.
 
     Attributes:
         targets: Member -> host:port of the member's own /metrics; set anew after every change.
@@ -74,7 +75,8 @@ class MetricsServer:
         ConfigError: As `metrics_port_of`.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tls: ReaderTls | None = None) -> None:
+        self._tls = tls
         self.targets: Mapping[str, str] = {}
         self.endpoint = ""
         self._port = metrics_port_of(settings)
@@ -104,7 +106,7 @@ class MetricsServer:
 
     def metrics_text(self) -> str:
         """Return the metrics of all processes, of the node and of the training."""
-        texts, node = collect(dict(self.targets)), self._node.text()
+        texts, node = collect(dict(self.targets), self._tls), self._node.text()
         own = generate_latest(self._process.registry).decode()
         return merge({LAUNCHER: own, **texts}, node)
 

@@ -19,6 +19,7 @@ from cluster.metrics_server import MetricsServer
 from cluster.state_file import STATE_FILE, RunState, own_start_mark, pack_state, remove_state
 from constellation.runtime.patience import Patience
 from constellation.settings import Settings
+from constellation.telemetry.aggregate import ReaderTls
 from constellation.telemetry.logs import set_up_logging
 
 WATCH_S = 1.0
@@ -57,7 +58,7 @@ class WatcherProcess:
         set_up_logging(spec.node_folder.log_path(_ray.WATCHER))
         self._spec = spec
         self._open = ExitStack()
-        self._metrics = MetricsServer(Settings(**settings))
+        self._metrics = MetricsServer(Settings(**settings), _reader(spec))
         self._open.enter_context(self._metrics.open())
         self._files = KeptFiles()
         state = _state(spec, settings, kernels, address, self._metrics.endpoint)
@@ -94,6 +95,12 @@ class WatcherProcess:
     def _meanwhile(self, latest: dict[str, Any]) -> None:
         self._files.write()
         self._metrics.targets = latest.get("metrics", self._metrics.targets)
+
+
+def _reader(spec: DeploymentSpec) -> ReaderTls | None:
+    """Return the TLS for reading the metrics of all processes; None when they are unencrypted."""
+    tls = spec.client_tls
+    return None if tls is None else ReaderTls(tls.context(), tls.server_name)
 
 
 def _state(

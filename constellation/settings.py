@@ -24,6 +24,7 @@ from pydantic_settings import (
 from constellation.errors import ConfigError
 from constellation.field_errors import did_you_mean, field_problems
 from constellation.records import Rule
+from constellation.secret_files import read_secret
 
 CONFIG_FILE = Path("constellation.toml")
 TOKEN_VARIABLE = "CONSTELLATION_TOKEN"
@@ -288,23 +289,6 @@ def read_token(file: Path | None) -> str | None:
     if from_environment:
         return from_environment
     return None if file is None else read_secret(file, "token file")
-
-
-def read_secret(file: Path, what: str) -> str:
-    """Return the first line of a file, which is a secret; `what` names the file in errors.
-
-    Raises:
-        ConfigError: The file cannot be read or is empty.
-    """
-    try:
-        token = file.read_text(encoding="utf-8").split("\n", 1)[0].strip()
-    except OSError as error:
-        raise ConfigError(f"{what} {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{what} {file} is not UTF-8 text") from error
-    if not token:
-        raise ConfigError(f"{what} {file} is empty; write a secret in its first line")
-    return token
 
 
 def child_environment(changes: Mapping[str, str]) -> dict[str, str]:

@@ -29,6 +29,7 @@ class KernelProcess:
     async def __init__(self, spec: DeploymentSpec, member: str) -> None:  # type: ignore[misc]
         # Ray awaits this on the actor's event loop, also after a restart.
         set_up_logging(spec.node_folder.log_path(member))
+        spec = spec.with_token()
         self._member = member
         self._deployment = spec.id
         self._group = KernelGroup(spec, releases=releases_here(spec))
@@ -45,7 +46,9 @@ class KernelProcess:
             )
         bind = spec.internal_bind(_ray.node_address(spec))
         self._endpoint = await server.open(bind, stall_s=spec.kernel.stall_s)
-        self._metrics_endpoint, _ = serve_metrics(server.metrics.registry, bind.host)
+        self._metrics_endpoint, _ = serve_metrics(
+            server.metrics.registry, bind.host, context=spec.metrics_context()
+        )
         told = _ray.announce(spec, await self.where())
         logger.info(
             "kernels serve",

@@ -40,6 +40,7 @@ class NodeProcess:
     async def __init__(self, spec: DeploymentSpec, node_id: str) -> None:  # type: ignore[misc]
         self._member = _ray.node_member(node_id)
         set_up_logging(spec.node_folder.log_path(self._member))
+        spec = spec.with_token()
         self._spec = spec
         self._metrics = NodeActorMetrics(CollectorRegistry())
         address = _ray.node_address(spec)
@@ -51,7 +52,9 @@ class NodeProcess:
         handler = services.handlers(services.BLOBS, servicer, guard)
         # Kept: a server without a reference ends.
         self._server, endpoint = await channel.serve(bind, [handler], [services.BLOBS.full_name])
-        metrics_endpoint, _ = serve_metrics(self._metrics.registry, bind.host)
+        metrics_endpoint, _ = serve_metrics(
+            self._metrics.registry, bind.host, context=spec.metrics_context()
+        )
         folder = spec.node_folder.path
         self._metrics.read_with(
             socket.gethostname(),
@@ -70,11 +73,11 @@ class NodeProcess:
         logger.info("node answers", extra={"endpoint": endpoint, "address": address})
 
     def _make_host(self, address: str, node_id: str) -> NodeHost:
-        spec = self._spec
+        spec, listed = self._spec, ray_nodes.alive_nodes().get(node_id)
         node = Node(
             id=node_id,
             address=address,
-            devices=accelerators(ray_nodes.alive_nodes().get(node_id, 0.0)),
+            devices=accelerators(0.0 if listed is None else listed.num_gpus),
             memory_bytes=usable_memory().total_bytes,
         )
         return NodeHost(

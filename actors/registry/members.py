@@ -187,6 +187,17 @@ class Members:
         self.placement = self.placement.left(kernel)
         return [self._leave(kernel, member) for member in members]
 
+    def release(self, kernel: str, member: str) -> tuple[str, KernelCalls, bool]:
+        """Remove a kernel from one of its processes in the placement; return as `forget` does."""
+        self.placement = self.placement.dropped(kernel, member)
+        return self._leave(kernel, member)
+
+    def start_placed(self) -> None:
+        """Create the processes that are placed and not there yet, and expect announcements."""
+        for name in self.placement.processes.keys() - self.processes.keys():
+            self.processes[name] = self._start_process(name)
+            self._expect(name)
+
     def _leave(self, kernel: str, member: str) -> tuple[str, KernelCalls, bool]:
         self._reports.forget(kernel, member)
         process = self.processes[member]

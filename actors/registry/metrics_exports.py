@@ -1,5 +1,6 @@
 """Metrics of the registry, and the list of all processes' metrics endpoints."""
 
+import ssl
 from collections.abc import Iterable, Mapping
 from math import nan
 
@@ -19,11 +20,12 @@ class Exports:
 
     Args:
         address: IP address at which the registry's metrics are served.
+        context: TLS of these metrics; None means unencrypted.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, context: ssl.SSLContext | None = None) -> None:
         self._metrics = RegistryMetrics(CollectorRegistry())
-        self._endpoint, _ = serve_metrics(self._metrics.registry, address)
+        self._endpoint, _ = serve_metrics(self._metrics.registry, address, context=context)
         self._counted: dict[tuple[Counter, str], int] = {}  # restarts already in a metric
 
     def describe(self, table: Table, since_s: float) -> None:

@@ -49,6 +49,7 @@ class RouterProcess:
 
     async def __init__(self, spec: DeploymentSpec, name: str) -> None:  # type: ignore[misc]
         set_up_logging(spec.node_folder.log_path(name))
+        spec = spec.with_token()
         self._host = RouterHost(
             ReleasedCoordizers(releases_here(spec)),
             spec.router,
@@ -64,7 +65,9 @@ class RouterProcess:
         address = _ray.node_address(spec)
         self._doors = Doors(self._host, spec, name, address)
         endpoint = await self._doors.open()
-        metrics_endpoint, _ = serve_metrics(self._host.metrics.registry, address)
+        metrics_endpoint, _ = serve_metrics(
+            self._host.metrics.registry, address, context=spec.metrics_context()
+        )
         self._announcement = Announcement(
             member=name,
             endpoint=endpoint,

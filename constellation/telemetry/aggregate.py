@@ -7,8 +7,12 @@ writing the numbers again.
 
 import http.client
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from constellation.telemetry.metrics_over_tls import TlsConnection
 
 MEMBER_UP = "constellation_member_up"
 ANSWER_S = 1.0
@@ -23,21 +27,32 @@ _LABELLED = re.compile(r"^(\w+)\{(?!member=)", re.MULTILINE)
 """Begin of a sample with labels; a sample that is about a member keeps the name of that member."""
 _ABOUT_NODE = "constellation_node_"
 """Begin of the names of metrics about a node."""
-_NODE = re.compile(r'^constellation_node_\w+\{node="([^"]*)"', re.MULTILINE)
+_NODE = re.compile(r'^constellation_node_\w+\{(?:[^}]*,)?node="([^"]*)"', re.MULTILINE)
 _UNLABELLED = re.compile(r"^(\w+) ", re.MULTILINE)
 
 
-def collect(targets: Mapping[str, str]) -> dict[str, str | None]:
+@dataclass(frozen=True, slots=True)
+class ReaderTls:
+    """TLS of whoever reads metrics of other machines."""
+
+    context: ssl.SSLContext
+    """With the certificate that is shown, and the authority that servers need."""
+    server_name: str | None
+    """Name that a server's certificate must hold; None means the host of its endpoint."""
+
+
+def collect(targets: Mapping[str, str], tls: ReaderTls | None = None) -> dict[str, str | None]:
     """Read the metrics of processes.
 
     Args:
         targets: Process -> host:port of the process's /metrics.
+        tls: For https; None means unencrypted http.
 
     Returns:
         Process -> text of the process's metrics; None if the process did not answer in time.
     """
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="metrics")
-    reads = {name: pool.submit(_read, endpoint) for name, endpoint in targets.items()}
+    reads = {name: pool.submit(_read, endpoint, tls) for name, endpoint in targets.items()}
     wait(reads.values(), timeout=SCRAPE_S)
     pool.shutdown(wait=False, cancel_futures=True)
     return {
@@ -112,9 +127,12 @@ def _add(families: dict[str, list[str]], text: str, member: str) -> None:
         families.setdefault(name, [f"{_HELP}{about}\n{kind}\n"]).append(f"{samples}\n")
 
 
-def _read(endpoint: str) -> str | None:
+def _read(endpoint: str, tls: ReaderTls | None) -> str | None:
     """Return the metrics of a process; None when the process does not answer in time."""
-    connection = http.client.HTTPConnection(endpoint, timeout=ANSWER_S)
+    if tls is None:
+        connection = http.client.HTTPConnection(endpoint, timeout=ANSWER_S)
+    else:
+        connection = TlsConnection(endpoint, tls.context, tls.server_name, timeout=ANSWER_S)
     try:
         connection.request("GET", "/metrics")
         reply = connection.getresponse()

@@ -4,8 +4,11 @@ The catalogues of routers, kernels and registry (`constellation/telemetry/metric
 `ProcessMetrics`.
 """
 
+import ssl
+import threading
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,6 +19,8 @@ from prometheus_client import (
     disable_created_metrics,
     start_http_server,
 )
+
+from constellation.telemetry.metrics_over_tls import tls_metrics_server
 
 PREFIX = "constellation_"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -84,9 +89,19 @@ def _shared(counter: Counter, registry: CollectorRegistry) -> Counter:
 
 
 def serve_metrics(
-    registry: CollectorRegistry, host: str, port: int = 0
+    registry: CollectorRegistry,
+    host: str,
+    port: int = 0,
+    *,
+    context: ssl.SSLContext | None = None,
 ) -> tuple[str, Callable[[], None]]:
     """Serve a registry's metrics at http://host:port/metrics; port 0 means a free port.
+
+    Args:
+        registry: The registry of the process.
+        host: Address to listen on.
+        port: TCP port; 0 means a free one.
+        context: TLS of the server, for https; None means unencrypted http.
 
     Returns:
         host:port, and a function that stops the server.
@@ -94,7 +109,13 @@ def serve_metrics(
     Raises:
         OSError: The port is in use.
     """
-    server, thread = start_http_server(port, addr=host, registry=registry)
+    server: WSGIServer
+    if context is None:
+        server, thread = start_http_server(port, addr=host, registry=registry)
+    else:
+        server = tls_metrics_server(registry, host, port, context)
+        thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+        thread.start()
 
     def stop() -> None:
         server.shutdown()

@@ -91,17 +91,24 @@ class ClientTls:
         if (self.certificate is None) != (self.key is None):
             raise ConfigError("a client's certificate and its key go together; give both")
 
-    def credentials(self) -> grpc.ChannelCredentials:
-        """Return the credentials of a gRPC channel.
+    def context(self) -> ssl.SSLContext:
+        """Return the TLS context of a client (Python's `ssl`).
 
         Raises:
             ConfigError: A file cannot be read or has the wrong content.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         _load_authorities(context, self.ca)
+        if self.certificate is not None and self.key is not None:
+            _load_identity(context, self.certificate, self.key)
+        return context
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Return the credentials of a gRPC channel; errors as in `context`."""
+        self.context()  # checks the files, because grpc's error does not name the file
         if self.certificate is None or self.key is None:
             return grpc.ssl_channel_credentials(self.ca.read_bytes())
-        _load_identity(context, self.certificate, self.key)
         return grpc.ssl_channel_credentials(
             self.ca.read_bytes(), self.key.read_bytes(), self.certificate.read_bytes()
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import stat
 import sys
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from typing import Any
 import grpc
 import pytest
 from cryptography import x509
+from prometheus_client import CollectorRegistry, Gauge
 
 from actors.registry.heartbeat import Heartbeats
 from cluster.certificates import make_certificates
 from constellation.errors import ConfigError
+from constellation.telemetry.aggregate import ReaderTls, collect
+from constellation.telemetry.process_metrics import serve_metrics
 from constellation.wire.channel import Bind, serve
 from constellation.wire.tls import NODE_NAME, NodeTls
 
@@ -90,6 +94,28 @@ def test_a_server_of_another_authority_or_with_a_clients_certificate_is_not_call
     )
     refused(stranger, identity(ours).client)
     refused(identity(ours, "client"), identity(ours).client)
+
+
+def test_metrics_of_another_machine_are_read_with_a_certificate_only(
+    ours: Path, others: Path
+) -> None:
+    """A caller who connects and says nothing holds up no other caller."""
+    registry = CollectorRegistry()
+    Gauge("stars", "Stars.", registry=registry).set(7)
+    endpoint, stop = serve_metrics(registry, "127.0.0.1", context=identity(ours).server.context())
+    host, port = endpoint.split(":")
+    try:
+        with socket.create_connection((host, int(port))):
+            tls = identity(ours).client
+            reader = ReaderTls(tls.context(), tls.server_name)
+            text = collect({"a": endpoint}, reader)["a"]
+            assert text is not None
+            assert "stars 7.0" in text
+            stranger = ReaderTls(identity(others).client.context(), NODE_NAME)
+            assert collect({"a": endpoint}, stranger) == {"a": None}
+            assert collect({"a": endpoint}) == {"a": None}
+    finally:
+        stop()
 
 
 def test_files_are_for_their_owner_only_and_name_every_host(ours: Path) -> None:

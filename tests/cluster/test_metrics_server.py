@@ -216,7 +216,7 @@ def test_a_scrape_beside_a_scrape_that_hangs_is_refused(
     monkeypatch.setattr(metrics_server, "SCRAPE_S", 0.05)
     go_on, begun = threading.Event(), threading.Event()
 
-    def hang(targets: object) -> dict[str, str | None]:
+    def hang(targets: object, tls: object) -> dict[str, str | None]:
         begun.set()
         assert go_on.wait(20)
         return {}

@@ -5,8 +5,10 @@ relative. So a path of one machine leads nowhere on the other, as with separate 
 """
 
 import contextlib
+import json
 import logging
 import os
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -29,6 +31,7 @@ from constellation.releases.node_store import part_of
 from constellation.releases.store import ReleaseStore
 from tests.machines.raylets import Raylets, RayNode, free_ports
 from tests.support.artifacts import PROMPTS
+from tests.support.released import rewrite
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -85,7 +88,7 @@ def until(found: Callable[[], Any], timeout_s: float = UP_S) -> Any:
 @pytest.fixture(scope="module")
 def apart(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
     home, away = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("away")
-    (home / "artifacts").symlink_to(artifacts)
+    shutil.copytree(artifacts, home / "artifacts")
     cluster = Raylets(1)
     with contextlib.chdir(home):
         cluster.__enter__()
@@ -93,7 +96,7 @@ def apart(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         stack.callback(cluster.__exit__, None, None, None)
         stack.enter_context(joined_ray(cluster.address))
         spec = _spec(cluster.head)
-        stack.callback(_ray.tear_down, spec, grace_s=1.0)
+        stack.callback(_ray.tear_down, spec.namespace, grace_s=1.0)
         registry = RegistryActor.create(_ray.REGISTRY, spec, node=cluster.head.id)
         _ray.wait_for(registry.ready(), timeout_s=UP_S, what="the constellation")
         with contextlib.chdir(away):
@@ -157,6 +160,20 @@ def test_every_machine_is_in_the_status_and_in_the_metrics(apart: Apart) -> None
     assert all(each.num_processes > 0 for each in nodes)
     metrics = apart.state()["metrics"]
     assert {f"node-{each.address}" for each in (apart.first, apart.second)} <= metrics.keys()
+
+
+def test_a_new_release_is_loaded_on_the_machine_that_does_not_see_it(apart: Apart) -> None:
+    before, artifacts = apart.ask(), apart.home / "artifacts"
+    folder = ReleaseStore(artifacts).current_folder() / f"kernels/{KERNEL}"
+    described = json.loads((folder / "kernel.json").read_text(encoding="utf-8"))
+    described["facts"]["note"] = "trained again"
+    text = json.dumps(described).encode()
+    version = rewrite(artifacts, {KERNEL: {"kernel.json": text}})
+    with Client(apart.spec.routers[0].endpoint, token=TOKEN) as stars:
+        assert stars.reload().reloaded == (KERNEL,)
+    kept = apart.away / f"run/store/releases/{version}/kernels/{KERNEL}/kernel.json"
+    assert kept.read_bytes() == text
+    assert apart.ask() == before
 
 
 def test_a_process_of_another_machine_that_hangs_is_killed_there(apart: Apart) -> None:

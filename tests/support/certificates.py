@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from constellation.wire.tls import NODE_NAME
+
 _DAY = datetime.timedelta(days=1)
 
 
@@ -37,7 +39,9 @@ class Authority:
     def sign(self, name: str, *, host: str = "127.0.0.1") -> Identity:
         """Return a certificate for an address."""
         key = ec.generate_private_key(ec.SECP256R1())
-        addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
+        addresses = x509.SubjectAlternativeName(
+            [x509.IPAddress(ipaddress.ip_address(host)), x509.DNSName(NODE_NAME)]
+        )
         made = (
             _builder(_name(name), self._name, key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
