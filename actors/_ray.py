@@ -300,7 +300,7 @@ def watch(
     starts: Callable[[], StartState],
     start: Callable[[], object],
     meanwhile: Callable[[dict[str, Any]], object],
-    patience: Patience | None = None,
+    patience: Patience,
 ) -> None:
     """Ask the registry for its state until `stop` is set; restart it when it no longer answers.
 
@@ -319,9 +319,8 @@ def watch(
             constellation can start it anew.
         start: Starts the registry when there is none: Ray restarts none that could not start.
         meanwhile: Called before every question with the latest answer, which is empty at first.
-        patience: Says how long the registry may be silent; None means as on a cluster.
+        patience: Says how long the registry may be silent.
     """
-    patience = patience or Patience(base_s=10.0, max_s=60.0, start_s=20.0)
     pid, node = 0, ""
     reference: Any = None
     down: list[str] = []

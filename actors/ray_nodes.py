@@ -1,5 +1,6 @@
 """The machines of the Ray cluster that this process has joined."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -8,6 +9,17 @@ from constellation.errors import DeploymentError
 
 _HEAD = "node:__internal_head__"
 """Resource that only the head node of a Ray cluster has."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AliveNode:
+    """A machine of the Ray cluster, as Ray lists it."""
+
+    address: str
+    """IP address."""
+    memory_bytes: int
+    """Main memory that Ray offers to actors; 0 when Ray offers none."""
+    num_gpus: float
 
 
 def nodes() -> list[dict[str, Any]]:
@@ -33,6 +45,13 @@ def head() -> tuple[str, str]:
     raise DeploymentError("the Ray cluster has no head; start it with: ray start --head")
 
 
-def alive_nodes() -> dict[str, float]:
-    """Return the machines of the Ray cluster: Ray's id -> number of GPUs. Waits for Ray."""
-    return {str(node["NodeID"]): float(node["Resources"].get("GPU", 0.0)) for node in nodes()}
+def alive_nodes() -> dict[str, AliveNode]:
+    """Return the machines of the Ray cluster that live, by Ray's id. Waits for Ray."""
+    return {
+        str(node["NodeID"]): AliveNode(
+            address=str(node["NodeManagerAddress"]),
+            memory_bytes=int(node["Resources"].get("memory", 0)),
+            num_gpus=float(node["Resources"].get("GPU", 0.0)),
+        )
+        for node in nodes()
+    }

@@ -5,7 +5,6 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from cluster import deployments
 from cluster.bootstrap import joined_ray, num_gpus
 from cluster.deployment_spec import Site, clear_run_folder, kernels_of, spec_of
 from cluster.network_safety import check_network
@@ -51,6 +50,7 @@ def deploy(
     with joined_ray(address, settings.cluster.ray_token_file):
         from actors import _ray, ray_nodes
         from actors.registry.process import RegistryActor
+        from cluster import deployments
         from cluster.watcher import WatcherActor
 
         for node in ray_nodes.addresses():

@@ -1,11 +1,11 @@
 """Make records of a prepared corpus's domains, and the options of fitting coordinates to them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from constellation.coordizer.blocks import NUM_OUTCOMES, outcomes_for
 from constellation.coordizer.coordizer import Coordizer
 from constellation.curricula.corpus import Document
-from constellation.curricula.prepare import PreparedCorpus
+from constellation.curricula.prepared_corpus import PreparedCorpus, documents_of
 from constellation.domains.fit import FitOptions
 from constellation.domains.record import Domain, make_domain
 
@@ -58,5 +58,5 @@ def _wanted_outcomes(coordizer: Coordizer) -> int:
     return NUM_OUTCOMES if size == needed else size
 
 
-def _pairs(documents: Iterable[Document], domain: str) -> list[tuple[str, str]]:
-    return [(each.source, each.text) for each in documents if each.domain == domain]
+def _pairs(documents: Sequence[Document], domain: str) -> list[tuple[str, str]]:
+    return [(each.source, each.text) for each in documents_of(documents, domain)]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from constellation.curricula.corpus import read_corpus
+from constellation.curricula.corpus import CorpusFiles
 from constellation.curricula.starter import starter_corpus
 from constellation.errors import DoesNotFit
 from constellation.kernel.network.config import KernelConfig
@@ -22,6 +22,7 @@ from training.recipe_corpus import CorpusSection
 from training.runs.schedule import Room, Schedule
 from training.runs.training_plan import SEED, TrainingPlan
 from training.runs.worker_memory import demand, worker_bytes, workers_that_fit
+from training.text_amount import check_num_domains
 
 ForecastState = Literal["AT ONCE", "LATER", "TOO LARGE"]
 
@@ -81,10 +82,13 @@ def kernel_names(recipe: Recipe) -> tuple[str, ...]:
 
     Raises:
         CorpusError: The text cannot be read.
+        ConfigError: There are more domains than a table holds kernels.
     """
     if recipe.mode == "synchronized":
         return (recipe.name,)
-    return _domains(recipe.corpus)
+    names = _domains(recipe.corpus)
+    check_num_domains(len(names))
+    return names
 
 
 def shape_of(recipe: Recipe) -> KernelConfig:
@@ -221,5 +225,9 @@ def _domains(section: CorpusSection) -> tuple[str, ...]:
         return tuple(f"domain-{number:0{width}d}" for number in numbers)
     if section.merge:
         return tuple(sorted(section.merge))
-    corpus = read_corpus(section.paths, section.limits) if section.paths else starter_corpus()
-    return tuple(corpus.domains)
+    if not section.paths:
+        return starter_corpus().domains
+    files = CorpusFiles(section.paths, section.limits)
+    found = {document.domain for document in files.documents()}  # no text stays in memory
+    names, _ = files.account(found)
+    return tuple(sorted(names.values()))

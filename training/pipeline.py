@@ -41,6 +41,7 @@ from training.plan import make_plan
 from training.preflight import check_corpus, check_recipe
 from training.progress.events import CorpusRead, Event, Notice, OnEvent, ignore
 from training.progress.run_log import RunLog
+from training.progress.text_progress import TextProgress
 from training.provenance import write_provenance
 from training.recipe import Recipe
 from training.run_report import RunReport
@@ -52,9 +53,9 @@ from training.text_amount import check_calibration_text, in_words, unscored_doma
 from training.text_preparation import (
     as_one_domain,
     corpus_inputs,
-    make_coordizer,
     make_corpus,
     make_replay,
+    make_text_files,
 )
 from training.trackers.open_trackers import open_trackers
 
@@ -196,6 +197,7 @@ class _Run:
                 seed=self._recipe.seed,
                 domains_min=domains_min,
                 check=check,
+                on_step=TextProgress(self._on_event),
             )
             return [folder]
 
@@ -208,8 +210,13 @@ class _Run:
         folder, tokens = self._out / "coordizer", self._out / "tokens"
 
         def work() -> list[Path]:
-            _, written = make_coordizer(
-                self._recipe.coordizer, corpus, folder, tokens, seed=self._recipe.seed
+            written = make_text_files(
+                self._recipe.coordizer,
+                self._out / "corpus",
+                folder,
+                tokens,
+                self._recipe.seed,
+                on_step=TextProgress(self._on_event),
             )
             return [folder, *written]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from constellation.coordizer.coordizer import Coordizer
-from constellation.curricula.prepare import PreparedCorpus
+from constellation.curricula.prepared_corpus import PreparedCorpus, documents_of
 from constellation.errors import ConfigError
 from constellation.kernel.network.config import PRESETS, KernelConfig
 from training.job_settings import (
@@ -120,7 +120,7 @@ def _job(recipe: Recipe, stage: StageSection, out: Path, corpus: PreparedCorpus,
     on_all = name == SEED or recipe.mode == "synchronized"
     source = SEED if on_all else name
     num_tokens = len(np.load(out / "tokens" / f"{source}.train.npy", mmap_mode="r"))
-    documents = [document for document in corpus.train if on_all or document.domain == name]
+    documents = iter(corpus.train) if on_all else documents_of(corpus.train, name)
     return Job(
         kernel=name,
         stage="seed" if on_all else "branch",

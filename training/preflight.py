@@ -6,7 +6,7 @@ Sections that are valid by themselves may still contradict each other, or name m
 from dataclasses import replace
 from pathlib import Path
 
-from constellation.curricula.prepare import PreparedCorpus
+from constellation.curricula.prepared_corpus import PreparedCorpus
 from constellation.errors import ConfigError, CorpusError
 from constellation.kernel.adapters.attach import attach
 from constellation.kernel.network.config import KernelConfig
@@ -20,6 +20,7 @@ from training.plan import kernel_config
 from training.recipe import Recipe
 from training.runs.adapter_branches import adapter_config
 from training.runs.training_plan import SEED
+from training.text_amount import check_num_domains
 from training.transfer.teachers import folder_state
 
 _SMALLEST_VOCABULARY = 257
@@ -73,9 +74,14 @@ def check_domains(names: tuple[str, ...]) -> None:
 
 
 def check_corpus(corpus: PreparedCorpus, recipe: Recipe) -> None:
-    """Check a corpus's domains by `check_domains`; mode synchronized has one domain of its own."""
+    """Check names and number of a corpus's domains; mode synchronized has one domain of its own.
+
+    Raises:
+        ConfigError: As `check_domains` and `check_num_domains`.
+    """
     if recipe.mode != "synchronized":
         check_domains(corpus.domains)
+        check_num_domains(len(corpus.domains))
 
 
 def _check_places(recipe: Recipe, out: Path) -> None:

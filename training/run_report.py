@@ -5,7 +5,7 @@ Kernels that were added or spawned after training are named but not scored.
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from constellation.coordizer.coordizer import Coordizer
-from constellation.curricula.prepare import PreparedCorpus
+from constellation.curricula.documents import Document
+from constellation.curricula.prepared_corpus import PreparedCorpus
 from constellation.kernel.adapters.kernel_folder import open_kernel
 from constellation.kernel.network.decoder import Decoder
 from constellation.releases.store import ReleaseStore
@@ -24,6 +25,7 @@ from training.evaluation.collective import collective_report
 from training.evaluation.collective_scores import score_collective
 from training.evaluation.cross_domain import score_across
 from training.evaluation.held_out_figures import score_documents, summarise, unigram_nats
+from training.evaluation.held_out_sample import sample_evenly
 from training.loop.step import use_bfloat16
 from training.recipe import Recipe
 from training.runs.training_plan import SEED, TrainingPlan
@@ -58,10 +60,15 @@ class RunReport:
             "machine": _machine(self.recipe),
         }
 
+    @property
+    def _test(self) -> Sequence[Document]:
+        """Held-out documents that are scored: all, unless a domain has very many."""
+        return sample_evenly(self.corpus.test)
+
     def _held_out(self) -> dict[str, object]:
         stream_N = np.load(self.plan.tokens(SEED, "train"), mmap_mode="r")
         scored = score_documents(
-            self.corpus.test,
+            self._test,
             coordizer=self.coordizer,
             policy=self._policy(),
             kernels=self._decoders(),
@@ -75,7 +82,7 @@ class RunReport:
         if not self._is_scored():
             return None
         return score_across(
-            self.corpus.test,
+            self._test,
             coordizer=self.coordizer,
             kernels=self._decoders(),
             seed=self._seed(),
@@ -86,7 +93,7 @@ class RunReport:
         if len(self.plan.kernels) < 2 or not self._is_scored():
             return None
         scores = score_collective(
-            self.corpus.test,
+            self._test,
             coordizer=self.coordizer,
             policy=self._policy(),
             kernels=self._decoders(),

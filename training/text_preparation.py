@@ -31,17 +31,25 @@ from constellation.curricula.prepared_corpus import OneDomain, PreparedCorpus
 from constellation.curricula.prepared_files import DocumentFile, describe
 from constellation.curricula.split import SPLITS, SplitConfig
 from constellation.curricula.starter import starter_corpus
+from constellation.curricula.text_room import TextForecast, check_room, forecast_text
 from constellation.errors import CorpusError
 from constellation.records import TokenArray
 from training.recipe import CoordizerSection
 from training.recipe_corpus import CorpusSection
 from training.runs.training_plan import SEED
+from training.text_process import OnStep, no_step, run_apart
 from training.text_replay import sample_replay
 from training.token_files import StreamDocuments, TokenFileWriter, read_documents, write_tokens
 
 MERGE_BYTES_MAX = 256 * 2**20
 """Most bytes of text that merges are learned from; of more text, documents at even steps. The
 trainer of merges keeps all different words in memory."""
+
+APART_BYTES_MIN = 64 * 2**20
+"""Bytes of text from which on text is prepared in a process of its own."""
+
+_STEP_DOCUMENTS = 1024
+"""Documents between two reports of progress."""
 
 _SLAB_DOCUMENTS = 256
 """Documents encoded at once."""
@@ -73,7 +81,7 @@ def make_corpus(
     seed: int,
     domains_min: int = 2,
     check: Callable[[PreparedCorpus], None] | None = None,
-    on_read: Callable[[int, int], None] | None = None,
+    on_step: OnStep = no_step,
 ) -> PreparedCorpus:
     """Read and prepare the corpus, and store it in `folder`.
 
@@ -83,15 +91,23 @@ def make_corpus(
         seed: Seed of the discovery of domains.
         domains_min: Least domains.
         check: Called with the corpus before it replaces another; raises when it cannot be used.
-        on_read: Called after each file with the bytes read so far, and the bytes of all files.
+        on_step: Called with the bytes read so far, and the bytes of all files.
 
     Raises:
-        CorpusError: The text is missing, empty, too damaged, or has too few domains.
+        CorpusError: The text is missing, empty, too damaged, or has too few domains, or the disk
+            has too little room for preparing it.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}-part")
     shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed
     try:
-        prepared = _prepared(section, fresh, seed=seed, on_read=on_read)
+        forecast = text_forecast(section)
+        check_room(forecast, folder.parent)
+        if forecast.text_bytes >= APART_BYTES_MIN:
+            run_apart(prepare_corpus, section, fresh, seed, on_step=on_step)
+        else:
+            prepare_corpus(section, fresh, seed, on_step=on_step)
+        prepared = load_prepared(fresh)
         if len(prepared.domains) < domains_min:
             raise CorpusError(
                 ", ".join(map(str, section.paths)) or "starter corpus",
@@ -107,29 +123,33 @@ def make_corpus(
     return load_prepared(folder)
 
 
-def _prepared(
-    section: CorpusSection,
-    folder: Path,
-    *,
-    seed: int,
-    on_read: Callable[[int, int], None] | None,
-) -> PreparedCorpus:
+def prepare_corpus(section: CorpusSection, folder: Path, seed: int, *, on_step: OnStep) -> None:
+    """Read and prepare the corpus as `make_corpus` does, without checks of the result."""
     config = PrepareConfig(
         domain_bytes_max=section.domain_bytes_max,
         split=SplitConfig(dev_share=section.dev_share, test_share=section.test_share),
     )
     if section.paths:
-        files = CorpusFiles(section.paths, section.limits, on_read=on_read)
+        files = CorpusFiles(
+            section.paths, section.limits, on_read=lambda *bytes_: on_step("read text", *bytes_)
+        )
         prepare_files(files, folder, config, merge=section.merge)
     else:
         corpus = starter_corpus()
         corpus = corpus.merged(section.merge) if section.merge else corpus
         save_prepared(folder, prepare(corpus, config))
-    prepared = load_prepared(folder)
     if section.discover_domains is not None:
-        prepared = discover_domains(prepared, num_domains=section.discover_domains, seed=seed)
+        prepared = discover_domains(
+            load_prepared(folder), num_domains=section.discover_domains, seed=seed
+        )
         save_prepared(folder, prepared)
-    return prepared
+
+
+def text_forecast(section: CorpusSection) -> TextForecast:
+    """Return what preparing the text will take, from the sizes of its files."""
+    files = find_files(section.paths).files
+    limit = section.file_bytes_max
+    return forecast_text({file.name: file.size_bytes for file in files if file.size_bytes <= limit})
 
 
 def as_one_domain(corpus: PreparedCorpus, name: str) -> PreparedCorpus:
@@ -138,8 +158,46 @@ def as_one_domain(corpus: PreparedCorpus, name: str) -> PreparedCorpus:
     return PreparedCorpus(**splits, manifest=corpus.manifest)
 
 
+def make_text_files(
+    section: CoordizerSection,
+    corpus: Path,
+    folder: Path,
+    tokens: Path,
+    seed: int,
+    *,
+    on_step: OnStep = no_step,
+) -> list[Path]:
+    """Make the coordizer and the token files of a stored corpus; return the token files.
+
+    The arguments are those of `make_coordizer`, with the folder of the corpus.
+    """
+    train = corpus / "train.jsonl"
+    if train.stat().st_size >= APART_BYTES_MIN:
+        return run_apart(_make_text_files, section, corpus, folder, tokens, seed, on_step=on_step)
+    return _make_text_files(section, corpus, folder, tokens, seed, on_step=on_step)
+
+
+def _make_text_files(
+    section: CoordizerSection,
+    corpus: Path,
+    folder: Path,
+    tokens: Path,
+    seed: int,
+    *,
+    on_step: OnStep,
+) -> list[Path]:
+    prepared = load_prepared(corpus)
+    return make_coordizer(section, prepared, folder, tokens, seed=seed, on_step=on_step)[1]
+
+
 def make_coordizer(
-    section: CoordizerSection, corpus: PreparedCorpus, folder: Path, tokens: Path, *, seed: int
+    section: CoordizerSection,
+    corpus: PreparedCorpus,
+    folder: Path,
+    tokens: Path,
+    *,
+    seed: int,
+    on_step: OnStep = no_step,
 ) -> tuple[Coordizer, list[Path]]:
     """Train the coordizer on the training text, anchored to the domains, and write token files.
 
@@ -151,6 +209,7 @@ def make_coordizer(
         folder: For the coordizer.
         tokens: Folder for the token files.
         seed: Seed of the coordinates.
+        on_step: Called with documents done and to do.
 
     Returns:
         The coordizer, and the token files as `make_tokens` names them.
@@ -158,12 +217,12 @@ def make_coordizer(
     start_s = perf_counter()
     digest = CorpusDigest()
     vocabulary = train_vocabulary(
-        _for_merges(corpus.train, digest),
+        _for_merges(corpus.train, digest, on_step),
         vocab_size=section.vocab_size,
         criterion=section.criterion,
     )
     merged_s = perf_counter()
-    written = make_tokens(corpus, vocabulary, tokens)
+    written = make_tokens(corpus, vocabulary, tokens, on_step=on_step)
     coordinates = fit_anchored_files(
         lambda name: read_documents(tokens / f"{name}.train.npy", END_ID),
         corpus.domains,
@@ -183,7 +242,9 @@ def make_coordizer(
     return coordizer, written
 
 
-def _for_merges(documents: Sequence[Document], digest: CorpusDigest) -> Iterator[str]:
+def _for_merges(
+    documents: Sequence[Document], digest: CorpusDigest, on_step: OnStep
+) -> Iterator[str]:
     """Yield the texts that merges are learned from, and add all documents to a digest."""
     described = documents.described if isinstance(documents, DocumentFile) else describe(documents)
     num_bytes = described["num_bytes"]
@@ -191,11 +252,15 @@ def _for_merges(documents: Sequence[Document], digest: CorpusDigest) -> Iterator
     step = max(1, -(-num_bytes // MERGE_BYTES_MAX))
     for number, document in enumerate(documents):
         digest.add(document.text, document.domain)
+        if number % _STEP_DOCUMENTS == 0:
+            on_step("learn merges, document", number, len(documents))
         if number % step == 0:
             yield document.text
 
 
-def make_tokens(corpus: PreparedCorpus, vocabulary: Vocabulary, folder: Path) -> list[Path]:
+def make_tokens(
+    corpus: PreparedCorpus, vocabulary: Vocabulary, folder: Path, *, on_step: OnStep = no_step
+) -> list[Path]:
     """Write one token stream per domain, and one of all domains for the seed, for train and dev.
 
     Returns:
@@ -211,7 +276,10 @@ def make_tokens(corpus: PreparedCorpus, vocabulary: Vocabulary, folder: Path) ->
                 name: stack.enter_context(TokenFileWriter(path, END_ID))
                 for name, path in paths.items()
             }
-            for domain, ids in _encoded(corpus.of_split(split), encoder):
+            documents = corpus.of_split(split)
+            for number, (domain, ids) in enumerate(_encoded(documents, encoder)):
+                if number % _STEP_DOCUMENTS == 0:
+                    on_step(f"write tokens of {split}, document", number, len(documents))
                 for name in {SEED, domain} & writers.keys():
                     writers[name].write(ids)
         written += paths.values()

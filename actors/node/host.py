@@ -64,9 +64,7 @@ class NodeHost:
         self._artifacts = artifacts
         self._seen = ReleaseStore(artifacts)
         self._kept = NodeStore(folder.store_dir, bytes_max=bytes_max, limits=limits, note=note)
-        self._stores: list[Source] = [FolderSource(artifacts)]
-        if storage is not None:
-            self._stores.append(UriSource(storage))
+        self._storage = () if storage is None else (UriSource(storage),)
 
     async def provide(self, manifest: bytes, folders: Sequence[str], peers: Peers) -> Path:
         """Make parts of a release readable on this machine.
@@ -89,8 +87,13 @@ class NodeHost:
             return self._artifacts
         await asyncio.to_thread(self._kept.admit, manifest)
         if folders:
-            await self._kept.provide(release, folders, [*self._stores, *await peers()])
+            sources = [*self._stores(), *self._storage, *await peers()]
+            await self._kept.provide(release, folders, sources)
         return self._kept.folder
+
+    def _stores(self) -> list[Source]:
+        """Return the artifacts as a source, where this machine sees any."""
+        return [FolderSource(self._artifacts)] if self._seen.blobs.folder.is_dir() else []
 
     def _sees(self, manifest: bytes, release: Release, folders: Sequence[str]) -> bool:
         """Return whether the artifacts here are the registry's, and have these files.

@@ -73,11 +73,11 @@ class NodeProcess:
         logger.info("node answers", extra={"endpoint": endpoint, "address": address})
 
     def _make_host(self, address: str, node_id: str) -> NodeHost:
-        spec = self._spec
+        spec, listed = self._spec, ray_nodes.alive_nodes().get(node_id)
         node = Node(
             id=node_id,
             address=address,
-            devices=accelerators(ray_nodes.alive_nodes().get(node_id, 0.0)),
+            devices=accelerators(0.0 if listed is None else listed.num_gpus),
             memory_bytes=usable_memory().total_bytes,
         )
         return NodeHost(

@@ -19,6 +19,9 @@ class KernelStarts:
         write: Makes a placement the one in force and writes it, before processes start by it.
 
     Attributes:
+        spec: As given.
+        draining: As given.
+        write: As given.
         ahead: Processes that were started for a release that is to be served -> its number.
     """
 
@@ -30,10 +33,10 @@ class KernelStarts:
         write: Callable[[Placement], Awaitable[None]],
     ) -> None:
         self.ahead: dict[str, int] = {}
-        self._spec = spec
+        self.spec = spec
+        self.draining = draining
+        self.write = write
         self._members = members
-        self._draining = draining
-        self._write = write
 
     async def start(self, name: str, after: Placement, release: int) -> None:
         """Have processes serve a kernel that joins.
@@ -47,11 +50,11 @@ class KernelStarts:
             GrowthRefused: A process or the kernel did not come up.
         """
         members = after.members_of(name)
-        await self._draining.wait_for(name, *members)  # a namesake finishes its last answers
+        await self.draining.wait_for(name, *members)  # a namesake finishes its last answers
         processes = self._members.processes
         self.ahead |= {member: release for member in members if member not in processes}
         # Written first: a process that dies meanwhile restarts with its kernels.
-        await self._write(after)
+        await self.write(after)
         for member in members:
             await self.start_at(name, member, release)
 
@@ -62,7 +65,7 @@ class KernelStarts:
             GrowthRefused: The process or the kernel did not come up.
         """
         process, announcement = await actor_lifecycle.start_kernel(
-            self._spec,
+            self.spec,
             member,
             self._members.processes.get(member),
             name,
@@ -75,11 +78,11 @@ class KernelStarts:
         """Undo `start` for kernels, whether they were started or not."""
         placed = self._members.placement
         self.ahead.clear()
-        await self._write(before)
+        await self.write(before)
         for name in names:
             for member in placed.members_of(name):
                 stays = member in before.processes
                 process = self._members.processes.get(member) if stays else None
                 if not stays:
                     self._members.drop(member)
-                await actor_lifecycle.withdraw(self._spec, member, process, name)
+                await actor_lifecycle.withdraw(self.spec, member, process, name)

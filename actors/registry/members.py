@@ -8,7 +8,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import ray
 
@@ -57,7 +57,8 @@ class Members:
         self._reports = KernelReports()
         self.announcements: dict[str, Announcement] = {}
         """Member -> its last announcement."""
-        self.failures: dict[str, str] = {}
+        # A constellation without any process has not started; later a kernel may be pending.
+        self.failures: dict[str, str] = {} if placement.processes else {**placement.pending}
         """Member or kernel -> why its last start failed; absent when the start succeeded."""
         self.placement = placement
         """Which members serve which kernels."""
@@ -187,6 +188,17 @@ class Members:
         self.placement = self.placement.left(kernel)
         return [self._leave(kernel, member) for member in members]
 
+    def release(self, kernel: str, member: str) -> tuple[str, KernelCalls, bool]:
+        """Remove a kernel from one of its processes in the placement; return as `forget` does."""
+        self.placement = self.placement.dropped(kernel, member)
+        return self._leave(kernel, member)
+
+    def start_placed(self) -> None:
+        """Create the processes that are placed and not there yet, and expect announcements."""
+        for name in self.placement.processes.keys() - self.processes.keys():
+            self.processes[name] = self._start_process(name)
+            self._expect(name)
+
     def _leave(self, kernel: str, member: str) -> tuple[str, KernelCalls, bool]:
         self._reports.forget(kernel, member)
         process = self.processes[member]
@@ -233,6 +245,11 @@ class Members:
     def kernels(self) -> tuple[str, ...]:
         """Names of the kernels that processes serve."""
         return self.placement.kernels
+
+    @property
+    def pending(self) -> Mapping[str, str]:
+        """Kernel -> why it has too few processes; empty when no kernel has a process."""
+        return self.placement.pending if self.placement.processes else {}
 
     def state(self, member: str) -> Member:
         """Return the state of a member."""

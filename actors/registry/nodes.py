@@ -15,7 +15,6 @@ from actors import _ray, ray_nodes
 from actors.actor_calls import NodeCalls
 from actors.background_tasks import begin, repeat
 from actors.local_processes import is_actor, kill_actor
-from actors.node.process import NodeActor
 from actors.spec import DeploymentSpec, NodeAnnouncement
 from constellation.records import NodeState, Overview
 
@@ -47,12 +46,18 @@ class Nodes:
 
     Args:
         spec: Of the deployment.
+
+    Attributes:
+        alive: Ray's id -> the machines that Ray lists as alive; empty on a single machine.
+        changed: Event that is set when a machine joined or left.
     """
 
     def __init__(self, spec: DeploymentSpec) -> None:
         self._spec = spec
         self._here = _ray.node_name()
         self._known: dict[str, _Known] = {}
+        self.alive: dict[str, ray_nodes.AliveNode] = {}
+        self.changed = asyncio.Event()
 
     @classmethod
     async def started(cls, spec: DeploymentSpec) -> "Nodes":
@@ -63,6 +68,11 @@ class Nodes:
             begin("nodes", repeat("nodes", nodes._look, LOOK_S))
             begin("node reports", repeat("node reports", nodes._hear_reports, REPORT_S))
         return nodes
+
+    async def wait_for_change(self) -> None:
+        """Return when a machine has joined or left since the last call returned."""
+        await self.changed.wait()
+        self.changed.clear()
 
     @property
     def announcements(self) -> tuple[NodeAnnouncement, ...]:
@@ -130,6 +140,9 @@ class Nodes:
         """Compare the machines with Ray's list: create the actors of those that joined."""
         async with asyncio.timeout(_LIST_S):
             alive = await asyncio.to_thread(ray_nodes.alive_nodes)
+        if alive.keys() != self.alive.keys():
+            self.changed.set()
+        self.alive = alive
         for node in self._known.keys() - alive.keys():
             del self._known[node]
             logger.warning("node left", extra={"node": node})
@@ -141,6 +154,8 @@ class Nodes:
                 begin("node", self._hear(node, START_S))
 
     def _create(self, node: str) -> NodeCalls:
+        from actors.node.process import NodeActor  # a single machine has no such actor
+
         return NodeActor.create(_ray.node_member(node), self._spec, node, node=node)
 
     def _exists(self, node: str) -> bool:

@@ -21,7 +21,6 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
@@ -32,7 +31,9 @@ from actors.background_tasks import begin, repeat
 from actors.placement_file import Placed, read_placement
 from actors.registry import actor_lifecycle, release_access
 from actors.registry.drain import Draining
-from actors.registry.initial_table import NO_TABLE, first_table, newest_held, table_of
+from actors.registry.initial_table import table_of, table_to_begin_with
+from actors.registry.kernel_moves import KernelMoves, lost_members
+from actors.registry.kernel_placing import KernelPlacing
 from actors.registry.kernel_starts import KernelStarts
 from actors.registry.members import Members
 from actors.registry.metrics_exports import Exports
@@ -51,7 +52,7 @@ from constellation.errors import (
     GrowthRefused,
     ReloadRefused,
 )
-from constellation.records import Change, Changed, Reload, RollBack, Table
+from constellation.records import Change, Changed, Rebalance, Reload, RollBack, Table
 from constellation.releases.manifest import Release
 from constellation.releases.switch_plan import Steps
 from constellation.runtime.placement import Placement
@@ -76,28 +77,32 @@ class RegistryProcess(NodeAnswers):
         self._spec = spec
         self._draining = Draining(spec)
         self._changing = asyncio.Lock()
+        self._moving = asyncio.Lock()  # held while processes join, leave and move
         self._files = Persistence(spec)
         restarts = Members.are_there(spec)
-        held = await newest_held(Members.routers_of(spec)) if restarts else NO_TABLE
-        table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts, held=held))
+        table = await table_to_begin_with(spec, Members.routers_of(spec), restarts=restarts)
         current = await asyncio.to_thread(release_access.current_number, spec)
         address = _ray.node_address(spec)
         self._exports = Exports(address, spec.metrics_context())
-        names = [site.name for site in table.sites]
+        self._nodes = await Nodes.started(spec)
+        self._placing = KernelPlacing(spec, self._nodes)
         placed = read_placement(spec)
-        placement = placed.placement.fitted(names)
+        placement = await self._placing.fitted(table, placed.placement)
+        for member in lost_members(placed.placement, placement):  # their nodes have gone
+            await actor_lifecycle.remove(spec, member)
         is_served_on = restarts and placed.release == table.release
         self._since_s = placed.since_s if is_served_on and placed.since_s else time.time()
         self._exports.describe(table, self._since_s)
         # Written first: a process that starts reads its kernels there.
-        self._files.keep_placement(
-            Placed(placement=placement, release=table.release, since_s=self._since_s)
-        )
+        first = Placed(placement=placement, release=table.release, since_s=self._since_s)
+        self._files.keep_placement(first)
         await self._files.write()
-        self._nodes = await Nodes.started(spec)
         self._members = Members(spec, placement, self._nodes, self._publish)
         self._starts = KernelStarts(spec, self._members, self._draining, self._place)
         self._publisher = Publisher(table, self._members, self._files, self._exports)
+        self._moves = KernelMoves(
+            self._members, self._publisher, self._starts, self._placing, self._agree
+        )
         self._overviews = OverviewSource(spec, _ray.node_name(), address)
         await self._look()
         for member, process in self._members.strays().items():
@@ -113,6 +118,7 @@ class RegistryProcess(NodeAnswers):
             self._agree(announcement)
         self._watch = begin("supervision", repeat("heartbeats", self._check_all, HEARTBEAT_S))
         begin("overview", repeat("overview", self._look, OVERVIEW_S))
+        begin("placement", repeat("placement", self._follow_nodes, 0.0))
         begin("persistence", repeat("run folder", self._files.write_next, 0.0))
 
     @property
@@ -142,9 +148,9 @@ class RegistryProcess(NodeAnswers):
 
     @property
     def _is_whole(self) -> bool:
-        pending, sites = self._members.placement.pending, self._publisher.table.sites
-        served = all(site.endpoint is not None or site.name in pending for site in sites)
-        return served and all(m.state is State.UP for m in self._members.states)
+        pending = self._members.pending
+        served = (site.endpoint or site.name in pending for site in self._publisher.table.sites)
+        return all(served) and all(m.state is State.UP for m in self._members.states)
 
     async def state(self, starts: StartState | None = None) -> dict[str, Any]:
         """Return endpoints and processes of all members.
@@ -188,12 +194,18 @@ class RegistryProcess(NodeAnswers):
         return changed
 
     async def _change(self, change: Change) -> Changed:
-        """Make the release that a change leads to, and switch to the release."""
+        """Make the release that a change leads to, and switch to the release; or move kernels."""
+        if isinstance(change, Rebalance):
+            async with self._moving:
+                moved = await self._moves.rebalance()
+            version = self._publisher.table.version
+            return Changed(release=self._served, table_version=version, moved=moved)
         try:
             release = await self._release_for(change)
         except ArtifactError as error:  # the store itself is damaged
             raise ReloadRefused(str(error)) from error
-        return await self._switch_to(release)
+        async with self._moving:
+            return await self._switch_to(release)
 
     async def _release_for(self, change: Change) -> Release:
         """Return the release that a change leads to; make the release if it does not exist."""
@@ -214,7 +226,8 @@ class RegistryProcess(NodeAnswers):
             try:
                 async with self._changing:
                     current = await asyncio.to_thread(release_access.current_release, self._spec)
-                    await self._switch_to(current)
+                    async with self._moving:
+                        await self._switch_to(current)
             except ConstellationError as error:
                 reason = str(error)
                 if not error.retryable:
@@ -241,7 +254,9 @@ class RegistryProcess(NodeAnswers):
         for member, announcement in taken.items():
             self._members.adopt(reloading[member], announcement)
         self._publisher.table = replace(table, version=self._publisher.table.version)
-        leaving = [self._forget(name) for name in steps.left]
+        leaving = [self._moves.forget(name) for name in steps.left]
+        for name in steps.left:
+            self._exports.forget(name)
         self._starts.ahead.clear()
         await self._place(self._members.placement)
         self._exports.describe(self._publisher.table, self._since_s)
@@ -250,6 +265,8 @@ class RegistryProcess(NodeAnswers):
         await self._publisher.publish_and_wait()
         for leave in leaving:
             await leave()
+        if leaving and self._members.placement.pending:
+            self._nodes.changed.set()  # there may be room now
         for member, announcement in tuple(self._members.announcements.items()):
             is_late = member in reloading.keys() - taken.keys()
             if is_late or self._members.missing(member):  # what was damaged may be whole now
@@ -275,7 +292,7 @@ class RegistryProcess(NodeAnswers):
             await prepare_routers(self._members.routers, table)
             await load_beside(reloading, release.version)
             for name in steps.joined:
-                after = self._members.placement.admitted(name)
+                after = await self._placing.admitted(name, table, self._members.placement)
                 await self._starts.start(name, after, release.version)
             await asyncio.to_thread(release_access.make_current, self._spec, release)
         except Exception:
@@ -286,6 +303,11 @@ class RegistryProcess(NodeAnswers):
                 await prepare_routers(self._members.routers, self._publisher.table)
             raise
         return table
+
+    async def _follow_nodes(self) -> None:
+        await self._nodes.wait_for_change()
+        async with self._moving:
+            await self._moves.follow_nodes()
 
     async def _place(self, placement: Placement) -> None:
         """Write the placement, by which processes that start choose their kernels."""
@@ -298,21 +320,6 @@ class RegistryProcess(NodeAnswers):
         )
         self._files.keep_placement(placed)
         await self._files.write()
-
-    def _forget(self, name: str) -> Callable[[], Awaitable[None]]:
-        """Remove a kernel from the placement; return what drains it once no table names it."""
-        left = self._members.forget(name)
-        self._exports.forget(name)
-
-        async def leave() -> None:
-            for member, process, others_stay in left:
-                if others_stay:
-                    self._draining.drain_kernel(name, process)
-                else:
-                    await self._members.close_connection(member)
-                    self._draining.drain_process(member, process)
-
-        return leave
 
     def _agree(self, announcement: Announcement) -> None:
         """Have a process serve exactly the kernels that are placed there, of the served release.
@@ -336,7 +343,7 @@ class RegistryProcess(NodeAnswers):
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _put_right(self, member: str) -> bool:
-        """Try `_complete` once; return whether the process answered, as it does once it started."""
+        """Try `_complete` once; return whether the process answered."""
         process, release = self._members.processes[member], self._served
         taken = await take({member: process}, release)
         for announcement in taken:

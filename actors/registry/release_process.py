@@ -63,7 +63,9 @@ async def make_apart(spec: DeploymentSpec, change: Change) -> int:
     """
     # A process that an earlier registry started makes a release that nobody waits for.
     await actor_lifecycle.remove(spec, _ray.MAKER)
-    maker = MakerActor.create(_ray.MAKER, spec)
+    # On the machine of the registry, which sees the artifacts.
+    node = _ray.node_name() if spec.spans_nodes else ""
+    maker = MakerActor.create(_ray.MAKER, spec, node=node)
     try:
         async with asyncio.timeout(MAKE_S):
             return await maker.make(change)

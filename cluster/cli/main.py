@@ -74,6 +74,7 @@ for command in (
     status.status,
     logs.logs,
     serve_commands.reload,
+    serve_commands.rebalance,
     watch.watch,
     ask.ask,
     chat.chat,

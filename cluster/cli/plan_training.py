@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cluster.cli import output_format, progress_lines
 
 if TYPE_CHECKING:
+    from constellation.curricula.text_room import TextForecast
     from training.cost import StepSpeed
     from training.forecast import Forecast
     from training.recipe import Recipe
@@ -26,8 +27,10 @@ def plan_training(
     """Print the forecast of a recipe; return whether all of it can be trained here."""
     from training.forecast import forecast, kernel_names
     from training.recipe_file import load_recipe
+    from training.text_preparation import text_forecast
 
     recipe = load_recipe(recipe_name, changes)
+    text = text_forecast(recipe.corpus)
     speed = _speed(recipe) if measure else None
     made = forecast(
         recipe,
@@ -39,10 +42,18 @@ def plan_training(
     if as_json:
         measured = None if speed is None else asdict(speed)
         output_format.print_json(
-            {"recipe": recipe.name, "fits": made.fits, "speed": measured, **asdict(made)}
+            {
+                "recipe": recipe.name,
+                "fits": made.fits,
+                "speed": measured,
+                "text": asdict(text),
+                **asdict(made),
+            }
         )
     else:
         _print_forecast(made, recipe.name, speed)
+        if text.text_bytes:
+            output_format.stdout().print(_text_line(text))
     return made.fits
 
 
@@ -101,6 +112,16 @@ def _print_forecast(made: "Forecast", name: str, speed: "StepSpeed | None") -> N
             "raise optimiser.accumulation_steps",
             style="yellow",
         )
+
+
+def _text_line(text: "TextForecast") -> str:
+    """Return what preparing the text takes before the first step, at most about."""
+    return (
+        f"text: {output_format.size(text.text_bytes)} in {text.num_files:,} files · preparing it "
+        f"takes up to {output_format.size(text.memory_bytes)} of memory, "
+        f"{output_format.size(text.disk_bytes)} of disk and {_duration(text.seconds)} of "
+        "processor time"
+    )
 
 
 def _duration(seconds: float | None) -> str:

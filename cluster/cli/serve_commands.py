@@ -1,4 +1,4 @@
-"""The commands `up`, `down` and `reload`: start, stop or update a constellation."""
+"""The commands `up`, `down`, `reload` and `rebalance`: start, stop or update a constellation."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -204,3 +204,32 @@ def reload(
     output_format.stdout().print(
         f"new weights: {names} · release {changed.release} · table version {changed.table_version}"
     )
+
+
+def rebalance(
+    run_dir: options.RunDir = None,
+    endpoint: options.Endpoint = None,
+    token_file: options.TokenFile = None,
+    timeout: options.Timeout = None,
+    as_json: Annotated[
+        bool, options.json_flag("the names of the kernels that moved and the table version")
+    ] = False,
+) -> None:
+    """Move kernels between the nodes of a cluster until the nodes are about equally full.
+
+    A node that joins a running constellation gets no kernel by itself. This command moves as few
+    kernels as possible. Every kernel is served by its new process before its old process ends, and
+    no request is dropped.
+
+    Example: constellation rebalance
+    """
+    settings = configuration(run_dir=run_dir, token_file=token_file)
+    with connect(settings, endpoint, timeout, changes=True) as client:
+        changed = client.rebalance()
+    if as_json:
+        from dataclasses import asdict
+
+        output_format.print_json(asdict(changed))
+        return
+    names = ", ".join(changed.moved) or "none, since the nodes are about equally full"
+    output_format.stdout().print(f"moved: {names} · table version {changed.table_version}")

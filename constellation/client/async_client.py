@@ -28,6 +28,7 @@ from constellation.records import (
     Change,
     Changed,
     Piece,
+    Rebalance,
     Reload,
     Retire,
     RollBack,
@@ -155,7 +156,7 @@ class AsyncClient(AsyncClosing):
         """Change what is served, without a dropped request; the methods below make such changes.
 
         A change writes a release and switches to that release. When a reply is lost, only `Reload`
-        is tried again; after another change, look at `status`.
+        and `Rebalance` are tried again; after another change, look at `status`.
 
         Raises:
             GrowthRefused, ReloadRefused: The change cannot be made; the served release stays as
@@ -217,6 +218,13 @@ class AsyncClient(AsyncClosing):
             ReloadRefused: The release does not exist, or its files are damaged.
         """
         return await self.change(RollBack(release=release), timeout_s=timeout_s)
+
+    async def rebalance(self, *, timeout_s: float | None = None) -> Changed:
+        """Move kernels between nodes until the nodes are about equally full, by few moves.
+
+        Every kernel is served all the time. On one machine nothing moves.
+        """
+        return await self.change(Rebalance(), timeout_s=timeout_s)
 
     async def healthy(self, *, timeout_s: float = 2.0) -> bool:
         """Say whether a router serves now; never raises for a constellation that is down."""

@@ -39,7 +39,7 @@ from constellation.errors import (
 from constellation.records import Route
 from constellation.v1 import constellation_pb2
 from constellation.wire import convert
-from constellation.wire.channel import open_async_channel
+from constellation.wire.channel import kernel_options, open_async_channel
 from constellation.wire.long_texts import LongTexts
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ class AsyncDirectClient(AsyncClosing):
         check_reachable(self._session.endpoints, tls)
         self._local = LocalRouter(coordizer, coordizers, tls)
         self._texts = LongTexts("this client", waiting_max=TEXTS_MAX)
-        self._kernels = KernelConnections(lambda each: open_async_channel(each, tls))
+        self._kernels = KernelConnections(
+            lambda each: open_async_channel(each, tls, kernel_options(each))
+        )
         self._asked_s = -TABLE_AGE_S
 
     async def ask(

@@ -27,6 +27,7 @@ from constellation.records import (
     Change,
     Changed,
     Piece,
+    Rebalance,
     Reload,
     Retire,
     RollBack,
@@ -153,7 +154,7 @@ class Client(Closing):
         """Change what is served, without a dropped request; the methods below make such changes.
 
         A change writes a release and switches to that release. When a reply is lost, only `Reload`
-        is tried again; after another change, look at `status`.
+        and `Rebalance` are tried again; after another change, look at `status`.
 
         Raises:
             GrowthRefused, ReloadRefused: The change cannot be made; the served release stays as
@@ -213,6 +214,13 @@ class Client(Closing):
             ReloadRefused: The release does not exist, or its files are damaged.
         """
         return self.change(RollBack(release=release), timeout_s=timeout_s)
+
+    def rebalance(self, *, timeout_s: float | None = None) -> Changed:
+        """Move kernels between nodes until the nodes are about equally full, by few moves.
+
+        Every kernel is served all the time. On one machine nothing moves.
+        """
+        return self.change(Rebalance(), timeout_s=timeout_s)
 
     def healthy(self, *, timeout_s: float = 2.0) -> bool:
         """Say whether a router serves now; never raises for a constellation that is down."""

@@ -40,7 +40,7 @@ from constellation.errors import (
 from constellation.records import Route
 from constellation.v1 import constellation_pb2
 from constellation.wire import convert
-from constellation.wire.channel import open_channel
+from constellation.wire.channel import kernel_options, open_channel
 
 if TYPE_CHECKING:
     from constellation.coordizer.coordizer import Coordizer
@@ -102,7 +102,9 @@ class DirectClient(Closing):
         check_reachable(self._session.endpoints, tls)
         self._local = LocalRouter(coordizer, coordizers, tls)
         self._texts = SyncTexts("this client", waiting_max=TEXTS_MAX)
-        self._kernels = KernelConnections(lambda each: open_channel(each, tls))
+        self._kernels = KernelConnections(
+            lambda each: open_channel(each, tls, kernel_options(each))
+        )
         self._asked_s = -TABLE_AGE_S
 
     def ask(

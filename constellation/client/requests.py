@@ -20,6 +20,7 @@ from constellation.records import (
     Changed,
     FloatArray,
     Mode,
+    Rebalance,
     Reload,
     Route,
     RoutingOptions,
@@ -185,7 +186,8 @@ def change(asked: Change) -> Call[Changed]:
     for each in fields(asked):
         if isinstance(text := getattr(asked, each.name), str):
             _encodable(each.name, text)
-    repeatable = isinstance(asked, Reload)  # twice is the same as once
+    # Twice is the same as once.
+    repeatable = isinstance(asked, Reload | Rebalance)
     return Call(
         "Change",
         change_to_message(asked),

@@ -44,7 +44,7 @@ _SMALLEST = 8 * SKETCH_SIZE
 _GAP, _LONG = 2**32, 2**32 + 1
 """Codes, above all codes of words, of blank lines and of words that are cut into pieces."""
 
-_CODES_MAX = 2**20
+_CODES_MAX = 2**18
 """Most words whose codes are remembered; more are forgotten and computed again."""
 
 _BASE = 0x9E3779B97F4A7C15

@@ -39,6 +39,8 @@ def documents_of(documents: Sequence[Document], domain: str) -> Iterator[Documen
     """Yield the documents of one domain; of a file, only their lines are read."""
     if isinstance(documents, DocumentFile):
         return documents.of_domain(domain)
+    if isinstance(documents, OneDomain):
+        return iter(documents if domain in documents.domains else ())
     return (document for document in documents if document.domain == domain)
 
 

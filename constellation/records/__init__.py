@@ -24,6 +24,7 @@ from constellation.records.capabilities import Capabilities as Capabilities
 from constellation.records.changes import Add as Add
 from constellation.records.changes import Change as Change
 from constellation.records.changes import Changed as Changed
+from constellation.records.changes import Rebalance as Rebalance
 from constellation.records.changes import Reload as Reload
 from constellation.records.changes import Retire as Retire
 from constellation.records.changes import RollBack as RollBack

@@ -1,7 +1,8 @@
 """Records of changes of the served kernels (add, spawn, retire, unlearn, ...) and of the result.
 
 A change writes a release (an immutable set of kernels, coordizer and routing table) and switches to
-it. Arrays are numpy, read-only by convention. Shapes: N queries, K outcomes of the simplex.
+it; `Rebalance` makes no release. Arrays are numpy, read-only by convention. Shapes: N queries, K
+outcomes of the simplex.
 """
 
 from dataclasses import dataclass
@@ -61,7 +62,12 @@ class RollBack:
     """Number of the release; None means the parent of the current release."""
 
 
-Change = Reload | Add | Spawn | Retire | Unlearn | RollBack
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rebalance:
+    """Move kernels between nodes until the nodes are about equally full; makes no release."""
+
+
+Change = Reload | Add | Spawn | Retire | Unlearn | RollBack | Rebalance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,3 +85,5 @@ class Changed:
     """Kernels that were served before and are not served now."""
     reloaded: tuple[str, ...] = ()
     """Kernels that are still served, with changed weights."""
+    moved: tuple[str, ...] = ()
+    """Kernels that other processes serve than before."""

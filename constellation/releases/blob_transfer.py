@@ -179,10 +179,12 @@ async def _round(
         if attempt.outcome == OK:
             return True
         failed[source.name] = attempt
-        facts = {"blob": part.blob.sha256, "source": source.name}
-        logger.warning(
+        facts = {"blob": part.blob.sha256, "source": source.name, "fault": attempt.outcome}
+        is_usual = attempt.outcome == Fault.ABSENT  # few sources have every blob
+        logger.log(
+            logging.INFO if is_usual else logging.WARNING,
             "source of a blob failed",
-            extra={**facts, "fault": attempt.outcome, "reason": attempt.reason},
+            extra={**facts, "reason": attempt.reason},
         )
     return False
 

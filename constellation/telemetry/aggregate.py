@@ -27,7 +27,7 @@ _LABELLED = re.compile(r"^(\w+)\{(?!member=)", re.MULTILINE)
 """Begin of a sample with labels; a sample that is about a member keeps the name of that member."""
 _ABOUT_NODE = "constellation_node_"
 """Begin of the names of metrics about a node."""
-_NODE = re.compile(r'^constellation_node_\w+\{node="([^"]*)"', re.MULTILINE)
+_NODE = re.compile(r'^constellation_node_\w+\{(?:[^}]*,)?node="([^"]*)"', re.MULTILINE)
 _UNLABELLED = re.compile(r"^(\w+) ", re.MULTILINE)
 
 

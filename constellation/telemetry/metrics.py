@@ -18,7 +18,7 @@ _SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 TOKEN_KINDS = ("prompt", "completion", "score")
 """Values of the label `kind` of the token counter."""
-CHANGES = ("reload", "add", "spawn", "retire", "unlearn", "rollback")
+CHANGES = ("reload", "add", "spawn", "retire", "unlearn", "rollback", "rebalance")
 """Values of the label `change`: the classes of `constellation/records/changes.py`."""
 
 

@@ -450,20 +450,26 @@ class TableReply(_message.Message):
     def __init__(self, version: _Optional[int] = ..., snapshot: _Optional[bytes] = ..., rule: _Optional[_Union[_common_pb2.Rule, str]] = ..., top_k: _Optional[int] = ..., phi_weighting: bool = ...) -> None: ...
 
 class ChangeRequest(_message.Message):
-    __slots__ = ("reload", "add", "spawn", "retire", "unlearn", "roll_back")
+    __slots__ = ("reload", "add", "spawn", "retire", "unlearn", "roll_back", "rebalance")
     RELOAD_FIELD_NUMBER: _ClassVar[int]
     ADD_FIELD_NUMBER: _ClassVar[int]
     SPAWN_FIELD_NUMBER: _ClassVar[int]
     RETIRE_FIELD_NUMBER: _ClassVar[int]
     UNLEARN_FIELD_NUMBER: _ClassVar[int]
     ROLL_BACK_FIELD_NUMBER: _ClassVar[int]
+    REBALANCE_FIELD_NUMBER: _ClassVar[int]
     reload: ReloadChange
     add: AddChange
     spawn: SpawnChange
     retire: RetireChange
     unlearn: UnlearnChange
     roll_back: RollBackChange
-    def __init__(self, reload: _Optional[_Union[ReloadChange, _Mapping]] = ..., add: _Optional[_Union[AddChange, _Mapping]] = ..., spawn: _Optional[_Union[SpawnChange, _Mapping]] = ..., retire: _Optional[_Union[RetireChange, _Mapping]] = ..., unlearn: _Optional[_Union[UnlearnChange, _Mapping]] = ..., roll_back: _Optional[_Union[RollBackChange, _Mapping]] = ...) -> None: ...
+    rebalance: RebalanceChange
+    def __init__(self, reload: _Optional[_Union[ReloadChange, _Mapping]] = ..., add: _Optional[_Union[AddChange, _Mapping]] = ..., spawn: _Optional[_Union[SpawnChange, _Mapping]] = ..., retire: _Optional[_Union[RetireChange, _Mapping]] = ..., unlearn: _Optional[_Union[UnlearnChange, _Mapping]] = ..., roll_back: _Optional[_Union[RollBackChange, _Mapping]] = ..., rebalance: _Optional[_Union[RebalanceChange, _Mapping]] = ...) -> None: ...
+
+class RebalanceChange(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class ReloadChange(_message.Message):
     __slots__ = ()
@@ -504,15 +510,17 @@ class RollBackChange(_message.Message):
     def __init__(self, release: _Optional[int] = ...) -> None: ...
 
 class ChangeReply(_message.Message):
-    __slots__ = ("release", "table_version", "joined", "left", "reloaded")
+    __slots__ = ("release", "table_version", "joined", "left", "reloaded", "moved")
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     JOINED_FIELD_NUMBER: _ClassVar[int]
     LEFT_FIELD_NUMBER: _ClassVar[int]
     RELOADED_FIELD_NUMBER: _ClassVar[int]
+    MOVED_FIELD_NUMBER: _ClassVar[int]
     release: int
     table_version: int
     joined: _containers.RepeatedScalarFieldContainer[str]
     left: _containers.RepeatedScalarFieldContainer[str]
     reloaded: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, release: _Optional[int] = ..., table_version: _Optional[int] = ..., joined: _Optional[_Iterable[str]] = ..., left: _Optional[_Iterable[str]] = ..., reloaded: _Optional[_Iterable[str]] = ...) -> None: ...
+    moved: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, release: _Optional[int] = ..., table_version: _Optional[int] = ..., joined: _Optional[_Iterable[str]] = ..., left: _Optional[_Iterable[str]] = ..., reloaded: _Optional[_Iterable[str]] = ..., moved: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -11,6 +11,7 @@ from constellation.errors import InvalidRequest
 from constellation.records import (
     Add,
     Change,
+    Rebalance,
     Reload,
     Retire,
     RollBack,
@@ -28,6 +29,7 @@ _RECORDS: Final[dict[str, type[Change]]] = {
     "retire": Retire,
     "unlearn": Unlearn,
     "roll_back": RollBack,
+    "rebalance": Rebalance,
 }
 """Field of the message's oneof -> record of the change."""
 _KINDS: Final = {record: kind for kind, record in _RECORDS.items()}

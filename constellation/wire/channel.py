@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -33,7 +33,10 @@ _SIZES = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
 )
 
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+Options: TypeAlias = tuple[tuple[str, int], ...]
+"""Options of a gRPC channel or server."""
+
+CHANNEL_OPTIONS: Options = (
     *_SIZES,
     # A killed actor is back within seconds; grpc's default back-off grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -47,7 +50,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_http_proxy", 0),
 )
 
-NETWORK_OPTIONS: tuple[tuple[str, int], ...] = (
+NETWORK_OPTIONS: Options = (
     *(each for each in CHANNEL_OPTIONS if not each[0].startswith("grpc.keepalive")),
     # Another machine may vanish without closing its connections: this is seen within 2.5 s, also by
     # connections without calls, so that a call that fails over does not wait once more.
@@ -58,9 +61,9 @@ NETWORK_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
-"""Options of a channel between processes of the constellation on two machines."""
+"""Options of a channel to a process of kernels on another machine."""
 
-SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+SERVER_OPTIONS: Options = (
     *_SIZES,
     # Two servers on one port would share its connections silently.
     ("grpc.so_reuseport", 0),
@@ -71,13 +74,13 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.server.max_pending_requests_hard_limit", CALLS_WAITING_MAX),
 )
 
-INTERNAL_SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+INTERNAL_SERVER_OPTIONS: Options = (
     *(each for each in SERVER_OPTIONS if "ping" not in each[0]),
     # Clients of other machines may send a ping a second, as `NETWORK_OPTIONS` say.
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-"""Options of a server that only processes of the constellation call."""
+"""Options of the server of a process of kernels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,29 +254,34 @@ def _listen(server: grpc.aio.Server, bind: Bind) -> str:
     return authority(bind.host, port)
 
 
-def open_channel(endpoint: str, tls: ClientTls | None) -> grpc.Channel:
+def open_channel(
+    endpoint: str, tls: ClientTls | None, options: Options = CHANNEL_OPTIONS
+) -> grpc.Channel:
     """Open a synchronous channel to `endpoint`, with TLS unless `tls` is None."""
     if tls is None:
-        return grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
-    options = (*CHANNEL_OPTIONS, *tls.channel_options)
-    return grpc.secure_channel(endpoint, tls.credentials(), options=options)
+        return grpc.insecure_channel(endpoint, options=options)
+    with_tls = (*options, *tls.channel_options)
+    return grpc.secure_channel(endpoint, tls.credentials(), options=with_tls)
 
 
-def open_async_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Channel:
+def open_async_channel(
+    endpoint: str, tls: ClientTls | None, options: Options = CHANNEL_OPTIONS
+) -> grpc.aio.Channel:
     """Open an asynchronous channel to `endpoint`, with TLS unless `tls` is None."""
-    if tls is None:
-        return grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
-    options = (*CHANNEL_OPTIONS, *tls.channel_options)
-    return grpc.aio.secure_channel(endpoint, tls.credentials(), options=options)
-
-
-def open_internal_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Channel:
-    """Open a channel between two processes of the constellation, with TLS unless `tls` is None."""
-    options = NETWORK_OPTIONS if crosses_network(endpoint) else CHANNEL_OPTIONS
     if tls is None:
         return grpc.aio.insecure_channel(endpoint, options=options)
     with_tls = (*options, *tls.channel_options)
     return grpc.aio.secure_channel(endpoint, tls.credentials(), options=with_tls)
+
+
+def open_internal_channel(endpoint: str, tls: ClientTls | None) -> grpc.aio.Channel:
+    """Open a channel to a process of kernels, with TLS unless `tls` is None."""
+    return open_async_channel(endpoint, tls, kernel_options(endpoint))
+
+
+def kernel_options(endpoint: str) -> Options:
+    """Return the options of a channel to a process of kernels: watched if on another machine."""
+    return NETWORK_OPTIONS if crosses_network(endpoint) else CHANNEL_OPTIONS
 
 
 def crosses_network(endpoint: str) -> bool:

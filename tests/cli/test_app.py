@@ -32,6 +32,7 @@ COMMANDS = [
     ("train",),
     ("report",),
     ("reload",),
+    ("rebalance",),
     ("add",),
     ("remove",),
     ("spawn",),

@@ -15,7 +15,7 @@ from cluster.cli.output_format import kernels_table
 from cluster.state_file import RunState, own_start_mark, write_state
 from constellation import Client
 from constellation.errors import ReloadRefused
-from constellation.records import LiveCollectivePhi, RouterStatus, Rule
+from constellation.records import LiveCollectivePhi, Rebalance, RouterStatus, Rule
 from constellation.routing.refusal_rule import LENGTHS, wilson_interval
 from tests.cli.conftest import Run
 from tests.routing.tables import refusal
@@ -105,7 +105,18 @@ def test_reload_says_which_kernels_have_new_weights(run: Run, served: Served) ->
         "joined": ["a"],
         "left": ["b", "c"],
         "reloaded": ["python", "law"],
+        "moved": [],
     }
+
+
+def test_rebalance_says_which_kernels_moved(run: Run, served: Served) -> None:
+    result = run("rebalance", "--endpoint", served.endpoint)
+    assert result.exit_code == 0
+    said = "moved: none, since the nodes are about equally full · table version 6"
+    assert said in result.stdout
+    assert [asked for _, asked, _ in served.router.calls] == [Rebalance()]
+    shown = json.loads(run("rebalance", "--json", "--endpoint", served.endpoint).stdout)
+    assert (shown["moved"], shown["table_version"]) == ([], 6)
 
 
 def test_a_refused_reload_says_why(run: Run, served: Served) -> None:
@@ -155,6 +166,7 @@ def test_the_configured_address_is_tried_when_nothing_runs_from_here(
 
 CHANGES = [
     ("reload",),
+    ("rebalance",),
     ("spawn", "python", "python-2"),
     ("add", "poems", "verse"),
     ("remove", "python"),

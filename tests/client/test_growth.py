@@ -8,6 +8,7 @@ from constellation.errors import GrowthRefused, InvalidRequest, ServiceUnavailab
 from constellation.records import (
     Add,
     Changed,
+    Rebalance,
     Reload,
     Retire,
     RollBack,
@@ -24,6 +25,7 @@ CHANGES = {
         lambda stars: stars.unlearn("law", "a.txt"),
         Unlearn(kernel="law", source="a.txt"),
     ),
+    "rebalance": (lambda stars: stars.rebalance(), Rebalance()),
     "roll back": (lambda stars: stars.roll_back(), RollBack()),
     "roll back to": (lambda stars: stars.roll_back(3), RollBack(release=3)),
 }

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from constellation.telemetry import aggregate
 from constellation.telemetry.aggregate import MEMBER_UP, collect, merge
 from constellation.telemetry.metrics import KernelMetrics, RegistryMetrics, RouterMetrics
+from constellation.telemetry.node_metrics import NodeActorMetrics, NodeMetrics, TrainingMetrics
 from constellation.telemetry.process_metrics import serve_metrics
 
 Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
@@ -142,3 +143,53 @@ def test_a_process_that_answers_with_something_else_is_down() -> None:
         assert reading.result() == {"other": None, "empty": ""}
         reads.shutdown()
     close()
+
+
+READINGS = {
+    "load_ratio": 0.5,
+    "memory_bytes": 8.0,
+    "memory_free_bytes": 4.0,
+    "disk_bytes": 2.0,
+    "disk_free_bytes": 1.0,
+}
+
+
+def machine_text(node: str, load: float) -> str:
+    """Return the metrics of the actor of a machine."""
+    metrics = NodeActorMetrics(CollectorRegistry())
+    metrics.read_with(node, lambda: READINGS | {"load_ratio": load}, lambda: 7, lambda: ())
+    return generate_latest(metrics.registry).decode()
+
+
+def own_text(node: str) -> str:
+    """Return the metrics of the launcher's machine and of its training."""
+    registry = CollectorRegistry()
+    NodeMetrics(registry).show(node, **READINGS)
+    TrainingMetrics(registry)
+    return generate_latest(registry).decode()
+
+
+def test_every_machine_is_in_the_text_once_and_has_no_process() -> None:
+    texts = {"node-a": machine_text("here", 0.25), "node-b": machine_text("there", 0.75)}
+    text = merge({"launcher": "", **texts}, own_text("here"))
+    samples = samples_of(text)
+    assert samples["constellation_node_load_ratio"] == {
+        (("node", "here"),): 0.5,
+        (("node", "there"),): 0.75,
+    }
+    assert len(samples["constellation_node_memory_bytes"]) == 4
+    assert text.count("# TYPE constellation_node_load_ratio gauge") == 1
+    assert samples["constellation_blob_cache_bytes"] == {
+        (("member", "node-a"),): 7.0,
+        (("member", "node-b"),): 7.0,
+    }
+
+
+def test_machines_are_shown_without_a_text_about_the_own_one() -> None:
+    samples = samples_of(merge({"node-b": machine_text("there", 0.75)}))
+    assert samples["constellation_node_load_ratio"] == {(("node", "there"),): 0.75}
+
+
+def test_with_one_machine_the_text_about_it_is_as_it_was_written() -> None:
+    own = own_text("here")
+    assert merge({"kernel-mail": kernel_text("mail", 3)}, own).endswith(own)

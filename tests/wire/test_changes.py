@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 from constellation.errors import InvalidRequest
-from constellation.records import Add, Change, Changed, Reload, Retire, RollBack, Spawn, Unlearn
+from constellation.records import (
+    Add,
+    Change,
+    Changed,
+    Rebalance,
+    Reload,
+    Retire,
+    RollBack,
+    Spawn,
+    Unlearn,
+)
 from constellation.v1 import constellation_pb2
 from constellation.wire.change_messages import change_from_message, change_to_message
 from constellation.wire.record_messages import from_message, to_message
@@ -19,6 +29,7 @@ EXAMPLES = (
     Unlearn(kernel="poems", source="a/b.txt#0"),
     RollBack(),
     RollBack(release=3),
+    Rebalance(),
 )
 
 
