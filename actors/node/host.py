@@ -6,14 +6,17 @@ outside of a node acts on a process id, a port or a file of the node.
 
 import asyncio
 import errno
+import logging
+import shutil
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from actors.folders import NodeFolder
 from actors.log_reader import LogPart, follow, tail
 from actors.node_readings import read_node
+from constellation.atomic_files import write_whole
 from constellation.errors import ArtifactError, ConfigError, DeploymentError
 from constellation.records import Node, NodeState
 from constellation.releases.blob_cache import DEFAULT_BYTES_MAX
@@ -23,7 +26,10 @@ from constellation.releases.manifest import Release
 from constellation.releases.manifest_file import unpack_release
 from constellation.releases.node_store import NodeStore, part_of
 from constellation.releases.store import ReleaseStore
+from constellation.telemetry.process_metrics import WRITE_FAILURES
 from constellation.wire.channel import authority
+
+logger = logging.getLogger(__name__)
 
 Peers = Callable[[], Awaitable[Sequence[Source]]]
 """Returns the other nodes as sources of blobs."""
@@ -109,6 +115,24 @@ class NodeHost:
         except (OSError, ArtifactError):
             return False
         return True
+
+    def clear_weights(self, deployment: str) -> None:
+        """Remove the weights that processes of another deployment mapped, before others are mapped.
+
+        Args:
+            deployment: Id of the deployment whose weights stay.
+        """
+        marker = self._folder.path / "deployment"
+        with suppress(FileNotFoundError):
+            if marker.read_text(encoding="utf-8") == deployment:
+                return
+        shutil.rmtree(self._folder.weights_dir, ignore_errors=True)
+        try:
+            write_whole(marker, deployment.encode())
+        except OSError as error:  # a full disk stops no machine
+            WRITE_FAILURES.labels("deployment").inc()
+            facts = {"path": str(marker), "reason": str(error)}
+            logger.warning("file is not written", extra=facts)
 
     def find_blob(self, sha256: str) -> Path | None:
         """Return the path of a blob that this machine has; None when there is none.

@@ -45,6 +45,7 @@ class NodeProcess:
         self._metrics = NodeActorMetrics(CollectorRegistry())
         address = _ray.node_address(spec)
         self._host = await asyncio.to_thread(self._make_host, address, node_id)
+        await asyncio.to_thread(self._host.clear_weights, spec.id)
         self._peers: dict[str, BlobClient] = {}
         bind = spec.internal_bind(address)
         guard = services.Guard(lambda reason: self._metrics.rejected.labels(reason).inc())

@@ -126,6 +126,19 @@ def test_manifests_of_a_store_are_those_that_were_written(home: Path) -> None:
     assert manifest_of(home) == pack_release(release)
 
 
+def test_weights_of_an_earlier_deployment_are_removed_and_those_of_this_one_stay(
+    tmp_path: Path,
+) -> None:
+    host = machine(tmp_path, tmp_path)
+    weights = tmp_path / "node/weights/mapped.safetensors"
+    weights.parent.mkdir(parents=True)
+    for deployment, stays in (("first", False), ("first", True), ("second", False)):
+        weights.parent.mkdir(exist_ok=True)
+        weights.write_bytes(b"weights")
+        host.clear_weights(deployment)
+        assert weights.exists() is stays
+
+
 # --- logs ---------------------------------------------------------------------------------------
 
 
