@@ -31,7 +31,7 @@ from actors.background_tasks import begin, repeat
 from actors.placement_file import Placed, read_placement
 from actors.registry import actor_lifecycle, release_access
 from actors.registry.drain import Draining
-from actors.registry.initial_table import NO_TABLE, first_table, newest_held, table_of
+from actors.registry.initial_table import table_of, table_to_begin_with
 from actors.registry.kernel_moves import KernelMoves, lost_members
 from actors.registry.kernel_placing import KernelPlacing
 from actors.registry.kernel_starts import KernelStarts
@@ -80,8 +80,7 @@ class RegistryProcess(NodeAnswers):
         self._moving = asyncio.Lock()  # held while processes join, leave and move
         self._files = Persistence(spec)
         restarts = Members.are_there(spec)
-        held = await newest_held(Members.routers_of(spec)) if restarts else NO_TABLE
-        table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts, held=held))
+        table = await table_to_begin_with(spec, Members.routers_of(spec), restarts=restarts)
         current = await asyncio.to_thread(release_access.current_number, spec)
         address = _ray.node_address(spec)
         self._exports = Exports(address, spec.metrics_context())
@@ -95,9 +94,8 @@ class RegistryProcess(NodeAnswers):
         self._since_s = placed.since_s if is_served_on and placed.since_s else time.time()
         self._exports.describe(table, self._since_s)
         # Written first: a process that starts reads its kernels there.
-        self._files.keep_placement(
-            Placed(placement=placement, release=table.release, since_s=self._since_s)
-        )
+        first = Placed(placement=placement, release=table.release, since_s=self._since_s)
+        self._files.keep_placement(first)
         await self._files.write()
         self._members = Members(spec, placement, self._nodes, self._publish)
         self._starts = KernelStarts(spec, self._members, self._draining, self._place)
