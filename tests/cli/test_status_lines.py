@@ -28,6 +28,7 @@ from constellation.records import (
     Node,
     NodeState,
     Overview,
+    ReplicaHealth,
     SecondCount,
     Traffic,
     TrainingStatus,
@@ -99,6 +100,22 @@ BUSY = Traffic(
     first_token=Durations(counts={bin_of(0.02): 10}),
     seconds=(SecondCount(requests=100, tokens=2_000),) * 60,
 )
+
+
+def test_a_kernel_of_several_processes_shows_how_many_are_up_and_why_one_is_missing() -> None:
+    one = ReplicaHealth(member="kernel-law", endpoint="127.0.0.1:1", pid=1, num_restarts=0)
+    down = ReplicaHealth(member="kernel-law~2", endpoint=None, pid=0, num_restarts=1)
+    some = kernel("law", replicas=(one, down))
+    full = kernel("math", replicas=(one, one))
+    waits = kernel("music", up=False, problem="kernel 'music' needs 4.00 GB on one device")
+    sums = Sums(status=status(some, full, waits), num_routers=1)
+    assert problems(sums) == [
+        "kernel music is down",
+        "kernel law is served by too few processes",
+        "kernel 'music' needs 4.00 GB on one device",
+    ]
+    rows = [line.plain.split()[:2] for line in kernel_lines(sums.status.kernels, None)[1:]]
+    assert rows == [["music", "down"], ["law", "1/2"], ["math", "2/2"]]
 
 
 def test_the_first_lines_say_state_release_uptime_and_traffic() -> None:

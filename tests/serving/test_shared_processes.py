@@ -197,6 +197,7 @@ def test_kernels_join_processes_with_room_and_leave_them(
     assert list(processes(left).values()) == [["mail", "network"], ["poems"]]
     placed = json.loads((settings.run_dir / "placement.json").read_text())
     assert time.time() - placed.pop("since") < 600
+    assert placed.pop("deployment")
     assert placed == {
         "release": ReleaseStore(own).current(),
         "processes": {"kernels-1": ["mail", "network"], "kernels-2": ["poems"]},

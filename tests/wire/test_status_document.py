@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+from constellation.client import replies
 from constellation.records import (
     KernelHealth,
     KernelTraining,
@@ -12,12 +13,13 @@ from constellation.records import (
     Overview,
     RecentRoute,
     ReleaseSummary,
+    ReplicaHealth,
     RouterStatus,
     Rule,
     TrainingStatus,
 )
 from constellation.runtime.traffic_window import TrafficWindow
-from constellation.wire.constellation_service import RouterState
+from constellation.wire.constellation_service import RouterState, status_message
 from constellation.wire.status_document import status_document
 from tests.wire.fakes import FakeRouter
 
@@ -180,6 +182,22 @@ def test_every_part_of_the_state_has_its_agreed_keys_and_values() -> None:
     assert rates == [62 / 60, 2.0, 1 / 60, 1 / 60]
     assert set(traffic["latency_s"]) == set(traffic["first_token_s"]) == {"p50", "p95", "p99"}
     assert traffic["seconds"][-1] == {"requests": 3, "tokens": 2}
+
+
+def test_the_processes_of_a_kernel_are_listed_and_reach_a_client() -> None:
+    state = full()
+    replicas = (
+        ReplicaHealth(member="kernel-python", endpoint="127.0.0.1:1", pid=11, num_restarts=0),
+        ReplicaHealth(member="kernel-python~2", endpoint=None, pid=0, num_restarts=2, node="n2"),
+    )
+    health = replace(state.health["python"], replicas=replicas, problem="no node has room")
+    state = replace(state, health={"python": health})
+    found = status_document(state)["kernels"][0]
+    assert [each["member"] for each in found["replicas"]] == ["kernel-python", "kernel-python~2"]
+    assert [each["up"] for each in found["replicas"]] == [True, False]
+    assert found["problem"] == "no node has room"
+    read = replies.status(status_message(state)).kernels[0]
+    assert (read.replicas, read.problem) == (replicas, "no node has room")
 
 
 def test_it_is_json_that_every_parser_reads() -> None:

@@ -85,6 +85,16 @@ def test_a_table_of_lone_basins_has_nothing_that_an_older_one_lacks() -> None:
 
 
 @pytest.mark.slow
+def test_addresses_of_further_processes_survive_and_are_absent_where_there_are_none() -> None:
+    more = replace(TABLE.sites[0], more_endpoints=("127.0.0.1:2", "127.0.0.1:3"))
+    read = unpack_table(pack_table(replace(TABLE, sites=(more, *TABLE.sites[1:]))))
+    assert read.sites[0].endpoints == (TABLE.sites[0].endpoint, "127.0.0.1:2", "127.0.0.1:3")
+    assert read.sites[1].endpoints == (
+        (TABLE.sites[1].endpoint,) if TABLE.sites[1].endpoint else ()
+    )
+    assert b"more_endpoints" not in PACKED
+
+
 def test_a_table_that_would_not_be_read_is_not_written(tmp_path: Path) -> None:
     """What is served must still be there at the next start."""
     path = tmp_path / "table.msgpack"
