@@ -41,7 +41,6 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_served import served
 from constellation.kernel.adapters.adapter_stack import AdapterStack
 from constellation.kernel.adapters.attach import attach
 from constellation.kernel.adapters.lora import LoraConfig
@@ -268,6 +267,9 @@ def memory_part(plan: Plan) -> dict[str, object]:
 
 
 def served_part(plan: Plan) -> dict[str, object]:
+    # Imported here: the other parts need torch only.
+    from benchmarks.gpu_served import served
+
     with tempfile.TemporaryDirectory() as folder:
         return asyncio.run(
             served(
@@ -287,7 +289,7 @@ def tests_part(plan: Plan, timeout_s: float) -> dict[str, object]:
         done = subprocess.run(
             [sys.executable, *TESTS],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
             timeout=timeout_s,
         )
@@ -335,7 +337,11 @@ def main() -> None:
         started = time.perf_counter()
         try:
             found = part()
-        except (RuntimeError, AssertionError) as error:  # the other parts are worth having
+        except (
+            RuntimeError,
+            AssertionError,
+            ImportError,
+        ) as error:  # the other parts are worth having
             found = {f"{name}_error": f"{type(error).__name__}: {error}"[:1000]}
         result |= found | {f"{name}_part_s": round(time.perf_counter() - started, 1)}
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

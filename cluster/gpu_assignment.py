@@ -46,8 +46,8 @@ def kernels_on(
         num_kernels: Kernels of the current release.
 
     Raises:
-        ConfigError: GPUs were asked for and there are none; or weights in a format that only a CPU
-            multiplies.
+        ConfigError: GPUs were asked for and there are none, or fewer than replicas need; or weights
+            in a format that only a CPU multiplies.
     """
     num_processes = int(num_gpus) * options.per_gpu
     if options.device == "auto":
@@ -65,5 +65,11 @@ def kernels_on(
             "kernel.device is 'cuda' and Ray finds no GPU; start Ray on a machine with GPUs and "
             "their driver, or set kernel.device to 'cpu'"
         )
-    per_actor = max(options.per_actor, -(-num_kernels // num_processes))
+    num_groups = num_processes // options.replicas
+    if num_groups == 0:
+        raise ConfigError(
+            f"kernel.replicas is {options.replicas}, and GPUs have room for {num_processes} "
+            "processes; raise kernel.per_gpu, or lower kernel.replicas"
+        )
+    per_actor = max(options.per_actor, -(-num_kernels // num_groups))
     return replace(options, per_actor=per_actor)

@@ -58,6 +58,15 @@ def plan(
             "memory that is free now)",
         ),
     ] = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=1e6,
+            help="Memory of one GPU to plan for, in GB of 1e9 bytes, 0.1 to 1000000. (default: the "
+            "GPUs of this machine, if there are any)",
+        ),
+    ] = None,
     slots: Annotated[
         int | None,
         typer.Option(
@@ -105,7 +114,7 @@ def plan(
     Example: constellation plan --preset qig-23m --kernels 8 --memory 16
     """
     from cluster.capacity import Load, Machine, make_plan
-    from cluster.cli import machine
+    from cluster.cli import gpu_plans, machine
     from cluster.cli.plan_training import plan_training
     from constellation.kernel.network.config import PRESETS
     from constellation.machine_limits import usable_cores, usable_memory
@@ -131,6 +140,13 @@ def plan(
         num_served, config = machine.served_shape(artifacts)
         shape, kernels = f"{artifacts}'s largest", kernels or num_served
     settings = configuration().kernel
+    gpus = gpu_plans.gpu_plans(
+        config,
+        settings,
+        gpu_plans.gpu_memories(gpu_memory),
+        slots=slots or settings.slots,
+        num_kernels=kernels,
+    )
     made = make_plan(
         Load(
             config=config,
@@ -147,9 +163,14 @@ def plan(
         ),
     )
     if as_json:
-        output_format.print_json({"preset": shape, "memory_bytes": free, **asdict(made)})
+        said = {"preset": shape, "memory_bytes": free, **asdict(made)}
+        if gpus:
+            said["gpus"] = gpu_plans.as_documents(gpus)
+        output_format.print_json(said)
     else:
         _print_plan(made, shape, free)
+        if gpus:
+            gpu_plans.print_plans(gpus, settings.per_gpu)
 
 
 def _print_plan(made: "Plan", preset: str, free: int) -> None:

@@ -6,7 +6,9 @@
 #   installed.
 # * Where `constellation certificates --per-node` made a certificate for this machine, that certificate
 #   becomes secrets/node.crt and secrets/node.key.
-# * Writes ~/.constellation/environment with the variables of all commands, for every shell.
+# * Writes ~/.constellation/environment with the variables of all commands, for every shell. With
+#   --ray-tls Ray's own calls are encrypted, too; the certificate must then name the address of every
+#   machine, and Ray runs unencrypted where there is no certificate.
 #
 # Running the file again without other code changes nothing and takes a second.
 set -euo pipefail
@@ -94,6 +96,15 @@ export CONSTELLATION_SECURITY__INTERNAL_CERTIFICATE="$HOME/.constellation/secret
 export CONSTELLATION_SECURITY__INTERNAL_KEY="$HOME/.constellation/secrets/node.key"
 export CONSTELLATION_SECURITY__INTERNAL_CA="$HOME/.constellation/secrets/authority.crt"
 VARIABLES
+
+if [ "${1:-}" = --ray-tls ] && [ -r "$home/secrets/node.crt" ]; then
+  cat >> "$home/environment" << 'VARIABLES'
+export RAY_USE_TLS=1
+export RAY_TLS_SERVER_CERT="$HOME/.constellation/secrets/node.crt"
+export RAY_TLS_SERVER_KEY="$HOME/.constellation/secrets/node.key"
+export RAY_TLS_CA_CERT="$HOME/.constellation/secrets/authority.crt"
+VARIABLES
+fi
 
 line='[ -r ~/.constellation/environment ] && . ~/.constellation/environment'
 grep -qxF "$line" ~/.bashrc 2> /dev/null || echo "$line" >> ~/.bashrc

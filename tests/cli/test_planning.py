@@ -126,6 +126,22 @@ def test_plan_prints_and_measures(run: Run) -> None:
     assert "1 do not fit; 0 do" in shown
 
 
+def test_plan_says_how_many_kernels_fit_on_a_gpu(run: Run) -> None:
+    told = json.loads(
+        run(
+            *("plan", "--preset", "qig-23m", "--kernels", 240, "--gpu-memory", 140),
+            *("--no-measure", "--json"),
+        ).stdout
+    )
+    (gpu,) = told["gpus"]
+    assert gpu["num_kernels"] == 240
+    assert gpu["fits"] == (gpu["total_bytes"] <= gpu["limit_bytes"] == 140 * 10**9)
+    shown = run("plan", "--gpu-memory", 8, "--no-measure").stdout
+    assert "GPU" in shown
+    assert "workspace" in shown
+    assert "gpus" not in json.loads(run("plan", "--no-measure", "--json").stdout)
+
+
 def test_a_plan_for_what_training_left_counts_its_kernels_and_takes_their_shape(
     run: Run, artifacts: Path
 ) -> None:

@@ -35,6 +35,14 @@ def test_kernels_fit_into_the_processes_that_gpus_have_room_for(
     assert chosen.per_actor >= per_actor
 
 
+def test_every_replica_has_a_process_of_its_own() -> None:
+    auto = KernelOptions(device="auto", replicas=2)
+    chosen = kernels_on(auto, num_gpus=5, has_cuda=True, num_kernels=8)
+    assert chosen.per_actor == 4
+    with pytest.raises(ConfigError, match=r"replicas is 2.*1 processes.*per_gpu"):
+        kernels_on(auto, num_gpus=1, has_cuda=True, num_kernels=8)
+
+
 def test_one_process_for_every_kernel_on_request() -> None:
     auto = KernelOptions(device="auto", per_gpu=8)
     chosen = kernels_on(auto, num_gpus=1, has_cuda=True, num_kernels=8)

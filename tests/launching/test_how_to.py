@@ -1,7 +1,8 @@
 """The commands of docs/machines.md are commands that exist, with options that exist.
 
-`benchmarks/how_to.py` and `tests/machines/test_constellation_by_ray_up.py` run them on hosts in
-namespaces; here every command line is parsed as the program itself would, and nothing is run.
+`benchmarks/how_to.py` and `tests/machines/test_constellation_by_ray_up.py` run the commands on
+hosts in namespaces; here every command line is parsed as the program itself would parse the line,
+and nothing is run.
 """
 
 import json

@@ -138,6 +138,21 @@ def test_every_variable_for_our_own_commands_is_a_setting() -> None:
     assert unknown_settings({"CONSTELLATION_SECURITY__TOKEN"}) == {"CONSTELLATION_SECURITY__TOKEN"}
 
 
+@pytest.mark.parametrize("has_certificate", [True, False])
+def test_ray_is_encrypted_where_that_is_asked_for_and_there_is_a_certificate(
+    machine: Machine, has_certificate: bool
+) -> None:
+    machine.has_python()
+    secrets = machine.home / ".constellation" / "secrets"
+    if has_certificate:
+        secrets.mkdir(parents=True)
+        (secrets / "node.crt").touch()
+    for option, expected in (("", ""), ("--ray-tls", "1" if has_certificate else "")):
+        assert machine.shell(f"bash {machine.code / SCRIPT} {option}").returncode == 0
+        said = machine.shell(". ~/.bashrc; echo $RAY_USE_TLS; cat $RAY_TLS_SERVER_CERT")
+        assert said.stdout.strip() == expected
+
+
 @pytest.mark.parametrize("has_old", [True, False])
 def test_a_machine_without_a_new_python_says_what_to_install(
     machine: Machine, has_old: bool

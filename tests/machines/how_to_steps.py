@@ -30,8 +30,8 @@ UNKEEP: Final = f"kill $(cat {HOME}/keep.pid)"
 
 
 def write_secrets(folder: Path, hosts: Hosts) -> None:
-    """Make certificates for the head, and the two tokens."""
-    make_certificates(folder, [hosts[0].address])
+    """Make a certificate that names all machines, and the two tokens."""
+    make_certificates(folder, [host.address for host in hosts])
     for name in ("token", "ray_token"):
         (folder / name).touch(mode=0o600)
         (folder / name).write_text(secrets.token_hex(32))

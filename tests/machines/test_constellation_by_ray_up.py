@@ -3,6 +3,8 @@
 The steps are those of docs/machines.md, with secrets made by `constellation certificates`.
 """
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,13 @@ from constellation import Client
 from tests.machines.hosts import Hosts
 from tests.machines.how_to_steps import HOME, KEEP, STARTED, UNKEEP, write_secrets
 from tests.machines.ray_up import RayUp
+from tools.grafana_boards.board_queries import board_queries, read_boards
+
+READ_METRICS = """
+import urllib.request
+with urllib.request.urlopen("http://127.0.0.1:50251/metrics", timeout=10) as answer:
+    print(answer.read().decode())
+"""
 
 pytestmark = pytest.mark.cluster
 
@@ -49,6 +58,23 @@ def test_the_key_of_the_authority_is_on_no_machine(cluster: RayUp, hosts: Hosts)
         assert {"authority.crt", "node.crt", "node.key", "token", "ray_token"} <= names
         assert "authority.key" not in names
         assert hosts.run(host, f"find {HOME}/secrets -type f -perm /077") == ""
+
+
+def test_kernels_run_on_every_machine(cluster: RayUp, hosts: Hosts, made: Path) -> None:
+    token = (made / "token").read_text()
+    where = f"{hosts[0].address}:50051"
+    with Client(where, token=token, ca=made / "authority.crt") as stars:
+        kernels = stars.status().kernels
+    assert len({kernel.node for kernel in kernels}) == len(list(hosts)) == len(kernels)
+
+
+def test_the_metrics_of_all_machines_are_read_on_the_head(cluster: RayUp, hosts: Hosts) -> None:
+    text = cluster.shell(f"python -c {shlex.quote(READ_METRICS)}")
+    boards = {"machines": read_boards()["machines"]}
+    names = re.findall(r"constellation_\w+", " ".join(q.expression for q in board_queries(boards)))
+    assert len(re.findall(r"^constellation_node_up{", text, re.MULTILINE)) == len(list(hosts))
+    only_where_fetched = {name for name in names if "_fetch" in name or "_gpu_" in name}
+    assert [name for name in {*names} - only_where_fetched if f"\n{name}{{" not in text] == []
 
 
 def test_commands_on_the_head_need_no_options(cluster: RayUp) -> None:
