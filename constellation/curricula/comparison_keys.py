@@ -125,6 +125,10 @@ def _codes(text: str) -> tuple[NDArray[np.uint32], NDArray[np.intp]]:
         found = _pattern(lowered).findall(lowered)
         mixed = _mixed_codes(found)
         is_gap = mixed == _GAP
+        if not is_gap.any():
+            codes.append(mixed.astype(np.uint32))
+            num_words += len(mixed)
+            continue
         places = np.flatnonzero(is_gap)
         starts.append(num_words + places - np.arange(len(places)))
         codes.append(mixed[~is_gap].astype(np.uint32))
@@ -209,8 +213,8 @@ def _keys(
     text: str, codes_N: NDArray[np.uint32], starts_P: NDArray[np.intp], chars_min: int
 ) -> NDArray[np.uint64]:
     ends = list(paragraphs(text))
-    keys_P = _word_keys(codes_N, starts_P)
-    sizes_P = np.diff(starts_P, append=len(codes_N))
+    sizes_P = np.append(starts_P[1:], len(codes_N)) - starts_P
+    keys_P = _word_keys(codes_N, starts_P, sizes_P)
     for index in np.flatnonzero(sizes_P == 0).tolist():
         start, end, _ = ends[index]
         signs = " ".join(sign for sign in text[start:end].lower() if not sign.isspace())
@@ -221,10 +225,15 @@ def _keys(
     return keys
 
 
-def _word_keys(codes_N: NDArray[np.uint32], starts_P: NDArray[np.intp]) -> NDArray[np.uint64]:
+def _word_keys(
+    codes_N: NDArray[np.uint32], starts_P: NDArray[np.intp], sizes_P: NDArray[np.intp]
+) -> NDArray[np.uint64]:
     """Return the sum of scramble(code) * base^place over the words of each paragraph."""
     keys_P = np.zeros(len(starts_P), dtype=np.uint64)
-    sizes_P = np.diff(starts_P, append=len(codes_N))
+    if len(starts_P) == 1 and len(codes_N) <= _SLAB_WORDS:  # most documents of one paragraph
+        terms = scramble(codes_N.astype(np.uint64)) * _LOW_POWERS[: len(codes_N)]
+        keys_P[0] = terms.sum()
+        return scramble(keys_P + sizes_P.astype(np.uint64))
     row_N = np.repeat(np.arange(len(starts_P)), sizes_P)
     for first in range(0, len(codes_N), _SLAB_WORDS):
         row = row_N[first : first + _SLAB_WORDS]
