@@ -9,7 +9,6 @@ from actors import _ray
 from actors.actor_calls import NodeCalls
 from actors.spec import DeploymentSpec
 from constellation.errors import ArtifactError, DeploymentError, ServiceUnavailable
-from constellation.releases.node_store import NodeReleases
 from constellation.releases.store import ReleaseStore
 
 ACTOR_S: Final = 60.0
@@ -28,6 +27,8 @@ def releases_here(spec: DeploymentSpec) -> ReleaseStore:
     """
     if not spec.spans_nodes:
         return ReleaseStore(spec.artifacts)
+    # Imported here: a process on a single machine needs nothing of it.
+    from constellation.releases.node_store import NodeReleases
 
     def provide(release: int, folders: tuple[str, ...]) -> Path:
         return _provide(spec, release, folders)

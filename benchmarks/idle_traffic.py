@@ -1,6 +1,7 @@
 """How many bytes does the registry send to routers while nothing happens?
 
-    python -m benchmarks.idle_traffic [--kernels 240] [--basins 8] [--routers 8] [--seconds 60]
+    python -m benchmarks.idle_traffic [--kernels 240] [--replicas 1] [--basins 8] [--routers 8]
+        [--seconds 60]
 
 The registry's own `TableBroadcast` sends to real `RouterHost`s, every 0.5 s on a clock of the
 benchmark's, and every message is pickled by Ray's serialiser and unpickled before the router gets
@@ -40,10 +41,12 @@ from benchmarks.decision import random_table
 from constellation.records import (
     FloatArray,
     KernelHealth,
+    KernelSite,
     Node,
     NodeState,
     Overview,
     ReleaseSummary,
+    ReplicaHealth,
     RouterStatus,
     Table,
 )
@@ -143,15 +146,51 @@ def health_of(snapshot: Snapshot, depth: int) -> dict[str, KernelHealth]:
     """Return kernels that all have so many requests in their queues."""
     return {
         site.name: KernelHealth(
-            name=site.name, up=True, pid=4000 + number, num_restarts=0, queue_depth=depth % 64
+            name=site.name,
+            up=True,
+            pid=4000 + number,
+            num_restarts=0,
+            queue_depth=depth % 64,
+            replicas=replicas_of(site, depth % 64) if site.more_endpoints else (),
         )
         for number, site in enumerate(snapshot.table.sites)
     }
 
 
-def traffic(num_kernels: int, num_basins: int, num_routers: int) -> Traffic:
+def replicas_of(site: KernelSite, depth: int) -> tuple[ReplicaHealth, ...]:
+    """Return the processes of a kernel, which share its requests."""
+    return tuple(
+        ReplicaHealth(
+            member=f"kernel-{site.name}~{number}",
+            endpoint=endpoint,
+            pid=4000 + number,
+            num_restarts=0,
+            queue_depth=depth // len(site.endpoints),
+            node="ab" * 28,
+        )
+        for number, endpoint in enumerate(site.endpoints, 1)
+    )
+
+
+def replicated(table: Table, num_replicas: int) -> Table:
+    """Return a table in which so many processes serve every kernel."""
+    if num_replicas == 1:
+        return table
+    sites = tuple(
+        replace(
+            site,
+            endpoint="127.0.0.1:40000",
+            more_endpoints=tuple(f"127.0.0.1:{40000 + each}" for each in range(1, num_replicas)),
+        )
+        for site in table.sites
+    )
+    return replace(table, sites=sites)
+
+
+def traffic(num_kernels: int, num_replicas: int, num_basins: int, num_routers: int) -> Traffic:
     """Return a constellation in which all is up and nobody asks anything."""
     table = replace(random_table(np.random.default_rng(0), num_kernels, num_basins), release=1)
+    table = replicated(table, num_replicas)
     routers = tuple(
         RouterStatus(
             name=f"router-{number}",
@@ -169,9 +208,12 @@ def traffic(num_kernels: int, num_basins: int, num_routers: int) -> Traffic:
     return Traffic(snapshot, {each.name: Router() for each in routers})
 
 
-async def measure(num_kernels: int, num_basins: int, num_routers: int, seconds: float) -> Any:
+async def measure(
+    num_kernels: int, num_replicas: int, num_basins: int, num_routers: int, seconds: float
+) -> Any:
     """Return the figures."""
-    sky, num_rounds = traffic(num_kernels, num_basins, num_routers), round(seconds / HEARTBEAT_S)
+    sky = traffic(num_kernels, num_replicas, num_basins, num_routers)
+    num_rounds = round(seconds / HEARTBEAT_S)
     await sky.a_round()
     whole = sum(router.num_bytes for router in sky.routers.values())
     idle = await sky.bytes_per_s(num_rounds)
@@ -190,6 +232,7 @@ async def measure(num_kernels: int, num_basins: int, num_routers: int, seconds: 
         "beat_s": BEAT_S,
         "restarted_tables": restarted.num_tables - 1,
         "kernels": num_kernels,
+        "replicas": num_replicas,
         "routers": num_routers,
         "python": platform.python_version(),
     }
@@ -198,11 +241,14 @@ async def measure(num_kernels: int, num_basins: int, num_routers: int, seconds: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kernels", type=int, default=240)
+    parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--basins", type=int, default=8)
     parser.add_argument("--routers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=60.0)
     asked = parser.parse_args()
-    figures = asyncio.run(measure(asked.kernels, asked.basins, asked.routers, asked.seconds))
+    figures = asyncio.run(
+        measure(asked.kernels, asked.replicas, asked.basins, asked.routers, asked.seconds)
+    )
     print(json.dumps(figures))
 
 

@@ -7,8 +7,6 @@ A constellation runs on three machines, and callers outside of them ask without 
 
 * `power_cut`: the machine loses its power: its link first, then every process;
 * `partition`: nobody reaches the machine for `PARTITION_S` seconds, and then everybody does;
-* `head_restart`: the machine of the router, the registry and Ray's control store loses its power,
-  is switched on, and `constellation up` is called again. Direct clients ask the kernels meanwhile.
 
 Figures of each way, medians over the runs, worst run in brackets; lower is better for each:
 

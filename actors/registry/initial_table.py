@@ -95,3 +95,15 @@ def first_table(spec: DeploymentSpec, *, restarts: bool, held: HeldTable = NO_TA
     version = max(table.version, last_version, held.version)
     sites = tuple(replace(site, endpoint=None, more_endpoints=()) for site in table.sites)
     return replace(table, version=version + 1, sites=sites)
+
+
+async def table_to_begin_with(
+    spec: DeploymentSpec, routers: Iterable[RouterCalls], *, restarts: bool
+) -> Table:
+    """Return the first table of a registry, above the tables of all routers that are there.
+
+    Raises:
+        ArtifactError: As `first_table`.
+    """
+    held = await newest_held(routers)
+    return await asyncio.to_thread(lambda: first_table(spec, restarts=restarts, held=held))

@@ -6,9 +6,10 @@ new process before its old process is taken out of the table and drained.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
+from actors.actor_calls import KernelCalls
 from actors.registry import actor_lifecycle
 from actors.registry.kernel_placing import KernelPlacing
 from actors.registry.kernel_starts import KernelStarts
@@ -118,12 +119,28 @@ class KernelMoves:
         await self._starts.write(replace(self._members.placement, pending=after.pending))
         await self._publisher.publish_and_wait()
         for kernel, (member, process, others_stay) in left:
-            if others_stay:
-                self._starts.draining.drain_kernel(kernel, process)
-            else:
-                await self._members.close_connection(member)
-                self._starts.draining.drain_process(member, process)
+            await self._drain(kernel, member, process, others_stay)
         return tuple(sorted(moved))
+
+    def forget(self, name: str) -> Callable[[], Awaitable[None]]:
+        """Remove a kernel from the placement; return what drains it once no table names it."""
+        left = self._members.forget(name)
+
+        async def leave() -> None:
+            for member, process, others_stay in left:
+                await self._drain(name, member, process, others_stay)
+
+        return leave
+
+    async def _drain(
+        self, kernel: str, member: str, process: KernelCalls, others_stay: bool
+    ) -> None:
+        """Have a process finish the answers of a kernel, and end unless it serves others."""
+        if others_stay:
+            self._starts.draining.drain_kernel(kernel, process)
+        else:
+            await self._members.close_connection(member)
+            self._starts.draining.drain_process(member, process)
 
     async def _withdraw(self, kernel: str, member: str) -> None:
         """Undo the start of a kernel in a process that is to serve others or to end."""

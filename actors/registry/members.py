@@ -8,7 +8,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import ray
 
@@ -57,7 +57,8 @@ class Members:
         self._reports = KernelReports()
         self.announcements: dict[str, Announcement] = {}
         """Member -> its last announcement."""
-        self.failures: dict[str, str] = {}
+        # A constellation without any process has not started; later a kernel may be pending.
+        self.failures: dict[str, str] = {} if placement.processes else {**placement.pending}
         """Member or kernel -> why its last start failed; absent when the start succeeded."""
         self.placement = placement
         """Which members serve which kernels."""
@@ -244,6 +245,11 @@ class Members:
     def kernels(self) -> tuple[str, ...]:
         """Names of the kernels that processes serve."""
         return self.placement.kernels
+
+    @property
+    def pending(self) -> Mapping[str, str]:
+        """Kernel -> why it has too few processes; empty when no kernel has a process."""
+        return self.placement.pending if self.placement.processes else {}
 
     def state(self, member: str) -> Member:
         """Return the state of a member."""

@@ -15,7 +15,6 @@ from actors import _ray, ray_nodes
 from actors.actor_calls import NodeCalls
 from actors.background_tasks import begin, repeat
 from actors.local_processes import is_actor, kill_actor
-from actors.node.process import NodeActor
 from actors.spec import DeploymentSpec, NodeAnnouncement
 from constellation.records import NodeState, Overview
 
@@ -155,6 +154,8 @@ class Nodes:
                 begin("node", self._hear(node, START_S))
 
     def _create(self, node: str) -> NodeCalls:
+        from actors.node.process import NodeActor  # a single machine has no such actor
+
         return NodeActor.create(_ray.node_member(node), self._spec, node, node=node)
 
     def _exists(self, node: str) -> bool:

@@ -21,7 +21,6 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
@@ -32,7 +31,7 @@ from actors.background_tasks import begin, repeat
 from actors.placement_file import Placed, read_placement
 from actors.registry import actor_lifecycle, release_access
 from actors.registry.drain import Draining
-from actors.registry.initial_table import NO_TABLE, first_table, newest_held, table_of
+from actors.registry.initial_table import table_of, table_to_begin_with
 from actors.registry.kernel_moves import KernelMoves, lost_members
 from actors.registry.kernel_placing import KernelPlacing
 from actors.registry.kernel_starts import KernelStarts
@@ -81,8 +80,7 @@ class RegistryProcess(NodeAnswers):
         self._moving = asyncio.Lock()  # held while processes join, leave and move
         self._files = Persistence(spec)
         restarts = Members.are_there(spec)
-        held = await newest_held(Members.routers_of(spec)) if restarts else NO_TABLE
-        table = await asyncio.to_thread(lambda: first_table(spec, restarts=restarts, held=held))
+        table = await table_to_begin_with(spec, Members.routers_of(spec), restarts=restarts)
         current = await asyncio.to_thread(release_access.current_number, spec)
         address = _ray.node_address(spec)
         self._exports = Exports(address, spec.metrics_context())
@@ -96,9 +94,8 @@ class RegistryProcess(NodeAnswers):
         self._since_s = placed.since_s if is_served_on and placed.since_s else time.time()
         self._exports.describe(table, self._since_s)
         # Written first: a process that starts reads its kernels there.
-        self._files.keep_placement(
-            Placed(placement=placement, release=table.release, since_s=self._since_s)
-        )
+        first = Placed(placement=placement, release=table.release, since_s=self._since_s)
+        self._files.keep_placement(first)
         await self._files.write()
         self._members = Members(spec, placement, self._nodes, self._publish)
         self._starts = KernelStarts(spec, self._members, self._draining, self._place)
@@ -151,7 +148,7 @@ class RegistryProcess(NodeAnswers):
 
     @property
     def _is_whole(self) -> bool:
-        pending = self._members.placement.pending
+        pending = self._members.pending
         served = (site.endpoint or site.name in pending for site in self._publisher.table.sites)
         return all(served) and all(m.state is State.UP for m in self._members.states)
 
@@ -257,7 +254,9 @@ class RegistryProcess(NodeAnswers):
         for member, announcement in taken.items():
             self._members.adopt(reloading[member], announcement)
         self._publisher.table = replace(table, version=self._publisher.table.version)
-        leaving = [self._forget(name) for name in steps.left]
+        leaving = [self._moves.forget(name) for name in steps.left]
+        for name in steps.left:
+            self._exports.forget(name)
         self._starts.ahead.clear()
         await self._place(self._members.placement)
         self._exports.describe(self._publisher.table, self._since_s)
@@ -321,21 +320,6 @@ class RegistryProcess(NodeAnswers):
         )
         self._files.keep_placement(placed)
         await self._files.write()
-
-    def _forget(self, name: str) -> Callable[[], Awaitable[None]]:
-        """Remove a kernel from the placement; return what drains it once no table names it."""
-        left = self._members.forget(name)
-        self._exports.forget(name)
-
-        async def leave() -> None:
-            for member, process, others_stay in left:
-                if others_stay:
-                    self._draining.drain_kernel(name, process)
-                else:
-                    await self._members.close_connection(member)
-                    self._draining.drain_process(member, process)
-
-        return leave
 
     def _agree(self, announcement: Announcement) -> None:
         """Have a process serve exactly the kernels that are placed there, of the served release.

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from constellation.kernel.writing import batch
+from constellation.kernel.writing.batch import Batch
 from constellation.kernel.writing.batched_sampling import (
     Drawn,
     _brought,
@@ -15,6 +17,8 @@ from constellation.kernel.writing.batched_sampling import (
 )
 from constellation.kernel.writing.sampling import Sampler
 from constellation.records import Sampling
+from tests.kernel.conftest import MakeKernel
+from tests.kernel.text_stories import stories
 
 V = 37
 END = 0
@@ -73,6 +77,16 @@ def test_large_vocabularies_draw_the_same_together(vocab_size: int) -> None:
         logits_RV = torch.randn(4, vocab_size, generator=generator) * 3
         samplers = [Sampler(sampling, [1], None, vocab_size) for sampling in samplings]
         assert _draw_together(logits_RV, samplers) == _draw_each(logits_RV, samplers)
+
+
+def test_a_batch_draws_together_what_it_draws_row_by_row(
+    make_kernel: MakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a device, but in torch's real inference mode, which a thread does not inherit."""
+    decoder = make_kernel().eval()
+    alone = [stories(Batch(decoder, end_id=0), seed=seed) for seed in range(2)]
+    monkeypatch.setattr(batch, "draw", _draw_together)
+    assert [stories(Batch(decoder, end_id=0), seed=seed) for seed in range(2)] == alone
 
 
 def test_the_noise_is_that_of_multinomial() -> None:

@@ -5,8 +5,8 @@
         with HostDeployment(hosts, artifacts, tmp_path) as deployment, deployment.client() as stars:
             stars.ask("import os")
 
-Every host gets the token, and a certificate of its own under the same path; one authority signs
-them all. Clients call the first host with TLS.
+Every host gets the token, and a certificate of its own under the same path, as `constellation
+certificates --per-node` makes them. Clients call the first host with TLS.
 """
 
 import secrets
@@ -15,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from cluster.certificates import make_certificates
 from constellation import Client
 from tests.machines.hosts import Host, Hosts
 from tests.machines.ray_on_hosts import address
-from tests.support.certificates import Authority
 
 HOME: Final = "/root/.constellation"
 ARTIFACTS: Final = f"{HOME}/artifacts"
@@ -29,12 +29,12 @@ _LISTEN = f"--host 10.77.0.10 --port {PORT}"
 _UP_S = 240.0
 _SECURITY = {
     "TOKEN_FILE": "token",
-    "CERTIFICATE": "node.pem",
+    "CERTIFICATE": "node.crt",
     "KEY": "node.key",
-    "CA": "authority.pem",
-    "INTERNAL_CERTIFICATE": "node.pem",
+    "CA": "authority.crt",
+    "INTERNAL_CERTIFICATE": "node.crt",
     "INTERNAL_KEY": "node.key",
-    "INTERNAL_CA": "authority.pem",
+    "INTERNAL_CA": "authority.crt",
 }
 """Setting of section `security` -> file below `SECRETS`."""
 
@@ -63,9 +63,11 @@ class HostDeployment:
         self._hosts = hosts
         self._settings = dict(settings or {})
         self.token = secrets.token_hex(32)
-        self._authority = Authority(folder, "authority")
+        self.ca = folder / "authority.crt"
+        """Certificate of the authority that signed those of the hosts."""
+        make_certificates(folder, [host.address for host in hosts], per_node=True)
         for host in hosts:
-            self._write_secrets(host)
+            self._write_secrets(host, folder / host.address)
         for host in hosts if holders is None else holders:
             hosts.copy(host, artifacts, ARTIFACTS)
 
@@ -83,18 +85,13 @@ class HostDeployment:
             self.command("constellation down", check=False)
 
     @property
-    def ca(self) -> Path:
-        """Certificate of the authority that signed those of the hosts."""
-        return self._authority.file
-
-    @property
     def endpoint(self) -> str:
         """host:port of the router."""
         return f"{self._hosts[0].address}:{PORT}"
 
     def client(self, **options: Any) -> Client:
         """Return a client outside of the hosts, with the token and by TLS."""
-        return Client(self.endpoint, token=self.token, ca=self._authority.file, **options)
+        return Client(self.endpoint, token=self.token, ca=self.ca, **options)
 
     def command(self, line: str, *, host: Host | None = None, check: bool = True) -> str:
         """Run a command of the constellation on a host, the first by default; with its settings.
@@ -122,13 +119,7 @@ class HostDeployment:
         values = {**files, "ARTIFACTS": ARTIFACTS, "RUN_DIR": RUN_DIR, **self._settings}
         return " ".join(f"CONSTELLATION_{name}={value}" for name, value in values.items())
 
-    def _write_secrets(self, host: Host) -> None:
-        identity = self._authority.sign(host.name, host=host.address)
-        contents = {
-            "token": self.token.encode(),
-            "authority.pem": self._authority.file.read_bytes(),
-            "node.pem": identity.certificate.read_bytes(),
-            "node.key": identity.key.read_bytes(),
-        }
-        for name, content in contents.items():
-            self._hosts.write(host, f"{SECRETS}/{name}", content)
+    def _write_secrets(self, host: Host, certificates: Path) -> None:
+        self._hosts.write(host, f"{SECRETS}/token", self.token.encode())
+        for file in (self.ca, certificates / "node.crt", certificates / "node.key"):
+            self._hosts.write(host, f"{SECRETS}/{file.name}", file.read_bytes())

@@ -155,7 +155,7 @@ class Hosts:
         )
         said = (done.stdout + done.stderr).decode(errors="replace")
         if check and done.returncode:
-            raise RuntimeError(f"{command!r} failed on {host.name} ({done.returncode}): {said}")
+            raise RuntimeError(f"{said[-4000:]} ({host.name}, code {done.returncode}: {command})")
         return done.stdout.decode(errors="replace")
 
     def write(self, host: Host, path: str, content: bytes) -> None:

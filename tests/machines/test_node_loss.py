@@ -76,7 +76,7 @@ def test_the_kernels_of_a_dead_node_are_placed_on_the_others_and_no_request_fail
         with Load(state.endpoint, retries=None) as load:
             raylets.kill(lost)
             after = wait_until(stars, whole_without(lost, len(PROMPTS)))
-        assert load.outcomes.keys() == {"ok"}
+        assert set(load.outcomes) == {"ok"}, load.outcomes
         assert not load.wrong
         stayed = {name: at for name, at in nodes_of(before).items() if lost.id not in at}
         assert nodes_of(after).items() >= stayed.items()
@@ -87,7 +87,7 @@ def test_the_kernels_of_a_dead_node_are_placed_on_the_others_and_no_request_fail
         with Load(state.endpoint, retries=None) as load:
             (moved,) = stars.rebalance().moved
             balanced = wait_until(stars, whole_without(lost, len(PROMPTS)))
-        assert load.outcomes.keys() == {"ok"}
+        assert set(load.outcomes) == {"ok"}, load.outcomes
         assert not load.wrong
         assert nodes_of(balanced) == nodes_of(after) | {moved: {raylets.nodes[-1].id}}
         assert say(stars) == said
@@ -111,10 +111,13 @@ def test_replicas_are_apart_and_those_that_shared_a_node_move_when_a_node_joins(
             raylets.kill(lost)
             alone = wait_until(stars, whole_without(lost, 2 * len(PROMPTS)))
             assert nodes_of(alone) == {name: {raylets.head.id} for name in PROMPTS}
-            added = raylets.add()
-            apart = {name: {raylets.head.id, added.id} for name in PROMPTS}
+        assert set(load.outcomes) == {"ok"}, load.outcomes
+        # Without load: a fork of this process, which starts the node, may break calls in threads.
+        added = raylets.add()
+        apart = {name: {raylets.head.id, added.id} for name in PROMPTS}
+        with Load(state.endpoint, retries=None) as load:
             wait_until(stars, lambda status: nodes_of(status) == apart)
             wait_until(stars, whole_without(lost, 2 * len(PROMPTS)))
-        assert load.outcomes.keys() == {"ok"}
+        assert set(load.outcomes) == {"ok"}, load.outcomes
         assert not load.wrong
         assert say(stars) == said

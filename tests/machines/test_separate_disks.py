@@ -21,11 +21,11 @@ import pytest
 
 from actors import _ray
 from actors.actor_calls import NodeCalls, RegistryCalls
-from actors.kernel.process import KernelActor
 from actors.registry.process import RegistryActor
 from actors.spec import DeploymentSpec, KernelOptions, RouterDoors, RouterOptions
 from cluster.bootstrap import joined_ray
 from constellation import Client
+from constellation.records import ReplicaHealth
 from constellation.releases.blob_sources import BLOBS_PATH
 from constellation.releases.node_store import part_of
 from constellation.releases.store import ReleaseStore
@@ -33,13 +33,12 @@ from tests.machines.raylets import Raylets, RayNode, free_ports
 from tests.support.artifacts import PROMPTS
 from tests.support.released import rewrite
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow]
 
 logger = logging.getLogger(__name__)
 
 TOKEN = "a token of sixteen"
 KERNEL = "mail"
-MEMBER = f"kernel-{KERNEL}"
 UP_S = 120.0
 
 
@@ -70,8 +69,12 @@ class Apart:
         found: dict[str, Any] = self.wait(self.registry.state())
         return found
 
+    @property
+    def endpoint(self) -> str:
+        return self.spec.routers[0].endpoint
+
     def ask(self) -> str:
-        with Client(self.spec.routers[0].endpoint, token=TOKEN) as stars:
+        with Client(self.endpoint, token=TOKEN) as stars:
             answer = stars.ask(PROMPTS[KERNEL], kernel=KERNEL, tokens_max=16, temperature=0)
             return answer.text
 
@@ -113,37 +116,30 @@ def _spec(head: RayNode) -> DeploymentSpec:
         run_dir=Path("run"),
         routers=(doors,),
         router=RouterOptions(),
-        kernel=KernelOptions(),
+        kernel=KernelOptions(replicas=2),
         token=TOKEN,
         network="nodes",
         head=head.id,
     )
 
 
-def move_kernel(apart: Apart) -> None:
-    """Have the kernel's process run on the second machine."""
-    spec = apart.spec
-
-    def is_there() -> bool:
-        process = KernelActor.create(MEMBER, spec, MEMBER, node=apart.second.id)
-        if apart.wait(process.where(), UP_S).node == apart.second.id:
-            return True
-        _ray.remove(MEMBER, spec.namespace)
-        until(lambda: not _ray.exists(MEMBER, spec.namespace))
-        return False
-
-    until(is_there)
-    until(lambda: apart.state()["members"][MEMBER]["state"] == "up")
+def replica_there(apart: Apart, kernel: str = KERNEL) -> ReplicaHealth | None:
+    """Return the process of a kernel on the second machine; None until it serves."""
+    with Client(apart.endpoint, token=TOKEN) as stars:
+        (found,) = (each for each in stars.status().kernels if each.name == kernel)
+    there = [each for each in found.replicas if each.node == apart.second.id and each.up]
+    return there[0] if there else None
 
 
 def test_a_machine_that_joins_without_artifacts_serves_the_same_answers(apart: Apart) -> None:
     before = apart.ask()
-    move_kernel(apart)
-    assert apart.ask() == before
+    for kernel in PROMPTS:
+        until(lambda kernel=kernel: replica_there(apart, kernel))
     logger.info("a machine serves %.1f s after it joined", time.monotonic() - apart.joined_s)
+    assert {apart.ask() for _ in range(8)} == {before}
     assert not (apart.away / "artifacts").exists()
     release = ReleaseStore(apart.home / "artifacts").read_current()
-    parts = part_of(release, (f"kernels/{KERNEL}", "coordizer"))
+    parts = part_of(release, ("coordizer", *(f"kernels/{kernel}" for kernel in PROMPTS)))
     kept = {path.name for path in (apart.away / "run/store" / BLOBS_PATH).iterdir()}
     assert kept == {blob.sha256 for blob in parts.values()}
 
@@ -153,13 +149,15 @@ def test_nothing_is_copied_on_the_machine_that_sees_the_artifacts(apart: Apart) 
 
 
 def test_every_machine_is_in_the_status_and_in_the_metrics(apart: Apart) -> None:
-    apart.node(apart.second)
-    with Client(apart.spec.routers[0].endpoint, token=TOKEN) as stars:
-        nodes = until(lambda: len(found := stars.status().overview.nodes) == 2 and found)
-    assert {each.node.address for each in nodes} == {apart.first.address, apart.second.address}
-    assert all(each.num_processes > 0 for each in nodes)
-    metrics = apart.state()["metrics"]
-    assert {f"node-{each.address}" for each in (apart.first, apart.second)} <= metrics.keys()
+    def nodes() -> dict[str, int]:
+        """Return address of every machine -> processes that serve there."""
+        with Client(apart.endpoint, token=TOKEN) as stars:
+            found = stars.status().overview.nodes
+        return {each.node.address: each.num_processes for each in found}
+
+    addresses = {apart.first.address, apart.second.address}
+    until(lambda: nodes().keys() == addresses and all(nodes().values()))
+    assert {f"node-{address}" for address in addresses} <= apart.state()["metrics"].keys()
 
 
 def test_a_new_release_is_loaded_on_the_machine_that_does_not_see_it(apart: Apart) -> None:
@@ -169,7 +167,7 @@ def test_a_new_release_is_loaded_on_the_machine_that_does_not_see_it(apart: Apar
     described["facts"]["note"] = "trained again"
     text = json.dumps(described).encode()
     version = rewrite(artifacts, {KERNEL: {"kernel.json": text}})
-    with Client(apart.spec.routers[0].endpoint, token=TOKEN) as stars:
+    with Client(apart.endpoint, token=TOKEN) as stars:
         assert stars.reload().reloaded == (KERNEL,)
     kept = apart.away / f"run/store/releases/{version}/kernels/{KERNEL}/kernel.json"
     assert kept.read_bytes() == text
@@ -177,18 +175,18 @@ def test_a_new_release_is_loaded_on_the_machine_that_does_not_see_it(apart: Apar
 
 
 def test_a_process_of_another_machine_that_hangs_is_killed_there(apart: Apart) -> None:
-    member = apart.state()["members"][MEMBER]
-    psutil.Process(member["pid"]).send_signal(signal.SIGSTOP)
-    until(lambda: not psutil.pid_exists(member["pid"]))
-    until(lambda: apart.state()["members"][MEMBER]["state"] == "up")
-    assert apart.state()["members"][MEMBER]["pid"] != member["pid"]
+    process = until(lambda: replica_there(apart))
+    psutil.Process(process.pid).send_signal(signal.SIGSTOP)
+    until(lambda: not psutil.pid_exists(process.pid))
+    assert until(lambda: replica_there(apart)).pid != process.pid
     assert apart.ask()
 
 
 def test_a_log_of_another_machine_is_read_by_its_actor(apart: Apart) -> None:
-    part = apart.wait(apart.node(apart.second).read_log(MEMBER, None, 100))
+    member = until(lambda: replica_there(apart)).member
+    part = apart.wait(apart.node(apart.second).read_log(member, None, 100))
     assert "kernels serve" in part.text
-    assert (apart.away / f"run/logs/{MEMBER}.jsonl").exists()
+    assert (apart.away / f"run/logs/{member}.jsonl").exists()
 
 
 def test_the_actor_of_a_machine_that_is_killed_comes_back_and_is_asked_again(apart: Apart) -> None:

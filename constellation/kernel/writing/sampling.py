@@ -93,8 +93,12 @@ class Sampler:
             barred=self.barred,
         )
 
+    @torch.inference_mode()
     def fill_noise(self, noise_V: Tensor) -> None:
         """Fill a tensor on the CPU, float64, with the random numbers of the next draw.
+
+        Any thread may do that: inference mode, in which the tensor may have been made, is each
+        thread's own.
 
         `torch.multinomial` draws the same numbers from the same generator, and returns the index
         of the greatest p / noise.
