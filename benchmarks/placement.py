@@ -2,9 +2,9 @@
 
     python -m benchmarks.placement [--kernels 240] [--nodes 30] [--changes 60] [--seed 0] [--json]
 
-A simulation: `constellation.runtime.placement.place`, which the registry calls, with kernels of 50
-MB to 2 GB on every seat and nodes of 16 to 64 GB. Then nodes leave one after the other, and come
-back empty. No process is started. Keys of the last line, one JSON object:
+A simulation: `constellation.runtime.node_placement.place`, which the registry calls, with kernels
+of 50 MB to 2 GB on every seat and nodes of 16 to 64 GB. Then nodes leave one after the other, and
+come back empty. No process is started. Keys of the last line, one JSON object:
 
 - `place_s`: processor seconds of one placement of all kernels on empty nodes, median of 9. Lower is
   better; the bar for 240 kernels on 30 nodes is 1.
@@ -13,6 +13,8 @@ back empty. No process is started. Keys of the last line, one JSON object:
   is better; 1 is even.
 - `fullest_after`: the same after all changes, since no kernel moves to a node that joins. Lower is
   better.
+- `fullest_rebalanced`: the same after `constellation rebalance` following all changes. Lower is
+  better; `rebalance_moves` says how many kernels moved for that.
 - `neighbour_pairs`: kernels with adjacent seats that share a node, over all changes the most. Lower
   is better; 0 means that the loss of one node leaves every query a kernel near its best one.
 - `moved_needlessly`: kernels that moved although their node stayed, over all changes. Lower is
@@ -29,9 +31,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from constellation.errors import NotEnoughMemory
 from constellation.records import KernelNeed, Node
-from constellation.runtime.placement import Placement, place
+from constellation.runtime.node_placement import place, rebalanced
+from constellation.runtime.placement import Placement
 
 MB = 10**6
 EMPTY = Placement(1, {})
@@ -74,6 +76,11 @@ def fullest(kernels: Sequence[KernelNeed], nodes: Sequence[Node], placement: Pla
     return round(max(ratios) / statistics.mean(ratios), 3)
 
 
+def moves(before: Placement, after: Placement) -> int:
+    """Return how many kernels are on another node or device than before."""
+    return sum(after.located[name] != at for name, at in before.located.items())
+
+
 def neighbour_pairs(kernels: Sequence[KernelNeed], placement: Placement) -> int:
     """Return how many kernels share a node with the kernel of the next seat."""
     at = placement.located
@@ -96,9 +103,8 @@ def fill_at_refusal(kernels: Sequence[KernelNeed], nodes: Sequence[Node]) -> flo
     for number in range(100_000):
         need = kernels[number % len(kernels)]
         more = KernelNeed(name=f"{need.name}-{number}", memory_bytes=need.memory_bytes)
-        try:
-            placement = place([*served, more], nodes, placement)
-        except NotEnoughMemory:
+        placement = place([*served, more], nodes, placement)
+        if placement.pending:
             break
         served.append(more)
         taken += need.memory_bytes
@@ -119,11 +125,14 @@ def measure(num_kernels: int, num_nodes: int, num_changes: int, seed: int) -> di
         pairs.append(neighbour_pairs(kernels, after))
         placement = after
     first = place(kernels, nodes, EMPTY)
+    even = rebalanced(kernels, nodes, placement)
     return {
         "place_s": timed(kernels, nodes, EMPTY),
         "change_s": timed(kernels, nodes[1:], first),
         "fullest_ratio": fullest(kernels, nodes, first),
         "fullest_after": fullest(kernels, nodes, placement),
+        "fullest_rebalanced": fullest(kernels, nodes, even),
+        "rebalance_moves": moves(placement, even),
         "neighbour_pairs": max(pairs),
         "moved_needlessly": needless,
         "fill_at_refusal": round(fill_at_refusal(kernels, nodes[:4]), 3),
