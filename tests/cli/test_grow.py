@@ -195,6 +195,7 @@ def test_where_it_runs_the_constellation_itself_is_asked(run: Run, served: Serve
         "joined": ["a"],
         "left": ["b", "c"],
         "reloaded": ["python", "law"],
+        "moved": [],
         "where": "live",
     }
     spawned = run("spawn", "python", "python-2")
