@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import numpy as np
@@ -22,6 +22,9 @@ from constellation.runtime.replica_choice import ReplicaLoads
 from constellation.wire import channel, error_status, services
 from constellation.wire.request_tracing import Span
 from constellation.wire.tls import ClientTls
+
+_BROKEN_WHILE_WRITING: Final = "Internal error from Core"
+"""What grpc.aio says when a connection breaks while a message is written; no server sends this."""
 
 
 async def read(call: Any, kernel: str) -> Any:
@@ -295,6 +298,7 @@ def typed_loss(error: Exception, kernel: str) -> ConstellationError:
         error, endpoint=kernel, limit_bytes=channel.MESSAGE_BYTES_MAX
     )
     # A channel closed under a call (its kernel moved) looks like a cancellation of ours.
-    if isinstance(typed, ServiceUnavailable | Cancelled):
+    is_lost = isinstance(typed, ServiceUnavailable | Cancelled)
+    if is_lost or error.details() == _BROKEN_WHILE_WRITING:
         return KernelUnavailable(kernel, "its process was lost")
     return typed

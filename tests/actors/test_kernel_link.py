@@ -5,7 +5,8 @@ import asyncio
 import grpc
 import pytest
 
-from actors.kernel_connections import Replies, read
+from actors.kernel_connections import Replies, read, typed_loss
+from constellation.errors import InternalError, KernelUnavailable
 
 
 class Call:
@@ -56,3 +57,19 @@ def test_replies_come_in_order_until_the_end() -> None:
         assert heard == [b"one", b"two"]
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "kind"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "connection reset", KernelUnavailable),
+        (grpc.StatusCode.CANCELLED, "channel closed", KernelUnavailable),
+        (grpc.StatusCode.INTERNAL, "Internal error from Core", KernelUnavailable),
+        (grpc.StatusCode.INTERNAL, "another", InternalError),
+    ],
+)
+def test_a_connection_that_broke_is_a_lost_kernel_and_nothing_else_is(
+    code: grpc.StatusCode, details: str, kind: type[Exception]
+) -> None:
+    error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    assert type(typed_loss(error, "law")) is kind

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -125,6 +126,7 @@ def test_a_node_that_delivers_enough_at_once_refuses_more(
     blob: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blob_service, "STREAMS_MAX", 1)
+    os.truncate(blob, 2**28)
 
     async def ask() -> None:
         async with served(blob) as endpoint:
@@ -135,7 +137,7 @@ def test_a_node_that_delivers_enough_at_once_refuses_more(
             finally:
                 await slow.aclose()
 
-    # The caller reads nothing beyond the first reply, and 2.5 MB do not fit under way.
+    # The caller reads nothing beyond the first reply, and 256 MiB do not fit under way.
     with pytest.raises(Overloaded, match="blobs under way"):
         asyncio.run(ask())
 
