@@ -19,6 +19,8 @@ KERNELS = ("a", "b", "c")
 
 pytestmark = [
     pytest.mark.ray,
+    # On one machine Ray may join a driver to any raylet, also to one that the test kills.
+    pytest.mark.cluster,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Ray's own code
 ]
 
