@@ -19,8 +19,7 @@ KERNELS = ("a", "b", "c")
 
 pytestmark = [
     pytest.mark.ray,
-    # On one machine Ray may join a driver to any raylet, also to one that the test kills.
-    pytest.mark.cluster,
+    pytest.mark.cluster,  # three raylets, four more that join, and minutes on two cores
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Ray's own code
 ]
 
@@ -53,8 +52,11 @@ class LosesNodes:
         if isinstance(event, KernelProgress):
             self._steps[event.kernel] = event.step
             if self._due and sum(self._steps.values()) >= self._due[0]:
+                training = list(filter(trains, self._cluster.nodes[1:]))
+                if not training:  # for now only the head trains, which drives the training too
+                    return
                 self._due.pop(0)
-                self._cluster.kill(next(filter(trains, self._cluster.nodes[1:])))
+                self._cluster.kill(training[0])
                 self._cluster.add()
 
 
@@ -76,7 +78,8 @@ def test_kernels_and_nodes_die_and_the_bits_are_those_of_one_machine(
     losing = LosesNodes(nodes, 600, 1800)
     workers = ray_runs.workers(max_failures=5, num_workers=3)
     train_in_process(run, workers, losing, address=nodes.address)
-    assert losing.num_lost >= 2
+    assert losing.all_lost
+    assert losing.num_lost >= 1
     straight = ray_runs.plan(tmp_path / "straight", "per-actor", KERNELS, steps=1200)
     for name in KERNELS:
         assert train_kernel(straight, name, Alone())
@@ -88,10 +91,10 @@ def test_one_kernel_on_several_nodes_survives_their_loss_to_the_bit(
     nodes: Raylets, tmp_path: Path
 ) -> None:
     def plan(folder: str) -> TrainingPlan:
-        return ray_runs.plan(tmp_path / folder, "synchronized", ("one",), steps=600, batch_size=6)
+        return ray_runs.plan(tmp_path / folder, "synchronized", ("one",), steps=3000, batch_size=6)
 
     workers = ray_runs.workers(max_failures=4, num_workers=3)
-    losing = LosesNodes(nodes, 150, 350)
+    losing = LosesNodes(nodes, 150, 1000)
     train_in_process(disturbed := plan("disturbed"), workers, losing, address=nodes.address)
     assert losing.all_lost
     train_in_process(straight := plan("straight"), workers, ignore, address=nodes.address)
